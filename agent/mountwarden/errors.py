@@ -1,0 +1,40 @@
+"""The errors that a user is told, in one line with a hint.
+
+Anything below the command line raises one of these, or `OSError` as it came from the kernel; the command line turns
+both into one line on stderr and an exit status.
+"""
+
+
+class MountwardenError(Exception):
+    """What failed, in one line, and what to try. `status` is the exit status of the command line."""
+
+    status = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(MountwardenError):
+    """A configuration file or flag is wrong. Nothing was changed; at a reload the old configuration stays."""
+
+
+class RefusedToRun(MountwardenError):
+    """The agent will not run here, for example in a mount namespace of its own (EX_CONFIG of sysexits.h)."""
+
+    status = 78
+
+
+class Declined(MountwardenError):
+    """An act was not done because a precondition did not hold. The host is as it was. `code` is stable."""
+
+    status = 1
+
+    def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class NoAnswer(MountwardenError):
+    """A child did not answer before its deadline, or died. It is killed and reaped."""

@@ -1,0 +1,220 @@
+"""One function for each system call that the standard library does not offer.
+
+This package is the only one that imports ctypes. A call that fails raises `OSError` with errno, its text, the path,
+and the call's name; there is no other way to fail. Paths are bytes: they are the kernel's, not text.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+from typing import NoReturn
+
+from . import abi
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.argtypes = (ctypes.c_long,) * 7
+_libc.syscall.restype = ctypes.c_long
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.unshare.argtypes = (ctypes.c_int,)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.fstatfs.argtypes = (ctypes.c_int, ctypes.POINTER(abi.Statfs))
+_libc.prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
+_libc.statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(abi.Statx))
+_libc.fanotify_init.argtypes = (ctypes.c_uint, ctypes.c_uint)
+_libc.fanotify_mark.argtypes = (ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p)
+
+
+def _raise(call: str, path: bytes | None = None) -> NoReturn:
+    number = ctypes.get_errno()
+    raise OSError(number, f"{os.strerror(number)} ({call})", os.fsdecode(path) if path is not None else None)
+
+
+def _syscall(call: str, number: int, *arguments: int, path: bytes | None = None) -> int:
+    result: int = _libc.syscall(number, *arguments, *(0,) * (6 - len(arguments)))
+    if result < 0:
+        _raise(call, path)
+    return result
+
+
+def _pointer(data: bytes | ctypes.Array[ctypes.c_char]) -> int:
+    """The address of `data`, which the caller keeps alive through the call."""
+    if isinstance(data, bytes):
+        return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+    return ctypes.addressof(data)
+
+
+def mount(
+    source: bytes | None, target: bytes, fstype: bytes | None = None, flags: int = 0, data: bytes | None = None
+) -> None:
+    """mount(2). `flags` are abi.MS_*."""
+    if _libc.mount(source, target, fstype, flags, data) < 0:
+        _raise("mount", target)
+
+
+def umount(target: bytes, flags: int = 0) -> None:
+    """umount2(2). `flags` are abi.MNT_* and abi.UMOUNT_NOFOLLOW."""
+    if _libc.umount2(target, flags) < 0:
+        _raise("umount2", target)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2). `flags` are abi.CLONE_NEW*."""
+    if _libc.unshare(flags) < 0:
+        _raise("unshare")
+
+
+def setns(fd: int, nstype: int) -> None:
+    """setns(2): the caller enters the namespace of `fd`. Only ever in a forked child, or it pins the namespace."""
+    if _libc.setns(fd, nstype) < 0:
+        _raise("setns")
+
+
+def fstatfs(fd: int) -> abi.Statfs:
+    """fstatfs(2)."""
+    answer = abi.Statfs()
+    if _libc.fstatfs(fd, ctypes.byref(answer)) < 0:
+        _raise("fstatfs")
+    return answer
+
+
+def die_with_parent(signal: int) -> None:
+    """prctl(PR_SET_PDEATHSIG): the kernel sends `signal` to the caller when its parent thread ends."""
+    if _libc.prctl(abi.PR_SET_PDEATHSIG, signal, 0, 0, 0) < 0:
+        _raise("prctl")
+
+
+def statx(dir_fd: int, path: bytes, mask: int, flags: int = 0) -> abi.Statx:
+    """statx(2). Read a field only if its bit is in the answer's `stx_mask`."""
+    answer = abi.Statx()
+    if _libc.statx(dir_fd, path, flags, mask, ctypes.byref(answer)) < 0:
+        _raise("statx", path)
+    return answer
+
+
+def mount_id(dir_fd: int, path: bytes = b"", *, unique: bool = False) -> int | None:
+    """The id of the mount that a path (or the fd itself) is on; None where this kernel does not tell.
+
+    The small id is that of mountinfo (STATX_MNT_ID, Linux 5.8). The unique one is never reused (STATX_MNT_ID_UNIQUE,
+    Linux 6.8). Neither does I/O on the file system.
+    """
+    mask = abi.STATX_MNT_ID_UNIQUE if unique else abi.STATX_MNT_ID
+    flags = abi.AT_EMPTY_PATH | abi.AT_SYMLINK_NOFOLLOW | abi.AT_NO_AUTOMOUNT | abi.AT_STATX_DONT_SYNC
+    answer = statx(dir_fd, path, mask, flags)
+    return answer.stx_mnt_id if answer.stx_mask & mask else None
+
+
+def openat2(dir_fd: int, path: bytes, flags: int, *, resolve: int = 0, mode: int = 0) -> int:
+    """openat2(2), Linux 5.6. `resolve` are abi.RESOLVE_*. The descriptor is close-on-exec."""
+    how = abi.OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
+    return _syscall("openat2", abi.NR_openat2, dir_fd, _pointer(path), _pointer(how), len(how), path=path)
+
+
+def open_tree(dir_fd: int, path: bytes, flags: int) -> int:
+    """open_tree(2), Linux 5.2. `flags` are abi.OPEN_TREE_* and abi.AT_*."""
+    return _syscall("open_tree", abi.NR_open_tree, dir_fd, _pointer(path), flags | abi.OPEN_TREE_CLOEXEC, path=path)
+
+
+def move_mount(from_fd: int, from_path: bytes, to_fd: int, to_path: bytes, flags: int) -> None:
+    """move_mount(2), Linux 5.2; with MOVE_MOUNT_SET_GROUP (5.15) the target joins the source's sharing group."""
+    _syscall(
+        "move_mount", abi.NR_move_mount, from_fd, _pointer(from_path), to_fd, _pointer(to_path), flags, path=to_path
+    )
+
+
+def mount_setattr(dir_fd: int, path: bytes, flags: int, *, set_: int = 0, clear: int = 0, propagation: int = 0) -> None:
+    """mount_setattr(2), Linux 5.12. `propagation` is one of abi.MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE."""
+    attr = abi.MOUNT_ATTR.pack(set_, clear, propagation, 0)
+    _syscall("mount_setattr", abi.NR_mount_setattr, dir_fd, _pointer(path), flags, _pointer(attr), len(attr), path=path)
+
+
+def _request(mount: int, parameter: int, namespace: int | None) -> bytes:
+    if namespace is None:
+        return abi.MNT_ID_REQ.pack(abi.MNT_ID_REQ.size, 0, mount, parameter)
+    return abi.MNT_ID_REQ_NS.pack(abi.MNT_ID_REQ_NS.size, 0, mount, parameter, namespace)
+
+
+def listmount(mount: int, after: int, namespace: int | None, buffer: ctypes.Array[ctypes.c_char]) -> int:
+    """listmount(2), Linux 6.8 (`namespace` by id: 6.11): unique ids of mounts below `mount`, 8 bytes each.
+
+    `after` is the last id already seen (0: from the start). Returns how many ids `buffer` now holds; 0 ends the list.
+    """
+    request = _request(mount, after, namespace)
+    return _syscall(
+        "listmount", abi.NR_listmount, _pointer(request), ctypes.addressof(buffer), ctypes.sizeof(buffer) // 8, 0
+    )
+
+
+def statmount(mount: int, mask: int, namespace: int | None, buffer: ctypes.Array[ctypes.c_char]) -> None:
+    """statmount(2), Linux 6.8. EOVERFLOW: `buffer` is too small. ENOENT: the mount is gone."""
+    request = _request(mount, mask, namespace)
+    _syscall("statmount", abi.NR_statmount, _pointer(request), ctypes.addressof(buffer), ctypes.sizeof(buffer), 0)
+
+
+def id_buffer(ids: int) -> ctypes.Array[ctypes.c_char]:
+    """A buffer for so many mount ids of listmount."""
+    return ctypes.create_string_buffer(ids * 8)
+
+
+def fanotify_init(flags: int, event_f_flags: int = 0) -> int:
+    """fanotify_init(2). FAN_REPORT_MNT: Linux 6.15."""
+    fd: int = _libc.fanotify_init(flags, event_f_flags)
+    if fd < 0:
+        _raise("fanotify_init")
+    return fd
+
+
+def fanotify_mark(group: int, flags: int, mask: int, dir_fd: int) -> None:
+    """fanotify_mark(2) on the object of `dir_fd`; with FAN_MARK_MNTNS, on the mount namespace of an nsfs fd (6.15)."""
+    if _libc.fanotify_mark(group, flags, mask, dir_fd, None) < 0:
+        _raise("fanotify_mark")
+
+
+def mnt_ns_info(fd: int, request: int = abi.NS_MNT_GET_INFO) -> tuple[int, int, int | None]:
+    """NS_MNT_GET_INFO, NEXT or PREV (Linux 6.12) on an nsfs fd: (mount namespace id, its mounts, new fd or None).
+
+    NEXT and PREV open the neighbouring namespace, whose fd the caller closes; ENOENT ends the walk.
+    """
+    data = bytearray(abi.MNT_NS_INFO.pack(abi.MNT_NS_INFO.size, 0, 0))
+    result = fcntl.ioctl(fd, request, data)
+    _size, mounts, identity = abi.MNT_NS_INFO.unpack(data)
+    return identity, mounts, None if request == abi.NS_MNT_GET_INFO else result
+
+
+def mnt_ns_id(fd: int) -> int:
+    """NS_GET_MNTNS_ID (Linux 6.11): the 64-bit id of the mount namespace of an nsfs fd."""
+    data = bytearray(8)
+    fcntl.ioctl(fd, abi.NS_GET_MNTNS_ID, data)
+    return int(struct.unpack("=Q", data)[0])
+
+
+def fsxattr(fd: int) -> tuple[int, int, int, int, int] | None:
+    """FS_IOC_FSGETXATTR: (xflags, extsize, nextents, projid, cowextsize); None where the file system has none."""
+    data = bytearray(abi.FSXATTR.size)
+    try:
+        fcntl.ioctl(fd, abi.FS_IOC_FSGETXATTR, data)
+    except OSError as error:
+        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            return None
+        raise
+    xflags, extsize, nextents, projid, cowextsize = abi.FSXATTR.unpack(data)
+    return xflags, extsize, nextents, projid, cowextsize
+
+
+def set_fsxattr(fd: int, attributes: tuple[int, int, int, int, int]) -> None:
+    """FS_IOC_FSSETXATTR with what `fsxattr` returned."""
+    fcntl.ioctl(fd, abi.FS_IOC_FSSETXATTR, abi.FSXATTR.pack(*attributes))
+
+
+def inode_flags(fd: int) -> int | None:
+    """FS_IOC_GETFLAGS: FS_*_FL of ioctl_iflags(2); None where the file system has none."""
+    data = bytearray(8)
+    try:
+        fcntl.ioctl(fd, abi.FS_IOC_GETFLAGS, data)
+    except OSError as error:
+        if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            return None
+        raise
+    return int(struct.unpack("=i", data[:4])[0])
