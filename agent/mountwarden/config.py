@@ -1,0 +1,97 @@
+"""The configuration: defaults in code, then mountwarden.toml, then mountwarden.toml.d/*.toml by name."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .model import Action, Kind, MountClass, Policy, RootKind
+
+DIRECTORY = b"/etc/mountwarden"
+
+
+class Mode(enum.StrEnum):
+    """Whether the service acts by itself at all."""
+
+    ACT = "act"
+    OBSERVE = "observe"
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """How many seconds a finding must hold before it is told."""
+
+    layer: float = 1.0
+    shm: float = 1.0
+    volume: float = 5.0
+    netns: float = 90.0
+    pinned: float = 30.0
+    orphaned: float = 30.0
+    private_root: float = 0.5
+
+    def seconds(self, kind: Kind, mount_class: MountClass) -> float:
+        """The confirm time of a finding of this kind on a mount of this class."""
+        if kind in (Kind.PINNED, Kind.ORPHANED):
+            return float(getattr(self, kind))
+        if kind is Kind.PRIVATE_ROOT:
+            return self.private_root
+        return float(getattr(self, mount_class))
+
+
+@dataclass(frozen=True, slots=True)
+class RootEntry:
+    """A `[[root]]` of the configuration."""
+
+    path: bytes
+    kind: RootKind = RootKind.CUSTOM
+    layout: tuple[bytes, ...] = (b"*/merged",)
+    fstype: str | None = "overlay"
+    policy: Policy | None = None
+    """For share and detach of this root; None: the engine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEntry:
+    """A `[[policy]]`: who decides on an action, for what it matches. None matches anything; the last match wins."""
+
+    action: Action
+    policy: Policy
+    root: bytes | None = None
+    engine: str | None = None
+    kind: Kind | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A `[[silence]]`: findings that are still judged and shown in JSON, but not in exit codes, alerts or acts."""
+
+    reason: str
+    until: float | None = None
+    """Seconds since the Epoch; None: for ever."""
+    id: str | None = None
+    root: bytes | None = None
+    unit: str | None = None
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that an operator can set."""
+
+    mode: Mode = Mode.ACT
+    tick: float = 1.0
+    """Seconds between looks at the list of namespaces and at roots' propagation."""
+    resync: float = 60.0
+    """Seconds between full looks."""
+    confirm: Confirm = Confirm()
+    engines: tuple[str, ...] = ("docker", "containers-storage", "containerd")
+    """Engines whose roots are looked for; `[[root]]` entries are always taken."""
+    roots: tuple[RootEntry, ...] = ()
+    policies: tuple[PolicyEntry, ...] = ()
+    silences: tuple[Silence, ...] = ()
+    acts_per_minute: int = 60
+    """Acts without a human, at most, over all roots."""
+    metrics: bytes | None = None
+    """Text file for node_exporter's collector; None: none is written."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Key to the file and line that set it; keys not in it are defaults."""
