@@ -1,0 +1,126 @@
+"""Work that may hang, or that enters another namespace, in a forked child with a deadline.
+
+The parent reads the answer, then reaps: a child that writes more than a pipe holds would otherwise wait for a parent
+that waits for it. A child that misses its deadline is killed; one that hangs in the kernel beyond SIGKILL's reach
+(a dead network file system) is left to the kernel and told as such.
+"""
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from .errors import MountwardenError, NoAnswer
+
+T = TypeVar("T")
+
+_REAP_SECONDS = 1.0
+
+
+def ask(function: Callable[[], T], *, deadline: float, what: str = "a child") -> T:
+    """Run `function` in a forked child and return what it returned, or raise the `Exception` that it raised.
+
+    `deadline` is in seconds. The child runs no exit handlers and shares no state with the caller afterwards.
+
+    Raises: NoAnswer when the child missed the deadline or died without an answer.
+    """
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        os.close(read_end)
+        _answer(function, write_end)
+    os.close(write_end)
+    try:
+        answer = _read(read_end, time.monotonic() + deadline)
+    finally:
+        os.close(read_end)
+        status = _reap(pid)
+    if not answer:
+        how = f"killed by {signal.Signals(-status).name}" if status is not None and status < 0 else "no answer in time"
+        raise NoAnswer(f"{what} gave no answer ({how})", hint=f"the deadline is {deadline:g} s")
+    result = pickle.loads(answer)  # written by our own child
+    if isinstance(result, _Raised):
+        raise result.error
+    return result  # type: ignore[no-any-return]
+
+
+class _Raised:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def _answer(function: Callable[[], T], write_end: int) -> None:
+    """In the child: never returns."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        try:
+            data = pickle.dumps(function())
+        except Exception as error:
+            data = _pickled_error(error)
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.write(data)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _pickled_error(error: Exception) -> bytes:
+    error.__traceback__ = None
+    try:
+        data = pickle.dumps(_Raised(error))
+        pickle.loads(data)  # keyword-only arguments of an exception's constructor break only here
+    except Exception:
+        kept = MountwardenError(f"{type(error).__name__}: {error}")
+        data = pickle.dumps(_Raised(kept))
+    return data
+
+
+def _read(fd: int, until: float) -> bytes:
+    """All that arrives until end of file; nothing at all when the deadline passes first."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    parts: list[bytes] = []
+    while (left := until - time.monotonic()) > 0:
+        if not poll.poll(left * 1000):
+            continue
+        part = os.read(fd, 1 << 16)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+    return b""
+
+
+def _reap(pid: int) -> int | None:
+    """End the child if it has not ended, and collect it. None when it can't be killed yet (an uninterruptible wait)."""
+    with contextlib.suppress(ProcessLookupError):
+        # An answered child is about to exit by itself; SIGKILL only makes sure, and its status no longer matters.
+        os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + _REAP_SECONDS
+    pidfd = os.pidfd_open(pid)
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            _unreaped.add(pid)
+            return None
+    finally:
+        os.close(pidfd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+_unreaped: set[int] = set()
+
+
+def reap_late() -> int:
+    """Collect children that could not be killed at their time; returns how many are still stuck."""
+    for pid in tuple(_unreaped):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            _unreaped.discard(pid)
+    return len(_unreaped)

@@ -1,0 +1,89 @@
+"""Processes: which ones there are, in which mount namespace, and which of them are engines' daemons."""
+
+import os
+from dataclasses import dataclass
+
+from .enter import own_namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A running daemon of an engine, started by the host and not inside any container."""
+
+    pid: int
+    comm: str
+    argv: tuple[bytes, ...]
+    namespace: int
+    """Inode of its mount namespace."""
+    own: bool
+    """It is in the agent's mount namespace, so its files can be read by path."""
+
+
+def pids() -> list[int]:
+    """Every process that /proc shows now, lowest first."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def read(path: str) -> bytes:
+    """A small file of procfs, whole."""
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def comm(pid: int) -> str:
+    """The process's name, proc_pid_comm(5). An attacker chooses it: shown, never trusted."""
+    return os.fsdecode(read(f"/proc/{pid}/comm").rstrip(b"\n"))
+
+
+def link_inode(pid: int, namespace: str) -> int:
+    """Inode of one of the process's namespaces, from the link's text `mnt:[4026531841]`, without opening it."""
+    text = os.readlink(f"/proc/{pid}/ns/{namespace}")
+    return int(text[text.index("[") + 1 : -1])
+
+
+class DaemonWatch:
+    """Finds daemons by their command name, reading the name of a process once and once more.
+
+    A process is looked at twice because systemd's child is seen between its fork and its exec; `resync` looks at all
+    again. Only a process of root in our own pid and user namespaces with "/" as its root counts: anybody can call a
+    process dockerd, and an engine inside a container is that container's affair.
+    """
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+        self._seen: dict[int, int] = {}
+        self._daemons: dict[int, Daemon] = {}
+
+    def resync(self) -> None:
+        """Forget what was seen, so that the next update reads every process's name."""
+        self._seen.clear()
+
+    def update(self, living: list[int]) -> tuple[Daemon, ...]:
+        """The daemons among the `living` processes, lowest pid first."""
+        seen = {pid: self._seen.get(pid, 0) for pid in living}
+        for pid, times in seen.items():
+            if times < 2 or pid in self._daemons:
+                self._look(pid)
+            seen[pid] = min(times + 1, 2)
+        self._seen = seen
+        self._daemons = {pid: daemon for pid, daemon in self._daemons.items() if pid in seen}
+        return tuple(self._daemons[pid] for pid in sorted(self._daemons))
+
+    def _look(self, pid: int) -> None:
+        known = self._daemons.pop(pid, None)
+        try:
+            name = comm(pid)
+            if name in self._names and (daemon := _daemon(pid, name)):
+                self._daemons[pid] = known if known == daemon else daemon
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # it ended meanwhile
+
+
+def _daemon(pid: int, name: str) -> Daemon | None:
+    if os.stat(f"/proc/{pid}").st_uid != 0 or os.readlink(f"/proc/{pid}/root") != "/":
+        return None
+    if any(link_inode(pid, kind) != os.stat(f"/proc/self/ns/{kind}").st_ino for kind in ("pid", "user")):
+        return None
+    argv = tuple(read(f"/proc/{pid}/cmdline").rstrip(b"\0").split(b"\0"))
+    namespace = link_inode(pid, "mnt")
+    return Daemon(pid, name, argv, namespace, namespace == own_namespace())
