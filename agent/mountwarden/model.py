@@ -161,17 +161,6 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """A mount outside a root's homes that may be a copy of one of home's mounts."""
-
-    namespace: int
-    mount: Mount
-    parent: Mount | None
-    spot: Spot | None
-    """None for an overmount, or where the parent is not visible."""
-
-
-@dataclass(frozen=True, slots=True)
 class Layout:
     """One pattern of paths below a root on which the engine mounts. `*` stands for one path component."""
 
@@ -220,6 +209,37 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """A spot that lies in the layout of a root."""
+
+    root: Root
+    base: Base
+    layout: Layout
+    rel: bytes
+    """The mountpoint's path below the root."""
+    layer: bytes
+    """What the layout's `*` stands for; for several, all of them joined by slashes."""
+    mountpoint: bytes
+    """The path at home."""
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A mount outside a root's homes that may be a copy of one of home's mounts."""
+
+    namespace: int
+    mount: Mount
+    parent: Mount | None
+    spot: Spot | None
+    """None for an overmount, or where the parent is not visible."""
+    match: Match | None = None
+    """The layout that its spot is in."""
+    history: Match | None = None
+    """The spot on which home was seen to have the same (device, mnt_root) until it went, this copy being there then."""
+
+
+@dataclass(frozen=True, slots=True)
 class RootState:
     """A root as one look found it."""
 
@@ -265,10 +285,7 @@ class Picture:
 class RecordWant:
     """The judge asks for the engine's record of one layer."""
 
-    root: Root
-    layer: bytes
-    spot_rel: bytes
-    """The mountpoint's path below the root."""
+    match: Match
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,13 +326,9 @@ class Remedy:
 class Target:
     """What a remedy acts on, as judged: everything that is checked again right before the act."""
 
-    root: Root
-    layout: Layout
-    base: Base
-    """Home's mount that holds the mountpoint's directory."""
-    rel: bytes
-    """The mountpoint's path below the base."""
+    match: Match
     copies: tuple[Copy, ...]
+    """The leaked copies on that spot, in all namespaces."""
 
 
 @dataclass(frozen=True, slots=True)

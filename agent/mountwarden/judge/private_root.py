@@ -1,0 +1,37 @@
+"""private-root: a mount that holds a root is not shared in its home, so that no umount reaches any copy."""
+
+from collections.abc import Mapping
+
+from ..model import Base, Finding, Kind, Picture, RecordState, RecordWant, RootState, Severity, finding_id
+
+
+def judge(picture: Picture, _answers: Mapping[RecordWant, RecordState]) -> tuple[list[Finding], set[RecordWant]]:
+    """One finding for each mount of home that holds spots of a root and has no peer group."""
+    return [
+        _finding(picture, state, base) for state in picture.roots for base in state.bases if not base.mount.shared
+    ], set()
+
+
+def _finding(picture: Picture, state: RootState, base: Base) -> Finding:
+    mount = base.mount
+    kind = "a slave" if mount.master else "unbindable" if mount.unbindable else "private"
+    at = state.root.path if not base.rel else mount.point
+    return Finding(
+        id=finding_id(picture.boot_id, Kind.PRIVATE_ROOT, state.root.path, base.spot.path, state.home),
+        kind=Kind.PRIVATE_ROOT,
+        severity=Severity.INFO if state.root.wants_private else Severity.WARNING,
+        root=state.root,
+        home=state.home,
+        spot=base.spot,
+        layer=None,
+        mountpoint=at,
+        seen_at=mount.point,
+        namespace=state.home,
+        fstype=mount.fstype,
+        device=mount.device,
+        mount_id=mount.id,
+        unique_id=mount.unique,
+        evidence=None,
+        reach=None,
+        detail=f"the mount that contains it is {kind}",
+    )

@@ -1,0 +1,109 @@
+"""Which mount namespaces there are, and who is in each.
+
+A namespace is known by the inode of its nsfs file, which `readlink /proc/PID/ns/mnt` shows without opening anything:
+an open descriptor would pin the namespace, and make the watcher the leaker.
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..model import Gap
+from . import procs
+from .enter import DEADLINE, in_namespace
+
+_VANISHED = (errno.ENOENT, errno.ESRCH)
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The processes of each mount namespace, by its inode; thread ids where only a thread is in it."""
+
+    by_inode: dict[int, tuple[int, ...]]
+    gaps: tuple[Gap, ...] = ()
+
+
+def members(pids: Iterable[int], *, threads: bool) -> Members:
+    """Group processes by mount namespace; with `threads`, also those threads that left their process's namespace.
+
+    A process that ends meanwhile costs only itself. One that may not be looked at is counted in a gap.
+    """
+    found: dict[int, list[int]] = {}
+    denied = 0
+    for pid in pids:
+        try:
+            inode = procs.link_inode(pid, "mnt")
+            found.setdefault(inode, []).append(pid)
+            if threads:
+                for tid, other in _stray_threads(pid, inode):
+                    found.setdefault(other, []).append(tid)
+        except OSError as error:
+            if error.errno in _VANISHED:
+                continue
+            if error.errno not in (errno.EACCES, errno.EPERM):
+                raise
+            denied += 1
+    gaps = (Gap("processes whose mount namespace may not be read", "EACCES", count=denied),) if denied else ()
+    return Members({inode: tuple(pids) for inode, pids in found.items()}, gaps)
+
+
+def _stray_threads(pid: int, inode: int) -> Iterable[tuple[int, int]]:
+    """(tid, inode) of each thread in another mount namespace than its process (unshare(2) works for one thread)."""
+    if os.stat(f"/proc/{pid}/task").st_nlink <= 3:  # ".", "..", and the only thread
+        return
+    for name in os.listdir(f"/proc/{pid}/task"):
+        if (tid := int(name)) == pid:
+            continue
+        try:
+            other = procs.link_inode(tid, "mnt")  # /proc/TID exists for each thread, though /proc does not list it
+        except OSError as error:
+            if error.errno in _VANISHED:
+                continue
+            raise
+        if other != inode:
+            yield tid, other
+
+
+def read_mountinfo(inode: int, pids: Iterable[int]) -> bytes | None:
+    """The mountinfo text of a namespace, whole: by a process whose root is "/", else by a child that enters it.
+
+    None when all of `pids` have ended or left. A process in a chroot is no reader: it is shown only its jail.
+
+    Raises: OSError where it may not be read; NoAnswer where the child hung.
+    """
+    jailed: list[int] = []
+    for pid in pids:
+        try:
+            if os.readlink(f"/proc/{pid}/root") != "/":
+                jailed.append(pid)
+                continue
+            text = procs.read(f"/proc/{pid}/mountinfo")
+            # Asked after the reading: a process that moved on meanwhile has shown another namespace.
+            if procs.link_inode(pid, "mnt") == inode:
+                return text
+        except OSError as error:
+            # EINVAL: the process is a zombie and has no namespace any more.
+            if error.errno not in (*_VANISHED, errno.EINVAL):
+                raise
+    for pid in jailed:
+        try:
+            return _read_from_inside(inode, pid)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return None
+
+
+def _read_from_inside(inode: int, pid: int) -> bytes:
+    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return in_namespace(pid, lambda: _read_self(proc), inode=inode, deadline=DEADLINE)
+    finally:
+        os.close(proc)
+
+
+def _read_self(proc: int) -> bytes:
+    """The caller's mountinfo through our own /proc, since the entered namespace may have none, or a hostile one."""
+    fd = os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        return file.read()

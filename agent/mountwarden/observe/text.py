@@ -1,0 +1,129 @@
+"""The mountinfo tier: one text for each namespace, of which as little as possible is parsed.
+
+A namespace's text is read, and most often rejected whole, because it holds none of the strings that a copy would have
+to have. What is left is parsed line by line; lines that differ in their ids only are parsed once. Between two looks
+only a hash of the text is kept.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..model import Layout, Mount, Spot
+from . import mountinfo
+from .mountinfo import Lines, Rest, Table
+from .namespaces import read_mountinfo
+
+_TELLING_TYPES = ("overlay", "nsfs")
+"""Types that are rare enough to be looked for by type; others by the last component of their layout's pattern."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A mount that is worth a judgement, with its parent and spot."""
+
+    mount: Mount
+    parent: Mount | None
+    spot: Spot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one reading of a namespace gave."""
+
+    signature: tuple[int, int, tuple[bytes, ...]]
+    mounts: int
+    candidates: tuple[Candidate, ...]
+    unreadable: tuple[tuple[str, int], ...] = ()
+
+
+def needles(layouts: Iterable[Layout], identities: Iterable[tuple[str, bytes]]) -> tuple[bytes, ...]:
+    """Strings of which at least one is in the line of any copy: a type, a pattern's last component, an identity."""
+    found = set[bytes]()
+    for layout in layouts:
+        last = layout.pattern.rsplit(b"/", 1)[-1]
+        if layout.fstype in _TELLING_TYPES:
+            found.add(b" - %s " % layout.fstype.encode())
+        elif last != b"*":
+            found.add(b"/%s " % mountinfo.escape(last))
+        elif layout.fstype is not None:
+            found.add(b" - %s " % layout.fstype.encode())
+    for device, root in identities:
+        found.add(b" %s %s " % (device.encode(), mountinfo.escape(root)))
+    return tuple(sorted(found))
+
+
+class TextObserver:
+    """Reads namespaces by their mountinfo, and remembers what it saw of each."""
+
+    def __init__(self) -> None:
+        self._tables: dict[int, tuple[bytes, Table]] = {}
+        self._seen: dict[int, Seen] = {}
+        self._rests: dict[bytes, Rest] = {}
+
+    def table(self, inode: int, pids: Iterable[int]) -> Table | None:
+        """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
+        text = read_mountinfo(inode, pids)
+        if text is None:
+            return None
+        known = self._tables.get(inode)
+        if known is None or known[0] != text:
+            known = (text, Table.from_text(text))
+            self._tables[inode] = known
+        return known[1]
+
+    def seen(self, inode: int) -> Seen | None:
+        """What was last read of a namespace."""
+        return self._seen.get(inode)
+
+    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...]) -> Seen | None:
+        """Read a namespace now. None when it has no process any more."""
+        text = read_mountinfo(inode, pids)
+        if text is None:
+            self._seen.pop(inode, None)
+            return None
+        signature = (len(text), hash(text), wanted)
+        seen = self._seen.get(inode)
+        if seen is None or seen.signature != signature:
+            seen = self._parse(text, signature)
+            self._seen[inode] = seen
+        return seen
+
+    def forget(self, living: Iterable[int]) -> None:
+        """Keep what is known of `living` namespaces only."""
+        alive = set(living)
+        self._seen = {inode: seen for inode, seen in self._seen.items() if inode in alive}
+        self._tables = {inode: known for inode, known in self._tables.items() if inode in alive}
+
+    def end_look(self) -> None:
+        """Drop what only serves to parse many namespaces at once."""
+        self._rests.clear()
+
+    def _parse(self, text: bytes, signature: tuple[int, int, tuple[bytes, ...]]) -> Seen:
+        lines = Lines(text)
+        parents: dict[int, Mount | None] = {}
+        candidates, unreadable = [], dict[str, int]()
+        for line in lines.holding(signature[2]):
+            try:
+                mount = self._mount(line)
+            except mountinfo.Unreadable as error:
+                unreadable[str(error)] = unreadable.get(str(error), 0) + 1
+                continue
+            if mount.parent not in parents:
+                parents[mount.parent] = self._parent(lines, mount.parent)
+            parent = parents[mount.parent]
+            candidates.append(Candidate(mount, parent, mountinfo.spot_of(mount, parent)))
+        return Seen(signature, text.count(b"\n"), tuple(candidates), tuple(unreadable.items()))
+
+    def _parent(self, lines: Lines, identity: int) -> Mount | None:
+        line = lines.by_id(identity)
+        try:
+            return None if line is None else self._mount(line)
+        except mountinfo.Unreadable:
+            return None
+
+    def _mount(self, line: bytes) -> Mount:
+        identity, parent, text = mountinfo.split(line)
+        rest = self._rests.get(text)
+        if rest is None:
+            rest = self._rests[text] = mountinfo.parse_rest(text)
+        return mountinfo.build(identity, parent, rest)
