@@ -376,3 +376,32 @@ def finding_id(boot_id: str, kind: Kind, root: bytes, spot: bytes, namespace: in
     parts = (boot_id.encode(), kind.encode(), root, spot, b"%d" % (namespace or 0))
     digest = hashlib.sha256(b"\0".join(b"%d:%s" % (len(part), part) for part in parts))
     return "mw-" + digest.hexdigest()[:10]
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One way in which a process uses a directory or a mount."""
+
+    pid: int
+    comm: str
+    how: str
+    """cwd, root, "fd 7", or "mount PATH" for a bind in its namespace."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.comm}, {self.how})" if self.pid else self.how
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one act, enough to reconstruct it."""
+
+    finding: Finding
+    action: Action
+    done: bool
+    code: str
+    """done, or why not: the code of the refusal."""
+    text: str
+    """One line for people."""
+    saw: str = ""
+    did: str = ""
+    verified: str = ""

@@ -1,0 +1,302 @@
+"""One look at the host: observe, judge, fetch what the judge wants, judge again, say who holds what.
+
+The command line looks once or twice; the agent keeps one Looker, whose looks after the first are cheap: a namespace
+is read again only when it is new, when a home changed since, when something suspicious is in it, or at a resync.
+"""
+
+import dataclasses
+import errno
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from . import attribute, engines, inventory
+from .config import Config
+from .engines.host import COMMANDS, Host
+from .errors import NoAnswer
+from .history import History, remember
+from .inventory import Spots
+from .judge import Judgement, judge
+from .model import (
+    Copy,
+    Finding,
+    Gap,
+    Match,
+    MountClass,
+    Namespace,
+    Picture,
+    RecordState,
+    RecordWant,
+    Root,
+    RootState,
+    Spot,
+    Tier,
+)
+from .observe import namespaces, procs
+from .observe.enter import own_namespace
+from .observe.mountinfo import Table
+from .observe.text import Seen, TextObserver, needles
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look found. Findings are attributed but not confirmed: the ledger does that."""
+
+    picture: Picture
+    findings: tuple[Finding, ...]
+    gaps: tuple[Gap, ...]
+    started: float
+    """Seconds since the Epoch."""
+    seconds: float
+    tier: Tier
+    tier_reason: str
+
+    @property
+    def complete(self) -> bool:
+        """Nothing was left unread."""
+        return not self.gaps
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot, random(4)."""
+    return procs.read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+class Looker:
+    """Looks, and remembers between looks what makes the next one cheap and its evidence better."""
+
+    def __init__(self, config: Config, *, home: int | None = None) -> None:
+        """`home` is the inode of the namespace that counts as PID 1's; None asks for PID 1's own."""
+        self.config = config
+        self.boot_id = boot_id()
+        self._fixed_home = home
+        self._daemons = procs.DaemonWatch(COMMANDS)
+        self._host = Host()
+        self._observer = TextObserver()
+        self._history = History()
+        self._strays: dict[int, int] = {}
+        self._suspects: frozenset[int] = frozenset()
+        self._tables: dict[int, Table] = {}
+        self._states: tuple[RootState, ...] = ()
+        self._wanted: tuple[bytes, ...] = ()
+
+    def look(self, *, resync: bool = False) -> Look:
+        """Look at the host now. With `resync`, nothing that was read before is trusted."""
+        started, clock = time.time(), time.monotonic()
+        gaps: list[Gap] = []
+        pids = procs.pids()
+        if resync:
+            self._daemons.resync()
+            self._host.resync()
+        members = self._members(pids, threads=resync or not self._tables, gaps=gaps)
+        self._host.update(self._daemons.update(pids))
+        roots, engine_gaps = engines.discover(self._host, self.config)
+        gaps += engine_gaps
+        changed = self._look_at_homes(roots, members, gaps)
+        copies, mounts, unread = self._look_elsewhere(members, changed or resync, gaps)
+        picture = self._picture(members, copies, mounts, unread, gaps)
+        findings = self._judge(picture).findings
+        self._suspects = frozenset(f.namespace for f in findings if f.namespace is not None)
+        attributed = tuple(attribute.attribute(finding, picture) for finding in findings)
+        seconds = time.monotonic() - clock
+        return Look(picture, attributed, tuple(gaps), started, seconds, Tier.MOUNTINFO, "the only one built")
+
+    def _members(self, pids: list[int], *, threads: bool, gaps: list[Gap]) -> dict[int, tuple[int, ...]]:
+        """Processes by namespace. Threads in namespaces of their own are found at a resync, then kept track of."""
+        found = namespaces.members(pids, threads=threads)
+        gaps += found.gaps
+        by_inode = dict(found.by_inode)
+        if threads:
+            known = set(pids)
+            self._strays = {pid: inode for inode, many in by_inode.items() for pid in many if pid not in known}
+            return by_inode
+        for inode, tids in namespaces.members(self._strays, threads=False).by_inode.items():
+            by_inode[inode] = tuple(sorted({*by_inode.get(inode, ()), *tids}))
+        return by_inode
+
+    def home_of(self, root: Root) -> int | None:
+        """Inode of the root's home; None where PID 1's can't be told."""
+        if root.home is not None:
+            return root.home
+        return self._fixed_home if self._fixed_home is not None else pid1_namespace()
+
+    def _look_at_homes(self, roots: Iterable[Root], members: Mapping[int, tuple[int, ...]], gaps: list[Gap]) -> bool:
+        """Bring the roots' states up to date; True when any home changed since the last look."""
+        tables: dict[int, Table] = {}
+        states = []
+        for root in roots:
+            home = self.home_of(root)
+            table = self._home_table(home, tables, members, gaps)
+            if home is None or table is None:
+                states.append(RootState(root, home, None, status="its home could not be read"))
+                continue
+            states.append(self._state(root, table, home))
+        same = tables.keys() == self._tables.keys() and all(tables[i] is self._tables[i] for i in tables)
+        changed = not same or tuple(s.root for s in states) != tuple(s.root for s in self._states)
+        self._tables, self._states = tables, tuple(states)
+        return changed
+
+    def _state(self, root: Root, table: Table, home: int) -> RootState:
+        if self._tables.get(home) is table:
+            known = next((state for state in self._states if state.root == root and state.home == home), None)
+            if known is not None:
+                return known
+        return inventory.root_state(root, table, home)
+
+    def _home_table(
+        self,
+        home: int | None,
+        tables: dict[int, Table],
+        members: Mapping[int, tuple[int, ...]],
+        gaps: list[Gap],
+    ) -> Table | None:
+        if home is None:
+            gaps.append(Gap("the mount namespace of PID 1", "it may not be read"))
+            return None
+        if home not in tables:
+            try:
+                table = self._observer.table(home, members.get(home, ()))
+            except (OSError, NoAnswer) as error:
+                gaps.append(Gap("the mounts of a home", _reason(error), home))
+                return None
+            if table is None:
+                return None
+            gaps += [Gap("lines of mountinfo", why, home, count) for why, count in table.unreadable.items()]
+            tables[home] = table
+        return tables[home]
+
+    def _look_elsewhere(
+        self, members: Mapping[int, tuple[int, ...]], reread: bool, gaps: list[Gap]
+    ) -> tuple[list[Copy], int, frozenset[int]]:
+        """The copies in all other namespaces, how many mounts were passed over, and which could not be read."""
+        wanted = needles((layout for s in self._states for layout in s.root.layout), self._loose_identities())
+        reread, self._wanted = reread or wanted != self._wanted, wanted
+        copies: list[Copy] = []
+        mounts = sum(len(table.mounts) for table in self._tables.values())
+        unread = set[int]()
+        spots, watched = Spots(self._states), self._history.watched() | inventory.identities(self._states)
+        for inode, pids in members.items():
+            if inode in self._tables:
+                continue
+            seen = self._observer.seen(inode)
+            if seen is None or reread or inode in self._suspects:
+                seen = self._read(inode, pids, wanted, unread, gaps)
+            if seen is None:
+                continue
+            mounts += seen.mounts
+            gaps += [Gap("lines of mountinfo", why, inode, count) for why, count in seen.unreadable]
+            copies += _copies(inode, seen, spots, watched)
+        # A home of one root may hold copies of another's.
+        for inode, table in self._tables.items():
+            copies += _home_copies(inode, table, self._states, spots, watched)
+        self._observer.forget(members)
+        self._observer.end_look()
+        return copies, mounts, frozenset(unread)
+
+    def _read(
+        self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], unread: set[int], gaps: list[Gap]
+    ) -> Seen | None:
+        try:
+            return self._observer.read(inode, pids, wanted)
+        except (OSError, NoAnswer) as error:
+            unread.add(inode)
+            gaps.append(Gap("the mounts of a namespace", _reason(error), inode))
+            return None
+
+    def _loose_identities(self) -> frozenset[tuple[str, bytes]]:
+        """Identities that no type or last path component tells: what is mounted on volumes."""
+        return frozenset(
+            mount.identity
+            for state in self._states
+            for mounts in state.live.values()
+            for mount in mounts
+            if any(layout.mount_class is MountClass.VOLUME for layout in state.root.layout)
+        )
+
+    def _picture(
+        self,
+        members: Mapping[int, tuple[int, ...]],
+        copies: list[Copy],
+        mounts: int,
+        unread: frozenset[int],
+        gaps: list[Gap],
+    ) -> Picture:
+        spots = Spots(self._states)
+        matches: dict[Spot, Match] = {}
+        for state in self._states:
+            for spot in state.live:
+                if match := spots.match(spot):
+                    matches[spot] = match
+        self._history, told = remember(self._history, self._states, copies, matches, unread)
+        return Picture(
+            boot_id=self.boot_id,
+            tier=Tier.MOUNTINFO,
+            roots=self._states,
+            namespaces={inode: Namespace(inode, pids) for inode, pids in members.items()},
+            copies=told,
+            mounts=mounts,
+            home_identities=frozenset(m.identity for table in self._tables.values() for m in table.mounts),
+            gaps=tuple(gaps),
+        )
+
+    def _judge(self, picture: Picture) -> Judgement:
+        """Judge until nothing more is wanted; the second time has all answers."""
+        answers: dict[RecordWant, RecordState] = {}
+        judgement = judge(picture, answers)
+        while missing := judgement.wants - answers.keys():
+            answers |= {want: engines.record(self._host, want.match) for want in missing}
+            judgement = judge(picture, answers)
+        return judgement
+
+
+def _copies(inode: int, seen: Seen, spots: Spots, watched: frozenset[tuple[str, bytes]]) -> Iterable[Copy]:
+    for candidate in seen.candidates:
+        match = spots.match(candidate.spot) if candidate.spot is not None else None
+        if match is not None or candidate.mount.identity in watched:
+            yield Copy(inode, candidate.mount, candidate.parent, candidate.spot, match)
+
+
+def _home_copies(
+    inode: int,
+    table: Table,
+    states: Iterable[RootState],
+    spots: Spots,
+    watched: frozenset[tuple[str, bytes]],
+) -> Iterable[Copy]:
+    """Copies that a home of some roots holds of the layers of the others."""
+    if all(state.home == inode for state in states):
+        return
+    for mount in table.mounts:
+        spot = table.spot(mount)
+        match = spots.match(spot) if spot is not None else None
+        if match is not None or mount.identity in watched:
+            yield Copy(inode, mount, table.get(mount.parent), spot, match)
+
+
+def pid1_namespace() -> int | None:
+    """Inode of PID 1's mount namespace; our own where PID 1 can't be read but shows the same mounts; else None."""
+    try:
+        return procs.link_inode(1, "mnt")
+    except PermissionError:
+        pass
+    try:
+        first, own = procs.read("/proc/1/mountinfo"), procs.read("/proc/self/mountinfo")
+    except OSError:
+        return None
+    return own_namespace() if _ids(first) == _ids(own) else None
+
+
+def _ids(text: bytes) -> list[bytes]:
+    return [line.split(b" ", 1)[0] for line in text.splitlines()]
+
+
+def _reason(error: OSError | NoAnswer) -> str:
+    if isinstance(error, NoAnswer):
+        return error.message
+    return errno.errorcode.get(error.errno or 0, "EIO") + ": " + os.strerror(error.errno or errno.EIO)
+
+
+def with_cause(finding: Finding, picture: Picture) -> Finding:
+    """The finding with its cause, which may ask systemd and read unit files; null and a gap where it can't be told."""
+    return dataclasses.replace(finding) if finding.cause else replace(finding, cause=attribute.cause(finding, picture))

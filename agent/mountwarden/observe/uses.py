@@ -1,0 +1,118 @@
+"""Who uses a directory or a mount, by the links and fdinfo of /proc, without I/O on the file system in question.
+
+Everything is asked of an open /proc, so that it also works in a child that has entered another mount namespace.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+
+from ..kernel import abi, calls
+from ..model import Use
+from . import mountinfo
+from .mountinfo import Lines
+
+_NO_SYNC = abi.AT_STATX_DONT_SYNC | abi.AT_NO_AUTOMOUNT
+_STATX_INO = 0x100
+_GONE = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+def open_proc() -> int:
+    """An O_PATH descriptor of our own /proc."""
+    return os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def directory_users(proc: int, directory: os.stat_result, name: bytes) -> list[Use]:
+    """Processes whose working directory, root or open file is the directory itself (not something below it).
+
+    `directory` is its stat, `name` its last component: a link's text ends in it, or is "/" where the process looks at
+    it through a mount whose root it is. Only such links are asked for their inode.
+    """
+
+    def same(path: bytes) -> bool:
+        link = os.readlink(path, dir_fd=proc).removesuffix(b" (deleted)")
+        if link != b"/" and not link.endswith(b"/" + name):
+            return False
+        answer = calls.statx(proc, path, _STATX_INO, _NO_SYNC)
+        device = os.makedev(answer.stx_dev_major, answer.stx_dev_minor)
+        return answer.stx_ino == directory.st_ino and device == directory.st_dev
+
+    return list(_search(proc, same))
+
+
+def mount_users(proc: int, mounts: frozenset[int]) -> list[Use]:
+    """Processes whose working directory, root or open file is on one of the mounts, by small mount id.
+
+    The ids stay readable after the mounts are detached, and cannot be reused while something holds them.
+    """
+
+    def on_mount(path: bytes) -> bool:
+        return calls.statx(proc, path, abi.STATX_MNT_ID, _NO_SYNC).stx_mnt_id in mounts
+
+    return list(_search(proc, on_mount))
+
+
+def _search(proc: int, test: Callable[[bytes], bool]) -> Iterator[Use]:
+    for pid in _names(proc, b"."):
+        if not pid.isdigit():
+            continue
+        links = [(b"cwd", "cwd"), (b"root", "root")]
+        links += [(b"fd/" + fd, f"fd {int(fd)}") for fd in _names(proc, pid + b"/fd")]
+        for link, how in links:
+            if _passes(test, pid + b"/" + link):
+                yield Use(int(pid), _comm(proc, pid), how)
+
+
+def _names(proc: int, path: bytes) -> list[bytes]:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
+    except OSError as error:
+        if error.errno in _GONE:
+            return []
+        raise
+    try:
+        return [os.fsencode(name) for name in os.listdir(fd)]
+    finally:
+        os.close(fd)
+
+
+def _passes(test: Callable[[bytes], bool], path: bytes) -> bool:
+    try:
+        return test(path)
+    except OSError as error:
+        if error.errno in _GONE:
+            return False
+        raise
+
+
+def _comm(proc: int, pid: bytes) -> str:
+    try:
+        fd = os.open(pid + b"/comm", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    except OSError:
+        return "?"
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        return os.fsdecode(file.read().rstrip(b"\n"))
+
+
+def bound_at(text: bytes, device: str, path: bytes) -> Iterable[bytes]:
+    """Mount points in a mountinfo text whose mnt_root is `path` of the file system `device`, or lies below it."""
+    needle = b" %s %s" % (device.encode(), mountinfo.escape(path))
+    for line in Lines(text).holding((needle + b" ", needle + b"/")):
+        try:
+            mount = mountinfo.parse_line(line)
+        except mountinfo.Unreadable:
+            continue
+        if mount.device == device and mountinfo.below(path, mount.root) is not None:
+            yield mount.point
+
+
+def is_empty(fd: int) -> bool:
+    """Whether the directory of an open descriptor has no entries."""
+    with os.scandir(fd) as entries:
+        return next(entries, None) is None
+
+
+def is_file(status: os.stat_result) -> bool:
+    """Whether it is an empty regular file with one link, as an engine makes them to mount a namespace on."""
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0 and status.st_nlink == 1

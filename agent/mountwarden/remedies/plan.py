@@ -1,0 +1,133 @@
+"""From a finding to its remedies, in the order of how little they disturb, with who decides on each. Pure."""
+
+import re
+from dataclasses import dataclass, replace
+
+from ..config import Config, Mode
+from ..model import Action, Evidence, Finding, Kind, MountClass, Policy, Reach, Remedy, RootKind
+
+AUTOMATIC_ENGINES = ("docker", "containerd", "custom")
+"""Engines for whose layers the service acts by itself. containers/storage makes its home private on purpose."""
+
+_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]+\.(service|socket|scope|slice|mount|timer)")
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What decides on acts besides the finding: is everything paused, and which findings had their one attempt."""
+
+    paused: bool = False
+    attempted: frozenset[str] = frozenset()
+    given_up: frozenset[bytes] = frozenset()
+    """Roots whose attempts failed too often: left alone until an operator says so."""
+
+
+def plan(finding: Finding, config: Config, circumstances: Circumstances = Circumstances()) -> Finding:
+    """The finding with its remedies filled in."""
+    return replace(finding, remedies=tuple(_remedies(finding, config, circumstances)))
+
+
+def _remedies(finding: Finding, config: Config, circumstances: Circumstances) -> list[Remedy]:
+    remedies: list[Remedy] = []
+    if finding.kind is Kind.PRIVATE_ROOT:
+        remedies.append(_remedy(Action.SHARE, finding, config, circumstances, _why_ask_share(finding)))
+    if finding.kind is Kind.LEAKED and finding.evidence is not Evidence.CLAIMED:
+        if finding.reach is Reach.RMDIR:
+            remedies.append(_remedy(Action.DETACH, finding, config, circumstances, _why_ask_detach(finding)))
+        if restart := _restart(finding):
+            remedies.append(restart)
+    return remedies
+
+
+def _remedy(
+    action: Action, finding: Finding, config: Config, circumstances: Circumstances, why_ask: str | None
+) -> Remedy:
+    """`why_ask` is the default's reason to leave the act to a human; None: the default is to act."""
+    policy, reason = (Policy.ASK, why_ask) if why_ask else (Policy.AUTO, "all gates are open: it acts by itself")
+    if (said := _said(action, finding, config)) is not None:
+        # A policy opens the gate of kind and engine; evidence, home and a user's own root are no matter of taste.
+        hard = _never_automatic(finding)
+        policy = Policy.ASK if said is Policy.AUTO and hard else said
+        reason = hard if said is Policy.AUTO and hard else f"the policy for it is {said}"
+    held = _held_back(finding, config, circumstances)
+    if policy is Policy.AUTO and held:
+        return Remedy(action, False, held, f"mountwarden {action} {finding.id}")
+    command = None if policy is Policy.OFF else f"mountwarden {action} {finding.id}"
+    return Remedy(action, policy is Policy.AUTO, reason or "", command)
+
+
+def _said(action: Action, finding: Finding, config: Config) -> Policy | None:
+    """The last policy of the configuration that matches."""
+    units = {holder.unit for holder in finding.holders}
+    said = None
+    for entry in config.policies:
+        if entry.action is not action:
+            continue
+        if entry.root not in (None, finding.root.path) or entry.engine not in (None, finding.root.engine):
+            continue
+        if entry.kind not in (None, finding.kind) or (entry.unit is not None and entry.unit not in units):
+            continue
+        said = entry.policy
+    for root in config.roots:
+        if said is None and root.path == finding.root.path and root.policy is not None:
+            said = root.policy
+    return said
+
+
+def _never_automatic(finding: Finding) -> str | None:
+    if finding.root.observe_only:
+        return "the root belongs to a user's own engine"
+    if not finding.root.home_known:
+        return f"{finding.root.engine} is not running, so its view of the root is not known"
+    if finding.kind is Kind.LEAKED and finding.evidence not in (Evidence.HISTORY, Evidence.RECORD):
+        return "nothing but the spot says that it is leaked"
+    return None
+
+
+def _why_ask_detach(finding: Finding) -> str | None:
+    if hard := _never_automatic(finding):
+        return hard
+    if finding.root.kind is not RootKind.GRAPH or finding.mount_class is not MountClass.LAYER:
+        return f"mounts of kind {finding.mount_class} are left to a human by default"
+    if finding.root.engine not in AUTOMATIC_ENGINES:
+        return f"{finding.root.engine} is left to a human by default"
+    return None
+
+
+def _why_ask_share(finding: Finding) -> str | None:
+    if hard := _never_automatic(finding):
+        return hard
+    if finding.root.wants_private:
+        return f"{finding.root.engine} makes it private on purpose; skip_mount_home in storage.conf ends that"
+    if finding.root.engine not in AUTOMATIC_ENGINES:
+        return f"{finding.root.engine} is left to a human by default"
+    if finding.seen_at != finding.mountpoint:
+        return "the mount that contains it reaches beyond it"
+    return None
+
+
+def _held_back(finding: Finding, config: Config, circumstances: Circumstances) -> str | None:
+    """Why an act that may be automatic is not done now."""
+    if config.mode is Mode.OBSERVE:
+        return "the mode is observe"
+    if circumstances.paused:
+        return "acts are paused"
+    if finding.silenced:
+        return "it is silenced"
+    if finding.id in circumstances.attempted:
+        return "it was tried once already"
+    if finding.root.path in circumstances.given_up:
+        return "too many attempts failed under this root"
+    return None
+
+
+def _restart(finding: Finding) -> Remedy | None:
+    """Advice that always works: the namespace ends with its processes."""
+    containers = {holder.container for holder in finding.holders} - {None}
+    if containers:
+        return Remedy(Action.RESTART, False, "restarting the container gives it a new namespace", None)
+    for unit in sorted({holder.unit for holder in finding.holders if holder.unit}):
+        if unit.endswith(".service"):
+            command = f"systemctl restart {unit}" if _UNIT_NAME.fullmatch(unit) else None
+            return Remedy(Action.RESTART, False, "restarting the service gives it a new namespace", command)
+    return None

@@ -1,0 +1,214 @@
+"""rmdir-on-put in its atomic form: an empty directory is renamed over a mountpoint that home has unmounted.
+
+The kernel drops the old directory as rmdir(2) would, and with it every mount that any namespace has on it
+(fs/namei.c: vfs_rename, which calls detach_mounts since Linux 3.18); the path is never missing. In the caller's own
+mount namespace a mountpoint is refused with EBUSY, so this must run in the root's home.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from dataclasses import dataclass
+
+from ..errors import Declined
+from ..kernel import abi, calls
+from ..model import Use
+from ..observe import uses
+
+PREFIX = b".mountwarden-"
+
+_BENEATH = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS | abi.RESOLVE_NO_XDEV
+_WHY = {
+    errno.EBUSY: ("live", "the mountpoint is mounted on at home again"),
+    errno.ENOTEMPTY: ("not-empty", "the directory is in use, or is a subvolume"),
+    errno.EEXIST: ("not-empty", "the directory is in use, or is a subvolume"),
+    errno.EPERM: ("immutable", "the file system does not allow it"),
+    errno.EACCES: ("denied", "the file system does not allow it"),
+    errno.EROFS: ("read-only", "the file system is read-only at home"),
+    errno.ENOSPC: ("no-space", "the file system is full"),
+    errno.EDQUOT: ("no-space", "a quota is used up"),
+    errno.ELOOP: ("symlink", "a part of the path is a symbolic link"),
+    errno.EXDEV: ("other-mount", "something else is mounted on a part of the path"),
+    errno.ENOENT: ("gone", "the directory is not there any more"),
+    errno.ENOTDIR: ("not-a-directory", "a part of the path is not a directory"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """The mountpoint as judged: below which mount of home, and as what."""
+
+    base: bytes
+    """A directory at home, resolved, on the mount that holds the mountpoint."""
+    base_mount: int
+    """Small mount id of that mount."""
+    rel: bytes
+    """The mountpoint's path below `base`; at least one component."""
+    is_file: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What was done, for the audit."""
+
+    old_inode: int
+    new_inode: int
+    mode: int
+    uid: int
+    gid: int
+
+
+def replace(spot: Spot, proc: int) -> Replaced:
+    """Replace the mountpoint's directory (or file) by an empty one that looks the same. Runs in the root's home.
+
+    `proc` is an open /proc of the host, for the search of processes that use the directory itself.
+
+    Raises: Declined, with nothing changed, where any precondition does not hold.
+    """
+    try:
+        base = os.open(spot.base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise declined(error) from error
+    with _closing(base):
+        _check_mount(base, spot.base_mount)
+        directory, _slash, name = spot.rel.rpartition(b"/")
+        try:
+            parent = calls.openat2(base, directory or b".", os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)
+        except OSError as error:
+            raise declined(error) from error
+        with _closing(parent):
+            _check_mount(parent, spot.base_mount)
+            try:
+                return _replace(parent, name, spot, proc)
+            except OSError as error:
+                raise declined(error) from error
+
+
+def declined(error: OSError) -> Declined:
+    """The refusal that an errno stands for."""
+    code, why = _WHY.get(error.errno or 0, ("failed", os.strerror(error.errno or errno.EIO)))
+    return Declined(code, why)
+
+
+@contextlib.contextmanager
+def _closing(fd: int):  # type: ignore[no-untyped-def]
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _check_mount(fd: int, wanted: int) -> None:
+    if calls.mount_id(fd) != wanted:
+        raise Declined("other-mount", "home has something else mounted there than when it was judged")
+
+
+def _replace(parent: int, name: bytes, spot: Spot, proc: int) -> Replaced:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | (0 if spot.is_file else os.O_DIRECTORY)
+    # RESOLVE_NO_XDEV: where home has mounted on it again, this is EXDEV and not the mount's root.
+    old = calls.openat2(parent, name, flags, resolve=_BENEATH)
+    with _closing(old):
+        status = os.fstat(old)
+        _check_target(parent, old, status, spot)
+        _check_unused(proc, status, name)
+        sibling = PREFIX + secrets.token_hex(8).encode()
+        new = _make(parent, sibling, spot.is_file)
+        try:
+            with _closing(new):
+                _copy_attributes(old, new, status)
+                inode = os.fstat(new).st_ino
+                if os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino != status.st_ino:
+                    raise Declined("changed", "the directory was replaced by something else meanwhile")
+                os.rename(sibling, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            _remove(parent, sibling, spot.is_file)
+            raise
+    return Replaced(status.st_ino, inode, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+
+
+def _check_target(parent: int, old: int, status: os.stat_result, spot: Spot) -> None:
+    for fd in (old, parent):
+        if (calls.inode_flags(fd) or 0) & (abi.FS_IMMUTABLE_FL | abi.FS_APPEND_FL):
+            raise Declined("immutable", "the directory or its parent has the immutable or append-only attribute")
+    if spot.is_file:
+        if not uses.is_file(status):
+            raise Declined("not-empty", "the mountpoint is not an empty file with one link")
+    elif not uses.is_empty(old):
+        raise Declined("not-empty", "the directory is not empty")
+
+
+def _check_unused(proc: int, status: os.stat_result, name: bytes) -> None:
+    others = [use for use in uses.directory_users(proc, status, name) if use.pid != os.getpid()]
+    if others:
+        raise Declined("in-use", f"the directory itself is in use by {_named(others)}")
+
+
+def _named(found: list[Use]) -> str:
+    text = ", ".join(str(use) for use in found[:3])
+    return text if len(found) <= 3 else f"{text} and {len(found) - 3} more"
+
+
+def _make(parent: int, name: bytes, is_file: bool) -> int:
+    if is_file:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, 0o600, dir_fd=parent)
+    os.mkdir(name, 0o700, dir_fd=parent)
+    try:
+        return calls.openat2(parent, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_BENEATH)
+    except BaseException:
+        _remove(parent, name, is_file)
+        raise
+
+
+def _remove(parent: int, name: bytes, is_file: bool) -> None:
+    with contextlib.suppress(OSError):
+        if is_file:
+            os.unlink(name, dir_fd=parent)
+        else:
+            os.rmdir(name, dir_fd=parent)
+
+
+def _copy_attributes(old: int, new: int, status: os.stat_result) -> None:
+    """Owner, then mode (chown clears set-id bits), then xattrs with ACLs and labels, project id, flags, times."""
+    os.fchown(new, status.st_uid, status.st_gid)
+    os.fchmod(new, stat.S_IMODE(status.st_mode))
+    _copy_xattrs(old, new)
+    _copy_project(old, new)
+    os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _copy_xattrs(old: int, new: int) -> None:
+    try:
+        wanted = {name: os.getxattr(old, name) for name in os.listxattr(old)}
+        inherited = set(os.listxattr(new)) - wanted.keys()
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return
+        raise
+    for name in inherited:  # a default ACL of the parent, say
+        os.removexattr(new, name)
+    for name, value in wanted.items():
+        try:
+            os.setxattr(new, name, value)
+        except OSError as error:
+            if os.getxattr(new, name) != value:  # a label that the kernel has set already needs no right
+                raise Declined("attributes", f"its extended attribute {name} can't be kept") from error
+
+
+def _copy_project(old: int, new: int) -> None:
+    wanted, have = calls.fsxattr(old), calls.fsxattr(new)
+    if wanted is None or have is None:
+        return
+    xflags, extsize, _nextents, projid, cowextsize = wanted
+    # `nextents` is an answer only; a directory has no extent size of its own unless it is a hint for its children.
+    if (have[0], have[1], have[3], have[4]) == (xflags, extsize, projid, cowextsize):
+        return
+    try:
+        calls.set_fsxattr(new, (xflags, extsize, 0, projid, cowextsize))
+    except OSError as error:
+        raise Declined("attributes", "its project id or inode flags can't be kept") from error
+    kept = calls.fsxattr(new)
+    if kept is None or (kept[0], kept[3]) != (xflags, projid):
+        raise Declined("attributes", "its project id or inode flags can't be kept")
