@@ -7,7 +7,7 @@ from tests.support import rootfs
 from tests.support.shell import Shell
 
 IMAGE = "bb"
-DOCKER_FLAGS = ("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none")
+DOCKER_FLAGS = ("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none", "--shutdown-timeout=1")
 
 
 class Engines(Shell):

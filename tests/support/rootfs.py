@@ -5,13 +5,13 @@ import subprocess
 import tarfile
 from pathlib import Path
 
-RECIPE = "1"
+RECIPE = "2"
 """Raise it when the archive's content changes."""
 
 ARCHIVE = "/usr/share/test-host/bb.tar"
 """Where the archive is on the test host."""
 
-_DIRECTORIES = ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "run", "data", "mnt")
+_DIRECTORIES = ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "run", "usr", "data", "mnt")
 _FILES = {"etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/group": "root:x:0:\n"}
 
 
