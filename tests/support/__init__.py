@@ -1,0 +1,1 @@
+"""What the tests stand on: scratch namespaces, a booted test host, and waiting without sleeping."""

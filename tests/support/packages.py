@@ -1,0 +1,21 @@
+"""What the test host's tree holds, by what needs it. Any change here gives a new tree, built at the next run."""
+
+BASE = (
+    # a host that boots, and that an operator can look around in
+    "systemd", "systemd-sysv", "systemd-container", "dbus", "dbus-user-session", "libpam-systemd",
+    "procps", "psmisc", "lsof", "iproute2", "util-linux", "kmod", "make", "bash-completion",
+    # the engines
+    "docker.io", "containerd", "runc", "crun", "podman", "buildah", "fuse-overlayfs", "uidmap", "slirp4netns",
+    "ca-certificates", "iptables",
+    # the product's own needs, as its package will ask for them
+    "python3", "python3-venv", "python3-pystemd", "python3-sdnotify",
+    # what images, hostile tests and remedies need
+    "busybox-static", "strace", "fuse3", "libcap2-bin",
+    # file systems and block devices
+    "e2fsprogs", "xfsprogs", "btrfs-progs", "acl", "attr", "dmsetup", "cryptsetup-bin",
+)  # fmt: skip
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "metrics": ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager"),
+}
+"""Packages that only some `long` tests need; each extra that is asked for gives a tree of its own."""

@@ -1,0 +1,186 @@
+"""The Debian tree that test hosts boot from: built once with mmdebstrap, kept in a cache, never written to again.
+
+`python3 -m tests.support.tree [--suite SUITE] [--extra NAME]...` builds it and prints where it is. The cache is
+`$MOUNTWARDEN_CACHE`, else `~/.cache/mountwarden`. A tree's name holds a hash of suite, packages and this recipe, so a
+change of any of them gives a new tree. The mirror is the one that this machine's apt uses.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.support import rootfs
+from tests.support.packages import BASE, EXTRAS
+
+SUITE = "bookworm"
+RECIPE = "2"
+"""Raise it when what `_furnish` does to a tree changes."""
+
+
+class TreeError(Exception):
+    """The tree cannot be had here; the text says what to do."""
+
+
+def cache() -> Path:
+    """Where trees are kept: a directory of the invoking user, made when a tree is built."""
+    return Path(os.environ.get("MOUNTWARDEN_CACHE") or Path.home() / ".cache" / "mountwarden")
+
+
+def packages(extras: Sequence[str] = ()) -> tuple[str, ...]:
+    """The packages of a tree with these extras (names of `packages.EXTRAS`)."""
+    return tuple(sorted({*BASE, *(name for extra in extras for name in EXTRAS[extra])}))
+
+
+def path(suite: str = SUITE, extras: Sequence[str] = ()) -> Path:
+    """Where the tree is, or will be."""
+    furniture = [*_MASKED, *(word for item in sorted(_FILES.items()) for word in item)]
+    text = "\n".join([RECIPE, rootfs.RECIPE, suite, *packages(extras), *furniture])
+    return cache() / "trees" / f"{suite}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def obstacle(suite: str = SUITE, extras: Sequence[str] = ()) -> str | None:
+    """Why no test host can run here, in one sentence; None where one can."""
+    if os.geteuid() != 0:
+        return "a test host needs root"
+    if path(suite, extras).is_dir() or shutil.which("mmdebstrap"):
+        return None
+    return "a test host needs mmdebstrap: apt install mmdebstrap"
+
+
+def tree(suite: str = SUITE, extras: Sequence[str] = ()) -> Path:
+    """The tree, built first if the cache has none. Runs that want the same one wait for a single build."""
+    place = path(suite, extras)
+    if place.is_dir():
+        return place
+    if reason := obstacle(suite, extras):
+        raise TreeError(reason)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(place):
+        if not place.is_dir():
+            _build(place, suite, packages(extras))
+    return place
+
+
+@contextlib.contextmanager
+def _lock(place: Path) -> Iterator[None]:
+    with open(place.parent / f".{place.name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(place: Path, suite: str, wanted: Sequence[str]) -> None:
+    for left in place.parent.glob(f".{place.name}.build-*"):
+        _remove(left)
+    aside = Path(tempfile.mkdtemp(prefix=f".{place.name}.build-", dir=place.parent))
+    try:
+        _debootstrap(aside / "root", suite, wanted)
+        _furnish(aside / "root")
+        (aside / "root").rename(place)
+    finally:
+        _remove(aside)
+
+
+def _remove(directory: Path) -> None:
+    """Only below the cache, and never across a mount: mmdebstrap makes its own mounts in a namespace of its own."""
+    subprocess.run(["rm", "-rf", "--one-file-system", directory], check=True)
+
+
+def _debootstrap(root: Path, suite: str, wanted: Sequence[str]) -> None:
+    command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=" + ",".join(wanted)]
+    command += ["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"]
+    command += ["--dpkgopt=path-exclude=/usr/share/doc/*", '--aptopt=Acquire::Languages "none"']
+    command += [suite, str(root), *_mirror(suite)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise TreeError(f"mmdebstrap failed ({done.returncode}):\n{done.stderr[-4000:]}")
+
+
+def _mirror(suite: str) -> list[str]:
+    """The `deb` line for `suite` on the mirror that apt uses for this machine's own Debian; [] is mmdebstrap's default."""
+    form = "$(ORIGIN)|$(SUITE)|$(CODENAME)|$(REPO_URI)"
+    command = ["apt-get", "indextargets", "--format", form, "Created-By: Packages"]
+    if not shutil.which("apt-get"):
+        return []
+    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    for origin, archive, _codename, address in (line.split("|", 3) for line in lines):
+        if origin == "Debian" and not archive.endswith(("-security", "-updates", "-backports")):
+            return [f"deb {address} {suite} main"]
+    return []
+
+
+def _furnish(root: Path) -> None:
+    """What a quick boot and tests without a network need: no unit starts by itself, the journal is in memory."""
+    rootfs.write_archive(root)
+    for name, text in _FILES.items():
+        place = root / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    # In PATH, rootless podman would take it in place of the kernel's overlay.
+    (root / "usr/bin/fuse-overlayfs").rename(root / "usr/libexec/fuse-overlayfs")
+    subprocess.run(["chroot", root, "useradd", "--uid=1000", "--shell=/bin/bash", "user"], check=True)
+    (root / "etc/resolv.conf").unlink(missing_ok=True)
+    (root / "etc/resolv.conf").touch()
+    subprocess.run(["chroot", root, "systemctl", "preset-all"], check=True, capture_output=True)
+    subprocess.run(["chroot", root, "systemctl", "set-default", "multi-user.target"], check=True, capture_output=True)
+    subprocess.run(["chroot", root, "systemctl", "mask", *_MASKED], check=True, capture_output=True)
+
+
+# systemd-sysctl and udev would change the machine that runs the tests: most of /proc/sys and /dev have no namespace.
+_MASKED = ("systemd-udevd.service", "systemd-udev-trigger.service", "systemd-modules-load.service",
+           "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount", "getty.target",
+           "systemd-tmpfiles-setup-dev.service", "dev-hugepages.mount", "modprobe@.service",
+           "systemd-sysctl.service")  # fmt: skip
+
+_FILES = {
+    # runc: crun 1.8 raises RLIMIT_MEMLOCK for its device filter, which needs CAP_SYS_RESOURCE. No limits that need a
+    # control group's controller or a right that the machine below may not give.
+    "etc/containers/containers.conf": (
+        '[containers]\nnetns = "none"\npids_limit = 0\ndefault_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]\n'
+        '[engine]\nruntime = "runc"\n'
+    ),
+    "etc/hostname": "testhost\n",
+    "etc/hosts": "127.0.0.1 localhost testhost\n",
+    "etc/machine-id": "",
+    "etc/systemd/system-preset/00-test-host.preset": "disable *\n",
+    "etc/systemd/user-preset/00-test-host.preset": "disable *\n",
+    "etc/systemd/journald.conf.d/test-host.conf": (
+        "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nRuntimeMaxUse=256M\nSyncIntervalSec=1s\n"
+        "ForwardToConsole=no\nForwardToWall=no\nReadKMsg=no\n"
+    ),
+    "etc/systemd/system.conf.d/test-host.conf": (
+        "[Manager]\nDefaultTimeoutStopSec=10s\nShowStatus=no\nDefaultEnvironment=LANG=C.UTF-8\n"
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build the tree, saying so in one line on stderr; its path goes to stdout."""
+    parser = argparse.ArgumentParser(prog="python3 -m tests.support.tree", description="Build the test host's tree.")
+    parser.add_argument("--suite", default=SUITE, help="Debian suite (default: %(default)s)")
+    parser.add_argument("--extra", action="append", default=[], choices=sorted(EXTRAS), help="further packages")
+    options = parser.parse_args(argv)
+    place = path(options.suite, options.extra)
+    started = time.monotonic()
+    if not place.is_dir():
+        print(f"test host: building {place} (about a minute, 1 GB) ... ", end="", file=sys.stderr, flush=True)
+        try:
+            tree(options.suite, options.extra)
+        except TreeError as error:
+            print(error, file=sys.stderr)
+            return 1
+        print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+    print(place)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
