@@ -82,7 +82,9 @@ class Shell:
         join = '[ ! -e "$0" ] || echo $$ > "$0"; exec "$@"'
         return ["/bin/sh", "-c", join, procs, "nsenter", "-t", str(self.pid), "-a", "--"]
 
-    def python(self, code: str, *args: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def python(
+        self, code: str, *args: str, check: bool = True, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
         """Run Python code with the host's own interpreter; the installed product and its dependencies are importable."""
         path = {"PYTHONPATH": "/usr/local/lib/mountwarden"}
         return self.run("/usr/bin/python3", "-c", code, *args, check=check, timeout=timeout, env=path)

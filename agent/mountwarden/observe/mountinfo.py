@@ -201,7 +201,7 @@ class Table:
 
     def containing(self, path: bytes) -> Mount | None:
         """The mount that a walk from the namespace's root to `path` ends on; symbolic links must be resolved before."""
-        mount = self.root()
+        mount = self.root() if path.startswith(b"/") else None
         while mount is not None:
             mount = self.top(mount)
             nearer = [

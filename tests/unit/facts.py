@@ -1,0 +1,62 @@
+"""Facts made by hand for tests of pure code."""
+
+import dataclasses
+
+from mountwarden.model import Copy, Layout, Match, Mount, Picture, Root, RootKind, Spot, Tier
+from mountwarden.observe.mountinfo import Table
+
+HOME = 4026531841
+OTHER = 4026532999
+ROOT = Root(
+    path=b"/var/lib/docker",
+    engine="docker",
+    kind=RootKind.GRAPH,
+    layout=(Layout(b"overlay2/*/merged", "overlay"),),
+    home=HOME,
+)
+
+
+def mount(identity: int, parent: int, point: str, **other: object) -> Mount:
+    """A tmpfs on `point`; keyword arguments replace fields."""
+    fields: dict[str, object] = {
+        "id": identity,
+        "parent": parent,
+        "device": f"0:{identity}",
+        "root": b"/",
+        "point": point.encode(),
+        "options": b"rw",
+        "shared": 0,
+        "master": 0,
+        "propagate_from": 0,
+        "unbindable": False,
+        "fstype": "tmpfs",
+        "source": b"x",
+        "super_options": b"rw",
+    }
+    return Mount(**(fields | other))  # type: ignore[arg-type]
+
+
+def host_root(**other: object) -> Mount:
+    """The root mount of a host, shared."""
+    return mount(1, 0, "/", **({"device": "8:1", "fstype": "ext4", "shared": 1} | other))
+
+
+def layer(identity: int, parent: int, name: str = "X", device: str = "0:40", **other: object) -> Mount:
+    """The overlay of a layer of `ROOT`."""
+    upper = f"rw,lowerdir=l,upperdir=/var/lib/docker/overlay2/{name}/diff,workdir=w".encode()
+    point = f"/var/lib/docker/overlay2/{name}/merged"
+    held = mount(identity, parent, point, device=device, fstype="overlay", super_options=upper)
+    return dataclasses.replace(held, **other)  # type: ignore[arg-type]
+
+
+def table(*mounts: Mount) -> Table:
+    """A namespace's table."""
+    return Table(mounts)
+
+
+def picture(*, roots: tuple[object, ...] = (), copies: tuple[Copy, ...] = (), identities: object = ()) -> Picture:
+    """A picture with a fixed boot."""
+    return Picture("boot", Tier.MOUNTINFO, roots, {}, copies, 0, frozenset(identities))  # type: ignore[arg-type]
+
+
+__all__ = ["HOME", "OTHER", "ROOT", "Match", "Spot", "host_root", "layer", "mount", "picture", "table"]

@@ -1,0 +1,101 @@
+"""What counts as seen: a mount of home that went while a copy stayed."""
+
+import dataclasses
+
+from mountwarden.history import History, remember
+from mountwarden.inventory import Spots, root_state
+from mountwarden.model import Copy, Match, Mount, RootState, Spot
+
+from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, table
+
+SPOT = Spot("8:1", b"/var/lib/docker/overlay2/X/merged")
+WITH = root_state(ROOT, table(host_root(), layer(2, 1)), HOME)
+WITHOUT = root_state(ROOT, table(host_root()), HOME)
+
+
+def match_of(state: RootState) -> Match:
+    match = Spots([state]).match(SPOT)
+    assert match is not None
+    return match
+
+
+def look(
+    history: History, state: RootState, *copies: Copy, unread: frozenset[int] = frozenset()
+) -> tuple[History, tuple[Copy, ...]]:
+    return remember(history, [state], copies, {spot: match_of(state) for spot in state.live}, unread)
+
+
+def copy(held: Mount, spot: Spot | None = SPOT) -> Copy:
+    return Copy(OTHER, held, None, spot, match_of(WITHOUT) if spot else None)
+
+
+def test_a_copy_left_when_home_s_mount_went_has_a_history() -> None:
+    history, _ = look(History(), WITH, copy(layer(12, 11)))
+    history, (told,) = look(history, WITHOUT, copy(layer(12, 11)))
+    assert told.history is not None
+    assert told.history.spot == SPOT
+    _, (still,) = look(history, WITHOUT, copy(layer(12, 11)))
+    assert still.history is not None, "it stays known while it stays there"
+
+
+def test_a_copy_that_comes_a_look_later_has_none() -> None:
+    """Device numbers are reused at once: this may be another overlay."""
+    history, _ = look(History(), WITH)
+    history, _ = look(history, WITHOUT)
+    _, (told,) = look(history, WITHOUT, copy(layer(12, 11)))
+    assert told.history is None
+
+
+def test_nothing_seen_before_is_no_history() -> None:
+    _, (told,) = look(History(), WITHOUT, copy(layer(12, 11)))
+    assert told.history is None
+
+
+def test_another_mount_id_is_another_copy() -> None:
+    history, _ = look(History(), WITH, copy(layer(12, 11)))
+    history, _ = look(history, WITHOUT, copy(layer(12, 11)))
+    _, (told,) = look(history, WITHOUT, copy(layer(13, 11)))
+    assert told.history is None
+
+
+def test_a_copy_that_was_away_for_a_look_is_another() -> None:
+    history, _ = look(History(), WITH, copy(layer(12, 11)))
+    history, _ = look(history, WITHOUT, copy(layer(12, 11)))
+    history, _ = look(history, WITHOUT)
+    _, (told,) = look(history, WITHOUT, copy(layer(12, 11)))
+    assert told.history is None
+
+
+def test_a_home_that_could_not_be_read_ends_what_is_known() -> None:
+    history, _ = look(History(), WITH, copy(layer(12, 11)))
+    blind = dataclasses.replace(WITHOUT, mount=None, bases=())
+    history, (told,) = look(history, blind, copy(layer(12, 11)))
+    assert told.history is None
+    _, (later,) = look(history, WITHOUT, copy(layer(12, 11)))
+    assert later.history is None
+
+
+def test_a_mount_that_came_back_is_live_again() -> None:
+    history, _ = look(History(), WITH, copy(layer(12, 11)))
+    history, _ = look(history, WITHOUT, copy(layer(12, 11)))
+    history, (told,) = look(history, WITH, copy(layer(12, 11)))
+    assert told.history is None
+
+
+def test_a_bind_elsewhere_is_followed_by_its_identity() -> None:
+    elsewhere = copy(layer(12, 11, point=b"/o"), spot=Spot("8:1", b"/o"))
+    elsewhere = dataclasses.replace(elsewhere, match=None)
+    history, _ = look(History(), WITH, elsewhere)
+    assert ("0:40", b"/") in history.watched()
+    history, (told,) = look(history, WITHOUT, elsewhere)
+    assert told.history is not None
+    assert told.history.spot == SPOT
+    assert ("0:40", b"/") in history.watched(), "what was left behind is looked for from then on"
+
+
+def test_an_identity_on_another_layer_s_spot_is_not_this_layer_s_copy() -> None:
+    other = Spot("8:1", b"/var/lib/docker/overlay2/Y/merged")
+    held = Copy(OTHER, layer(12, 11, "Y"), None, other, Spots([WITHOUT]).match(other))
+    history, _ = look(History(), WITH, held)
+    _, (told,) = look(history, WITHOUT, held)
+    assert told.history is None
