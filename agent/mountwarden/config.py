@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from .model import Action, Kind, MountClass, Policy, RootKind
 
 DIRECTORY = b"/etc/mountwarden"
+ENGINES = ("docker", "containers-storage", "containerd")
+"""Engines that `engines` may name. `[[policy]]` may name "custom" too: the `[[root]]` entries."""
 
 
 class Mode(enum.StrEnum):
@@ -84,7 +86,7 @@ class Config:
     resync: float = 60.0
     """Seconds between full looks."""
     confirm: Confirm = Confirm()
-    engines: tuple[str, ...] = ("docker", "containers-storage", "containerd")
+    engines: tuple[str, ...] = ENGINES
     """Engines whose roots are looked for; `[[root]]` entries are always taken."""
     roots: tuple[RootEntry, ...] = ()
     policies: tuple[PolicyEntry, ...] = ()
@@ -93,5 +95,5 @@ class Config:
     """Acts without a human, at most, over all roots."""
     metrics: bytes | None = None
     """Text file for node_exporter's collector; None: none is written."""
-    origin: Mapping[str, str] = field(default_factory=dict)
-    """Key to the file and line that set it; keys not in it are defaults."""
+    origin: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Key to the file and line that set it, such as `confirm.netns` or `silence[0]`; keys not in it are defaults."""

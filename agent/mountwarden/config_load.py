@@ -1,0 +1,202 @@
+"""From the files to a `Config`: defaults in code, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.
+
+A key of a later file replaces an earlier one's; `[confirm]` does so key by key; `[[root]]`, `[[policy]]` and
+`[[silence]]` of all files count, in their order.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar, cast
+
+from . import config_files
+from .config import DIRECTORY, ENGINES, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
+from .config_table import Source, Table
+from .errors import ConfigError
+from .model import Action, Kind, Policy, RootKind
+
+T = TypeVar("T")
+
+ANY = "any"
+"""The word for any file system type, in `fstype` of a `[[root]]`."""
+
+_DAY = 86400.0
+_EMPTY: Mapping[str, int] = {}
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What the files said so far."""
+
+    values: dict[str, object] = field(default_factory=dict)
+    confirm: dict[str, float] = field(default_factory=dict)
+    roots: list[RootEntry] = field(default_factory=list)
+    policies: list[PolicyEntry] = field(default_factory=list)
+    silences: list[Silence] = field(default_factory=list)
+    origin: dict[str, str] = field(default_factory=dict)
+
+
+def load(directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = None) -> Config:
+    """The configuration. `overrides` are top-level keys from the command line, which count last.
+
+    Raises: ConfigError for the first thing wrong. No file at all is no error.
+    """
+    draft = _Draft()
+    for path in config_files.paths(directory):
+        _read(config_files.read(path), draft)
+    if overrides:
+        _read(Table(Source("command line", _EMPTY), overrides), draft)
+    return _config(draft)
+
+
+def parse(data: bytes, name: str = "configuration") -> Config:
+    """The configuration that one file's content makes. Raises ConfigError."""
+    draft = _Draft()
+    _read(config_files.parse(data, name), draft)
+    return _config(draft)
+
+
+def check(directory: bytes = DIRECTORY) -> list[ConfigError]:
+    """What is wrong, the first thing of each file; empty where `load` would succeed."""
+    problems: list[ConfigError] = []
+    draft = _Draft()
+    try:
+        paths = config_files.paths(directory)
+    except ConfigError as error:
+        return [error]
+    for path in paths:
+        try:
+            _read(config_files.read(path), draft)
+        except ConfigError as error:
+            problems.append(error)
+    try:
+        _config(draft)
+    except ConfigError as error:
+        problems.append(error)
+    return problems
+
+
+def _read(table: Table, draft: _Draft) -> None:
+    values = {
+        "mode": table.choice("mode", Mode),
+        "tick": table.seconds("tick", 0.1, 60),
+        "resync": table.seconds("resync", 1, 3600),
+        "engines": table.words("engines", ENGINES),
+        "acts_per_minute": table.integer("acts_per_minute", 0, 100_000),
+    }
+    if table.has("metrics"):
+        draft.values["metrics"] = _metrics(table)
+        draft.origin["metrics"] = table.source.at("metrics")
+    for key, value in values.items():
+        if value is not None:
+            draft.values[key] = value
+            draft.origin[key] = table.source.at(key)
+    _read_confirm(table.table("confirm"), draft)
+    for name, make, entries in (
+        ("root", _root, draft.roots),
+        ("policy", _policy, draft.policies),
+        ("silence", _silence, draft.silences),
+    ):
+        for entry in table.tables(name):
+            made = make(entry)
+            entry.done()
+            draft.origin[f"{name}[{len(entries)}]"] = table.source.at(entry.where)
+            cast("list[object]", entries).append(made)
+    table.done()
+
+
+def _metrics(table: Table) -> bytes | None:
+    """A path; "none" where an earlier file named one and there shall be none."""
+    return None if table.text("metrics") == "none" else table.path("metrics")
+
+
+def _read_confirm(table: Table | None, draft: _Draft) -> None:
+    if table is None:
+        return
+    for each in fields(Confirm):
+        value = table.seconds(each.name, 0, _DAY)
+        if value is not None:
+            draft.confirm[each.name] = value
+            draft.origin[table.key(each.name)] = table.source.at(table.key(each.name))
+    table.done()
+
+
+def _root(table: Table) -> RootEntry:
+    path = _required(table, "path", table.path("path"))
+    default = RootEntry(path)
+    fstype = table.text("fstype")
+    return RootEntry(
+        path=path,
+        kind=table.choice("kind", RootKind) or default.kind,
+        layout=_layout(table) or default.layout,
+        fstype=default.fstype if fstype is None else None if fstype == ANY else fstype,
+        policy=table.choice("policy", Policy),
+    )
+
+
+def _layout(table: Table) -> tuple[bytes, ...] | None:
+    patterns = table.texts("layout")
+    if patterns is None:
+        return None
+    for pattern in patterns:
+        parts = pattern.split("/")
+        if any(part in ("", ".", "..") or ("*" in part and part != "*") for part in parts):
+            table.wrong("layout", "each pattern is a path below the root, in which * stands for one whole component")
+    if not patterns:
+        table.wrong("layout", "at least one pattern is wanted", 'write layout = ["*/merged"]')
+    return tuple(pattern.encode() for pattern in patterns)
+
+
+def _policy(table: Table) -> PolicyEntry:
+    return PolicyEntry(
+        action=_required(table, "action", table.choice("action", Action)),
+        policy=_required(table, "policy", table.choice("policy", Policy)),
+        root=table.path("root"),
+        engine=table.word("engine", (*ENGINES, "custom")),
+        kind=table.choice("kind", Kind),
+        unit=table.text("unit"),
+    )
+
+
+def _silence(table: Table) -> Silence:
+    silence = Silence(
+        reason=_required(table, "reason", table.text("reason")),
+        until=table.moment("until"),
+        id=table.text("id"),
+        root=table.path("root"),
+        unit=table.text("unit"),
+        kind=table.choice("kind", Kind),
+    )
+    if silence == replace(silence, id=None, root=None, unit=None, kind=None):
+        table.wrong("reason", "this would silence every finding", "add id, root, unit or kind")
+    return silence
+
+
+def _required(table: Table, name: str, value: T | None) -> T:
+    if value is None:
+        table.wrong(name, "must be given")
+    return value
+
+
+def _config(draft: _Draft) -> Config:
+    config = replace(
+        Config(),
+        confirm=replace(Confirm(), **draft.confirm),
+        roots=tuple(draft.roots),
+        policies=tuple(draft.policies),
+        silences=tuple(draft.silences),
+        origin=dict(draft.origin),
+        **draft.values,  # type: ignore[arg-type]
+    )
+    if config.resync < config.tick:
+        where = draft.origin.get("resync", draft.origin.get("tick", "defaults"))
+        raise ConfigError(f"{where}: resync: must not be shorter than tick ({config.tick:g} s)")
+    twice = [entry.path for index, entry in enumerate(config.roots) if entry.path in _paths(config.roots[:index])]
+    if twice:
+        index = max(index for index, entry in enumerate(config.roots) if entry.path == twice[0])
+        raise ConfigError(f"{draft.origin[f'root[{index}]']}: root: {os.fsdecode(twice[0])} is there twice")
+    return config
+
+
+def _paths(entries: tuple[RootEntry, ...]) -> frozenset[bytes]:
+    return frozenset(entry.path for entry in entries)

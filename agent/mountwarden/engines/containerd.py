@@ -1,0 +1,110 @@
+"""containerd, alone or started by dockerd: the state directory, in which its shims mount containers' file systems.
+
+containerd-config.toml(5): `state`, default /run/containerd; `--state` and `--config` on the command line override.
+Each task has a bundle STATE/io.containerd.runtime.v2.task/NAMESPACE/ID, whose `rootfs` the shim mounts and which is
+removed right after the umount. Tasks of dockerd have an empty rootfs unless containerd keeps dockerd's images.
+"""
+
+import fnmatch
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..config import Config
+from ..model import Layout, MountClass, RecordState, Root, RootKind
+from ..observe.procs import Daemon
+from .argv import option
+from .files import FileCache
+from .host import Host
+
+ENGINE = "containerd"
+COMMAND = "containerd"
+
+STATE = b"/run/containerd"
+CONFIG_FILE = b"/etc/containerd/config.toml"
+
+GRAPH_LAYOUT = (
+    Layout(b"io.containerd.runtime.v2.task/*/*/rootfs", "overlay"),
+    Layout(b"io.containerd.runtime.v1.linux/*/*/rootfs", "overlay"),
+    Layout(b"io.containerd.grpc.v1.cri/sandboxes/*/shm", "tmpfs", MountClass.SHM),
+)
+
+_Table = Mapping[str, object]
+
+
+def roots(host: Host, config: Config) -> list[Root]:
+    """The state directory of each running containerd, else the configured one. Raises OSError or NoAnswer."""
+    daemons = host.of(COMMAND)
+    if daemons:
+        found = [root for daemon in daemons if (root := _of_daemon(host, daemon))]
+        host.last[ENGINE] = tuple(found) or host.last.get(ENGINE, ())
+        return found
+    paths = [root.path for root in host.last.get(ENGINE, ())] + [_configured(host, CONFIG_FILE, None) or STATE]
+    existing = (host.realpath(path) for path in dict.fromkeys(paths))
+    return [_root(path, None) for path in dict.fromkeys(existing) if path]
+
+
+def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
+    """Live where the bundle's init.pid names a living process, else unknown.
+
+    Never unmounted: a task that has ended keeps its mount until it is deleted, and then its bundle is gone too. A
+    shim mounts in the namespace it was started in, which need not be that of a containerd restarted since: so a
+    bundle whose process lives counts as in use wherever it is mounted.
+    """
+    return [_record(os.path.dirname(os.path.join(root.path, rel))) for rel in rels]
+
+
+def _record(bundle: bytes) -> RecordState:
+    try:
+        pid = FileCache().load(bundle + b"/init.pid", int)
+        alive = pid is not None and pid > 0 and os.path.exists(f"/proc/{pid}")
+    except (OSError, ValueError):
+        alive = False
+    return RecordState.LIVE if alive else RecordState.UNKNOWN
+
+
+def _of_daemon(host: Host, daemon: Daemon) -> Root | None:
+    file = option(daemon.argv, b"--config", b"-c") or CONFIG_FILE
+    state = option(daemon.argv, b"--state") or _configured(host, file, daemon) or STATE
+    path = host.realpath(state, daemon)
+    return _root(path, daemon) if path else None
+
+
+def _root(path: bytes, daemon: Daemon | None) -> Root:
+    return Root(
+        path=path,
+        engine=ENGINE,
+        kind=RootKind.GRAPH,
+        layout=GRAPH_LAYOUT,
+        home=daemon.namespace if daemon else None,
+        home_known=daemon is not None,
+        home_pid=daemon.pid if daemon and not daemon.own else None,
+        record=(os.fsdecode(path),),
+    )
+
+
+def _configured(host: Host, file: bytes, daemon: Daemon | None) -> bytes | None:
+    """`state` of the configuration; imported files override the one that imports them."""
+    main = _toml(host, file, daemon)
+    tables = [main, *(_toml(host, path, daemon) for path in _imports(host, file, main, daemon))]
+    states = [value for table in tables if isinstance(value := table.get("state"), str) and value.startswith("/")]
+    return os.path.normpath(states[-1].encode()) if states and "\0" not in states[-1] else None
+
+
+def _imports(host: Host, file: bytes, table: _Table, daemon: Daemon | None) -> Iterator[bytes]:
+    patterns = table.get("imports")
+    for pattern in patterns if isinstance(patterns, list) else []:
+        if not isinstance(pattern, str) or "\0" in pattern:
+            continue
+        directory, name = os.path.split(os.path.join(os.path.dirname(file), pattern.encode()))
+        for each in host.names(directory, daemon):
+            if fnmatch.fnmatchcase(each, name):
+                yield os.path.join(directory, each)
+
+
+def _toml(host: Host, path: bytes, daemon: Daemon | None) -> _Table:
+    try:
+        return tomllib.loads((host.read(path, daemon) or b"").decode())
+    except (OSError, ValueError, RecursionError) as error:
+        host.gap(f"containerd's {os.fsdecode(path)}", f"{type(error).__name__}: {error}")
+        return {}

@@ -1,0 +1,172 @@
+"""containers/storage, below podman, buildah and CRI-O: the stores of root, as storage.conf and crio.conf name them.
+
+containers-storage.conf(5): /etc/containers/storage.conf replaces /usr/share/containers/storage.conf as a whole. Newer
+versions merge drop-ins on top, older ones do not know them: where drop-ins name another place, both are roots. A
+store's `overlay` directory is made a private bind of itself at each start, unless skip_mount_home is set. Stores of
+users (rootless podman) are not looked for here: they are for an observe-only module of their own.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..config import Config
+from ..model import Layout, MountClass, RecordState, Root, RootKind
+from ..observe.procs import Daemon
+from . import containers_storage_record
+from .argv import option
+from .host import Host
+
+ENGINE = "containers-storage"
+CRIO = "crio"
+
+CONFIG_FILES = (b"/etc/containers/storage.conf", b"/usr/share/containers/storage.conf")
+"""The first that is there is the whole configuration."""
+DROP_INS = (
+    b"/usr/share/containers/storage.conf.d",
+    b"/usr/share/containers/storage.rootful.conf.d",
+    b"/etc/containers/storage.conf.d",
+    b"/etc/containers/storage.rootful.conf.d",
+)
+CRIO_FILE = b"/etc/crio/crio.conf"
+CRIO_DROP_INS = b"/etc/crio/crio.conf.d"
+
+_SHM = b"overlay-containers/*/userdata/shm"
+GRAPH_LAYOUT = (Layout(b"overlay/*/merged", "overlay"), Layout(_SHM, "tmpfs", MountClass.SHM))
+RUN_LAYOUT = (Layout(_SHM, "tmpfs", MountClass.SHM),)
+
+_Table = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where one store is, and what of its configuration matters here."""
+
+    graphroot: bytes = b"/var/lib/containers/storage"
+    runroot: bytes = b"/run/containers/storage"
+    driver: str = "overlay"
+    skip_mount_home: bool = False
+
+
+def roots(host: Host, config: Config) -> list[Root]:
+    """The stores of root. Raises OSError or NoAnswer where CRI-O's namespace can't be asked."""
+    wanted: list[tuple[Store, Daemon | None]] = []
+    for daemon in host.of(CRIO):
+        wanted += [(_of_crio(host, daemon, store), daemon) for store in _stores(host, daemon)]
+    wanted += [(store, None) for store in _stores(host, None)]
+    found = (root for store, daemon in wanted for root in _roots(host, store, daemon))
+    return list({root.path: root for root in reversed(list(found))}.values())[::-1]
+
+
+def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
+    """What the store's files, read in the caller's namespace, say of each mountpoint of `rels` below `root`."""
+    return containers_storage_record.states(root.record, rels)
+
+
+def _roots(host: Host, store: Store, daemon: Daemon | None) -> Iterable[Root]:
+    if store.driver not in ("overlay", "overlay2", ""):
+        return
+    if path := host.realpath(store.graphroot, daemon):
+        yield _root(path, GRAPH_LAYOUT, store, daemon)
+    if daemon and (path := host.realpath(store.runroot, daemon)):
+        yield replace(_root(path, RUN_LAYOUT, store, daemon), wants_private=False, record=())
+
+
+def _root(path: bytes, layout: tuple[Layout, ...], store: Store, daemon: Daemon | None) -> Root:
+    record = (store.runroot + b"/overlay-layers/mountpoints.json", path + b"/overlay-layers/layers.json")
+    return Root(
+        path=path,
+        engine=ENGINE,
+        kind=RootKind.GRAPH,
+        layout=layout,
+        home=daemon.namespace if daemon else None,
+        home_pid=daemon.pid if daemon and not daemon.own else None,
+        record=tuple(os.fsdecode(each) for each in record),
+        wants_private=not store.skip_mount_home,
+    )
+
+
+def _stores(host: Host, daemon: Daemon | None) -> list[Store]:
+    """One store; two where drop-ins, which only newer versions read, change it."""
+    base = next((file for path in CONFIG_FILES if (file := _toml(host, path, daemon)) is not None), {})
+    plain = _store(_table(base, "storage"), Store())
+    merged = plain
+    for file in _drop_ins(host, DROP_INS, daemon):
+        merged = _store(_table(file, "storage"), merged)
+    return [plain] if merged == plain else [merged, plain]
+
+
+def _of_crio(host: Host, daemon: Daemon, store: Store) -> Store:
+    """crio.conf(5): root, runroot, storage_driver and storage_option override storage.conf; flags override both."""
+    main = option(daemon.argv, b"--config", b"-c") or CRIO_FILE
+    directory = option(daemon.argv, b"--config-dir", b"-d") or CRIO_DROP_INS
+    for file in (_toml(host, main, daemon) or {}, *_drop_ins(host, (directory,), daemon)):
+        store = _of_crio_table(_table(file, "crio"), store)
+    flags = {"root": option(daemon.argv, b"--root", b"-r"), "runroot": option(daemon.argv, b"--runroot")}
+    return _of_crio_table({key: os.fsdecode(value) for key, value in flags.items() if value}, store)
+
+
+def _of_crio_table(table: _Table, store: Store) -> Store:
+    options = table.get("storage_option")
+    listed = [str(each).partition("=") for each in options] if isinstance(options, list) else []
+    skip = [_true(value) for key, _, value in listed if key.endswith("overlay.skip_mount_home")]
+    return Store(
+        graphroot=_path(table.get("root")) or store.graphroot,
+        runroot=_path(table.get("runroot")) or store.runroot,
+        driver=_text(table.get("storage_driver")) or store.driver,
+        skip_mount_home=skip[-1] if skip else store.skip_mount_home,
+    )
+
+
+def _store(storage: _Table, over: Store) -> Store:
+    options = _table(storage, "options")
+    skip = _table(options, "overlay").get("skip_mount_home", options.get("skip_mount_home"))
+    return Store(
+        graphroot=_path(storage.get("graphroot")) or over.graphroot,
+        runroot=_path(storage.get("runroot")) or over.runroot,
+        driver=_text(storage.get("driver")) or over.driver,
+        skip_mount_home=over.skip_mount_home if skip is None else _true(skip),
+    )
+
+
+def _drop_ins(host: Host, directories: Iterable[bytes], daemon: Daemon | None) -> Iterable[_Table]:
+    """Drop-ins by name, those of a later directory in place of an earlier one's of the same name."""
+    files = {
+        name: os.path.join(directory, name)
+        for directory in directories
+        for name in host.names(directory, daemon)
+        if name.endswith(b".conf") or not name.count(b".")
+    }
+    for name in sorted(files):
+        yield _toml(host, files[name], daemon) or {}
+
+
+def _toml(host: Host, path: bytes, daemon: Daemon | None) -> _Table | None:
+    """The file as a table; None where there is none. One that can't be read is a gap, and counts as empty."""
+    try:
+        data = host.read(path, daemon)
+        return None if data is None else tomllib.loads(data.decode())
+    except (OSError, ValueError, RecursionError) as error:
+        host.gap(f"containers/storage's {os.fsdecode(path)}", f"{type(error).__name__}: {error}")
+        return {}
+
+
+def _table(table: _Table, key: str) -> _Table:
+    value = table.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _path(value: object) -> bytes | None:
+    """An absolute path; containers/storage expands variables of the environment, which are root's own here."""
+    text = _text(value).replace("$HOME", "/root").replace("$UID", "0")
+    return os.path.normpath(text.encode()) if text.startswith("/") and "\0" not in text else None
+
+
+def _true(value: object) -> bool:
+    """As Go's strconv.ParseBool reads it."""
+    return value is True or value in ("1", "t", "T", "true", "True", "TRUE")

@@ -1,0 +1,80 @@
+"""What containers/storage itself writes down: which layers are mounted, and which layers there are.
+
+RUNROOT/overlay-layers/mountpoints.json is a list of {"id", "path", "count"} of the layers that are mounted ("[]" when
+none is); GRAPHROOT/overlay-layers/layers.json, with volatile-layers.json beside it or in RUNROOT, a list of {"id", …}.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+
+from ..model import RecordState
+from .files import FileCache
+
+_FILES = FileCache()
+
+
+def states(record: Sequence[str], rels: Sequence[bytes]) -> list[RecordState]:
+    """The record of each mountpoint of `rels`; `record` is the path of mountpoints.json and that of layers.json.
+
+    Unknown for what is torn, odd or not there: without mountpoints.json nobody mounted a layer since boot, or the
+    store is used with another runroot. A count that a killed engine left behind says live for ever: that errs on the
+    safe side.
+    """
+    if len(record) != 2:
+        return [RecordState.UNKNOWN] * len(rels)
+    try:
+        counts, known = _counts(os.fsencode(record[0])), _known(record)
+    except (OSError, ValueError, RecursionError):
+        return [RecordState.UNKNOWN] * len(rels)
+    return [_state(rel, counts, known) for rel in rels]
+
+
+def _state(rel: bytes, counts: dict[bytes, int] | None, known: frozenset[bytes]) -> RecordState:
+    match rel.split(b"/"):
+        case [b"overlay", layer, b"merged"] if counts is not None:
+            if counts.get(layer, 0) >= 1:
+                return RecordState.LIVE
+            return RecordState.UNMOUNTED if layer in known else RecordState.UNKNOWN
+    return RecordState.UNKNOWN
+
+
+def _counts(path: bytes) -> dict[bytes, int] | None:
+    """Mount counts by layer; None where there is no record. Raises ValueError for what is no list of mountpoints."""
+    return _FILES.load(path, _parse_counts)
+
+
+def _parse_counts(data: bytes) -> dict[bytes, int]:
+    counts: dict[bytes, int] = {}
+    for entry in _entries(data):
+        match entry:
+            case {"id": str(layer), "count": int(count)}:
+                counts[_key(layer)] = count
+            case _:
+                raise ValueError("an entry without id or count")
+    return counts
+
+
+def _known(record: Sequence[str]) -> frozenset[bytes]:
+    layers = os.fsencode(record[1])
+    volatile = (
+        os.path.join(os.path.dirname(path), b"volatile-layers.json") for path in (layers, os.fsencode(record[0]))
+    )
+    return frozenset().union(*(_FILES.load(path, _parse_known) or () for path in (layers, *volatile)))
+
+
+def _parse_known(data: bytes) -> frozenset[bytes]:
+    return frozenset(_key(entry["id"]) for entry in _entries(data) if isinstance(entry, dict) and "id" in entry)
+
+
+def _entries(data: bytes) -> list[object]:
+    parsed = json.loads(data) if data.strip() else None
+    if parsed is None:
+        raise ValueError("the file is empty")  # it is replaced as a whole, never written in place
+    if not isinstance(parsed, list):
+        raise ValueError("the file holds no list")
+    return parsed
+
+
+def _key(layer: object) -> bytes:
+    return str(layer).encode(errors="surrogatepass")

@@ -1,0 +1,159 @@
+"""Docker: the data-root of each running dockerd, else the configured one; what dockerd writes down of its layers.
+
+A data-root holds, below the graphdriver's name, a directory a layer with its mountpoint `merged`; the /dev/shm of a
+container with a shareable IPC namespace; and, with containerd's image store, the container's file system under
+`rootfs/SNAPSHOTTER/CONTAINER`. dockerd(8) says where it is: `--data-root` (once `--graph`, `-g`) or the same key of
+daemon.json; dockerd refuses to start with both. With userns-remap the real data-root is the subdirectory UID.GID.
+"""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..config import Config
+from ..model import Layout, MountClass, RecordState, Root, RootKind
+from ..observe.procs import Daemon
+from . import docker_record
+from .argv import option
+from .host import Host
+
+ENGINE = "docker"
+COMMAND = "dockerd"
+
+DATA_ROOT = b"/var/lib/docker"
+EXEC_ROOT = b"/var/run/docker"
+CONFIG_FILE = b"/etc/docker/daemon.json"
+
+GRAPH_LAYOUT = (
+    Layout(b"overlay2/*/merged", "overlay"),
+    Layout(b"overlay/*/merged", "overlay"),
+    Layout(b"rootfs/*/*", "overlay"),
+    Layout(b"containers/*/mounts/shm", "tmpfs", MountClass.SHM),
+    Layout(b"containers/*/shm", "tmpfs", MountClass.SHM),  # dockerd before 17.12
+)
+NETNS_LAYOUT = (Layout(b"*", "nsfs", MountClass.NETNS, is_file=True),)
+VOLUME_LAYOUT = (Layout(b"*/_data", None, MountClass.VOLUME),)
+
+_REMAPPED = re.compile(rb"\d+\.\d+")
+_DATA_BASE = b"/volumes/metadata.db"
+
+
+def roots(host: Host, config: Config) -> list[Root]:
+    """The data-roots. Raises OSError or NoAnswer where a daemon's namespace can't be asked."""
+    daemons = host.of(COMMAND)
+    if not daemons:
+        return _stopped(host)
+    found = [root for daemon in daemons for root in _of_daemon(host, daemon)]
+    if found:
+        host.last[ENGINE] = tuple(found)
+    return found
+
+
+def netns_roots(host: Host, config: Config) -> list[Root]:
+    """The directory of network-namespace files below each running dockerd's exec-root."""
+    return [
+        _root(path, RootKind.NETNS, NETNS_LAYOUT, daemon)
+        for daemon in host.of(COMMAND)
+        if (path := host.realpath(_setting(host, daemon, "exec-root", EXEC_ROOT) + b"/netns", daemon))
+    ]
+
+
+def volume_roots(host: Host, config: Config) -> list[Root]:
+    """The directory of local volumes below each data-root."""
+    return [
+        replace(root, path=root.path + b"/volumes", kind=RootKind.VOLUME, layout=VOLUME_LAYOUT, record=())
+        for root in roots(host, config)
+    ]
+
+
+def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
+    """What dockerd's files below `root`, read in the caller's namespace, say of each mountpoint of `rels` below it."""
+    return docker_record.states(root.path, rels) if root.kind is RootKind.GRAPH else [RecordState.UNKNOWN] * len(rels)
+
+
+def _of_daemon(host: Host, daemon: Daemon) -> list[Root]:
+    path = _data_root(host, daemon)
+    return [_root(each, RootKind.GRAPH, GRAPH_LAYOUT, daemon) for each in _with_remapped(host, path, daemon)]
+
+
+def _stopped(host: Host) -> list[Root]:
+    """Without a running dockerd: the data-roots of those that ran last, and the configured one."""
+    configured = _configured(host, None, (b"data-root", b"graph")) or DATA_ROOT
+    configured = _absolute(configured)
+    paths = [root.path for root in host.last.get(ENGINE, ())] + list(_with_remapped(host, configured, None))
+    existing = (host.realpath(path) for path in dict.fromkeys(paths))
+    return [_root(path, RootKind.GRAPH, GRAPH_LAYOUT, None) for path in dict.fromkeys(existing) if path]
+
+
+def _data_root(host: Host, daemon: Daemon) -> bytes:
+    """Where this dockerd has its data: the data base of volumes that it holds open tells, from soon after its start.
+
+    daemon.json may have been changed since dockerd read it.
+    """
+    try:
+        data_base = host.open_file(daemon, _DATA_BASE)
+    except OSError:
+        data_base = None
+    if data_base:
+        path = data_base.removesuffix(_DATA_BASE)
+        return os.path.dirname(path) if _REMAPPED.fullmatch(os.path.basename(path)) else path
+    flag = option(daemon.argv, b"--data-root", b"--graph", b"-g")
+    return _absolute(flag or _configured(host, daemon, (b"data-root", b"graph")) or DATA_ROOT)
+
+
+def _with_remapped(host: Host, path: bytes, daemon: Daemon | None) -> tuple[bytes, ...]:
+    """The data-root, if it is there, and its subdirectories for remapped user namespaces."""
+    real = host.realpath(path, daemon)
+    if real is None:
+        return ()
+    remapped = (name for name in host.names(real, daemon) if _REMAPPED.fullmatch(name))
+    return (real, *(os.path.join(real, name) for name in remapped))
+
+
+def _root(path: bytes, kind: RootKind, layout: tuple[Layout, ...], daemon: Daemon | None) -> Root:
+    keeps = (os.fsdecode(path + b"/image"), os.fsdecode(path + b"/containers"))
+    return Root(
+        path=path,
+        engine=ENGINE,
+        kind=kind,
+        layout=layout,
+        home=daemon.namespace if daemon else None,
+        home_known=daemon is not None,
+        home_pid=daemon.pid if daemon and not daemon.own else None,
+        record=keeps if kind is RootKind.GRAPH else (),
+    )
+
+
+def _setting(host: Host, daemon: Daemon, name: str, default: bytes) -> bytes:
+    key = name.encode()
+    return _absolute(option(daemon.argv, b"--" + key) or _configured(host, daemon, (key,)) or default)
+
+
+def _absolute(path: bytes) -> bytes:
+    """dockerd takes a relative path from its working directory; under systemd that is /."""
+    return os.path.join(b"/", path)
+
+
+def _configured(host: Host, daemon: Daemon | None, keys: tuple[bytes, ...]) -> bytes | None:
+    """The first of these keys in daemon.json as a path; a file that can't be read is a gap, not a failure."""
+    file = option(daemon.argv, b"--config-file") if daemon else None
+    path = _absolute(file or CONFIG_FILE)
+    try:
+        data = host.read(path, daemon)
+        parsed = json.loads(data) if data and data.strip() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        host.gap(f"docker's {os.fsdecode(path)}", f"{type(error).__name__}: {error}")
+        return None
+    values = (parsed.get(key.decode()) for key in keys) if isinstance(parsed, dict) else ()
+    return next((_bytes(value) for value in values if isinstance(value, str) and value), None)
+
+
+def _bytes(text: str) -> bytes | None:
+    """A path from JSON; None for what can't be one."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        return None  # a lone surrogate
+    return None if b"\0" in data else data

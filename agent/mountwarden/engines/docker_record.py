@@ -1,0 +1,75 @@
+"""What dockerd itself writes down: which container a layer belongs to, and whether that container runs.
+
+`image/DRIVER/layerdb/mounts/CONTAINER/{mount-id,init-id}` name the directories below DRIVER/ of a container;
+`image/DRIVER/layerdb/sha256/CHAIN/cache-id` those of image layers; `containers/CONTAINER/config.v2.json` holds State.
+"""
+
+import json
+from collections.abc import Sequence
+
+from ..model import RecordState
+from .files import FileCache
+
+_FILES = FileCache()
+_DRIVERS = (b"overlay2", b"overlay")
+_IMAGE = b""
+
+_Indexes = dict[bytes, dict[bytes, bytes]]
+
+
+def states(data_root: bytes, rels: Sequence[bytes]) -> list[RecordState]:
+    """The record of each mountpoint of `rels` below a data-root; unknown for what is torn, odd or not there.
+
+    A container that dockerd is starting is written down as running only after its layer is mounted: within that time,
+    often some hundred milliseconds, "unmounted" means no more than that it does not run.
+    """
+    indexes: _Indexes = {}
+    return [_state(data_root, rel, indexes) for rel in rels]
+
+
+def _state(data_root: bytes, rel: bytes, indexes: _Indexes) -> RecordState:
+    try:
+        match rel.split(b"/"):
+            case [driver, layer, b"merged"] if driver in _DRIVERS:
+                return _of_layer(data_root, driver, layer, indexes)
+            case [b"containers", container, b"mounts", b"shm"] | [b"containers", container, b"shm"]:
+                return _of_container(data_root, container)
+            case [b"rootfs", _, container]:
+                return _of_container(data_root, container)
+    except (OSError, ValueError, RecursionError):
+        pass  # a record that can't be read says nothing
+    return RecordState.UNKNOWN
+
+
+def _of_layer(data_root: bytes, driver: bytes, layer: bytes, indexes: _Indexes) -> RecordState:
+    if driver not in indexes:
+        indexes[driver] = _index(b"%s/image/%s/layerdb" % (data_root, driver))
+    container = indexes[driver].get(layer)
+    if container is None:
+        return RecordState.UNKNOWN
+    # An image's layer is mounted for as long as dockerd reads or builds on it, and only at home.
+    return RecordState.UNMOUNTED if container == _IMAGE else _of_container(data_root, container)
+
+
+def _of_container(data_root: bytes, container: bytes) -> RecordState:
+    config: object = _FILES.load(b"%s/containers/%s/config.v2.json" % (data_root, container), json.loads)
+    match config:
+        case {"State": {"Running": bool(running), "Restarting": bool(restarting)}}:
+            return RecordState.LIVE if running or restarting else RecordState.UNMOUNTED
+    return RecordState.UNKNOWN
+
+
+def _index(layerdb: bytes) -> dict[bytes, bytes]:
+    """Name of a layer's directory to its container's id, or to `_IMAGE`."""
+    index: dict[bytes, bytes] = {}
+    for chain in _FILES.names(layerdb + b"/sha256") or ():
+        index[_word(b"%s/sha256/%s/cache-id" % (layerdb, chain))] = _IMAGE
+    for container in _FILES.names(layerdb + b"/mounts") or ():
+        for name in (b"mount-id", b"init-id"):
+            index[_word(b"%s/mounts/%s/%s" % (layerdb, container, name))] = container
+    index.pop(b"", None)  # files that are not there, or not yet written
+    return index
+
+
+def _word(path: bytes) -> bytes:
+    return (_FILES.load(path, bytes) or b"").strip()

@@ -1,0 +1,140 @@
+"""What engines' modules may ask of the host: running daemons, their files, and directories as each daemon sees them."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from ..errors import MountwardenError
+from ..model import Gap, Root
+from ..observe.enter import in_namespace
+from ..observe.procs import Daemon
+from . import files
+
+T = TypeVar("T")
+
+COMMANDS = frozenset({"dockerd", "containerd", "crio"})
+"""Command names of the daemons that engines' modules look for: what `DaemonWatch` is to be given."""
+
+_FIRST_RETRY = 1.0
+_LAST_RETRY = 60.0
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What a daemon's own namespace answered; `again` is the time from which an absence or failure is asked anew."""
+
+    value: object
+    error: Exception | None
+    again: float
+    wait: float
+
+
+class Host:
+    """One for the life of an agent, or of one run of a command: `update` it with the daemons of each look.
+
+    Files of our own namespace are read again when their stat changes. Those of a daemon in another namespace cost a
+    forked child each, so they are read once for each process, and again at a `resync`; what was absent or failed is
+    asked again after 1, 2, 4, … 60 s.
+    """
+
+    def __init__(self, daemons: tuple[Daemon, ...] = ()) -> None:
+        self.daemons = daemons
+        self.last: dict[str, tuple[Root, ...]] = {}
+        """By engine: the roots of daemons that ran last, for the time when they are stopped."""
+        self._gaps: list[Gap] = []
+        self._files = files.FileCache()
+        self._answers: dict[tuple[Daemon, str, bytes], _Answer] = {}
+
+    def update(self, daemons: tuple[Daemon, ...]) -> None:
+        """The daemons that run now; what was learnt of others is forgotten."""
+        if daemons != self.daemons:
+            self.daemons = daemons
+            self._answers = {key: answer for key, answer in self._answers.items() if key[0] in daemons}
+
+    def resync(self) -> None:
+        """Forget every file, so that the next look reads all of them."""
+        self._files.clear()
+        self._answers.clear()
+
+    def of(self, comm: str) -> tuple[Daemon, ...]:
+        """The running daemons of that command name."""
+        return tuple(daemon for daemon in self.daemons if daemon.comm == comm)
+
+    def read(self, path: bytes, daemon: Daemon | None = None) -> bytes | None:
+        """The file's content in the daemon's namespace (None: our own); None where there is no such file.
+
+        Raises: OSError; NoAnswer when the daemon's namespace did not answer in time.
+        """
+        if daemon is None or daemon.own:
+            return self._files.load(path, bytes)
+        return self._ask(daemon, "read", path, lambda: files.FileCache().load(path, bytes))
+
+    def realpath(self, path: bytes, daemon: Daemon | None = None) -> bytes | None:
+        """The directory's path, symlinks resolved, in the daemon's namespace; None where there is no such directory.
+
+        Raises: as `read`.
+        """
+        if daemon is None or daemon.own:
+            return files.real_directory(path)
+        return self._ask(daemon, "realpath", path, lambda: files.real_directory(path))
+
+    def names(self, path: bytes, daemon: Daemon | None = None) -> tuple[bytes, ...]:
+        """The names in a directory of the daemon's namespace, sorted; none where there is no such directory.
+
+        Raises: as `read`.
+        """
+        if daemon is None or daemon.own:
+            return self._files.names(path) or ()
+        return self._ask(daemon, "names", path, lambda: files.FileCache().names(path)) or ()
+
+    def open_file(self, daemon: Daemon, suffix: bytes) -> bytes | None:
+        """The path, in the daemon's view, of a file that it holds open and whose path ends so; None: it has none.
+
+        Only links are read, which does no I/O on the file. A daemon opens its data base some time after its start.
+        """
+        return self._memo(daemon, "open", suffix, lambda: _open_file(daemon.pid, suffix))
+
+    def gap(self, what: str, reason: str) -> None:
+        """Note something that could not be read."""
+        self._gaps.append(Gap(what, reason))
+
+    def take_gaps(self) -> list[Gap]:
+        """What was noted since the last time."""
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+    def _ask(self, daemon: Daemon, what: str, path: bytes, function: Callable[[], T | None]) -> T | None:
+        return self._memo(daemon, what, path, lambda: in_namespace(daemon.pid, function, inode=daemon.namespace))
+
+    def _memo(self, daemon: Daemon, what: str, path: bytes, function: Callable[[], T | None]) -> T | None:
+        key = (daemon, what, path)
+        known = self._answers.get(key)
+        now = time.monotonic()
+        if known is None or now >= known.again:
+            wait = min(known.wait * 2, _LAST_RETRY) if known else _FIRST_RETRY
+            known = self._answers[key] = _asked(function, now, wait)
+        if known.error is not None:
+            raise known.error
+        return cast("T | None", known.value)
+
+
+def _asked(function: Callable[[], object], now: float, wait: float) -> _Answer:
+    try:
+        value = function()
+    except (OSError, MountwardenError) as error:
+        return _Answer(None, error.with_traceback(None), now + wait, wait)
+    return _Answer(value, None, now + wait if value is None else float("inf"), wait)
+
+
+def _open_file(pid: int, suffix: bytes) -> bytes | None:
+    directory = b"/proc/%d/fd" % pid
+    for name in os.listdir(directory):
+        try:
+            target = os.readlink(directory + b"/" + name)
+        except FileNotFoundError:
+            continue  # closed meanwhile
+        if target.startswith(b"/") and target.endswith(suffix):
+            return target
+    return None
