@@ -1,5 +1,6 @@
 """For every test: folders are markers, and nothing is left behind."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ def _nothing_left_behind() -> Iterator[None]:
     """A mount, descriptor, child or mount namespace that outlives the test fails it; dying ones get a second."""
     before = belongings()
     yield
-    try:
+    with contextlib.suppress(AssertionError):
         wait_until(lambda: not belongings().beyond(before), 1)
-    except AssertionError:
-        pytest.fail("left behind:\n  " + "\n  ".join(belongings().beyond(before)), pytrace=False)
+    if left := belongings().beyond(before):
+        pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)

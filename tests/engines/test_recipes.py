@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from tests.support import rootfs
 from tests.support.machine import Machine
+from tests.support.wait import wait_until
 
 
 def mountpoints(host: Machine, pid: int = 1) -> list[str]:
@@ -57,11 +59,11 @@ def test_dockerd_takes_flags_and_stops() -> None:
 def test_containerd_mounts_below_its_state(docker_host: Machine) -> None:
     image = docker_host.import_image("ctr")
     docker_host.ctr("run", "-d", "--null-io", "--cpu-shares", "0", image, "c1", "/bin/sleep", "1000")
-    rootfs = "/run/containerd/io.containerd.runtime.v2.task/default/c1/rootfs"
-    assert rootfs in mountpoints(docker_host)
+    mountpoint = "/run/containerd/io.containerd.runtime.v2.task/default/c1/rootfs"
+    assert mountpoint in mountpoints(docker_host)
     docker_host.ctr("task", "rm", "-f", "c1")
     docker_host.ctr("container", "rm", "c1")
-    assert rootfs not in mountpoints(docker_host)
+    assert mountpoint not in mountpoints(docker_host)
 
 
 @pytest.mark.parametrize("flags", [(), ("--runtime", "crun")], ids=["runc", "crun"])
@@ -90,7 +92,8 @@ def test_podman_containers_have_their_scope(podman_host: Machine) -> None:
 def test_podman_in_a_private_unit_mounts_only_there(podman_host: Machine) -> None:
     command = ["podman", "run", "--rm", "--name", "inner", "bb", "sleep", "1000"]
     unit = podman_host.unit("pod", "PrivateTmp=yes", "KillMode=mixed", "TimeoutStopSec=1", command=command)
-    podman_host.podman("wait", "--condition=running", "inner", check=False)
+    running = ("inspect", "-f", "{{.State.Running}}", "inner")
+    wait_until(lambda: podman_host.podman(*running, check=False).stdout == "true\n", what="the container runs")
     merged = podman_host.podman("inspect", "-f", "{{.GraphDriver.Data.MergedDir}}", "inner").stdout.strip()
     assert merged in mountpoints(podman_host, podman_host.main_pid(unit))
     assert merged not in mountpoints(podman_host)
@@ -117,7 +120,8 @@ def test_rootless_podman_mounts_in_its_own_namespace(podman_host: Machine) -> No
 
 
 def test_nspawn_runs_a_container(podman_host: Machine) -> None:
-    podman_host.run("mkdir", "-p", "/var/lib/containers/machine")
-    podman_host.run("tar", "-C", "/var/lib/containers/machine", "-xf", "/usr/share/test-host/bb.tar")
-    command = ["systemd-nspawn", "-q", "-D", "/var/lib/containers/machine", "--register=no", "/bin/cat", "/etc/group"]
-    assert podman_host.run(*command).stdout == "root:x:0:\n"
+    tree = "/var/lib/containers/machine"
+    podman_host.run("mkdir", "-p", tree)
+    podman_host.run("tar", "-C", tree, "-xf", rootfs.ARCHIVE)
+    nspawn = ("systemd-nspawn", "--quiet", "--register=no", "--pipe", "-D", tree)
+    assert podman_host.run(*nspawn, "/bin/cat", "/etc/group").stdout == "root:x:0:\n"

@@ -38,6 +38,6 @@ def _inotify_simple() -> Path:
     site = tree.cache() / "site"
     place = site / "inotify_simple.py"
     if not place.exists():
-        command = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--target", site, "inotify-simple"]
-        subprocess.run(command, check=True)
+        pip = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps"]
+        subprocess.run([*pip, "--target", str(site), "inotify-simple"], check=True)
     return place

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report: Any = yield
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
     if report.skipped and not hasattr(report, "wasxfail") and folder(item.path) in required():
         report.outcome = "failed"
         report.longrepr = f"skipped, but MOUNTWARDEN_REQUIRE wants it to run: {_reason(report.longrepr)}"
@@ -64,9 +64,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
     """A module that skips itself as a whole."""
-    report: Any = yield
+    report = yield
     if report.outcome == "skipped" and folder(collector.path) in required():
         report.outcome = "failed"
         report.longrepr = f"skipped, but MOUNTWARDEN_REQUIRE wants it to run: {_reason(report.longrepr)}"

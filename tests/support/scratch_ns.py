@@ -152,7 +152,7 @@ def in_child(function: Callable[[], _T], timeout: float = 20) -> _T:
 
 def _read_all(reader: int, deadline: float) -> bytes:
     """Read, then reap: a child with more to say than a pipe holds could not end before."""
-    parts = []
+    parts: list[bytes] = []
     while select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]:
         part = os.read(reader, 1 << 20)
         if not part:
@@ -263,11 +263,12 @@ def _sleep(
             os._exit(1)
         if propagation:
             calls.mount(None, b"/", None, abi.MS_REC | _FLAGS[propagation])
+        null = os.open(os.devnull, os.O_RDWR)
         if chroot:
             os.chroot(chroot)
         os.chdir(cwd or b"/")
         calls.die_with_parent(signal.SIGKILL)
-        _let_go_of_everything()
+        _let_go_of_everything(null)
     except BaseException as error:
         os.write(tell, (b"" if told else b"-") + pickle.dumps(error))
         os._exit(1)
@@ -275,11 +276,10 @@ def _sleep(
         signal.pause()
 
 
-def _let_go_of_everything() -> None:
+def _let_go_of_everything(null: int) -> None:
     """The pipes too: their end tells the parent that the namespace is ready."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
-    null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
