@@ -9,6 +9,12 @@ from tests.support.shell import Shell
 IMAGE = "bb"
 DOCKER_FLAGS = ("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none", "--shutdown-timeout=1")
 
+USER = "user"
+_ROOTLESS = {
+    "storage.conf": '[storage]\ndriver = "overlay"\n',
+    "containers.conf": '[containers]\nnetns = "none"\ncgroups = "disabled"\n[engine]\nruntime = "crun"\n',
+}
+
 
 class Engines(Shell):
     """Docker, podman and containerd."""
@@ -31,7 +37,34 @@ class Engines(Shell):
         """Run podman as root."""
         return self.run("podman", *argv, check=check, timeout=timeout)
 
+    def start_rootless(self) -> None:
+        """Log the user `user` (uid 1000) in for good, and import the image into this user's own storage."""
+        self.run("install", "-d", "-o", USER, "-g", USER, "-m", "700", f"/home/{USER}")
+        for name, text in _ROOTLESS.items():
+            self.write(f"/home/{USER}/.config/containers/{name}", text)
+        self.run("chown", "-R", f"{USER}:", f"/home/{USER}")
+        self.run("loginctl", "enable-linger", USER)
+        self.run("systemctl", "start", "user@1000.service")
+        self.rootless("import", rootfs.ARCHIVE, IMAGE)
+
+    def rootless(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run podman as `user`."""
+        identity = ["setpriv", "--reuid=1000", "--regid=1000", "--init-groups"]
+        env = {"XDG_RUNTIME_DIR": "/run/user/1000", "HOME": f"/home/{USER}", "USER": USER}
+        command = ["env", "-C", f"/home/{USER}", "podman", *argv]
+        return self.run(*identity, *command, check=check, timeout=timeout, env=env)
+
+    def ctr(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run containerd's client. `ctr run` wants `--cpu-shares 0` where control groups have no controllers."""
+        return self.run("ctr", *argv, check=check, timeout=timeout)
+
     def import_image(self, engine: str = "docker") -> str:
-        """Import the busybox image into "docker" or "podman" (and so buildah); returns its name."""
+        """Import the busybox image into "docker", "podman" (and so buildah) or, with docker's help, "ctr".
+
+        Returns its name there.
+        """
+        if engine == "ctr":
+            self.run("sh", "-c", 'docker save "$1" | ctr image import -', "sh", IMAGE)
+            return f"docker.io/library/{IMAGE}:latest"
         self.run(engine, "import", rootfs.ARCHIVE, IMAGE)
         return IMAGE

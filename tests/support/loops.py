@@ -1,4 +1,4 @@
-"""Loop devices have no namespace: one that a test host leaves attached would keep its file system in memory for ever."""
+"""Loop devices have no namespace: one that a test host leaves attached would keep its memory for ever."""
 
 import fcntl
 import os

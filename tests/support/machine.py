@@ -1,7 +1,7 @@
 """A test host: a real systemd as PID 1 over the cached tree, booted in about a second, gone without a trace.
 
-Each host has its own mount, pid, uts, ipc, cgroup and network namespaces; its root is an overlay whose upper layer is in
-memory, so every boot starts from the clean tree. Several may run at once.
+Each host has its own mount, pid, uts, ipc, cgroup and network namespaces; its root is an overlay whose upper layer is
+in memory, so every boot starts from the clean tree. Several may run at once.
 """
 
 import json

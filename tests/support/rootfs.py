@@ -16,7 +16,7 @@ _FILES = {"etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/group": "root:x:
 
 
 def write_archive(root: Path) -> None:
-    """Write `ARCHIVE` into the tree `root`, from the busybox-static that is installed there. The same bytes each time."""
+    """Write `ARCHIVE` into the tree `root`, from the busybox-static installed there. The same bytes each time."""
     busybox = next(root / name for name in ("usr/bin/busybox", "bin/busybox") if (root / name).is_file())
     applets = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split()
     archive = root / ARCHIVE.lstrip("/")

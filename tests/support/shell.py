@@ -85,7 +85,7 @@ class Shell:
     def python(
         self, code: str, *args: str, check: bool = True, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        """Run Python code with the host's own interpreter; the installed product and its dependencies are importable."""
+        """Run Python code with the host's own interpreter; the installed product can be imported."""
         path = {"PYTHONPATH": "/usr/local/lib/mountwarden"}
         return self.run("/usr/bin/python3", "-c", code, *args, check=check, timeout=timeout, env=path)
 
@@ -134,15 +134,22 @@ class Shell:
             try:
                 if os.readlink(f"/proc/{entry}/ns/pid") == namespace and _inner_pid(entry) == pid:
                     return int(entry)
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue  # ended meanwhile; or the outermost init of a container, which even root may not look into
         raise ProcessLookupError(f"no process {pid} on the test host")
 
     def journal(self, *matches: str) -> list[dict[str, Any]]:
         """The entries of this boot that match, oldest first; arguments are journalctl's (FIELD=value, `-u UNIT`)."""
         self.run("journalctl", "--sync")
         text = self.run("journalctl", "--quiet", "--no-pager", "--all", "-o", "json", *matches).stdout
-        return [json.loads(line) for line in text.splitlines()]
+        return [{name: _text(value) for name, value in json.loads(line).items()} for line in text.splitlines()]
+
+
+def _text(value: Any) -> Any:
+    """journalctl writes what is not plain UTF-8 as a list of byte values."""
+    if isinstance(value, list) and value and all(isinstance(item, int) for item in value):
+        return bytes(value).decode(errors="surrogateescape")
+    return value
 
 
 def _inner_pid(entry: str) -> int:

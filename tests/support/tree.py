@@ -105,7 +105,7 @@ def _debootstrap(root: Path, suite: str, wanted: Sequence[str]) -> None:
 
 
 def _mirror(suite: str) -> list[str]:
-    """The `deb` line for `suite` on the mirror that apt uses for this machine's own Debian; [] is mmdebstrap's default."""
+    """The `deb` line for `suite` on the mirror that this machine's apt uses; [] where apt tells none."""
     form = "$(ORIGIN)|$(SUITE)|$(CODENAME)|$(REPO_URI)"
     command = ["apt-get", "indextargets", "--format", form, "Created-By: Packages"]
     if not shutil.which("apt-get"):

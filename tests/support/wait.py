@@ -21,6 +21,6 @@ def wait_until(condition: Callable[[], _T], timeout: float = 10, what: str = "")
         if answer:
             return answer
         if late:
-            raise AssertionError(f"not within {timeout:g} s: {what or condition!r} (last answer: {answer!r})")
+            raise AssertionError(f"not within {timeout:g} s: {what or repr(condition)} (last answer: {answer!r})")
         time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
         pause = min(pause * 1.5, 0.1)

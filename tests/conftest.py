@@ -1,0 +1,22 @@
+"""For every test: folders are markers, and nothing is left behind."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.leftovers import belongings
+from tests.support.wait import wait_until
+
+pytest_plugins = ["tests.support.reporting"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind() -> Iterator[None]:
+    """A mount, descriptor, child or mount namespace that outlives the test fails it; dying ones get a second."""
+    before = belongings()
+    yield
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not belongings().beyond(before), 1)
+    if left := belongings().beyond(before):
+        pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)

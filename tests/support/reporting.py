@@ -1,0 +1,91 @@
+"""A pytest plugin: markers from folders, skips that count as failures, and the summary of where the time went."""
+
+import os
+from collections import defaultdict
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import tree
+
+FOLDERS = ("unit", "kernel", "host", "engines", "vm", "fuzz", "bench")
+BOOTED = ("host", "engines")
+_TESTS = Path(__file__).resolve().parents[1]
+_durations: dict[str, float] = defaultdict(float)
+_folders: dict[str, str] = {}
+
+
+def folder(path: Path) -> str | None:
+    """The folder of tests/ that a test file is in."""
+    parts = path.relative_to(_TESTS).parts if path.is_relative_to(_TESTS) else ()
+    return parts[0] if parts and parts[0] in FOLDERS else None
+
+
+def required() -> set[str]:
+    """Folders whose tests must run here: MOUNTWARDEN_REQUIRE=kernel,host,…"""
+    return {name.strip() for name in os.environ.get("MOUNTWARDEN_REQUIRE", "").split(",") if name.strip()}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before `-m` selects."""
+    for item in items:
+        if name := folder(item.path):
+            item.add_marker(name)
+            _folders[item.nodeid] = name
+
+
+def pytest_configure() -> None:
+    if unknown := required() - set(FOLDERS):
+        raise pytest.UsageError(f"MOUNTWARDEN_REQUIRE names no folder of tests: {', '.join(sorted(unknown))}")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build the test host's tree outside of any test's time limit."""
+    wanted = any(folder(item.path) in BOOTED for item in session.items)
+    if not wanted or session.config.option.collectonly or tree.obstacle() or tree.path().is_dir():
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter:
+        reporter.write_line(f"building the test host's tree in {tree.path()} (about a minute, 1 GB)")
+    tree.tree()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and folder(item.path) in required():
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but MOUNTWARDEN_REQUIRE wants it to run: {_reason(report.longrepr)}"
+    _durations[report.nodeid] += report.duration
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    """A module that skips itself as a whole."""
+    report = yield
+    if report.outcome == "skipped" and folder(collector.path) in required():
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but MOUNTWARDEN_REQUIRE wants it to run: {_reason(report.longrepr)}"
+    return report
+
+
+def _reason(text: object) -> str:
+    return str(text[2]) if isinstance(text, tuple) else str(text)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The ten slowest tests with their set-up and tear-down, and each folder's total."""
+    if not _durations:
+        return
+    terminalreporter.section("time")
+    for nodeid, seconds in sorted(_durations.items(), key=lambda item: -item[1])[:10]:
+        terminalreporter.write_line(f"{seconds:8.2f} s  {nodeid}")
+    totals: dict[str, list[float]] = defaultdict(list)
+    for nodeid, seconds in _durations.items():
+        totals[_folders.get(nodeid, "other")].append(seconds)
+    for name, spent in sorted(totals.items()):
+        terminalreporter.write_line(f"{sum(spent):8.2f} s  all of {name} ({len(spent)} tests)")

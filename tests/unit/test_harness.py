@@ -1,0 +1,67 @@
+"""The tests' own rules, by running pytest on small test files."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def run_pytest(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", *arguments]
+    clean = {name: value for name, value in os.environ.items() if name != "MOUNTWARDEN_REQUIRE"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=PROJECT, env={**clean, **env}, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        out, err = process.communicate()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+LEAVING = {
+    "fds": "import os\ndef test_it():\n    os.open('/dev/null', os.O_RDONLY)\n",
+    "children": "import subprocess\ndef test_it():\n    globals()['kept'] = subprocess.Popen(['sleep', '9'])\n",
+    "namespaces": (
+        "import subprocess\ndef test_it():\n"
+        "    subprocess.run(['sh', '-c', 'unshare -r -m sleep 9 > /dev/null 2>&1 &'], check=True)\n"
+        "    from tests.support.leftovers import belongings\n    from tests.support.wait import wait_until\n"
+        "    wait_until(lambda: any('sleep' in text for text in belongings().namespaces.values()))\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(LEAVING))
+def test_what_is_left_behind_fails_the_test(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "test_leaves.py").write_text(LEAVING[kind])
+    done = run_pytest("-p", "tests.conftest", "-c", str(PROJECT / "pyproject.toml"), str(tmp_path))
+    assert "1 passed, 1 error" in done.stdout, done.stdout
+    assert f"left behind:\n  {kind}: " in done.stdout.replace("E   ", "").replace("E     ", "  ")
+
+
+def test_a_folder_is_a_marker() -> None:
+    here = f"tests/unit/{Path(__file__).name}"
+    assert "test_a_folder_is_a_marker" in run_pytest("--collect-only", "-m", "unit", here).stdout
+    assert "no tests collected" in run_pytest("--collect-only", "-m", "not unit", here).stdout
+
+
+def test_a_required_folder_may_not_skip(tmp_path: Path) -> None:
+    chosen = ["tests/host/test_machine.py", "-k", "test_systemd_runs_the_host"]
+    nothing = {"MOUNTWARDEN_CACHE": str(tmp_path), "PATH": str(tmp_path)}
+    assert "1 skipped" in run_pytest(*chosen, **nothing).stdout
+    done = run_pytest(*chosen, MOUNTWARDEN_REQUIRE="kernel,host", **nothing)
+    assert "1 error" in done.stdout or "1 failed" in done.stdout, done.stdout
+    assert "a test host needs" in done.stdout
+    assert "names no folder" in run_pytest(*chosen, MOUNTWARDEN_REQUIRE="hots", **nothing).stderr
+
+
+def test_the_summary_tells_the_slowest_and_each_folder() -> None:
+    done = run_pytest("tests/unit/test_wait.py")
+    assert "tests/unit/test_wait.py::test_the_first_true_answer_is_returned" in done.stdout
+    assert "all of unit (3 tests)" in done.stdout
