@@ -4,6 +4,8 @@ Anything below the command line raises one of these, or `OSError` as it came fro
 both into one line on stderr and an exit status.
 """
 
+from typing import Any
+
 
 class MountwardenError(Exception):
     """What failed, in one line, and what to try. `status` is the exit status of the command line."""
@@ -14,6 +16,16 @@ class MountwardenError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled whole, for a forked child's answer: the constructors take what Exception's own pickling drops.
+        return _rebuild, (type(self), self.__dict__)
+
+
+def _rebuild(kind: type[MountwardenError], state: dict[str, Any]) -> MountwardenError:
+    error = kind.__new__(kind, state["message"])
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(MountwardenError):

@@ -4,16 +4,16 @@ The command line looks once or twice; the agent keeps one Looker, whose looks af
 is read again only when it is new, when a home changed since, when something suspicious is in it, or at a resync.
 """
 
-import dataclasses
 import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from . import attribute, engines, inventory
+from . import engines, inventory
+from .attribute import Attribution, attribute
 from .config import Config
-from .engines.host import COMMANDS, Host
+from .engines import COMMANDS, Host
 from .errors import NoAnswer
 from .history import History, remember
 from .inventory import Spots
@@ -98,7 +98,7 @@ class Looker:
         picture = self._picture(members, copies, mounts, unread, gaps)
         findings = self._judge(picture).findings
         self._suspects = frozenset(f.namespace for f in findings if f.namespace is not None)
-        attributed = tuple(attribute.attribute(finding, picture) for finding in findings)
+        attributed = _attributed(findings, picture)
         seconds = time.monotonic() - clock
         return Look(picture, attributed, tuple(gaps), started, seconds, Tier.MOUNTINFO, "the only one built")
 
@@ -245,7 +245,7 @@ class Looker:
         answers: dict[RecordWant, RecordState] = {}
         judgement = judge(picture, answers)
         while missing := judgement.wants - answers.keys():
-            answers |= {want: engines.record(self._host, want.match) for want in missing}
+            answers |= _records(missing)
             judgement = judge(picture, answers)
         return judgement
 
@@ -297,6 +297,29 @@ def _reason(error: OSError | NoAnswer) -> str:
     return errno.errorcode.get(error.errno or 0, "EIO") + ": " + os.strerror(error.errno or errno.EIO)
 
 
-def with_cause(finding: Finding, picture: Picture) -> Finding:
-    """The finding with its cause, which may ask systemd and read unit files; null and a gap where it can't be told."""
-    return dataclasses.replace(finding) if finding.cause else replace(finding, cause=attribute.cause(finding, picture))
+def _records(wants: Iterable[RecordWant]) -> dict[RecordWant, RecordState]:
+    """The engines' answers; one question to an engine for all layers of a root."""
+    by_root: dict[Root, list[RecordWant]] = {}
+    for want in wants:
+        by_root.setdefault(want.match.root, []).append(want)
+    return {
+        want: state
+        for root, asked in by_root.items()
+        for want, state in zip(asked, engines.records(root, [want.match.rel for want in asked]), strict=True)
+    }
+
+
+def _attributed(findings: Iterable[Finding], picture: Picture) -> tuple[Finding, ...]:
+    """The findings with who holds them; each namespace is read once."""
+    known: dict[int | None, Attribution] = {}
+    told = []
+    for finding in findings:
+        namespace = picture.namespaces.get(finding.namespace or 0)
+        if namespace is None:
+            told.append(finding)
+            continue
+        if finding.namespace not in known:
+            known[finding.namespace] = attribute(namespace)
+        who = known[finding.namespace]
+        told.append(replace(finding, holders=who.holders, namespace_kind=who.kind))
+    return tuple(told)

@@ -1,0 +1,280 @@
+"""rmdir-on-put on real mounts: what it detaches, and everything that it must decline."""
+
+import os
+import stat
+from collections.abc import Iterator
+
+import pytest
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Looker
+from mountwarden.model import Action, Evidence, Finding, Reach, RootKind
+from mountwarden.observe.enter import own_namespace
+from mountwarden.remedies import apply
+
+from tests.kernel.topology import ROOT, Home, state, with_layout
+from tests.support.scratch_ns import Namespace, hold, overlay
+
+MERGED = ROOT + b"/X/merged"
+
+
+def leak(home: Home, holder: Namespace) -> Finding:
+    """Unmount at home what the holder has a copy of."""
+    home.umount(MERGED)
+    assert holder.is_mounted(MERGED)
+    (finding,) = (found for found in home.leaked() if found.namespace == holder.inode)
+    return finding
+
+
+def test_a_leak_is_detached_and_the_directory_is_as_it_was(home: Home) -> None:
+    home.layer()
+
+    def dress() -> tuple[int, int, int]:
+        calls.umount(MERGED)
+        os.chmod(MERGED, 0o2751)
+        os.chown(MERGED, 1234, 4321)
+        os.chmod(MERGED, 0o2751)
+        os.setxattr(MERGED, "trusted.label", b"kept")
+        os.setxattr(MERGED, "security.selinux", b"system_u:object_r:container_file_t:s0\0")
+        status = os.stat(MERGED)
+        overlay(ROOT + b"/X")
+        return status.st_mode, status.st_uid, status.st_gid
+
+    mode, uid, gid = home.run(dress)
+    with hold(home.sandbox) as first, hold(home.sandbox) as second:
+        finding = leak(home, first)
+        before = home.run(lambda: state(MERGED))
+        outcome = home.act(finding, Action.DETACH)
+        assert outcome.done, outcome.text
+        assert not first.is_mounted(MERGED)
+        assert not second.is_mounted(MERGED), "one detach drops the copies of every namespace"
+        after = home.run(lambda: state(MERGED))
+        assert after.directory[1] != before.directory[1], "it is another directory"
+        assert (after.directory[2:], after.xattrs, after.content) == (before.directory[2:], before.xattrs, ())
+        assert (after.directory[2], after.directory[3], after.directory[4]) == (mode, uid, gid)
+        assert stat.S_IMODE(mode) == 0o2751
+        assert home.leaked() == ()
+        assert home.run(lambda: sorted(os.listdir(ROOT + b"/X"))) == [b"lower", b"merged", b"upper", b"work"]
+
+
+def test_a_copy_in_a_user_namespace_is_detached_though_it_is_locked(home: Home) -> None:
+    home.layer()
+    # The home is private here: a slave copy would go with the umount.
+    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    with hold(home.sandbox, propagation=None, userns=True) as locked:
+        finding = leak(home, locked)
+        with pytest.raises(OSError, match="Invalid argument"):
+            locked.run(lambda: calls.umount(MERGED, abi.MNT_DETACH))
+        assert home.act(finding, Action.DETACH).done
+        assert not locked.is_mounted(MERGED)
+
+
+def test_a_copy_under_another_path_is_found_and_detached(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as holder:
+
+        def rebind() -> None:
+            os.mkdir("/mnt/elsewhere")
+            calls.mount(ROOT, b"/mnt/elsewhere", None, abi.MS_BIND | abi.MS_REC)
+            calls.umount(MERGED)
+
+        holder.run(rebind)
+        home.umount(MERGED)
+        (finding,) = home.leaked()
+        assert finding.seen_at == b"/mnt/elsewhere/X/merged"
+        assert finding.mountpoint == MERGED
+        assert home.act(finding, Action.DETACH).done
+        assert not holder.is_mounted(b"/mnt/elsewhere/X/merged")
+
+
+def test_a_copy_that_a_process_works_in_goes_and_the_process_is_named(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, cwd=MERGED) as holder:
+        outcome = home.act(leak(home, holder), Action.DETACH)
+        assert outcome.done
+        assert not holder.is_mounted(MERGED)
+        assert f"process {holder.pid}" in outcome.verified
+        assert "cwd" in outcome.verified
+
+
+def test_evidence_of_a_looker_that_saw_home_unmount_is_history(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox):
+        (finding,) = (f for f in home.act_by_history(lambda: calls.umount(MERGED)) if f.kind == "leaked")
+        assert finding.evidence is Evidence.HISTORY
+
+
+def test_a_bind_on_another_directory_is_reported_and_declined(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as holder:
+
+        def bind() -> None:
+            os.mkdir("/mnt/o")
+            calls.mount(MERGED, b"/mnt/o", None, abi.MS_BIND)
+            calls.umount(MERGED)
+
+        holder.run(bind)
+        (finding,) = (f for f in home.act_by_history(lambda: calls.umount(MERGED)) if f.kind == "leaked")
+        assert (finding.evidence, finding.reach) == (Evidence.HISTORY, Reach.INSIDE)
+        assert home.act(finding, Action.DETACH).code == "out-of-reach"
+        assert holder.is_mounted(b"/mnt/o")
+
+
+Leaked = tuple[Home, Namespace, Finding]
+
+
+@pytest.fixture
+def leaked(home: Home) -> Iterator[Leaked]:
+    """A leak: its home, its holder and its finding."""
+    home.layer()
+    with hold(home.sandbox) as holder:
+        yield home, holder, leak(home, holder)
+
+
+def declined(home: Home, holder: Namespace, finding: Finding, code: str, path: bytes = MERGED) -> str:
+    """The detach is declined with that code, and directory and copy are as they were."""
+    before, parent = home.run(lambda: (state(path), state(ROOT + b"/X")))
+    outcome = home.act(finding, Action.DETACH)
+    assert not outcome.done
+    assert outcome.code == code, outcome.text
+    assert home.run(lambda: (state(path), state(ROOT + b"/X"))) == (before, parent)
+    assert holder.is_mounted(MERGED)
+    return outcome.text
+
+
+def test_declines_a_directory_that_is_not_empty(leaked: Leaked) -> None:
+    home, holder, finding = leaked
+    home.run(lambda: os.mkdir(MERGED + b"/data"))
+    declined(home, holder, finding, "not-empty")
+
+
+def test_declines_a_directory_that_another_namespace_has_bound(leaked: Leaked) -> None:
+    home, holder, finding = leaked
+    with hold(home.sandbox) as other:
+
+        def bind() -> None:
+            os.mkdir("/mnt/elsewhere")
+            calls.mount(MERGED, b"/mnt/elsewhere", None, abi.MS_BIND)
+
+        other.run(bind)
+        text = declined(home, holder, finding, "bound")
+        assert str(other.inode) in text
+
+
+@pytest.mark.parametrize("how", ["cwd", "chroot"])
+def test_declines_a_directory_that_a_process_is_in(leaked: Leaked, how: str) -> None:
+    home, holder, finding = leaked
+    with hold(home.sandbox, propagation="slave", **{how: MERGED}) as user:
+        text = declined(home, holder, finding, "in-use")
+        assert f"process {user.pid}" in text
+
+
+def test_declines_a_directory_that_a_process_has_open(leaked: Leaked) -> None:
+    home, holder, finding = leaked
+
+    def act_with_it_open() -> str:
+        fd = os.open(MERGED, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return apply.carry_out(finding, Looker(home.config, home=own_namespace()), Action.DETACH).code
+        finally:
+            os.close(fd)
+
+    assert home.run(act_with_it_open) == "in-use"
+    assert holder.is_mounted(MERGED)
+
+
+def test_declines_when_home_has_mounted_it_again(leaked: Leaked) -> None:
+    home, holder, finding = leaked
+    home.layer(mounted=True)
+    outcome = home.act(finding, Action.DETACH)
+    assert outcome.code == "out-of-reach"
+    assert holder.is_mounted(MERGED)
+    assert home.sandbox.is_mounted(MERGED)
+
+
+def test_declines_a_symlink_on_the_way(leaked: Leaked) -> None:
+    home, holder, finding = leaked
+
+    def swap() -> None:
+        os.rename(ROOT + b"/X", b"/mnt/away")
+        os.symlink(b"/mnt/away", ROOT + b"/X")
+
+    home.run(swap)
+    outcome = home.act(finding, Action.DETACH)
+    assert not outcome.done
+    assert holder.is_mounted(b"/mnt/away/merged")
+    assert home.run(lambda: os.readlink(ROOT + b"/X")) == b"/mnt/away"
+
+
+def test_declines_when_another_file_system_covers_the_layer(leaked: Leaked) -> None:
+    home, _holder, finding = leaked
+
+    def cover() -> None:
+        calls.mount(b"tmpfs", ROOT + b"/X", b"tmpfs")
+        os.mkdir(MERGED)
+
+    home.run(cover)
+    outcome = home.act(finding, Action.DETACH)
+    assert not outcome.done
+    assert home.run(lambda: os.listdir(ROOT + b"/X")) == [b"merged"]
+
+
+def test_declines_when_the_file_system_is_read_only(leaked: Leaked) -> None:
+    home, holder, finding = leaked
+    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_REMOUNT | abi.MS_BIND | abi.MS_RDONLY))
+    declined(home, holder, finding, "read-only")
+
+
+def test_declines_what_was_judged_when_it_is_gone(leaked: Leaked) -> None:
+    home, holder, finding = leaked
+    holder.run(lambda: calls.umount(MERGED))
+    assert home.act(finding, Action.DETACH).code == "gone"
+
+
+def test_declines_another_mount_on_the_judged_spot(leaked: Leaked) -> None:
+    home, holder, finding = leaked
+
+    def again() -> None:
+        calls.umount(MERGED)
+        calls.mount(b"tmpfs", b"/tmp", b"tmpfs")  # takes the freed mount id
+        overlay(b"/tmp/other")
+        calls.mount(b"/tmp/other/merged", MERGED, None, abi.MS_BIND)
+
+    holder.run(again)
+    outcome = home.act(finding, Action.DETACH)
+    assert outcome.code == "changed", outcome.text
+    assert holder.is_mounted(MERGED)
+
+
+def test_a_spoofed_text_is_no_finding(home: Home) -> None:
+    """A container mounts its own overlay with the very options of a real layer, at the real path, in its own root."""
+    layer = home.layer()
+    home.umount(MERGED)
+    with hold(home.sandbox) as hostile:
+
+        def spoof() -> None:
+            calls.mount(b"tmpfs", b"/mnt", b"tmpfs")
+            overlay(ROOT + b"/X")
+
+        hostile.run(spoof)
+        assert hostile.is_mounted(layer.merged)
+        assert home.leaked() == ()
+
+
+def test_a_file_mountpoint_is_replaced_by_a_file(home: Home) -> None:
+    home.config = with_layout(b"netns/*", fstype="nsfs", kind=RootKind.NETNS)
+    path = ROOT + b"/netns/abc"
+
+    def bind() -> None:
+        os.makedirs(ROOT + b"/netns")
+        os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o444))
+        calls.mount(b"/proc/self/ns/net", path, None, abi.MS_BIND)
+
+    home.run(bind)
+    with hold(home.sandbox) as holder:
+        home.umount(path)
+        (finding,) = home.leaked()
+        assert finding.fstype == "nsfs"
+        outcome = home.act(finding, Action.DETACH)
+        assert outcome.done, outcome.text
+        assert not holder.is_mounted(path)
+        assert home.run(lambda: stat.S_IMODE(os.stat(path).st_mode)) == 0o444

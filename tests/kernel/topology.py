@@ -1,0 +1,97 @@
+"""A guarded root in a sandbox, and leaks in it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from mountwarden.config import Config, RootEntry
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Look, Looker
+from mountwarden.model import Action, Finding, Outcome
+from mountwarden.observe.enter import own_namespace
+from mountwarden.remedies import apply
+
+from tests.support.scratch_ns import Overlay, Sandbox, overlay
+
+T = TypeVar("T")
+
+ROOT = b"/mnt/root"
+CONFIG = Config(engines=(), roots=(RootEntry(ROOT),))
+
+
+@dataclass(frozen=True)
+class State:
+    """What must be the same before and after an act that was declined."""
+
+    directory: tuple[int, ...]
+    xattrs: dict[str, bytes]
+    content: tuple[str, ...]
+
+
+def state(path: bytes) -> State:
+    """Inode, mode, owner, xattrs and entries of a directory (or the like of a symlink or file)."""
+    found = os.stat(path, follow_symlinks=False)
+    xattrs = {
+        name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)
+    }
+    content = tuple(sorted(os.fsdecode(n) for n in os.listdir(path))) if os.path.isdir(path) else ()
+    return State((found.st_dev, found.st_ino, found.st_mode, found.st_uid, found.st_gid), xattrs, content)
+
+
+class Home:
+    """A sandbox whose `ROOT` is guarded. Every method runs in the sandbox's namespace."""
+
+    def __init__(self, sandbox: Sandbox, config: Config = CONFIG) -> None:
+        self.sandbox = sandbox
+        self.config = config
+
+    def run(self, function: Callable[[], T]) -> T:
+        return self.sandbox.run(function)
+
+    def layer(self, name: bytes = b"X", *, mounted: bool = True) -> Overlay:
+        return self.run(lambda: overlay(ROOT + b"/" + name, mounted=mounted))
+
+    def umount(self, path: bytes, flags: int = 0) -> None:
+        self.run(lambda: calls.umount(path, flags))
+
+    def shared(self) -> None:
+        self.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_SHARED))
+
+    def look(self) -> Look:
+        """One look, by a fresh process: no history."""
+        return self.run(lambda: _look(self.config))
+
+    def findings(self) -> tuple[Finding, ...]:
+        return self.look().findings
+
+    def leaked(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings() if finding.kind == "leaked")
+
+    def act(self, finding: Finding, action: Action) -> Outcome:
+        return self.run(lambda: apply.carry_out(finding, _looker(self.config), action))
+
+    def act_by_history(self, before: Callable[[], None]) -> tuple[Finding, ...]:
+        """The findings of a looker that looked before and after `before`, so that it has a history."""
+
+        def watched() -> tuple[Finding, ...]:
+            looker = _looker(self.config)
+            looker.look()
+            before()
+            return looker.look().findings
+
+        return self.run(watched)
+
+
+def _looker(config: Config) -> Looker:
+    return Looker(config, home=own_namespace())
+
+
+def _look(config: Config) -> Look:
+    return _looker(config).look()
+
+
+def with_layout(*patterns: bytes, **other: object) -> Config:
+    """A configuration of `ROOT` with another layout."""
+    entry = replace(RootEntry(ROOT), layout=patterns, **other)  # type: ignore[arg-type]
+    return Config(engines=(), roots=(entry,))
