@@ -1,0 +1,228 @@
+"""The one door to pystemd: what PID 1 says of a unit.
+
+pystemd's calls block and hold the GIL, and its import costs 10 MiB, so all of it happens in a forked child with a
+deadline, which answers with plain facts.
+"""
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import forked
+from .errors import NoAnswer
+from .model import Gap
+
+DEADLINE = 3.0
+"""Seconds for one child, however many units it is asked about."""
+
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+"""Values of MountFlags=, as in mount(2)."""
+
+_PRIVATE_SOCKET = "/run/systemd/private"
+_SYSTEMD = b"org.freedesktop.systemd1"
+_TYPES = {"service": b"Service", "socket": b"Socket", "mount": b"Mount", "swap": b"Swap", "scope": b"Scope"}
+
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "DynamicUser": (False,),
+    "PrivateTmp": (False, "no"),
+    "PrivateDevices": (False,),
+    "PrivateMounts": (False,),
+    "ProtectSystem": ("no",),
+    "ProtectHome": ("no",),
+    "ProtectKernelTunables": (False,),
+    "ProtectKernelModules": (False,),
+    "ProtectKernelLogs": (False,),
+    "ProtectControlGroups": (False, "no"),
+    "ProtectProc": ("default",),
+    "ProcSubset": ("all",),
+    "PrivateIPC": (False,),
+    "PrivatePIDs": ("no",),
+    "PrivateBPF": ("no",),
+    "LogNamespace": ("",),
+    "IPCNamespacePath": ("",),
+    "RootImage": ("",),
+    "ReadWritePaths": ([],),
+    "ReadOnlyPaths": ([],),
+    "InaccessiblePaths": ([],),
+    "ExecPaths": ([],),
+    "NoExecPaths": ([],),
+    "BindPaths": ([],),
+    "BindReadOnlyPaths": ([],),
+    "TemporaryFileSystem": ([],),
+    "MountImages": ([],),
+    "ExtensionImages": ([],),
+    "ExtensionDirectories": ([],),
+}
+"""Directives that give a unit a mount namespace, with the values that do not (exec_needs_mount_namespace())."""
+
+_SOMETIMES: dict[str, tuple[Any, ...]] = {
+    "RootDirectory": ("",),
+    "PrivateNetwork": (False,),
+    "NetworkNamespacePath": ("",),
+    "ProtectHostname": (False,),
+    "BindLogSockets": (False,),
+    "LoadCredential": ([],),
+    "LoadCredentialEncrypted": ([],),
+    "SetCredential": ([],),
+    "SetCredentialEncrypted": ([],),
+    "ImportCredential": ([],),
+}
+"""Directives that do so in some versions of systemd or beside others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """A setting that is in effect, as a unit file would write it."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFacts:
+    """What PID 1 knows of a unit. A property that is missing, or of another type than expected, counts as not set."""
+
+    id: str
+    loaded: bool = True
+    fragment: bytes | None = None
+    drop_ins: tuple[bytes, ...] = ()
+    """In the order in which they apply."""
+    transient: bool = False
+    started: float | None = None
+    """Seconds since the Epoch at which its main process, else the unit itself, started."""
+    main_pid: int = 0
+    mount_flags: int = 0
+    directives: tuple[Directive, ...] = ()
+    """Those that give the unit a mount namespace."""
+    perhaps: bool = False
+    """It has other directives that give it one in some versions of systemd."""
+    needs_reload: bool = False
+    """Its files have changed since PID 1 read them."""
+
+
+Call = Callable[[bytes, bytes], Mapping[bytes, Any]]
+"""(unit, interface) to all its properties, as GetAll of org.freedesktop.DBus.Properties answers."""
+
+
+def unit_facts(unit: str) -> UnitFacts | Gap:
+    """Ask PID 1 about one unit; a gap says why there is no answer."""
+    return units_facts((unit,))[unit]
+
+
+def units_facts(units: Collection[str]) -> dict[str, UnitFacts | Gap]:
+    """Ask PID 1 about units, all in one child. Nothing is raised: no pystemd, no systemd, no answer are gaps."""
+    if not units:
+        return {}
+    try:
+        return forked.ask(lambda: _ask_all(_open(), units), deadline=DEADLINE, what="the child that asks PID 1")
+    except (NoAnswer, OSError) as error:
+        return {unit: _gap(unit, str(error)) for unit in units}
+
+
+def _gap(unit: str, reason: str) -> Gap:
+    return Gap(f"the settings of {unit}", reason)
+
+
+def _open() -> Call:
+    """In the child: connect to PID 1 itself as root, else through the system bus. Raises: NoAnswer."""
+    try:
+        from pystemd.dbuslib import DBus, DBusAddress, path_encode
+
+        direct = os.geteuid() == 0 and os.path.exists(_PRIVATE_SOCKET)
+        bus = DBusAddress(b"unix:path=" + _PRIVATE_SOCKET.encode(), True) if direct else DBus()
+        bus.open()
+    except ImportError as error:
+        raise NoAnswer(f"pystemd can't be imported: {error}") from None
+    except Exception as error:  # pystemd makes a class of its own of each D-Bus error
+        raise NoAnswer(f"no connection to PID 1: {error}") from None
+
+    def call(unit: bytes, interface: bytes) -> Mapping[bytes, Any]:
+        path = path_encode(b"/org/freedesktop/systemd1/unit", unit)
+        properties = b"org.freedesktop.DBus.Properties"
+        body = bus.call_method(_SYSTEMD, path, properties, b"GetAll", [(ord("s"), _SYSTEMD + b"." + interface)]).body
+        return body if isinstance(body, dict) else {}
+
+    return call
+
+
+def _ask_all(call: Call, units: Collection[str]) -> dict[str, UnitFacts | Gap]:
+    return {unit: _ask(call, unit) for unit in units}
+
+
+def _ask(call: Call, unit: str) -> UnitFacts | Gap:
+    interface = _TYPES.get(unit.rpartition(".")[2])
+    try:
+        properties = dict(call(os.fsencode(unit), b"Unit"))
+        if interface:
+            properties |= call(os.fsencode(unit), interface)
+        return facts(unit, properties)
+    except Exception as error:
+        return _gap(unit, f"PID 1 answered: {error}")
+
+
+def facts(unit: str, properties: Mapping[bytes, Any]) -> UnitFacts:
+    """Read the properties of a unit, as PID 1 of any version from 219 on names and types them. Pure."""
+    held = {os.fsdecode(key): _text(value) for key, value in properties.items() if isinstance(key, bytes)}
+    flags = _typed(held, "MountFlags", int, 0)
+    times = (_typed(held, key, int, 0) for key in ("ExecMainStartTimestamp", "ActiveEnterTimestamp"))
+    started = next((micros / 1e6 for micros in times if micros), None)
+    fragment = _typed(held, "FragmentPath", str, "")
+    drop_ins = _typed(held, "DropInPaths", list, [])
+    return UnitFacts(
+        id=_typed(held, "Id", str, unit) or unit,
+        loaded=held.get("LoadState") == "loaded",
+        fragment=os.fsencode(fragment) or None,
+        drop_ins=tuple(os.fsencode(path) for path in drop_ins if isinstance(path, str)),
+        transient=_typed(held, "Transient", bool, False),
+        started=started,
+        main_pid=_typed(held, "MainPID", int, 0),
+        mount_flags=flags,
+        directives=(*_mount_flags(flags), *_directives(held)),
+        perhaps=any(_set(held.get(name), neutral) for name, neutral in _SOMETIMES.items()),
+        needs_reload=_typed(held, "NeedDaemonReload", bool, False),
+    )
+
+
+def _typed(held: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+    value = held.get(key, default)
+    return value if type(value) is kind else default
+
+
+def _mount_flags(flags: int) -> tuple[Directive, ...]:
+    name = {MS_PRIVATE: "private", MS_SLAVE: "slave"}.get(flags & (MS_PRIVATE | MS_SLAVE))
+    return (Directive("MountFlags", name),) if name else ()
+
+
+def _directives(held: Mapping[str, Any]) -> tuple[Directive, ...]:
+    """From systemd 257 on a property with more than two values has a second one, named …Ex, that is text."""
+    found: list[Directive] = []
+    for name, neutral in _NEUTRAL.items():
+        value = held.get(f"{name}Ex", held.get(name))
+        if _set(value, neutral):
+            found.append(Directive(name, _written(value)))
+    return tuple(found)
+
+
+def _set(value: Any, neutral: tuple[Any, ...]) -> bool:
+    """Whether a value of the expected type is in effect."""
+    return any(type(value) is type(plain) for plain in neutral) and value not in neutral
+
+
+def _written(value: Any) -> str:
+    if value is True or value == "connected":  # PrivateTmp=yes, as 257 calls it
+        return "yes"
+    if isinstance(value, list):
+        first = [str(item[0]) if isinstance(item, tuple) and item else str(item) for item in value]
+        return " ".join(first[:3]) + (" …" if len(first) > 3 else "")
+    return str(value)
+
+
+def _text(value: Any) -> Any:
+    """D-Bus strings come as bytes."""
+    if isinstance(value, bytes):
+        return os.fsdecode(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_text(item) for item in value)
+    return value

@@ -1,0 +1,318 @@
+"""Why an umount at home did not reach a copy, or would not: one exact sentence with a stable code. Pure.
+
+Configured is not effective: the `master:` and `shared:` of the mounts that hold the copy decide, and the configuration
+only names what made them so. Two facts of systemd carry the rest (setup_namespace() of its src/core/namespace.c):
+
+- A unit's mounts are made slaves of the host's, and then shared again, unless MountFlags= says otherwise. So a mount
+  of the unit that is shared but has no master comes from one that is private on the host, or became so: a slave of a
+  mount that leaves its peer group as the last of it has no master any more.
+- With MountFlags=private nothing in the unit has a peer group or a master.
+
+A sentence claims no more than that. Where the facts do not tell, it says that the cause is not known, and why.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import shown, unitfile
+from .bus import MS_PRIVATE, Directive
+from .circumstances import Circumstances, bind_above, container_of, system_service
+from .model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
+
+MOUNT_FLAGS = "mount-flags"
+ROOT_PRIVATE = "root-private"
+OTHER_GROUP = "other-peer-group"
+INSIDE = "made-private-inside"
+OWN_NAMESPACE = "own-namespace"
+PRIVATE_BIND = "private-bind"
+SLAVE_NOT_EFFECTIVE = "slave-not-effective"
+ENGINE = "engine-makes-private"
+NOT_KNOWN = "not-known"
+
+_TRANSIENT = b"/run/systemd/transient/"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A finding with its circumstances, and the words for them."""
+
+    finding: Finding
+    around: Circumstances
+
+    @property
+    def parent(self) -> Mount | None:
+        """The mount that holds the copy: umounts go by its peers and master, not by the copy's own."""
+        return self.around.above[0] if self.around.above else None
+
+    @property
+    def top(self) -> Mount | None:
+        """The namespace's own "/"."""
+        return next((mount for mount in self.around.above if mount.point == b"/"), None)
+
+    @property
+    def bind(self) -> Mount | None:
+        """The mount right below a container's own "/" that holds the copy."""
+        return bind_above(self.around.above)
+
+    @property
+    def home(self) -> Mount | None:
+        """Home's mount that holds the mountpoint."""
+        return self.finding.target.match.base.mount if self.finding.target else None
+
+    @property
+    def root(self) -> str:
+        """What a sentence calls home's mount that holds the mountpoint."""
+        return shown.path(self.home.point if self.home else self.finding.root.path)
+
+    @property
+    def where(self) -> str:
+        """Where home is."""
+        if self.finding.root.home is None:
+            return "on the host"
+        return f"in the mount namespace of {self.finding.root.engine}"
+
+    @property
+    def subject(self) -> str:
+        """Whose namespace it is."""
+        holders = self.finding.holders
+        if not holders:
+            return f"mount namespace {self.finding.namespace}"
+        if service := system_service(self.finding):
+            return shown.name(service)
+        first = container_of(self.finding) or holders[0]
+        if first.container:
+            return f"container {_short(first.container)}"
+        unit = first.user_unit or first.unit
+        return f"process {first.pid} ({shown.name(first.comm)})" + (f" of {shown.name(unit)}" if unit else "")
+
+    @property
+    def space(self) -> str:
+        """The same as a place that umounts reach or not."""
+        if not self.finding.holders or container_of(self.finding):
+            return self.subject
+        return f"the mount namespace of {self.subject}"
+
+
+def explain(finding: Finding, around: Circumstances) -> Cause | None:
+    """The cause of an attributed finding; None for the kinds that are no matter of propagation."""
+    if finding.kind is Kind.PRIVATE_ROOT:
+        return _of_private_root(finding)
+    if finding.kind not in (Kind.LEAKED, Kind.SEVERED):
+        return None
+    case = Case(finding, around)
+    for rule in _RULES:
+        if cause := rule(case):
+            return cause
+    return _not_known(f"{_seen(case)} has no master, and nothing tells why")
+
+
+def _of_private_root(finding: Finding) -> Cause:
+    root = shown.path(finding.mountpoint)
+    if finding.root.wants_private:
+        text = f"containers/storage makes {root} private each time it starts, as skip_mount_home is not set."
+        return Cause(ENGINE, text)
+    return _not_known(f"the kernel keeps no record of who made {root} private")
+
+
+def _not_known(why: str) -> Cause:
+    return Cause(NOT_KNOWN, f"The cause is not known: {why}.")
+
+
+def _unseen(case: Case) -> Cause | None:
+    if not case.finding.holders:
+        inode = case.finding.namespace
+        return _not_known(f"no process is in mount namespace {inode}, so nothing tells who made it")
+    if case.parent is None:
+        return _not_known("the mount that holds the copy was not seen")
+    return None
+
+
+def _reached(case: Case) -> Cause | None:
+    parent, home = _sides(case)
+    peers = home.shared if home else 0
+    if case.finding.reach is Reach.PROPAGATION or (peers and peers in (parent.shared, parent.master)):
+        return _not_known(f"{_seen(case)} does receive umounts from {case.root} {case.where}")
+    return None
+
+
+def _has_master(case: Case) -> Cause | None:
+    parent, home = _sides(case)
+    if not parent.master:
+        return None
+    if home and not home.shared:
+        return _root_private(case)
+    group = f"{case.root} is not in peer group {parent.master}, of which {_seen(case)} is a slave"
+    return Cause(OTHER_GROUP, f"{group}, so no umount there reaches it.")
+
+
+def _container(case: Case) -> Cause | None:
+    """Below a bind mount of a container; anything else in a container is not explained by its volumes."""
+    if case.finding.namespace_kind is not NamespaceKind.CONTAINER:
+        return None
+    bind = case.bind
+    if bind is None:
+        return _not_known(f"the copy is not below a bind mount of {case.subject}")
+    if bind.master:
+        return _root_private(case)
+    if bind.shared:
+        return _not_known(f"{shown.path(bind.point)} in {case.subject} is in a peer group of its own")
+    return _private_bind(case, bind)
+
+
+def _private_bind(case: Case, bind: Mount) -> Cause:
+    source, target = _source(case, bind), shown.path(bind.point)
+    if case.around.asked in ("slave", "rslave", "shared", "rshared"):
+        text = (
+            f"{_upper(case.subject)} was to bind-mount {source} at {target} with {case.around.asked} propagation, but "
+            f"that mount is private, so umounts {case.where} do not reach it."
+        )
+        return Cause(SLAVE_NOT_EFFECTIVE, text)
+    text = (
+        f"{_upper(case.subject)} bind-mounts {source} at {target} with private propagation, "
+        f"so umounts {case.where} do not reach it."
+    )
+    return Cause(PRIVATE_BIND, text)
+
+
+def _source(case: Case, bind: Mount) -> str:
+    """The host's path of a bind, where the copy's two paths show it: both end in the same path below the bind."""
+    rest = (case.finding.seen_at or b"").removeprefix(bind.point)
+    home = case.finding.mountpoint
+    if rest.startswith(b"/") and home.endswith(rest):
+        return f"the host's {shown.path(home.removesuffix(rest) or b'/')}"
+    return "a directory of the host"
+
+
+def _inside(case: Case) -> Cause | None:
+    """systemd shares all of a unit's mounts again, so one that is not shared beside a "/" that is was changed later."""
+    parent, top, unit = case.parent, case.top, case.around.unit
+    if not unit or not unit.directives or not parent or not top or parent.shared or not top.shared:
+        return None
+    text = (
+        f"A process made {shown.path(parent.point)} private in {case.space}, "
+        f"so umounts {case.where} do not reach it there."
+    )
+    return Cause(INSIDE, text)
+
+
+def _mount_flags(case: Case) -> Cause | None:
+    parent, top, unit = case.parent, case.top, case.around.unit
+    if not unit or not parent or not top or not unit.mount_flags & MS_PRIVATE:
+        return None
+    if parent.shared or top.shared or top.master:
+        return _not_known(f"{case.subject} has MountFlags=private, but / in its mount namespace is not private")
+    directive = Directive("MountFlags", "private")
+    if changed := _changed(case, directive):
+        return _not_known(f"{changed} was changed after {case.subject} started")
+    place = _place(case, directive)
+    text = f"{case.subject} has MountFlags=private{f' ({place})' if place else ''}, "
+    return Cause(MOUNT_FLAGS, f"{text}so umounts {case.where} do not reach its mount namespace.")
+
+
+def _own_namespace(case: Case) -> Cause | None:
+    """A namespace that no unit's settings made, all private: unshare(1), a sandbox, a runtime."""
+    parent, top, unit = case.parent, case.top, case.around.unit
+    if system_service(case.finding):
+        if unit is None:
+            return _not_known(f"PID 1 did not say how {case.subject} is set up")
+        if unit.directives or unit.perhaps:
+            return None
+    if not parent or not top or top.master:
+        return None
+    made = "that none of its unit's settings made" if system_service(case.finding) else "of its own"
+    first = case.finding.holders[0]
+    process = f"Process {first.pid} ({shown.name(first.comm)})"
+    unit_name = first.user_unit or first.unit
+    of_unit = f" of {shown.name(unit_name)}" if unit_name else ""
+    text = (
+        f"{process}{of_unit} is in a mount namespace {made}, in which {shown.path(parent.point)} has no master, "
+        f"so umounts {case.where} do not reach it."
+    )
+    return Cause(OWN_NAMESPACE, text)
+
+
+def _cut_off(case: Case) -> Cause | None:
+    """The parent has no master though its namespace was made with one: home's mount is private, or was."""
+    parent, top = case.parent, case.top
+    if not parent or not top:
+        return _not_known(f"/ of {case.space} was not seen")
+    if top.master or parent.shared:
+        return _root_private(case)
+    text = f"/ in the mount namespace of {case.subject} is private, and none of its settings now makes it so"
+    return _not_known(text)
+
+
+def _root_private(case: Case) -> Cause:
+    made_by = _made_by(case)
+    if case.home and not case.home.shared:
+        state = "a slave" if case.home.master else "private"
+        text = f"{case.root} is {state} {case.where}, so no umount there reaches {case.space}{made_by}."
+        return Cause(ROOT_PRIVATE, text)
+    unit, when, it = case.around.unit, f"when {case.space} was made", "it"
+    if container_of(case.finding):
+        when = f"when {case.subject} started"
+    elif unit and unit.directives:
+        when = f"when {case.subject} started" + (f" at {shown.time(unit.started)}" if unit.started else "")
+        it = "its mount namespace"
+    text = f"{case.root} was private {when} or became private later, so no umount there reaches {it}{made_by}."
+    return Cause(ROOT_PRIVATE, text)
+
+
+def _made_by(case: Case) -> str:
+    """The settings that gave a unit its namespace, each with its place: those that are written down, if any is."""
+    unit = case.around.unit
+    if not unit:
+        return ""
+    known = [(item, _place(case, item)) for item in unit.directives if not _changed(case, item)]
+    written = [(item, place) for item, place in known if place] or known
+    words = [f"{item.name}={shown.name(item.value)}" + (f", {place}" if place else "") for item, place in written]
+    return f" ({'; '.join(words)})" if words else ""
+
+
+def _place(case: Case, directive: Directive) -> str | None:
+    found = unitfile.locate(case.around.files, directive.name, directive.value)
+    if not found or not case.around.unit or case.around.unit.needs_reload:
+        return None
+    file, line = found
+    if file.path.startswith(_TRANSIENT):
+        return "set when it was started as a transient unit"
+    return f"{shown.path(file.path)}:{line}"
+
+
+def _changed(case: Case, directive: Directive) -> str | None:
+    """The file that sets a directive, where it was written after the unit started."""
+    found = unitfile.locate(case.around.files, directive.name, directive.value)
+    unit = case.around.unit
+    if found and unit and unit.started and found[0].modified > unit.started:
+        return shown.path(found[0].path)
+    return None
+
+
+def _seen(case: Case) -> str:
+    return f"{shown.path(case.parent.point) if case.parent else 'its parent'} in {case.space}"
+
+
+def _sides(case: Case) -> tuple[Mount, Mount | None]:
+    assert case.parent  # _unseen comes first
+    return case.parent, case.home
+
+
+def _short(container: str) -> str:
+    hexadecimal = len(container) == 64 and all(char in "0123456789abcdef" for char in container)
+    return container[:12] if hexadecimal else shown.name(container)
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+_RULES: tuple[Callable[[Case], Cause | None], ...] = (
+    _unseen,
+    _reached,
+    _has_master,
+    _container,
+    _inside,
+    _mount_flags,
+    _own_namespace,
+    _cut_off,
+)
