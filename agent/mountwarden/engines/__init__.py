@@ -10,7 +10,7 @@ from functools import partial
 
 from ..config import Config
 from ..errors import MountwardenError
-from ..model import Gap, RecordState, Root
+from ..model import Gap, Match, RecordState, Root
 from ..observe.enter import in_namespace
 from . import containerd, containers_storage, custom, docker
 from .host import COMMANDS, Host
@@ -52,24 +52,36 @@ def _add(found: dict[tuple[bytes, int | None], Root], root: Root) -> None:
         found[key] = replace(known, layout=known.layout + added)
 
 
-def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
-    """What the engine itself wrote down of each mountpoint of `rels` (paths below `root`), as its home sees the files.
+def records(host: Host, matches: Sequence[Match]) -> list[RecordState]:
+    """What the engines themselves wrote down of each spot, as its root's home sees the files. Never raises.
 
-    One forked child for all of them where home is not our own namespace; unknown where it can't be asked. Never raises.
+    One forked child for each root whose home is not our own namespace; unknown where it can't be asked.
     """
+    by_root: dict[tuple[str, bytes, int | None], list[int]] = {}
+    for index, match in enumerate(matches):
+        by_root.setdefault((match.root.engine, match.root.path, match.root.home), []).append(index)
+    answers = [RecordState.UNKNOWN] * len(matches)
+    for indexes in by_root.values():
+        root = matches[indexes[0]].root
+        for index, answer in zip(indexes, _records(root, [matches[i].rel for i in indexes]), strict=True):
+            answers[index] = answer
+    return answers
+
+
+def record(host: Host, match: Match) -> RecordState:
+    """`records` of a single spot."""
+    return records(host, (match,))[0]
+
+
+def _records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
     read = _RECORDS.get(root.engine)
-    if read is None or not rels:
+    if read is None or not root.record:
         return [RecordState.UNKNOWN] * len(rels)
-    ask = partial(read, root, tuple(rels))
+    ask = partial(read, root, rels)
     try:
         return ask() if root.home_pid is None else in_namespace(root.home_pid, ask, inode=root.home)
     except (OSError, MountwardenError):
         return [RecordState.UNKNOWN] * len(rels)
-
-
-def record(root: Root, layer: bytes, rel: bytes) -> RecordState:
-    """`records` of a single mountpoint. `layer` is for the reader: `rel` holds it."""
-    return records(root, (rel,))[0]
 
 
 def _guarded(name: str, host: Host, config: Config) -> list[Root]:
