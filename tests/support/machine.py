@@ -36,8 +36,9 @@ class Machine(Engines):
     """A booted test host, as a context manager.
 
     `tmpfs` adds file systems in memory (path: mount options) or, with None as options, leaves a default one out.
-    `boot_seconds` is how long it took; `name` is that of its control group. Raises tree.TreeError, with what to install,
-    where none can run.
+    `boot_seconds` is how long it took; `name` is that of its control group.
+
+    Raises: tree.TreeError, with what to install, where no test host can run.
     """
 
     def __init__(

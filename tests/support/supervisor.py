@@ -1,9 +1,9 @@
 """The process between a test and a test host: boots it, and takes it away again even when the test process is killed.
 
 `python3 supervisor.py JSON` is started by `tests.support.machine` alone. It prints the pid of the test host's init and
-the name of its control group, and then waits until its stdin is closed (the test process ended or says so) or init ends.
-It then kills init, with which the kernel ends every process of that pid namespace and every mount, and removes the
-control group.
+the name of its control group, and waits until its stdin is closed (the test process ended or says so) or init ends. It
+then kills init, with which the kernel ends every process of that pid namespace and every mount, and removes the control
+group.
 """
 
 import contextlib
