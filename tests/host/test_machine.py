@@ -117,15 +117,25 @@ def test_a_private_unit_keeps_what_home_unmounts_and_rmdir_detaches_it(host: Mac
     host.run("systemctl", "stop", "leaky", "tame")
 
 
-def test_a_loop_device_works_and_is_detached_at_the_end() -> None:
+@pytest.mark.parametrize("file", ["/tmp/disk", "/root/disk"], ids=["tmpfs", "overlay"])
+def test_a_loop_device_works_and_is_detached_at_the_end(file: str) -> None:
     with Machine() as machine:
-        machine.run("truncate", "-s", "16M", "/tmp/disk")
-        machine.run("mkfs.ext4", "-q", "/tmp/disk")
-        device = machine.run("losetup", "--show", "-f", "/tmp/disk").stdout.strip()
-        machine.run("mount", device, "/srv")
-        assert loops.attached(machine.pid) == (device.removeprefix("/dev/"),)
-    backing = Path("/sys/block", device.removeprefix("/dev/"), "loop/backing_file")
+        machine.run("truncate", "-s", "16M", file)
+        machine.run("mkfs.ext4", "-q", file)
+        device = machine.run("losetup", "--show", "-f", file).stdout.strip().removeprefix("/dev/")
+        machine.run("mount", f"/dev/{device}", "/srv")
+        assert loops.attached(machine.pid) == (device,)
+    backing = Path("/sys/block", device, "loop/backing_file")
     wait_until(lambda: not backing.exists(), what=f"{device} is free")
+
+
+def test_a_host_ends_with_its_supervisor_and_the_next_one_tidies_up() -> None:
+    with Machine() as machine:
+        name = machine.name
+        os.kill(machine.supervisor_pid, signal.SIGKILL)
+        wait_until(lambda: not Path(f"/proc/{machine.pid}").exists(), what="init is gone")
+    with Machine():
+        assert not _groups(name)
 
 
 def test_two_hosts_at_once_and_each_boot_is_clean(host: Machine) -> None:
@@ -165,7 +175,7 @@ def test_nothing_is_left_of_a_host_whose_tester_is_killed(end: signal.Signals) -
         tester.send_signal(end)
         tester.wait(10)
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), what="the host's init is gone")
-    wait_until(lambda: not list(_groups(name)), what="its control group is gone")
+    wait_until(lambda: not _groups(name), what="its control group is gone")
 
 
 def _groups(name: str) -> list[Path]:

@@ -13,9 +13,9 @@ LOOP_INFO64 = struct.Struct("=QQQQQIIII64s64s32sQQ")
 
 
 def attached(pid: int) -> tuple[str, ...]:
-    """The loop devices whose backing file is on a file system mounted in the mount namespace of `pid`."""
+    """The loop devices whose backing file is in the mount namespace of `pid`."""
     devices = set(_devices(pid))
-    return tuple(name for name, backing in _backing() if backing in devices)
+    return tuple(name for name, device, inode in _loops() if device in devices or _is_there(pid, name, device, inode))
 
 
 def detach(names: Sequence[str]) -> None:
@@ -28,17 +28,28 @@ def detach(names: Sequence[str]) -> None:
                 continue
 
 
+def _is_there(pid: int, name: str, device: int, inode: int) -> bool:
+    """By path: an overlay's files have other device numbers than mountinfo shows."""
+    try:
+        backing = Path("/sys/block", name, "loop/backing_file").read_text().rstrip("\n")
+        found = os.stat(f"/proc/{pid}/root{backing}")
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == (device, inode)
+
+
 def _devices(pid: int) -> Iterator[int]:
     try:
         lines = Path(f"/proc/{pid}/mountinfo").read_text(errors="replace").splitlines()
-    except (FileNotFoundError, ProcessLookupError, OSError):
-        return
+    except OSError:
+        return  # it ended
     for line in lines:
         major, minor = line.split(" ", 3)[2].split(":")
         yield os.makedev(int(major), int(minor))
 
 
-def _backing() -> Iterator[tuple[str, int]]:
+def _loops() -> Iterator[tuple[str, int, int]]:
+    """Name, and device and inode of the backing file, of each attached one."""
     for place in Path("/sys/block").glob("loop*/loop"):
         name = place.parent.name
         data = bytearray(LOOP_INFO64.size)
@@ -47,7 +58,8 @@ def _backing() -> Iterator[tuple[str, int]]:
                 fcntl.ioctl(device, LOOP_GET_STATUS64, data)
         except OSError:
             continue
-        yield name, _old_encoding(LOOP_INFO64.unpack(data)[0])
+        device_number, inode, *_rest = LOOP_INFO64.unpack(data)
+        yield name, _old_encoding(device_number), inode
 
 
 def _old_encoding(device: int) -> int:

@@ -6,7 +6,6 @@ in memory, so every boot starts from the clean tree. Several may run at once.
 
 import json
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -37,7 +36,9 @@ class Machine(Engines):
     """A booted test host, as a context manager.
 
     `tmpfs` adds file systems in memory (path: mount options) or, with None as options, leaves a default one out.
-    `boot_seconds` is how long it took. Raises tree.TreeError where none can run, with what to install.
+    `boot_seconds` is how long it took; `name` is that of its control group.
+
+    Raises: tree.TreeError, with what to install, where no test host can run.
     """
 
     def __init__(
@@ -50,14 +51,14 @@ class Machine(Engines):
         self._place = tree.tree(suite, extras)
         wanted = {**TMPFS, **(tmpfs or {})}
         self._tmpfs = {path: options for path, options in wanted.items() if options is not None}
-        self.name = f"mountwarden-test-{os.getpid()}-{secrets.token_hex(4)}"
+        self.name = ""
         self.boot_seconds = 0.0
 
     def __enter__(self) -> Self:
         started = time.monotonic()
         self._supervisor = self._start_supervisor()
         try:
-            self.pid = self._read_pid()
+            self.pid, self.name = self._read_start()
             self._await_boot()
         except BaseException:
             self.close()
@@ -71,7 +72,7 @@ class Machine(Engines):
         self.close()
 
     def _start_supervisor(self) -> subprocess.Popen[str]:
-        wanted = json.dumps({"name": self.name, "tree": str(self._place), "tmpfs": self._tmpfs})
+        wanted = json.dumps({"tree": str(self._place), "tmpfs": self._tmpfs})
         return subprocess.Popen(
             [sys.executable, str(PROJECT / "tests/support/supervisor.py"), wanted],
             stdin=subprocess.PIPE,
@@ -81,12 +82,13 @@ class Machine(Engines):
             env={**os.environ, "PYTHONPATH": str(PROJECT / "agent"), "PYTHONDONTWRITEBYTECODE": "1"},
         )
 
-    def _read_pid(self) -> int:
+    def _read_start(self) -> tuple[int, str]:
         assert self._supervisor.stdout
         line = self._supervisor.stdout.readline()
         if not line:
             raise RuntimeError("the test host did not start; its supervisor's message is on stderr")
-        return int(line)
+        pid, name = line.split()
+        return int(pid), name
 
     def _await_boot(self) -> None:
         socket = Path(f"/proc/{self.pid}/root/run/systemd/private")
@@ -98,6 +100,11 @@ class Machine(Engines):
         # systemd leaves / private where it finds itself in a container; a real boot has it shared.
         self.run("mount", "--make-rshared", "/")
         self._open_session()
+
+    @property
+    def supervisor_pid(self) -> int:
+        """The process that takes the host away when this one ends."""
+        return self._supervisor.pid
 
     def _alive(self) -> bool:
         if self._supervisor.poll() is not None:

@@ -15,6 +15,12 @@ BASE = (
     "e2fsprogs", "xfsprogs", "btrfs-progs", "acl", "attr", "dmsetup", "cryptsetup-bin",
 )  # fmt: skip
 
+SUITES: dict[str, tuple[str, ...]] = {
+    "bookworm": (),
+    "trixie": ("docker-cli",),
+}
+"""What a suite splits off from a package of BASE."""
+
 EXTRAS: dict[str, tuple[str, ...]] = {
     "metrics": ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager"),
 }

@@ -1,8 +1,9 @@
 """The process between a test and a test host: boots it, and takes it away again even when the test process is killed.
 
-`python3 supervisor.py JSON` is started by `tests.support.machine` alone. It prints the host pid of the test host's init
-and then waits until its stdin is closed (the test process ended or says so) or init ends. It then kills init, with
-which the kernel ends every process of that pid namespace and every mount, and removes the control group.
+`python3 supervisor.py JSON` is started by `tests.support.machine` alone. It prints the pid of the test host's init and
+the name of its control group, and waits until its stdin is closed (the test process ended or says so) or init ends. It
+then kills init, with which the kernel ends every process of that pid namespace and every mount, and removes the control
+group.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import errno
 import json
 import os
 import resource
+import secrets
 import select
 import signal
 import stat
@@ -23,6 +25,9 @@ from mountwarden.kernel import abi, calls
 
 CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x02000000, 0x04000000, 0x08000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
+
+GROUP = "mountwarden-test"
+"""Control groups are named GROUP-SUPERVISOR'S PID-RANDOM."""
 
 STAGE = Path("/mnt")
 INIT = ["/sbin/init", "systemd.unified_cgroup_hierarchy=1"]
@@ -40,8 +45,8 @@ def main() -> int:
     calls.unshare(abi.CLONE_NEWNS)
     calls.mount(None, b"/", flags=abi.MS_REC | abi.MS_PRIVATE)
     calls.mount(b"cgroup2", bytes(STAGE), b"cgroup2")
-    group = STAGE / wanted["name"]
     _sweep(STAGE)
+    group = STAGE / f"{GROUP}-{os.getpid()}-{secrets.token_hex(4)}"
     group.mkdir()
     calls.unshare(CLONE_NEWPID)
     try:
@@ -54,7 +59,7 @@ def _watch(wanted: dict[str, Any], group: Path) -> int:
     init = os.fork()
     if init == 0:
         _become_init(wanted, group)
-    print(init, flush=True)
+    print(init, group.name, flush=True)
     end = os.pidfd_open(init)
     select.select([end, sys.stdin], [], [])
     os.kill(init, signal.SIGKILL)
@@ -134,9 +139,9 @@ def _enter(root: Path) -> None:
 
 
 def _sweep(groups: Path) -> None:
-    """Control groups of test hosts whose supervisor was itself killed."""
-    for group in groups.glob("mountwarden-test-*"):
-        if "populated 0" in (group / "cgroup.events").read_text():
+    """Remove the control groups of test hosts whose supervisor was itself killed."""
+    for group in groups.glob(f"{GROUP}-*"):
+        if not os.path.exists(f"/proc/{group.name.split('-')[-2]}"):
             with contextlib.suppress(OSError):
                 _remove_tree(group)
 

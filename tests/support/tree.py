@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.support import rootfs
-from tests.support.packages import BASE, EXTRAS
+from tests.support.packages import BASE, EXTRAS, SUITES
 
 SUITE = "bookworm"
 RECIPE = "2"
@@ -35,15 +35,15 @@ def cache() -> Path:
     return Path(os.environ.get("MOUNTWARDEN_CACHE") or Path.home() / ".cache" / "mountwarden")
 
 
-def packages(extras: Sequence[str] = ()) -> tuple[str, ...]:
+def packages(suite: str = SUITE, extras: Sequence[str] = ()) -> tuple[str, ...]:
     """The packages of a tree with these extras (names of `packages.EXTRAS`)."""
-    return tuple(sorted({*BASE, *(name for extra in extras for name in EXTRAS[extra])}))
+    return tuple(sorted({*BASE, *SUITES[suite], *(name for extra in extras for name in EXTRAS[extra])}))
 
 
 def path(suite: str = SUITE, extras: Sequence[str] = ()) -> Path:
     """Where the tree is, or will be."""
     furniture = [*_MASKED, *(word for item in sorted(_FILES.items()) for word in item)]
-    text = "\n".join([RECIPE, rootfs.RECIPE, suite, *packages(extras), *furniture])
+    text = "\n".join([RECIPE, rootfs.RECIPE, suite, *packages(suite, extras), *furniture])
     return cache() / "trees" / f"{suite}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -66,7 +66,7 @@ def tree(suite: str = SUITE, extras: Sequence[str] = ()) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     with _lock(place):
         if not place.is_dir():
-            _build(place, suite, packages(extras))
+            _build(place, suite, packages(suite, extras))
     return place
 
 
@@ -165,7 +165,7 @@ _FILES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Build the tree, saying so in one line on stderr; its path goes to stdout."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.support.tree", description="Build the test host's tree.")
-    parser.add_argument("--suite", default=SUITE, help="Debian suite (default: %(default)s)")
+    parser.add_argument("--suite", default=SUITE, choices=sorted(SUITES), help="Debian suite (default: %(default)s)")
     parser.add_argument("--extra", action="append", default=[], choices=sorted(EXTRAS), help="further packages")
     options = parser.parse_args(argv)
     place = path(options.suite, options.extra)
