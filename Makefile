@@ -1,0 +1,42 @@
+# `make help` lists the targets. Further ones live in packaging/make/*.mk; a `## text` after a target is its help.
+.DEFAULT_GOAL := help
+PREFIX ?= /usr/local
+export PREFIX DESTDIR PURGE NO_APT
+
+.PHONY: help run test test-all test-long lint bench install uninstall locks clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## set up, show a leak found and detached (demo), then this host's report
+	@packaging/run
+
+test: ## lint, unit, kernel, host and a smoke of the engines
+	@packaging/test short
+
+test-long: ## the long tests alone
+	@packaging/test long
+
+test-all: ## test and test-long
+	@packaging/test all
+
+lint: ## ruff, mypy --strict, codespell, shellcheck, and the rules over the imports
+	@packaging/test lint
+
+bench: ## the side-by-side measurements
+	@packaging/test bench
+
+install: ## plain files below PREFIX (default /usr/local; DESTDIR is honoured)
+	@packaging/install
+
+uninstall: ## stop the unit and remove what install wrote; /etc/mountwarden too with PURGE=1
+	@packaging/uninstall
+
+locks: ## write packaging/lock anew with the newest releases
+	@packaging/lock/update
+
+clean: ## remove .venv, caches and builds of this checkout
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis agent/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+-include $(wildcard packaging/make/*.mk)

@@ -1,0 +1,115 @@
+"""`make install` and `make uninstall` on a booted host: what systemd and the journal make of them."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import checkout, tree
+from tests.support.machine import Machine
+
+pytestmark = pytest.mark.timeout(180)
+
+SOURCE = "/root/source"
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/root/wheels"}
+UNIT = "[Service]\nType=exec\nExecStart=/bin/sleep infinity\n\n[Install]\nWantedBy=multi-user.target\n"
+MESSAGE = "0f3d4c1b6a5e4f708192a3b4c5d6e7f8"
+CATALOG = f"-- {MESSAGE}\nSubject: a sample happened\nDefined-By: mountwarden\n\nText.\n"
+ENABLED = "/etc/systemd/system/multi-user.target.wants/sample.service"
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A test host without the product, with a checkout that has a unit and a catalog of its own."""
+    if reason := tree.obstacle():
+        pytest.skip(reason)
+    place = tmp_path_factory.mktemp("install")
+    source = checkout.copy(place / "source")
+    for name, text in {"units/sample.service": UNIT, "packaging/catalog/sample.catalog": CATALOG}.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
+    wheels = _wheels(place / "wheels")
+    with Machine() as machine:
+        machine.copy_in(source, SOURCE)
+        machine.copy_in(wheels, "/root/wheels")
+        yield machine
+
+
+def _wheels(place: Path) -> Path:
+    """The locked files that an installation takes from PyPI; a test host has no network."""
+    locks = [f"--requirement={checkout.ROOT}/packaging/lock/{name}.txt" for name in ("runtime", "build")]
+    pip = [sys.executable, "-m", "pip", "-qq", "download", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+    subprocess.run([*pip, f"--dest={place}", *locks], check=True)
+    return place
+
+
+def _make(host: Machine, *words: str) -> str:
+    return host.run("make", "-s", "-C", SOURCE, *words, env=OFFLINE, timeout=120).stdout
+
+
+def _tree(host: Machine) -> set[str]:
+    """All paths that an installation could touch."""
+    return set(host.run("find", "/usr/local", "/etc/systemd", "/etc/mountwarden", check=False).stdout.splitlines())
+
+
+def test_install_makes_units_known_and_starts_none(bare: Machine) -> None:
+    _make(bare, "install")
+    assert bare.show("sample.service", "LoadState") == "loaded", "systemd was not told to read its units again"
+    assert bare.show("sample.service", "ActiveState") == "inactive"
+    assert bare.run("systemctl", "is-enabled", "sample.service", check=False).stdout.strip() == "disabled"
+
+
+def test_install_makes_the_catalog_known(bare: Machine) -> None:
+    _make(bare, "install")
+    assert "a sample happened" in bare.run("journalctl", "--list-catalog", MESSAGE).stdout
+
+
+def test_the_service_python_sees_all_dependencies(bare: Machine) -> None:
+    _make(bare, "install")
+    place = 'import sys; sys.path.insert(0, "/usr/local/lib/mountwarden"); '
+    bare.run("/usr/bin/python3", "-I", "-c", f"{place}import mountwarden, inotify_simple, pystemd, sdnotify")
+
+
+def test_install_over_a_running_unit_leaves_it_running(bare: Machine) -> None:
+    _make(bare, "install")
+    bare.run("systemctl", "start", "sample.service")
+    pid = bare.main_pid("sample.service")
+    _make(bare, "install")
+    assert bare.main_pid("sample.service") == pid
+    bare.run("systemctl", "stop", "sample.service")
+
+
+def test_uninstall_ends_the_unit_and_leaves_the_host_as_it_was(bare: Machine) -> None:
+    _make(bare, "uninstall")
+    before = _tree(bare)
+    assert not any("mountwarden" in path for path in before)
+    _make(bare, "install")
+    bare.run("systemctl", "enable", "--now", "sample.service")
+    pid = bare.main_pid("sample.service")
+    assert pid
+    assert ENABLED in _tree(bare)
+    _make(bare, "uninstall")
+    assert bare.run("test", "-d", f"/proc/{pid}", check=False).returncode == 1, "the unit's process still runs"
+    assert bare.show("sample.service", "LoadState") == "not-found", "systemd was not told to read its units again"
+    assert _tree(bare) == before
+    assert "a sample happened" not in bare.run("journalctl", "--list-catalog", MESSAGE, check=False).stdout
+
+
+def test_uninstall_keeps_the_configuration_unless_purged(bare: Machine) -> None:
+    _make(bare, "install")
+    bare.write("/etc/mountwarden/mountwarden.toml", 'mode = "observe"\n')
+    _make(bare, "uninstall")
+    assert bare.read("/etc/mountwarden/mountwarden.toml") == 'mode = "observe"\n'
+    _make(bare, "uninstall", "PURGE=1")
+    assert bare.run("test", "-e", "/etc/mountwarden", check=False).returncode == 1
+
+
+def test_destdir_leaves_systemd_and_the_catalog_alone(bare: Machine) -> None:
+    _make(bare, "uninstall")
+    said = _make(bare, "install", "DESTDIR=/root/destination")
+    assert re.search(r"\d+ files, listed in /root/destination/usr/local/lib/mountwarden/manifest", said)
+    assert bare.show("sample.service", "LoadState") == "not-found"
+    assert "a sample happened" not in bare.run("journalctl", "--list-catalog", MESSAGE, check=False).stdout
