@@ -20,6 +20,9 @@ examples:
 """
 
 
+_FORMATTER = argparse.RawDescriptionHelpFormatter
+
+
 class Usage(MountwardenError):
     """The command line is wrong."""
 
@@ -28,9 +31,9 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line and a hint, and that knows the options which every command has."""
 
     def __init__(self, *args: Any, common: bool = True, json: bool = True, tier: bool = True, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        # A command that says more about a common option than we do simply declares its own.
-        super().__init__(*args, allow_abbrev=False, conflict_handler="resolve", **kwargs)
+        # conflict_handler: a command that says more about a common option than we do simply declares its own.
+        habits = {"allow_abbrev": False, "conflict_handler": "resolve", "formatter_class": _FORMATTER}
+        super().__init__(*args, **{**habits, **kwargs})
         if common:
             _common(self, json=json, tier=tier)
 
@@ -45,7 +48,9 @@ def _common(parser: argparse.ArgumentParser, *, json: bool, tier: bool) -> None:
     if json:
         group.add_argument("--json", action="store_true", help="JSON instead of text")
     if tier:
-        group.add_argument("--tier", choices=[str(tier) for tier in Tier], help="kernel interface to use (default: best)")
+        group.add_argument(
+            "--tier", choices=[str(tier) for tier in Tier], help="kernel interface to use (default: best)"
+        )
     group.add_argument(
         "--config",
         metavar="DIR",

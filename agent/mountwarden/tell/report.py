@@ -29,14 +29,14 @@ class Facts:
     """For each root's path, who decides on each action; a root that is not in it has null."""
     agent: tuple[int, float] | None = None
     """Pid and resync interval (seconds) of the agent that writes this; None from the command line."""
-    gaps: Sequence[Gap] = ()
-    """Beside the picture's own."""
+    gaps: Sequence[Gap] | None = None
+    """None: the picture's own."""
 
 
 def build(facts: Facts) -> shape.ReportJson:
     """The report, as json.dumps takes it."""
     picture = facts.picture
-    gaps = [_gap(gap) for gap in (*picture.gaps, *facts.gaps)]
+    gaps = [_gap(gap) for gap in (picture.gaps if facts.gaps is None else facts.gaps)]
     roots = [_root(state, facts.policies.get(state.root.path)) for state in picture.roots]
     findings = sorted(map(_finding, facts.findings), key=order)
     return {
