@@ -40,13 +40,13 @@ def facts(
     )
 
 
-def explained(findings: Iterable[Finding], seen: look.Look) -> tuple[Finding, ...]:
-    """The findings with their causes, asked once for each namespace, root and kind. Info has none: nobody reads it."""
+def explained(findings: Iterable[Finding], seen: look.Look, *, everything: bool = False) -> tuple[Finding, ...]:
+    """The findings with their causes, asked once for each namespace, root and kind; for info only with `everything`."""
     causes: dict[tuple[object, ...], Finding] = {}
     told = []
     for finding in findings:
         key = (finding.namespace, finding.root.path, finding.kind)
-        if finding.severity is not Severity.INFO and finding.cause is None:
+        if finding.cause is None and (everything or finding.severity is not Severity.INFO):
             if key not in causes:
                 causes[key] = look.with_cause(finding, seen.picture)
             finding = replace(finding, cause=causes[key].cause)
