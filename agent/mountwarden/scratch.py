@@ -382,6 +382,8 @@ def _exit(function: Callable[[], int]) -> NoReturn:
     except OSError as error:
         print(f"mountwarden: {error}", file=sys.stderr)
         status = 2
+    except Exception:  # a defect of ours: its traceback must not be lost with the child
+        sys.excepthook(*sys.exc_info())
     finally:
         with contextlib.suppress(OSError):
             _flush()
