@@ -11,6 +11,7 @@ import struct
 # sched.h
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
 
 # sys/mount.h, linux/mount.h
 MS_RDONLY = 0x1

@@ -1,0 +1,5 @@
+"""`python3 -m mountwarden`."""
+
+from .cli.main import run
+
+run()

@@ -1,0 +1,171 @@
+"""mountwarden demo: a real leak, made, reported, explained and ended, on a layer of its own."""
+
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from .. import scratch
+from ..config import Config, RootEntry
+from ..errors import MountwardenError
+from ..model import Action, Finding, Kind
+from ..tell import report as telling
+from ..tell import shape, story, table, terminal
+from ..tell.text import cost, shown
+from . import options
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from ..look import Looker
+
+    Hold = Callable[[], AbstractContextManager[scratch.Holder]]
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="make a real leak on a layer of its own, and end it",
+        description="Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its\n"
+        "detach, and cleans up. As root where systemd runs, a transient unit holds the copy; elsewhere everything\n"
+        "happens in namespaces of its own, which needs no root.",
+        json=False,
+        tier=False,
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Namespace) -> int:
+    """Give the demo."""
+    screen = terminal.of(sys.stdout, no_color=arguments.no_color)
+    if scratch.systemd_runs():
+        return scratch.on_host(lambda directory: _on_host(directory, screen))
+    return scratch.stage(lambda: _in_stage(screen))
+
+
+def _on_host(directory: bytes, screen: terminal.Terminal) -> int:
+    unit = os.fsdecode(os.path.basename(directory))
+    where = f"On this host, below {shown(directory)} and in one transient unit; no other mount is touched."
+    return Demo(directory, screen).give(where, lambda: scratch.holder_unit(unit))
+
+
+def _in_stage(screen: terminal.Terminal) -> int:
+    directory = scratch.covered() + b"/" + scratch.NAME.encode()
+    os.mkdir(directory)
+    where = "In namespaces of its own, so that no mount of this host is touched (no systemd here, or no root)."
+    return Demo(directory, screen).give(where, scratch.holder_process)
+
+
+class Demo:
+    """The steps, told as they are done."""
+
+    def __init__(self, root: bytes, screen: terminal.Terminal) -> None:
+        self.root = root
+        self.screen = screen
+        columns = max(20, screen.columns - 3)
+        self.inner = terminal.Terminal(columns, screen.colour, screen.ascii, screen.interactive)
+        self.step = 0
+
+    def give(self, where: str, hold: "Hold") -> int:
+        """All of it; 0 when the leak was found and is gone."""
+        print(self.screen.paint("A leaked overlay mount, from its birth to its end", "bold"))
+        print(where)
+        scratch.root(self.root)
+        looker = self._looker()
+        self._title("An engine mounts a layer")
+        layer = scratch.mount_layer(self.root + b"/layer")
+        self._say(f"overlay on {shown(layer.mountpoint)}, a real one")
+        self._title("A service starts, with a mount namespace of its own")
+        with hold() as holder:
+            self._introduce(holder)
+            looker.look()
+            self._title("The engine unmounts the layer")
+            scratch.unmount_layer(layer)
+            self._say("It is gone at home. The umount does not reach the private copy: a mount has leaked.")
+            finding = self._report(looker)
+            self._detach(finding, looker)
+            self._gone(looker, holder)
+        print()
+        self._say("The layer, its root and the holder are gone; nothing is left behind.")
+        return 0
+
+    def _looker(self) -> "Looker":
+        from ..look import Looker
+        from ..observe.enter import own_namespace
+
+        config = Config(engines=(), roots=(RootEntry(self.root),))
+        return Looker(config, home=own_namespace())
+
+    def _introduce(self, holder: scratch.Holder) -> None:
+        if holder.unit:
+            self._say(f"{holder.unit}, PID {holder.pid}, with PrivateTmp=yes and MountFlags=private.")
+        else:
+            self._say(f"Process {holder.pid}, in a namespace made private, as MountFlags=private does for a unit.")
+        self._say("It was given a copy of every mount that there was, the layer among them.")
+
+    def _report(self, looker: "Looker") -> Finding:
+        from . import facts, scan
+
+        self._title("mountwarden report")
+        found = scan.scan(looker, wait=5.0)
+        findings = facts.explained(found.findings, found.seen)
+        told = telling.build(facts.facts(found.seen, findings, looker.config))
+        self._quote(table.render(told, table.View(self.inner, time.time())))
+        leaked = [finding for finding in found.findings if finding.kind is Kind.LEAKED and finding.confirmed]
+        if len(leaked) != 1:
+            raise MountwardenError(f"the demo's one leak was told as {len(leaked)}", hint="please report this")
+        self._explain(next(one for one in told["findings"] if one["id"] == leaked[0].id), leaked[0], told["taken"])
+        return leaked[0]
+
+    def _explain(self, told: shape.FindingJson, finding: Finding, taken: str) -> None:
+        from ..remedies import apply
+
+        self._title(f"mountwarden explain {finding.id}")
+        steps = {
+            remedy["action"]: [shown(step.describe()) for step in apply.describe(finding, Action(remedy["action"]))]
+            for remedy in told["remedies"]
+        }
+        self._quote(story.tell(told, steps, self.inner, time.time(), taken))
+
+    def _detach(self, finding: Finding, looker: "Looker") -> None:
+        from ..remedies import apply
+        from .acts import line
+
+        self._title(f"mountwarden detach {finding.id}")
+        before = time.monotonic()
+        outcome = apply.carry_out(finding, looker, Action.DETACH)
+        took = time.monotonic() - before
+        self._quote(line(outcome, self.inner))
+        if not outcome.done:
+            raise MountwardenError("the detach was declined", hint="the line above says why")
+        self._say(f"Saw: {shown(outcome.saw)}. Did: {shown(outcome.did)}. {cost(took)} with every check.")
+
+    def _gone(self, looker: "Looker", holder: scratch.Holder) -> None:
+        from . import facts
+
+        self._title("Gone")
+        seen = looker.look(resync=True)
+        told = telling.build(facts.facts(seen, seen.findings, looker.config))
+        self._quote(table.render(told, table.View(self.inner, time.time())))
+        if seen.findings:
+            raise MountwardenError("something is still found after the detach", hint="please report this")
+        os.kill(holder.pid, 0)
+        self._say(f"{holder.unit or 'The holder'} never noticed: it still runs as PID {holder.pid}.")
+
+    def _title(self, text: str) -> None:
+        self.step += 1
+        print(f"\n{self.screen.paint(f'{self.step}. {text}', 'bold')}", flush=True)
+
+    def _say(self, text: str) -> None:
+        from ..tell.text import wrap
+
+        for part in wrap(text, self.screen.columns, first="   ", rest="   "):
+            print(part, flush=True)
+
+    def _quote(self, text: str) -> None:
+        for part in text.rstrip("\n").split("\n"):
+            print(f"   {part}".rstrip(), flush=True)

@@ -1,0 +1,81 @@
+"""mountwarden explain: the story of one finding."""
+
+import sys
+import time
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from ..errors import MountwardenError
+from ..model import Action, Severity
+from ..tell import report as telling
+from ..tell import shape, stored, story, terminal
+from ..tell.text import shown
+from . import options
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "explain",
+        help="the story of one finding: what, who, why, and the way out",
+        description="Looks now and tells one finding in full. Without root, from the service's last report.",
+        epilog="example:\n  mountwarden explain mw-0123456789",
+    )
+    parser.add_argument("id", metavar="ID", help="a finding's id, as report shows it")
+    options.severity(parser)
+    options.waiting(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Namespace) -> int:
+    """Tell the story; the exit status is the report's, of this one finding."""
+    import os
+
+    told, steps = _live(arguments) if os.geteuid() == 0 else _last(arguments.id)
+    finding = told["findings"][0]
+    if arguments.json:
+        sys.stdout.write(stored.dumps({**finding, "steps": steps}))
+    else:
+        screen = terminal.of(sys.stdout, no_color=arguments.no_color)
+        sys.stdout.write(story.tell(finding, steps, screen, time.time(), told["taken"]))
+    return telling.status(told, Severity(arguments.fail_on))
+
+
+def _live(arguments: Namespace) -> tuple[shape.ReportJson, dict[str, list[str]]]:
+    from ..remedies import apply
+    from . import facts, scan, session
+
+    looker = session.looker(arguments)
+    known = scan.agents_since(looker.config, looker.boot_id)
+    found = scan.scan(looker, wait=arguments.wait, everything=True, known=known)
+    one = [finding for finding in found.findings if finding.id == arguments.id]
+    if not one:
+        raise _unknown(arguments.id, [finding.id for finding in found.findings])
+    explained = facts.explained(one, found.seen, everything=True)
+    told = facts.facts(found.seen, explained, looker.config, circumstances=session.circumstances())
+    steps = {
+        str(remedy.action): [shown(step.describe()) for step in apply.describe(one[0], Action(remedy.action))]
+        for remedy in told.findings[0].remedies
+    }
+    return telling.build(told), steps
+
+
+def _last(finding_id: str) -> tuple[shape.ReportJson, dict[str, list[str]]]:
+    from .report import last
+
+    told = last()
+    one = telling.select(told, lambda finding: finding["id"] == finding_id)
+    if not one["findings"]:
+        raise _unknown(finding_id, [finding["id"] for finding in told["findings"]])
+    return one, {}
+
+
+def _unknown(finding_id: str, known: list[str]) -> MountwardenError:
+    import difflib
+
+    near = difflib.get_close_matches(finding_id, known, 1)
+    hint = f"did you mean {near[0]}?" if near else "it may be cleared already; mountwarden report lists what is there"
+    return MountwardenError(f"there is no finding {shown(finding_id)} now", hint=hint)

@@ -1,0 +1,89 @@
+"""From a scan to the facts of a report: causes, remedies, policies. The agent makes its report.json by the same way."""
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import replace
+
+from .. import look
+from ..config import Config, Mode
+from ..model import Action, Evidence, Finding, Kind, Policy, Reach, Root, Severity
+from ..remedies.plan import Circumstances, plan
+from ..tell.report import Facts
+
+
+def facts(
+    seen: look.Look,
+    findings: Iterable[Finding],
+    config: Config,
+    *,
+    circumstances: Circumstances | None = None,
+    agent: tuple[int, float] | None = None,
+) -> Facts:
+    """What a report tells of one look. The findings are confirmed, silenced and explained as far as they will be.
+
+    `agent` is the pid and resync interval of the agent that is asking.
+    """
+    circumstances = circumstances or Circumstances()
+    return Facts(
+        picture=seen.picture,
+        findings=tuple(plan(finding, config, circumstances) for finding in findings),
+        taken=seen.started,
+        seconds=seen.seconds,
+        mode=str(config.mode),
+        paused=circumstances.paused,
+        hostname=os.uname().nodename,
+        kernel=platform.release(),
+        policies={state.root.path: policies(state.root, config) for state in seen.picture.roots},
+        agent=agent,
+        gaps=seen.gaps,
+    )
+
+
+def explained(findings: Iterable[Finding], seen: look.Look, *, everything: bool = False) -> tuple[Finding, ...]:
+    """The findings with their causes, asked once for each namespace, root and kind; for info only with `everything`."""
+    causes: dict[tuple[object, ...], Finding] = {}
+    told = []
+    for finding in findings:
+        key = (finding.namespace, finding.root.path, finding.kind)
+        if finding.cause is None and (everything or finding.severity is not Severity.INFO):
+            if key not in causes:
+                causes[key] = look.with_cause(finding, seen.picture)
+            finding = replace(finding, cause=causes[key].cause)
+        told.append(finding)
+    return tuple(told)
+
+
+def policies(root: Root, config: Config) -> dict[Action, Policy]:
+    """Who decides on share and detach under a root, as the plan of its best-proved finding would say."""
+    acting = replace(config, mode=Mode.ACT)
+    cases = ((Action.SHARE, Kind.PRIVATE_ROOT, None), (Action.DETACH, Kind.LEAKED, Evidence.RECORD))
+    return {action: _policy(action, plan(_example(root, kind, evidence), acting)) for action, kind, evidence in cases}
+
+
+def _policy(action: Action, finding: Finding) -> Policy:
+    remedy = next(remedy for remedy in finding.remedies if remedy.action is action)
+    if remedy.automatic:
+        return Policy.AUTO
+    return Policy.ASK if remedy.command else Policy.OFF
+
+
+def _example(root: Root, kind: Kind, evidence: Evidence | None) -> Finding:
+    return Finding(
+        id="mw-0000000000",
+        kind=kind,
+        severity=Severity.WARNING,
+        root=root,
+        home=root.home,
+        spot=None,
+        layer=None,
+        mountpoint=root.path,
+        seen_at=root.path,
+        namespace=None,
+        fstype="",
+        device="0:0",
+        mount_id=None,
+        unique_id=None,
+        evidence=evidence,
+        reach=Reach.RMDIR,
+    )

@@ -1,0 +1,133 @@
+"""The parser's own habits, and the options that many commands have."""
+
+import argparse
+import difflib
+import os
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from .. import config as configuration
+from ..errors import MountwardenError
+from ..model import Kind, Severity, Tier
+from ..tell.text import shown
+
+_EXAMPLES = """\
+examples:
+  mountwarden                       what is wrong on this host, now
+  mountwarden explain mw-0123456789 the story of one finding
+  mountwarden detach mw-0123456789  force the detach of a leaked copy
+  mountwarden demo                  see it all at work, on a layer of its own
+"""
+
+
+_FORMATTER = argparse.RawDescriptionHelpFormatter
+
+
+class Usage(MountwardenError):
+    """The command line is wrong."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line and a hint, and that knows the options which every command has."""
+
+    def __init__(self, *args: Any, common: bool = True, json: bool = True, tier: bool = True, **kwargs: Any) -> None:
+        # conflict_handler: a command that says more about a common option than we do simply declares its own.
+        habits = {"allow_abbrev": False, "conflict_handler": "resolve", "formatter_class": _FORMATTER}
+        super().__init__(*args, **{**habits, **kwargs})
+        if common:
+            _common(self, json=json, tier=tier)
+
+    def error(self, message: str) -> NoReturn:
+        """One line instead of argparse's help dump."""
+        command = self.prog.removeprefix("mountwarden").strip()
+        raise Usage(shown(message), hint=f"mountwarden {command} --help".replace("  ", " "))
+
+
+def _common(parser: argparse.ArgumentParser, *, json: bool, tier: bool) -> None:
+    group = parser.add_argument_group("common options")
+    if json:
+        group.add_argument("--json", action="store_true", help="JSON instead of text")
+    if tier:
+        group.add_argument(
+            "--tier", choices=[str(tier) for tier in Tier], help="kernel interface to use (default: best)"
+        )
+    group.add_argument(
+        "--config",
+        metavar="DIR",
+        type=os.fsencode,
+        default=configuration.DIRECTORY,
+        help="directory of mountwarden.toml (default: /etc/mountwarden)",
+    )
+    group.add_argument("--no-color", action="store_true", help="no colours; so does NO_COLOR in the environment")
+
+
+def main_parser() -> tuple[Parser, "argparse._SubParsersAction[Parser]"]:
+    """The parser without its commands, and what the commands' modules register at."""
+    top = Parser(
+        prog="mountwarden",
+        common=False,
+        description="Finds mounts leaked into other mount namespaces, says who holds them and why, and forces their "
+        "detach.\nWithout a command: report.",
+        epilog=_EXAMPLES,
+    )
+    top.add_argument("--version", action="store_true", help="the version, and nothing else")
+    return top, top.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
+
+
+def parse(parser: Parser | argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse, and name the nearest option where there is no such one."""
+    arguments, unknown = parser.parse_known_args(argv)
+    if not unknown:
+        return arguments
+    options = _options(parser, argv[0])
+    near = difflib.get_close_matches(unknown[0].partition("=")[0], options, 1)
+    hint = f"did you mean {near[0]}?" if near else f"mountwarden {argv[0]} --help"
+    raise Usage(f"{argv[0]} takes no {shown(unknown[0])}", hint=hint)
+
+
+def _options(parser: argparse.ArgumentParser, command: str) -> list[str]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return list(action.choices[command]._option_string_actions)
+    return []
+
+
+def filters(parser: argparse.ArgumentParser) -> None:
+    """Which findings a command is about."""
+    group = parser.add_argument_group("which findings")
+    group.add_argument("--engine", metavar="ENGINE", help="of this engine's roots")
+    group.add_argument("--unit", metavar="UNIT", help="held by this unit")
+    group.add_argument("--kind", choices=[str(kind) for kind in Kind], help="of this kind")
+    group.add_argument("--root", metavar="PATH", help="below this root")
+
+
+def waiting(parser: argparse.ArgumentParser) -> None:
+    """How long a command waits for a finding to hold."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=seconds,
+        default=5.0,
+        help="wait at most so long for findings to hold for their confirm time (default: 5)",
+    )
+    group.add_argument("--no-wait", action="store_const", const=0.0, dest="wait", help="one look; nothing is confirmed")
+
+
+def seconds(text: str) -> float:
+    """An argument in seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
+    return value
+
+
+def severity(parser: argparse.ArgumentParser) -> None:
+    """Which findings make the exit status 1."""
+    levels = [str(level) for level in Severity if level is not Severity.INFO]
+    parser.add_argument(
+        "--fail-on", choices=levels, default=str(Severity.WARNING), help="exit status 1 from here on (default: warning)"
+    )

@@ -1,0 +1,115 @@
+"""mountwarden report: what is wrong on this host, now."""
+
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import MountwardenError
+from ..model import Severity
+from ..tell import report as telling
+from ..tell import shape, stored, table, terminal
+from ..tell.text import age, unit_name
+from . import options
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_EXAMPLES = """\
+exit status:
+  0  nothing at or above --fail-on; info, silenced and unconfirmed findings never count
+  1  something
+  2  could not tell: bad use, no right to look, no root that could be judged
+
+examples:
+  mountwarden report --unit leaky.service
+  mountwarden report --json | jq '.findings[].mountpoint'
+"""
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "report",
+        help="what is wrong on this host, now (the default command)",
+        description="Looks at every mount namespace of the host now. Where something is found, looks again after the\n"
+        "confirm time; the service need not run. Without root, shows the service's last report.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("--all", action="store_true", help="info and silenced findings too, long groups in full")
+    options.severity(parser)
+    parser.add_argument("--strict", action="store_true", help="exit status 2 where anything could not be read")
+    options.waiting(parser)
+    options.filters(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Namespace) -> int:
+    """Show the report; the exit status says what is in it."""
+    screen = terminal.of(sys.stdout, no_color=arguments.no_color)
+    if os.geteuid() == 0:
+        told, note = live(arguments), None
+    else:
+        told = last()
+        note = f"the service's report of {age(time.time() - telling.seconds(told['taken']))} ago; a look now needs root"
+    told = telling.select(told, wanted(arguments))
+    if arguments.json:
+        sys.stdout.write(stored.dumps(told))
+    else:
+        sys.stdout.write(table.render(told, table.View(screen, time.time(), arguments.all, note)))
+    return telling.status(told, Severity(arguments.fail_on), strict=arguments.strict)
+
+
+def live(arguments: Namespace) -> shape.ReportJson:
+    """A report of a look now."""
+    from . import facts, scan, session
+
+    looker = session.looker(arguments)
+    known = scan.agents_since(looker.config, looker.boot_id)
+    everything = arguments.all or arguments.json
+    found = scan.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=_progress)
+    findings = facts.explained(found.findings, found.seen)
+    return telling.build(facts.facts(found.seen, findings, looker.config, circumstances=session.circumstances()))
+
+
+def last(path: str = stored.PATH, now: float | None = None) -> shape.ReportJson:
+    """The agent's last report, for who may not look.
+
+    Raises: MountwardenError where there is none that can be relied on, with how to get one.
+    """
+    from .scan import stale
+
+    try:
+        told = stored.read(path)
+    except FileNotFoundError:
+        hint = "run it as root, or start the service: systemctl start mountwarden"
+        raise MountwardenError("a look needs root, and there is no report of the service", hint=hint) from None
+    except PermissionError:
+        hint = f"run it as root, or become a member of the group {stored.GROUP}"
+        raise MountwardenError("a look needs root, and the service's report may not be read", hint=hint) from None
+    if why := stale(told, time.time() if now is None else now):
+        hint = "run it as root, or restart the service: systemctl restart mountwarden"
+        raise MountwardenError(f"a look needs root, and the service's last report is stale: {why}", hint=hint)
+    return told
+
+
+def wanted(arguments: Namespace) -> Callable[[shape.FindingJson], bool]:
+    """Whether a finding is one of those that the options name."""
+    unit = None if arguments.unit is None else unit_name(arguments.unit)
+
+    def of(finding: shape.FindingJson) -> bool:
+        return (
+            arguments.engine in (None, finding["engine"])
+            and arguments.kind in (None, finding["kind"])
+            and arguments.root in (None, finding["root"])
+            and (unit is None or any(holder["unit"] == unit for holder in finding["holders"]))
+        )
+
+    return of
+
+
+def _progress(seconds: float) -> None:
+    if sys.stderr.isatty() and seconds >= 2:
+        print(f"looking again in {age(seconds)}, so that no engine at work is accused", file=sys.stderr, flush=True)

@@ -1,0 +1,106 @@
+"""Look now, and look again where a finding has not yet held for its confirm time."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from .. import look
+from ..config import Config
+from ..errors import MountwardenError
+from ..ledger import silenced
+from ..model import Finding, Severity
+from ..tell import report, shape, stored
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One answer of the command line: findings with confirmed, since and silenced filled in."""
+
+    looker: look.Looker
+    seen: look.Look
+    findings: tuple[Finding, ...]
+
+
+def scan(
+    looker: look.Looker,
+    *,
+    wait: float,
+    everything: bool = False,
+    known: Mapping[str, float] | None = None,
+    waiting: Callable[[float], None] = lambda _seconds: None,
+) -> Scan:
+    """Look, and once more after the confirm time when there are candidates that `known` does not cover.
+
+    `wait` is the longest time (seconds) that is waited for; a finding that must hold for longer stays unconfirmed, as
+    all do with 0. `everything` waits for info too. `known` has ids with the time since which the agent sees them.
+    `waiting` is told for how long before the wait.
+    """
+    known = known or {}
+    first = looker.look()
+    seen_at = time.monotonic()
+    need = _need(first, looker.config, known, wait, everything=everything)
+    if not need:
+        return Scan(looker, first, _confirmed(first, first, 0.0, looker.config, known))
+    waiting(need)
+    time.sleep(max(0.0, seen_at + need - time.monotonic()))
+    held = time.monotonic() - seen_at
+    second = looker.look()
+    return Scan(looker, second, _confirmed(first, second, held, looker.config, known))
+
+
+def _need(first: look.Look, config: Config, known: Mapping[str, float], wait: float, *, everything: bool) -> float:
+    """How long to wait: as long as the slowest candidate that `wait` allows for."""
+    times = [
+        config.confirm.seconds(finding.kind, finding.mount_class)
+        for finding in first.findings
+        if (everything or finding.severity is not Severity.INFO) and finding.id not in known
+    ]
+    return max((needed for needed in times if needed <= wait), default=0.0)
+
+
+def _confirmed(
+    first: look.Look, last: look.Look, held: float, config: Config, known: Mapping[str, float]
+) -> tuple[Finding, ...]:
+    before = {(finding.id, *_identity(finding)) for finding in first.findings}
+    findings = []
+    for finding in last.findings:
+        needed = config.confirm.seconds(finding.kind, finding.mount_class)
+        same = (finding.id, *_identity(finding)) in before
+        since = known.get(finding.id, first.started if same else last.started)
+        confirmed = finding.id in known or (same and held > 0 and held >= needed)
+        quiet = silenced(finding, config.silences, last.started)
+        findings.append(replace(finding, confirmed=confirmed, since=since, silenced=quiet))
+    return tuple(findings)
+
+
+def _identity(finding: Finding) -> tuple[str, int | None]:
+    return finding.device, finding.unique_id or finding.mount_id
+
+
+def agents_since(config: Config, boot_id: str, path: str = stored.PATH) -> dict[str, float]:
+    """What the running agent has confirmed, by id, with the time since which it sees it; nothing without an agent."""
+    try:
+        told = stored.read(path)
+    except (OSError, MountwardenError):
+        return {}
+    if told["host"]["boot_id"] != boot_id or stale(told, time.time()):
+        return {}
+    return {f["id"]: report.seconds(f["since"]) for f in told["findings"] if f["confirmed"] and f["since"]}
+
+
+def stale(told: shape.ReportJson, now: float) -> str | None:
+    """Why a stored report can't be trusted any more; None when it can."""
+    from ..tell.text import age
+
+    if stored.agent_is_gone(told):
+        return "the agent that wrote it has ended"
+    old = now - report.seconds(told["taken"])
+    resync = told["agent"]["resync"] if told["agent"] else 0.0
+    return f"it is {age(old)} old" if old > 3 * resync else None
+
+
+def host() -> tuple[str, str]:
+    """The host's name and its kernel's release."""
+    return os.uname().nodename, platform.release()

@@ -1,0 +1,47 @@
+"""mountwarden share: make the mount of a root shared again."""
+
+import os
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from ..errors import MountwardenError
+from ..model import Action, Finding, Kind
+from ..tell.text import shown
+from . import acts, options, scan
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "share",
+        help="make the mount of a root shared again",
+        description="Makes the mount that contains a root shared: that one mount, and none below it.",
+        epilog="examples:\n  mountwarden share --dry-run\n  mountwarden share /var/lib/docker",
+    )
+    parser.add_argument("root", metavar="ROOT", nargs="?", help="a root's path or a private-root finding's id")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    options.waiting(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Namespace) -> int:
+    """Share, or say what would be done."""
+    found = acts.looked(arguments, Action.SHARE)
+    findings = _chosen(arguments.root, found)
+    if arguments.dry_run:
+        return acts.describe(findings, Action.SHARE, json=arguments.json)
+    return acts.carry_out(findings, found.looker, Action.SHARE, json=arguments.json, no_color=arguments.no_color)
+
+
+def _chosen(root: str | None, found: scan.Scan) -> list[Finding]:
+    """The private roots that are meant. Without a name, those that are not private on their engine's own purpose."""
+    private = [finding for finding in found.findings if finding.kind is Kind.PRIVATE_ROOT]
+    if root is None:
+        return [finding for finding in private if not finding.root.wants_private and not finding.silenced]
+    path = os.path.realpath(os.fsencode(root))
+    if not root.startswith("mw-") and all(state.root.path != path for state in found.seen.picture.roots):
+        raise MountwardenError(f"{shown(path)} is no root that is guarded", hint="mountwarden status lists the roots")
+    return [finding for finding in private if finding.id == root or finding.root.path == path]

@@ -1,0 +1,206 @@
+"""The report (mountwarden.report/1), built from facts, and what it says as an exit status. Pure."""
+
+import datetime
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .. import __version__
+from ..model import Action, Finding, Gap, Kind, Mount, Picture, Policy, RootState, Severity
+from . import shape
+from .text import shown, unit_name
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that a report tells; the caller looked, judged, attributed, confirmed and planned."""
+
+    picture: Picture
+    findings: Sequence[Finding]
+    taken: float
+    """Seconds since the Epoch at which the look began."""
+    seconds: float
+    """How long the look took."""
+    mode: str
+    paused: bool
+    hostname: str
+    kernel: str
+    policies: Mapping[bytes, Mapping[Action, Policy]]
+    """For each root's path, who decides on each action; a root that is not in it has null."""
+    agent: tuple[int, float] | None = None
+    """Pid and resync interval (seconds) of the agent that writes this; None from the command line."""
+    gaps: Sequence[Gap] | None = None
+    """None: the picture's own."""
+
+
+def build(facts: Facts) -> shape.ReportJson:
+    """The report, as json.dumps takes it."""
+    picture = facts.picture
+    gaps = [_gap(gap) for gap in (picture.gaps if facts.gaps is None else facts.gaps)]
+    roots = [_root(state, facts.policies.get(state.root.path)) for state in picture.roots]
+    findings = sorted(map(_finding, facts.findings), key=order)
+    return {
+        "schema": shape.SCHEMA,
+        "version": __version__,
+        "taken": timestamp(facts.taken),
+        "took_seconds": round(facts.seconds, 6),
+        "tier": str(picture.tier),
+        "mode": facts.mode,
+        "paused": facts.paused,
+        "complete": not gaps and all(root["status"] == "ok" for root in roots),
+        "host": {"hostname": shown(facts.hostname), "kernel": shown(facts.kernel), "boot_id": picture.boot_id},
+        "agent": {"pid": facts.agent[0], "resync": facts.agent[1]} if facts.agent else None,
+        "summary": _summary(findings, len(roots), len(picture.namespaces), picture.mounts),
+        "gaps": gaps,
+        "roots": roots,
+        "findings": findings,
+    }
+
+
+def order(finding: shape.FindingJson) -> tuple[int, bool, str, str, str]:
+    """Sort key: the worst first, silenced and unconfirmed ones behind, then by kind, mountpoint and id."""
+    quiet = finding["silenced"] or not finding["confirmed"]
+    return -Severity(finding["severity"]).rank, quiet, finding["kind"], finding["mountpoint"], finding["id"]
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339, in UTC, to the millisecond."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds(moment: str) -> float:
+    """Seconds since the Epoch of an RFC 3339 timestamp."""
+    return datetime.datetime.fromisoformat(moment).timestamp()
+
+
+def counts(finding: shape.FindingJson, fail_on: Severity = Severity.WARNING) -> bool:
+    """Whether a finding makes the exit status 1: silenced and unconfirmed ones never do, nor does info."""
+    floor = max(fail_on.rank, Severity.WARNING.rank)
+    return finding["confirmed"] and not finding["silenced"] and Severity(finding["severity"]).rank >= floor
+
+
+def status(report: shape.ReportJson, fail_on: Severity = Severity.WARNING, *, strict: bool = False) -> int:
+    """The exit status: 1 something is wrong, 2 could not tell, 0 nothing is wrong.
+
+    Could not tell: there are roots and none could be judged, or, with `strict`, the report is not complete.
+    """
+    if any(counts(finding, fail_on) for finding in report["findings"]):
+        return 1
+    roots = report["roots"]
+    blind = bool(roots) and all(root["status"] != "ok" for root in roots)
+    return 2 if blind or (strict and not report["complete"]) else 0
+
+
+def select(report: shape.ReportJson, wanted: Callable[[shape.FindingJson], bool]) -> shape.ReportJson:
+    """The same report with only the wanted findings."""
+    findings = [finding for finding in report["findings"] if wanted(finding)]
+    old = report["summary"]
+    summary = _summary(findings, old["roots"], old["namespaces"], old["mounts"])
+    return {**report, "summary": summary, "findings": findings}
+
+
+def _summary(findings: Sequence[shape.FindingJson], roots: int, namespaces: int, mounts: int) -> shape.SummaryJson:
+    by_kind = Counter(finding["kind"] for finding in findings)
+    by_severity = Counter(finding["severity"] for finding in findings)
+    return {
+        "findings": len(findings),
+        "by_kind": {kind: by_kind[kind] for kind in Kind},
+        "by_severity": {severity: by_severity[severity] for severity in Severity},
+        "roots": roots,
+        "namespaces": namespaces,
+        "mounts": mounts,
+    }
+
+
+def _gap(gap: Gap) -> shape.GapJson:
+    return {"what": shown(gap.what), "namespace": gap.namespace, "reason": shown(gap.reason), "count": gap.count}
+
+
+def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> shape.RootJson:
+    root, mount = state.root, state.mount
+    return {
+        "path": shown(root.path),
+        "engine": root.engine,
+        "kind": str(root.kind),
+        "home": state.home,
+        "home_known": root.home_known,
+        "propagation": propagation(mount) if mount else None,
+        "peer_group": mount.shared or None if mount else None,
+        "device": mount.device if mount else None,
+        "fstype": shown(mount.fstype) if mount else None,
+        "status": shown(state.status),
+        "policy": {str(action): str(who) for action, who in policy.items()} if policy is not None else None,
+    }
+
+
+def propagation(mount: Mount) -> str:
+    """The mount's propagation in findmnt(8)'s words: shared, slave, both, private or unbindable."""
+    words = [word for word, group in (("shared", mount.shared), ("slave", mount.master)) if group]
+    return ",".join(words) or ("unbindable" if mount.unbindable else "private")
+
+
+def _finding(finding: Finding) -> shape.FindingJson:
+    spot, cause = finding.spot, finding.cause
+    return {
+        "id": finding.id,
+        "kind": str(finding.kind),
+        "severity": str(finding.severity),
+        "confirmed": finding.confirmed,
+        "count": finding.count,
+        "root": shown(finding.root.path),
+        "engine": finding.root.engine,
+        "layer": _text(finding.layer),
+        "mountpoint": shown(finding.mountpoint),
+        "seen_at": _text(finding.seen_at),
+        "spot": {"device": spot.device, "path": shown(spot.path)} if spot else None,
+        "fstype": shown(finding.fstype),
+        "device": finding.device,
+        "mount_id": {"unique": finding.unique_id, "small": finding.mount_id},
+        "namespace": {
+            "inode": finding.namespace,
+            "id": finding.namespace_id,
+            "kind": _word(finding.namespace_kind),
+        },
+        "holders": _holders(finding),
+        "reach": _word(finding.reach),
+        "evidence": _word(finding.evidence),
+        "cause": {"code": cause.code, "text": shown(cause.text)} if cause else None,
+        "silenced": finding.silenced,
+        "remedies": _remedies(finding),
+        "since": None if finding.since is None else timestamp(finding.since),
+        "detail": shown(finding.detail) or None,
+    }
+
+
+def _holders(finding: Finding) -> list[shape.HolderJson]:
+    return [
+        {
+            "pid": holder.pid,
+            "comm": shown(holder.comm),
+            "unit": None if holder.unit is None else unit_name(holder.unit),
+            "container": None if holder.container is None else shown(holder.container),
+            "user": holder.user,
+        }
+        for holder in finding.holders
+    ]
+
+
+def _remedies(finding: Finding) -> list[shape.RemedyJson]:
+    return [
+        {
+            "action": str(remedy.action),
+            "automatic": remedy.automatic,
+            "reason": shown(remedy.reason),
+            "command": remedy.command,
+        }
+        for remedy in finding.remedies
+    ]
+
+
+def _text(text: bytes | None) -> str | None:
+    return None if text is None else shown(text)
+
+
+def _word(word: str | None) -> str | None:
+    return None if word is None else str(word)

@@ -1,0 +1,130 @@
+"""The JSON report as types: `data/report-1.schema.json` says the same in JSON Schema.
+
+Fields may be added in /1, never removed or retyped. What is not known is null, never missing.
+"""
+
+from typing import TypedDict
+
+SCHEMA = "mountwarden.report/1"
+
+
+class HostJson(TypedDict):
+    hostname: str
+    kernel: str
+    boot_id: str
+
+
+class AgentJson(TypedDict):
+    """Who wrote the report: the agent, and how often it writes a new one. Null in a report of the command line."""
+
+    pid: int
+    resync: float
+
+
+class SummaryJson(TypedDict):
+    findings: int
+    by_kind: dict[str, int]
+    by_severity: dict[str, int]
+    roots: int
+    namespaces: int
+    mounts: int
+
+
+class GapJson(TypedDict):
+    what: str
+    namespace: int | None
+    reason: str
+    count: int
+
+
+class RootJson(TypedDict):
+    path: str
+    engine: str
+    kind: str
+    home: int | None
+    home_known: bool
+    propagation: str | None
+    peer_group: int | None
+    device: str | None
+    fstype: str | None
+    status: str
+    policy: dict[str, str] | None
+
+
+class SpotJson(TypedDict):
+    device: str
+    path: str
+
+
+class MountIdJson(TypedDict):
+    unique: int | None
+    small: int | None
+
+
+class NamespaceJson(TypedDict):
+    inode: int | None
+    id: int | None
+    kind: str | None
+
+
+class HolderJson(TypedDict):
+    pid: int
+    comm: str
+    unit: str | None
+    container: str | None
+    user: int | None
+
+
+class CauseJson(TypedDict):
+    code: str
+    text: str
+
+
+class RemedyJson(TypedDict):
+    action: str
+    automatic: bool
+    reason: str
+    command: str | None
+
+
+class FindingJson(TypedDict):
+    id: str
+    kind: str
+    severity: str
+    confirmed: bool
+    count: int
+    root: str
+    engine: str
+    layer: str | None
+    mountpoint: str
+    seen_at: str | None
+    spot: SpotJson | None
+    fstype: str
+    device: str
+    mount_id: MountIdJson
+    namespace: NamespaceJson
+    holders: list[HolderJson]
+    reach: str | None
+    evidence: str | None
+    cause: CauseJson | None
+    silenced: bool
+    remedies: list[RemedyJson]
+    since: str | None
+    detail: str | None
+
+
+class ReportJson(TypedDict):
+    schema: str
+    version: str
+    taken: str
+    took_seconds: float
+    tier: str
+    mode: str
+    paused: bool
+    complete: bool
+    host: HostJson
+    agent: AgentJson | None
+    summary: SummaryJson
+    gaps: list[GapJson]
+    roots: list[RootJson]
+    findings: list[FindingJson]

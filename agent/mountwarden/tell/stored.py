@@ -1,0 +1,81 @@
+"""The report as a document: written by the agent, read by whoever may not look for himself."""
+
+import contextlib
+import json
+import os
+import tempfile
+from importlib import resources
+from typing import Any, cast
+
+from ..errors import MountwardenError
+from . import shape
+
+PATH = "/run/mountwarden/report.json"
+MODE = 0o640
+GROUP = "systemd-journal"
+
+
+def dumps(document: object) -> str:
+    """JSON for people and programs alike: indented, UTF-8, one final newline."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the report, as it ships."""
+    text = (resources.files("mountwarden") / "data" / "report-1.schema.json").read_text("utf-8")
+    return cast("dict[str, Any]", json.loads(text))
+
+
+def write(report: shape.ReportJson, path: str = PATH, *, group: str = GROUP) -> None:
+    """Replace the document atomically: 0640, of `group` where the host has it. Raises OSError."""
+    directory, name = os.path.split(path)
+    fd, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=directory)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(dumps(report))
+            os.fchmod(fd, MODE)
+            if (gid := _gid(group)) is not None:
+                os.fchown(fd, -1, gid)
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _gid(group: str) -> int | None:
+    import grp
+
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
+
+
+def read(path: str = PATH) -> shape.ReportJson:
+    """The stored report.
+
+    Raises: OSError as open(2) does; MountwardenError when the document is no report of a schema that we know.
+    """
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise MountwardenError(f"{path} is not JSON: {error}") from None
+    if not isinstance(document, dict) or document.get("schema") != shape.SCHEMA:
+        raise MountwardenError(f"{path} is not a {shape.SCHEMA}", hint="the agent and this command differ in version")
+    return cast("shape.ReportJson", document)
+
+
+def agent_is_gone(report: shape.ReportJson) -> bool:
+    """Whether the process that wrote the report has ended."""
+    if report["agent"] is None:
+        return True
+    try:
+        os.kill(report["agent"]["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # it lives, and is not ours
+    return False

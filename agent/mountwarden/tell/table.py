@@ -1,0 +1,218 @@
+"""The report for people: grouped by holder, the worst first; what is wrong, why, and what to do."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..model import Severity
+from . import shape, words
+from .report import counts, seconds
+from .terminal import Terminal
+from .text import age, command, cost, count, fit, pad, width, wrap
+
+_MOST = 10
+"""Findings of one group that are listed; `--all` lists every one."""
+
+_COLOURS = {"critical": "red", "warning": "yellow", "info": "blue"}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a report is shown."""
+
+    terminal: Terminal
+    now: float
+    """Seconds since the Epoch; ages count from it."""
+    all: bool = False
+    """Info too, and long groups in full."""
+    note: str | None = None
+    """Where the report comes from, when it is not of now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Findings of one kind, cause and way out, in the hands of one holder."""
+
+    holder: str
+    findings: tuple[shape.FindingJson, ...]
+
+    @property
+    def first(self) -> shape.FindingJson:
+        """The one that stands for the others."""
+        return self.findings[0]
+
+
+def render(report: shape.ReportJson, view: View) -> str:
+    """The report as text, ending in a newline."""
+    lines = list(_head(report, view))
+    last: Group | None = None
+    for group in groups(_visible(report["findings"], view)):
+        if last is None or group.holder != last.holder:
+            lines += ["", view.terminal.paint(_cut(group.holder, view.terminal.columns, view.terminal), "bold")]
+            last = None
+        lines += _group(group, last, view)
+        last = group
+    feet = list(_feet(report, view))
+    return "\n".join(lines + ([""] if feet else []) + feet) + "\n"
+
+
+def groups(findings: Iterable[shape.FindingJson]) -> list[Group]:
+    """Findings by holder, each holder where its worst one stands; within it by what is wrong and why."""
+    by_holder: dict[str, dict[tuple[object, ...], list[shape.FindingJson]]] = {}
+    for finding in findings:
+        key = (finding["kind"], finding["severity"], _quiet(finding), _because(finding), _act(finding))
+        by_holder.setdefault(words.holder(finding), {}).setdefault(key, []).append(finding)
+    return [Group(holder, tuple(some)) for holder, parts in by_holder.items() for some in parts.values()]
+
+
+def _visible(findings: Iterable[shape.FindingJson], view: View) -> list[shape.FindingJson]:
+    return [f for f in findings if view.all or (f["severity"] != "info" and not f["silenced"])]
+
+
+def _quiet(finding: shape.FindingJson) -> str | None:
+    if finding["silenced"]:
+        return "silenced"
+    return None if finding["confirmed"] else "not confirmed"
+
+
+def _act(finding: shape.FindingJson) -> str | None:
+    return finding["remedies"][0]["action"] if finding["remedies"] else None
+
+
+def _head(report: shape.ReportJson, view: View) -> Iterable[str]:
+    verdict = words.headline(report)
+    worst = [finding["severity"] for finding in report["findings"] if counts(finding)]
+    colour = _COLOURS[max(worst, key=lambda level: Severity(level).rank)] if worst else "green"
+    sign = view.terminal.glyph("●" if worst else "✓")
+    first = wrap(f"{verdict} on {report['host']['hostname']}", view.terminal.columns - width(sign) - 1)
+    yield view.terminal.paint(f"{sign} {first[0]}", colour)
+    yield from (view.terminal.paint(f"  {line}", colour) for line in first[1:])
+    summary = report["summary"]
+    looked = (
+        f"{count(summary['roots'], 'root')}, {count(summary['namespaces'], 'namespace')}, "
+        f"{count(summary['mounts'], 'mount')} in {cost(report['took_seconds'])} ({report['tier']})"
+    )
+    for line in ([view.note] if view.note else []) + [looked] + _modes(report):
+        parts = wrap(line, view.terminal.columns, first="  ", rest="  ")
+        yield from (view.terminal.paint(part, "dim") for part in parts)
+
+
+def _modes(report: shape.ReportJson) -> list[str]:
+    lines = ["acts are paused: mountwarden resume"] if report["paused"] else []
+    if report["mode"] == "observe":
+        lines.append('mode = "observe": the service does nothing by itself')
+    return lines
+
+
+def _group(group: Group, last: Group | None, view: View) -> Iterable[str]:
+    terminal, first = view.terminal, group.first
+    wrong = words.wrong(first["kind"], first["namespace"]["kind"])
+    total = sum(finding["count"] for finding in group.findings)
+    marks = ", ".join(mark for mark in (_label(first), _quiet(first)) if mark)
+    text = f"{total} {wrong}" if total > 1 else wrong
+    sign = terminal.glyph("○" if first["severity"] == "info" or _quiet(first) else "●")
+    rest = " " * (width(sign) + 1)
+    lines = wrap(f"{text} ({marks})" if marks else text, terminal.columns, first=f"{sign} ", rest=rest)
+    yield from (terminal.paint(line, _COLOURS[first["severity"]]) for line in lines)
+    yield from _members(group, view)
+    said = _said(last.first) if last else []
+    for label, what in _said(first):
+        if what and (label, what) not in said:
+            yield from wrap(what, terminal.columns, first=f"  {label} ", rest="    ")
+    yield from _way_out(group, view)
+
+
+def _said(finding: shape.FindingJson) -> list[tuple[str, str | None]]:
+    """What is not repeated when the holder's next group has the same to say."""
+    return [("held by", words.processes(finding)), ("because", _because(finding)), ("note", finding["detail"])]
+
+
+def _label(finding: shape.FindingJson) -> str | None:
+    """The severity, where it is not the usual warning."""
+    if finding["evidence"] == "claimed":
+        return "suspected"
+    return None if finding["severity"] == "warning" else finding["severity"]
+
+
+def _because(finding: shape.FindingJson) -> str | None:
+    return finding["cause"]["text"] if finding["cause"] else None
+
+
+def _members(group: Group, view: View) -> Iterable[str]:
+    terminal = view.terminal
+    fold = group.first["severity"] == "info" or not view.all
+    shown = group.findings[:_MOST] if fold else group.findings
+    hidden = len(group.findings) - len(shown)
+    ages = [age(view.now - seconds(one["since"])) if one["since"] else "" for one in shown]
+    widest = max(map(len, ages))
+    for at, (one, lasted) in enumerate(zip(shown, ages, strict=True)):
+        branch = terminal.glyph("└" if at == len(shown) - 1 and not hidden else "├")
+        start = f"  {branch} {one['id']}  " + (pad(lasted, widest) + "  " if widest else "")
+        room = terminal.columns - width(start)
+        if room >= 24 or room >= width(one["mountpoint"]):
+            yield start + _cut(one["mountpoint"], room, terminal)
+        else:
+            yield start.rstrip()
+            stem = terminal.glyph("│") if branch == terminal.glyph("├") else " "
+            yield f"  {stem} " + _cut(one["mountpoint"], terminal.columns - 4, terminal)
+    if hidden:
+        yield f"  {terminal.glyph('└')} " + f"and {hidden:,} more"
+
+
+def _way_out(group: Group, view: View) -> Iterable[str]:
+    """What to do: the command, or why the service does it or nobody can."""
+    first = group.first
+    if not first["remedies"] or first["silenced"]:
+        return
+    remedy = first["remedies"][0]
+    arrow, columns = view.terminal.glyph("→"), view.terminal.columns
+    if remedy["automatic"]:
+        yield from wrap("where the service runs, it does this by itself; or", columns, first="  ", rest="    ")
+    pasted = _command(group)
+    if pasted is None:
+        yield from wrap(f"{remedy['action']}: {remedy['reason']}", columns, first=f"  {arrow} ", rest="    ")
+    else:
+        # Never wrapped or cut: half a command is worse than a long line.
+        yield f"  {arrow} " + view.terminal.paint(pasted, "bold")
+
+
+def _command(group: Group) -> str | None:
+    """One command for the whole group."""
+    commands = list(dict.fromkeys(f["remedies"][0]["command"] for f in group.findings if f["remedies"]))
+    if len(commands) == 1 or commands[0] is None:
+        return commands[0]
+    ids = [finding["id"] for finding in group.findings]
+    action = group.first["remedies"][0]["action"]
+    if len(ids) <= 4:
+        return command(["mountwarden", action, *ids])
+    units = {one["unit"] for one in group.first["holders"]}
+    unit = units.pop() if len(units) == 1 else None
+    return command(["mountwarden", action, "--all", *(("--unit", unit) if unit else ())])
+
+
+def _feet(report: shape.ReportJson, view: View) -> Iterable[str]:
+    findings, columns = report["findings"], view.terminal.columns
+    quiet = sum(1 for f in findings if f["silenced"] or f["severity"] == "info")
+    waiting = sum(1 for f in findings if not f["confirmed"] and not f["silenced"] and f["severity"] != "info")
+    lines = [f"{root['path']} ({root['engine']}) could not be judged: {root['status']}" for root in report["roots"]]
+    lines = [line for line, root in zip(lines, report["roots"], strict=True) if root["status"] != "ok"]
+    lines += [_gap(gap) for gap in report["gaps"]]
+    if not report["roots"]:
+        lines.append("no engine's root was found: nothing is guarded here")
+    if waiting:
+        lines.append(f"{count(waiting, 'finding')} not confirmed: seen for less than the confirm time")
+    if quiet and not view.all:
+        lines.append(f"{count(quiet, 'finding')} of severity info or silenced: mountwarden report --all")
+    if any(counts(finding) for finding in findings):
+        lines.append("the story of one: mountwarden explain ID")
+    for line in lines:
+        yield from (view.terminal.paint(part, "dim") for part in wrap(line, columns, rest="  "))
+
+
+def _gap(gap: shape.GapJson) -> str:
+    where = f" in namespace {gap['namespace']}" if gap["namespace"] else ""
+    times = f", {gap['count']:,} times" if gap["count"] > 1 else ""
+    return f"could not read {gap['what']}{where}{times}: {gap['reason']}"
+
+
+def _cut(text: str, columns: int, terminal: Terminal) -> str:
+    return fit(text, columns, ellipsis=terminal.glyph("…"))

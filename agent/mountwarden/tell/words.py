@@ -1,0 +1,73 @@
+"""Findings in plain words: what is wrong, who holds it, what ends it."""
+
+from ..model import Evidence, Kind
+from . import shape
+from .text import count
+
+_WRONG = {
+    Kind.LEAKED: "leaked: unmounted at home, still mounted {here}",
+    Kind.SEVERED: "severed: live at home, but an umount there will not reach the copy {here}",
+    Kind.PRIVATE_ROOT: "private-root: the root is not shared, so umounts reach no other namespace",
+    Kind.PINNED: "pinned: mounted nowhere any more, kept by open files {here}",
+    Kind.STACKED: "stacked: the same mount is there many times {here}",
+    Kind.ORPHANED: "orphaned: a container's own root that home has unmounted, with processes still {here}",
+}
+_HERE = {"service": "in this service", "container": "in this container", "process": "in this process's namespace"}
+
+_KNOWN = {
+    Evidence.HISTORY: "home's mount was seen here until it went",
+    Evidence.RECORD: "the engine's own record says that it is unmounted",
+    Evidence.SPOT: "it is on the engine's spot, and nothing is mounted there at home",
+    Evidence.CLAIMED: "only its own text says so",
+}
+
+
+def wrong(kind: str, namespace_kind: str | None) -> str:
+    """What is wrong, in one line that begins with the kind."""
+    return _WRONG[Kind(kind)].format(here=_HERE.get(namespace_kind or "", "in this namespace"))
+
+
+def known(evidence: str | None) -> str | None:
+    """How we know that a copy is leaked."""
+    return _KNOWN[Evidence(evidence)] if evidence else None
+
+
+def holder(finding: shape.FindingJson) -> str:
+    """Who holds it, as short as it can be told: the unit, else the container, else the process."""
+    if finding["kind"] == Kind.PRIVATE_ROOT:
+        return f"{finding['engine']} root {finding['root']}"
+    units = sorted({one["unit"] for one in finding["holders"] if one["unit"]})
+    containers = sorted({one["container"] for one in finding["holders"] if one["container"]})
+    if containers:
+        return "container " + containers[0][:12] + _more(containers)
+    if units:
+        return units[0] + _more(units)
+    if finding["holders"]:
+        one = finding["holders"][0]
+        return f"process {one['pid']} ({one['comm']})" + _more(finding["holders"])
+    return f"mount namespace {finding['namespace']['inode']}, held by no process that we see"
+
+
+def _more(names: list[str] | list[shape.HolderJson]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
+
+def processes(finding: shape.FindingJson) -> str | None:
+    """The processes behind a unit or a container: `PID 4711 (sleep), 4712 (sh) and 3 more`."""
+    holders = finding["holders"]
+    if not holders or finding["kind"] == Kind.PRIVATE_ROOT or holder(finding).startswith("process "):
+        return None
+    first = ", ".join(f"{one['pid']} ({one['comm']})" for one in holders[:3])
+    return "PID " + first + (f" and {len(holders) - 3} more" if len(holders) > 3 else "")
+
+
+def headline(report: shape.ReportJson) -> str:
+    """The report in one sentence, without what is silenced, unconfirmed or info."""
+    told = [f for f in report["findings"] if f["confirmed"] and not f["silenced"] and f["severity"] != "info"]
+    if not told:
+        return "nothing is wrong"
+    critical = sum(finding["severity"] == "critical" for finding in told)
+    parts = [count(critical, "critical finding")] if critical else []
+    if len(told) > critical:
+        parts.append(count(len(told) - critical, "warning"))
+    return " and ".join(parts)
