@@ -94,12 +94,15 @@ def _bare(key: str) -> str:
 def _trusted(path: bytes, name: str) -> bytes:
     _refuse_writable(os.stat(os.path.dirname(path) or b"."), shown(os.fsdecode(os.path.dirname(path))))
     _walk(os.path.abspath(path))
-    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise ConfigError(f"{name}: this is no regular file")
-        _refuse_writable(status, name)
-        data = file.read(_LIMIT + 1)
+        _refuse_writable(os.fstat(fd), name)
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(_LIMIT + 1)
+    finally:
+        os.close(fd)
     if len(data) > _LIMIT:
         raise ConfigError(f"{name}: the file has more than {_LIMIT >> 10} KiB")
     return data

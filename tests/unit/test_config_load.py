@@ -218,7 +218,7 @@ def test_odd_files_are_errors_and_never_waited_for(tmp_path: Path) -> None:
     assert "can't be read" in refused(tmp_path).message
     main.unlink()
     main.mkdir()
-    assert "Is a directory" in refused(tmp_path).message
+    assert "no regular file" in refused(tmp_path).message
     main.rmdir()
     os.mkfifo(main, 0o600)
     assert "no regular file" in refused(tmp_path).message

@@ -71,10 +71,14 @@ def read(path: bytes) -> bytes:
 
     Raises: OSError as open(2) does, or when it is no regular file or has more than `LIMIT` bytes.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(f"{os.fsdecode(path)} is no regular file")
-        data = file.read(LIMIT + 1)
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(LIMIT + 1)
+    finally:
+        os.close(fd)
     if len(data) > LIMIT:
         raise OSError(f"{os.fsdecode(path)} has more than {LIMIT >> 20} MiB")
     return data
