@@ -33,17 +33,6 @@ _OF_SUBJECT = (
     *("FINDING", "KIND", "SEVERITY", "ROOT", "ENGINE", "MOUNTPOINT"),
     *("NAMESPACE", "CAUSE", "EVIDENCE", "HOLDER"),
 )
-    "FINDING",
-    "KIND",
-    "SEVERITY",
-    "ROOT",
-    "ENGINE",
-    "MOUNTPOINT",
-    "NAMESPACE",
-    "CAUSE",
-    "EVIDENCE",
-    "HOLDER",
-)
 _OF_DATA = {
     EventKind.SUMMARY: ("SUMMARY_OF", "COUNT", "FINDINGS", "ROOT"),
     EventKind.GAP: ("COUNT",),
