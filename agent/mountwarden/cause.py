@@ -57,7 +57,7 @@ class Case:
     @property
     def home(self) -> Mount | None:
         """Home's mount that holds the mountpoint."""
-        return self.finding.target.match.base.mount if self.finding.target else None
+        return self.around.home
 
     @property
     def root(self) -> str:

@@ -4,9 +4,9 @@ import itertools
 from dataclasses import dataclass
 
 from . import bus, oci, unitfile
-from .attribute import service_of
+from .holders import service_of
 from .model import Finding, Gap, Holder, Mount, NamespaceKind
-from .observe.mountinfo import Table
+from .observe.mountinfo import Lines, Unreadable, parse_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,30 +21,21 @@ class Circumstances:
     """That unit's fragment and drop-ins, in the order in which they apply."""
     asked: str | None = None
     """The propagation that the container's configuration asks for, for the bind mount that holds the copy."""
+    home: Mount | None = None
+    """Home's mount that holds the mountpoint."""
 
 
-def gather(finding: Finding, table: Table | None) -> tuple[Circumstances, tuple[Gap, ...]]:
-    """Ask for what the cause of an attributed finding depends on. `table`: the mounts of the finding's namespace.
+def gather(finding: Finding, mountinfo: bytes | None, home: Mount | None) -> tuple[Circumstances, tuple[Gap, ...]]:
+    """Ask for what the cause of an attributed finding depends on. `mountinfo` is the text of its namespace.
 
     Takes up to `bus.DEADLINE` seconds; nothing is raised, what has no answer is a gap.
     """
-    return gather_all(((finding, table),))[0]
-
-
-def gather_all(
-    asked: tuple[tuple[Finding, Table | None], ...],
-) -> list[tuple[Circumstances, tuple[Gap, ...]]]:
-    """The same for many findings: PID 1 is asked once for all their units."""
-    services = {finding.id: system_service(finding) for finding, _table in asked}
-    answers = bus.units_facts({service for service in services.values() if service})
-    results: list[tuple[Circumstances, tuple[Gap, ...]]] = []
-    for finding, table in asked:
-        answer = answers.get(services[finding.id] or "")
-        unit = answer if isinstance(answer, bus.UnitFacts) else None
-        above = _above(finding, table)
-        gaps = (answer,) if isinstance(answer, Gap) else ()
-        results.append((Circumstances(above, unit, _files(unit), _asked(finding, above)), gaps))
-    return results
+    service = system_service(finding)
+    answer = bus.unit_facts(service) if service else None
+    unit = answer if isinstance(answer, bus.UnitFacts) else None
+    above = _above(finding, mountinfo)
+    gaps = (answer,) if isinstance(answer, Gap) else ()
+    return Circumstances(above, unit, _files(unit), _asked(finding, above), home), gaps
 
 
 def system_service(finding: Finding) -> str | None:
@@ -66,15 +57,25 @@ def bind_above(above: tuple[Mount, ...]) -> Mount | None:
     return below[-1] if below and len(below) < len(above) else None
 
 
-def _above(finding: Finding, table: Table | None) -> tuple[Mount, ...]:
-    copy = table.get(finding.mount_id) if table and finding.mount_id is not None else None
-    if table is None or copy is None or copy.point != finding.seen_at:
+def _above(finding: Finding, mountinfo: bytes | None) -> tuple[Mount, ...]:
+    """Only the lines on the way up are parsed: a hostile namespace may have 100,000."""
+    lines = Lines(mountinfo or b"")
+    copy = _mount(lines, finding.mount_id)
+    if copy is None or copy.point != finding.seen_at:
         return _judged_parent(finding)
     found: list[Mount] = []
-    while (parent := table.get(copy.parent)) and parent is not copy and parent not in found:
+    while (parent := _mount(lines, copy.parent)) and parent != copy and parent not in found:
         found.append(parent)
         copy = parent
     return tuple(found)
+
+
+def _mount(lines: Lines, identity: int | None) -> Mount | None:
+    line = lines.by_id(identity) if identity is not None else None
+    try:
+        return parse_line(line) if line else None
+    except Unreadable:
+        return None
 
 
 def _judged_parent(finding: Finding) -> tuple[Mount, ...]:

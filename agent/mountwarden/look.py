@@ -245,7 +245,9 @@ class Looker:
         answers: dict[RecordWant, RecordState] = {}
         judgement = judge(picture, answers)
         while missing := judgement.wants - answers.keys():
-            answers |= _records(missing)
+            asked = list(missing)
+            states = engines.records(self._host, [want.match for want in asked])
+            answers |= dict(zip(asked, states, strict=True))
             judgement = judge(picture, answers)
         return judgement
 
@@ -295,18 +297,6 @@ def _reason(error: OSError | NoAnswer) -> str:
     if isinstance(error, NoAnswer):
         return error.message
     return errno.errorcode.get(error.errno or 0, "EIO") + ": " + os.strerror(error.errno or errno.EIO)
-
-
-def _records(wants: Iterable[RecordWant]) -> dict[RecordWant, RecordState]:
-    """The engines' answers; one question to an engine for all layers of a root."""
-    by_root: dict[Root, list[RecordWant]] = {}
-    for want in wants:
-        by_root.setdefault(want.match.root, []).append(want)
-    return {
-        want: state
-        for root, asked in by_root.items()
-        for want, state in zip(asked, engines.records(root, [want.match.rel for want in asked]), strict=True)
-    }
 
 
 def _attributed(findings: Iterable[Finding], picture: Picture) -> tuple[Finding, ...]:

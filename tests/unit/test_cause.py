@@ -8,6 +8,7 @@ from mountwarden.bus import MS_PRIVATE, Directive, UnitFacts
 from mountwarden.circumstances import Circumstances
 from mountwarden.model import (
     Base,
+    Cause,
     Finding,
     Holder,
     Kind,
@@ -79,8 +80,14 @@ def unit(*directives: Directive, flags: int = 0, **more: object) -> UnitFacts:
     return replace(facts, **more)  # type: ignore[arg-type]
 
 
+def explain(found: Finding, around: Circumstances) -> Cause | None:
+    """As the gatherer has it: home's mount is the judged one."""
+    assert found.target
+    return cause.explain(found, replace(around, home=found.target.match.base.mount))
+
+
 def text(found: Finding, around: Circumstances) -> str:
-    answer = cause.explain(found, around)
+    answer = explain(found, around)
     assert answer
     return answer.text
 
@@ -104,8 +111,8 @@ SYSTEM = Directive("ProtectSystem", "strict")
 )
 def test_mount_flags_with_the_place_where_it_is_set(path: bytes, lines: bytes, place: str) -> None:
     around = Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE), (UnitFile(path, parse(lines)),))
-    answer = cause.explain(finding(home=HOME), around)
-    assert answer == cause.Cause(
+    answer = explain(finding(home=HOME), around)
+    assert answer == Cause(
         "mount-flags",
         f"leaky.service has MountFlags=private ({place}), so umounts on the host do not reach its mount namespace.",
     )
@@ -133,8 +140,8 @@ def test_mount_flags_that_are_not_in_effect_explain_nothing() -> None:
 
 def test_a_root_that_was_private() -> None:
     drop_in = UnitFile(DROP_IN, parse(b"# ours\n[Service]\nPrivateTmp=yes\n"))
-    answer = cause.explain(finding(home=HOME), Circumstances(ONLY_ROOT_PRIVATE, unit(TMP), (drop_in,)))
-    assert answer == cause.Cause(
+    answer = explain(finding(home=HOME), Circumstances(ONLY_ROOT_PRIVATE, unit(TMP), (drop_in,)))
+    assert answer == Cause(
         "root-private",
         "/var/lib/docker was private when leaky.service started at 2026-11-24T05:40:11Z or became private later, "
         "so no umount there reaches its mount namespace "
@@ -176,8 +183,8 @@ def test_files_that_pid_1_has_not_read_name_no_place() -> None:
 
 def test_a_mount_that_was_made_private_inside_the_unit() -> None:
     above = (mount(b"/var/lib/docker", id=20), mount(b"/", shared=51, master=3, id=10))
-    answer = cause.explain(finding(home=HOME), Circumstances(above, unit(TMP)))
-    assert answer == cause.Cause(
+    answer = explain(finding(home=HOME), Circumstances(above, unit(TMP)))
+    assert answer == Cause(
         "made-private-inside",
         "A process made /var/lib/docker private in the mount namespace of leaky.service, so umounts on the host do not "
         "reach it there.",
@@ -186,8 +193,8 @@ def test_a_mount_that_was_made_private_inside_the_unit() -> None:
 
 def test_a_slave_of_a_group_that_home_has_left() -> None:
     above = (mount(b"/var/lib/docker", shared=50, master=8, id=20), mount(b"/", shared=51, master=3, id=10))
-    answer = cause.explain(finding(home=HOME), Circumstances(above, unit(TMP)))
-    assert answer == cause.Cause(
+    answer = explain(finding(home=HOME), Circumstances(above, unit(TMP)))
+    assert answer == Cause(
         "other-peer-group",
         "/var/lib/docker is not in peer group 8, of which /var/lib/docker in the mount namespace of leaky.service is a "
         "slave, so no umount there reaches it.",
@@ -222,8 +229,8 @@ def test_no_answer_of_pid_1() -> None:
 
 
 def test_a_service_that_made_its_namespace_itself() -> None:
-    answer = cause.explain(finding(home=HOME), Circumstances(ALL_PRIVATE, unit()))
-    assert answer == cause.Cause(
+    answer = explain(finding(home=HOME), Circumstances(ALL_PRIVATE, unit()))
+    assert answer == Cause(
         "own-namespace",
         "Process 42 (sleep) of leaky.service is in a mount namespace that none of its unit's settings made, in which "
         "/var/lib/docker has no master, so umounts on the host do not reach it.",
@@ -264,8 +271,8 @@ PRIVATE_BIND = (mount(b"/host/var/lib/docker", id=20, parent=15), mount(b"/host"
 
 
 def test_a_bind_of_the_host_with_private_propagation() -> None:
-    answer = cause.explain(container(), Circumstances(PRIVATE_BIND))
-    assert answer == cause.Cause(
+    answer = explain(container(), Circumstances(PRIVATE_BIND))
+    assert answer == Cause(
         "private-bind",
         "Container 1a2b3c4d5e6f bind-mounts the host's / at /host with private propagation, so umounts on the host do "
         "not reach it.",
@@ -286,8 +293,8 @@ def test_a_bind_whose_source_the_paths_do_not_show() -> None:
 
 @pytest.mark.parametrize("asked", ["rslave", "slave"])
 def test_slave_asked_for_but_not_in_effect(asked: str) -> None:
-    answer = cause.explain(container(), Circumstances(PRIVATE_BIND, asked=asked))
-    assert answer == cause.Cause(
+    answer = explain(container(), Circumstances(PRIVATE_BIND, asked=asked))
+    assert answer == Cause(
         "slave-not-effective",
         f"Container 1a2b3c4d5e6f was to bind-mount the host's / at /host with {asked} propagation, but that mount is "
         "private, so umounts on the host do not reach it.",
@@ -355,7 +362,7 @@ def test_private_root() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.PINNED, Kind.STACKED, Kind.ORPHANED])
 def test_other_kinds_have_no_such_cause(kind: Kind) -> None:
-    assert cause.explain(replace(finding(home=HOME), kind=kind), Circumstances()) is None
+    assert explain(replace(finding(home=HOME), kind=kind), Circumstances()) is None
 
 
 def test_hostile_paths_stay_data() -> None:
@@ -368,7 +375,7 @@ def test_hostile_paths_stay_data() -> None:
 
 
 def fix(found: Finding, around: Circumstances) -> str | None:
-    answer = cause.explain(found, around)
+    answer = explain(found, around)
     assert answer
     return advice.lasting_fix(answer, found, around)
 

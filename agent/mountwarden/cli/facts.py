@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterable
 from dataclasses import replace
 
+from .. import causes as causes_of
 from .. import look
 from ..config import Config, Mode
 from ..model import Action, Evidence, Finding, Kind, Policy, Reach, Root, Severity
@@ -48,7 +49,7 @@ def explained(findings: Iterable[Finding], seen: look.Look, *, everything: bool 
         key = (finding.namespace, finding.root.path, finding.kind)
         if finding.cause is None and (everything or finding.severity is not Severity.INFO):
             if key not in causes:
-                causes[key] = look.with_cause(finding, seen.picture)
+                causes[key] = causes_of.with_cause(finding, seen.picture)
             finding = replace(finding, cause=causes[key].cause)
         told.append(finding)
     return tuple(told)

@@ -3,7 +3,7 @@
 import os
 from argparse import Namespace
 
-from .. import config as configuration
+from ..config_load import load
 from ..errors import MountwardenError
 from ..look import Looker
 from ..remedies.plan import Circumstances
@@ -11,7 +11,7 @@ from ..remedies.plan import Circumstances
 
 def looker(arguments: Namespace) -> Looker:
     """A Looker for the configuration that the options name."""
-    return Looker(configuration.load(arguments.config))
+    return Looker(load(arguments.config))
 
 
 def circumstances() -> Circumstances:

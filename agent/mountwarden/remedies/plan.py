@@ -87,8 +87,10 @@ def _never_automatic(finding: Finding) -> str | None:
 def _why_ask_detach(finding: Finding) -> str | None:
     if hard := _never_automatic(finding):
         return hard
-    if finding.root.kind is not RootKind.GRAPH or finding.mount_class is not MountClass.LAYER:
-        return f"mounts of kind {finding.mount_class} are left to a human by default"
+    if finding.root.kind is not RootKind.GRAPH:
+        return f"roots of kind {finding.root.kind} are left to a human by default"
+    if finding.mount_class is not MountClass.LAYER:
+        return f"{finding.mount_class} mounts are left to a human by default"
     if finding.root.engine not in AUTOMATIC_ENGINES:
         return f"{finding.root.engine} is left to a human by default"
     return None

@@ -1,0 +1,131 @@
+"""When the service tries nothing more by itself: one attempt a finding, a limit of acts, and a breaker a root. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from .config import Config
+from .ledger_facts import Attempt, Entry, Ledger, Now, RootEntry, event_key
+from .model import Action, Event, EventKind, Finding
+
+FAILURES = 3
+"""Failed attempts in a row after which a root is left alone."""
+SHARES = 2
+"""How often a root is shared before whoever makes it private again is left to have their way."""
+MINUTE = 60.0
+
+_FOUGHT = f"the root was shared {SHARES} times and made private again each time"
+_KINDS = {
+    Attempt.DONE: EventKind.ACTED,
+    Attempt.DECLINED: EventKind.DECLINED,
+    Attempt.FAILED: EventKind.FAILED,
+}
+
+
+def objection(ledger: Ledger, finding: Finding, action: Action, now: Now, config: Config) -> str | None:
+    """Why the service must not try this now; None when it may."""
+    entry = ledger.entries.get(finding.id)
+    root = ledger.roots.get(finding.root.path, RootEntry())
+    if entry is None or not entry.confirmed:
+        return "not confirmed"
+    if entry.attempt is not Attempt.NONE:
+        return f"it was tried once, and {_SAID[entry.attempt]}"
+    if root.left_alone:
+        return f"{FAILURES} attempts on this root failed; it is left alone until the service is reloaded"
+    if action is Action.SHARE and root.shares >= SHARES:
+        return _FOUGHT
+    if len(_last_minute(ledger, now)) >= config.acts_per_minute:
+        return f"{config.acts_per_minute} acts were made within the last minute"
+    return None
+
+
+def begin(ledger: Ledger, finding: Finding, now: Now) -> Ledger:
+    """An attempt starts. To be saved before the act: a killed service does not try again."""
+    ledger = _marked(ledger, finding.id, Attempt.BEGUN)
+    return replace(ledger, acts=(*_last_minute(ledger, now), now.boot))
+
+
+def finish(
+    ledger: Ledger, finding: Finding, action: Action, attempt: Attempt, now: Now, text: str, data: Mapping[str, str]
+) -> Ledger:
+    """An attempt ended: count it, and put what is to be told in line."""
+    entry = ledger.entries[finding.id]
+    root = ledger.roots.get(finding.root.path, RootEntry())
+    root = _counted(root, action, attempt)
+    event = _outcome(entry, action, attempt, now, text, data)
+    pending = [*ledger.pending, event]
+    if root.failures >= FAILURES and not root.left_alone:
+        root = replace(root, left_alone=True)
+        pending.append(_left_alone(entry, now, f"{FAILURES} attempts failed, the last one: {text}"))
+    ledger = _marked(ledger, finding.id, attempt)
+    return replace(ledger, roots={**ledger.roots, finding.root.path: root}, pending=tuple(pending))
+
+
+def stop_sharing(ledger: Ledger, finding: Finding, now: Now) -> Ledger:
+    """Tell once that somebody makes this root private again and again. Called when `objection` says so."""
+    root = ledger.roots.get(finding.root.path, RootEntry())
+    if root.shares < SHARES or root.fought:
+        return ledger
+    root = replace(root, fought=True)
+    event = _left_alone(ledger.entries[finding.id], now, _FOUGHT)
+    return replace(ledger, roots={**ledger.roots, finding.root.path: root}, pending=(*ledger.pending, event))
+
+
+def interrupted(ledger: Ledger, now: Now) -> Ledger:
+    """At the start: attempts that a kill cut short are told as failed; the next look shows what became of them."""
+    for entry in tuple(ledger.entries.values()):
+        if entry.attempt is Attempt.BEGUN:
+            text = "the service ended during the act; the next look shows what became of it"
+            event = _outcome(entry, None, Attempt.FAILED, now, text, {})
+            ledger = replace(_marked(ledger, entry.subject.id, Attempt.FAILED), pending=(*ledger.pending, event))
+    return ledger
+
+
+def forgive(ledger: Ledger) -> Ledger:
+    """An operator asked for it (a reload): what was declined, failed or left alone may be tried once more."""
+    tried = (Attempt.DECLINED, Attempt.FAILED)
+    entries = {
+        key: replace(entry, attempt=Attempt.NONE) if entry.attempt in tried else entry
+        for key, entry in ledger.entries.items()
+    }
+    return replace(ledger, entries=entries, roots={})
+
+
+_SAID = {
+    Attempt.BEGUN: "did not end",
+    Attempt.DONE: "was done",
+    Attempt.DECLINED: "was declined",
+    Attempt.FAILED: "failed",
+}
+
+
+def _counted(root: RootEntry, action: Action, attempt: Attempt) -> RootEntry:
+    if attempt is Attempt.FAILED:
+        return replace(root, failures=root.failures + 1)
+    if attempt is Attempt.DONE:
+        return replace(root, failures=0, shares=root.shares + (action is Action.SHARE))
+    return root
+
+
+def _marked(ledger: Ledger, finding: str, attempt: Attempt) -> Ledger:
+    entry = replace(ledger.entries[finding], attempt=attempt)
+    return replace(ledger, entries={**ledger.entries, finding: entry})
+
+
+def _last_minute(ledger: Ledger, now: Now) -> tuple[float, ...]:
+    return tuple(at for at in ledger.acts if now.boot - at < MINUTE)
+
+
+def _outcome(
+    entry: Entry, action: Action | None, attempt: Attempt, now: Now, text: str, data: Mapping[str, str]
+) -> Event:
+    kind = _KINDS[attempt]
+    fields = ((("ACTION", action.value),) if action else ()) + tuple(data.items())
+    return Event(kind, _key(kind, entry, now), now.wall, text, entry.subject, fields)
+
+
+def _left_alone(entry: Entry, now: Now, text: str) -> Event:
+    return Event(EventKind.LEFT_ALONE, _key(EventKind.LEFT_ALONE, entry, now), now.wall, text, entry.subject)
+
+
+def _key(kind: EventKind, entry: Entry, now: Now) -> str:
+    return f"{event_key(kind, entry.subject)}.{now.boot * 1e6:.0f}"

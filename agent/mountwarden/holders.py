@@ -1,0 +1,136 @@
+"""Who keeps a mount namespace alive: its processes, with their unit and container, and what kind of namespace that is.
+
+Names come from cgroup paths, never from the bus: that costs three small reads a process and cannot block.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .cgroup import Place, place
+from .model import Gap, Holder, Namespace, NamespaceKind
+
+MOST = 64
+"""How many processes of one namespace are read."""
+
+_VANISHED = (errno.ENOENT, errno.ESRCH)
+_DENIED = (errno.EACCES, errno.EPERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """What is known of a namespace's processes."""
+
+    kind: NamespaceKind
+    holders: tuple[Holder, ...] = ()
+    """Lowest pid first."""
+    more: int = 0
+    """Processes beyond the first `MOST`, which were not read."""
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    holder: Holder
+    foreign: frozenset[str]
+    """Which of its "pid" and "user" namespaces are not the agent's own."""
+
+
+def members(namespace: Namespace) -> Members:
+    """Read who is in a namespace. A process that ended or left meanwhile costs only itself."""
+    found: list[_Process] = []
+    denied = 0
+    for pid in sorted(namespace.pids)[:MOST]:
+        try:
+            if process := _read(pid, namespace):
+                found.append(process)
+        except OSError as error:
+            if error.errno not in (*_VANISHED, *_DENIED, errno.EINVAL):  # EINVAL: a zombie's namespaces
+                raise
+            denied += error.errno in _DENIED
+    gaps = (Gap("processes that may not be read", "EACCES", namespace.inode, denied),) if denied else ()
+    return Members(_kind(namespace, found), tuple(p.holder for p in found), max(0, len(namespace.pids) - MOST), gaps)
+
+
+def holder(pid: int) -> Holder | None:
+    """One process, whatever namespace it is in; None when it has ended. Raises: OSError where it may not be read."""
+    try:
+        with _directory(pid) as fd:
+            return _holder(pid, fd, place(_file(fd, "cgroup")))
+    except OSError as error:
+        if error.errno not in _VANISHED:
+            raise
+        return None
+
+
+def _kind(namespace: Namespace, processes: list[_Process]) -> NamespaceKind:
+    """A container by its cgroup or, for a runtime that we do not know, by its pid or user namespace."""
+    if not processes:
+        return NamespaceKind.PROCESS if namespace.pids else NamespaceKind.BARE
+    if any(process.holder.container for process in processes):
+        return NamespaceKind.CONTAINER
+    if any("pid" in process.foreign for process in processes):
+        return NamespaceKind.CONTAINER
+    # PrivateUsers= gives a service its own user namespace, so that alone makes no container.
+    if service_of(processes[0].holder):
+        return NamespaceKind.SERVICE
+    return NamespaceKind.CONTAINER if processes[0].foreign else NamespaceKind.PROCESS
+
+
+def service_of(holder: Holder) -> str | None:
+    """The service that a process belongs to, of PID 1's or, below user@UID.service, of a user's own systemd."""
+    if holder.unit and holder.unit.startswith("user@"):
+        return holder.user_unit if holder.user_unit and holder.user_unit.endswith(".service") else None
+    return holder.unit if holder.unit and holder.unit.endswith(".service") else None
+
+
+def _read(pid: int, namespace: Namespace) -> _Process | None:
+    """A process by one descriptor of its /proc directory: it pins nothing, and a reused pid gives ESRCH."""
+    with _directory(pid) as fd:
+        where = place(_file(fd, "cgroup"))
+        process = _Process(_holder(pid, fd, where), _foreign(fd))
+        # Asked last: a process that has moved on meanwhile is no holder. The link's text is "mnt:[4026531841]".
+        if os.readlink("ns/mnt", dir_fd=fd) != f"mnt:[{namespace.inode}]":
+            return None
+        return process
+
+
+@contextmanager
+def _directory(pid: int) -> Iterator[int]:
+    fd = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _holder(pid: int, fd: int, where: Place) -> Holder:
+    return Holder(
+        pid=pid,
+        comm=os.fsdecode(_file(fd, "comm").removesuffix(b"\n")),
+        unit=where.unit,
+        container=where.container,
+        user=_real_uid(_file(fd, "status")),
+        user_unit=where.user_unit,
+    )
+
+
+def _real_uid(status: bytes) -> int | None:
+    """The first number of `Uid:` in proc_pid_status(5). The name in its first line has its newlines escaped."""
+    line = next((line for line in status.split(b"\n") if line.startswith(b"Uid:")), b"")
+    fields = line.split()
+    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None
+
+
+def _foreign(fd: int) -> frozenset[str]:
+    kinds = ("pid", "user")
+    return frozenset(
+        kind for kind in kinds if os.readlink(f"ns/{kind}", dir_fd=fd) != os.readlink(f"/proc/self/ns/{kind}")
+    )
+
+
+def _file(directory: int, name: str) -> bytes:
+    with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory), "rb", buffering=0) as file:
+        return file.read()

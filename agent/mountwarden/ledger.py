@@ -1,0 +1,198 @@
+"""What the agent remembers from look to look: since when, confirmed, told, tried. Pure: no clock, no I/O.
+
+A finding is told once it held for its confirm time, and once more when a look that could see it does not. What is to be
+told is kept as `pending` until the teller has told it, so that a kill between two steps neither loses nor doubles it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from . import storms
+from .config import Config, Silence
+from .ledger_facts import Attempt, Entry, GapEntry, Ledger, Now, Told, event_key
+from .model import Event, EventKind, Finding, Gap, Severity, Subject
+
+__all__ = [
+    "Attempt",
+    "Entry",
+    "GapEntry",
+    "Ledger",
+    "Now",
+    "Told",
+    "annotate",
+    "due",
+    "next_deadline",
+    "note",
+    "told",
+    "update",
+]
+
+GAP_SECONDS = 60.0
+"""How long a gap must hold before it is told: a process that dies half-way makes one for a moment."""
+
+
+def update(
+    ledger: Ledger,
+    findings: Iterable[Finding],
+    now: Now,
+    config: Config,
+    *,
+    gaps: Iterable[Gap] = (),
+    unjudged: frozenset[bytes] = frozenset(),
+    complete: bool = True,
+) -> tuple[Ledger, tuple[Event, ...]]:
+    """Take in one look; returns the new ledger and what is to be told now (it is in `pending` too).
+
+    A finding that the look does not show is over, unless the look could not have seen it: a gap has its namespace, its
+    root is `unjudged` (paths of roots whose status is not ok), or the look is not `complete`.
+    """
+    findings, gaps = tuple(findings), tuple(gaps)
+    seen = {finding.id: _seen(ledger.entries.get(finding.id), finding, now, config) for finding in findings}
+    blind = frozenset(gap.namespace for gap in gaps if gap.namespace is not None)
+    absent = [entry for entry in ledger.entries.values() if entry.subject.id not in seen]
+    held = [entry for entry in absent if not complete or _unseen(entry, blind, unjudged)]
+    kept = {entry.subject.id: entry for entry in held if entry.confirmed}
+    gone = [entry for entry in absent if entry not in held]
+
+    fresh = [_event(EventKind.FOUND, seen[f.id], now) for f in findings if _to_tell(seen[f.id], f, now, config)]
+    ended = [_event(EventKind.CLEARED, entry, now) for entry in gone if entry.told is not Told.NO]
+    entries = {**kept, **seen}
+    state, events = storms.admit(ledger.storms, [*fresh, *ended], now.boot, now.wall)
+    summed = storms.held_back(fresh, events)
+    for event in fresh:
+        if event.subject:
+            how = Told.SUMMED if event.subject.id in summed else Told.ALONE
+            entries[event.subject.id] = replace(entries[event.subject.id], told=how)
+    gap_entries, gap_events = _gaps(ledger, gaps, now)
+    told_now = (*events, *gap_events)
+    ledger = replace(ledger, entries=entries, storms=state, gaps=gap_entries, pending=ledger.pending + told_now)
+    return ledger, told_now
+
+
+def due(ledger: Ledger, findings: Iterable[Finding], now: Now, config: Config) -> frozenset[str]:
+    """Ids of the findings that `update` would tell as found now: so that their cause is asked for once, and first."""
+    return frozenset(
+        finding.id
+        for finding in findings
+        if _to_tell(_seen(ledger.entries.get(finding.id), finding, now, config), finding, now, config)
+    )
+
+
+def next_deadline(ledger: Ledger) -> float | None:
+    """CLOCK_BOOTTIME at which the next finding would be confirmed; None when none waits."""
+    return min((entry.due for entry in ledger.entries.values() if not entry.confirmed), default=None)
+
+
+def annotate(ledger: Ledger, findings: Iterable[Finding], now: Now, config: Config) -> tuple[Finding, ...]:
+    """The findings with what the ledger knows of them: confirmed, silenced, since, and a cause found earlier."""
+    return tuple(_annotated(ledger.entries.get(finding.id), finding, now, config) for finding in findings)
+
+
+def note(ledger: Ledger, *events: Event) -> Ledger:
+    """Put events in line to be told."""
+    return replace(ledger, pending=ledger.pending + events)
+
+
+def told(ledger: Ledger, keys: Iterable[str]) -> Ledger:
+    """The events with these keys have reached the journal."""
+    keys = frozenset(keys)
+    return replace(ledger, pending=tuple(event for event in ledger.pending if event.key not in keys))
+
+
+def silenced(finding: Finding, silences: Iterable[Silence], wall: float) -> bool:
+    """Whether a silence covers the finding now. What a silence leaves out matches anything; all it names must match."""
+    return any(_covers(silence, finding) for silence in silences if silence.until is None or silence.until > wall)
+
+
+def _covers(silence: Silence, finding: Finding) -> bool:
+    units = {name for holder in finding.holders for name in (holder.unit, holder.user_unit)}
+    return (
+        silence.id in (None, finding.id)
+        and silence.root in (None, finding.root.path)
+        and silence.kind in (None, finding.kind)
+        and (silence.unit is None or silence.unit in units)
+        and (silence.id, silence.root, silence.kind, silence.unit) != (None, None, None, None)
+    )
+
+
+def _seen(old: Entry | None, finding: Finding, now: Now, config: Config) -> Entry:
+    """The entry of a finding that this look shows."""
+    confirm = config.confirm.seconds(finding.kind, finding.mount_class)
+    identity = f"{finding.device} {finding.unique_id or finding.mount_id}"
+    if old is None or (not old.confirmed and old.identity != identity):
+        first = now.boot + now.took
+        return Entry(_subject(finding, now.wall), identity, first, first + confirm)
+    subject = _subject(finding, old.subject.since)
+    if subject.cause is None:
+        subject = replace(subject, cause=old.subject.cause)
+    at = old.first + confirm
+    return replace(old, subject=subject, due=at, confirmed=old.confirmed or now.boot >= at)
+
+
+def _unseen(entry: Entry, blind: frozenset[int], unjudged: frozenset[bytes]) -> bool:
+    return entry.subject.namespace in blind or entry.subject.root in unjudged
+
+
+def _to_tell(entry: Entry, finding: Finding, now: Now, config: Config) -> bool:
+    return (
+        entry.confirmed
+        and entry.told is Told.NO
+        and finding.severity.rank >= Severity.WARNING.rank
+        and not silenced(finding, config.silences, now.wall)
+    )
+
+
+def _event(kind: EventKind, entry: Entry, now: Now) -> Event:
+    return Event(kind, event_key(kind, entry.subject), now.wall, subject=entry.subject)
+
+
+def _annotated(entry: Entry | None, finding: Finding, now: Now, config: Config) -> Finding:
+    quiet = silenced(finding, config.silences, now.wall)
+    if entry is None:
+        return replace(finding, confirmed=False, silenced=quiet, since=None)
+    cause = finding.cause or entry.subject.cause
+    return replace(finding, confirmed=entry.confirmed, silenced=quiet, since=entry.subject.since, cause=cause)
+
+
+def _subject(finding: Finding, since: float) -> Subject:
+    holder = finding.holders[0] if finding.holders else None
+    return Subject(
+        id=finding.id,
+        kind=finding.kind,
+        severity=finding.severity,
+        root=finding.root.path,
+        engine=finding.root.engine,
+        mountpoint=finding.mountpoint,
+        since=since,
+        layer=finding.layer,
+        seen_at=finding.seen_at,
+        namespace=finding.namespace,
+        evidence=finding.evidence,
+        cause=finding.cause,
+        count=finding.count,
+        pid=holder.pid if holder else None,
+        comm=holder.comm if holder else None,
+        unit=next((one.unit for one in finding.holders if one.unit), None),
+        container=next((one.container for one in finding.holders if one.container), None),
+    )
+
+
+def _gaps(ledger: Ledger, gaps: tuple[Gap, ...], now: Now) -> tuple[dict[str, GapEntry], list[Event]]:
+    """One entry for each (what, reason), however many namespaces have it; told once it held."""
+    entries: dict[str, GapEntry] = {}
+    events = []
+    counts: dict[str, int] = {}
+    for gap in gaps:
+        key = f"{gap.what}: {gap.reason}"
+        counts[key] = counts.get(key, 0) + gap.count
+    for key, count in counts.items():
+        entry = ledger.gaps.get(key, GapEntry(now.boot))
+        if not entry.told and now.boot - entry.first >= GAP_SECONDS:
+            entry = replace(entry, told=True)
+            events.append(Event(EventKind.GAP, f"gap.{entry.first * 1e6:.0f}.{key}", now.wall, key, data=_count(count)))
+        entries[key] = entry
+    return entries, events
+
+
+def _count(count: int) -> tuple[tuple[str, str], ...]:
+    return (("COUNT", str(count)),)

@@ -1,0 +1,89 @@
+"""The journal's door: structured entries through pystemd, or lines on stderr that systemd forwards.
+
+Everything that came from the host passes `clean` here, and nowhere else on its way to the journal.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import TextIO
+
+from ..model import Event
+from . import messages
+from .text import shown
+
+IDENTIFIER = "mountwarden"
+SOCKET = "/run/systemd/journal/socket"
+LONGEST = 48 * 1024
+"""Bytes of one value; journald stores longer ones, journalctl shows none of them."""
+
+
+def clean(value: str) -> str:
+    """A value as it may stand in the journal: printable, on one line, of bounded length."""
+    return shown(value)[:LONGEST]
+
+
+def fields(event: Event) -> tuple[tuple[str, str], ...]:
+    """The entry's fields, MESSAGE first. Names are ours; values are clean."""
+    named = (
+        ("MESSAGE", messages.sentence(event)),
+        ("MESSAGE_ID", messages.IDS[event.kind]),
+        ("PRIORITY", str(messages.priority(event))),
+        ("SYSLOG_IDENTIFIER", IDENTIFIER),
+        *messages.fields(event),
+    )
+    return tuple((name, clean(value)) for name, value in named)
+
+
+class Journal:
+    """Where events are told. Made once; a missing library or socket is said once, on stderr."""
+
+    def __init__(self, *, stderr: TextIO | None = None, socket: str = SOCKET) -> None:
+        self._stderr = stderr if stderr is not None else sys.stderr
+        self._socket = socket
+        self._complained = False
+        self._sendv = self._load()
+
+    @property
+    def structured(self) -> bool:
+        """Whether entries carry their fields, so that they can be looked up."""
+        return self._sendv is not None
+
+    def send(self, event: Event) -> None:
+        """Tell one event. Never fails: the last resort is a line on stderr."""
+        entry = fields(event)
+        if self._sendv is not None and os.path.exists(self._socket):
+            try:
+                self._sendv(*(f"{name}={value}" for name, value in entry))
+            except Exception as error:  # whatever pystemd raises, the event must be told
+                self._complain(f"{type(error).__name__}: {error}")
+            else:
+                return
+        elif self._sendv is not None:
+            self._complain(f"{self._socket} is not there")
+        self._line(entry)
+
+    def _load(self) -> Callable[..., object] | None:
+        try:
+            from pystemd.journal import sendv
+        except ImportError as error:
+            self._complain(str(error))
+            return None
+        return sendv  # type: ignore[no-any-return]
+
+    def _complain(self, why: str) -> None:
+        if not self._complained:
+            self._complained = True
+            self._write(f"<4>the journal can't be written with fields ({clean(why)}); telling on stderr")
+
+    def _line(self, entry: Iterable[tuple[str, str]]) -> None:
+        """One line with sd-daemon(3)'s priority prefix: the sentence, then the fields that scripts look for."""
+        values = dict(entry)
+        rest = " ".join(f"{name}={value}" for name, value in entry if name.startswith("MOUNTWARDEN_"))
+        self._write(f"<{values['PRIORITY']}>{values['MESSAGE']} [MESSAGE_ID={values['MESSAGE_ID']} {rest}]")
+
+    def _write(self, line: str) -> None:
+        try:
+            print(line, file=self._stderr, flush=True)
+        except OSError:
+            pass  # stderr is gone, and with it the last place to tell

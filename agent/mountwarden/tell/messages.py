@@ -1,0 +1,169 @@
+"""What each event says: its message id, its sentence, its fields. The catalog explains the ids to `journalctl -x`.
+
+The ids are random (sd-id128 new); an id never changes its meaning.
+"""
+
+from ..model import Event, EventKind, Kind, Severity, Subject
+
+IDS = {
+    EventKind.FOUND: "ac05996646d6430297cd38b47d8faa5b",
+    EventKind.CLEARED: "6665387de7b34d5c8396e6fb7cc48457",
+    EventKind.ACTED: "d8d1b9343f40478e90477391a05fdd2c",
+    EventKind.DECLINED: "8446b1f68def4a4495c5d50be698be8d",
+    EventKind.FAILED: "999975574c4740f2af275b94feef2e3d",
+    EventKind.LEFT_ALONE: "82e4f270071b43fb9629afaa244d3cf2",
+    EventKind.SUMMARY: "2f65448710364400a90b8c0201b55bde",
+    EventKind.PAUSED: "46242bf2bce9457ea46717a72a379f69",
+    EventKind.RESUMED: "d4b997388f0443b2b4079dbf6c20023b",
+    EventKind.GAP: "37ec7ff7e1344e8e80a5392d276c0810",
+    EventKind.CONFIG_KEPT: "00e394dbe9f946618140ad22464b08a1",
+    EventKind.LOOK_FAILED: "efae1c9414594aec9dc401a924f0d84b",
+    EventKind.STARTED: "952335ae956a4bff8875cae550d9e4b9",
+}
+
+PREFIX = "MOUNTWARDEN_"
+
+ABOUT_A_FINDING = frozenset(
+    {EventKind.FOUND, EventKind.CLEARED, EventKind.ACTED, EventKind.DECLINED, EventKind.FAILED, EventKind.LEFT_ALONE}
+)
+"""Events that have a subject."""
+
+_ALWAYS = ("EVENT", "EVENT_ID", "TEXT")
+_OF_SUBJECT = (
+    *("FINDING", "KIND", "SEVERITY", "ROOT", "ENGINE", "MOUNTPOINT"),
+    *("NAMESPACE", "CAUSE", "EVIDENCE", "HOLDER"),
+)
+_OF_DATA = {
+    EventKind.SUMMARY: ("SUMMARY_OF", "COUNT", "FINDINGS", "ROOT"),
+    EventKind.GAP: ("COUNT",),
+    EventKind.PAUSED: ("UNTIL",),
+}
+
+_ERROR, _WARNING, _NOTICE, _INFO = 3, 4, 5, 6
+_PRIORITY = {
+    EventKind.CLEARED: _NOTICE,
+    EventKind.ACTED: _NOTICE,
+    EventKind.PAUSED: _NOTICE,
+    EventKind.RESUMED: _NOTICE,
+    EventKind.STARTED: _INFO,
+    EventKind.CONFIG_KEPT: _ERROR,
+    EventKind.LOOK_FAILED: _ERROR,
+    EventKind.LEFT_ALONE: _ERROR,
+}
+
+_FOUND = {
+    Kind.LEAKED: "{mountpoint} leaked: it is unmounted at home, and still mounted in {holder}",
+    Kind.SEVERED: "{mountpoint} is severed: an umount at home would leave the copy in {holder}",
+    Kind.PRIVATE_ROOT: "{root} is not shared: umounts below it do not reach other mount namespaces",
+    Kind.PINNED: "{mountpoint} is pinned: no mount of it is left, and {holder} holds it open",
+    Kind.STACKED: "{mountpoint} is stacked: the same mount is there {count} times in {holder}",
+    Kind.ORPHANED: "{mountpoint} is orphaned: its layer is unmounted at home, and {holder} still runs in it",
+}
+
+
+def declared(kind: EventKind) -> frozenset[str]:
+    """Names of the fields that every entry of this kind carries, so that the catalog may speak of them."""
+    names = _ALWAYS + _OF_DATA.get(kind, ())
+    return frozenset(PREFIX + name for name in (names + _OF_SUBJECT if kind in ABOUT_A_FINDING else names))
+
+
+def priority(event: Event) -> int:
+    """syslog(3)'s level."""
+    if event.kind is EventKind.FOUND and event.subject and event.subject.severity is Severity.CRITICAL:
+        return _ERROR
+    return _PRIORITY.get(event.kind, _WARNING)
+
+
+def sentence(event: Event) -> str:
+    """One line for a person. Text of the host in it is as it came."""
+    subject = event.subject
+    if subject is None:
+        return _PLAIN.get(event.kind, "{text}").format(text=event.text)
+    name = f"{_text(subject.mountpoint)} ({subject.id})"
+    match event.kind:
+        case EventKind.FOUND:
+            return _found(subject)
+        case EventKind.CLEARED:
+            return f"{subject.kind} is over: {name}, {holder(subject)}"
+        case EventKind.ACTED:
+            return f"{_action(event)} done: {name}: {event.text}"
+        case EventKind.DECLINED:
+            return f"{_action(event)} declined, nothing was changed: {name}: {event.text}"
+        case EventKind.LEFT_ALONE:
+            return f"{_text(subject.root)} is left alone: {event.text}"
+        case _:
+            return f"{_action(event)} failed: {name}: {event.text}"
+
+
+_PLAIN = {
+    EventKind.PAUSED: "paused, nothing is acted on: {text}",
+    EventKind.RESUMED: "resumed: {text}",
+    EventKind.GAP: "something can't be read, so that a leak there would not be seen: {text}",
+    EventKind.CONFIG_KEPT: "the configuration is wrong, the old one is kept: {text}",
+    EventKind.LOOK_FAILED: "a look failed: {text}",
+}
+
+
+def fields(event: Event) -> tuple[tuple[str, str], ...]:
+    """All fields but the well-known first four, in a fixed order."""
+    named = [("EVENT", _EVENT.get(event.kind, event.kind.value)), ("EVENT_ID", event.key), ("TEXT", event.text or "-")]
+    extra: list[tuple[str, str]] = []
+    if subject := event.subject:
+        named += _of_subject(subject)
+        if subject.unit:
+            # journalctl -u asks for UNIT= of PID 1's own entries, and for OBJECT_SYSTEMD_UNIT= of any other of root's.
+            extra += [("UNIT", subject.unit), ("OBJECT_SYSTEMD_UNIT", subject.unit)]
+        if subject.pid:
+            extra.append(("OBJECT_PID", str(subject.pid)))
+    known = {name for name, _ in named}
+    named += [(name, value) for name, value in event.data if name not in known]
+    return (*((PREFIX + name, value) for name, value in named), *extra)
+
+
+_EVENT = {EventKind.DECLINED: EventKind.FAILED.value}
+"""Whoever asks for what was not done asks for one word; the message id tells the two apart."""
+
+
+def holder(subject: Subject) -> str:
+    """Who keeps it, in a few words."""
+    if subject.unit:
+        return f"{subject.unit}, container {subject.container[:12]}" if subject.container else subject.unit
+    if subject.container:
+        return f"container {subject.container[:12]}"
+    if subject.pid:
+        return f"process {subject.pid} ({subject.comm})"
+    return f"mount namespace {subject.namespace}" if subject.namespace else "a namespace without a process"
+
+
+def _found(subject: Subject) -> str:
+    text = _FOUND[subject.kind].format(
+        mountpoint=_text(subject.mountpoint), root=_text(subject.root), holder=holder(subject), count=subject.count
+    )
+    because = f"; {subject.cause.text}" if subject.cause else ""
+    return f"{text}{because} ({subject.id})"
+
+
+def _of_subject(subject: Subject) -> list[tuple[str, str]]:
+    """Always the same names; what is not known says so, since the catalog's text has no if."""
+    optional = (("LAYER", subject.layer), ("SEEN_AT", subject.seen_at))
+    return [
+        ("FINDING", subject.id),
+        ("KIND", subject.kind),
+        ("SEVERITY", subject.severity),
+        ("ROOT", _text(subject.root)),
+        ("ENGINE", subject.engine),
+        ("MOUNTPOINT", _text(subject.mountpoint)),
+        ("NAMESPACE", str(subject.namespace or "-")),
+        ("CAUSE", subject.cause.text if subject.cause else "not known"),
+        ("EVIDENCE", subject.evidence or "-"),
+        ("HOLDER", holder(subject)),
+        *((name, _text(value)) for name, value in optional if value is not None),
+    ]
+
+
+def _action(event: Event) -> str:
+    return dict(event.data).get("ACTION", "an act")
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")

@@ -1,0 +1,53 @@
+"""Findings and looks made of nothing, for tests of pure code."""
+
+from mountwarden import ledger as book
+from mountwarden.config import Config
+from mountwarden.ledger import Ledger, Now
+from mountwarden.model import Event, Evidence, Finding, Kind, Reach, Root, RootKind, Severity
+
+CONFIG = Config()
+ROOT = Root(b"/var/lib/docker", "docker", RootKind.GRAPH, (), None)
+
+
+def finding(number: int = 1, **changes: object) -> Finding:
+    """A leaked layer of docker, `mw-` and the number, with these facts changed."""
+    facts: dict[str, object] = {
+        "id": f"mw-{number:010x}",
+        "kind": Kind.LEAKED,
+        "severity": Severity.WARNING,
+        "root": ROOT,
+        "home": 1,
+        "spot": None,
+        "layer": b"X",
+        "mountpoint": b"/var/lib/docker/overlay2/X/merged",
+        "seen_at": None,
+        "namespace": 42,
+        "fstype": "overlay",
+        "device": "0:40",
+        "mount_id": 7,
+        "unique_id": None,
+        "evidence": Evidence.HISTORY,
+        "reach": Reach.RMDIR,
+    }
+    return Finding(**(facts | changes))  # type: ignore[arg-type]
+
+
+def many(count: int, first: int = 100) -> list[Finding]:
+    """So many different findings of one root."""
+    return [finding(first + number) for number in range(count)]
+
+
+class History:
+    """A ledger that is shown one look after the other."""
+
+    def __init__(self, config: Config = CONFIG) -> None:
+        self.ledger = Ledger("boot")
+        self.config = config
+        self.told: list[Event] = []
+
+    def look(self, at: float, *findings: Finding, took: float = 0.0, **seen: object) -> list[tuple[str, str]]:
+        """What this look made the ledger tell: (kind, finding)."""
+        now = Now(1e9 + at, at, took)
+        self.ledger, events = book.update(self.ledger, findings, now, self.config, **seen)  # type: ignore[arg-type]
+        self.told += events
+        return [(event.kind.value, event.subject.id if event.subject else "") for event in events]

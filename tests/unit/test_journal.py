@@ -1,0 +1,119 @@
+"""Entries of the journal: their fields, their text, and the last resort."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+from mountwarden.model import Cause, Event, EventKind, Kind, Severity, Subject
+from mountwarden.tell import journal, messages
+
+
+def subject(**changes: object) -> Subject:
+    facts: dict[str, object] = {
+        "id": "mw-0123456789",
+        "kind": Kind.LEAKED,
+        "severity": Severity.WARNING,
+        "root": b"/var/lib/docker",
+        "engine": "docker",
+        "mountpoint": b"/var/lib/docker/overlay2/X/merged",
+        "since": 1.0,
+        "layer": b"X",
+        "namespace": 4026532200,
+        "evidence": "history",
+        "cause": Cause("mount-flags-private", "leaky.service has MountFlags=private"),
+        "pid": 4711,
+        "comm": "sleep",
+        "unit": "leaky.service",
+    }
+    return Subject(**(facts | changes))  # type: ignore[arg-type]
+
+
+def fields(kind: EventKind, text: str = "", **changes: object) -> dict[str, str]:
+    return dict(journal.fields(Event(kind, "key", 2.0, text, subject(**changes))))
+
+
+def test_found_names_everything() -> None:
+    sent = fields(EventKind.FOUND)
+    assert sent["MESSAGE"] == (
+        "/var/lib/docker/overlay2/X/merged leaked: it is unmounted at home, and still mounted in leaky.service; "
+        "leaky.service has MountFlags=private (mw-0123456789)"
+    )
+    assert sent["SYSLOG_IDENTIFIER"] == "mountwarden"
+    assert sent["PRIORITY"] == "4"
+    assert sent["MOUNTWARDEN_EVENT"] == "found"
+    assert sent["MOUNTWARDEN_KIND"] == "leaked"
+    assert sent["MOUNTWARDEN_FINDING"] == "mw-0123456789"
+    assert sent["MOUNTWARDEN_ROOT"] == "/var/lib/docker"
+    assert sent["MOUNTWARDEN_LAYER"] == "X"
+    assert sent["MOUNTWARDEN_MOUNTPOINT"] == "/var/lib/docker/overlay2/X/merged"
+    assert sent["MOUNTWARDEN_NAMESPACE"] == "4026532200"
+    assert sent["MOUNTWARDEN_CAUSE"] == "leaky.service has MountFlags=private"
+    assert sent["MOUNTWARDEN_EVIDENCE"] == "history"
+    assert (sent["UNIT"], sent["OBJECT_PID"]) == ("leaky.service", "4711")
+
+
+def test_what_is_not_known_says_so() -> None:
+    sent = fields(EventKind.FOUND, cause=None, layer=None, unit=None, pid=None)
+    assert sent["MOUNTWARDEN_CAUSE"] == "not known"
+    assert sent["MOUNTWARDEN_HOLDER"] == "mount namespace 4026532200"
+    assert {"MOUNTWARDEN_LAYER", "UNIT", "OBJECT_PID"} & sent.keys() == set()
+
+
+def test_a_critical_finding_is_an_error() -> None:
+    assert fields(EventKind.FOUND, severity=Severity.CRITICAL)["PRIORITY"] == "3"
+    assert fields(EventKind.CLEARED, severity=Severity.CRITICAL)["PRIORITY"] == "5"
+
+
+def test_declined_is_asked_for_as_failed_and_has_its_own_id() -> None:
+    declined, failed = fields(EventKind.DECLINED, "busy"), fields(EventKind.FAILED, "busy")
+    assert declined["MOUNTWARDEN_EVENT"] == failed["MOUNTWARDEN_EVENT"] == "failed"
+    assert declined["MESSAGE_ID"] != failed["MESSAGE_ID"]
+    assert "nothing was changed" in declined["MESSAGE"]
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_has_its_sentence(kind: Kind) -> None:
+    sentence = messages.sentence(Event(EventKind.FOUND, "key", 2.0, subject=subject(kind=kind)))
+    assert "mw-0123456789" in sentence
+    assert "{" not in sentence
+
+
+def test_hostile_names_stay_on_one_line_and_in_their_field() -> None:
+    evil = b"/r/\x1b[2J\nPRIORITY=0\nMOUNTWARDEN_FINDING=mw-other/\xff"
+    for name, value in journal.fields(Event(EventKind.FOUND, "key", 2.0, subject=subject(mountpoint=evil))):
+        assert value.isprintable(), name
+    sent = fields(EventKind.FOUND, mountpoint=evil)
+    assert sent["MOUNTWARDEN_MOUNTPOINT"] == r"/r/\x1b[2J\x0aPRIORITY=0\x0aMOUNTWARDEN_FINDING=mw-other/\xff"
+    assert sent["MOUNTWARDEN_FINDING"] == "mw-0123456789"
+
+
+def test_long_values_are_cut() -> None:
+    assert len(journal.clean("x" * 100_000)) == journal.LONGEST
+
+
+def test_without_a_socket_lines_go_to_stderr_and_that_is_said_once(tmp_path: object) -> None:
+    stderr = io.StringIO()
+    teller = journal.Journal(stderr=stderr, socket=f"{tmp_path}/none")
+    teller.send(Event(EventKind.FOUND, "key", 2.0, subject=subject()))
+    teller.send(Event(EventKind.CLEARED, "other", 3.0, subject=subject()))
+    said, found, cleared = stderr.getvalue().splitlines()
+    assert said.startswith("<4>the journal can't be written with fields")
+    assert found.startswith("<4>/var/lib/docker/overlay2/X/merged leaked")
+    assert "MOUNTWARDEN_FINDING=mw-0123456789" in found
+    assert cleared.startswith("<5>leaked is over")
+
+
+def test_a_closed_stderr_stops_nothing(tmp_path: object) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    teller = journal.Journal(stderr=Closed(), socket=f"{tmp_path}/none")
+    teller.send(Event(EventKind.FOUND, "key", 2.0, subject=subject()))
+    assert teller._complained
+
+
+def test_pystemd_is_imported_only_when_a_journal_is_made() -> None:
+    program = "import sys, mountwarden.tell.journal as j; assert 'pystemd' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})

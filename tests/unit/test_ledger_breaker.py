@@ -1,0 +1,123 @@
+"""When the service tries nothing more by itself."""
+
+from dataclasses import replace
+
+from mountwarden import breaker
+from mountwarden import ledger as book
+from mountwarden.config import Config
+from mountwarden.ledger import Attempt, Ledger, Now
+from mountwarden.model import Action, EventKind, Finding
+
+from tests.support.findings import CONFIG, ROOT, finding
+
+
+def confirmed(*findings: Finding, ledger: Ledger | None = None, at: float = 0.0) -> Ledger:
+    ledger = ledger or Ledger("boot")
+    for moment in (at, at + 1):
+        ledger, _ = book.update(ledger, findings, Now(moment, moment), CONFIG)
+    return replace(ledger, pending=())
+
+
+def objection(
+    ledger: Ledger, one: Finding, at: float = 2.0, action: Action = Action.DETACH, config: Config = CONFIG
+) -> str | None:
+    return breaker.objection(ledger, one, action, Now(at, at), config)
+
+
+def attempt(ledger: Ledger, one: Finding, how: Attempt, action: Action = Action.DETACH) -> Ledger:
+    ledger = breaker.begin(ledger, one, Now(2, 2))
+    return breaker.finish(ledger, one, action, how, Now(2, 2), "text", {"SAW": "x"})
+
+
+def test_only_what_is_confirmed() -> None:
+    one = finding(1)
+    state, _ = book.update(Ledger("boot"), [one], Now(0, 0), CONFIG)
+    assert objection(state, one) == "not confirmed"
+    assert objection(confirmed(one), one) is None
+    assert objection(Ledger("boot"), one) == "not confirmed"
+
+
+def test_one_attempt_whatever_came_of_it() -> None:
+    one = finding(1)
+    for how in (Attempt.DONE, Attempt.DECLINED, Attempt.FAILED):
+        assert "tried once" in (objection(attempt(confirmed(one), one, how), one) or "")
+    assert "did not end" in (objection(breaker.begin(confirmed(one), one, Now(2, 2)), one) or "")
+
+
+def test_an_attempt_is_told_with_what_it_saw() -> None:
+    one = finding(1)
+    kinds = {Attempt.DONE: "acted", Attempt.DECLINED: "declined", Attempt.FAILED: "failed"}
+    for how, kind in kinds.items():
+        (event,) = attempt(confirmed(one), one, how).pending
+        assert (event.kind, event.text) == (kind, "text")
+        assert event.data == (("ACTION", "detach"), ("SAW", "x"))
+
+
+def test_three_failures_in_a_row_leave_the_root_alone_and_that_is_told_once() -> None:
+    ones = [finding(number) for number in range(5)]
+    state = confirmed(*ones)
+    for one in ones[:3]:
+        assert objection(state, one) is None
+        state = attempt(state, one, Attempt.FAILED)
+    assert "left alone" in (objection(state, ones[3]) or "")
+    state = attempt(state, ones[4], Attempt.FAILED)
+    assert [event.kind for event in state.pending].count(EventKind.LEFT_ALONE) == 1
+
+
+def test_another_root_is_not_left_alone() -> None:
+    ones = [finding(number) for number in range(3)]
+    other = finding(9, root=replace(ROOT, path=b"/srv"))
+    state = confirmed(*ones, other)
+    for one in ones:
+        state = attempt(state, one, Attempt.FAILED)
+    assert objection(state, other) is None
+
+
+def test_a_success_ends_the_row_and_what_was_declined_is_no_failure() -> None:
+    ones = [finding(number) for number in range(9)]
+    state = confirmed(*ones)
+    for one, how in zip(ones, ["failed", "failed", "done", "failed", "failed", "declined", "declined"], strict=False):
+        state = attempt(state, one, Attempt(how))
+    assert objection(state, ones[8]) is None
+
+
+def test_acts_are_limited_by_the_minute() -> None:
+    ones = [finding(number) for number in range(4)]
+    state, config = confirmed(*ones), Config(acts_per_minute=2)
+    for one in ones[:2]:
+        state = attempt(state, one, Attempt.DONE)
+    assert "2 acts" in (objection(state, ones[2], at=61.9, config=config) or "")
+    assert objection(state, ones[2], at=62.0, config=config) is None
+
+
+def test_a_root_is_shared_twice_and_then_left_to_its_owner() -> None:
+    one = finding(1)
+    state = confirmed(one)
+    for _ in range(2):
+        assert objection(state, one, action=Action.SHARE) is None
+        state = attempt(state, one, Attempt.DONE, Action.SHARE)
+        state, _ = book.update(state, [], Now(5, 5), CONFIG)
+        state = confirmed(one, ledger=state)
+    assert "made private again" in (objection(state, one, action=Action.SHARE) or "")
+    assert objection(state, one) is None
+    state = breaker.stop_sharing(breaker.stop_sharing(state, one, Now(6, 6)), one, Now(7, 7))
+    assert [event.kind for event in state.pending] == [EventKind.LEFT_ALONE]
+
+
+def test_an_act_that_a_kill_cut_short_is_told_and_not_tried_again() -> None:
+    one = finding(1)
+    state = breaker.interrupted(breaker.begin(confirmed(one), one, Now(2, 2)), Now(3, 3))
+    assert [event.kind for event in state.pending] == [EventKind.FAILED]
+    assert "failed" in (objection(state, one) or "")
+    assert breaker.interrupted(state, Now(4, 4)) == state
+
+
+def test_a_reload_forgives_but_never_repeats_what_was_done() -> None:
+    ones = [finding(number) for number in range(4)]
+    state = confirmed(*ones)
+    for one in ones[:3]:
+        state = attempt(state, one, Attempt.FAILED)
+    state = breaker.forgive(state)
+    assert [objection(state, one) for one in ones] == [None] * 4
+    state = breaker.forgive(attempt(state, ones[0], Attempt.DONE))
+    assert "was done" in (objection(state, ones[0]) or "")
