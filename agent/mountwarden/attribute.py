@@ -22,6 +22,9 @@ def attribute_all(findings: Iterable[Finding], picture: Picture) -> tuple[Findin
 
 
 def _attributed(finding: Finding, picture: Picture, known: dict[int, holders.Members]) -> Finding:
+    if finding.kind is Kind.PINNED:
+        known_now = (holders.holder(holder.pid) or holder for holder in finding.holders)
+        return replace(finding, holders=tuple(known_now))
     namespace = _namespace(finding, picture)
     # A root that is private at home is held by nobody: everything on the host is in that namespace.
     if namespace is None or finding.kind is Kind.PRIVATE_ROOT:

@@ -3,12 +3,15 @@
 A copy has a history when home's mount of the same (device, mnt_root) was there at one look, was gone at the next, and
 the copy was there at that next look. Device numbers are reused at once, so the copy must be there at every look from
 then on; a look in which its namespace or its home could not be read ends what is known.
+
+A mount that went with all its copies is kept as gone until somebody says that nothing holds it open: while something
+does, neither its device number nor its mount ids can be reused.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from .model import Copy, Match, RootState, Spot
+from .model import Copy, Gone, Match, Mount, RootState, Spot
 
 Identity = tuple[str, bytes]
 CopyKey = tuple[int, int, str, bytes]
@@ -20,15 +23,30 @@ def key(copy: Copy) -> CopyKey:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """Home's mounts at the last look by (device, mnt_root), and the copies known to be left behind."""
+class Known:
+    """A mount of home on one spot, with the ids that it and its copies had at the last look."""
 
-    live: Mapping[Identity, tuple[Match, ...]] = field(default_factory=dict)
-    left: Mapping[CopyKey, Match] = field(default_factory=dict)
+    match: Match
+    mount: Mount
+    ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Home's mounts at the last look by (device, mnt_root), the copies left behind, and what went altogether."""
+
+    live: Mapping[Identity, tuple[Known, ...]] = field(default_factory=dict)
+    left: Mapping[CopyKey, Known] = field(default_factory=dict)
+    gone: Mapping[Identity, Gone] = field(default_factory=dict)
 
     def watched(self) -> frozenset[Identity]:
         """What to look for in other namespaces wherever it is mounted: all that home has, had, or left behind."""
         return frozenset(self.live) | {(device, root) for _ns, _id, device, root in self.left}
+
+    def without(self, released: Iterable[Gone]) -> "History":
+        """The history after something was seen to be held by nobody."""
+        ids = {gone.ids for gone in released}
+        return replace(self, gone={identity: gone for identity, gone in self.gone.items() if gone.ids not in ids})
 
 
 def remember(
@@ -43,31 +61,56 @@ def remember(
     `matches` has the match of each live spot of `states`; `unread` the namespaces that could not be read this time.
     """
     states, copies = tuple(states), tuple(copies)
-    known = {state.root.path for state in states if state.mount is not None and state.home not in unread}
-    live: dict[Identity, tuple[Match, ...]] = {}
+    readable = {state.root.path for state in states if state.mount is not None and state.home not in unread}
+    ids: dict[Identity, set[int]] = {}
+    for copy in copies:
+        ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
+    live: dict[Identity, tuple[Known, ...]] = {}
     for state in states:
         for spot, mounts in state.live.items():
             for mount in mounts:
-                live[mount.identity] = (*live.get(mount.identity, ()), matches[spot])
-    left: dict[CopyKey, Match] = {}
+                known = Known(matches[spot], mount, frozenset(ids.get(mount.identity, set()) | {mount.id}))
+                live[mount.identity] = (*live.get(mount.identity, ()), known)
+    left: dict[CopyKey, Known] = {}
     told = []
     for copy in copies:
-        match = _left_behind(history, copy, live, known)
-        if match is not None:
-            left[key(copy)] = match
-        told.append(replace(copy, history=match) if match is not None else copy)
-    return History(live, left), tuple(told)
+        before = _left_behind(history, copy, live, readable)
+        if before is not None:
+            left[key(copy)] = replace(before, ids=before.ids | ids[copy.mount.identity])
+        told.append(replace(copy, history=before.match) if before is not None else copy)
+    gone = {} if unread else _gone(history, live, ids, readable)
+    return History(live, left, gone), tuple(told)
 
 
 def _left_behind(
-    history: History, copy: Copy, live: Mapping[Identity, tuple[Match, ...]], known: set[bytes]
-) -> Match | None:
+    history: History, copy: Copy, live: Mapping[Identity, tuple[Known, ...]], readable: set[bytes]
+) -> Known | None:
     if copy.mount.identity in live:
         return None  # home has it (again)
     before = history.left.get(key(copy))
     if before is not None:
-        return before if before.root.path in known else None
-    for match in history.live.get(copy.mount.identity, ()):
-        if match.root.path in known and (copy.spot is None or copy.match is None or copy.spot == match.spot):
-            return match
+        return before if before.match.root.path in readable else None
+    for known in history.live.get(copy.mount.identity, ()):
+        match = known.match
+        on_spot = copy.spot is None or copy.match is None or copy.spot == match.spot
+        if match.root.path in readable and on_spot:
+            return known
     return None
+
+
+def _gone(
+    history: History,
+    live: Mapping[Identity, tuple[Known, ...]],
+    anywhere: Mapping[Identity, set[int]],
+    readable: set[bytes],
+) -> dict[Identity, Gone]:
+    """What was there at the last look, at home or left behind, and is nowhere now."""
+    before = {identity: known for identity, many in history.live.items() for known in many}
+    before |= {(device, root): known for (_ns, _id, device, root), known in history.left.items()}
+    gone = {identity: Gone(known.match, known.mount, known.ids) for identity, known in before.items()}
+    gone |= history.gone
+    return {
+        identity: one
+        for identity, one in gone.items()
+        if identity not in live and identity not in anywhere and one.match.root.path in readable
+    }

@@ -1,8 +1,8 @@
 """The picture: roots as home shows them, and what other namespaces hold on their spots. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from .model import Base, Layout, Match, Mount, Root, RootState, Spot
+from .model import Base, Copy, Layout, Match, Mount, Root, RootState, Spot, Stack, is_on_block_device
 from .observe.mountinfo import Table, below, join
 
 
@@ -28,6 +28,10 @@ def may_hold(layout: Layout, rel: bytes) -> bool:
     return len(parts) < len(wanted) and all(p in (b"*", q) for p, q in zip(wanted, parts, strict=False))
 
 
+ANYWHERE = b"**"
+"""The pattern of a root whose spots are wherever home mounts a block device."""
+
+
 def root_state(root: Root, table: Table, home: int) -> RootState:
     """The root in its home's table: the mounts that hold it, and the live mounts on its spots."""
     mount = table.containing(root.path)
@@ -35,15 +39,32 @@ def root_state(root: Root, table: Table, home: int) -> RootState:
         return RootState(root, home, None, status="home shows no mount that contains it")
     rest = below(mount.point, root.path) or b""
     top = Base(mount, Spot(mount.device, join(mount.root, rest)), b"")
-    bases = (top, *_inner_bases(root, table))
-    state = RootState(root, home, mount, bases)
+    anywhere = next((layout for layout in root.layout if layout.pattern == ANYWHERE), None)
+    bases = (top,) if anywhere else (top, *_inner_bases(root, table))
+    spots = Spots((RootState(root, home, mount, bases),))
     live: dict[Spot, list[Mount]] = {}
-    spots = Spots((state,))
+    matches: dict[Spot, Match] = {}
+    parents: dict[int, Mount] = {}
     for candidate in table.mounts:
-        spot = table.spot(candidate)
-        if spot is not None and spots.match(spot) is not None:
+        spot, parent = table.spot(candidate), table.get(candidate.parent)
+        if spot is None or parent is None:
+            continue
+        match = _device_match(root, anywhere, candidate, parent, spot) if anywhere else spots.match(spot)
+        if match is not None:
             live.setdefault(spot, []).append(candidate)
-    return RootState(root, home, mount, bases, {spot: tuple(mounts) for spot, mounts in live.items()})
+            matches[spot] = match
+            parents[candidate.id] = parent
+    stacked = tuple(_home_stacks(live, matches, table, home))
+    return RootState(root, home, mount, bases, {k: tuple(v) for k, v in live.items()}, matches, parents, stacked)
+
+
+def _device_match(root: Root, layout: Layout, mount: Mount, parent: Mount, spot: Spot) -> Match | None:
+    """The match of a block device's mount, wherever it is; not of another view of the root file system."""
+    rel = below(root.path, mount.point)
+    if not rel or not is_on_block_device(mount) or mount.device == spot.device:
+        return None
+    base = Base(parent, Spot(parent.device, parent.root), below(root.path, parent.point) or b"")
+    return Match(root, base, layout, rel, mount.point, mount.point, spot)
 
 
 def _inner_bases(root: Root, table: Table) -> Iterable[Base]:
@@ -56,18 +77,40 @@ def _inner_bases(root: Root, table: Table) -> Iterable[Base]:
             yield Base(mount, Spot(mount.device, mount.root), rel)
 
 
+def _home_stacks(
+    live: Mapping[Spot, list[Mount]], matches: Mapping[Spot, Match], table: Table, home: int
+) -> Iterable[Stack]:
+    for spot, mounts in live.items():
+        top, depth = mounts[-1], len(mounts)
+        while over := next((m for m in table.children(top.id) if m.point == top.point), None):
+            top, depth = over, depth + (over.identity == mounts[0].identity)
+        if depth > 1:
+            yield Stack(home, matches[spot], top, depth)
+
+
+def stacks(copies: Iterable[Copy]) -> tuple[Stack, ...]:
+    """What is there several times over on one mountpoint of a namespace, with at least one of it on a spot."""
+    found: dict[tuple[int, bytes, str, bytes], list[Copy]] = {}
+    for copy in copies:
+        found.setdefault((copy.namespace, copy.mount.point, *copy.mount.identity), []).append(copy)
+    return tuple(
+        Stack(many[0].namespace, match, many[-1].mount, len(many))
+        for many in found.values()
+        if len(many) > 1 and (match := next((copy.match for copy in many if copy.match), None))
+    )
+
+
 class Spots:
     """Answers which root, and which layer of it, a spot belongs to."""
 
     def __init__(self, states: Iterable[RootState]) -> None:
         self._bases: dict[str, list[tuple[RootState, Base]]] = {}
+        self._uppers: list[tuple[RootState, Layout]] = []
         for state in states:
             for base in state.bases:
                 self._bases.setdefault(base.spot.device, []).append((state, base))
-
-    def devices(self) -> frozenset[str]:
-        """Devices of the file systems that hold guarded spots."""
-        return frozenset(self._bases)
+            if state.bases:
+                self._uppers += [(state, layout) for layout in state.root.layout if layout.fstype == "overlay"]
 
     def match(self, spot: Spot) -> Match | None:
         """The layout that the spot is in, or None. A base that another base hides at home does not count."""
@@ -77,9 +120,25 @@ class Spots:
                 continue
             rel = join(base.rel, rest) if base.rel else rest
             for layout in state.root.layout:
-                layer = match_layout(layout, rel)
+                layer = match_layout(layout, rel) if layout.pattern != ANYWHERE else None
                 if layer is not None and not _hidden(state, base, rel):
                     return Match(state.root, base, layout, rel, layer, join(state.root.path, rel), spot)
+        return None
+
+    def claimed(self, mount: Mount) -> Match | None:
+        """The layer beside whose upper directory the overlay says it writes. Never more than a claim."""
+        upper = next((o[9:] for o in mount.super_options.split(b",") if o.startswith(b"upperdir=")), None)
+        if upper is None or mount.fstype != "overlay":
+            return None
+        for state, layout in self._uppers:
+            beside = upper.rpartition(b"/")[0]
+            rel = below(state.root.path, join(beside, layout.pattern.rsplit(b"/", 1)[-1]))
+            layer = match_layout(layout, rel) if rel else None
+            base = max(state.bases, key=lambda b: len(b.rel) if rel and below(b.rel, rel) is not None else 0)
+            if rel and layer is not None:
+                rest = below(base.rel, rel) if base.rel else rel
+                spot = Spot(base.spot.device, join(base.spot.path, rest or b""))
+                return Match(state.root, base, layout, rel, layer, join(state.root.path, rel), spot)
         return None
 
 

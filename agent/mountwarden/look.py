@@ -8,10 +8,10 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from . import engines, inventory
-from .attribute import Attribution, attribute
+from .attribute import attribute_all
 from .config import Config
 from .engines import COMMANDS, Host
 from .errors import NoAnswer
@@ -19,23 +19,25 @@ from .history import History, remember
 from .inventory import Spots
 from .judge import Judgement, judge
 from .model import (
+    Answers,
     Copy,
     Finding,
     Gap,
-    Match,
+    GroupWant,
     MountClass,
     Namespace,
     Picture,
-    RecordState,
     RecordWant,
     Root,
     RootState,
-    Spot,
     Tier,
+    UsersWant,
+    Want,
 )
 from .observe import namespaces, procs
 from .observe.enter import own_namespace
 from .observe.mountinfo import Table
+from .observe.pins import Pins
 from .observe.text import Seen, TextObserver, needles
 
 
@@ -75,6 +77,7 @@ class Looker:
         self._host = Host()
         self._observer = TextObserver()
         self._history = History()
+        self._pins = Pins()
         self._strays: dict[int, int] = {}
         self._suspects: frozenset[int] = frozenset()
         self._tables: dict[int, Table] = {}
@@ -96,9 +99,9 @@ class Looker:
         changed = self._look_at_homes(roots, members, gaps)
         copies, mounts, unread = self._look_elsewhere(members, changed or resync, gaps)
         picture = self._picture(members, copies, mounts, unread, gaps)
-        findings = self._judge(picture).findings
+        findings = self._judge(picture, members).findings
         self._suspects = frozenset(f.namespace for f in findings if f.namespace is not None)
-        attributed = _attributed(findings, picture)
+        attributed = attribute_all(findings, picture)
         seconds = time.monotonic() - clock
         return Look(picture, attributed, tuple(gaps), started, seconds, Tier.MOUNTINFO, "the only one built")
 
@@ -222,12 +225,7 @@ class Looker:
         unread: frozenset[int],
         gaps: list[Gap],
     ) -> Picture:
-        spots = Spots(self._states)
-        matches: dict[Spot, Match] = {}
-        for state in self._states:
-            for spot in state.live:
-                if match := spots.match(spot):
-                    matches[spot] = match
+        matches = {spot: match for state in self._states for spot, match in state.matches.items()}
         self._history, told = remember(self._history, self._states, copies, matches, unread)
         return Picture(
             boot_id=self.boot_id,
@@ -237,26 +235,41 @@ class Looker:
             copies=told,
             mounts=mounts,
             home_identities=frozenset(m.identity for table in self._tables.values() for m in table.mounts),
+            stacks=inventory.stacks(told),
+            gone=tuple(self._history.gone.values()),
             gaps=tuple(gaps),
         )
 
-    def _judge(self, picture: Picture) -> Judgement:
-        """Judge until nothing more is wanted; the second time has all answers."""
-        answers: dict[RecordWant, RecordState] = {}
+    def _judge(self, picture: Picture, members: Mapping[int, tuple[int, ...]]) -> Judgement:
+        """Judge until nothing more is wanted."""
+        answers = Answers()
         judgement = judge(picture, answers)
-        while missing := judgement.wants - answers.keys():
-            asked = list(missing)
-            states = engines.records(self._host, [want.match for want in asked])
-            answers |= dict(zip(asked, states, strict=True))
+        while missing := [want for want in judgement.wants if answers.lacks(want)]:
+            answers = self._answer(answers, missing, members)
             judgement = judge(picture, answers)
         return judgement
+
+    def _answer(self, answers: Answers, missing: list[Want], members: Mapping[int, tuple[int, ...]]) -> Answers:
+        asked = [want for want in missing if isinstance(want, RecordWant)]
+        states = engines.records(self._host, [want.match for want in asked])
+        groups = [want for want in missing if isinstance(want, GroupWant)]
+        masters = self._observer.masters({want.group for want in groups}, members) if groups else {}
+        held = [want for want in missing if isinstance(want, UsersWant)]
+        users, free = self._pins.users(want.ids for want in held)
+        self._history = self._history.without(gone for gone in self._history.gone.values() if gone.ids in free)
+        return Answers(
+            {**answers.records, **dict(zip(asked, states, strict=True))},
+            {**answers.masters, **{want: masters.get(want.group) for want in groups}},
+            {**answers.users, **{want: users.get(want.ids, ()) for want in held}},
+        )
 
 
 def _copies(inode: int, seen: Seen, spots: Spots, watched: frozenset[tuple[str, bytes]]) -> Iterable[Copy]:
     for candidate in seen.candidates:
         match = spots.match(candidate.spot) if candidate.spot is not None else None
-        if match is not None or candidate.mount.identity in watched:
-            yield Copy(inode, candidate.mount, candidate.parent, candidate.spot, match)
+        claim = spots.claimed(candidate.mount) if match is None else None
+        if match is not None or claim is not None or candidate.mount.identity in watched:
+            yield Copy(inode, candidate.mount, candidate.parent, candidate.spot, match, claim=claim)
 
 
 def _home_copies(
@@ -297,19 +310,3 @@ def _reason(error: OSError | NoAnswer) -> str:
     if isinstance(error, NoAnswer):
         return error.message
     return errno.errorcode.get(error.errno or 0, "EIO") + ": " + os.strerror(error.errno or errno.EIO)
-
-
-def _attributed(findings: Iterable[Finding], picture: Picture) -> tuple[Finding, ...]:
-    """The findings with who holds them; each namespace is read once."""
-    known: dict[int | None, Attribution] = {}
-    told = []
-    for finding in findings:
-        namespace = picture.namespaces.get(finding.namespace or 0)
-        if namespace is None:
-            told.append(finding)
-            continue
-        if finding.namespace not in known:
-            known[finding.namespace] = attribute(namespace)
-        who = known[finding.namespace]
-        told.append(replace(finding, holders=who.holders, namespace_kind=who.kind))
-    return tuple(told)

@@ -137,6 +137,11 @@ class Mount:
         return self.device, self.root
 
 
+def is_on_block_device(mount: Mount) -> bool:
+    """Whether the mount keeps a block device busy. btrfs shows anonymous device numbers for its subvolumes."""
+    return not mount.device.startswith("0:") or mount.fstype == "btrfs"
+
+
 @dataclass(frozen=True, slots=True)
 class Spot:
     """Where a mount is attached, as the kernel sees it: the same spot is the same dentry, whatever path shows it."""
@@ -162,14 +167,19 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One pattern of paths below a root on which the engine mounts. `*` stands for one path component."""
+    """One pattern of paths below a root on which the engine mounts. `*` stands for one path component.
+
+    `**` alone stands for any directory, and then for mounts of block devices only.
+    """
 
     pattern: bytes
     fstype: str | None
     """The type that the engine mounts there; None for any."""
     mount_class: MountClass = MountClass.LAYER
     is_file: bool = False
-    """The mountpoint is a file (nsfs): unlink instead of rmdir."""
+    """The mountpoint is a file (nsfs): a file is put in its place instead of a directory."""
+    needs_history: bool = False
+    """Nothing is leaked there by its spot alone: any directory may be a mountpoint of somebody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +247,18 @@ class Copy:
     """The layout that its spot is in."""
     history: Match | None = None
     """The spot on which home was seen to have the same (device, mnt_root) until it went, this copy being there then."""
+    claim: Match | None = None
+    """The layer that its own options name: an attacker's text for all we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The same mount many times on one mountpoint, of home (`namespace` is home's) or of another namespace."""
+
+    namespace: int
+    match: Match
+    top: Mount
+    depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +273,12 @@ class RootState:
     bases: tuple[Base, ...] = ()
     live: Mapping[Spot, tuple[Mount, ...]] = field(default_factory=dict)
     """Home's mounts on spots of the layout, bottom of each stack first."""
+    matches: Mapping[Spot, Match] = field(default_factory=dict)
+    """The match of each spot of `live`."""
+    parents: Mapping[int, Mount] = field(default_factory=dict)
+    """What each of the live mounts is mounted on, by the live mount's id."""
+    stacks: tuple[Stack, ...] = ()
+    """Mounts of the layout that are there many times over."""
     status: str = "ok"
     """ok, or why the root can't be judged."""
 
@@ -266,6 +294,16 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """A mount that was on a spot at home, and of which no copy is left in any namespace."""
+
+    match: Match
+    mount: Mount
+    ids: frozenset[int]
+    """Small mount ids that it had, in home and elsewhere; what still holds one of them open pins the superblock."""
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """The host at one look."""
 
@@ -278,14 +316,61 @@ class Picture:
     """How many mounts the look passed over, in all namespaces."""
     home_identities: frozenset[tuple[str, bytes]] = frozenset()
     """(device, mnt_root) of every mount of every home."""
+    stacks: tuple[Stack, ...] = ()
+    """What is stacked in namespaces that are no home."""
+    gone: tuple[Gone, ...] = ()
+    """Mounts that a home had and that no namespace has any more."""
     gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """One way in which a process uses a directory or a mount."""
+
+    pid: int
+    comm: str
+    how: str
+    """cwd, root, "fd 7", or "mount PATH" for a bind in its namespace."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.comm}, {self.how})" if self.pid else self.how
+
+
+@dataclass(frozen=True, slots=True)
 class RecordWant:
-    """The judge asks for the engine's record of one layer."""
+    """The judge asks for the engine's record of one layer. The answer is a RecordState."""
 
     match: Match
+
+
+@dataclass(frozen=True, slots=True)
+class GroupWant:
+    """The judge asks for the master of a peer group. The answer is an int (0: none), or None where nothing shows it."""
+
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsersWant:
+    """The judge asks which processes hold mounts that no namespace has any more. The answer is a tuple of Use."""
+
+    ids: frozenset[int]
+
+
+Want = RecordWant | GroupWant | UsersWant
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the judge has been told of what it wanted to know. What is missing is not known yet."""
+
+    records: Mapping[RecordWant, RecordState] = field(default_factory=dict)
+    masters: Mapping[GroupWant, int | None] = field(default_factory=dict)
+    users: Mapping[UsersWant, tuple[Use, ...]] = field(default_factory=dict)
+
+    def lacks(self, want: Want) -> bool:
+        """Whether it is not answered."""
+        return want not in self.records and want not in self.masters and want not in self.users
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,19 +461,6 @@ def finding_id(boot_id: str, kind: Kind, root: bytes, spot: bytes, namespace: in
     parts = (boot_id.encode(), kind.encode(), root, spot, b"%d" % (namespace or 0))
     digest = hashlib.sha256(b"\0".join(b"%d:%s" % (len(part), part) for part in parts))
     return "mw-" + digest.hexdigest()[:10]
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """One way in which a process uses a directory or a mount."""
-
-    pid: int
-    comm: str
-    how: str
-    """cwd, root, "fd 7", or "mount PATH" for a bind in its namespace."""
-
-    def __str__(self) -> str:
-        return f"process {self.pid} ({self.comm}, {self.how})" if self.pid else self.how
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import pytest
 from mountwarden.inventory import Spots, root_state
 from mountwarden.judge import judge
 from mountwarden.model import (
+    Answers,
     Copy,
     Evidence,
     Finding,
@@ -50,8 +51,8 @@ def picture(home: Table, elsewhere: dict[int, Table], root: Root = ROOT) -> Pict
 
 
 def judged(shown: Picture, answer: RecordState = RecordState.UNKNOWN) -> list[Finding]:
-    wants = judge(shown, {}).wants
-    return list(judge(shown, dict.fromkeys(wants, answer)).findings)
+    wants = [want for want in judge(shown, Answers()).wants if isinstance(want, RecordWant)]
+    return list(judge(shown, Answers(records=dict.fromkeys(wants, answer))).findings)
 
 
 SLAVE = host_root(id=11, shared=0, master=1)
@@ -107,14 +108,14 @@ def test_another_type_on_the_spot_is_no_copy() -> None:
 def test_the_engine_s_record_decides(answer: RecordState, evidence: Evidence | None) -> None:
     recorded = dataclasses.replace(ROOT, record=("/run/record",))
     shown = picture(table(host_root()), {OTHER: private(layer(2, 1))}, recorded)
-    assert {type(want) for want in judge(shown, {}).wants} == {RecordWant}
+    assert {type(want) for want in judge(shown, Answers()).wants} == {RecordWant}
     assert [finding.evidence for finding in judged(shown, answer)] == ([evidence] if evidence else [])
 
 
 def test_no_record_is_asked_for_where_home_has_the_mount() -> None:
     recorded = dataclasses.replace(ROOT, record=("/run/record",))
     shown = picture(table(host_root(), layer(2, 1)), {OTHER: private(layer(2, 1))}, recorded)
-    assert judge(shown, {}).wants == frozenset()
+    assert judge(shown, Answers()).wants == frozenset()
 
 
 def test_the_same_upperdir_mounted_again_is_critical_and_out_of_rmdir_s_reach() -> None:

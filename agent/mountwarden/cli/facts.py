@@ -5,8 +5,7 @@ import platform
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .. import causes as causes_of
-from .. import look
+from .. import attribute, look
 from ..config import Config, Mode
 from ..model import Action, Evidence, Finding, Kind, Policy, Reach, Root, Severity
 from ..remedies.plan import Circumstances, plan
@@ -49,7 +48,7 @@ def explained(findings: Iterable[Finding], seen: look.Look, *, everything: bool 
         key = (finding.namespace, finding.root.path, finding.kind)
         if finding.cause is None and (everything or finding.severity is not Severity.INFO):
             if key not in causes:
-                causes[key] = causes_of.with_cause(finding, seen.picture)
+                causes[key] = attribute.explain(finding, seen.picture)[0]
             finding = replace(finding, cause=causes[key].cause)
         told.append(finding)
     return tuple(told)

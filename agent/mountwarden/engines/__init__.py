@@ -12,7 +12,7 @@ from ..config import Config
 from ..errors import MountwardenError
 from ..model import Gap, Match, RecordState, Root
 from ..observe.enter import in_namespace
-from . import containerd, containers_storage, custom, docker
+from . import containerd, containers_storage, custom, devices, docker
 from .host import COMMANDS, Host
 
 __all__ = ["COMMANDS", "Host", "discover", "record", "records"]
@@ -21,6 +21,7 @@ _ROOTS: dict[str, Callable[[Host, Config], list[Root]]] = {
     docker.ENGINE: docker.roots,
     containers_storage.ENGINE: containers_storage.roots,
     containerd.ENGINE: containerd.roots,
+    devices.ENGINE: devices.roots,
 }
 _RECORDS: dict[str, Callable[[Root, Sequence[bytes]], list[RecordState]]] = {
     docker.ENGINE: docker.records,

@@ -1,12 +1,10 @@
 """One rule a file: from a picture to findings and to what the rule would still have to know. No I/O, no clock."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..model import Finding, Picture, RecordState, RecordWant
-from . import leaked, private_root
-
-Answers = Mapping[RecordWant, RecordState]
+from ..model import Answers, Finding, Picture, Want
+from . import leaked, orphaned, pinned, private_root, severed, stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,17 +12,24 @@ class Judgement:
     """Findings, and the questions whose answers would change them."""
 
     findings: tuple[Finding, ...]
-    wants: frozenset[RecordWant] = field(default_factory=frozenset)
+    wants: frozenset[Want] = field(default_factory=frozenset)
 
 
-Rule = Callable[[Picture, Answers], tuple[list[Finding], set[RecordWant]]]
-RULES: tuple[Rule, ...] = (leaked.judge, private_root.judge)
+Rule = Callable[[Picture, Answers], tuple[list[Finding], set[Want]]]
+RULES: tuple[Rule, ...] = (
+    leaked.judge,
+    severed.judge,
+    private_root.judge,
+    pinned.judge,
+    stacked.judge,
+    orphaned.judge,
+)
 
 
 def judge(picture: Picture, answers: Answers) -> Judgement:
     """All rules over one picture. Fetch what is wanted and judge again; findings made without it are provisional."""
     findings: list[Finding] = []
-    wants: set[RecordWant] = set()
+    wants: set[Want] = set()
     for rule in RULES:
         found, wanted = rule(picture, answers)
         findings += found

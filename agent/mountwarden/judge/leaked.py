@@ -1,8 +1,9 @@
 """leaked: no home has the mount, a copy of it remains elsewhere, and no record says that it is in use."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..model import (
+    Answers,
     Copy,
     Evidence,
     Finding,
@@ -16,39 +17,74 @@ from ..model import (
     RootState,
     Severity,
     Target,
+    Want,
     finding_id,
+    is_on_block_device,
 )
 
 
-def judge(picture: Picture, answers: Mapping[RecordWant, RecordState]) -> tuple[list[Finding], set[RecordWant]]:
+@dataclass(frozen=True, slots=True)
+class _Leak:
+    copy: Copy
+    match: Match
+    evidence: Evidence
+
+
+_Key = tuple[bytes, int | None]
+"""A root: its path, and its home as the engine's module gave it."""
+
+
+def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Want]]:
     """One finding for each spot and namespace in which a copy is leaked."""
-    states = {state.root.path: state for state in picture.roots}
+    states = {_key(state.root.path, state.root.home): state for state in picture.roots}
     own_roots = _own_roots(picture.copies)
-    leaks: dict[tuple[bytes, bytes, int], list[tuple[Copy, Match, Evidence]]] = {}
-    wants: set[RecordWant] = set()
+    home_devices = frozenset(device for device, _root in picture.home_identities)
+    wants: set[Want] = set()
+    leaks: dict[tuple[_Key, bytes, int], list[_Leak]] = {}
     for copy in picture.copies:
-        match = _place(copy, own_roots)
-        if match is None or copy.mount.identity in picture.home_identities:
+        leak = _leak(copy, picture, own_roots, home_devices, answers, wants)
+        if leak is None:
             continue
-        if copy.namespace == states[match.root.path].home:
-            continue
-        want = RecordWant(match)
-        if match.root.record:
-            wants.add(want)
-        record = answers.get(want, RecordState.UNKNOWN)
-        if record is RecordState.LIVE:
-            continue
-        leaks.setdefault((match.root.path, match.spot.path, copy.namespace), []).append(
-            (copy, match, _evidence(copy, record))
-        )
-    by_spot: dict[tuple[bytes, bytes], list[Copy]] = {}
-    for (root, path, _namespace), copies in leaks.items():
-        by_spot.setdefault((root, path), []).extend(copy for copy, _match, _evidence in copies)
+        root = leak.match.root
+        key = _key(root.path, root.home)
+        if key in states and copy.namespace != states[key].home:
+            leaks.setdefault((key, leak.match.spot.path, copy.namespace), []).append(leak)
+    by_spot: dict[tuple[_Key, bytes], list[Copy]] = {}
+    for (key, path, _namespace), found in leaks.items():
+        by_spot.setdefault((key, path), []).extend(leak.copy for leak in found if leak.copy.match is not None)
     findings = [
-        _finding(picture, states[root], namespace, copies, tuple(by_spot[root, path]))
-        for (root, path, namespace), copies in leaks.items()
+        _finding(picture, states[key], namespace, found, tuple(by_spot[key, path]))
+        for (key, path, namespace), found in leaks.items()
     ]
     return findings, wants
+
+
+def _key(path: bytes, home: int | None) -> _Key:
+    return path, home
+
+
+def _leak(
+    copy: Copy,
+    picture: Picture,
+    own_roots: frozenset[tuple[int, str]],
+    home_devices: frozenset[str],
+    answers: Answers,
+    wants: set[Want],
+) -> _Leak | None:
+    match = _place(copy, own_roots)
+    claimed = match is None
+    match = match or copy.claim
+    if match is None or copy.mount.identity in picture.home_identities:
+        return None
+    if is_on_block_device(copy.mount) and copy.mount.device in home_devices:
+        return None  # in use at home, by whatever other mount
+    want = RecordWant(match)
+    if match.root.record:
+        wants.add(want)
+    record = answers.records.get(want, RecordState.UNKNOWN)
+    if record is RecordState.LIVE or (claimed and record is not RecordState.UNMOUNTED):
+        return None
+    return _Leak(copy, match, Evidence.CLAIMED if claimed else _evidence(copy, record))
 
 
 def _own_roots(copies: tuple[Copy, ...]) -> frozenset[tuple[int, str]]:
@@ -61,8 +97,10 @@ def _place(copy: Copy, own_roots: frozenset[tuple[int, str]]) -> Match | None:
     if copy.mount.root.endswith(b"//deleted"):
         return None
     if copy.match is not None:
-        fstype = copy.match.layout.fstype
-        return copy.match if fstype in (None, copy.mount.fstype) else None
+        layout = copy.match.layout
+        if layout.fstype not in (None, copy.mount.fstype) or (layout.needs_history and copy.history is None):
+            return None
+        return copy.match
     if (copy.namespace, copy.mount.device) in own_roots:
         return None
     return copy.history
@@ -75,21 +113,17 @@ def _evidence(copy: Copy, record: RecordState) -> Evidence:
 
 
 def _finding(
-    picture: Picture,
-    state: RootState,
-    namespace: int,
-    copies: list[tuple[Copy, Match, Evidence]],
-    everywhere: tuple[Copy, ...],
+    picture: Picture, state: RootState, namespace: int, leaks: list[_Leak], everywhere: tuple[Copy, ...]
 ) -> Finding:
-    on_spot = [entry for entry in copies if entry[0].match is not None]
-    copy, match, evidence = (on_spot or copies)[0]
+    on_spot = [leak for leak in leaks if leak.copy.match is not None]
+    first = (on_spot or leaks)[0]
+    copy, match = first.copy, first.match
     newer = state.live.get(match.spot, ())
     same_upper = any(_upper(mount) is not None and _upper(mount) == _upper(copy.mount) for mount in newer)
-    reach = Reach.RMDIR if on_spot and not newer else Reach.INSIDE
     return Finding(
         id=finding_id(picture.boot_id, Kind.LEAKED, match.root.path, match.spot.path, namespace),
         kind=Kind.LEAKED,
-        severity=Severity.CRITICAL if same_upper else Severity.WARNING,
+        severity=_severity(first, same_upper),
         root=match.root,
         home=state.home,
         spot=match.spot,
@@ -101,13 +135,19 @@ def _finding(
         device=copy.mount.device,
         mount_id=copy.mount.id,
         unique_id=copy.mount.unique,
-        evidence=evidence,
-        reach=reach,
+        evidence=first.evidence,
+        reach=Reach.RMDIR if on_spot and not newer else Reach.INSIDE,
         mount_class=match.layout.mount_class,
-        count=len(copies),
-        detail=_detail(bool(newer), same_upper, bool(on_spot)),
-        target=Target(match, tuple(other for other in everywhere if other.match is not None)),
+        count=len(leaks),
+        detail=_detail(first, newer=bool(newer), same_upper=same_upper),
+        target=Target(match, everywhere),
     )
+
+
+def _severity(leak: _Leak, same_upper: bool) -> Severity:
+    if leak.evidence is Evidence.CLAIMED:
+        return Severity.INFO
+    return Severity.CRITICAL if same_upper or is_on_block_device(leak.copy.mount) else Severity.WARNING
 
 
 def _upper(mount: Mount) -> bytes | None:
@@ -116,9 +156,13 @@ def _upper(mount: Mount) -> bytes | None:
     return next((option for option in options if option.startswith(b"upperdir=")), None)
 
 
-def _detail(newer: bool, same_upper: bool, on_spot: bool) -> str:
+def _detail(leak: _Leak, *, newer: bool, same_upper: bool) -> str:
+    if leak.evidence is Evidence.CLAIMED:
+        return "suspected: only the mount's own options name this layer"
     if same_upper:
         return "the same upperdir is mounted again at home: two overlays write into it"
     if newer:
         return "home has a newer mount on the same spot"
-    return "" if on_spot else "the copy is bound on a directory that is not the mountpoint"
+    if leak.copy.match is None:
+        return "the copy is bound on a directory that is not the mountpoint"
+    return "it keeps its block device busy" if is_on_block_device(leak.copy.mount) else ""

@@ -1,11 +1,9 @@
 """private-root: a mount that holds a root is not shared in its home, so that no umount reaches any copy."""
 
-from collections.abc import Mapping
-
-from ..model import Base, Finding, Kind, Picture, RecordState, RecordWant, RootState, Severity, finding_id
+from ..model import Answers, Base, Finding, Kind, Picture, RootState, Severity, Want, finding_id
 
 
-def judge(picture: Picture, _answers: Mapping[RecordWant, RecordState]) -> tuple[list[Finding], set[RecordWant]]:
+def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Want]]:
     """One finding for each mount of home that holds spots of a root and has no peer group."""
     return [
         _finding(picture, state, base) for state in picture.roots for base in state.bases if not base.mount.shared

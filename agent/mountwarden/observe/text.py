@@ -5,9 +5,11 @@ to have. What is left is parsed line by line; lines that differ in their ids onl
 only a hash of the text is kept.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ..errors import NoAnswer
 from ..model import Layout, Mount, Spot
 from . import mountinfo
 from .mountinfo import Lines, Rest, Table
@@ -97,6 +99,22 @@ class TextObserver:
     def end_look(self) -> None:
         """Drop what only serves to parse many namespaces at once."""
         self._rests.clear()
+
+    def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
+        """The master of each peer group that any namespace shows a member of; 0: it has none."""
+        wanted, found = set(groups), dict[int, int]()
+        for inode, pids in members.items():
+            if wanted <= found.keys():
+                break
+            try:
+                lines = Lines(read_mountinfo(inode, pids) or b"")
+            except (OSError, NoAnswer):
+                continue
+            for line in lines.holding(b" shared:%d " % group for group in wanted):
+                with contextlib.suppress(mountinfo.Unreadable):
+                    mount = self._mount(line)
+                    found[mount.shared] = mount.master
+        return found
 
     def _parse(self, text: bytes, signature: tuple[int, int, tuple[bytes, ...]]) -> Seen:
         lines = Lines(text)

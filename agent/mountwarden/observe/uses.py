@@ -7,11 +7,14 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from ..kernel import abi, calls
 from ..model import Use
 from . import mountinfo
 from .mountinfo import Lines
+
+T = TypeVar("T")
 
 _NO_SYNC = abi.AT_STATX_DONT_SYNC | abi.AT_NO_AUTOMOUNT
 _STATX_INO = 0x100
@@ -30,15 +33,15 @@ def directory_users(proc: int, directory: os.stat_result, name: bytes) -> list[U
     it through a mount whose root it is. Only such links are asked for their inode.
     """
 
-    def same(path: bytes) -> bool:
+    def same(path: bytes) -> bool | None:
         link = os.readlink(path, dir_fd=proc).removesuffix(b" (deleted)")
         if link != b"/" and not link.endswith(b"/" + name):
-            return False
+            return None
         answer = calls.statx(proc, path, _STATX_INO, _NO_SYNC)
         device = os.makedev(answer.stx_dev_major, answer.stx_dev_minor)
-        return answer.stx_ino == directory.st_ino and device == directory.st_dev
+        return True if answer.stx_ino == directory.st_ino and device == directory.st_dev else None
 
-    return list(_search(proc, same))
+    return [use for use, _same in _search(proc, same)]
 
 
 def mount_users(proc: int, mounts: frozenset[int]) -> list[Use]:
@@ -46,22 +49,34 @@ def mount_users(proc: int, mounts: frozenset[int]) -> list[Use]:
 
     The ids stay readable after the mounts are detached, and cannot be reused while something holds them.
     """
-
-    def on_mount(path: bytes) -> bool:
-        return calls.statx(proc, path, abi.STATX_MNT_ID, _NO_SYNC).stx_mnt_id in mounts
-
-    return list(_search(proc, on_mount))
+    found = users_by_mount(proc, mounts)
+    return [use for mount in sorted(found) for use in found[mount]]
 
 
-def _search(proc: int, test: Callable[[bytes], bool]) -> Iterator[Use]:
+def users_by_mount(proc: int, mounts: frozenset[int]) -> dict[int, list[Use]]:
+    """The same for each mount apart."""
+    found: dict[int, list[Use]] = {}
+
+    def on_mount(path: bytes) -> int | None:
+        mount = calls.statx(proc, path, abi.STATX_MNT_ID, _NO_SYNC).stx_mnt_id
+        return int(mount) if mount in mounts else None
+
+    for use, mount in _search(proc, on_mount):
+        found.setdefault(mount, []).append(use)
+    return found
+
+
+def _search(proc: int, test: Callable[[bytes], T | None]) -> Iterator[tuple[Use, T]]:
+    """Each link of each process for which `test` answers something, with the answer."""
     for pid in _names(proc, b"."):
         if not pid.isdigit():
             continue
         links = [(b"cwd", "cwd"), (b"root", "root")]
         links += [(b"fd/" + fd, f"fd {int(fd)}") for fd in _names(proc, pid + b"/fd")]
         for link, how in links:
-            if _passes(test, pid + b"/" + link):
-                yield Use(int(pid), _comm(proc, pid), how)
+            answer = _asked(test, pid + b"/" + link)
+            if answer is not None:
+                yield Use(int(pid), _comm(proc, pid), how), answer
 
 
 def _names(proc: int, path: bytes) -> list[bytes]:
@@ -77,12 +92,12 @@ def _names(proc: int, path: bytes) -> list[bytes]:
         os.close(fd)
 
 
-def _passes(test: Callable[[bytes], bool], path: bytes) -> bool:
+def _asked(test: Callable[[bytes], T | None], path: bytes) -> T | None:
     try:
         return test(path)
     except OSError as error:
         if error.errno in _GONE:
-            return False
+            return None
         raise
 
 

@@ -1,0 +1,17 @@
+"""Block devices that the host mounts anywhere: a copy that outlives home's mount keeps its device busy.
+
+No engine is needed for that: a service that started while a disk, a LUKS mapping or a network block device was mounted
+holds it after the umount, and `losetup -d`, `cryptsetup close` or a detach of the device then fail with busy.
+"""
+
+from ..config import Config
+from ..model import Layout, MountClass, Root, RootKind
+from .host import Host
+
+ENGINE = "host"
+
+
+def roots(_host: Host, _config: Config) -> list[Root]:
+    """PID 1's whole tree. Nothing is leaked there unless home was seen to have it before."""
+    layout = Layout(b"**", None, MountClass.VOLUME, needs_history=True)
+    return [Root(path=b"/", engine=ENGINE, kind=RootKind.VOLUME, layout=(layout,), home=None)]

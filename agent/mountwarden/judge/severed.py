@@ -1,0 +1,95 @@
+"""severed: home's mount is live, but an umount at home would not reach the copy: it is a leak to be."""
+
+from ..model import (
+    Answers,
+    Copy,
+    Evidence,
+    Finding,
+    GroupWant,
+    Kind,
+    Mount,
+    Picture,
+    RootKind,
+    RootState,
+    Severity,
+    Want,
+    finding_id,
+)
+
+
+def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Want]]:
+    """One finding for each root and namespace, with the number of copies that are cut off."""
+    wants: set[Want] = set()
+    cut: dict[tuple[bytes, int | None, int], list[Copy]] = {}
+    states = {(state.root.path, state.home): state for state in picture.roots}
+    for copy in picture.copies:
+        if copy.match is None or copy.parent is None:
+            continue
+        for state in states.values():
+            if state.root != copy.match.root or state.home == copy.namespace:
+                continue
+            if _severed(copy, state, answers, wants):
+                cut.setdefault((state.root.path, state.home, copy.namespace), []).append(copy)
+    findings = [
+        _finding(picture, states[path, home], namespace, copies) for (path, home, namespace), copies in cut.items()
+    ]
+    return findings, wants
+
+
+def _severed(copy: Copy, state: RootState, answers: Answers, wants: set[Want]) -> bool:
+    """Home has the same mount on the same spot, and none of the mounts that hold it there propagates to the copy's."""
+    assert copy.match is not None
+    assert copy.parent is not None
+    originals = [m for m in state.live.get(copy.match.spot, ()) if m.identity == copy.mount.identity]
+    parents = [state.parents[m.id] for m in originals if m.id in state.parents]
+    return bool(parents) and not any(_reaches(parent, copy.parent, answers, wants) for parent in parents)
+
+
+def _reaches(source: Mount, target: Mount, answers: Answers, wants: set[Want]) -> bool:
+    """Whether what happens on `source` happens on `target`: one peer group, or a chain of masters up to it.
+
+    A master whose own master is not known is taken to be reached, since nothing may be accused by a gap.
+    """
+    group = source.shared
+    if not group:
+        return False
+    if group in (target.shared, target.master, target.propagate_from):
+        return True
+    master, seen = target.master, set[int]()
+    while master and master not in seen:
+        seen.add(master)
+        want = GroupWant(master)
+        wants.add(want)
+        above = answers.masters.get(want)
+        if above is None or above == group:
+            return True
+        master = above
+    return False
+
+
+def _finding(picture: Picture, state: RootState, namespace: int, copies: list[Copy]) -> Finding:
+    first = min(copies, key=lambda copy: copy.mount.point)
+    base = state.bases[0]
+    root = state.root
+    on_device = root.kind is RootKind.VOLUME and any(not c.mount.device.startswith("0:") for c in copies)
+    return Finding(
+        id=finding_id(picture.boot_id, Kind.SEVERED, root.path, base.spot.path, namespace),
+        kind=Kind.SEVERED,
+        severity=Severity.WARNING if on_device or not root.rmdir_on_put else Severity.INFO,
+        root=root,
+        home=state.home,
+        spot=base.spot,
+        layer=None,
+        mountpoint=root.path,
+        seen_at=first.mount.point,
+        namespace=namespace,
+        fstype=first.mount.fstype,
+        device=first.mount.device,
+        mount_id=first.mount.id,
+        unique_id=first.mount.unique,
+        evidence=Evidence.SPOT,
+        reach=None,
+        mount_class=root.layout[0].mount_class,
+        count=len(copies),
+        detail=f"umounts at home reach none of {len(copies)} copies" if len(copies) > 1 else "",
+    )
