@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from . import breaker, forked, silences, status
+from . import breaker, forked, silences
 from . import ledger as book
 from . import pause as pausing
 from .actor import Actor
@@ -19,19 +19,22 @@ from .config import Config
 from .errors import MountwardenError
 from .ledger import Now
 from .look import Look
-from .model import Event, EventKind, Finding
+from .model import Cause, Event, EventKind, Finding, Gap, Picture
 from .notify import Notifier
 from .pause import Pause
 from .publish import Publisher
 from .schedule import Schedule
 from .state import RunDirectory
+from .tell.report import timestamp
 from .teller import Teller
 from .triggers import Triggers, Wake, local, watch_list
 
 FAILURES = 10
 """Looks in a row that may fail before the service ends, for systemd to start it anew."""
-EXPLAIN_SECONDS = 3.0
-"""How long one cycle may ask for causes; what is left is told without."""
+EXPLAINED = 50
+"""Findings whose causes are asked for in one cycle; what is left of a storm is told without."""
+
+Explain = Callable[[Iterable[Finding], Picture], tuple[tuple[Finding, ...], tuple[Gap, ...]]]
 
 
 class Looks(Protocol):
@@ -58,12 +61,12 @@ class Agent:
         actor: Actor,
         triggers: Triggers,
         notifier: Notifier,
-        explain: Callable[[Finding, Look], Finding],
+        explain: Explain,
     ) -> None:
-        """`load` reads the configuration in `directory` anew; `explain` fills in a finding's cause."""
+        """`load` reads the configuration in `directory` anew; `explain` fills in causes."""
         self._looker, self._load, self._directory, self._run = looker, load, directory, run
         self._teller, self._actor, self._triggers, self._notifier = teller, actor, triggers, notifier
-        self._explain_one = explain
+        self._explain = explain
         self._publisher = Publisher(run, notifier, inotify=triggers.has_inotify)
         self._ledger = book.Ledger(looker.boot_id)
         self._schedule = Schedule(looker.config.tick, looker.config.resync, started=_boot())
@@ -154,20 +157,21 @@ class Agent:
 
     def _take_in(self, look: Look, now: Now, config: Config) -> None:
         due = book.due(self._ledger, look.findings, now, config)
-        until = _boot() + EXPLAIN_SECONDS
-        findings = [self._explained(f, look, until) if f.id in due else f for f in look.findings]
+        causes = self._causes(tuple(finding for finding in look.findings if finding.id in due), look.picture)
+        findings = [replace(finding, cause=causes.get(finding.id, finding.cause)) for finding in look.findings]
         unjudged = frozenset(state.root.path for state in look.picture.roots if state.status != "ok")
         self._ledger, _ = book.update(self._ledger, findings, now, config, gaps=look.gaps, unjudged=unjudged)
 
-    def _explained(self, finding: Finding, look: Look, until: float) -> Finding:
-        """With its cause, where there is time to ask: telling late is worse than telling without."""
-        if _boot() >= until:
-            return finding
+    def _causes(self, findings: tuple[Finding, ...], picture: Picture) -> dict[str, Cause | None]:
+        """The causes of what is about to be told; telling late would be worse than telling without."""
+        if not findings:
+            return {}
         self._sign_of_life()
         try:
-            return self._explain_one(finding, look)
+            told, _gaps = self._explain(findings[:EXPLAINED], picture)
         except (OSError, MountwardenError):
-            return finding
+            return {}
+        return {finding.id: finding.cause for finding in told}
 
     def _merged(self) -> Config:
         """The configuration with the silences of this boot, which the Looker's acts go by too."""
@@ -177,7 +181,7 @@ class Agent:
         """The pause in force; its begin and end are told."""
         pause = pausing.read(self._run, time.time())
         if pause is not None and not self._ledger.paused:
-            until = "the next boot" if pause.until is None else status.timestamp(pause.until)
+            until = "the next boot" if pause.until is None else timestamp(pause.until)
             self._note(EventKind.PAUSED, pause.reason or "no reason was given", ("UNTIL", until))
         elif pause is None and self._ledger.paused:
             self._note(EventKind.RESUMED, "acts go on")

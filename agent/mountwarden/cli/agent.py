@@ -66,12 +66,12 @@ def run(arguments: Namespace) -> int:
 def _serve(
     arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", load: "Callable[[], Config]"
 ) -> int:
-    from .. import look, state
+    from .. import causes, look, state
     from ..actor import Actor
     from ..agent import Agent
     from ..remedies import apply
-    from ..teller import Teller
     from ..tell.journal import Journal
+    from ..teller import Teller
 
     directory = state.RunDirectory()
     directory.path.mkdir(mode=0o755, exist_ok=True)
@@ -86,7 +86,7 @@ def _serve(
         actor=Actor(directory, lambda finding, action: apply.carry_out(finding, looker, action)),
         triggers=triggers,
         notifier=notifier,
-        explain=lambda finding, seen: look.with_cause(finding, seen.picture),
+        explain=causes.with_causes,
     )
     os.umask(0o022)
     return agent.run()
