@@ -1,6 +1,5 @@
 """mountwarden agent: the service itself."""
 
-import os
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -74,7 +73,7 @@ def _serve(
     from ..teller import Teller
 
     directory = state.RunDirectory()
-    directory.path.mkdir(mode=0o755, exist_ok=True)
+    directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
     state.sweep(directory.path)
     looker = look.Looker(config)
     agent = Agent(
@@ -88,5 +87,4 @@ def _serve(
         notifier=notifier,
         explain=causes.with_causes,
     )
-    os.umask(0o022)
     return agent.run()

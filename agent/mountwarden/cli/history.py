@@ -74,12 +74,12 @@ def _journal(arguments: Namespace) -> str:
     except subprocess.TimeoutExpired:
         raise MountwardenError(f"the journal gave no answer within {_DEADLINE:g} s") from None
     if done.returncode and not done.stdout:
-        said = done.stderr.strip().splitlines()
+        said = done.stderr.decode(errors="replace").strip().splitlines()
         if said:
             raise MountwardenError(
                 f"journalctl: {shown(said[0])}", hint="reading it needs root or the group systemd-journal"
             )
-    return done.stdout
+    return done.stdout.decode(errors="replace")
 
 
 def _entry(fields: dict[str, Any]) -> dict[str, Any]:
