@@ -13,7 +13,7 @@ SHARES = 2
 """How often a root is shared before whoever makes it private again is left to have their way."""
 MINUTE = 60.0
 
-_FOUGHT = f"the root was shared {SHARES} times and made private again each time"
+FOUGHT = f"the root was shared {SHARES} times and made private again each time"
 _KINDS = {
     Attempt.DONE: EventKind.ACTED,
     Attempt.DECLINED: EventKind.DECLINED,
@@ -32,7 +32,7 @@ def objection(ledger: Ledger, finding: Finding, action: Action, now: Now, config
     if root.left_alone:
         return f"{FAILURES} attempts on this root failed; it is left alone until the service is reloaded"
     if action is Action.SHARE and root.shares >= SHARES:
-        return _FOUGHT
+        return FOUGHT
     if len(_last_minute(ledger, now)) >= config.acts_per_minute:
         return f"{config.acts_per_minute} acts were made within the last minute"
     return None
@@ -66,7 +66,7 @@ def stop_sharing(ledger: Ledger, finding: Finding, now: Now) -> Ledger:
     if root.shares < SHARES or root.fought:
         return ledger
     root = replace(root, fought=True)
-    event = _left_alone(ledger.entries[finding.id], now, _FOUGHT)
+    event = _left_alone(ledger.entries[finding.id], now, FOUGHT)
     return replace(ledger, roots={**ledger.roots, finding.root.path: root}, pending=(*ledger.pending, event))
 
 
@@ -78,6 +78,21 @@ def interrupted(ledger: Ledger, now: Now) -> Ledger:
             event = _outcome(entry, None, Attempt.FAILED, now, text, {})
             ledger = replace(_marked(ledger, entry.subject.id, Attempt.FAILED), pending=(*ledger.pending, event))
     return ledger
+
+
+def moot(ledger: Ledger, finding: Finding) -> Ledger:
+    """The attempt found nothing left to do: the next look clears the finding, and there is nothing to tell."""
+    return _marked(ledger, finding.id, Attempt.DECLINED)
+
+
+def attempted(ledger: Ledger) -> frozenset[str]:
+    """Ids of the findings that had their attempt."""
+    return frozenset(key for key, entry in ledger.entries.items() if entry.attempt is not Attempt.NONE)
+
+
+def left_alone(ledger: Ledger) -> frozenset[bytes]:
+    """Paths of the roots that nothing more is tried on."""
+    return frozenset(path for path, root in ledger.roots.items() if root.left_alone)
 
 
 def forgive(ledger: Ledger) -> Ledger:

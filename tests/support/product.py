@@ -25,7 +25,8 @@ def install_product(host: Shell) -> None:
     host.write("/usr/local/bin/mountwarden", LAUNCHER, 0o755)
     units = sorted((PROJECT / "units").glob("mountwarden*"))
     for unit in units:
-        host.copy_in(unit, f"/etc/systemd/system/{unit.name}")
+        text = unit.read_text().replace("/usr/bin/mountwarden", "/usr/local/bin/mountwarden")
+        host.write(f"/etc/systemd/system/{unit.name}", text)
     if units:
         host.run("systemctl", "daemon-reload")
 

@@ -1,22 +1,25 @@
 """What a command needs before it can look: the configuration, a Looker, whether acts are paused."""
 
 import os
+import time
 from argparse import Namespace
 
+from .. import pause, silences
 from ..config_load import load
 from ..errors import MountwardenError
 from ..look import Looker
 from ..remedies.plan import Circumstances
+from ..state import RunDirectory
 
 
 def looker(arguments: Namespace) -> Looker:
-    """A Looker for the configuration that the options name."""
-    return Looker(load(arguments.config))
+    """A Looker for the configuration that the options name, with the silences of this boot."""
+    return Looker(silences.merged(load(arguments.config), RunDirectory()))
 
 
 def circumstances() -> Circumstances:
     """Whether acts are paused."""
-    return Circumstances()
+    return Circumstances(paused=pause.read(RunDirectory(), time.time()) is not None)
 
 
 def need_root(what: str) -> None:

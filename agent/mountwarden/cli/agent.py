@@ -1,0 +1,90 @@
+"""mountwarden agent: the service itself."""
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError, RefusedToRun
+from . import options
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+    from collections.abc import Callable
+
+    from ..config import Config
+    from ..notify import Notifier
+    from ..triggers import Triggers
+
+_EPILOG = """\
+exit status:
+  0   ended by SIGTERM
+  1   looks failed again and again; systemd starts it anew
+  78  it will not run here: no root, not in PID 1's mount namespace, or a wrong configuration
+
+SIGHUP loads the configuration again; a wrong one is told, and the old one kept.
+"""
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "agent",
+        help="the service: looks, tells, acts (started by mountwarden.service)",
+        description="Looks at the host again and again, tells what is wrong in the journal, and acts where the policy\n"
+        "says so. Started by systemd; it stays in the foreground.",
+        epilog=_EPILOG,
+        json=False,
+        tier=False,
+    )
+    parser.add_argument("--observe", action="store_true", help="act on nothing, whatever the configuration says")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Namespace) -> int:
+    """Check that we may run, be ready, and work. Nothing before READY waits for anybody."""
+    from .. import start
+    from ..config_load import load
+
+    gaps = start.check()
+    overrides = {"mode": "observe"} if arguments.observe else None
+
+    try:
+        config = load(arguments.config, overrides)
+    except ConfigError as error:
+        raise RefusedToRun(f"the configuration is wrong: {error.message}", hint=error.hint) from None
+
+    from ..notify import Notifier
+
+    notifier = Notifier()
+    from ..triggers import Triggers
+
+    triggers = Triggers("/proc/self/mountinfo" if gaps else "/proc/1/mountinfo")  # signals are caught from here on
+    notifier.ready()
+    return _serve(arguments, config, notifier, triggers, lambda: load(arguments.config, overrides))
+
+
+def _serve(
+    arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", load: "Callable[[], Config]"
+) -> int:
+    from .. import causes, look, state
+    from ..actor import Actor
+    from ..agent import Agent
+    from ..remedies import apply
+    from ..tell.journal import Journal
+    from ..teller import Teller
+
+    directory = state.RunDirectory()
+    directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
+    state.sweep(directory.path)
+    looker = look.Looker(config)
+    agent = Agent(
+        looker,
+        load,
+        directory=arguments.config,
+        run=directory,
+        teller=Teller(directory, Journal()),
+        actor=Actor(directory, lambda finding, action: apply.carry_out(finding, looker, action)),
+        triggers=triggers,
+        notifier=notifier,
+        explain=causes.with_causes,
+    )
+    return agent.run()

@@ -1,0 +1,134 @@
+"""mountwarden status: what the service does, how, and at what cost."""
+
+import json
+import os
+import sys
+import time
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MountwardenError
+from ..state import RunDirectory
+from ..status import SCHEMA
+from ..tell import stored
+from ..tell.report import seconds
+from ..tell.text import age, cost, count
+from . import options
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_EPILOG = """\
+exit status:
+  0  the service runs
+  1  it has ended; what it last said is shown
+  2  nothing is known of it, or it may not be read
+"""
+_HINT = "systemctl status mountwarden"
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "status",
+        help="the service: mode, tier, cost of the last look, roots and policies, last acts",
+        description="Shows what the service last said of itself. Reading it needs root or the group systemd-journal.",
+        epilog=_EPILOG,
+        tier=False,
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Namespace) -> int:
+    """Show the stored status."""
+    document = read()
+    running = alive(document["pid"])
+    if arguments.json:
+        sys.stdout.write(stored.dumps({**document, "running": running}))
+    else:
+        print("\n".join(lines(document, running, time.time())))
+    return 0 if running else 1
+
+
+def read(run_directory: RunDirectory | None = None) -> dict[str, Any]:
+    """The service's status.json.
+
+    Raises: MountwardenError where there is none, or none of ours; PermissionError.
+    """
+    path = (run_directory or RunDirectory()).status
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise MountwardenError("the service has not run since the boot", hint=_HINT) from None
+    except PermissionError:
+        raise MountwardenError(
+            f"{path} may not be read", hint="run it as root, or in the group systemd-journal"
+        ) from None
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise MountwardenError(f"{path} is not JSON: {error}", hint=_HINT) from None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise MountwardenError(f"{path} is not a {SCHEMA}", hint="the service and this command differ in version")
+    return document
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this id is there, ours or not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
+    """The status for people. All text of the host in it was escaped when it was written."""
+    look, summary = status["look"], status["summary"]
+    state = f"running for {age(now - seconds(status['started']))} (pid {status['pid']})" if running else "not running"
+    told = [
+        f"service  {state}",
+        f"mode     {status['mode']}{_paused(status['paused'])}",
+        f"tier     {status['tier']} ({status['tier_reason']})",
+        f"look     {age(now - seconds(look['taken']))} ago, {_look(look)}",
+        f"seen     {', '.join(count(summary[f'{what}s'], noun) for what, noun in _SEEN)}",
+        f"findings {status['confirmed']} confirmed; {summary['findings']} with info, silenced and unconfirmed ones",
+    ]
+    if status["config_kept"]:
+        told.append(f"config   wrong, the old one is kept: {status['config_kept']}")
+    told += [f"gap      {gap['what']}: {gap['reason']} ({gap['count']})" for gap in status["gaps"]]
+    told += [_root(root) for root in status["roots"]]
+    told += [
+        f"alone    {path}: attempts failed; systemctl reload mountwarden lets it try again"
+        for path in status["left_alone"]
+    ]
+    told += [_act(act) for act in status["acts"]]
+    return told
+
+
+_SEEN = (("root", "root"), ("namespace", "mount namespace"), ("mount", "mount"))
+
+
+def _look(look: dict[str, Any]) -> str:
+    whole = "complete" if look["complete"] else "not complete"
+    return f"took {cost(look['took_seconds'])}, {cost(look['cpu_seconds'])} of processor time, {whole}"
+
+
+def _paused(pause: dict[str, Any] | None) -> str:
+    if pause is None:
+        return ""
+    until = pause["until"] or "`mountwarden resume`"
+    return f", paused until {until}" + (f" ({pause['reason']})" if pause["reason"] else "")
+
+
+def _root(root: dict[str, Any]) -> str:
+    policy = ", ".join(f"{action} {who}" for action, who in (root["policy"] or {}).items())
+    state = root["propagation"] or "?"
+    trouble = "" if root["status"] == "ok" else f"; {root['status']}"
+    return f"root     {root['path']} ({root['engine']}, {root['kind']}): {state}; {policy or 'no policy'}{trouble}"
+
+
+def _act(act: dict[str, Any]) -> str:
+    return f"act      {act['at']} {act['action']} {act['finding']} {act['mountpoint']}: {act['text']}"

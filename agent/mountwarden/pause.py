@@ -1,0 +1,61 @@
+"""A pause of all acts: a file that an operator's command writes and the service looks at before each act.
+
+It is in /run, so that it never outlives a boot. A file that can't be understood counts as a pause without end.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+
+from . import state
+from .state import RunDirectory
+
+SCHEMA = "mountwarden.pause/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Since when, until when and why nothing is acted on. Times are seconds since the Epoch."""
+
+    since: float
+    until: float | None = None
+    """None: until it is resumed or the host is booted."""
+    reason: str = ""
+
+
+def read(run: RunDirectory, now: float) -> Pause | None:
+    """The pause in force at `now`; None when there is none."""
+    try:
+        data = state.read(run.pause)
+    except OSError as error:
+        return Pause(now, None, f"{run.pause} can't be read ({error.strerror})")
+    if data is None:
+        return None
+    pause = _parsed(data)
+    if pause is None:
+        return Pause(now, None, f"{run.pause} can't be understood")
+    return pause if pause.until is None or now < pause.until else None
+
+
+def write(run: RunDirectory, pause: Pause) -> None:
+    """Pause. Raises OSError."""
+    document = {"schema": SCHEMA, "since": pause.since, "until": pause.until, "reason": pause.reason}
+    state.write(run.pause, json.dumps(document).encode() + b"\n")
+
+
+def end(run: RunDirectory) -> Pause | None:
+    """Resume; returns the pause that was in force."""
+    pause = read(run, time.time())
+    run.pause.unlink(missing_ok=True)
+    return pause
+
+
+def _parsed(data: bytes) -> Pause | None:
+    try:
+        document = json.loads(data)
+        if document["schema"] != SCHEMA:
+            return None
+        until = document["until"]
+        return Pause(float(document["since"]), None if until is None else float(until), str(document["reason"]))
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,95 @@
+"""Writes what the service shows: report.json, status.json, and the line in systemctl status."""
+
+import collections
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from . import state, status
+from .actor import circumstances
+from .cli import facts as report_facts
+from .config import Config
+from .ledger import Ledger
+from .look import Look
+from .model import Finding, Outcome
+from .notify import Notifier
+from .pause import Pause
+from .state import RunDirectory
+from .tell import report as reporting
+from .tell import stored
+
+OFTEN = 10.0
+"""Seconds after which the files are written again though nothing changed: their age is how readers trust them."""
+ACTS = 10
+"""Last acts that the status shows."""
+
+
+class Publisher:
+    """Writes when something changed, else now and then."""
+
+    def __init__(self, run: RunDirectory, notifier: Notifier, *, inotify: bool) -> None:
+        self._run, self._notifier, self._inotify = run, notifier, inotify
+        self._started = time.time()
+        self._acts: collections.deque[dict[str, Any]] = collections.deque(maxlen=ACTS)
+        self._shown: object = None
+        self._written = float("-inf")
+        self._complained = False
+
+    def stale(self) -> None:
+        """What is shown is out of date: write with the next look."""
+        self._shown = None
+
+    def publish(
+        self,
+        look: Look,
+        findings: Iterable[Finding],
+        config: Config,
+        ledger: Ledger,
+        pause: Pause | None,
+        kept: str | None,
+        cost: float,
+        outcomes: Iterable[Outcome],
+    ) -> None:
+        """Show what one look found and what was done about it. A file that can't be written is said once."""
+        findings = tuple(findings)
+        self._acts.extend(status.act(outcome, time.time()) for outcome in outcomes)
+        shown = (findings, look.picture.roots, look.gaps, config, pause, kept, len(self._acts) and self._acts[-1])
+        if shown == self._shown and time.monotonic() - self._written < min(OFTEN, config.resync):
+            return
+        facts = report_facts.facts(
+            look,
+            findings,
+            config,
+            circumstances=circumstances(self._run, ledger),
+            agent=(os.getpid(), config.resync),
+        )
+        report = reporting.build(facts)
+        document = status.build(
+            status.Facts(
+                report,
+                ledger,
+                look.tier_reason,
+                cost,
+                self._started,
+                os.getpid(),
+                pause,
+                kept,
+                tuple(self._acts),
+                self._inotify,
+            )
+        )
+        try:
+            stored.write(report, str(self._run.report))
+            state.write(self._run.status, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
+        except OSError as error:
+            self._complain(error)
+        self._shown, self._written = shown, time.monotonic()
+        self._notifier.status(status.line(report, pause, kept))
+
+    def _complain(self, error: OSError) -> None:
+        if not self._complained:
+            print(f"<4>{self._run.path} can't be written, ignoring: {error.strerror}", file=sys.stderr, flush=True)
+        self._complained = True

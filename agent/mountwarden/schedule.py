@@ -1,0 +1,58 @@
+"""When to look next. Pure: all times are seconds of CLOCK_BOOTTIME."""
+
+from dataclasses import dataclass
+
+COST_FACTOR = 50.0
+"""The next look comes not before so many times the last one's processor time: 2 % of one core at most."""
+LONGEST_PAUSE = 30.0
+"""Seconds that a costly look may put off the next one at most."""
+SETTLE = 0.05
+"""Seconds after a wake-up before the look: what comes in together is looked at together."""
+
+
+@dataclass(slots=True)
+class Schedule:
+    """The times that decide. `tick` and `resync` come from the configuration."""
+
+    tick: float
+    resync: float
+    started: float = 0.0
+    """Start of the last look."""
+    ended: float = 0.0
+    cost: float = 0.0
+    """Processor seconds of the last look."""
+    full: float = float("-inf")
+    """Start of the last full look."""
+    wake: float | None = None
+    """When something happened that the next look is to see."""
+    deadline: float | None = None
+    """When the next finding would be confirmed."""
+    looked: bool = False
+
+    def woken(self, now: float) -> None:
+        """Something happened; the first of many wake-ups decides."""
+        if self.wake is None:
+            self.wake = now
+
+    def next(self) -> float:
+        """When the next look is due."""
+        if not self.looked:
+            return self.started
+        wishes = [self.started + self.tick]
+        if self.wake is not None:
+            wishes.append(self.wake + SETTLE)
+        if self.deadline is not None:
+            wishes.append(self.deadline)
+        return max(min(wishes), self.ended + min(COST_FACTOR * self.cost, LONGEST_PAUSE))
+
+    def full_is_due(self, now: float) -> bool:
+        """Whether the look at `now` must trust nothing that was read before."""
+        return now - self.full >= self.resync
+
+    def done(self, started: float, ended: float, cost: float, *, full: bool, deadline: float | None) -> None:
+        """A look is over. The first one pays for imports and cold caches: its cost puts nothing off."""
+        self.started, self.ended, self.deadline = started, ended, deadline
+        self.cost = cost if self.looked else 0.0
+        self.looked, self.wake = True, None
+        if full:
+            self.full = started

@@ -1,0 +1,38 @@
+"""Silences that an operator's command adds, by id. Ids hold for one boot, and so does their file, in /run.
+
+What is to be silent for longer is a `[[silence]]` of the configuration, by unit, root or kind.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+from . import state
+from .config import Config, Silence
+from .state import RunDirectory
+
+SCHEMA = "mountwarden.silences/1"
+
+
+def read(run: RunDirectory) -> tuple[Silence, ...]:
+    """The silences of this boot. A file that can't be read or understood silences nothing."""
+    try:
+        data = state.read(run.silences)
+        document = json.loads(data) if data else {}
+        if document.get("schema") != SCHEMA:
+            return ()
+        return tuple(Silence(str(one["reason"]), float(one["until"]), str(one["id"])) for one in document["silences"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return ()
+
+
+def write(run: RunDirectory, silences: Iterable[Silence], now: float) -> None:
+    """Replace the silences; those that are over at `now` are dropped. Raises OSError."""
+    kept = [{"id": one.id, "until": one.until, "reason": one.reason} for one in silences if (one.until or 0) > now]
+    state.write(run.silences, json.dumps({"schema": SCHEMA, "silences": kept}).encode() + b"\n")
+
+
+def merged(config: Config, run: RunDirectory) -> Config:
+    """The configuration with the silences of this boot: what the service and every command go by."""
+    own = read(run)
+    return replace(config, silences=config.silences + own) if own else config

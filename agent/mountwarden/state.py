@@ -1,0 +1,103 @@
+"""The service's files in /run/mountwarden: replaced whole, never half written, gone with the boot.
+
+A reader sees the old text or the new one, whenever the writer is killed. /run is memory: nothing is synced.
+"""
+
+import grp
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN = Path("/run/mountwarden")
+READERS = "systemd-journal"
+"""Group that may read what the service tells: whoever may read the journal sees the same there."""
+
+OWN = 0o600
+SHARED = 0o640
+LARGEST = 16 << 20
+"""Bytes of a state file that are read at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The directory and the names in it."""
+
+    path: Path = RUN
+
+    @property
+    def ledger(self) -> Path:
+        """What the service remembers; its own."""
+        return self.path / "ledger.json"
+
+    @property
+    def report(self) -> Path:
+        """The last report."""
+        return self.path / "report.json"
+
+    @property
+    def status(self) -> Path:
+        """Mode, tier, cost, last acts."""
+        return self.path / "status.json"
+
+    @property
+    def pause(self) -> Path:
+        """There while acts are paused."""
+        return self.path / "pause.json"
+
+    @property
+    def silences(self) -> Path:
+        """Silences by id."""
+        return self.path / "silences.json"
+
+
+def write(path: Path, data: bytes, mode: int = SHARED) -> None:
+    """Replace a file, with `mode`; one that others may read belongs to the journal's group where the host has it.
+
+    Raises: OSError.
+    """
+    path.parent.mkdir(mode=0o755, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb", buffering=0) as file:
+            if mode == SHARED and (group := readers()) is not None:
+                os.fchown(fd, -1, group)
+            os.fchmod(fd, mode)
+            file.write(data)
+        os.rename(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> bytes | None:
+    """The content of a file; None where there is none. Raises OSError for everything else."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read(LARGEST)
+    except FileNotFoundError:
+        return None
+
+
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced: cheaper to ask for than its content. None where there is none."""
+    try:
+        facts = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return (facts.st_ino, facts.st_mtime_ns, facts.st_size) if stat.S_ISREG(facts.st_mode) else None
+
+
+def sweep(directory: Path) -> None:
+    """Remove what a killed writer left. Only at the service's start: nobody else writes these names."""
+    for left in directory.glob(".*.json.*"):
+        left.unlink(missing_ok=True)
+
+
+def readers() -> int | None:
+    """The journal group's id; None where the host has no such group."""
+    try:
+        return grp.getgrnam(READERS).gr_gid
+    except KeyError:
+        return None

@@ -1,0 +1,89 @@
+"""Tells each pending event exactly once, however often the service is killed.
+
+The ledger file holds an event as pending before the journal gets it, and no longer after. Whatever is pending at a
+start may or may not be in the journal: the journal itself is asked, by the event's key.
+"""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterable
+
+from . import ledger as book
+from . import ledger_json, state
+from .ledger import Ledger
+from .model import Event
+from .state import RunDirectory
+from .tell.journal import IDENTIFIER, Journal
+from .tell.messages import PREFIX
+
+DEADLINE = 5.0
+"""Seconds for each call of journalctl."""
+AT_ONCE = 200
+"""Keys that are asked for in one call, well below the kernel's limit for arguments."""
+
+
+class Teller:
+    """The ledger's file and the journal, kept in step."""
+
+    def __init__(self, run: RunDirectory, journal: Journal) -> None:
+        self._run = run
+        self._journal = journal
+        self._saved = b""
+
+    def load(self, boot_id: str) -> tuple[Ledger, str | None]:
+        """The saved ledger without the events that the journal already has, and why a new one was started."""
+        ledger, why = ledger_json.load(state.read(self._run.ledger), boot_id)
+        if ledger.pending and self._journal.structured:
+            ledger = book.told(ledger, in_journal(ledger.pending, boot_id))
+        return ledger, why
+
+    def save(self, ledger: Ledger) -> None:
+        """Write the ledger if it is another one than was written last. Raises OSError."""
+        data = ledger_json.dump(ledger)
+        if data != self._saved:
+            state.write(self._run.ledger, data, state.OWN)
+            self._saved = data
+
+    def tell(self, ledger: Ledger) -> Ledger:
+        """Save, tell what is pending, save again; returns the ledger with nothing pending. Raises OSError."""
+        self.save(ledger)
+        if not ledger.pending:
+            return ledger
+        for event in ledger.pending:
+            self._journal.send(event)
+        ledger = book.told(ledger, [event.key for event in ledger.pending])
+        self.save(ledger)
+        return ledger
+
+
+def in_journal(
+    events: Iterable[Event], boot_id: str, ask: Callable[[list[str]], str | None] | None = None
+) -> frozenset[str]:
+    """Keys of those events that root has written to the journal in this boot.
+
+    Anybody may write an entry with our fields; journald alone sets `_UID`. No answer counts as none of them: an event
+    told twice does less harm than one that is lost.
+    """
+    ask = ask or _journalctl
+    keys = [event.key for event in events]
+    if not keys or ask(["--sync"]) is None:
+        return frozenset()
+    found: set[str] = set()
+    for at in range(0, len(keys), AT_ONCE):
+        matches = [f"{PREFIX}EVENT_ID={key}" for key in keys[at : at + AT_ONCE]]
+        fixed = [f"_BOOT_ID={boot_id.replace('-', '')}", "_UID=0", f"SYSLOG_IDENTIFIER={IDENTIFIER}"]
+        text = ask(["-q", "-o", "json", f"--output-fields={PREFIX}EVENT_ID", "--no-pager", *fixed, *matches])
+        found |= _event_ids(text or "")
+    return frozenset(found & set(keys))
+
+
+def _event_ids(text: str) -> set[str]:
+    return {str(json.loads(line).get(f"{PREFIX}EVENT_ID")) for line in text.splitlines() if line.startswith("{")}
+
+
+def _journalctl(arguments: list[str]) -> str | None:
+    try:
+        done = subprocess.run(["journalctl", *arguments], capture_output=True, timeout=DEADLINE, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None

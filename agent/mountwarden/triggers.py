@@ -1,0 +1,193 @@
+"""What wakes the service before its tick: mounts at home, directories that appear or change, signals.
+
+While a look is already due, only signals are waited for: however many mounts come in, they cost one wake-up. The kernel
+keeps the rest: a mountinfo that changed says so at the next poll(2), inotify queues what it has, or says that it lost
+count.
+"""
+
+import enum
+import os
+import select
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+ENGINE_DIRECTORIES = (b"/etc/docker", b"/etc/containers", b"/etc/containerd")
+"""Where engines keep the files that name their roots."""
+USUAL_ROOTS = (b"/var/lib/docker", b"/var/lib/containers/storage", b"/run/containerd", b"/var/lib/kubelet")
+"""Roots that an engine's first start makes."""
+REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "glusterfs", "lustre", "gpfs", "virtiofs"})
+"""File systems on which even a path's lookup can hang; so can any that starts with "fuse"."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Wake(enum.StrEnum):
+    """Why the service woke."""
+
+    MOUNTS = "mounts"
+    ROOTS = "roots"
+    ENGINES = "engines"
+    CONFIG = "config"
+    OVERFLOW = "overflow"
+    TERMINATE = "terminate"
+    RELOAD = "reload"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """One directory that is watched, and which names in it matter."""
+
+    path: bytes
+    mask: int
+    wake: Wake
+    name: str | None = None
+    """Only this entry; None: any."""
+    suffix: str = ""
+
+
+class Triggers:
+    """Everything the service waits for, in one poll(2)."""
+
+    def __init__(self, mountinfo: str = "/proc/1/mountinfo") -> None:
+        """Opens what is kept open for life: home's mountinfo (it pins no namespace but PID 1's), inotify, a pipe.
+
+        Raises: OSError.
+        """
+        self._mountinfo = os.open(mountinfo, os.O_RDONLY | os.O_CLOEXEC)
+        self._inotify = _inotify()
+        self._signals, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._write_end = write_end
+        self._watches: dict[int, set[Watch]] = {}
+        self._wanted: frozenset[Watch] = frozenset()
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        for number in SIGNALS:
+            signal.signal(number, _noted)
+        self._all, self._few = select.poll(), select.poll()
+        self._all.register(self._mountinfo, select.POLLPRI)
+        if self._inotify is not None:
+            self._all.register(self._inotify.fileno(), select.POLLIN)
+        for poll in (self._all, self._few):
+            poll.register(self._signals, select.POLLIN)
+
+    @property
+    def has_inotify(self) -> bool:
+        """Whether directories can be watched; without, the tick sees them."""
+        return self._inotify is not None
+
+    def close(self) -> None:
+        """Give everything back."""
+        signal.set_wakeup_fd(-1)
+        for fd in (self._mountinfo, self._signals, self._write_end):
+            os.close(fd)
+        if self._inotify is not None:
+            self._inotify.close()
+
+    def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
+        """Sleep until something happens, at most so long. What woke us is taken off its queue."""
+        poll = self._few if signals_only else self._all
+        ready = dict(poll.poll(max(0.0, seconds) * 1000))
+        wakes: set[Wake] = set()
+        if ready.get(self._mountinfo, 0) & select.POLLPRI:
+            wakes.add(Wake.MOUNTS)
+        if self._inotify is not None and self._inotify.fileno() in ready:
+            wakes |= self._read_inotify()
+        if self._signals in ready:
+            wakes |= self._read_signals()
+        return frozenset(wakes)
+
+    def drain(self) -> frozenset[Wake]:
+        """What happened until now, without waiting."""
+        return self.wait(0)
+
+    def watch(self, wanted: Iterable[Watch]) -> None:
+        """Watch these, and nothing else. What can't be watched is left to the tick."""
+        wanted = frozenset(wanted)
+        if self._inotify is None or wanted == self._wanted:
+            return
+        self._wanted = wanted
+        watches: dict[int, set[Watch]] = {}
+        for one in wanted:
+            try:
+                watches.setdefault(self._inotify.add_watch(one.path, one.mask | _ONLYDIR | _MASK_ADD), set()).add(one)
+            except OSError:
+                continue  # gone meanwhile, or the user's limit of watches
+        for number in self._watches.keys() - watches.keys():
+            try:
+                self._inotify.rm_watch(number)
+            except OSError:
+                pass  # the kernel removed it with its directory
+        self._watches = watches
+
+    def _read_inotify(self) -> set[Wake]:
+        wakes: set[Wake] = set()
+        assert self._inotify is not None
+        for event in self._inotify.read(timeout=0):
+            if event.mask & _Q_OVERFLOW:
+                wakes.add(Wake.OVERFLOW)
+            if event.mask & _IGNORED:
+                self._watches.pop(event.wd, None)
+                self._wanted = frozenset()
+            for one in self._watches.get(event.wd, ()):
+                if event.mask & one.mask and one.name in (None, event.name) and event.name.endswith(one.suffix):
+                    wakes.add(one.wake)
+        return wakes
+
+    def _read_signals(self) -> set[Wake]:
+        numbers = set(os.read(self._signals, 512))
+        stop = {int(signal.SIGTERM), int(signal.SIGINT)} & numbers
+        return ({Wake.TERMINATE} if stop else set()) | ({Wake.RELOAD} if int(signal.SIGHUP) in numbers else set())
+
+
+def watch_list(roots: Iterable[bytes], own: bytes) -> list[Watch]:
+    """What is to be watched, as the host is now. `roots` are paths on local file systems, `own` our configuration.
+
+    A root that is there is watched only for its own end: its engine makes and removes entries in it all the time, and
+    home's mountinfo tells of mounts. One that is not there yet is awaited in its nearest directory that is.
+    """
+    watches: list[Watch] = []
+    for path in {*roots, *USUAL_ROOTS}:
+        watches.append(_awaited(path, Wake.ROOTS) or Watch(path, _SELF, Wake.ROOTS))
+    for path in ENGINE_DIRECTORIES:
+        watches.append(_awaited(path, Wake.ENGINES) or Watch(path, _CONTENT | _SELF, Wake.ENGINES))
+    for path in (own, os.path.join(own, b"mountwarden.toml.d")):
+        watches.append(_awaited(path, Wake.CONFIG) or Watch(path, _CONTENT, Wake.CONFIG, suffix=".toml"))
+    return watches
+
+
+def local(fstype: str) -> bool:
+    """Whether a path's lookup on such a file system can't hang on a network or a program."""
+    return fstype not in REMOTE and not fstype.startswith("fuse")
+
+
+def _awaited(path: bytes, wake: Wake) -> Watch | None:
+    """The watch for a directory that does not exist; None when it does."""
+    if os.path.isdir(path):
+        return None
+    missing = path
+    while not os.path.isdir(parent := os.path.dirname(missing)):
+        missing = parent
+    return Watch(parent, _APPEARS | _SELF, wake, os.fsdecode(os.path.basename(missing)))
+
+
+_SELF = 0x400 | 0x800  # IN_DELETE_SELF, IN_MOVE_SELF
+_APPEARS = 0x100 | 0x80  # IN_CREATE, IN_MOVED_TO
+_CONTENT = 0x8 | 0x40 | 0x80 | 0x200  # IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE
+_Q_OVERFLOW, _IGNORED = 0x4000, 0x8000
+_ONLYDIR, _MASK_ADD = 0x01000000, 0x20000000
+
+
+def _inotify() -> Any:
+    """An inotify object; None where the library is missing or the user's limit is reached."""
+    try:
+        from inotify_simple import INotify
+
+        return INotify(nonblocking=True)
+    except (ImportError, OSError):
+        return None
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """The number is in the pipe already."""
