@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> int:
         status = scratch.stage(lambda: _in_stage(screen))
         left = "The namespaces ended with the demo, and all that was in them: nothing is left behind."
     if status == 0:
-        print(f"\n{left}")
+        print("\n" + "\n".join(wrap(left, screen.columns)))
     return status
 
 
@@ -79,7 +79,7 @@ class Demo:
     def give(self, where: str, hold: "Hold") -> int:
         """All of it; 0 when the leak was found and is gone."""
         print(self.screen.paint("A leaked overlay mount, from its birth to its end", "bold"))
-        print(where)
+        print("\n".join(wrap(where, self.screen.columns)))
         scratch.root(self.root)
         looker = self._looker()
         self._title("An engine mounts a layer")

@@ -45,7 +45,7 @@ def shown(text: bytes | str) -> str:
 
 
 def sentence(text: str) -> str:
-    """A sentence of ours that has text of the host in it, which may be escaped already: fit for a terminal, not reversible."""
+    """A sentence of ours with text of the host in it, escaped already or not: fit for a terminal, not reversible."""
     decoded = raw(text).decode("utf-8", "surrogateescape")
     return decoded if _PLAIN.match(decoded) else "".join(_pieces(decoded))
 

@@ -65,7 +65,7 @@ def headline(report: shape.ReportJson) -> str:
     """The report in one sentence, without what is silenced, unconfirmed or info."""
     told = [f for f in report["findings"] if f["confirmed"] and not f["silenced"] and f["severity"] != "info"]
     if not told:
-        return "nothing is wrong"
+        return "nothing is wrong" if report["complete"] else "nothing wrong was found"
     critical = sum(finding["severity"] == "critical" for finding in told)
     parts = [count(critical, "critical finding")] if critical else []
     if len(told) > critical:
