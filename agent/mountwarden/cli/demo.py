@@ -116,8 +116,8 @@ class Demo:
 
         self._title("mountwarden report")
         found = scan.scan(looker, wait=5.0)
-        findings = facts.explained(found.findings, found.seen)
-        told = telling.build(facts.facts(found.seen, findings, looker.config))
+        findings, seen = facts.explained(found.findings, found.seen)
+        told = telling.build(facts.facts(seen, findings, looker.config))
         self._quote(table.render(told, table.View(self.inner, time.time())))
         leaked = [finding for finding in found.findings if finding.kind is Kind.LEAKED and finding.confirmed]
         if len(leaked) != 1:

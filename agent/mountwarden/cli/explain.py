@@ -54,8 +54,8 @@ def _live(arguments: Namespace) -> tuple[shape.ReportJson, dict[str, list[str]]]
     one = [finding for finding in found.findings if finding.id == arguments.id]
     if not one:
         raise _unknown(arguments.id, [finding.id for finding in found.findings])
-    explained = facts.explained(one, found.seen, everything=True)
-    told = facts.facts(found.seen, explained, looker.config, circumstances=session.circumstances())
+    explained, seen = facts.explained(one, found.seen, everything=True)
+    told = facts.facts(seen, explained, looker.config, circumstances=session.circumstances())
     steps = {
         str(remedy.action): [sentence(step.describe()) for step in apply.describe(one[0], Action(remedy.action))]
         for remedy in told.findings[0].remedies

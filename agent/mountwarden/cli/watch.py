@@ -143,5 +143,5 @@ def _with_causes(state: Any, seen: Any, now: Any, looker: "Looker") -> list[Any]
     from . import facts
 
     due = ledger.due(state, seen.findings, now, looker.config)
-    causes = {f.id: f for f in facts.explained([f for f in seen.findings if f.id in due], seen)}
+    causes = {f.id: f for f in facts.explained([f for f in seen.findings if f.id in due], seen)[0]}
     return [causes.get(finding.id, finding) for finding in seen.findings]

@@ -87,9 +87,13 @@ def status(report: shape.ReportJson, fail_on: Severity = Severity.WARNING, *, st
     """
     if any(counts(finding, fail_on) for finding in report["findings"]):
         return 1
+    return 2 if blind(report) or (strict and not report["complete"]) else 0
+
+
+def blind(report: shape.ReportJson) -> bool:
+    """There are roots, and none of them could be judged."""
     roots = report["roots"]
-    blind = bool(roots) and all(root["status"] != "ok" for root in roots)
-    return 2 if blind or (strict and not report["complete"]) else 0
+    return bool(roots) and all(root["status"] != "ok" for root in roots)
 
 
 def select(report: shape.ReportJson, wanted: Callable[[shape.FindingJson], bool]) -> shape.ReportJson:

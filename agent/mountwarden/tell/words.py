@@ -48,6 +48,11 @@ def holder(finding: shape.FindingJson) -> str:
     return f"mount namespace {finding['namespace']['inode']}, held by no process that we see"
 
 
+def sentence_case(text: str) -> str:
+    """The text with a capital at its start."""
+    return text[:1].upper() + text[1:]
+
+
 def _more(names: list[str] | list[shape.HolderJson]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
