@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from .. import scratch
+from .. import scratch, stage
 from ..config import Config, RootEntry
 from ..errors import MountwardenError
 from ..model import Action, Finding, Kind, Outcome, RootKind
@@ -46,7 +46,7 @@ def run(arguments: Namespace) -> int:
         status = scratch.on_host(lambda directory: _on_host(directory, screen))
         left = "The unit is stopped, its layer and directory are removed: nothing is left behind."
     else:
-        status = scratch.stage(lambda: _in_stage(screen))
+        status = stage.stage(lambda: _in_stage(screen))
         left = "The namespaces ended with the demo, and all that was in them: nothing is left behind."
     if status == 0:
         print("\n" + "\n".join(wrap(left, screen.columns)))
@@ -60,7 +60,7 @@ def _on_host(directory: bytes, screen: terminal.Terminal) -> int:
 
 
 def _in_stage(screen: terminal.Terminal) -> int:
-    directory = scratch.covered() + b"/" + scratch.NAME.encode()
+    directory = stage.covered() + b"/" + scratch.NAME.encode()
     os.mkdir(directory)
     where = "In namespaces of its own, so that no mount of this host is touched (no systemd here, or no root)."
     return Demo(directory, screen).give(where, scratch.holder_process)
