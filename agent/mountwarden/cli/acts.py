@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..errors import MountwardenError
 from ..model import Action, Finding, Outcome
 from ..tell import stored, terminal
-from ..tell.text import count, shown
+from ..tell.text import count, sentence, shown
 from . import scan, session
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def describe(findings: Iterable[Finding], action: Action, *, json: bool) -> int:
     """--dry-run: what would be done, step by step."""
     from ..remedies import apply
 
-    told = {f.id: [shown(step.describe()) for step in apply.describe(f, action)] for f in findings}
+    told = {f.id: [sentence(step.describe()) for step in apply.describe(f, action)] for f in findings}
     if json:
         sys.stdout.write(stored.dumps({"dry_run": True, "action": str(action), "findings": told}))
         return 0
@@ -98,7 +98,7 @@ def _together(finding: Finding, outcomes: Sequence[Outcome], action: Action) -> 
 def line(outcome: Outcome, screen: terminal.Terminal) -> str:
     """One outcome as a line."""
     sign = screen.paint(screen.glyph("✓"), "green") if outcome.done else screen.paint(screen.glyph("✗"), "red")
-    return f"{sign} {outcome.finding.id} {shown(outcome.finding.mountpoint)}: {shown(outcome.text)}"
+    return f"{sign} {outcome.finding.id} {shown(outcome.finding.mountpoint)}: {sentence(outcome.text)}"
 
 
 def as_json(outcome: Outcome) -> dict[str, object]:
@@ -108,10 +108,10 @@ def as_json(outcome: Outcome) -> dict[str, object]:
         "action": str(outcome.action),
         "done": outcome.done,
         "code": outcome.code,
-        "text": shown(outcome.text),
-        "saw": shown(outcome.saw) or None,
-        "did": shown(outcome.did) or None,
-        "verified": shown(outcome.verified) or None,
+        "text": sentence(outcome.text),
+        "saw": sentence(outcome.saw) or None,
+        "did": sentence(outcome.did) or None,
+        "verified": sentence(outcome.verified) or None,
     }
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from .. import scratch
+from .. import scratch, stage
 from ..config import Config, RootEntry
 from ..errors import MountwardenError
-from ..model import Action, Finding, Kind
+from ..model import Action, Finding, Kind, Outcome, RootKind
 from ..tell import report as telling
 from ..tell import shape, story, table, terminal
-from ..tell.text import cost, shown
+from ..tell.text import cost, sentence, shown, wrap
 from . import options
 
 if TYPE_CHECKING:
@@ -43,8 +43,14 @@ def run(arguments: Namespace) -> int:
     """Give the demo."""
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     if scratch.systemd_runs():
-        return scratch.on_host(lambda directory: _on_host(directory, screen))
-    return scratch.stage(lambda: _in_stage(screen))
+        status = scratch.on_host(lambda directory: _on_host(directory, screen))
+        left = "The unit is stopped, its layer and directory are removed: nothing is left behind."
+    else:
+        status = stage.stage(lambda: _in_stage(screen))
+        left = "The namespaces ended with the demo, and all that was in them: nothing is left behind."
+    if status == 0:
+        print("\n" + "\n".join(wrap(left, screen.columns)))
+    return status
 
 
 def _on_host(directory: bytes, screen: terminal.Terminal) -> int:
@@ -54,7 +60,7 @@ def _on_host(directory: bytes, screen: terminal.Terminal) -> int:
 
 
 def _in_stage(screen: terminal.Terminal) -> int:
-    directory = scratch.covered() + b"/" + scratch.NAME.encode()
+    directory = stage.covered() + b"/" + scratch.NAME.encode()
     os.mkdir(directory)
     where = "In namespaces of its own, so that no mount of this host is touched (no systemd here, or no root)."
     return Demo(directory, screen).give(where, scratch.holder_process)
@@ -73,7 +79,7 @@ class Demo:
     def give(self, where: str, hold: "Hold") -> int:
         """All of it; 0 when the leak was found and is gone."""
         print(self.screen.paint("A leaked overlay mount, from its birth to its end", "bold"))
-        print(where)
+        print("\n".join(wrap(where, self.screen.columns)))
         scratch.root(self.root)
         looker = self._looker()
         self._title("An engine mounts a layer")
@@ -89,15 +95,13 @@ class Demo:
             finding = self._report(looker)
             self._detach(finding, looker)
             self._gone(looker, holder)
-        print()
-        self._say("The layer, its root and the holder are gone; nothing is left behind.")
         return 0
 
     def _looker(self) -> "Looker":
         from ..look import Looker
         from ..observe.enter import own_namespace
 
-        config = Config(engines=(), roots=(RootEntry(self.root),))
+        config = Config(engines=(), roots=(RootEntry(self.root, kind=RootKind.GRAPH),))
         return Looker(config, home=own_namespace())
 
     def _introduce(self, holder: scratch.Holder) -> None:
@@ -112,8 +116,8 @@ class Demo:
 
         self._title("mountwarden report")
         found = scan.scan(looker, wait=5.0)
-        findings = facts.explained(found.findings, found.seen)
-        told = telling.build(facts.facts(found.seen, findings, looker.config))
+        findings, seen = facts.explained(found.findings, found.seen)
+        told = telling.build(facts.facts(seen, findings, looker.config))
         self._quote(table.render(told, table.View(self.inner, time.time())))
         leaked = [finding for finding in found.findings if finding.kind is Kind.LEAKED and finding.confirmed]
         if len(leaked) != 1:
@@ -126,23 +130,22 @@ class Demo:
 
         self._title(f"mountwarden explain {finding.id}")
         steps = {
-            remedy["action"]: [shown(step.describe()) for step in apply.describe(finding, Action(remedy["action"]))]
+            remedy["action"]: [sentence(step.describe()) for step in apply.describe(finding, Action(remedy["action"]))]
             for remedy in told["remedies"]
         }
         self._quote(story.tell(told, steps, self.inner, time.time(), taken))
 
     def _detach(self, finding: Finding, looker: "Looker") -> None:
         from ..remedies import apply
-        from .acts import line
 
         self._title(f"mountwarden detach {finding.id}")
         before = time.monotonic()
         outcome = apply.carry_out(finding, looker, Action.DETACH)
         took = time.monotonic() - before
-        self._quote(line(outcome, self.inner))
+        self._outcome(outcome)
         if not outcome.done:
             raise MountwardenError("the detach was declined", hint="the line above says why")
-        self._say(f"Saw: {shown(outcome.saw)}. Did: {shown(outcome.did)}. {cost(took)} with every check.")
+        self._say(f"Saw: {sentence(outcome.saw)}. Did: {sentence(outcome.did)}. {cost(took)} with every check.")
 
     def _gone(self, looker: "Looker", holder: scratch.Holder) -> None:
         from . import facts
@@ -161,11 +164,15 @@ class Demo:
         print(f"\n{self.screen.paint(f'{self.step}. {text}', 'bold')}", flush=True)
 
     def _say(self, text: str) -> None:
-        from ..tell.text import wrap
-
         for part in wrap(text, self.screen.columns, first="   ", rest="   "):
             print(part, flush=True)
 
     def _quote(self, text: str) -> None:
         for part in text.rstrip("\n").split("\n"):
             print(f"   {part}".rstrip(), flush=True)
+
+    def _outcome(self, outcome: Outcome) -> None:
+        from .acts import line
+
+        for part in wrap(line(outcome, self.inner), self.inner.columns, rest="  "):
+            self._quote(part)

@@ -9,7 +9,7 @@ from ..errors import MountwardenError
 from ..model import Action, Severity
 from ..tell import report as telling
 from ..tell import shape, stored, story, terminal
-from ..tell.text import shown
+from ..tell.text import sentence, shown
 from . import options
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def _live(arguments: Namespace) -> tuple[shape.ReportJson, dict[str, list[str]]]
     one = [finding for finding in found.findings if finding.id == arguments.id]
     if not one:
         raise _unknown(arguments.id, [finding.id for finding in found.findings])
-    explained = facts.explained(one, found.seen, everything=True)
-    told = facts.facts(found.seen, explained, looker.config, circumstances=session.circumstances())
+    explained, seen = facts.explained(one, found.seen, everything=True)
+    told = facts.facts(seen, explained, looker.config, circumstances=session.circumstances())
     steps = {
-        str(remedy.action): [shown(step.describe()) for step in apply.describe(one[0], Action(remedy.action))]
+        str(remedy.action): [sentence(step.describe()) for step in apply.describe(one[0], Action(remedy.action))]
         for remedy in told.findings[0].remedies
     }
     return telling.build(told), steps

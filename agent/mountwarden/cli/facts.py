@@ -5,7 +5,7 @@ import platform
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .. import attribute, look
+from .. import causes, look
 from ..config import Config, Mode
 from ..model import Action, Evidence, Finding, Kind, Policy, Reach, Root, Severity
 from ..remedies.plan import Circumstances, plan
@@ -40,18 +40,15 @@ def facts(
     )
 
 
-def explained(findings: Iterable[Finding], seen: look.Look, *, everything: bool = False) -> tuple[Finding, ...]:
-    """The findings with their causes, asked once for each namespace, root and kind; for info only with `everything`."""
-    causes: dict[tuple[object, ...], Finding] = {}
-    told = []
-    for finding in findings:
-        key = (finding.namespace, finding.root.path, finding.kind)
-        if finding.cause is None and (everything or finding.severity is not Severity.INFO):
-            if key not in causes:
-                causes[key] = attribute.explain(finding, seen.picture)[0]
-            finding = replace(finding, cause=causes[key].cause)
-        told.append(finding)
-    return tuple(told)
+def explained(
+    findings: Iterable[Finding], seen: look.Look, *, everything: bool = False
+) -> tuple[tuple[Finding, ...], look.Look]:
+    """The findings with their causes (of info only with `everything`), and the look with the gaps that this made."""
+    findings = tuple(findings)
+    asked = [f for f in findings if f.cause is None and (everything or f.severity is not Severity.INFO)]
+    told, gaps = causes.with_causes(asked, seen.picture)
+    by_id = {finding.id: finding for finding in told}
+    return tuple(by_id.get(finding.id, finding) for finding in findings), replace(seen, gaps=(*seen.gaps, *gaps))
 
 
 def policies(root: Root, config: Config) -> dict[Action, Policy]:

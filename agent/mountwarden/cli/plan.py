@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..model import Action, Finding, Severity
 from ..tell import stored
-from ..tell.text import shown
+from ..tell.text import sentence, shown
 from . import options
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _planned(finding: Finding) -> dict[str, object]:
             {
                 "action": str(remedy.action),
                 "automatic": remedy.automatic,
-                "reason": shown(remedy.reason),
+                "reason": sentence(remedy.reason),
                 "command": remedy.command,
                 "steps": _steps(finding, remedy.action),
             }
@@ -67,7 +67,7 @@ def _lines(finding: Finding) -> list[str]:
     lines = [f"{finding.id} {finding.kind} {shown(finding.mountpoint)}"]
     for remedy in finding.remedies:
         who = "by the service itself" if remedy.automatic else "left to you"
-        lines.append(f"  {remedy.action}, {who}: {shown(remedy.reason)}")
+        lines.append(f"  {remedy.action}, {who}: {sentence(remedy.reason)}")
         lines += [f"    {number}. {step}" for number, step in enumerate(_steps(finding, remedy.action), 1)]
         lines += [f"    $ {remedy.command}"] if remedy.command else []
     return lines if finding.remedies else [*lines, "  nothing ends it that we know of"]
@@ -76,4 +76,4 @@ def _lines(finding: Finding) -> list[str]:
 def _steps(finding: Finding, action: Action) -> list[str]:
     from ..remedies import apply
 
-    return [shown(step.describe()) for step in apply.describe(finding, action)]
+    return [sentence(step.describe()) for step in apply.describe(finding, action)]

@@ -70,8 +70,8 @@ def live(arguments: Namespace) -> shape.ReportJson:
     known = scan.agents_since(looker.config, looker.boot_id)
     everything = arguments.all or arguments.json
     found = scan.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=_progress)
-    findings = facts.explained(found.findings, found.seen)
-    return telling.build(facts.facts(found.seen, findings, looker.config, circumstances=session.circumstances()))
+    findings, seen = facts.explained(found.findings, found.seen)
+    return telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances()))
 
 
 def last(path: str = stored.PATH, now: float | None = None) -> shape.ReportJson:

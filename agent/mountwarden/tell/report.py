@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .. import __version__
 from ..model import Action, Finding, Gap, Kind, Mount, Picture, Policy, RootState, Severity
 from . import shape
-from .text import shown, unit_name
+from .text import sentence, shown, unit_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,13 @@ def status(report: shape.ReportJson, fail_on: Severity = Severity.WARNING, *, st
     """
     if any(counts(finding, fail_on) for finding in report["findings"]):
         return 1
+    return 2 if blind(report) or (strict and not report["complete"]) else 0
+
+
+def blind(report: shape.ReportJson) -> bool:
+    """There are roots, and none of them could be judged."""
     roots = report["roots"]
-    blind = bool(roots) and all(root["status"] != "ok" for root in roots)
-    return 2 if blind or (strict and not report["complete"]) else 0
+    return bool(roots) and all(root["status"] != "ok" for root in roots)
 
 
 def select(report: shape.ReportJson, wanted: Callable[[shape.FindingJson], bool]) -> shape.ReportJson:
@@ -114,7 +118,7 @@ def _summary(findings: Sequence[shape.FindingJson], roots: int, namespaces: int,
 
 
 def _gap(gap: Gap) -> shape.GapJson:
-    return {"what": shown(gap.what), "namespace": gap.namespace, "reason": shown(gap.reason), "count": gap.count}
+    return {"what": sentence(gap.what), "namespace": gap.namespace, "reason": sentence(gap.reason), "count": gap.count}
 
 
 def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> shape.RootJson:
@@ -129,7 +133,7 @@ def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> shape.Roo
         "peer_group": mount.shared or None if mount else None,
         "device": mount.device if mount else None,
         "fstype": shown(mount.fstype) if mount else None,
-        "status": shown(state.status),
+        "status": sentence(state.status),
         "policy": {str(action): str(who) for action, who in policy.items()} if policy is not None else None,
     }
 
@@ -165,11 +169,11 @@ def _finding(finding: Finding) -> shape.FindingJson:
         "holders": _holders(finding),
         "reach": _word(finding.reach),
         "evidence": _word(finding.evidence),
-        "cause": {"code": cause.code, "text": shown(cause.text)} if cause else None,
+        "cause": {"code": cause.code, "text": sentence(cause.text)} if cause else None,
         "silenced": finding.silenced,
         "remedies": _remedies(finding),
         "since": None if finding.since is None else timestamp(finding.since),
-        "detail": shown(finding.detail) or None,
+        "detail": sentence(finding.detail) or None,
     }
 
 
@@ -191,7 +195,7 @@ def _remedies(finding: Finding) -> list[shape.RemedyJson]:
         {
             "action": str(remedy.action),
             "automatic": remedy.automatic,
-            "reason": shown(remedy.reason),
+            "reason": sentence(remedy.reason),
             "command": remedy.command,
         }
         for remedy in finding.remedies

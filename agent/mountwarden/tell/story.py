@@ -56,7 +56,7 @@ def _indented(paragraphs: Iterable[str], terminal: Terminal) -> list[str]:
 
 def _what(finding: shape.FindingJson) -> Iterable[str]:
     text = words.wrong(finding["kind"], finding["namespace"]["kind"])
-    yield text[0].upper() + text[1:] + "."
+    yield words.sentence_case(text) + "."
     yield f"{finding['fstype']} {finding['device']} at {finding['mountpoint']}"
     if finding["seen_at"] not in (None, finding["mountpoint"]):
         yield f"seen there as {finding['seen_at']}"
@@ -80,15 +80,16 @@ def _since(finding: shape.FindingJson, now: float, taken: str) -> Iterable[str]:
 
 def _who(finding: shape.FindingJson) -> Iterable[str]:
     space = finding["namespace"]
-    yield words.holder(finding)[0].upper() + words.holder(finding)[1:]
+    if not words.holder(finding).startswith("process "):
+        yield words.holder(finding)
     for one in finding["holders"][:10]:
         user = "" if one["user"] is None else f", user {one['user']}"
-        yield f"process {one['pid']} ({one['comm']}{user})"
+        yield f"Process {one['pid']} ({one['comm']}{user})"
     if len(finding["holders"]) > 10:
         yield f"and {len(finding['holders']) - 10:,} processes more"
     if space["inode"] is not None:
         unique = "" if space["id"] is None else f", id {space['id']}"
-        yield f"mount namespace {space['inode']}{unique}" + (f" of a {space['kind']}" if space["kind"] else "")
+        yield f"Mount namespace {space['inode']}{unique}" + (f" of a {space['kind']}" if space["kind"] else "")
 
 
 def _why(finding: shape.FindingJson) -> str:
@@ -107,5 +108,6 @@ def _remedies(finding: shape.FindingJson, steps: Mapping[str, Sequence[str]], te
         if remedy["command"]:
             yield f"   {terminal.glyph('→')} " + terminal.paint(remedy["command"], "bold")
         else:
-            text = "no command is shown: it would hold a name that a shell could misread, or the policy is off"
-            yield from wrap(text, terminal.columns, first="   ", rest="   ")
+            yield from wrap(
+                "There is no command for it that could be pasted.", terminal.columns, first="   ", rest="   "
+            )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..model import Severity
 from . import shape, words
-from .report import counts, seconds
+from .report import blind, counts, seconds
 from .terminal import Terminal
 from .text import age, command, cost, count, fit, pad, width, wrap
 
@@ -82,6 +82,8 @@ def _head(report: shape.ReportJson, view: View) -> Iterable[str]:
     verdict = words.headline(report)
     worst = [finding["severity"] for finding in report["findings"] if counts(finding)]
     colour = _COLOURS[max(worst, key=lambda level: Severity(level).rank)] if worst else "green"
+    if not worst and blind(report):
+        verdict, worst, colour = "could not tell what is wrong", ["blind"], "yellow"
     sign = view.terminal.glyph("●" if worst else "✓")
     first = wrap(f"{verdict} on {report['host']['hostname']}", view.terminal.columns - width(sign) - 1)
     yield view.terminal.paint(f"{sign} {first[0]}", colour)
@@ -123,7 +125,7 @@ def _group(group: Group, last: Group | None, view: View) -> Iterable[str]:
 
 def _said(finding: shape.FindingJson) -> list[tuple[str, str | None]]:
     """What is not repeated when the holder's next group has the same to say."""
-    return [("held by", words.processes(finding)), ("because", _because(finding)), ("note", finding["detail"])]
+    return [("held by", words.processes(finding)), ("why:", _because(finding)), ("note:", finding["detail"])]
 
 
 def _label(finding: shape.FindingJson) -> str | None:
@@ -151,7 +153,7 @@ def _members(group: Group, view: View) -> Iterable[str]:
         if room >= 24 or room >= width(one["mountpoint"]):
             yield start + _cut(one["mountpoint"], room, terminal)
         else:
-            yield start.rstrip()
+            yield start.rstrip() if width(start.rstrip()) <= terminal.columns else f"  {branch} {one['id']}"
             stem = terminal.glyph("│") if branch == terminal.glyph("├") else " "
             yield f"  {stem} " + _cut(one["mountpoint"], terminal.columns - 4, terminal)
     if hidden:

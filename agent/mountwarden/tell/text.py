@@ -44,6 +44,12 @@ def shown(text: bytes | str) -> str:
     return "".join(_pieces(decoded))
 
 
+def sentence(text: str) -> str:
+    """A sentence of ours with text of the host in it, escaped already or not: fit for a terminal, not reversible."""
+    decoded = raw(text).decode("utf-8", "surrogateescape")
+    return decoded if _PLAIN.match(decoded) else "".join(_pieces(decoded))
+
+
 def unshown(text: str) -> bytes:
     """The bytes that `shown` was given."""
     parts = _ESCAPE.split(text)

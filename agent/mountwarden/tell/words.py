@@ -48,6 +48,11 @@ def holder(finding: shape.FindingJson) -> str:
     return f"mount namespace {finding['namespace']['inode']}, held by no process that we see"
 
 
+def sentence_case(text: str) -> str:
+    """The text with a capital at its start."""
+    return text[:1].upper() + text[1:]
+
+
 def _more(names: list[str] | list[shape.HolderJson]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
@@ -65,7 +70,7 @@ def headline(report: shape.ReportJson) -> str:
     """The report in one sentence, without what is silenced, unconfirmed or info."""
     told = [f for f in report["findings"] if f["confirmed"] and not f["silenced"] and f["severity"] != "info"]
     if not told:
-        return "nothing is wrong"
+        return "nothing is wrong" if report["complete"] else "nothing wrong was found"
     critical = sum(finding["severity"] == "critical" for finding in told)
     parts = [count(critical, "critical finding")] if critical else []
     if len(told) > critical:

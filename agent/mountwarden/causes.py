@@ -1,0 +1,34 @@
+"""The causes of many findings at once: copies of one root in one namespace have one cause, asked for once."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from .attribute import explain
+from .model import Cause, Finding, Gap, Kind, Picture
+
+
+def with_causes(findings: Iterable[Finding], picture: Picture) -> tuple[tuple[Finding, ...], tuple[Gap, ...]]:
+    """The attributed findings with their causes, and what could not be asked for them.
+
+    This may ask PID 1, and reads unit files, an engine's own configuration, and the namespaces' mountinfo.
+    """
+    known: dict[tuple[object, ...], Cause | None] = {}
+    gaps: list[Gap] = []
+    told = []
+    for finding in findings:
+        key = (finding.kind, finding.root.path, finding.namespace, _parent(finding))
+        if key not in known:
+            explained, more = explain(finding, picture)
+            known[key] = explained.cause
+            gaps += more
+        told.append(replace(finding, cause=known[key]))
+    return tuple(told), tuple(gaps)
+
+
+def _parent(finding: Finding) -> object:
+    """What the copy is mounted on: siblings below one bind are cut off at the same place. The mountpoint otherwise."""
+    if finding.kind is Kind.LEAKED and finding.target is not None:
+        for copy in finding.target.copies:
+            if copy.namespace == finding.namespace and copy.mount.id == finding.mount_id and copy.parent:
+                return copy.parent.id
+    return finding.mountpoint

@@ -1,0 +1,57 @@
+"""mountwarden config: check the configuration, or show it with where each value comes from."""
+
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from ..tell import stored
+from ..tell.text import sentence, shown
+from . import options
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "config",
+        help="check or show the configuration",
+        description="The configuration: defaults, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.",
+        common=False,
+    )
+    actions = parser.add_subparsers(metavar="check|show", title="what to do", parser_class=options.Parser)
+    check = actions.add_parser("check", help="every error, each with its file and line", tier=False)
+    check.set_defaults(run=run_check)
+    show = actions.add_parser("show", help="the configuration in effect, as TOML", json=False, tier=False)
+    show.add_argument("--origin", action="store_true", help="say where each value comes from")
+    show.set_defaults(run=run_show)
+    parser.set_defaults(run=run_bare)
+
+
+def run_bare(_arguments: Namespace) -> int:
+    """Neither check nor show was said."""
+    raise options.Usage("config takes check or show", hint="mountwarden config show --origin")
+
+
+def run_check(arguments: Namespace) -> int:
+    """0 when the configuration is right, 2 when not: a service would refuse it, or keep its old one."""
+    from .. import config_load
+
+    errors = config_load.check(arguments.config)
+    if arguments.json:
+        told = [{"error": sentence(error.message), "hint": error.hint} for error in errors]
+        sys.stdout.write(stored.dumps({"ok": not errors, "errors": told}))
+    elif not errors:
+        print(f"{shown(arguments.config)}: the configuration is right")
+    for error in () if arguments.json else errors:
+        print(f"mountwarden: {sentence(error.message)}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n")
+    return 2 if errors else 0
+
+
+def run_show(arguments: Namespace) -> int:
+    """Show what is in effect."""
+    from .. import config_dump, config_load
+
+    sys.stdout.write(config_dump.dump(config_load.load(arguments.config), origin=arguments.origin))
+    return 0

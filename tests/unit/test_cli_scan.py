@@ -1,0 +1,107 @@
+"""Two looks: what is confirmed, since when, and for how long the command line waits."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from mountwarden.cli import facts as facts_of
+from mountwarden.cli import scan
+from mountwarden.config import Config, Confirm, PolicyEntry, Silence
+from mountwarden.look import Look, Looker
+from mountwarden.model import Action, Finding, MountClass, Policy, RootKind, Severity, Tier
+
+from tests.support.reports import DOCKER, NOW, facts, finding
+
+CONFIG = Config(confirm=Confirm(layer=0.01, volume=0.02))
+FRESH = finding(confirmed=False, since=None)
+
+
+class Script:
+    """Looks that are given, one after the other: the kernel's part is tested elsewhere."""
+
+    def __init__(self, *looks: Sequence[Finding], config: Config = CONFIG) -> None:
+        self.config = config
+        self.looks = [_look(findings, NOW + at) for at, findings in enumerate(looks)]
+
+    def look(self, *, resync: bool = False) -> Look:
+        """The next one."""
+        return self.looks.pop(0)
+
+
+def _look(findings: Sequence[Finding], started: float) -> Look:
+    return Look(facts([]).picture, tuple(findings), (), started, 0.01, Tier.MOUNTINFO, "")
+
+
+def run(script: Script, **changes: Any) -> tuple[Finding, ...]:
+    found = scan.scan(cast("Looker", script), **{"wait": 5.0, **changes})
+    assert script.looks == [], "every look was taken"
+    return found.findings
+
+
+def test_what_both_looks_show_is_confirmed() -> None:
+    (found,) = run(Script([FRESH], [FRESH]))
+    assert (found.confirmed, found.since) == (True, NOW)
+
+
+def test_what_only_the_second_look_shows_is_not() -> None:
+    other = finding(id="mw-0000000001", confirmed=False)
+    found = run(Script([FRESH], [FRESH, other]))
+    assert [(one.id[-1], one.confirmed, one.since) for one in found] == [("9", True, NOW), ("1", False, NOW + 1)]
+
+
+def test_what_the_second_look_lacks_was_an_engine_at_work() -> None:
+    assert run(Script([FRESH], [])) == ()
+
+
+def test_another_mount_on_the_spot_starts_anew() -> None:
+    (found,) = run(Script([FRESH], [replace(FRESH, unique_id=99)]))
+    assert (found.confirmed, found.since) == (False, NOW + 1)
+
+
+def test_without_candidates_there_is_one_look() -> None:
+    assert run(Script([])) == ()
+
+
+def test_no_wait_confirms_nothing() -> None:
+    (found,) = run(Script([FRESH]), wait=0.0)
+    assert not found.confirmed
+
+
+def test_info_is_waited_for_only_on_demand() -> None:
+    info = replace(FRESH, severity=Severity.INFO)
+    assert [one.confirmed for one in run(Script([info]))] == [False]
+    assert [one.confirmed for one in run(Script([info], [info]), everything=True)] == [True]
+
+
+def test_what_the_agent_knows_needs_no_wait() -> None:
+    (found,) = run(Script([FRESH]), known={FRESH.id: NOW - 500})
+    assert (found.confirmed, found.since) == (True, NOW - 500)
+
+
+def test_the_wait_is_the_slowest_that_is_allowed() -> None:
+    volume = finding(id="mw-0000000001", mount_class=MountClass.VOLUME, confirmed=False)
+    netns = finding(id="mw-0000000002", mount_class=MountClass.NETNS, confirmed=False)
+    told: list[float] = []
+    found = run(Script([FRESH, volume, netns], [FRESH, volume, netns]), waiting=told.append)
+    assert told == [0.02]
+    assert [one.confirmed for one in found] == [True, True, False], "90 s are not waited for"
+
+
+def test_silences_are_marked() -> None:
+    config = replace(CONFIG, silences=(Silence("known", id=FRESH.id),))
+    assert [one.silenced for one in run(Script([FRESH], [FRESH], config=config))] == [True]
+
+
+@pytest.mark.parametrize(
+    ("root", "config", "share", "detach"),
+    [
+        (DOCKER, Config(), Policy.AUTO, Policy.AUTO),
+        (replace(DOCKER, engine="containers-storage", wants_private=True), Config(), Policy.ASK, Policy.ASK),
+        (replace(DOCKER, observe_only=True), Config(), Policy.ASK, Policy.ASK),
+        (DOCKER, Config(policies=(PolicyEntry(Action.DETACH, Policy.OFF),)), Policy.AUTO, Policy.OFF),
+        (replace(DOCKER, kind=RootKind.VOLUME), Config(), Policy.AUTO, Policy.ASK),
+    ],
+)
+def test_the_policies_of_a_root(root: Any, config: Config, share: Policy, detach: Policy) -> None:
+    assert facts_of.policies(root, config) == {Action.SHARE: share, Action.DETACH: detach}

@@ -1,0 +1,81 @@
+"""The document that the agent leaves for whoever may not look."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mountwarden.cli.report import last
+from mountwarden.errors import MountwardenError
+from mountwarden.tell import report, stored
+
+from tests.support.reports import NOW, facts, finding
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Where the document is."""
+    return str(tmp_path / "report.json")
+
+
+def told(**changes: Any) -> Any:
+    return report.build(facts([finding()], agent=(os.getpid(), 60.0), **changes))
+
+
+def test_what_is_written_is_read(path: str) -> None:
+    stored.write(told(), path)
+    assert stored.read(path) == told()
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
+
+
+def test_it_is_replaced_as_a_whole(path: str) -> None:
+    stored.write(told(), path)
+    before = os.stat(path).st_ino
+    with open(path, encoding="utf-8") as old:
+        stored.write(told(hostname="other"), path)
+        assert json.load(old)["host"]["hostname"] == "vm1", "a reader keeps the one that it opened"
+    assert os.stat(path).st_ino != before
+    assert os.listdir(os.path.dirname(path)) == ["report.json"]
+
+
+def test_a_failed_write_leaves_nothing(path: str) -> None:
+    with pytest.raises(TypeError):
+        stored.write({"schema": object()}, path)  # type: ignore[typeddict-item]
+    assert os.listdir(os.path.dirname(path)) == []
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": "mountwarden.report/2"}', ""])
+def test_what_is_no_report_is_told(path: str, content: str) -> None:
+    Path(path).write_text(content)
+    with pytest.raises(MountwardenError, match=path):
+        stored.read(path)
+
+
+def test_a_fresh_report_is_used(path: str) -> None:
+    stored.write(told(), path)
+    assert last(path, NOW + 179)["findings"][0]["id"] == "mw-0123456789"
+
+
+def test_a_stale_report_is_refused(path: str) -> None:
+    stored.write(told(), path)
+    with pytest.raises(MountwardenError, match="stale: it is 3 min 1 s old") as raised:
+        last(path, NOW + 181)
+    assert (raised.value.status, "systemctl restart mountwarden" in (raised.value.hint or "")) == (2, True)
+
+
+def test_a_report_of_an_ended_agent_is_refused(path: str) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    stored.write(report.build(facts([], agent=(child, 60.0))), path)
+    with pytest.raises(MountwardenError, match="has ended"):
+        last(path, NOW)
+
+
+def test_no_report_says_how_to_get_one(path: str) -> None:
+    with pytest.raises(MountwardenError, match="no report of the service") as raised:
+        last(path)
+    assert "systemctl start mountwarden" in (raised.value.hint or "")

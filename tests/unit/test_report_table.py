@@ -1,0 +1,190 @@
+"""The screens at 40, 80 and 160 columns, compared with `screens/`; MOUNTWARDEN_SCREENS=write renews these."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mountwarden.model import (
+    Action,
+    Cause,
+    Evidence,
+    Finding,
+    Gap,
+    Holder,
+    Kind,
+    NamespaceKind,
+    Picture,
+    Remedy,
+    RootState,
+    Severity,
+)
+from mountwarden.tell import report, shape, story, table, text, words
+from mountwarden.tell.terminal import Terminal
+
+from tests.support.reports import DOCKER, LEAKY, NOW, facts, finding
+
+SCREENS = Path(__file__).parent / "screens"
+LONG = b"/var/lib/docker/overlay2/%b/merged" % (b"0f3d5b7a9c1e" * 5)
+SHARE = Remedy(Action.SHARE, False, "the mount that contains it reaches beyond it", "mountwarden share mw-0123456793")
+RESTART = Remedy(Action.RESTART, False, "restarting the container gives it a new namespace", None)
+HOSTILE = Holder(99, "a\x1b[2Jb", container="deadbeef" * 8)
+BUSY = tuple(Holder(pid, f"worker{pid}", unit=r"big\x2ddata.service") for pid in range(500, 506))
+
+
+def detach(finding_id: str) -> Remedy:
+    return Remedy(Action.DETACH, False, "docker is not running", f"mountwarden detach {finding_id}")
+
+
+def leak(number: int, mountpoint: bytes, **changes: Any) -> Finding:
+    name = f"mw-01234567{number:02}"
+    return finding(**{"id": name, "mountpoint": mountpoint, "remedies": (detach(name),), **changes})
+
+
+def crowded() -> shape.ReportJson:
+    """A bad night: many holders, long, foreign and hostile names, and something of everything."""
+    hazard = "the same upperdir is mounted again at home: its data is at risk"
+    many = [leak(10 + n, b"/var/lib/docker/overlay2/%02d/merged" % n, holders=BUSY, cause=None) for n in range(14)]
+    found = [
+        *many,
+        leak(1, b"/var/lib/docker/overlay2/a1b2/merged", since=NOW - 5000),
+        leak(2, "/var/lib/docker/overlay2/層の名前/merged".encode()),
+        leak(3, LONG, severity=Severity.CRITICAL, detail=hazard),
+        finding(
+            id="mw-0123456792",
+            mountpoint="/srv/דוגמה/merged".encode() + b"\x1b[31m\n",
+            holders=(HOSTILE,),
+            namespace_kind=NamespaceKind.CONTAINER,
+            remedies=(RESTART,),
+            cause=Cause("not-known", "Nothing explains it."),
+        ),
+        finding(
+            id="mw-0123456793",
+            kind=Kind.PRIVATE_ROOT,
+            mountpoint=DOCKER.path,
+            seen_at=b"/",
+            holders=(),
+            cause=None,
+            evidence=None,
+            remedies=(SHARE,),
+        ),
+        leak(94, b"/var/lib/docker/overlay2/new/merged", confirmed=False, since=NOW, holders=(Holder(7, "x"),)),
+        finding(id="mw-0123456795", kind=Kind.SEVERED, severity=Severity.INFO, evidence=None, remedies=()),
+    ]
+    gaps = (Gap("the mounts of a namespace", "EACCES: Permission denied", 4026532999, 3),)
+    return report.build(facts(found, gaps=gaps, paused=True, mode="observe"))
+
+
+def healthy() -> shape.ReportJson:
+    return report.build(facts([]))
+
+
+def one() -> shape.ReportJson:
+    return report.build(facts([finding()]))
+
+
+def blind() -> shape.ReportJson:
+    state = RootState(DOCKER, None, None, status="its home could not be read")
+    values = {name: getattr(facts([]).picture, name) for name in Picture.__slots__}
+    return report.build(facts([], picture=Picture(**{**values, "roots": (state,)})))
+
+
+def shown(told: shape.ReportJson, columns: int, **changes: Any) -> str:
+    return table.render(told, table.View(**{"terminal": Terminal(columns), "now": NOW, **changes}))
+
+
+def check(name: str, screen: str) -> None:
+    """Compare a screen with the one that was looked at."""
+    path = SCREENS / f"{name}.txt"
+    if os.environ.get("MOUNTWARDEN_SCREENS") == "write":
+        path.write_text(screen, encoding="utf-8")
+    assert screen == path.read_text(encoding="utf-8")
+
+
+def too_wide(screen: str, columns: int) -> list[str]:
+    """Lines wider than the terminal. Commands may be: half a command is worse than a long line."""
+    return [
+        line for line in screen.splitlines() if text.width(line) > columns and "→ " not in line and "-> " not in line
+    ]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 160])
+@pytest.mark.parametrize("told", [crowded, healthy, one, blind])
+def test_screens(told: Any, columns: int) -> None:
+    screen = shown(told(), columns)
+    check(f"report-{told.__name__}-{columns}", screen)
+    assert too_wide(screen, columns) == []
+
+
+def test_screen_with_everything() -> None:
+    check("report-crowded-all-80", shown(crowded(), 80, all=True))
+
+
+def test_screen_of_a_stored_report() -> None:
+    check("report-stored-80", shown(one(), 80, note="the service's report of 40 s ago; a look now needs root"))
+
+
+@pytest.mark.parametrize("columns", [20, 27, 33, 61, 97])
+def test_no_width_breaks_it(columns: int) -> None:
+    assert too_wide(shown(crowded(), columns, all=True), columns) == []
+
+
+def test_nothing_raw_reaches_a_terminal() -> None:
+    screen = shown(crowded(), 80, all=True)
+    assert all(character.isprintable() for line in screen.splitlines() for character in line)
+    assert r"a\x1b[2Jb" in screen
+
+
+def test_colours_change_nothing_else() -> None:
+    told = crowded()
+    coloured = shown(told, 80, terminal=Terminal(80, colour=True))
+    assert "\x1b[1;31m" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == shown(told, 80)
+
+
+def test_other_encodings_get_ascii() -> None:
+    assert shown(one(), 80, terminal=Terminal(80, ascii=True)).isascii()
+
+
+def test_a_command_for_a_whole_group_names_its_unit() -> None:
+    assert r"→ mountwarden detach --all --unit 'big\x2ddata.service'" in shown(crowded(), 40)
+
+
+def test_a_command_for_few_names_them() -> None:
+    assert "→ mountwarden detach mw-0123456701 mw-0123456702\n" in shown(crowded(), 40)
+
+
+def test_what_is_not_seen_is_not_claimed() -> None:
+    gap = report.build(facts([], gaps=(Gap("x", "EACCES"),)))
+    assert words.headline(healthy()) == "nothing is wrong"
+    assert words.headline(gap) == "nothing wrong was found"
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_stories(columns: int) -> None:
+    told = report.build(facts([finding(remedies=(finding().remedies[0], RESTART))]))
+    steps = {"detach": ["look again", "rename an empty directory over it"]}
+    screen = story.tell(told["findings"][0], steps, Terminal(columns), NOW, told["taken"])
+    check(f"story-{columns}", screen)
+    assert too_wide(screen, columns) == []
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("space", [None, *NamespaceKind])
+def test_every_kind_has_its_words(kind: Kind, space: NamespaceKind | None) -> None:
+    told = report.build(facts([finding(kind=kind, namespace_kind=space, holders=_holders(space))]))
+    assert words.wrong(kind, space).startswith(f"{kind}: ")
+    assert f"● {kind}: " in shown(told, 160)
+    assert str(kind) in story.tell(told["findings"][0], {}, Terminal(80), NOW, told["taken"])
+
+
+def _holders(space: NamespaceKind | None) -> Sequence[Holder]:
+    return (LEAKY,) if space else ()
+
+
+@pytest.mark.parametrize("evidence", Evidence)
+def test_every_evidence_has_its_words(evidence: Evidence) -> None:
+    told = report.build(facts([finding(evidence=evidence)]))["findings"][0]
+    assert (words.known(evidence) or "") in " ".join(story.tell(told, {}, Terminal(400), NOW, "").split())
