@@ -57,7 +57,7 @@ def _tree(host: Machine) -> set[str]:
 
 def test_install_makes_units_known_and_starts_none(bare: Machine) -> None:
     _make(bare, "install")
-    assert bare.show("sample.service", "LoadState") == "loaded", "systemd was not told to read its units again"
+    assert bare.show("sample.service", "LoadState") == "loaded"
     assert bare.show("sample.service", "ActiveState") == "inactive"
     assert bare.run("systemctl", "is-enabled", "sample.service", check=False).stdout.strip() == "disabled"
 
@@ -73,12 +73,14 @@ def test_the_service_python_sees_all_dependencies(bare: Machine) -> None:
     bare.run("/usr/bin/python3", "-I", "-c", f"{place}import mountwarden, inotify_simple, pystemd, sdnotify")
 
 
-def test_install_over_a_running_unit_leaves_it_running(bare: Machine) -> None:
+def test_install_over_a_running_unit_leaves_it_running_and_is_known(bare: Machine) -> None:
     _make(bare, "install")
     bare.run("systemctl", "start", "sample.service")
     pid = bare.main_pid("sample.service")
+    bare.write(f"{SOURCE}/units/sample.service", f"[Unit]\nDescription=changed\n\n{UNIT}")
     _make(bare, "install")
     assert bare.main_pid("sample.service") == pid
+    assert bare.show("sample.service", "Description") == "changed", "systemd was not told to read its units again"
     bare.run("systemctl", "stop", "sample.service")
 
 

@@ -84,6 +84,15 @@ def test_nothing_installed_names_the_build(source: Path, tmp_path: Path) -> None
         content = Path(f"{destination}{name}").read_bytes()
         assert b"somewhere-of-its-own" not in content, name
         assert str(source).encode() not in content, name
+        assert f"/stage{LIB}".encode() not in content, f"{name} names the place where it was put together"
+
+
+def test_directories_that_were_there_keep_their_mode(source: Path, tmp_path: Path) -> None:
+    there = tmp_path / "usr/local/bin"
+    there.mkdir(parents=True)
+    there.chmod(0o750)
+    _install(source, tmp_path)
+    assert there.stat().st_mode & 0o7777 == 0o750
 
 
 @pytest.mark.parametrize("prefix", ["/usr", "/opt/a place"])

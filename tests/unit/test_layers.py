@@ -96,7 +96,13 @@ def _reached(module: str) -> set[str]:
     return reached
 
 
-PURE = {"judge": ("judge",), "ledger": ("ledger", "config"), "remedies.plan": ("config",), "tell": ("tell",)}
+_LEDGER = ("ledger", "ledger_facts", "storms")
+PURE = {
+    "judge": ("judge",),
+    **{module: (*_LEDGER, "config") for module in _LEDGER},
+    "remedies.plan": ("config",),
+    "tell": ("tell",),
+}
 """The pure parts, and what they may import beside model and errors: themselves, and the configuration's shape."""
 
 
