@@ -9,6 +9,7 @@ import fnmatch
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from ..config import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
@@ -33,10 +34,9 @@ _Table = Mapping[str, object]
 
 
 def roots(host: Host, config: Config) -> list[Root]:
-    """The state directory of each running containerd, else the configured one. Raises OSError or NoAnswer."""
-    daemons = host.of(COMMAND)
-    if daemons:
-        found = [root for daemon in daemons if (root := _of_daemon(host, daemon))]
+    """The state directory of each running containerd, else the configured one. Raises OSError."""
+    if host.of(COMMAND):
+        found = host.each(COMMAND, partial(_of_daemon, host))
         host.last[ENGINE] = tuple(found) or host.last.get(ENGINE, ())
         return found
     paths = [root.path for root in host.last.get(ENGINE, ())] + [_configured(host, CONFIG_FILE, None) or STATE]
@@ -63,11 +63,11 @@ def _record(bundle: bytes) -> RecordState:
     return RecordState.LIVE if alive else RecordState.UNKNOWN
 
 
-def _of_daemon(host: Host, daemon: Daemon) -> Root | None:
+def _of_daemon(host: Host, daemon: Daemon) -> Iterator[Root]:
     file = option(daemon.argv, b"--config", b"-c") or CONFIG_FILE
     state = option(daemon.argv, b"--state") or _configured(host, file, daemon) or STATE
-    path = host.realpath(state, daemon)
-    return _root(path, daemon) if path else None
+    if path := host.realpath(state, daemon):
+        yield _root(path, daemon)
 
 
 def _root(path: bytes, daemon: Daemon | None) -> Root:

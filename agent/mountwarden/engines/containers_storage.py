@@ -8,7 +8,7 @@ users (rootless podman) are not looked for here: they are for an observe-only mo
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..config import Config
@@ -50,13 +50,14 @@ class Store:
 
 
 def roots(host: Host, config: Config) -> list[Root]:
-    """The stores of root. Raises OSError or NoAnswer where CRI-O's namespace can't be asked."""
-    wanted: list[tuple[Store, Daemon | None]] = []
-    for daemon in host.of(CRIO):
-        wanted += [(_of_crio(host, daemon, store), daemon) for store in _stores(host, daemon)]
-    wanted += [(store, None) for store in _stores(host, None)]
-    found = (root for store, daemon in wanted for root in _roots(host, store, daemon))
-    return list({root.path: root for root in reversed(list(found))}.values())[::-1]
+    """The stores of root; one that CRI-O uses has CRI-O's namespace as its home. Raises OSError."""
+
+    def of_crio(daemon: Daemon) -> Iterator[Root]:
+        for store in _stores(host, daemon):
+            yield from _roots(host, _of_crio(host, daemon, store), daemon)
+
+    found = {root.path: root for store in _stores(host, None) for root in _roots(host, store, None)}
+    return list((found | {root.path: root for root in host.each(CRIO, of_crio)}).values())
 
 
 def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:

@@ -9,8 +9,9 @@ daemon.json; dockerd refuses to start with both. With userns-remap the real data
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from ..config import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
@@ -41,23 +42,23 @@ _DATA_BASE = b"/volumes/metadata.db"
 
 
 def roots(host: Host, config: Config) -> list[Root]:
-    """The data-roots. Raises OSError or NoAnswer where a daemon's namespace can't be asked."""
-    daemons = host.of(COMMAND)
-    if not daemons:
+    """The data-roots. Raises OSError."""
+    if not host.of(COMMAND):
         return _stopped(host)
-    found = [root for daemon in daemons for root in _of_daemon(host, daemon)]
-    if found:
-        host.last[ENGINE] = tuple(found)
+    found = host.each(COMMAND, partial(_of_daemon, host))
+    host.last[ENGINE] = tuple(found) or host.last.get(ENGINE, ())
     return found
 
 
 def netns_roots(host: Host, config: Config) -> list[Root]:
     """The directory of network-namespace files below each running dockerd's exec-root."""
-    return [
-        _root(path, RootKind.NETNS, NETNS_LAYOUT, daemon)
-        for daemon in host.of(COMMAND)
-        if (path := host.realpath(_setting(host, daemon, "exec-root", EXEC_ROOT) + b"/netns", daemon))
-    ]
+
+    def of_daemon(daemon: Daemon) -> Iterator[Root]:
+        path = host.realpath(_setting(host, daemon, "exec-root", EXEC_ROOT) + b"/netns", daemon)
+        if path:
+            yield _root(path, RootKind.NETNS, NETNS_LAYOUT, daemon)
+
+    return host.each(COMMAND, of_daemon)
 
 
 def volume_roots(host: Host, config: Config) -> list[Root]:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -46,12 +46,14 @@ class Host:
         self._gaps: list[Gap] = []
         self._files = files.FileCache()
         self._answers: dict[tuple[Daemon, str, bytes], _Answer] = {}
+        self._found: dict[Daemon, tuple[Root, ...]] = {}
 
     def update(self, daemons: tuple[Daemon, ...]) -> None:
         """The daemons that run now; what was learnt of others is forgotten."""
         if daemons != self.daemons:
             self.daemons = daemons
             self._answers = {key: answer for key, answer in self._answers.items() if key[0] in daemons}
+            self._found = {daemon: roots for daemon, roots in self._found.items() if daemon in daemons}
 
     def resync(self) -> None:
         """Forget every file, so that the next look reads all of them."""
@@ -61,6 +63,23 @@ class Host:
     def of(self, comm: str) -> tuple[Daemon, ...]:
         """The running daemons of that command name."""
         return tuple(daemon for daemon in self.daemons if daemon.comm == comm)
+
+    def each(self, comm: str, find: Callable[[Daemon], Iterable[Root]]) -> list[Root]:
+        """What `find` says of each running daemon of that command name.
+
+        A daemon that has just ended has no roots. Where another one can't be asked, that is a gap, and what was found
+        of it before still stands.
+        """
+        found: list[Root] = []
+        for daemon in self.of(comm):
+            try:
+                self._found[daemon] = tuple(find(daemon))
+            except (OSError, MountwardenError) as error:
+                if not os.path.exists(f"/proc/{daemon.pid}"):
+                    continue
+                self.gap(f"roots of {comm}, process {daemon.pid}", str(error))
+            found += self._found.get(daemon, ())
+        return found
 
     def read(self, path: bytes, daemon: Daemon | None = None) -> bytes | None:
         """The file's content in the daemon's namespace (None: our own); None where there is no such file.

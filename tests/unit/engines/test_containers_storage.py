@@ -95,7 +95,7 @@ def test_crio_overrides_and_is_the_home(tmp_path: Path) -> None:
     places = f'root = "{tmp_path}/c"\nrunroot = "{tmp_path}/c-run"'
     skip = 'storage_option = ["overlay.skip_mount_home=true"]'
     write(tmp_path / "etc/crio/crio.conf.d/10-a.conf", f"[crio]\n{places}\n{skip}\n")
-    graph, run, podman = roots("crio")
+    podman, graph, run = roots("crio")
     assert (graph.path, graph.home, graph.wants_private) == (os.fsencode(tmp_path / "c"), 1, False)
     assert graph.record[0] == f"{tmp_path}/c-run/overlay-layers/mountpoints.json"
     assert (run.path, run.record) == (os.fsencode(tmp_path / "c-run"), ())
