@@ -99,7 +99,7 @@ def _reached(module: str) -> set[str]:
 _LEDGER = ("ledger", "ledger_facts", "storms")
 PURE = {
     "judge": ("judge",),
-    **{module: (*_LEDGER, "config") for module in _LEDGER},
+    **dict.fromkeys(_LEDGER, (*_LEDGER, "config")),
     "remedies.plan": ("config",),
     "tell": ("tell",),
 }
