@@ -67,7 +67,7 @@ class Case:
     @property
     def where(self) -> str:
         """Where home is."""
-        if self.finding.root.home is None:
+        if self.finding.root.home_pid is None:
             return "on the host"
         return f"in the mount namespace of {self.finding.root.engine}"
 
