@@ -43,7 +43,9 @@ def _remedy(
     action: Action, finding: Finding, config: Config, circumstances: Circumstances, why_ask: str | None
 ) -> Remedy:
     """`why_ask` is the default's reason to leave the act to a human; None: the default is to act."""
-    policy, reason = (Policy.ASK, why_ask) if why_ask else (Policy.AUTO, "all gates are open: it acts by itself")
+    policy, reason = (
+        (Policy.ASK, why_ask) if why_ask else (Policy.AUTO, "its kind, its evidence and its home leave no doubt")
+    )
     if (said := _said(action, finding, config)) is not None:
         # A policy opens the gate of kind and engine; evidence, home and a user's own root are no matter of taste.
         hard = _never_automatic(finding)

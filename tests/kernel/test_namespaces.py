@@ -1,0 +1,141 @@
+"""Which namespaces there are, and reading each of them once, against findmnt(8) and against what dies or hides."""
+
+import contextlib
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import pytest
+from mountwarden.kernel import abi, calls
+from mountwarden.observe import namespaces, procs
+from mountwarden.observe.mountinfo import Table
+
+from tests.support.scratch_ns import Namespace, Sandbox, hold, in_child, overlay
+from tests.support.wait import wait_until
+
+COLUMNS = "ID,PARENT,MAJ:MIN,FSROOT,TARGET,VFS-OPTIONS,FSTYPE,SOURCE,FS-OPTIONS,PROPAGATION"
+
+
+def findmnt(pid: int) -> list[dict[str, str]]:
+    """findmnt's whole table of a process's namespace, as a list."""
+    command = ["findmnt", "--task", str(pid), "--json", "--list", "--output", COLUMNS, "--nofsroot"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["filesystems"]
+
+
+def populate(number: int) -> None:
+    """Odd mounts, different in each namespace."""
+    for index in range(number % 7 + 3):
+        path = f"/mnt/n{number}-{index} with space\\and\tmore".encode()
+        os.mkdir(path)
+        calls.mount(b"src#%d" % index, path, b"tmpfs", abi.MS_NOSUID, b"size=%dk" % (64 + index))
+        if index % 3 == 1:
+            calls.mount(None, path, None, abi.MS_SHARED)
+        elif index % 3 == 2:
+            calls.mount(path, path, None, abi.MS_BIND)
+    if number % 5 == 0:
+        overlay(b"/mnt/layer")
+
+
+def test_the_table_of_50_live_namespaces_equals_findmnt_s() -> None:
+    with contextlib.ExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox())
+        held: list[Namespace] = []
+        for number in range(50):
+            propagation = ("private", "slave", "shared")[number % 3]
+            space = stack.enter_context(hold(sandbox, propagation=propagation, userns=number % 10 == 9))
+            space.run(populate, number)
+            held.append(space)
+        found = namespaces.members(procs.pids(), threads=True).by_inode
+        assert {space.inode for space in held} <= found.keys()
+        for space in held:
+            text = namespaces.read_mountinfo(space.inode, found[space.inode])
+            assert text is not None
+            table = Table.from_text(text)
+            assert not table.unreadable
+            assert_equal(table, findmnt(space.pid))
+
+
+def assert_equal(table: Table, rows: list[dict[str, str]]) -> None:
+    assert [mount.id for mount in table.mounts] == [row["id"] for row in rows]
+    for mount, row in zip(table.mounts, rows, strict=True):
+        assert mount.parent == row["parent"]
+        assert mount.device == row["maj:min"].strip()
+        assert mount.root == os.fsencode(row["fsroot"])
+        assert mount.point == os.fsencode(row["target"])
+        assert mount.options.decode() == row["vfs-options"]
+        assert mount.fstype == row["fstype"]
+        assert mount.source.decode() == row["source"]
+        assert mount.super_options.decode() == row["fs-options"]
+        words = set(row["propagation"].split(","))
+        assert bool(mount.shared) == ("shared" in words)
+        assert bool(mount.master) == ("slave" in words)
+        assert mount.unbindable == ("unbindable" in words)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as made:
+        yield made
+
+
+def test_a_namespace_whose_only_process_is_chrooted_is_read_whole(sandbox: Sandbox) -> None:
+    sandbox.run(lambda: os.mkdir("/mnt/jail"))
+    with hold(sandbox, chroot=b"/mnt/jail") as jailed:
+        seen = procs.read(f"/proc/{jailed.pid}/mountinfo")
+        whole = namespaces.read_mountinfo(jailed.inode, [jailed.pid])
+        assert whole is not None
+        assert len(seen.splitlines()) < len(whole.splitlines())
+        # The same mounts as in the namespace that it is a copy of.
+        assert len(whole.splitlines()) == len(sandbox.mountinfo().splitlines())
+
+
+def test_a_process_that_has_ended_costs_only_itself(sandbox: Sandbox) -> None:
+    with hold(sandbox) as first, hold(first, propagation=None) as second:
+        ended = in_child(os.getpid)
+        found = namespaces.members([ended, first.pid, second.pid], threads=True)
+        assert set(found.by_inode) == {first.inode, second.inode}
+        assert found.gaps == ()
+        assert namespaces.read_mountinfo(first.inode, [ended, first.pid]) == first.mountinfo()
+        assert namespaces.read_mountinfo(first.inode, [ended]) is None
+
+
+def test_a_process_that_moved_on_is_not_taken_for_its_old_namespace(sandbox: Sandbox) -> None:
+    with hold(sandbox) as held:
+        assert namespaces.read_mountinfo(sandbox.inode, [held.pid]) is None
+
+
+def test_a_zombie_is_no_reader(sandbox: Sandbox) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    try:
+        wait_until(lambda: b"\nState:\tZ" in procs.read(f"/proc/{pid}/status"), 5, "it is a zombie")
+        assert namespaces.members([pid], threads=True).by_inode == {}
+        assert namespaces.read_mountinfo(1, [pid]) is None
+    finally:
+        os.waitpid(pid, 0)
+
+
+def test_a_thread_with_a_namespace_of_its_own_is_found() -> None:
+    def in_a_process() -> tuple[bool, bool]:
+        inodes: list[int] = []
+        ready, done = threading.Event(), threading.Event()
+
+        def leave() -> None:
+            calls.unshare(abi.CLONE_NEWNS)
+            inodes.append(procs.link_inode(threading.get_native_id(), "mnt"))
+            ready.set()
+            done.wait(10)
+
+        thread = threading.Thread(target=leave)
+        thread.start()
+        ready.wait(10)
+        with_threads = namespaces.members([os.getpid()], threads=True).by_inode
+        without = namespaces.members([os.getpid()], threads=False).by_inode
+        done.set()
+        thread.join()
+        return inodes[0] in with_threads, inodes[0] in without
+
+    assert in_child(in_a_process) == (True, False)
