@@ -26,6 +26,10 @@ RECIPE = "2"
 """Raise it when what `_furnish` does to a tree changes."""
 
 
+APART = ("unshare", "--mount", "--propagation", "private")
+"""mmdebstrap mounts below the tree: in a namespace of its own no test sees that, and no kill leaves it behind."""
+
+
 class TreeError(Exception):
     """The tree cannot be had here; the text says what to do."""
 
@@ -90,12 +94,12 @@ def _build(place: Path, suite: str, wanted: Sequence[str]) -> None:
 
 
 def _remove(directory: Path) -> None:
-    """Only below the cache, and never across a mount: mmdebstrap makes its own mounts in a namespace of its own."""
+    """Only below the cache, and never across a mount."""
     subprocess.run(["rm", "-rf", "--one-file-system", directory], check=True)
 
 
 def _debootstrap(root: Path, suite: str, wanted: Sequence[str]) -> None:
-    command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=" + ",".join(wanted)]
+    command = [*APART, "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=" + ",".join(wanted)]
     command += ["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"]
     command += ["--dpkgopt=path-exclude=/usr/share/doc/*", '--aptopt=Acquire::Languages "none"']
     command += [suite, str(root), *_mirror(suite)]
