@@ -205,6 +205,8 @@ class TestRecord:
         assert self.state("overlay2/l1/merged") is UNKNOWN
         assert self.state("overlay2//merged") is UNKNOWN
         assert self.state("overlay2/l1-init/merged") is UNMOUNTED
+        write(data_root / "image/overlay2/layerdb/mounts/c1/mount-id", "l1")
+        assert self.state("overlay2/l1/merged") is UNMOUNTED
 
 
 @pytest.fixture(scope="module")
