@@ -65,6 +65,7 @@ def test_a_namespace_is_asked_once_and_again_at_a_resync(inner: Sandbox, monkeyp
     clock, where, other = Clock(monkeypatch), host.Host(), daemon(inner)
     for _ in range(3):
         assert where.realpath(INNER, other) == INNER
+        clock.now += 3600
     assert clock.asked == 1
     where.resync()
     where.realpath(INNER, other)

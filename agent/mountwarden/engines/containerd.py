@@ -57,7 +57,7 @@ def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
 def _record(bundle: bytes) -> RecordState:
     try:
         pid = FileCache().load(bundle + b"/init.pid", int)
-        alive = pid is not None and pid > 0 and os.path.exists(f"/proc/{pid}")
+        alive = pid is not None and os.path.exists(f"/proc/{pid}")
     except (OSError, ValueError):
         alive = False
     return RecordState.LIVE if alive else RecordState.UNKNOWN

@@ -68,9 +68,7 @@ def _parse_known(data: bytes) -> frozenset[bytes]:
 
 
 def _entries(data: bytes) -> list[object]:
-    parsed = json.loads(data) if data.strip() else None
-    if parsed is None:
-        raise ValueError("the file is empty")  # it is replaced as a whole, never written in place
+    parsed = json.loads(data)  # an empty file is torn: the engine replaces it as a whole
     if not isinstance(parsed, list):
         raise ValueError("the file holds no list")
     return parsed

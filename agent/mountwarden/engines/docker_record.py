@@ -15,6 +15,7 @@ _DRIVERS = (b"overlay2", b"overlay")
 _IMAGE = b""
 
 _Indexes = dict[bytes, dict[bytes, bytes]]
+_WHOLE: dict[bytes, tuple[tuple[bytes, ...], tuple[bytes, ...], dict[bytes, bytes]]] = {}
 
 
 def states(data_root: bytes, rels: Sequence[bytes]) -> list[RecordState]:
@@ -60,14 +61,21 @@ def _of_container(data_root: bytes, container: bytes) -> RecordState:
 
 
 def _index(layerdb: bytes) -> dict[bytes, bytes]:
-    """Name of a layer's directory to its container's id, or to `_IMAGE`."""
-    index: dict[bytes, bytes] = {}
-    for chain in _FILES.names(layerdb + b"/sha256") or ():
-        index[_word(b"%s/sha256/%s/cache-id" % (layerdb, chain))] = _IMAGE
-    for container in _FILES.names(layerdb + b"/mounts") or ():
+    """Name of a layer's directory to its container's id, or to `_IMAGE`.
+
+    The files in it never change once they are written, so a whole index stands while the names of the directories do.
+    """
+    chains = _FILES.names(layerdb + b"/sha256") or ()
+    containers = _FILES.names(layerdb + b"/mounts") or ()
+    known = _WHOLE.get(layerdb)
+    if known is not None and known[:2] == (chains, containers):
+        return known[2]
+    index = {_word(b"%s/sha256/%s/cache-id" % (layerdb, chain)): _IMAGE for chain in chains}
+    for container in containers:
         for name in (b"mount-id", b"init-id"):
             index[_word(b"%s/mounts/%s/%s" % (layerdb, container, name))] = container
-    index.pop(b"", None)  # files that are not there, or not yet written
+    if index.pop(b"", None) is None:  # else some are not there, or not yet written
+        _WHOLE[layerdb] = chains, containers, index
     return index
 
 

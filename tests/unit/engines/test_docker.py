@@ -203,7 +203,10 @@ class TestRecord:
         docker_container(data_root, "c1", "l1")
         write(data_root / "image/overlay2/layerdb/mounts/c1/mount-id", "")
         assert self.state("overlay2/l1/merged") is UNKNOWN
+        assert self.state("overlay2//merged") is UNKNOWN
         assert self.state("overlay2/l1-init/merged") is UNMOUNTED
+        write(data_root / "image/overlay2/layerdb/mounts/c1/mount-id", "l1")
+        assert self.state("overlay2/l1/merged") is UNMOUNTED
 
 
 @pytest.fixture(scope="module")
