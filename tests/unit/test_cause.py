@@ -237,6 +237,14 @@ def test_a_service_that_made_its_namespace_itself() -> None:
     )
 
 
+def test_a_service_whose_own_namespace_is_shared_is_not_said_to_have_changed_a_mount() -> None:
+    """What unshare(1) --propagation unchanged makes beside a private root: shared and private mounts side by side."""
+    above = (mount(b"/var/lib/docker", id=20, parent=10), mount(b"/", shared=3, id=10))
+    answer = explain(finding(home=HOME), Circumstances(above, unit()))
+    assert answer
+    assert answer.code == "own-namespace"
+
+
 def test_a_process_in_a_session() -> None:
     found = finding(home=HOME, kind=NamespaceKind.PROCESS, holder=Holder(42, "ba\x1bsh", "session-3.scope"))
     assert text(found, Circumstances(ALL_PRIVATE)) == (
