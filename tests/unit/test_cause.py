@@ -294,6 +294,12 @@ def test_a_bind_of_a_directory() -> None:
     )
 
 
+def test_a_finding_that_stands_for_several_copies_names_the_bind_by_the_one_it_shows() -> None:
+    found = replace(container(), kind=Kind.SEVERED, mountpoint=b"/var/lib/docker")
+    assert "bind-mounts a directory of the host at /host with" in text(found, Circumstances(PRIVATE_BIND))
+    assert "bind-mounts the host's / at /host with" in text(found, Circumstances(PRIVATE_BIND, mountpoint=MERGED))
+
+
 def test_a_bind_whose_source_the_paths_do_not_show() -> None:
     above = (mount(b"/data", id=15, parent=10), OVERLAY)
     assert "bind-mounts a directory of the host at /data with" in text(container(b"/data/other"), Circumstances(above))
@@ -350,7 +356,7 @@ def test_mounts_that_were_not_seen() -> None:
 
 
 def test_home_elsewhere_is_not_called_the_host() -> None:
-    root = Root(b"/var/lib/docker", "docker", RootKind.GRAPH, (LAYOUT,), 99)
+    root = Root(b"/var/lib/docker", "docker", RootKind.GRAPH, (LAYOUT,), 99, home_pid=4711)
     assert "so umounts in the mount namespace of docker do not reach" in text(
         finding(home=HOME, root=root), Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE))
     )
