@@ -4,7 +4,7 @@ import re
 
 from . import cause as causes
 from . import shown
-from .circumstances import Circumstances, bind_above, container_of, system_service
+from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
 from .model import Cause, Finding
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service")
@@ -46,9 +46,8 @@ def _container_fix(cause: Cause, finding: Finding, around: Circumstances) -> str
         return None
     if cause.code == causes.SLAVE_NOT_EFFECTIVE:
         return "See that the source of the bind is shared before the container starts, and that its runtime is current."
-    rest = (finding.seen_at or b"").removeprefix(bind.point)
-    source = finding.mountpoint.removesuffix(rest) if finding.mountpoint.endswith(rest) else b"SOURCE"
-    volume = f"{shown.path(source or b'/')}:{shown.path(bind.point)}"
+    source = source_of(finding, around, bind)
+    volume = f"{shown.path(source) if source else 'SOURCE'}:{shown.path(bind.point)}"
     readonly = "ro," if b"ro" in bind.options.split(b",") else ""
     return (
         f"Create the container again with -v {volume}:{readonly}rslave "

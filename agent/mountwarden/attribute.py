@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from . import cause as causes
 from . import circumstances, holders
+from .circumstances import Circumstances
 from .errors import NoAnswer
-from .model import Cause, Finding, Gap, Kind, Mount, Namespace, Picture
+from .model import Cause, Finding, Gap, Kind, Match, Mount, Namespace, Picture
 from .observe.namespaces import read_mountinfo
 
 
@@ -52,9 +53,17 @@ def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...
     """
     if finding.kind not in (Kind.LEAKED, Kind.SEVERED):
         return replace(finding, cause=causes.explain(finding, circumstances.Circumstances())), ()
+    around, gaps = surroundings(finding, picture)
+    return replace(finding, cause=causes.explain(finding, around)), gaps
+
+
+def surroundings(finding: Finding, picture: Picture) -> tuple[Circumstances, tuple[Gap, ...]]:
+    """What the cause of a finding is judged from, and `advice.lasting_fix` too."""
     text, gaps = _mountinfo(_namespace(finding, picture))
-    around, more = circumstances.gather(finding, text, _home(finding, picture))
-    return replace(finding, cause=causes.explain(finding, around)), gaps + more
+    match = _match(finding, picture)
+    home = _home(match, picture) if match else None
+    around, more = circumstances.gather(finding, text, home, match.mountpoint if match else None)
+    return around, gaps + more
 
 
 def _namespace(finding: Finding, picture: Picture) -> Namespace | None:
@@ -70,8 +79,17 @@ def _mountinfo(namespace: Namespace | None) -> tuple[bytes | None, tuple[Gap, ..
         return None, (Gap("the mounts of a namespace", str(error), namespace.inode),)
 
 
-def _home(finding: Finding, picture: Picture) -> Mount | None:
-    """Home's mount that holds the mountpoint, as judged; else the one that holds the root."""
+def _match(finding: Finding, picture: Picture) -> Match | None:
+    """The spot of the one copy that a finding names, which may stand for several."""
     if finding.target:
-        return finding.target.match.base.mount
-    return next((state.mount for state in picture.roots if state.root == finding.root), None)
+        return finding.target.match
+    copies = (c for c in picture.copies if (c.namespace, c.mount.id) == (finding.namespace, finding.mount_id))
+    return next((copy.match or copy.history for copy in copies), None)
+
+
+def _home(match: Match, picture: Picture) -> Mount:
+    """Home's mount that holds the mountpoint: the parent of the live mount, else the one that the judge took."""
+    state = next((state for state in picture.roots if state.root == match.root), None)
+    live = state.live.get(match.spot, ()) if state else ()
+    parents = (state.parents.get(mount.id) for mount in live) if state else ()
+    return next((parent for parent in parents if parent), match.base.mount)

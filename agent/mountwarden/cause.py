@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from . import shown, unitfile
 from .bus import MS_PRIVATE, Directive
-from .circumstances import Circumstances, bind_above, container_of, system_service
+from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
 from .model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
 
 MOUNT_FLAGS = "mount-flags"
@@ -160,7 +160,8 @@ def _container(case: Case) -> Cause | None:
 
 
 def _private_bind(case: Case, bind: Mount) -> Cause:
-    source, target = _source(case, bind), shown.path(bind.point)
+    found, target = source_of(case.finding, case.around, bind), shown.path(bind.point)
+    source = f"the host's {shown.path(found)}" if found else "a directory of the host"
     if case.around.asked in ("slave", "rslave", "shared", "rshared"):
         text = (
             f"{_upper(case.subject)} was to bind-mount {source} at {target} with {case.around.asked} propagation, but "
@@ -172,15 +173,6 @@ def _private_bind(case: Case, bind: Mount) -> Cause:
         f"so umounts {case.where} do not reach it."
     )
     return Cause(PRIVATE_BIND, text)
-
-
-def _source(case: Case, bind: Mount) -> str:
-    """The host's path of a bind, where the copy's two paths show it: both end in the same path below the bind."""
-    rest = (case.finding.seen_at or b"").removeprefix(bind.point)
-    home = case.finding.mountpoint
-    if rest.startswith(b"/") and home.endswith(rest):
-        return f"the host's {shown.path(home.removesuffix(rest) or b'/')}"
-    return "a directory of the host"
 
 
 def _inside(case: Case) -> Cause | None:

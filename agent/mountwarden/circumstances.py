@@ -23,9 +23,13 @@ class Circumstances:
     """The propagation that the container's configuration asks for, for the bind mount that holds the copy."""
     home: Mount | None = None
     """Home's mount that holds the mountpoint."""
+    mountpoint: bytes | None = None
+    """The copy's path at home, for a finding that stands for several copies; None: the finding's own."""
 
 
-def gather(finding: Finding, mountinfo: bytes | None, home: Mount | None) -> tuple[Circumstances, tuple[Gap, ...]]:
+def gather(
+    finding: Finding, mountinfo: bytes | None, home: Mount | None, mountpoint: bytes | None = None
+) -> tuple[Circumstances, tuple[Gap, ...]]:
     """Ask for what the cause of an attributed finding depends on. `mountinfo` is the text of its namespace.
 
     Takes up to `bus.DEADLINE` seconds; nothing is raised, what has no answer is a gap.
@@ -35,7 +39,7 @@ def gather(finding: Finding, mountinfo: bytes | None, home: Mount | None) -> tup
     unit = answer if isinstance(answer, bus.UnitFacts) else None
     above = _above(finding, mountinfo)
     gaps = (answer,) if isinstance(answer, Gap) else ()
-    return Circumstances(above, unit, _files(unit), _asked(finding, above), home), gaps
+    return Circumstances(above, unit, _files(unit), _asked(finding, above), home, mountpoint), gaps
 
 
 def system_service(finding: Finding) -> str | None:
@@ -49,6 +53,15 @@ def system_service(finding: Finding) -> str | None:
 def container_of(finding: Finding) -> Holder | None:
     """The first holder that is in a container."""
     return next((holder for holder in finding.holders if holder.container), None)
+
+
+def source_of(finding: Finding, around: Circumstances, bind: Mount) -> bytes | None:
+    """The host's path of a bind, where the copy's two paths show it: both end in the same path below the bind."""
+    rest = (finding.seen_at or b"").removeprefix(bind.point)
+    home = around.mountpoint or finding.mountpoint
+    if rest.startswith(b"/") and home.endswith(rest):
+        return home.removesuffix(rest) or b"/"
+    return None
 
 
 def bind_above(above: tuple[Mount, ...]) -> Mount | None:

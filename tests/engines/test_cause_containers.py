@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.causes import leaks
+from tests.support.causes import findings, leaks
 from tests.support.machine import Machine
 
 ROOT = "/var/lib/docker"
@@ -123,17 +123,19 @@ def test_podman_slave_bind_receives_the_umount(podman_host: Machine, podman_laye
 
 def test_podmans_own_root(podman_host: Machine) -> None:
     """containers/storage keeps its home private: a unit with plain PrivateTmp= is cut off on a stock host."""
-    storage = "/var/lib/containers/storage/overlay"
     container = run(podman_host, "podman", "/etc:/data")
-    merged = podman_host.podman("inspect", "-f", "{{.GraphDriver.Data.MergedDir}}", container).stdout.strip()
     unit = podman_host.unit("bystander", "PrivateTmp=yes")
-    podman_host.run("umount", merged)
-    found = leaks(podman_host, storage, pattern="*/merged", wants_private=True)
+    found = findings(podman_host, "", engine="containers-storage")
     podman_host.run("systemctl", "stop", unit)
     podman_host.podman("rm", "-f", "-t", "0", container)
-    finding = only([finding for finding in found if finding["holders"][0][2] == unit])
-    assert finding["text"] == (
-        f"{storage} is private on the host, so no umount there reaches the mount namespace of bystander.service "
-        "(PrivateTmp=yes, set when it was started as a transient unit)."
+    severed = only([f for f in found if f["kind"] == "severed" and f["holders"][0][2] == unit])
+    assert severed["text"] == (
+        "/var/lib/containers/storage/overlay is private on the host, so no umount there reaches the mount namespace of "
+        "bystander.service (PrivateTmp=yes, set when it was started as a transient unit)."
     )
-    assert str(finding["fix"]).startswith('Set skip_mount_home = "true"')
+    assert str(severed["fix"]).startswith('Set skip_mount_home = "true"')
+    private = only([f for f in found if f["kind"] == "private-root"])
+    assert private["text"] == (
+        "containers/storage makes /var/lib/containers/storage/overlay private each time it starts, "
+        "as skip_mount_home is not set."
+    )

@@ -1,4 +1,4 @@
-"""The product's own way from a leak on a test host to its cause, run there: inventory, judge, holders, cause."""
+"""The product's own way from a leak on a test host to its cause, run there: a look, holders, causes."""
 
 import json
 from typing import Any
@@ -7,34 +7,16 @@ from tests.support.machine import Machine
 
 _CODE = r"""
 import json, os, sys
-from mountwarden import advice, attribute, circumstances, inventory
-from mountwarden.judge import judge
-from mountwarden.model import Copy, Layout, Namespace, Picture, Root, RootKind, Tier
-from mountwarden.observe import namespaces, procs
-from mountwarden.observe.mountinfo import Table
+from mountwarden import advice, attribute, look
+from mountwarden.config import Config, RootEntry
 
-path, pattern, fstype, wants_private = *map(os.fsencode, sys.argv[1:3]), sys.argv[3], len(sys.argv) > 4
-root = Root(path, "docker", RootKind.GRAPH, (Layout(pattern, fstype or None),), None, wants_private=wants_private)
-members = namespaces.members(procs.pids(), threads=False).by_inode
-tables = {inode: Table.from_text(namespaces.read_mountinfo(inode, pids)) for inode, pids in members.items()}
-home = procs.link_inode(1, "mnt")
-state = inventory.root_state(root, tables[home], home)
-spots = inventory.Spots((state,))
-copies = []
-for inode, table in tables.items():
-    for mount in table.mounts if inode != home else ():
-        spot = table.spot(mount)
-        match = spots.match(spot) if spot else None
-        if match:
-            copies.append(Copy(inode, mount, table.get(mount.parent), spot, match))
-identities = frozenset(mount.identity for mount in tables[home].mounts)
-spaces = {inode: Namespace(inode, pids) for inode, pids in members.items()}
-picture = Picture("boot", Tier.MOUNTINFO, (state,), spaces, tuple(copies), 0, identities)
+pattern, engines = os.fsencode(sys.argv[2]), tuple(sys.argv[3:])
+entries = () if engines else (RootEntry(os.fsencode(sys.argv[1]), layout=(pattern,)),)
+seen = look.Looker(Config(engines=engines, roots=entries)).look()
 answer = []
-for finding in attribute.attribute_all(judge(picture, {}).findings, picture):
-    found, gaps = attribute.explain(finding, picture)
-    text, _ = attribute._mountinfo(spaces.get(finding.namespace))
-    around, _ = circumstances.gather(finding, text, attribute._home(finding, picture))
+for finding in seen.findings:
+    found, gaps = attribute.explain(finding, seen.picture)
+    around, _ = attribute.surroundings(finding, seen.picture)
     answer.append({
         "kind": found.kind,
         "namespace_kind": found.namespace_kind,
@@ -50,19 +32,14 @@ print(json.dumps(answer))
 
 
 def findings(
-    host: Machine,
-    root: str,
-    *,
-    pattern: str = "overlay2/*/merged",
-    fstype: str = "overlay",
-    wants_private: bool = False,
+    host: Machine, root: str, *, pattern: str = "overlay2/*/merged", engine: str | None = None
 ) -> list[dict[str, Any]]:
-    """The findings below one root of a test host, as the product judges and explains them there."""
-    arguments = (root, pattern, fstype, *(["private"] if wants_private else []))
-    answer: list[dict[str, Any]] = json.loads(host.python(_CODE, *arguments).stdout)
+    """What one look at a test host finds below `root`, explained; with `engine`, below the roots of that engine."""
+    done = host.python(_CODE, root, pattern, *([engine] if engine else []))
+    answer: list[dict[str, Any]] = json.loads(done.stdout)
     return answer
 
 
-def leaks(host: Machine, root: str, **more: Any) -> list[dict[str, Any]]:
+def leaks(host: Machine, root: str) -> list[dict[str, Any]]:
     """Those of them that are leaks."""
-    return [finding for finding in findings(host, root, **more) if finding["kind"] == "leaked"]
+    return [finding for finding in findings(host, root) if finding["kind"] == "leaked"]

@@ -237,6 +237,14 @@ def test_a_service_that_made_its_namespace_itself() -> None:
     )
 
 
+def test_a_service_whose_own_namespace_is_shared_is_not_said_to_have_changed_a_mount() -> None:
+    """What unshare(1) --propagation unchanged makes beside a private root: shared and private mounts side by side."""
+    above = (mount(b"/var/lib/docker", id=20, parent=10), mount(b"/", shared=3, id=10))
+    answer = explain(finding(home=HOME), Circumstances(above, unit()))
+    assert answer
+    assert answer.code == "own-namespace"
+
+
 def test_a_process_in_a_session() -> None:
     found = finding(home=HOME, kind=NamespaceKind.PROCESS, holder=Holder(42, "ba\x1bsh", "session-3.scope"))
     assert text(found, Circumstances(ALL_PRIVATE)) == (
@@ -284,6 +292,12 @@ def test_a_bind_of_a_directory() -> None:
     assert "bind-mounts the host's /var/lib/docker at /data with" in text(
         container(b"/data/overlay2/X/merged"), Circumstances(above)
     )
+
+
+def test_a_finding_that_stands_for_several_copies_names_the_bind_by_the_one_it_shows() -> None:
+    found = replace(container(), kind=Kind.SEVERED, mountpoint=b"/var/lib/docker")
+    assert "bind-mounts a directory of the host at /host with" in text(found, Circumstances(PRIVATE_BIND))
+    assert "bind-mounts the host's / at /host with" in text(found, Circumstances(PRIVATE_BIND, mountpoint=MERGED))
 
 
 def test_a_bind_whose_source_the_paths_do_not_show() -> None:
@@ -342,7 +356,7 @@ def test_mounts_that_were_not_seen() -> None:
 
 
 def test_home_elsewhere_is_not_called_the_host() -> None:
-    root = Root(b"/var/lib/docker", "docker", RootKind.GRAPH, (LAYOUT,), 99)
+    root = Root(b"/var/lib/docker", "docker", RootKind.GRAPH, (LAYOUT,), 99, home_pid=4711)
     assert "so umounts in the mount namespace of docker do not reach" in text(
         finding(home=HOME, root=root), Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE))
     )
