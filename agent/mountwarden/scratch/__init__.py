@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-from .errors import MountwardenError
-from .kernel import abi, calls
+from ..errors import MountwardenError
+from ..kernel import abi, calls
 from .stage import ENDING, exit_with, flush, restore_signals
 
 NAME = "mountwarden-demo"
@@ -153,8 +153,8 @@ def _systemd(*words: str) -> str:
 
 def systemd_runs() -> bool:
     """Whether we are root in the mount namespace of a systemd that can run a unit for us."""
-    from .look import pid1_namespace
-    from .observe.enter import own_namespace
+    from ..look import pid1_namespace
+    from ..observe.enter import own_namespace
 
     here = os.geteuid() == 0 and os.path.isdir("/run/systemd/system") and shutil.which("systemd-run") is not None
     return here and pid1_namespace() == own_namespace()
