@@ -6,10 +6,10 @@ guard cleans up even when the process at work is killed.
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -166,7 +166,8 @@ def on_host(function: Callable[[bytes], int]) -> int:
     Whatever becomes of the child, its mounts, the unit named like the directory, and the directory are removed. When
     we are killed, the child is told and removes them.
     """
-    directory = os.fsencode(tempfile.mkdtemp(prefix=f"{NAME}-", dir="/run"))
+    directory = f"/run/{NAME}-{secrets.token_hex(3)}".encode()
+    os.mkdir(directory, 0o700)
     flush()
     parent = os.getpid()
     child = os.fork()
