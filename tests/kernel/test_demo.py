@@ -8,9 +8,9 @@ from pathlib import Path
 
 import mountwarden
 import pytest
-from mountwarden import stage
 from mountwarden.kernel import abi, calls
 from mountwarden.observe import procs
+from mountwarden.scratch import stage
 
 from tests.support.scratch_ns import Sandbox
 from tests.support.wait import wait_until

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from .. import scratch, stage
+from .. import scratch
 from ..config import Config, RootEntry
 from ..errors import MountwardenError
 from ..model import Action, Finding, Kind, Outcome, RootKind
+from ..scratch import stage
 from ..tell import report as telling
 from ..tell import shape, story, table, terminal
 from ..tell.text import cost, sentence, shown, wrap

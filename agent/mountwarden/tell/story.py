@@ -100,8 +100,9 @@ def _why(finding: shape.FindingJson) -> str:
 
 def _remedies(finding: shape.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:
     for number, remedy in enumerate(finding["remedies"], 1):
-        who = "the service does it by itself" if remedy["automatic"] else "left to you"
-        yield from wrap(f"{number}. {remedy['action']} ({who}: {remedy['reason']})", terminal.columns, rest="   ")
+        left = f"left to you: {remedy['reason']}"
+        who = "mountwarden.service, where it runs, does it by itself" if remedy["automatic"] else left
+        yield from wrap(f"{number}. {remedy['action']} ({who})", terminal.columns, rest="   ")
         for step in steps.get(remedy["action"], ()):
             yield from wrap(step, terminal.columns, first="   - ", rest="     ")
         yield from wrap(_SAFE[Action(remedy["action"])], terminal.columns, first="   ", rest="   ")

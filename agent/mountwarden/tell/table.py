@@ -168,7 +168,7 @@ def _way_out(group: Group, view: View) -> Iterable[str]:
     remedy = first["remedies"][0]
     arrow, columns = view.terminal.glyph("→"), view.terminal.columns
     if remedy["automatic"]:
-        yield from wrap("where the service runs, it does this by itself; or", columns, first="  ", rest="    ")
+        yield from wrap("mountwarden.service, where it runs, does this by itself; or", columns, first="  ", rest="    ")
     pasted = _command(group)
     if pasted is None:
         yield from wrap(f"{remedy['action']}: {remedy['reason']}", columns, first=f"  {arrow} ", rest="    ")

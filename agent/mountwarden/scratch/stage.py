@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
-from .errors import MountwardenError
-from .kernel import abi, calls
+from ..errors import MountwardenError
+from ..kernel import abi, calls
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command."""

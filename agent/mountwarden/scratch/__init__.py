@@ -6,17 +6,17 @@ guard cleans up even when the process at work is killed.
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-from .errors import MountwardenError
-from .kernel import abi, calls
+from ..errors import MountwardenError
+from ..kernel import abi, calls
 from .stage import ENDING, exit_with, flush, restore_signals
 
 NAME = "mountwarden-demo"
@@ -153,8 +153,8 @@ def _systemd(*words: str) -> str:
 
 def systemd_runs() -> bool:
     """Whether we are root in the mount namespace of a systemd that can run a unit for us."""
-    from .look import pid1_namespace
-    from .observe.enter import own_namespace
+    from ..look import pid1_namespace
+    from ..observe.enter import own_namespace
 
     here = os.geteuid() == 0 and os.path.isdir("/run/systemd/system") and shutil.which("systemd-run") is not None
     return here and pid1_namespace() == own_namespace()
@@ -166,7 +166,8 @@ def on_host(function: Callable[[bytes], int]) -> int:
     Whatever becomes of the child, its mounts, the unit named like the directory, and the directory are removed. When
     we are killed, the child is told and removes them.
     """
-    directory = os.fsencode(tempfile.mkdtemp(prefix=f"{NAME}-", dir="/run"))
+    directory = f"/run/{NAME}-{secrets.token_hex(3)}".encode()
+    os.mkdir(directory, 0o700)
     flush()
     parent = os.getpid()
     child = os.fork()
