@@ -139,6 +139,22 @@ def test_a_failing_look_is_told_once_and_tried_again(tmp_path: Path, capsys: pyt
     assert all(line.startswith("<7>") for line in lines), "the traceback is for debugging, not an alert"
 
 
+def test_a_look_that_works_ends_the_row_of_failures(tmp_path: Path) -> None:
+    broken = [ValueError("no")] * (FAILURES - 1)
+    status, events = serve(Host(*broken, [], *broken, []), tmp_path)
+    assert status == 0
+    assert kinds(events) == ["started", "look-failed", "look-failed"]
+
+
+def test_a_file_that_came_before_its_directory_was_watched_is_loaded(tmp_path: Path) -> None:
+    new = replace(FAST, tick=0.02)
+    answers = [FAST, new, new]
+    host = Host([], [], [])
+    host.wakes = [frozenset(), frozenset({Wake.CONFIG})]
+    serve(host, tmp_path, lambda: answers.pop(0))
+    assert host.config is new
+
+
 def test_looks_that_fail_for_good_end_the_service(tmp_path: Path) -> None:
     host = Host(*[ValueError("no")] * (FAILURES + 5))
     status, events = serve(host, tmp_path)

@@ -17,6 +17,7 @@ from mountwarden.errors import RefusedToRun
         ("MountFlags=private", "MountFlags=private"),
         ("BindPaths=/a:/b", "BindPaths=/a:/b"),
         ("PrivateTmp=no", None),
+        ("MountFlags=shared", None),
         ("PrivateTmp=", None),
         ("ProtectProc=default", None),
         ("#PrivateTmp=yes", None),
