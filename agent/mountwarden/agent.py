@@ -74,6 +74,7 @@ class Agent:
         self._failures = 0
         self._watched: frozenset[bytes] | None = None
         self._stopping = False
+        self._changed = False
         self._alive_at = 0.0
 
     def run(self) -> int:
@@ -118,6 +119,7 @@ class Agent:
             self._reload(forgive=True)
         elif Wake.CONFIG in wakes:
             self._reload(forgive=False)
+            self._changed = True
         if wakes - {Wake.TERMINATE, Wake.RELOAD}:
             self._schedule.woken(_boot())
         if wakes & {Wake.ROOTS, Wake.ENGINES, Wake.CONFIG, Wake.OVERFLOW}:
@@ -228,6 +230,18 @@ class Agent:
         if self._watched != roots:
             self._triggers.watch(watch_list(roots, self._directory))
             self._watched = roots
+        if self._changed:
+            self._changed = False
+            self._load_what_was_missed()
+
+    def _load_what_was_missed(self) -> None:
+        """A file may have come into a new directory after we read it and before we watched it."""
+        try:
+            missed = self._load() != self._looker.config
+        except (MountwardenError, OSError):
+            missed = self._kept is None
+        if missed:
+            self._reload(forgive=False)
 
     def _note(self, kind: EventKind, text: str, *data: tuple[str, str]) -> None:
         event = Event(kind, f"{kind}.{_boot() * 1e6:.0f}", time.time(), text, data=data)

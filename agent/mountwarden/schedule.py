@@ -6,7 +6,7 @@ COST_FACTOR = 50.0
 """The next look comes not before so many times the last one's processor time: 2 % of one core at most."""
 LONGEST_PAUSE = 30.0
 """Seconds that a costly look may put off the next one at most."""
-SETTLE = 0.05
+SETTLE = 0.02
 """Seconds after a wake-up before the look: what comes in together is looked at together."""
 
 

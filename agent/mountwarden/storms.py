@@ -37,7 +37,7 @@ def admit(storms: Storms, events: Iterable[Event], boot: float, wall: float) -> 
     told: list[Event] = []
     for key, batch in _batches(events).items():
         state[key] = storm = _current(state.get(key), boot)
-        if storm.told + len(batch) <= LIMIT and not storm.held:
+        if storm.told + len(batch) <= LIMIT:
             state[key] = replace(storm, told=storm.told + len(batch))
             told += batch
         else:

@@ -1,5 +1,6 @@
 """Real leaks on a test host: overlays below a root of the configuration, left behind in a unit's private namespace."""
 
+import itertools
 from dataclasses import dataclass, field
 
 from tests.support.machine import Machine
@@ -8,6 +9,7 @@ ROOT = "/srv/layers"
 CONFIG = f"""
 [[root]]
 path = "{ROOT}"
+kind = "graph"
 """
 OBSERVE = 'mode = "observe"\n' + CONFIG
 
@@ -18,12 +20,15 @@ mount -t overlay overlay -o "lowerdir=$1/lower,upperdir=$1/upper,workdir=$1/work
 """
 
 
+_numbers = itertools.count(1)
+"""Namespace inodes are used again at once: a layer's name must not be, or two leaks would have one id."""
+
+
 @dataclass
 class Leaks:
     """Makes and ends them. The root is a file system in memory, as an overlay needs on a test host."""
 
     host: Machine
-    number: int = 0
     units: set[str] = field(default_factory=set)
 
     def prepare(self) -> None:
@@ -32,8 +37,7 @@ class Leaks:
 
     def mount(self) -> str:
         """Mount a new layer; returns its directory."""
-        self.number += 1
-        layer = f"{ROOT}/{self.number}"
+        layer = f"{ROOT}/{next(_numbers)}"
         self.host.run("sh", "-c", _MOUNT, "sh", layer)
         return layer
 

@@ -104,6 +104,30 @@ def test_without_a_socket_lines_go_to_stderr_and_that_is_said_once(tmp_path: obj
     assert cleared.startswith("<5>leaked is over")
 
 
+@pytest.mark.parametrize("socket", ["/proc/self/status", "/nonexistent"])
+def test_a_journal_that_fails_is_said_once_and_lines_go_to_stderr(monkeypatch: pytest.MonkeyPatch, socket: str) -> None:
+    def fail(*_fields: str) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(journal.Journal, "_load", lambda _self: fail)
+    stderr = io.StringIO()
+    teller = journal.Journal(stderr=stderr, socket=socket)
+    for key in ("one", "two"):
+        teller.send(Event(EventKind.FOUND, key, 2.0, subject=subject()))
+    said, *lines = stderr.getvalue().splitlines()
+    assert "telling on stderr" in said
+    assert [line[:3] for line in lines] == ["<4>", "<4>"]
+
+
+def test_entries_go_to_the_journal_with_their_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr(journal.Journal, "_load", lambda _self: lambda *words: sent.extend(words))
+    stderr = io.StringIO()
+    journal.Journal(stderr=stderr, socket="/proc/self/status").send(Event(EventKind.GAP, "k", 2.0, "a gap"))
+    assert {"MOUNTWARDEN_EVENT=gap", "MOUNTWARDEN_EVENT_ID=k", "SYSLOG_IDENTIFIER=mountwarden"} <= set(sent)
+    assert stderr.getvalue() == ""
+
+
 def test_a_closed_stderr_stops_nothing(tmp_path: object) -> None:
     class Closed(io.StringIO):
         def write(self, text: str) -> int:

@@ -139,7 +139,7 @@ def _found(subject: Subject) -> str:
     text = _FOUND[subject.kind].format(
         mountpoint=_text(subject.mountpoint), root=_text(subject.root), holder=holder(subject), count=subject.count
     )
-    because = f"; {subject.cause.text}" if subject.cause else ""
+    because = f"; {subject.cause.text.removesuffix('.')}" if subject.cause else ""
     return f"{text}{because} ({subject.id})"
 
 

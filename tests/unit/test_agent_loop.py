@@ -1,0 +1,195 @@
+"""The loop with a host that does not exist: how it fails, retries, reloads and ends."""
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mountwarden.actor import Actor
+from mountwarden.agent import FAILURES, Agent
+from mountwarden.config import Config, Confirm, Mode
+from mountwarden.errors import ConfigError
+from mountwarden.look import Look
+from mountwarden.model import Action, Event, Finding, Gap, Outcome, Picture, Tier
+from mountwarden.state import RunDirectory
+from mountwarden.tell.journal import Journal
+from mountwarden.teller import Teller
+from mountwarden.triggers import Wake
+
+from tests.support.findings import finding
+
+FAST = Config(mode=Mode.OBSERVE, tick=0.01, confirm=Confirm(layer=0.0))
+
+
+class Host:
+    """A Looker, the triggers and systemd in one: a script of looks, then SIGTERM."""
+
+    has_inotify = True
+    watchdog = None
+    boot_id = "boot"
+
+    def __init__(self, *looks: object) -> None:
+        self.config = FAST
+        self.looks = list(looks)
+        self.said: list[str] = []
+        self.wakes: list[frozenset[Wake]] = []
+
+    def look(self, *, resync: bool = False) -> Look:
+        said = self.looks.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        findings: Any = said
+        picture = Picture("boot", Tier.MOUNTINFO, (), {}, (), 0)
+        return Look(picture, tuple(findings), (), 1e9, 0.001, Tier.MOUNTINFO, "why")
+
+    def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
+        return self.drain()
+
+    def drain(self) -> frozenset[Wake]:
+        if self.wakes:
+            return self.wakes.pop(0)
+        return frozenset() if self.looks else frozenset({Wake.TERMINATE})
+
+    def watch(self, wanted: Iterable[object]) -> None:
+        self.said.append("watch")
+
+    def ready(self) -> None:
+        self.said.append("ready")
+
+    def reloading(self) -> None:
+        self.said.append("reloading")
+
+    def stopping(self) -> None:
+        self.said.append("stopping")
+
+    def alive(self) -> None:
+        self.said.append("alive")
+
+    def status(self, text: str) -> None:
+        self.said.append(f"status {text}")
+
+
+class Told(Journal):
+    """A journal that remembers."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=io.StringIO())
+        self.events: list[Event] = []
+
+    @property
+    def structured(self) -> bool:
+        return False
+
+    def send(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def no_act(one: Finding, action: Action) -> Outcome:
+    raise AssertionError(f"{action} of {one.id} although the mode is observe")
+
+
+def no_cause(findings: Iterable[Finding], picture: Picture) -> tuple[tuple[Finding, ...], tuple[Gap, ...]]:
+    return tuple(findings), ()
+
+
+def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> tuple[int, list[Event]]:
+    """Run the loop to its end: (exit status, what it told)."""
+    run, journal = RunDirectory(path), Told()
+    agent = Agent(
+        host,
+        load,
+        directory=b"/etc/mountwarden",
+        run=run,
+        teller=Teller(run, journal),
+        actor=Actor(run, no_act),
+        triggers=host,  # type: ignore[arg-type]
+        notifier=host,  # type: ignore[arg-type]
+        explain=no_cause,
+    )
+    return agent.run(), journal.events
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event.kind.value for event in events]
+
+
+def test_it_looks_until_sigterm_and_says_so(tmp_path: Path) -> None:
+    host = Host([], [], [])
+    assert serve(host, tmp_path)[0] == 0
+    assert host.said[-1] == "stopping"
+    assert host.looks == []
+
+
+def test_found_and_cleared(tmp_path: Path) -> None:
+    one = finding(1)
+    assert kinds(serve(Host([one], [one], [one], []), tmp_path)[1]) == ["started", "found", "cleared"]
+
+
+def test_a_failing_look_is_told_once_and_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = finding(1)
+    broken = [OSError(5, "Input/output error")] * (FAILURES - 1)
+    status, events = serve(Host([one], [one], *broken, [one], []), tmp_path)
+    assert status == 0
+    assert kinds(events) == ["started", "found", "look-failed", "cleared"]
+    assert "Input/output error" in events[2].text
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert all(line.startswith("<7>") for line in lines), "the traceback is for debugging, not an alert"
+
+
+def test_a_look_that_works_ends_the_row_of_failures(tmp_path: Path) -> None:
+    broken = [ValueError("no")] * (FAILURES - 1)
+    status, events = serve(Host(*broken, [], *broken, []), tmp_path)
+    assert status == 0
+    assert kinds(events) == ["started", "look-failed", "look-failed"]
+
+
+def test_a_file_that_came_before_its_directory_was_watched_is_loaded(tmp_path: Path) -> None:
+    new = replace(FAST, tick=0.02)
+    answers = [FAST, new, new]
+    host = Host([], [], [])
+    host.wakes = [frozenset(), frozenset({Wake.CONFIG})]
+    serve(host, tmp_path, lambda: answers.pop(0))
+    assert host.config is new
+
+
+def test_looks_that_fail_for_good_end_the_service(tmp_path: Path) -> None:
+    host = Host(*[ValueError("no")] * (FAILURES + 5))
+    status, events = serve(host, tmp_path)
+    assert (status, len(host.looks)) == (1, 5)
+    assert kinds(events) == ["started", "look-failed"]
+
+
+def test_a_wrong_configuration_is_told_and_the_old_one_kept(tmp_path: Path) -> None:
+    def load() -> Config:
+        raise ConfigError("mode: 'x' is no mode")
+
+    host = Host([], [], [])
+    host.wakes = [frozenset(), frozenset({Wake.RELOAD})]
+    _status, events = serve(host, tmp_path, load)
+    assert kinds(events) == ["started", "config-kept"]
+    assert host.config is FAST
+    assert "old configuration kept: mode: 'x' is no mode" in "\n".join(host.said)
+    assert host.said.index("reloading") < host.said.index("ready"), "systemd waits for READY after a reload"
+
+
+def test_a_good_configuration_is_taken(tmp_path: Path) -> None:
+    new = replace(FAST, tick=0.02)
+    host = Host([], [], [])
+    host.wakes = [frozenset(), frozenset({Wake.CONFIG})]
+    serve(host, tmp_path, lambda: new)
+    assert host.config is new
+
+
+def test_what_the_old_process_found_is_not_told_again(tmp_path: Path) -> None:
+    one = finding(1)
+    assert kinds(serve(Host([one], [one]), tmp_path)[1]) == ["started", "found"]
+    assert kinds(serve(Host([one], [one]), tmp_path)[1]) == ["started"]
+    assert kinds(serve(Host([one], []), tmp_path)[1]) == ["started", "cleared"]
+
+
+def test_a_full_state_directory_does_not_end_it(tmp_path: Path) -> None:
+    (tmp_path / "report.json").mkdir()
+    assert serve(Host([], [], []), tmp_path)[0] == 0

@@ -1,0 +1,62 @@
+"""When the service looks next."""
+
+import pytest
+from mountwarden.schedule import COST_FACTOR, LONGEST_PAUSE, SETTLE, Schedule
+
+
+def looked(*, cost: float = 0.0, deadline: float | None = None) -> Schedule:
+    """A schedule after two looks, the last from 10.0 to 10.1."""
+    schedule = Schedule(tick=1.0, resync=60.0, started=5.0)
+    schedule.done(5.0, 5.5, 3.0, full=True, deadline=None)
+    schedule.done(10.0, 10.1, cost, full=False, deadline=deadline)
+    return schedule
+
+
+def test_the_first_look_is_due_at_once_and_its_cost_puts_nothing_off() -> None:
+    schedule = Schedule(tick=1.0, resync=60.0, started=5.0)
+    assert schedule.next() == 5.0
+    schedule.done(5.0, 5.5, 3.0, full=True, deadline=None)
+    assert schedule.next() == 6.0
+
+
+def test_a_tick_after_the_last_look() -> None:
+    assert looked().next() == 11.0
+
+
+def test_a_wake_up_brings_the_look_forward_and_many_are_one() -> None:
+    schedule = looked()
+    schedule.woken(10.3)
+    schedule.woken(10.9)
+    assert schedule.next() == pytest.approx(10.3 + SETTLE)
+
+
+def test_a_deadline_brings_the_look_forward() -> None:
+    assert looked(deadline=10.7).next() == 10.7
+    assert looked(deadline=99.0).next() == 11.0
+
+
+def test_a_costly_look_puts_everything_off() -> None:
+    schedule = looked(cost=0.2, deadline=10.2)
+    schedule.woken(10.2)
+    assert schedule.next() == pytest.approx(10.1 + COST_FACTOR * 0.2)
+
+
+def test_no_look_puts_the_next_one_off_for_ever() -> None:
+    assert looked(cost=1e6).next() == pytest.approx(10.1 + LONGEST_PAUSE)
+
+
+def test_a_look_takes_all_wake_ups_with_it() -> None:
+    schedule = looked()
+    schedule.woken(10.2)
+    schedule.done(10.3, 10.4, 0.0, full=False, deadline=None)
+    assert schedule.wake is None
+    assert schedule.next() == 11.3
+
+
+def test_full_looks_come_by_the_resync_interval() -> None:
+    schedule = Schedule(tick=1.0, resync=60.0)
+    assert schedule.full_is_due(0.0)
+    schedule.done(0.0, 0.1, 0.0, full=True, deadline=None)
+    schedule.done(30.0, 30.1, 0.0, full=False, deadline=None)
+    assert not schedule.full_is_due(59.9)
+    assert schedule.full_is_due(60.0)

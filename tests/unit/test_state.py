@@ -1,0 +1,114 @@
+"""The service's files: replaced whole, read warily."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from mountwarden import pause, silences, state
+from mountwarden.config import Config, Silence
+from mountwarden.pause import Pause
+from mountwarden.state import RunDirectory
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path / "run")
+
+
+def test_a_file_is_replaced_and_no_trace_is_left(run: RunDirectory) -> None:
+    state.write(run.ledger, b"one", state.OWN)
+    first = run.ledger.stat().st_ino
+    state.write(run.ledger, b"two", state.OWN)
+    assert (run.ledger.read_bytes(), os.listdir(run.path)) == (b"two", ["ledger.json"])
+    assert run.ledger.stat().st_ino != first
+    assert stat.S_IMODE(run.ledger.stat().st_mode) == 0o600
+
+
+def test_a_failed_write_leaves_the_old_file(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.write(run.ledger, b"one", state.OWN)
+
+    def fail(*_paths: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="No space"):
+        state.write(run.ledger, b"two", state.OWN)
+    assert (run.ledger.read_bytes(), os.listdir(run.path)) == (b"one", ["ledger.json"])
+
+
+def test_a_symlink_planted_for_the_new_file_is_not_followed(run: RunDirectory, tmp_path: Path) -> None:
+    run.path.mkdir()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    (run.path / f".ledger.json.{os.getpid()}").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic"):
+        state.write(run.ledger, b"two", state.OWN)
+    assert victim.read_bytes() == b"mine"
+
+
+def test_sweep_removes_only_what_a_killed_writer_left(run: RunDirectory) -> None:
+    run.path.mkdir()
+    for name in (".ledger.json.77", "ledger.json", ".hidden", "other"):
+        (run.path / name).touch()
+    state.sweep(run.path)
+    assert sorted(os.listdir(run.path)) == [".hidden", "ledger.json", "other"]
+
+
+def test_no_file_is_none(run: RunDirectory) -> None:
+    assert state.read(run.ledger) is None
+
+
+def test_a_pause_is_in_force_until_its_end(run: RunDirectory) -> None:
+    assert pause.read(run, 100.0) is None
+    pause.write(run, Pause(100.0, 200.0, "why"))
+    assert pause.read(run, 199.9) == Pause(100.0, 200.0, "why")
+    assert pause.read(run, 200.0) is None
+
+
+def test_a_pause_without_end_stays_until_it_is_ended(run: RunDirectory) -> None:
+    pause.write(run, Pause(100.0, None, ""))
+    assert pause.read(run, 1e12) == Pause(100.0)
+    assert pause.end(run) == Pause(100.0)
+    assert pause.read(run, 1e12) is None
+    assert pause.end(run) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "other/1"}', '{"schema": "mountwarden.pause/1"}', "\0"])
+def test_a_pause_that_can_not_be_understood_pauses(run: RunDirectory, text: str) -> None:
+    run.path.mkdir()
+    run.pause.write_text(text)
+    found = pause.read(run, 100.0)
+    assert found is not None
+    assert found.until is None
+    assert "understood" in found.reason
+
+
+def test_a_pause_that_can_not_be_read_pauses(run: RunDirectory) -> None:
+    run.pause.mkdir(parents=True)
+    found = pause.read(run, 100.0)
+    assert found is not None
+    assert "can't be read" in found.reason
+
+
+def test_silences_are_kept_until_their_end(run: RunDirectory) -> None:
+    short, long = Silence("short", 150.0, "mw-1"), Silence("long", 300.0, "mw-2")
+    silences.write(run, [short, long], 100.0)
+    assert silences.read(run) == (short, long)
+    silences.write(run, [short, long], 200.0)
+    assert silences.read(run) == (long,)
+
+
+def test_silences_are_added_to_those_of_the_configuration(run: RunDirectory) -> None:
+    config = Config(silences=(Silence("old", unit="a.service"),))
+    assert silences.merged(config, run) is config
+    silences.write(run, [Silence("new", 300.0, "mw-2")], 100.0)
+    assert silences.merged(config, run).silences == (*config.silences, Silence("new", 300.0, "mw-2"))
+
+
+@pytest.mark.parametrize("document", ["", "[]", {"schema": "other"}, {"schema": silences.SCHEMA, "silences": [1]}])
+def test_silences_that_can_not_be_understood_silence_nothing(run: RunDirectory, document: object) -> None:
+    run.path.mkdir()
+    run.silences.write_text(document if isinstance(document, str) else json.dumps(document))
+    assert silences.read(run) == ()
