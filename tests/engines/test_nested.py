@@ -43,8 +43,8 @@ def copies(host: Machine, pid: int, ending: str) -> int:
 INNER = "docker -H unix:///run/inner.sock"
 START_INNER = (
     "mkdir -p /run /tmp /var/lib/docker; "
-    "exec dockerd -H unix:///run/inner.sock --data-root /var/lib/docker --exec-root /run/inner --pidfile /run/inner.pid "
-    "--bridge=none --iptables=false --ip6tables=false"
+    "exec dockerd -H unix:///run/inner.sock --data-root /var/lib/docker --exec-root /run/inner "
+    "--pidfile /run/inner.pid --bridge=none --iptables=false --ip6tables=false"
 )
 
 
