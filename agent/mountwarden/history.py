@@ -11,7 +11,7 @@ does, neither its device number nor its mount ids can be reused.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from .model import Copy, Gone, Match, Mount, RootState, Spot
+from .model import Copy, Gone, Match, Mount, MountClass, RootState, Spot
 
 Identity = tuple[str, bytes]
 CopyKey = tuple[int, int, str, bytes]
@@ -42,6 +42,13 @@ class History:
     def watched(self) -> frozenset[Identity]:
         """What to look for in other namespaces wherever it is mounted: all that home has, had, or left behind."""
         return frozenset(self.live) | {(device, root) for _ns, _id, device, root in self.left}
+
+    def loose(self, states: Iterable[RootState]) -> frozenset[Identity]:
+        """Identities on volumes, now or before, which no type and no last path component tells from other mounts."""
+        matched = [(m.identity, s.matches[spot]) for s in states for spot, mounts in s.live.items() for m in mounts]
+        matched += [(identity, one.match) for identity, many in self.live.items() for one in many]
+        matched += [((device, root), one.match) for (_ns, _id, device, root), one in self.left.items()]
+        return frozenset(found for found, match in matched if match.layout.mount_class is MountClass.VOLUME)
 
     def without(self, released: Iterable[Gone]) -> "History":
         """The history after something was seen to be held by nobody."""

@@ -24,7 +24,6 @@ from .model import (
     Finding,
     Gap,
     GroupWant,
-    MountClass,
     Namespace,
     Picture,
     RecordWant,
@@ -173,7 +172,7 @@ class Looker:
         self, members: Mapping[int, tuple[int, ...]], reread: bool, gaps: list[Gap]
     ) -> tuple[list[Copy], int, frozenset[int]]:
         """The copies in all other namespaces, how many mounts were passed over, and which could not be read."""
-        wanted = needles((layout for s in self._states for layout in s.root.layout), self._loose_identities())
+        wanted = needles((layout for s in self._states for layout in s.root.layout), self._history.loose(self._states))
         reread, self._wanted = reread or wanted != self._wanted, wanted
         copies: list[Copy] = []
         mounts = sum(len(table.mounts) for table in self._tables.values())
@@ -206,16 +205,6 @@ class Looker:
             unread.add(inode)
             gaps.append(Gap("the mounts of a namespace", _reason(error), inode))
             return None
-
-    def _loose_identities(self) -> frozenset[tuple[str, bytes]]:
-        """Identities that no type or last path component tells: what is mounted on volumes."""
-        return frozenset(
-            mount.identity
-            for state in self._states
-            for mounts in state.live.values()
-            for mount in mounts
-            if any(layout.mount_class is MountClass.VOLUME for layout in state.root.layout)
-        )
 
     def _picture(
         self,

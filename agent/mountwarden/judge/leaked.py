@@ -29,6 +29,11 @@ class _Leak:
     match: Match
     evidence: Evidence
 
+    @property
+    def on_spot(self) -> bool:
+        """Whether it is on the mountpoint itself, so that removing that directory drops it."""
+        return self.copy.spot == self.match.spot
+
 
 _Key = tuple[bytes, int | None]
 """A root: its path, and its home as the engine's module gave it."""
@@ -51,7 +56,7 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Want]]
             leaks.setdefault((key, leak.match.spot.path, copy.namespace), []).append(leak)
     by_spot: dict[tuple[_Key, bytes], list[Copy]] = {}
     for (key, path, _namespace), found in leaks.items():
-        by_spot.setdefault((key, path), []).extend(leak.copy for leak in found if leak.copy.match is not None)
+        by_spot.setdefault((key, path), []).extend(leak.copy for leak in found if leak.on_spot)
     findings = [
         _finding(picture, states[key], namespace, found, tuple(by_spot[key, path]))
         for (key, path, namespace), found in leaks.items()
@@ -115,7 +120,7 @@ def _evidence(copy: Copy, record: RecordState) -> Evidence:
 def _finding(
     picture: Picture, state: RootState, namespace: int, leaks: list[_Leak], everywhere: tuple[Copy, ...]
 ) -> Finding:
-    on_spot = [leak for leak in leaks if leak.copy.match is not None]
+    on_spot = [leak for leak in leaks if leak.on_spot]
     first = (on_spot or leaks)[0]
     copy, match = first.copy, first.match
     newer = state.live.get(match.spot, ())
@@ -163,6 +168,6 @@ def _detail(leak: _Leak, *, newer: bool, same_upper: bool) -> str:
         return "the same upperdir is mounted again at home: two overlays write into it"
     if newer:
         return "home has a newer mount on the same spot"
-    if leak.copy.match is None:
+    if not leak.on_spot:
         return "the copy is bound on a directory that is not the mountpoint"
     return "it keeps its block device busy" if is_on_block_device(leak.copy.mount) else ""

@@ -5,9 +5,12 @@ from ..model import Answers, Base, Finding, Kind, Picture, RootState, Severity, 
 
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Want]]:
     """One finding for each mount of home that holds spots of a root and has no peer group."""
-    return [
-        _finding(picture, state, base) for state in picture.roots for base in state.bases if not base.mount.shared
-    ], set()
+    findings = []
+    for state in picture.roots:
+        if all(layout.needs_history for layout in state.root.layout):
+            continue  # the whole host: whether / is shared is not ours to say
+        findings += [_finding(picture, state, base) for base in state.bases if not base.mount.shared]
+    return findings, set()
 
 
 def _finding(picture: Picture, state: RootState, base: Base) -> Finding:

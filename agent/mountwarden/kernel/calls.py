@@ -19,6 +19,7 @@ _libc.syscall.restype = ctypes.c_long
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.unshare.argtypes = (ctypes.c_int,)
+_libc.pivot_root.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
 _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 _libc.fstatfs.argtypes = (ctypes.c_int, ctypes.POINTER(abi.Statfs))
 _libc.prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
@@ -64,6 +65,12 @@ def unshare(flags: int) -> None:
     """unshare(2). `flags` are abi.CLONE_NEW*."""
     if _libc.unshare(flags) < 0:
         _raise("unshare")
+
+
+def pivot_root(new_root: bytes, put_old: bytes) -> None:
+    """pivot_root(2): the caller's root mount moves to `put_old`, and `new_root` becomes the namespace's root."""
+    if _libc.pivot_root(new_root, put_old) < 0:
+        _raise("pivot_root", new_root)
 
 
 def setns(fd: int, nstype: int) -> None:

@@ -1,0 +1,184 @@
+"""The findings besides leaked, each on its topology made for real."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Look, Looker
+from mountwarden.model import Action, Evidence, Finding, Kind, Outcome, Reach, Severity
+from mountwarden.observe import pins, procs
+from mountwarden.observe.enter import own_namespace
+from mountwarden.remedies import apply
+
+from tests.kernel.topology import CONFIG, ROOT, Home
+from tests.support.scratch_ns import hold, overlay
+from tests.support.wait import wait_until
+
+MERGED = ROOT + b"/X/merged"
+
+
+def looks(home: Home, *steps: Callable[[], None], kind: Kind) -> list[list[Finding]]:
+    """The findings of one kind at a look before the first step, and after each, by one looker."""
+
+    def watched() -> list[list[Finding]]:
+        looker = Looker(home.config, home=own_namespace())
+        seen: list[Look] = [looker.look()]
+        for step in steps:
+            step()
+            seen.append(looker.look())
+        return [[finding for finding in look.findings if finding.kind is kind] for look in seen]
+
+    return home.run(watched)
+
+
+def test_severed_names_the_private_copy_and_not_the_slave(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as cut, hold(home.sandbox, propagation="slave"):
+        (finding,) = (f for f in home.findings() if f.kind is Kind.SEVERED)
+        assert (finding.namespace, finding.count) == (cut.inode, 1)
+        assert finding.severity is Severity.WARNING, "a [[root]]'s engine is not known to rmdir on put"
+
+
+def test_a_slave_of_a_slave_is_reached(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="slave") as first:
+        first.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_SHARED))
+        with hold(first, propagation="slave") as second:
+            assert [f for f in home.findings() if f.kind is Kind.SEVERED] == []
+            home.umount(MERGED)
+            assert not second.is_mounted(MERGED), "as the kernel then shows"
+            assert home.leaked() == ()
+
+
+def test_a_mount_that_went_while_a_process_holds_a_file_is_pinned(home: Home) -> None:
+    layer = home.layer()
+    with hold(home.sandbox, propagation="slave", cwd=MERGED) as holder:
+
+        def watched() -> list[Finding]:
+            pins.PERIOD = 0.0  # a scan at each look
+            looker = Looker(home.config, home=own_namespace())
+            looker.look()
+            calls.umount(layer.merged, abi.MNT_DETACH)
+            first = looker.look()
+            return [f for look in (first, looker.look()) for f in look.findings if f.kind is Kind.PINNED]
+
+        found = home.run(watched)
+        assert len(found) == 2, "it stays while it is held"
+        assert {h.pid for f in found for h in f.holders} == {holder.pid}
+        assert found[0].reach is Reach.HOLDERS
+        assert not holder.is_mounted(MERGED), "no mount is left"
+
+
+def test_a_mount_that_went_and_that_nobody_holds_is_not_pinned(home: Home) -> None:
+    home.layer()
+    assert looks(home, lambda: calls.umount(MERGED), kind=Kind.PINNED) == [[], []]
+
+
+def test_a_self_bind_that_multiplies_is_stacked(home: Home) -> None:
+    home.layer()
+
+    def again() -> None:
+        for _ in range(3):
+            calls.mount(MERGED, MERGED, None, abi.MS_BIND)
+
+    before, after = looks(home, again, kind=Kind.STACKED)
+    assert before == []
+    # On a shared mount each bind of it on itself doubles what is there.
+    assert [(f.count, f.mountpoint, f.remedies) for f in after] == [(8, MERGED, ())]
+
+
+def test_a_container_whose_layer_home_unmounts_is_orphaned(home: Home) -> None:
+    layer = home.layer()
+    home.run(lambda: os.makedirs(layer.merged + b"/old"))
+    with hold(home.sandbox, propagation="private") as container:
+
+        def enter() -> None:
+            os.chdir(layer.merged)
+            calls.pivot_root(b".", b"old")
+            calls.umount(b"/old", abi.MNT_DETACH)
+
+        inode = container.inode
+        pid = container.pid
+
+        def end() -> None:
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: b"\nState:\tZ" in procs.read(f"/proc/{pid}/status"), 5, "it has ended")
+
+        container.run(enter)  # pivot_root(2) moves the roots of all processes of the namespace
+        before, after, gone = looks(home, lambda: calls.umount(MERGED), end, kind=Kind.ORPHANED)
+        assert before == []
+        (finding,) = after
+        assert (finding.namespace, finding.seen_at, finding.evidence) == (inode, b"/", Evidence.HISTORY)
+        assert finding.holders
+        assert gone == [], "it ends with its processes"
+
+
+def test_a_layer_bound_elsewhere_is_only_known_with_a_history(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as holder:
+
+        def bind() -> None:
+            os.mkdir("/mnt/o")
+            calls.mount(MERGED, b"/mnt/o", None, abi.MS_BIND)
+            calls.umount(MERGED)
+
+        holder.run(bind)
+        _before, after = looks(home, lambda: calls.umount(MERGED), kind=Kind.LEAKED)
+        assert [(f.evidence, f.reach, f.seen_at) for f in after] == [(Evidence.HISTORY, Reach.INSIDE, b"/mnt/o")]
+        assert home.leaked() == (), "a fresh look has nothing but an attacker's text to go by"
+
+
+def test_two_overlays_on_one_upperdir_are_critical(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox):
+        home.umount(MERGED)
+        home.run(lambda: overlay(ROOT + b"/X"))
+        (finding,) = home.leaked()
+        assert finding.severity is Severity.CRITICAL
+        assert "two overlays" in finding.detail
+
+
+@pytest.fixture
+def disk(home: Home) -> Iterator[bytes]:
+    """A loop device with an ext4, mounted on /mnt/disk at home."""
+
+    def make() -> bytes:
+        os.mkdir("/mnt/disk")
+        for command in ("truncate -s 8M /mnt/image", "mkfs.ext4 -q /mnt/image"):
+            subprocess.run(command.split(), check=True)
+        shown = subprocess.run(["losetup", "--find", "--show", "/mnt/image"], check=True, capture_output=True)
+        calls.mount(shown.stdout.strip(), b"/mnt/disk", b"ext4")
+        return shown.stdout.strip()
+
+    device = home.run(make)
+    yield device
+    subprocess.run(["losetup", "--detach", device], check=False, capture_output=True)
+
+
+def attached(device: bytes) -> bool:
+    return os.path.exists(b"/sys/block/" + os.path.basename(device) + b"/loop/backing_file")
+
+
+def test_a_block_device_that_a_copy_keeps_busy_is_critical_and_a_detach_frees_it(home: Home, disk: bytes) -> None:
+    home.config = replace(CONFIG, engines=("host",))
+    with hold(home.sandbox, propagation="private") as holder:
+
+        def watched() -> tuple[list[Finding], Outcome, bool]:
+            looker = Looker(home.config, home=own_namespace())
+            looker.look()
+            calls.umount(b"/mnt/disk")
+            subprocess.run([b"losetup", b"--detach", disk], check=True)
+            busy = attached(disk)
+            found = [f for f in looker.look().findings if f.kind is Kind.LEAKED]
+            return found, apply.carry_out(found[0], looker, Action.DETACH), busy
+
+        (finding,), outcome, busy = home.run(watched)
+        assert busy, "losetup says nothing, and the device stays"
+        assert (finding.severity, finding.reach, finding.mountpoint) == (Severity.CRITICAL, Reach.RMDIR, b"/mnt/disk")
+        assert outcome.done, outcome.text
+        assert not holder.is_mounted(b"/mnt/disk")
+        wait_until(lambda: not attached(disk), 5, "the device is free")
