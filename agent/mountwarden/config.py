@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from .model import Action, Kind, MountClass, Policy, RootKind
 
 DIRECTORY = b"/etc/mountwarden"
-ENGINES = ("docker", "containers-storage", "containerd")
+ENGINES = ("docker", "containers-storage", "containerd", "kubelet", "netns", "host")
 """Engines that `engines` may name. `[[policy]]` may name "custom" too: the `[[root]]` entries."""
 
 

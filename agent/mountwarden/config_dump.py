@@ -99,7 +99,7 @@ EXAMPLE = """\
 #resync = "60s"
 
 # Engines whose roots are guarded.
-#engines = ["docker", "containers-storage", "containerd"]
+#engines = ["docker", "containers-storage", "containerd", "kubelet", "netns", "host"]
 
 # Detaches and shares without a human, at most, over all roots; then a minute's rest.
 #acts_per_minute = 60

@@ -131,6 +131,8 @@ class Looker:
             home = self.home_of(root)
             table = self._home_table(home, tables, members, gaps)
             if home is None or table is None:
+                if all(layout.needs_history for layout in root.layout):
+                    continue  # the whole host: the gap says it
                 states.append(RootState(root, home, None, status="its home could not be read"))
                 continue
             states.append(self._state(root, table, home))

@@ -1,5 +1,6 @@
 """The main job with a real dockerd: a leak seen, named, forced off, told; and a private root shared again."""
 
+import datetime
 import json
 import statistics
 import time
@@ -45,9 +46,17 @@ def status(host: Machine) -> str:
 def leak(host: Machine) -> None:
     """An overlay of a layer, a unit that takes a private copy of it, an umount at home without an rmdir."""
     host.run("sh", "-c", MAKE)
+    mounted = time.time()
+    # Only what the agent saw mounted has a history to act on; a container that it never saw is only reported.
+    wait_until(lambda: taken(host) > mounted, 10, "the agent looked")
     host.unit("leaky", "PrivateTmp=yes", "MountFlags=private")
     wait_until(lambda: held(host), 5, "the unit has a copy")
     host.run("umount", MERGED)
+
+
+def taken(host: Machine) -> float:
+    done = host.run("cat", "/run/mountwarden/report.json", check=False)
+    return datetime.datetime.fromisoformat(json.loads(done.stdout)["taken"]).timestamp() if done.stdout else 0.0
 
 
 def held(host: Machine) -> bool:

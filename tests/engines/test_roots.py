@@ -191,7 +191,8 @@ def test_a_moved_data_root_is_found_within_three_seconds() -> None:
             machine.write("/etc/docker/daemon.json", '{"data-root": "/srv/first/docker"}')
             assert "docker:/srv/real" in looks.roots(), "dockerd has not read the changed file"
             with looking(machine) as fresh:
-                assert [root for root in fresh.roots() if root.startswith("docker:")] == ["docker:/srv/real"]
+                graph = [r for r in fresh.roots() if r.startswith("docker:") and not r.endswith("/volumes")]
+                assert graph == ["docker:/srv/real"]
             machine.run("systemctl", "restart", "docker.service")
             wait_until(lambda: "docker:/srv/first/docker" in looks.roots(), 3, "the changed data-root is a root")
 

@@ -16,7 +16,8 @@ pytestmark = [
 ]
 
 NOBODY = 65534
-GONE = "nothing is left behind"
+GONE = "The namespaces ended with the demo"
+"""How the last lines of the demo begin, wherever they are wrapped."""
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,17 @@ from ..config import Config
 from ..errors import MountwardenError
 from ..model import Gap, Match, RecordState, Root
 from ..observe.enter import in_namespace
-from . import containerd, containers_storage, custom, devices, docker
+from . import containerd, containers_storage, custom, devices, docker, kubelet, netns
 from .host import COMMANDS, Host
 
 __all__ = ["COMMANDS", "Host", "discover", "record", "records"]
 
 _ROOTS: dict[str, Callable[[Host, Config], list[Root]]] = {
-    docker.ENGINE: docker.roots,
+    docker.ENGINE: docker.all_roots,
     containers_storage.ENGINE: containers_storage.roots,
     containerd.ENGINE: containerd.roots,
+    kubelet.ENGINE: kubelet.roots,
+    netns.ENGINE: netns.roots,
     devices.ENGINE: devices.roots,
 }
 _RECORDS: dict[str, Callable[[Root, Sequence[bytes]], list[RecordState]]] = {

@@ -50,6 +50,11 @@ def roots(host: Host, config: Config) -> list[Root]:
     return found
 
 
+def all_roots(host: Host, config: Config) -> list[Root]:
+    """The data-roots, their local volumes, and the network namespaces of running daemons. Raises as `roots`."""
+    return roots(host, config) + volume_roots(host, config) + netns_roots(host, config)
+
+
 def netns_roots(host: Host, config: Config) -> list[Root]:
     """The directory of network-namespace files below each running dockerd's exec-root."""
 

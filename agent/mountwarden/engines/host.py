@@ -14,7 +14,7 @@ from . import files
 
 T = TypeVar("T")
 
-COMMANDS = frozenset({"dockerd", "containerd", "crio"})
+COMMANDS = frozenset({"dockerd", "containerd", "crio", "kubelet"})
 """Command names of the daemons that engines' modules look for: what `DaemonWatch` is to be given."""
 
 _FIRST_RETRY = 1.0
@@ -120,9 +120,9 @@ class Host:
         self._gaps.append(Gap(what, reason))
 
     def take_gaps(self) -> list[Gap]:
-        """What was noted since the last time."""
+        """What was noted since the last time, each once."""
         gaps, self._gaps = self._gaps, []
-        return gaps
+        return list(dict.fromkeys(gaps))
 
     def _ask(self, daemon: Daemon, what: str, path: bytes, function: Callable[[], T | None]) -> T | None:
         return self._memo(daemon, what, path, lambda: in_namespace(daemon.pid, function, inode=daemon.namespace))

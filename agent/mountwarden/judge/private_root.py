@@ -6,10 +6,16 @@ from ..model import Answers, Base, Finding, Kind, Picture, RootState, Severity, 
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Want]]:
     """One finding for each mount of home that holds spots of a root and has no peer group."""
     findings = []
+    told: set[tuple[str, int | None, int]] = set()
     for state in picture.roots:
         if all(layout.needs_history for layout in state.root.layout):
             continue  # the whole host: whether / is shared is not ours to say
-        findings += [_finding(picture, state, base) for base in state.bases if not base.mount.shared]
+        for base in state.bases:
+            # An engine's volumes lie below its data-root, and most often on the same mount: said once.
+            key = (state.root.engine, state.home, base.mount.id)
+            if not base.mount.shared and key not in told:
+                told.add(key)
+                findings.append(_finding(picture, state, base))
     return findings, set()
 
 

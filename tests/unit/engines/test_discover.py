@@ -49,7 +49,8 @@ def test_an_entry_for_an_engines_root_adds_to_its_layout(tmp_path: Path) -> None
     config = Config(
         engines=("docker",), roots=(RootEntry(os.fsencode(tmp_path), layout=(b"x/*", b"overlay2/*/merged")),)
     )
-    (root,), _ = engines.discover(host(daemon("dockerd", "-g", tmp_path)), config)
+    found, _ = engines.discover(host(daemon("dockerd", "-g", tmp_path)), config)
+    (root,) = (root for root in found if root.path == os.fsencode(tmp_path))
     assert root.engine == "docker"
     assert root.record
     assert [layout.pattern for layout in root.layout] == [*(each.pattern for each in docker.GRAPH_LAYOUT), b"x/*"]
