@@ -14,7 +14,7 @@ from .state import RunDirectory
 BUDGET = 5.0
 """Seconds of acts in one cycle; the rest waits for the next look."""
 
-_FAILED = frozenset({"failed", "no-answer", "still-there", "not-shared"})
+FAILED = frozenset({"failed", "no-answer", "still-there", "not-shared"})
 """Codes of outcomes that changed nothing although all preconditions held. Every other refusal is a precondition."""
 
 
@@ -65,7 +65,7 @@ def circumstances(run: RunDirectory, ledger: Ledger) -> Circumstances:
 def _finished(ledger: Ledger, finding: Finding, action: Action, outcome: Outcome) -> Ledger:
     if outcome.code == "gone":
         return breaker.moot(ledger, finding)
-    attempt = Attempt.DONE if outcome.done else Attempt.FAILED if outcome.code in _FAILED else Attempt.DECLINED
+    attempt = Attempt.DONE if outcome.done else Attempt.FAILED if outcome.code in FAILED else Attempt.DECLINED
     data = {"CODE": outcome.code, "SAW": outcome.saw, "DID": outcome.did, "VERIFIED": outcome.verified}
     said = {name: value for name, value in data.items() if value}
     return breaker.finish(ledger, finding, action, attempt, _now(), outcome.text, said)

@@ -121,8 +121,8 @@ def _seen(old: Entry | None, finding: Finding, now: Now, config: Config) -> Entr
     identity = f"{finding.device} {finding.unique_id or finding.mount_id}"
     if old is None or (not old.confirmed and old.identity != identity):
         first = now.boot + now.took
-        return Entry(_subject(finding, now.wall), identity, first, first + confirm)
-    subject = _subject(finding, old.subject.since)
+        return Entry(subject_of(finding, now.wall), identity, first, first + confirm)
+    subject = subject_of(finding, old.subject.since)
     if subject.cause is None:
         subject = replace(subject, cause=old.subject.cause)
     at = old.first + confirm
@@ -154,7 +154,8 @@ def _annotated(entry: Entry | None, finding: Finding, now: Now, config: Config) 
     return replace(finding, confirmed=entry.confirmed, silenced=quiet, since=entry.subject.since, cause=cause)
 
 
-def _subject(finding: Finding, since: float) -> Subject:
+def subject_of(finding: Finding, since: float) -> Subject:
+    """What an event says of the finding."""
     holder = finding.holders[0] if finding.holders else None
     return Subject(
         id=finding.id,

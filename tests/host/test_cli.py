@@ -126,6 +126,8 @@ def test_detach_ends_it_and_puts_the_directory_back(host: Machine, leak: str) ->
     assert mountwarden(host)[0] == 0
     status, out, _err = mountwarden(host, "detach", leak)
     assert (status, out) == (1, f"{leak}: declined: there is no such finding now\n")
+    (done,) = (e for e in host.journal(f"MOUNTWARDEN_FINDING={leak}") if e["MOUNTWARDEN_EVENT"] == "acted")
+    assert {"MOUNTWARDEN_SAW", "MOUNTWARDEN_DID", "MOUNTWARDEN_VERIFIED"} <= done.keys()
 
 
 def test_detach_declines_what_is_not_empty(host: Machine, leak: str) -> None:
@@ -134,6 +136,9 @@ def test_detach_declines_what_is_not_empty(host: Machine, leak: str) -> None:
     status, out, _err = mountwarden(host, "detach", leak)
     assert (status, "not empty" in out) == (1, True)
     assert identity(host, MERGED) == before
+    (entry,) = host.journal(f"MOUNTWARDEN_FINDING={leak}", "MOUNTWARDEN_CODE=not-empty")
+    assert (entry["MOUNTWARDEN_ACTION"], entry["MOUNTWARDEN_BY"]) == ("detach", "uid 0")
+    assert "declined" in entry["MESSAGE"]
 
 
 def test_detach_all_asks_or_wants_yes(host: Machine, leak: str) -> None:

@@ -64,6 +64,7 @@ def carry_out(
 ) -> int:
     """Do it, and print each outcome as it comes. 0 when all were done, 1 when some were not."""
     from ..remedies import apply
+    from . import audit
 
     screen = terminal.of(sys.stdout, no_color=no_color)
     outcomes: list[Outcome] = []
@@ -74,6 +75,7 @@ def carry_out(
             or apply.carry_out(finding, looker, action)
         )
         outcomes.append(outcome)
+        audit.tell(outcome)
         if not json:
             print(line(outcome, screen), flush=True)
     if json:
