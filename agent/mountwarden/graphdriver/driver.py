@@ -60,8 +60,8 @@ class ProtoDriver(Protocol):
     def get(self, layer: str, mount_label: str = "") -> bytes:
         """The path of the layer's whole tree, mounted if it has to be. Each get wants a put."""
 
-    def put(self, layer: str) -> None:
-        """Give back one get; the last one lets the mount go, in every mount namespace."""
+    def put(self, layer: str) -> int:
+        """Give back one get; the last one lets the mount go, in every mount namespace. The uses that are left."""
 
     def exists(self, layer: str) -> bool:
         """Whether there is such a layer."""

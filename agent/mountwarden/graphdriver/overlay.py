@@ -59,12 +59,13 @@ class OverlayDriver:
     ) -> "OverlayDriver":
         """Check the host, make the home (0700, the remapped root's), and return the driver on it.
 
-        `NotSupported` says what is missing: overlayfs, or a file system below the home that can carry it. The driver
-        knows no options. `load_module=False` starts no process.
+        `NotSupported` says what is missing: overlayfs, or a file system below the home that can carry it. `options`
+        are accepted and mean nothing, as with Docker's own driver. `load_module=False` starts no process.
         """
         home = os.path.abspath(os.fsencode(home))
         maps = IdMaps(tuple(uid_maps), tuple(gid_maps))
-        check_storage_opt(options, cls.name)
+        if options:
+            _log.warning("the driver knows no options, ignoring %s", ", ".join(options))
         if load_module:
             support.load_overlay_module()
         support.require_overlay()
@@ -227,17 +228,22 @@ class OverlayDriver:
         paths = tuple(layout.escaped(path) for path in (image.root, target.upper, target.work))
         return b"lowerdir=%s,upperdir=%s,workdir=%s" % paths + self._options
 
-    def put(self, layer: str) -> None:
+    def put(self, layer: str) -> int:
         """Give back one get. The last one detaches the mount and removes the mountpoint: every namespace lets go.
 
         Failures of both are no error: the mount may have gone already, and a kernel before 3.18 refuses the rmdir.
+        Returns how many uses are left.
         """
         with self._held(layer) as target:
-            self._put(target)
+            return self._put(target)
 
-    def _put(self, target: Layer) -> None:
-        if not target.has_root() and self._counter.decrement(target.merged) <= 0:
+    def _put(self, target: Layer) -> int:
+        if target.has_root():
+            return 0
+        left = self._counter.decrement(target.merged)
+        if left <= 0:
             self._let_go(target)
+        return max(0, left)
 
     def _let_go(self, target: Layer) -> None:
         self._counter.forget(target.merged)
@@ -250,9 +256,10 @@ class OverlayDriver:
         except OSError as error:
             _log.debug("rmdir of %s: %s, ignoring", os.fsdecode(target.merged), error)
 
-    def forget_counts(self) -> None:
-        """Forget who uses what, as when the engine starts anew: what is mounted then counts as one use each."""
-        self._counter.forget()
+    def count_again(self, layer: str) -> None:
+        """Take back a `put` that left the layer mounted, when the one who asked for it was never told."""
+        with self._held(layer) as target:
+            self._counter.increment(target.merged)
 
     def mounted(self) -> list[str]:
         """The layers that are mounted now, in the caller's mount namespace."""
