@@ -12,8 +12,8 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "graphdriver",
         help="serve Docker's graphdriver plugin protocol",
         description="Serve the overlay driver to dockerd on a unix socket, until SIGTERM. "
-        "Then: dockerd --experimental -s NAME (Docker 27 wants DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS=1 in its environment "
-        "too; Docker 28 has no such plugins any more).",
+        "Then: dockerd --experimental -s NAME. Docker 27 wants DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS=1 in its "
+        "environment too; Docker 28 has no such plugins any more.",
     )
     parser.add_argument("--name", default=service.DEFAULT_NAME, help="what dockerd calls it (default: %(default)s)")
     parser.add_argument("--home", metavar="DIR", help="keep the layers here (default: where dockerd says)")

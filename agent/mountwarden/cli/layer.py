@@ -10,7 +10,7 @@ import lzma
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from ..errors import MountwardenError
 from ..graphdriver.driver import Change, ChangeKind
@@ -19,11 +19,7 @@ from .progress import Progress
 
 DEFAULT_HOME = "/var/lib/mountwarden/layers"
 _LETTERS = {ChangeKind.MODIFY: "C", ChangeKind.ADD: "A", ChangeKind.DELETE: "D"}  # as `docker diff` shows them
-_MAGIC: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file)),
-    b"BZh": lambda file: cast("IO[bytes]", bz2.BZ2File(file)),
-    b"\xfd7zXZ": lambda file: cast("IO[bytes]", lzma.LZMAFile(file)),
-}
+_MAGIC: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
 def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -214,6 +210,6 @@ def _input(name: str) -> Iterator[tuple[BinaryIO, int | None]]:
         head = file.peek(8)
         for magic, unpack in _MAGIC.items():
             if head.startswith(magic):
-                yield cast("BinaryIO", stack.enter_context(unpack(file))), None
+                yield stack.enter_context(unpack(file)), None
                 return
         yield file, os.fstat(file.fileno()).st_size or None
