@@ -11,6 +11,7 @@ import os
 from ..kernel import abi, calls
 from .driver import GraphdriverError
 
+_PATH_MAX = 4096  # linux/limits.h
 _LINKS = 40  # as MAXSYMLINKS of the kernel (linux/namei.h)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESOLVE = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_MAGICLINKS | abi.RESOLVE_NO_XDEV
@@ -22,6 +23,8 @@ class Escape(GraphdriverError):
 
 def normalise(name: bytes) -> bytes:
     """The member's path below the root: no leading slash, no `.`, no `..`; b"" is the root itself."""
+    if len(name) > _PATH_MAX:
+        raise GraphdriverError(f"the name {shown(name)} is longer than a path may be")
     if b"\0" in name:
         raise Escape(f"the name {shown(name)} holds a NUL byte")
     parts: list[bytes] = []

@@ -172,12 +172,15 @@ class Extraction:
     def _make_parents(self, path: bytes) -> int:
         """Make what is missing of a path, owned by root as no member says otherwise."""
         fd = os.dup(self._root.fd)
-        done = b""
+        done, fresh = b"", False
         for part in path.split(b"/"):
             done = done + b"/" + part if done else part
             try:
+                if fresh:
+                    raise FileNotFoundError
                 below = self._root.open_directory(done)
             except FileNotFoundError:
+                fresh = True
                 try:
                     below = self._make_directory(fd, part)
                     os.fchown(below, *self._options.maps.root())

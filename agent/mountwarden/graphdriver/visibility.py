@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..errors import RefusedToRun
 
 _SYSTEMCTL_SECONDS = 3
-_DEFAULTS = {"no", "", "0", "inherit", "[not set]"}
+_DEFAULTS = {"no", "", "0", "inherit", "[not set]", "[unprintable]"}
 # systemd.exec(5): each of these gives a unit a mount namespace of its own.
 _DIRECTIVES = (
     "PrivateTmp",
