@@ -1,19 +1,34 @@
 """`mountwarden graphdriver`: Docker's storage plugin in the foreground."""
 
-import argparse
 import logging
+from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from ..graphdriver import service
+from . import options
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_EPILOG = """\
+Docker up to 26 wants --experimental; 27 also DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS=1 in its environment; 28 has no
+such plugins any more.
+
+examples:
+  systemctl start mountwarden-graphdriver.socket
+  dockerd --experimental -s mountwarden
+"""
 
 
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command."""
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
     parser = subparsers.add_parser(
         "graphdriver",
         help="serve Docker's graphdriver plugin protocol",
-        description="Serve the overlay driver to dockerd on a unix socket, until SIGTERM. "
-        "Then: dockerd --experimental -s NAME. Docker 27 wants DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS=1 in its "
-        "environment too; Docker 28 has no such plugins any more.",
+        description="Serves the overlay driver to dockerd on a unix socket, until SIGTERM.",
+        epilog=_EPILOG,
+        json=False,
+        tier=False,
     )
     parser.add_argument("--name", default=service.DEFAULT_NAME, help="what dockerd calls it (default: %(default)s)")
     parser.add_argument("--home", metavar="DIR", help="keep the layers here (default: where dockerd says)")
@@ -23,7 +38,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Namespace) -> int:
     """Serve; 0 after an orderly end."""
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(message)s")
     service.serve(service.Settings(args.name, args.home, args.socket, args.state))

@@ -1,6 +1,5 @@
 """`mountwarden layer`: the overlay driver for people and scripts."""
 
-import argparse
 import bz2
 import contextlib
 import gzip
@@ -9,110 +8,128 @@ import json
 import lzma
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ..errors import MountwardenError
 from ..graphdriver.driver import Change, ChangeKind
 from ..graphdriver.overlay import OverlayDriver
+from . import options
 from .progress import Progress
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_EPILOG = """\
+An archive is read plain or packed by gzip, bzip2 or xz.
+
+examples:
+  mountwarden layer create base
+  docker export busy | mountwarden layer apply base
+  mountwarden layer create work base && ls "$(mountwarden layer get work)"
+  mountwarden layer diff work -o work.tar && mountwarden layer rm work base
+"""
 
 DEFAULT_HOME = "/var/lib/mountwarden/layers"
 _LETTERS = {ChangeKind.MODIFY: "C", ChangeKind.ADD: "A", ChangeKind.DELETE: "D"}  # as `docker diff` shows them
 _MAGIC: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 
 
-def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command with its own commands."""
     parser = subparsers.add_parser(
         "layer",
         help="make, mount, compare and remove layers",
-        description="The overlay graphdriver by hand. Uses are not counted between two commands: "
+        description="The overlay graphdriver by hand. Uses are not counted between two commands:\n"
         "`get` of a layer that is mounted shows where, `put` detaches it.",
+        epilog=_EPILOG,
+        json=False,
+        tier=False,
     )
     parser.add_argument("--home", metavar="DIR", default=DEFAULT_HOME, help="the layers' place (default: %(default)s)")
-    commands = parser.add_subparsers(dest="layer_command", metavar="COMMAND", required=True)
-    _add(commands, "create", _create, "make a layer, empty or on top of another", "ID").add_argument(
-        "parent", metavar="PARENT", nargs="?", default="", help="the layer below"
-    )
-    get = _add(commands, "get", _get, "mount a layer and print its path", "ID")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", required=True, parser_class=options.Parser)
+    create = _add(commands, "create", _create, "make a layer, empty or on top of another")
+    create.add_argument("parent", metavar="PARENT", nargs="?", default="", help="the layer below")
+    get = _add(commands, "get", _get, "mount a layer and print its path")
     get.add_argument("--label", default="", metavar="CONTEXT", help="SELinux context of the mount")
-    _add(commands, "put", _put, "detach a layer, in every mount namespace", "ID")
-    for name, call, text in (("diff", _diff, "write what a layer changed, as a tar"), ("changes", _changes, "list it")):
-        _with_parent(_add(commands, name, call, text, "ID"))
-    _file(commands.choices["diff"], "write to FILE", "-o")
-    apply = _add(commands, "apply", _apply, "make an image of a fresh layer from a layer tar", "ID")
-    _with_parent(apply)
-    _file(apply, "read FILE, plain or packed by gzip, bzip2 or xz", "-i")
+    _add(commands, "put", _put, "detach a layer, in every mount namespace")
+    _files(commands)
+    changes = _add(commands, "changes", _changes, "list what a layer changed", json=True)
+    _with_parent(changes)
+    _add(commands, "metadata", _metadata, "show the directories of a layer", json=True)
+    _add(commands, "status", _status, "show what the driver found about its home", json=True, layer=False)
+    _add(commands, "ls", _ls, "list the layers", json=True, layer=False)
+    rm = _add(commands, "rm", _rm, "remove layers, their mounts too", layer=False)
+    rm.add_argument("ids", metavar="ID", nargs="+", help="the layers")
+
+
+def _files(commands: "_SubParsersAction[options.Parser]") -> None:
+    diff = _add(commands, "diff", _diff, "write what a layer changed, as a tar")
+    diff.add_argument("-o", "--output", dest="file", metavar="FILE", default="-", help="write here, not to stdout")
+    _with_parent(diff)
+    apply = _add(commands, "apply", _apply, "make an image of a fresh layer from a layer tar")
+    apply.add_argument("-i", "--input", dest="file", metavar="FILE", default="-", help="read here, not from stdin")
     apply.add_argument("--max-size", type=int, metavar="BYTES", help="refuse a tar that holds more")
-    _add(commands, "metadata", _metadata, "show the directories of a layer", "ID")
-    _add(commands, "status", _status, "show what the driver found about its home")
-    _add(commands, "ls", _ls, "list the layers")
-    rm = _add(commands, "rm", _rm, "remove layers, their mounts too")
-    rm.add_argument("ids", metavar="ID", nargs="+")
-    for name in ("changes", "metadata", "status", "ls"):
-        commands.choices[name].add_argument("--json", action="store_true", help="print JSON")
+    _with_parent(apply)
 
 
 def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: "_SubParsersAction[options.Parser]",
     name: str,
-    call: Callable[[OverlayDriver, argparse.Namespace], int],
+    call: Callable[[OverlayDriver, Namespace], int],
     text: str,
-    *ids: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    for name in ids:
-        parser.add_argument("id", metavar=name, help="the layer")
+    *,
+    json: bool = False,
+    layer: bool = True,
+) -> options.Parser:
+    description = f"{text[0].upper()}{text[1:]}."
+    parser = commands.add_parser(name, help=text, description=description, json=json, tier=False)
+    if layer:
+        parser.add_argument("id", metavar="ID", help="the layer")
     parser.set_defaults(run=lambda args: call(_driver(args), args))
     return parser
 
 
-def _with_parent(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--parent", metavar="ID", help="compare with this layer, '' with nothing (default: what it was created on)"
-    )
+def _with_parent(parser: options.Parser) -> None:
+    parser.add_argument("--parent", metavar="ID", help="the layer below, '' for none (default: as it was created)")
 
 
-def _file(parser: argparse.ArgumentParser, text: str, flag: str) -> None:
-    parser.add_argument(flag, "--file", metavar="FILE", default="-", help=f"{text} (default: the standard stream)")
-
-
-def _driver(args: argparse.Namespace) -> OverlayDriver:
+def _driver(args: Namespace) -> OverlayDriver:
     return OverlayDriver.init(args.home)
 
 
-def _parent(driver: OverlayDriver, args: argparse.Namespace) -> str:
+def _parent(driver: OverlayDriver, args: Namespace) -> str:
     if args.parent is not None:
         return str(args.parent)
     return driver.parent(args.id) or ""
 
 
-def _create(driver: OverlayDriver, args: argparse.Namespace) -> int:
+def _create(driver: OverlayDriver, args: Namespace) -> int:
     driver.create(args.id, args.parent)
     return 0
 
 
-def _get(driver: OverlayDriver, args: argparse.Namespace) -> int:
+def _get(driver: OverlayDriver, args: Namespace) -> int:
     sys.stdout.buffer.write(driver.get(args.id, args.label) + b"\n")
     sys.stdout.flush()
     return 0
 
 
-def _put(driver: OverlayDriver, args: argparse.Namespace) -> int:
+def _put(driver: OverlayDriver, args: Namespace) -> int:
     while driver.put(args.id):
         pass
     return 0
 
 
-def _diff(driver: OverlayDriver, args: argparse.Namespace) -> int:
+def _diff(driver: OverlayDriver, args: Namespace) -> int:
     with _output(args.file) as out:
         driver.diff(args.id, _parent(driver, args), out)
         out.flush()
     return 0
 
 
-def _changes(driver: OverlayDriver, args: argparse.Namespace) -> int:
+def _changes(driver: OverlayDriver, args: Namespace) -> int:
     found = driver.changes(args.id, _parent(driver, args))
     if args.json:
         return _print_json([_as_json(change) for change in found])
@@ -135,7 +152,7 @@ def _escaped(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
-def _apply(driver: OverlayDriver, args: argparse.Namespace) -> int:
+def _apply(driver: OverlayDriver, args: Namespace) -> int:
     with _input(args.file) as (stream, total), Progress(total) as progress:
         driver.apply_diff(
             args.id, _parent(driver, args), stream, maximum_bytes=args.max_size, progress=progress.callback
@@ -143,15 +160,15 @@ def _apply(driver: OverlayDriver, args: argparse.Namespace) -> int:
     return 0
 
 
-def _metadata(driver: OverlayDriver, args: argparse.Namespace) -> int:
+def _metadata(driver: OverlayDriver, args: Namespace) -> int:
     return _print_pairs(list(driver.get_metadata(args.id).items()), as_json=args.json)
 
 
-def _status(driver: OverlayDriver, args: argparse.Namespace) -> int:
+def _status(driver: OverlayDriver, args: Namespace) -> int:
     return _print_pairs(driver.status(), as_json=args.json)
 
 
-def _ls(driver: OverlayDriver, args: argparse.Namespace) -> int:
+def _ls(driver: OverlayDriver, args: Namespace) -> int:
     mounted = set(driver.mounted())
     layers = driver.layers()
     if args.json:
@@ -166,7 +183,7 @@ def _facts(driver: OverlayDriver, layer: str, mounted: bool) -> dict[str, Any]:
     return {"id": layer, "parent": driver.parent(layer), "kind": kind, "mounted": mounted}
 
 
-def _rm(driver: OverlayDriver, args: argparse.Namespace) -> int:
+def _rm(driver: OverlayDriver, args: Namespace) -> int:
     status = 0
     for layer in args.ids:
         if driver.exists(layer):
