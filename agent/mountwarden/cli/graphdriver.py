@@ -1,0 +1,45 @@
+"""`mountwarden graphdriver`: Docker's storage plugin in the foreground."""
+
+import logging
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from ..graphdriver import service
+from . import options
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+_EPILOG = """\
+Docker up to 26 wants --experimental; 27 also DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS=1 in its environment; 28 has no
+such plugins any more.
+
+examples:
+  systemctl start mountwarden-graphdriver.socket
+  dockerd --experimental -s mountwarden
+"""
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "graphdriver",
+        help="serve Docker's graphdriver plugin protocol",
+        description="Serves the overlay driver to dockerd on a unix socket, until SIGTERM.",
+        epilog=_EPILOG,
+        json=False,
+        tier=False,
+    )
+    parser.add_argument("--name", default=service.DEFAULT_NAME, help="what dockerd calls it (default: %(default)s)")
+    parser.add_argument("--home", metavar="DIR", help="keep the layers here (default: where dockerd says)")
+    parser.add_argument("--socket", metavar="PATH", help="listen here (default: /run/docker/plugins/NAME.sock)")
+    parser.add_argument("--state", metavar="FILE", help="remember what dockerd said here (default: below /run)")
+    parser.add_argument("--debug", action="store_true", help="log each request")
+    parser.set_defaults(run=run)
+
+
+def run(args: Namespace) -> int:
+    """Serve; 0 after an orderly end."""
+    logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(message)s")
+    service.serve(service.Settings(args.name, args.home, args.socket, args.state))
+    return 0

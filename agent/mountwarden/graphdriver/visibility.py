@@ -1,0 +1,140 @@
+"""Whether dockerd can see what the plugin mounts, and if not, which directive of the plugin's own unit is to blame.
+
+In a mount namespace of its own with the home's mount private or slave, Get succeeds and the container is empty: the
+failure shows only as a program that runc cannot find. So it is checked before the socket is there.
+"""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+
+from ..errors import RefusedToRun
+
+_SYSTEMCTL_SECONDS = 3
+_DEFAULTS = {"no", "", "0", "inherit", "[not set]", "[unprintable]"}
+# systemd.exec(5): each of these gives a unit a mount namespace of its own.
+_DIRECTIVES = (
+    "PrivateTmp",
+    "PrivateDevices",
+    "PrivateMounts",
+    "PrivateNetwork",
+    "ProtectSystem",
+    "ProtectHome",
+    "ProtectProc",
+    "ProtectKernelTunables",
+    "ProtectKernelModules",
+    "ProtectKernelLogs",
+    "ProtectControlGroups",
+    "ProtectHostname",
+    "ReadOnlyPaths",
+    "ReadWritePaths",
+    "InaccessiblePaths",
+    "ExecPaths",
+    "NoExecPaths",
+    "BindPaths",
+    "BindReadOnlyPaths",
+    "TemporaryFileSystem",
+    "RootDirectory",
+    "RootImage",
+    "MountFlags",
+    "MountAPIVFS",
+    "DynamicUser",
+    "LoadCredential",
+)
+_PROTECT_PROC_DEFAULT = "default"
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """The peer groups of the mount that holds a path, from the optional fields of proc_pid_mountinfo(5)."""
+
+    shared: int | None
+    master: int | None
+
+
+def propagation_of(mountinfo: bytes, path: bytes) -> Propagation | None:
+    """The last mount in a mountinfo text whose mountpoint holds `path`; None if the text shows none."""
+    found, longest = None, -1
+    for line in mountinfo.splitlines():
+        fields = line.split(b" ")
+        point = _OCTAL.sub(lambda m: bytes([int(m[1], 8)]), fields[4])
+        holds = path == point or path.startswith(point.rstrip(b"/") + b"/")
+        if holds and len(point) >= longest:
+            found, longest = fields[6 : fields.index(b"-", 6)], len(point)
+    if found is None:
+        return None
+    groups = dict(field.split(b":", 1) for field in found if b":" in field)
+    return Propagation(_group(groups, b"shared"), _group(groups, b"master"))
+
+
+def _group(groups: dict[bytes, bytes], name: bytes) -> int | None:
+    return int(groups[name]) if name in groups else None
+
+
+def reaches(ours: Propagation | None, theirs: Propagation | None) -> bool:
+    """Whether a mount made below our mount appears below theirs: peers, or theirs is a slave of ours."""
+    return bool(ours and theirs and ours.shared and ours.shared in (theirs.shared, theirs.master))
+
+
+def require_visible(home: bytes, init_pid: int = 1) -> None:
+    """Raise `RefusedToRun` if mounts made here do not reach the mount namespace of PID 1, and so dockerd's.
+
+    Where PID 1 cannot be looked at, as in some containers, nothing is known and nothing is refused.
+    """
+    try:
+        if os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{init_pid}/ns/mnt"):
+            return
+        theirs = propagation_of(_read(f"/proc/{init_pid}/mountinfo"), home)
+    except (PermissionError, FileNotFoundError):
+        return
+    if not reaches(propagation_of(_read("/proc/self/mountinfo"), home), theirs):
+        raise RefusedToRun(
+            f"mounts made here do not reach the host: dockerd would see empty containers ({_blame()})",
+            hint="run the plugin in the host's mount namespace, or share the home's mount with it",
+        )
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _blame() -> str:
+    """Which directives of the unit that this process runs in give it a mount namespace of its own."""
+    unit = unit_of(_read("/proc/self/cgroup"))
+    set_directives = directives(_properties(unit)) if unit else []
+    if not set_directives:
+        return "the plugin has a mount namespace of its own"
+    return f"{unit} has {', '.join(set_directives)}"
+
+
+def unit_of(cgroup: bytes) -> str | None:
+    """The name of the service in a /proc/PID/cgroup text."""
+    names = re.findall(rb"([^/\n]+\.service)(?=/|\n|$)", cgroup)
+    return os.fsdecode(names[-1]) if names else None
+
+
+def _properties(unit: str) -> str:
+    try:
+        answer = subprocess.run(
+            ["systemctl", "show", "--property", ",".join(_DIRECTIVES), "--", unit],
+            capture_output=True,
+            text=True,
+            timeout=_SYSTEMCTL_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout
+
+
+def directives(properties: str) -> list[str]:
+    """Those that are set, as `Name=value`, from the output of systemctl show."""
+    found = []
+    for line in properties.splitlines():
+        name, _, value = line.partition("=")
+        if name in _DIRECTIVES and value not in _DEFAULTS and value != _PROTECT_PROC_DEFAULT:
+            found.append(line)
+    return found
