@@ -84,7 +84,7 @@ class Demo:
         scratch.root(self.root)
         looker = self._looker()
         self._title("An engine mounts a layer")
-        layer = scratch.mount_layer(self.root + b"/layer")
+        layer = scratch.mount_layer(self.root)
         self._say(f"overlay on {shown(layer.mountpoint)}, a real one")
         self._title("A service starts, with a mount namespace of its own")
         with hold() as holder:

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ..errors import MountwardenError
+from ..graphdriver.overlay import OverlayDriver
 from ..kernel import abi, calls
 from .stage import ENDING, exit_with, flush, restore_signals
 
@@ -53,28 +54,19 @@ def root(directory: bytes) -> None:
     calls.mount(None, directory, None, abi.MS_SHARED)
 
 
-def mount_layer(directory: bytes) -> Layer:
-    """Make the directories of a layer and mount it."""
-    layer = Layer(directory)
-    for name in (b"lower", b"upper", b"work", b"merged"):
-        os.makedirs(os.path.join(directory, name))
-    with open(directory + b"/lower/file", "w", encoding="ascii") as file:
+def mount_layer(home: bytes) -> Layer:
+    """Have the graphdriver make a layer below `home`, on a base with one file, and mount it."""
+    driver = OverlayDriver.init(home, load_module=os.geteuid() == 0)
+    driver.create("base")
+    with open(home + b"/base/root/file", "w", encoding="ascii") as file:
         file.write("a file of the layer\n")
-    options = b"lowerdir=%b/lower,upperdir=%b/upper,workdir=%b/work" % ((directory,) * 3)
-    # userxattr: without it an overlay in a user namespace may not keep its marks (Linux 5.11 brought both).
-    more = b",userxattr" if _in_user_namespace() else b""
-    calls.mount(b"overlay", layer.mountpoint, b"overlay", 0, options + more)
-    return layer
+    driver.create("layer", "base")
+    return Layer(os.path.dirname(os.fsencode(driver.get("layer"))))
 
 
 def unmount_layer(layer: Layer) -> None:
     """Unmount it and leave its mountpoint, as an engine without rmdir-on-put does."""
     calls.umount(layer.mountpoint)
-
-
-def _in_user_namespace() -> bool:
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return file.read().split() != ["0", "0", "4294967295"]
 
 
 # Holders
