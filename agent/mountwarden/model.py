@@ -203,6 +203,8 @@ class Root:
     """Whether the engine itself removes the mountpoint after an umount."""
     wants_private: bool = False
     """The engine makes this root private on purpose (containers/storage without skip_mount_home)."""
+    daemonless: bool = False
+    """The engine mounts in whatever namespace it is called in: without a word of its record nothing is accused."""
     observe_only: bool = False
     """Roots of a user's own configuration: never acted on by the root agent."""
 

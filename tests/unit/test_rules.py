@@ -240,3 +240,14 @@ def test_a_device_also_mounted_elsewhere_at_home_is_in_use() -> None:
 def test_the_whole_host_s_root_is_not_told_to_be_private() -> None:
     state = root_state(HOST, table(host_root(shared=0)), HOME)
     assert found(picture(state), Kind.PRIVATE_ROOT) == []
+
+
+def test_a_daemonless_engine_is_accused_only_by_its_record_or_by_what_was_seen() -> None:
+    root = dataclasses.replace(RECORDED, daemonless=True)
+    state = root_state(root, table(host_root()), HOME)
+    held = Copy(OTHER, layer(12, 11), parent(), SPOT, match_of(state))
+    want = RecordWant(match_of(state))
+    assert found(picture(state, held), Kind.LEAKED) == []
+    assert len(found(picture(state, held), Kind.LEAKED, Answers(records={want: RecordState.UNMOUNTED}))) == 1
+    seen = dataclasses.replace(held, history=match_of(state))
+    assert len(found(picture(state, seen), Kind.LEAKED)) == 1

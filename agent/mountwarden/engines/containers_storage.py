@@ -85,6 +85,7 @@ def _root(path: bytes, layout: tuple[Layout, ...], store: Store, daemon: Daemon 
         home_pid=daemon.pid if daemon and not daemon.own else None,
         record=tuple(os.fsdecode(each) for each in record),
         wants_private=not store.skip_mount_home,
+        daemonless=daemon is None,
     )
 
 

@@ -1,12 +1,14 @@
 """What containers/storage itself writes down: which layers are mounted, and which layers there are.
 
 RUNROOT/overlay-layers/mountpoints.json is a list of {"id", "path", "count"} of the layers that are mounted ("[]" when
-none is); GRAPHROOT/overlay-layers/layers.json, with volatile-layers.json beside it or in RUNROOT, a list of {"id", …}.
+none is); GRAPHROOT/overlay-layers/layers.json, with volatile-layers.json beside it or in RUNROOT, a list of {"id", …};
+GRAPHROOT/overlay-containers/containers.json, with volatile-containers.json likewise, a list of {"id", "layer", …}.
+A container's shm is in use exactly while its layer is.
 """
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..model import RecordState
 from .files import FileCache
@@ -24,19 +26,27 @@ def states(record: Sequence[str], rels: Sequence[bytes]) -> list[RecordState]:
     if len(record) != 2:
         return [RecordState.UNKNOWN] * len(rels)
     try:
-        counts, known = _counts(os.fsencode(record[0])), _known(record)
+        counts, known, containers = _counts(os.fsencode(record[0])), _known(record), _containers(record)
     except (OSError, ValueError, RecursionError):
         return [RecordState.UNKNOWN] * len(rels)
-    return [_state(rel, counts, known) for rel in rels]
+    return [_state(_layer(rel, containers), counts, known) for rel in rels]
 
 
-def _state(rel: bytes, counts: dict[bytes, int] | None, known: frozenset[bytes]) -> RecordState:
+def _layer(rel: bytes, containers: dict[bytes, bytes]) -> bytes | None:
     match rel.split(b"/"):
-        case [b"overlay", layer, b"merged"] if counts is not None:
-            if counts.get(layer, 0) >= 1:
-                return RecordState.LIVE
-            return RecordState.UNMOUNTED if layer in known else RecordState.UNKNOWN
-    return RecordState.UNKNOWN
+        case [b"overlay", layer, b"merged"]:
+            return layer
+        case [b"overlay-containers", container, b"userdata", b"shm"]:
+            return containers.get(container)
+    return None
+
+
+def _state(layer: bytes | None, counts: dict[bytes, int] | None, known: frozenset[bytes]) -> RecordState:
+    if layer is None or counts is None:
+        return RecordState.UNKNOWN
+    if counts.get(layer, 0) >= 1:
+        return RecordState.LIVE
+    return RecordState.UNMOUNTED if layer in known else RecordState.UNKNOWN
 
 
 def _counts(path: bytes) -> dict[bytes, int] | None:
@@ -56,11 +66,31 @@ def _parse_counts(data: bytes) -> dict[bytes, int]:
 
 
 def _known(record: Sequence[str]) -> frozenset[bytes]:
-    layers = os.fsencode(record[1])
-    volatile = (
-        os.path.join(os.path.dirname(path), b"volatile-layers.json") for path in (layers, os.fsencode(record[0]))
-    )
-    return frozenset().union(*(_FILES.load(path, _parse_known) or () for path in (layers, *volatile)))
+    return frozenset().union(*(_FILES.load(path, _parse_known) or () for path in _lists(record, "layers")))
+
+
+def _containers(record: Sequence[str]) -> dict[bytes, bytes]:
+    """The layer of each container."""
+    found: dict[bytes, bytes] = {}
+    for path in _lists(record, "containers"):
+        found |= _FILES.load(path, _parse_containers) or {}
+    return found
+
+
+def _lists(record: Sequence[str], what: str) -> Iterator[bytes]:
+    """Where the store keeps a list: GRAPHROOT's, and the volatile ones beside it and in RUNROOT."""
+    runroot, graphroot = (os.path.dirname(os.path.dirname(path)) for path in record)
+    yield os.fsencode(f"{graphroot}/overlay-{what}/{what}.json")
+    for place in (graphroot, runroot):
+        yield os.fsencode(f"{place}/overlay-{what}/volatile-{what}.json")
+
+
+def _parse_containers(data: bytes) -> dict[bytes, bytes]:
+    return {
+        _key(entry["id"]): _key(entry["layer"])
+        for entry in _entries(data)
+        if isinstance(entry, dict) and "id" in entry and "layer" in entry
+    }
 
 
 def _parse_known(data: bytes) -> frozenset[bytes]:

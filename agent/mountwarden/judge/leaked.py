@@ -89,6 +89,8 @@ def _leak(
     record = answers.records.get(want, RecordState.UNKNOWN)
     if record is RecordState.LIVE or (claimed and record is not RecordState.UNMOUNTED):
         return None
+    if match.root.daemonless and record is RecordState.UNKNOWN and copy.history is None:
+        return None  # any namespace may be its home
     return _Leak(copy, match, Evidence.CLAIMED if claimed else _evidence(copy, record))
 
 

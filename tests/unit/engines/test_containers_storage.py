@@ -138,6 +138,15 @@ class TestRecord:
         write(store / "a-run/overlay-layers/mountpoints.json", MOUNTED.replace(":1}", ":0}"))
         assert self.state("overlay/4fd6f0294cf7/merged") is UNMOUNTED
 
+    @pytest.mark.parametrize("name", ["containers.json", "volatile-containers.json"])
+    def test_a_containers_shm_is_in_use_while_its_layer_is(self, store: Path, name: str) -> None:
+        write(store / "a-run/overlay-layers/mountpoints.json", MOUNTED)
+        containers = '[{"id":"c1","names":["x"],"layer":"4fd6f0294cf7"},{"id":"c2","layer":"62afa055634d"},{"id":"c3"}]'
+        write(store / "a/overlay-containers" / name, containers)
+        assert self.state("overlay-containers/c1/userdata/shm") is LIVE
+        assert self.state("overlay-containers/c2/userdata/shm") is UNMOUNTED
+        assert self.state("overlay-containers/c3/userdata/shm") is UNKNOWN
+
     def test_without_mountpoints_json_nothing_is_known(self, store: Path) -> None:
         assert self.state("overlay/62afa055634d/merged") is UNKNOWN
 
