@@ -1,6 +1,5 @@
 """What a test may leave behind in the process that runs it, and in whom it started: nothing."""
 
-import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,6 @@ class Belongings:
 
 def belongings() -> Belongings:
     """Look now. `namespaces` are foreign mount namespaces of processes in this process's group."""
-    gc.collect()
     mounts = {line.split(" ", 1)[0]: line for line in Path("/proc/self/mountinfo").read_text().splitlines()}
     return Belongings(mounts, _fds(), _children(), _namespaces())
 
