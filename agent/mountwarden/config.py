@@ -4,7 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .model import Action, Kind, MountClass, Policy, RootKind
+from .model import Action, Finding, Kind, MountClass, Policy, RootKind
 
 DIRECTORY = b"/etc/mountwarden"
 ENGINES = ("docker", "containers-storage", "containerd", "kubelet", "netns", "host")
@@ -29,6 +29,13 @@ class Confirm:
     pinned: float = 30.0
     orphaned: float = 30.0
     private_root: float = 0.5
+    starting: float = 30.0
+    """In a namespace in which a runtime still sets a container up: its copies go when it changes its root."""
+
+    def needed(self, finding: Finding) -> float:
+        """The confirm time of a finding."""
+        seconds = self.seconds(finding.kind, finding.mount_class)
+        return max(seconds, self.starting) if finding.starting else seconds
 
     def seconds(self, kind: Kind, mount_class: MountClass) -> float:
         """The confirm time of a finding of this kind on a mount of this class."""

@@ -116,6 +116,7 @@ EXAMPLE = """\
 #pinned = "30s"
 #orphaned = "30s"
 #private_root = "500ms"
+#starting = "30s"
 
 # A directory of an engine that is not known above. * stands for one whole component.
 #[[root]]

@@ -1,8 +1,10 @@
 """What the agent saw before: which mounts home had on its spots, and which copies were left when one went. Pure.
 
 A copy has a history when home's mount of the same (device, mnt_root) was there at one look, was gone at the next, and
-the copy was there at that next look. Device numbers are reused at once, so the copy must be there at every look from
-then on; a look in which its namespace or its home could not be read ends what is known.
+the copy was there at that next look. Device numbers are reused at once: a new container's /dev may have the number of
+the layer that has just gone. So type and options must be the same too; a copy that is not on home's spot must have been
+there before home's mount went; and from then on it must be there at every look. A look in which its namespace or its
+home could not be read ends what is known.
 
 A mount that went with all its copies is kept as gone until somebody says that nothing holds it open: while something
 does, neither its device number nor its mount ids can be reused.
@@ -38,6 +40,8 @@ class History:
     live: Mapping[Identity, tuple[Known, ...]] = field(default_factory=dict)
     left: Mapping[CopyKey, Known] = field(default_factory=dict)
     gone: Mapping[Identity, Gone] = field(default_factory=dict)
+    elsewhere: frozenset[CopyKey] = frozenset()
+    """Copies at the last look that are on no spot of a layout."""
 
     def watched(self) -> frozenset[Identity]:
         """What to look for in other namespaces wherever it is mounted: all that home has, had, or left behind."""
@@ -86,7 +90,8 @@ def remember(
             left[key(copy)] = replace(before, ids=before.ids | ids[copy.mount.identity])
         told.append(replace(copy, history=before.match) if before is not None else copy)
     gone = {} if unread else _gone(history, live, ids, readable)
-    return History(live, left, gone), tuple(told)
+    elsewhere = frozenset(key(copy) for copy in copies if copy.match is None)
+    return History(live, left, gone, elsewhere), tuple(told)
 
 
 def _left_behind(
@@ -98,11 +103,15 @@ def _left_behind(
     if before is not None:
         return before if before.match.root.path in readable else None
     for known in history.live.get(copy.mount.identity, ()):
-        match = known.match
-        on_spot = copy.spot is None or copy.match is None or copy.spot == match.spot
-        if match.root.path in readable and on_spot:
+        there = copy.spot == known.match.spot or (copy.match is None and key(copy) in history.elsewhere)
+        if known.match.root.path in readable and there and _same_file_system(known.mount, copy.mount):
             return known
     return None
+
+
+def _same_file_system(one: Mount, other: Mount) -> bool:
+    """Whether two mounts of one device number can be of one superblock: it has one type and one text of options."""
+    return (one.fstype, one.super_options) == (other.fstype, other.super_options)
 
 
 def _gone(

@@ -117,7 +117,7 @@ def _covers(silence: Silence, finding: Finding) -> bool:
 
 def _seen(old: Entry | None, finding: Finding, now: Now, config: Config) -> Entry:
     """The entry of a finding that this look shows."""
-    confirm = config.confirm.seconds(finding.kind, finding.mount_class)
+    confirm = config.confirm.needed(finding)
     identity = f"{finding.device} {finding.unique_id or finding.mount_id}"
     if old is None or (not old.confirmed and old.identity != identity):
         first = now.boot + now.took

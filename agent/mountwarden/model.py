@@ -5,6 +5,7 @@ Paths are bytes as the kernel gave them, octal escapes undone. Devices are text,
 
 import enum
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -456,6 +457,18 @@ class Finding:
     silenced: bool = False
     since: float | None = None
     """Seconds since the Epoch at which it was first seen."""
+
+    @property
+    def starting(self) -> bool:
+        """Its namespace is held by nothing but a runtime that sets a container up, before the change of its root.
+
+        A process chooses its name: by this one, a finding is only told later.
+        """
+        return bool(self.holders) and all(_RUNTIME_INIT.fullmatch(holder.comm) for holder in self.holders)
+
+
+_RUNTIME_INIT = re.compile(r"(runc|youki):\[[0-9]:[A-Z]+\]|runc|crun|youki")
+"""Names of the processes in which runc (libcontainer/nsenter), crun and youki enter and prepare a container."""
 
 
 def finding_id(boot_id: str, kind: Kind, root: bytes, spot: bytes, namespace: int | None) -> str:

@@ -99,3 +99,19 @@ def test_an_identity_on_another_layer_s_spot_is_not_this_layer_s_copy() -> None:
     history, _ = look(History(), WITH, held)
     _, (told,) = look(history, WITHOUT, held)
     assert told.history is None
+
+
+def test_a_device_number_that_was_reused_elsewhere_is_no_history() -> None:
+    """Found with real engines: the tmpfs on a new container's /dev had the number of the layer that had just gone."""
+    history, _ = look(History(), WITH)
+    dev = Copy(OTHER, dataclasses.replace(layer(12, 11), fstype="tmpfs", point=b"/dev"), None, Spot("0:50", b"/dev"))
+    new_layer = Copy(OTHER, dataclasses.replace(layer(13, 0), point=b"/"), None, None)
+    _, told = look(history, WITHOUT, dev, new_layer)
+    assert [copy.history for copy in told] == [None, None], "neither was there before"
+
+
+def test_another_file_system_on_the_spot_is_no_history() -> None:
+    history, _ = look(History(), WITH)
+    other = dataclasses.replace(layer(12, 11), super_options=b"rw,upperdir=/elsewhere")
+    _, (told,) = look(history, WITHOUT, copy(other))
+    assert told.history is None

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from mountwarden.config import Confirm
 from mountwarden.inventory import Spots, root_state, stacks
 from mountwarden.judge import judge
 from mountwarden.model import (
@@ -251,3 +252,21 @@ def test_a_daemonless_engine_is_accused_only_by_its_record_or_by_what_was_seen()
     assert len(found(picture(state, held), Kind.LEAKED, Answers(records={want: RecordState.UNMOUNTED}))) == 1
     seen = dataclasses.replace(held, history=match_of(state))
     assert len(found(picture(state, seen), Kind.LEAKED)) == 1
+
+
+@pytest.mark.parametrize(
+    ("comms", "seconds"),
+    [
+        (["runc:[2:INIT]"], 30.0),
+        (["runc:[1:CHILD]", "runc:[2:INIT]"], 30.0),
+        (["crun"], 30.0),
+        (["runc:[2:INIT]", "sleep"], 1.0),
+        (["sleep"], 1.0),
+        ([], 1.0),
+    ],
+)
+def test_a_container_that_is_being_set_up_has_time(comms: list[str], seconds: float) -> None:
+    state = root_state(ROOT, table(host_root()), HOME)
+    (finding,) = found(picture(state, copy(parent(), state)), Kind.LEAKED)
+    holders = tuple(Holder(number, comm) for number, comm in enumerate(comms))
+    assert Confirm().needed(dataclasses.replace(finding, holders=holders)) == seconds

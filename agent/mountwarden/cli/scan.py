@@ -53,7 +53,7 @@ def scan(
 def _need(first: look.Look, config: Config, known: Mapping[str, float], wait: float, *, everything: bool) -> float:
     """How long to wait: as long as the slowest candidate that `wait` allows for."""
     times = [
-        config.confirm.seconds(finding.kind, finding.mount_class)
+        config.confirm.needed(finding)
         for finding in first.findings
         if (everything or finding.severity is not Severity.INFO) and finding.id not in known
     ]
@@ -66,7 +66,7 @@ def _confirmed(
     before = {(finding.id, *_identity(finding)) for finding in first.findings}
     findings = []
     for finding in last.findings:
-        needed = config.confirm.seconds(finding.kind, finding.mount_class)
+        needed = config.confirm.needed(finding)
         same = (finding.id, *_identity(finding)) in before
         since = known.get(finding.id, first.started if same else last.started)
         confirmed = finding.id in known or (same and held > 0 and held >= needed)
