@@ -140,8 +140,8 @@ def _why_no_rejoin(finding: Finding) -> str | None:
     if finding.namespace_kind is not NamespaceKind.SERVICE:
         return f"only services are rejoined, and this is a {finding.namespace_kind or 'namespace'}"
     parents = [copy.parent for copy in (finding.target.copies if finding.target else ()) if copy.parent is not None]
-    if any(parent.shared or parent.master for parent in parents):
-        return "the copy has a peer group or a master already, and the kernel joins private mounts only"
+    if any(parent.master for parent in parents):
+        return "the copy has another master already, which it would lose"
     if finding.target is not None and not finding.target.match.base.mount.shared:
         return "home's own mount is not shared: share it first"
     return None

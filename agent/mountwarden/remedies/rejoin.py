@@ -2,8 +2,11 @@
 
 move_mount(2) with MOVE_MOUNT_SET_GROUP (Linux 5.15) gives a mount the sharing group of another of the same superblock,
 in whatever namespace it is. It takes private mounts only, and the other's root must be at or above the target's.
+systemd leaves the mounts of a service shared: a copy in a peer group that has no other member, and no slave, is made
+private first, which takes a child that enters the namespace, and shared again afterwards.
 """
 
+import contextlib
 import errno
 import functools
 import os
@@ -13,9 +16,9 @@ from typing import TYPE_CHECKING
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, calls
 from ..model import Action, Copy, Finding, Kind, Mount, NamespaceKind, Outcome, RootState
-from ..observe import namespaces, procs
+from ..observe import namespaces, procs, uses
 from ..observe.mountinfo import Table, below
-from .common import at_home, still_there
+from .common import at_home, still_there, texts
 from .share import propagate
 
 if TYPE_CHECKING:
@@ -42,7 +45,8 @@ def rejoin(finding: Finding, looker: "Looker", *, named: frozenset[str] = frozen
     tables = _tables(now, look)
     _check_view(now, tables, named)
     pairs = _pairs(now, look, tables[0])
-    saw = "; ".join(f"mount {p.target.id} at {os.fsdecode(p.target.point)}: no peer group and no master" for p in pairs)
+    _check_alone(pairs, look)
+    saw = "; ".join(f"mount {p.target.id} at {os.fsdecode(p.target.point)} has no master" for p in pairs)
     act = functools.partial(_join_all, pairs, pid, now.namespace or 0)
     root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -130,8 +134,8 @@ def _checked(source: Mount, target: Mount) -> _Pair:
     """What the kernel would refuse with a bare EINVAL, each by its reason."""
     if not source.shared:
         raise Declined("home-private", f"home's mount at {os.fsdecode(source.point)} is not shared: share it first")
-    if target.shared or target.master:
-        raise Declined("member", "the copy has a peer group or a master already; the kernel joins private mounts only")
+    if target.master:
+        raise Declined("member", "the copy has another master already, which it would lose")
     if source.device != target.device:
         raise Declined("other-superblock", "the copy is of another file system than home's mount")
     if below(source.root, target.root) is None:
@@ -139,28 +143,63 @@ def _checked(source: Mount, target: Mount) -> _Pair:
     return _Pair(source, target)
 
 
+def _check_alone(pairs: list[_Pair], look: "Look") -> None:
+    """A peer group that others are in, or follow, is not left."""
+    groups = {pair.target.shared for pair in pairs if pair.target.shared}
+    own = {pair.target.id for pair in pairs}
+    for inode, text in texts(look) if groups else ():
+        for group in groups:
+            for mount in uses.in_group(text, group):
+                if mount.id not in own:
+                    where = f"{os.fsdecode(mount.point)} in namespace {inode}"
+                    raise Declined("member", f"the copy is in one peer group with {where}, which would lose it")
+
+
 def _join_all(pairs: list[_Pair], pid: int, namespace: int, root: int, proc: int) -> None:
     """In a child at home. `root` is the service's "/", `proc` our own /proc."""
-    for pair in pairs:
-        _join(pair, pid, namespace, root, proc)
+    with contextlib.ExitStack() as fds:
+        ready = []
+        for pair in pairs:
+            target = _target(pair.target, root)
+            fds.callback(os.close, target)
+            _check_target(target, pair.target, pid, namespace, proc)
+            clone = _clone(pair.source)
+            fds.callback(os.close, clone)
+            propagate(clone, abi.MS_SLAVE)
+            ready.append((pair.target, clone, target))
+        if any(mount.shared for mount, _clone_fd, _target_fd in ready):
+            _enter(pid, namespace, proc)
+        for mount, clone, target in ready:
+            _join(mount, clone, target)
 
 
-def _join(pair: _Pair, pid: int, namespace: int, root: int, proc: int) -> None:
-    # RESOLVE_IN_ROOT: a symbolic link in the service's tree must not lead the walk into ours.
+def _target(mount: Mount, root: int) -> int:
+    """The copy's root. RESOLVE_IN_ROOT: a symbolic link in the service's tree must not lead the walk into ours."""
     try:
-        target = calls.openat2(root, pair.target.point, os.O_PATH | os.O_DIRECTORY, resolve=_WALK)
+        return calls.openat2(root, mount.point, os.O_PATH | os.O_DIRECTORY, resolve=_WALK)
     except OSError as error:
         raise Declined("changed", f"the way to the copy can't be walked: {error.strerror}") from error
+
+
+def _enter(pid: int, namespace: int, proc: int) -> None:
+    fd = os.open(f"{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     try:
-        _check_target(target, pair.target, pid, namespace, proc)
-        clone = _clone(pair.source)
-        try:
-            propagate(clone, abi.MS_SLAVE)
-            _set_group(clone, target)
-        finally:
-            os.close(clone)
+        if os.fstat(fd).st_ino != namespace:
+            raise Declined("changed", f"process {pid} is in another namespace now")
+        calls.setns(fd, abi.CLONE_NEWNS)
     finally:
-        os.close(target)
+        os.close(fd)
+
+
+def _join(mount: Mount, clone: int, target: int) -> None:
+    if not mount.shared:
+        _set_group(clone, target)
+        return
+    propagate(target, abi.MS_PRIVATE)  # a group of its own alone: nobody is cut off
+    try:
+        _set_group(clone, target)
+    finally:
+        propagate(target, abi.MS_SHARED)
 
 
 def _check_target(fd: int, wanted: Mount, pid: int, namespace: int, proc: int) -> None:
