@@ -7,15 +7,18 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeVar
 
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Looker
-from mountwarden.model import Action, Finding
+from mountwarden.model import Action, Finding, Outcome
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 
 from tests.kernel.topology import CONFIG, ROOT
-from tests.support.scratch_ns import Namespace, Sandbox, hold, in_child, overlay
+from tests.support.scratch_ns import Sandbox, in_child, overlay
+
+T = TypeVar("T")
 
 STRACE = shutil.which("strace")
 MERGED = ROOT + b"/X/merged"
@@ -50,14 +53,14 @@ def killed_at(act: Callable[[], bool], number: int, syscalls: str) -> int:
     return max(made.values(), default=0)
 
 
-def in_few_processes(function: Callable[[Sandbox], int], timeout: float) -> int:
+def in_few_processes(function: Callable[[Sandbox], T], timeout: float) -> T:
     """Call the function in a pid namespace with its own /proc, in a sandbox whose root is shared."""
 
-    def inner() -> int:
+    def inner() -> T:
         calls.unshare(abi.CLONE_NEWPID | abi.CLONE_NEWNS)
         calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
 
-        def first() -> int:
+        def first() -> T:
             calls.mount(b"proc", b"/proc", b"proc")
             calls.mount(b"tmpfs", b"/mnt", b"tmpfs", 0, b"mode=755")
             calls.mount(None, b"/mnt", None, abi.MS_SHARED)
@@ -73,27 +76,40 @@ def looker() -> Looker:
     return Looker(CONFIG, home=own_namespace())
 
 
-def act(action: Action, kind: str, namespace: int | None) -> Callable[[], bool]:
+def outcome(action: Action, namespace: int | None, kind: str = "leaked") -> Callable[[], Outcome]:
     """The act on the finding of that kind, of that namespace."""
     found: tuple[Finding, ...] = looker().look().findings
     (finding,) = (f for f in found if f.kind == kind and namespace in (None, f.namespace))
-    return lambda: apply.carry_out(finding, looker(), action).done
+    return lambda: apply.carry_out(finding, looker(), action)
 
 
-def layer() -> None:
-    """A leaf of the root, mounted, its mountpoint with attributes of its own."""
+def act(action: Action, kind: str, namespace: int | None) -> Callable[[], bool]:
+    """The same; whether it was done."""
+    run = outcome(action, namespace, kind)
+    return lambda: run().done
+
+
+def dress() -> None:
+    """The mountpoint, with attributes of its own."""
     os.makedirs(MERGED, exist_ok=True)
     os.chown(MERGED, 12, 34)
     os.chmod(MERGED, 0o2751)
     os.setxattr(MERGED, "trusted.label", b"kept")
+
+
+def layer() -> None:
+    """A layer of the root, mounted on a dressed mountpoint."""
+    dress()
     overlay(ROOT + b"/X")
 
 
-def dressed() -> bool:
-    """Whether the mountpoint is there, empty, and as `layer` dressed it."""
-    status = os.stat(MERGED)
+def dressed_at(path: bytes) -> bool:
+    """Whether it is there, empty, and as `dress` made it."""
+    status = os.stat(path)
     same = (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o2751, 12, 34)
-    return same and os.getxattr(MERGED, "trusted.label") == b"kept" and os.listdir(MERGED) == []
+    return same and os.getxattr(path, "trusted.label") == b"kept" and os.listdir(path) == []
 
 
-__all__ = ["CHANGING", "MERGED", "ROOT", "Namespace", "act", "dressed", "hold", "in_few_processes", "killed_at"]
+def dressed() -> bool:
+    """The same of the mountpoint."""
+    return dressed_at(MERGED)
