@@ -34,27 +34,37 @@ def copy(old: int, new: int, status: os.stat_result) -> None:
 
 
 def _copy_xattrs(old: int, new: int) -> None:
+    """Try each; what counts is that they are the same in the end.
+
+    xfs shows an ACL a second time as trusted.SGI_ACL_FILE, which it lets nobody set; and a label that the kernel has
+    set already needs no right.
+    """
     try:
-        wanted = {name: os.getxattr(old, name) for name in os.listxattr(old)}
-        have = {name: os.getxattr(new, name) for name in os.listxattr(new)}
+        wanted, have = _xattrs(old), _xattrs(new)
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
             return
         raise
     for name in have.keys() - wanted.keys():  # a default ACL of the parent, say
-        _kept(name, functools.partial(os.removexattr, new, name))
+        _tried(functools.partial(os.removexattr, new, name))
     for name, value in wanted.items():
-        if have.get(name) != value:  # a label that the kernel has set already needs no right
-            _kept(name, functools.partial(os.setxattr, new, name, value))
+        if have.get(name) != value:
+            _tried(functools.partial(os.setxattr, new, name, value))
+    differing = sorted(name for name, _value in wanted.items() ^ _xattrs(new).items())
+    if differing:
+        raise Declined("attributes", f"its extended attribute {differing[0]} can't be kept")
 
 
-def _kept(name: str, change: Callable[[], None]) -> None:
+def _xattrs(fd: int) -> dict[str, bytes]:
+    return {name: os.getxattr(fd, name) for name in os.listxattr(fd)}
+
+
+def _tried(change: Callable[[], None]) -> None:
     try:
         change()
     except OSError as error:
         if error.errno in _TOLD_AS_IT_IS:
             raise
-        raise Declined("attributes", f"its extended attribute {name} can't be kept") from error
 
 
 def _copy_project(old: int, new: int) -> None:
