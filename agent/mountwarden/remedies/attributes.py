@@ -68,22 +68,27 @@ def _tried(change: Callable[[], None]) -> None:
 
 
 def _copy_project(old: int, new: int) -> None:
-    wanted, have = calls.fsxattr(old), calls.fsxattr(new)
-    if wanted is None or have is None:
+    wanted, have = _project(old), _project(new)
+    if wanted is None or wanted == have:
         return
-    xflags, extsize, _nextents, projid, cowextsize = wanted
-    # `nextents` is an answer only; a directory has no extent size of its own unless it is a hint for its children.
-    if (have[0], have[1], have[3], have[4]) == (xflags, extsize, projid, cowextsize):
-        return
+    xflags, extsize, projid, cowextsize = wanted
     try:
         calls.set_fsxattr(new, (xflags, extsize, 0, projid, cowextsize))
     except OSError as error:
         if error.errno in _TOLD_AS_IT_IS:
             raise
         raise Declined("attributes", "its project id or inode flags can't be kept") from error
-    kept = calls.fsxattr(new)
-    if kept is None or (kept[0], kept[3]) != (xflags, projid):
+    if _project(new) != wanted:
         raise Declined("attributes", "its project id or inode flags can't be kept")
+
+
+def _project(fd: int) -> tuple[int, int, int, int] | None:
+    """What can be set of FS_IOC_FSGETXATTR: not the number of extents, nor that there is room for xattrs."""
+    found = calls.fsxattr(fd)
+    if found is None:
+        return None
+    xflags, extsize, _nextents, projid, cowextsize = found
+    return xflags & ~abi.FS_XFLAG_HASATTR, extsize, projid, cowextsize
 
 
 def _copy_flags(old: int, new: int) -> None:
