@@ -86,7 +86,7 @@ def _spot(target: Target) -> replace.Spot:
 def _saw(now: Finding, target: Target, over: int) -> str:
     spaces = sorted({copy.namespace for copy in target.copies})
     saw = f"{_counted(target.copies)} of {now.device} in namespaces {spaces}, evidence {now.evidence}"
-    return f"{saw}, with {over} mounts on them" if over else saw
+    return f"{saw}; mounted on them, and gone with them: {over}" if over else saw
 
 
 def _counted(copies: tuple[Copy, ...]) -> str:
