@@ -14,8 +14,8 @@ from .state import RunDirectory
 BUDGET = 5.0
 """Seconds of acts in one cycle; the rest waits for the next look."""
 
-FAILED = frozenset({"failed", "no-answer", "still-there", "not-shared"})
-"""Codes of outcomes that changed nothing although all preconditions held. Every other refusal is a precondition."""
+FAILED = frozenset({"failed", "no-answer", "unverified", "still-there", "not-shared", "still-severed"})
+"""Codes of outcomes whose effect is missing or not known though all preconditions held. Others are preconditions."""
 
 
 class Actor:

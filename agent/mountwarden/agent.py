@@ -3,6 +3,7 @@
 Each step leaves the host and the journal right if the service is killed behind it; see `teller` and `breaker`.
 """
 
+import os
 import resource
 import sys
 import time
@@ -15,7 +16,7 @@ from . import breaker, forked, silences
 from . import ledger as book
 from . import pause as pausing
 from .actor import Actor
-from .config import Config
+from .config import Config, Mode
 from .errors import MountwardenError
 from .ledger import Now
 from .look import Look
@@ -62,11 +63,16 @@ class Agent:
         triggers: Triggers,
         notifier: Notifier,
         explain: Explain,
+        tidy: Callable[[], list[bytes]] = list,
     ) -> None:
-        """`load` reads the configuration in `directory` anew; `explain` fills in causes."""
+        """`load` reads the configuration in `directory` anew; `explain` fills in causes.
+
+        `tidy` removes what an act left behind that was cut short, and says where.
+        """
         self._looker, self._load, self._directory, self._run = looker, load, directory, run
         self._teller, self._actor, self._triggers, self._notifier = teller, actor, triggers, notifier
         self._explain = explain
+        self._tidy = tidy
         self._publisher = Publisher(run, notifier, inotify=triggers.has_inotify)
         self._ledger = book.Ledger(looker.boot_id)
         self._schedule = Schedule(looker.config.tick, looker.config.resync, started=_boot())
@@ -97,8 +103,21 @@ class Agent:
         now = _now()
         self._ledger = breaker.interrupted(self._ledger, now)
         text = f"mode {self._looker.config.mode}" + (f"; {why}, a new one was started" if why else "")
+        if left := self._tidied():
+            text += (
+                f"; removed what an act left that was cut short: {', '.join(os.fsdecode(path) for path in left[:3])}"
+            )
         self._note(EventKind.STARTED, text)
         self._tell()
+
+    def _tidied(self) -> list[bytes]:
+        """Only where acts are allowed. What can't be looked at now is left for the next start."""
+        if self._looker.config.mode is Mode.OBSERVE or pausing.read(self._run, time.time()):
+            return []
+        try:
+            return self._tidy()
+        except (OSError, MountwardenError):
+            return []
 
     def _patience(self, due: float) -> float:
         watchdog = self._notifier.watchdog

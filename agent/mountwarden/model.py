@@ -416,7 +416,9 @@ class Target:
 
     match: Match
     copies: tuple[Copy, ...]
-    """The leaked copies on that spot, in all namespaces."""
+    """The leaked copies on that spot, in all namespaces; of a severed root, those that are cut off."""
+    here: tuple[Copy, ...] = ()
+    """The leaked copies of the finding's own namespace, those bound elsewhere too; bottom of a stack first."""
 
 
 @dataclass(frozen=True, slots=True)

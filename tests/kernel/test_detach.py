@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from mountwarden.kernel import abi, calls
-from mountwarden.look import Looker
+from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Reach, RootKind
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
@@ -278,3 +278,60 @@ def test_a_file_mountpoint_is_replaced_by_a_file(home: Home) -> None:
         assert outcome.done, outcome.text
         assert not holder.is_mounted(path)
         assert home.run(lambda: stat.S_IMODE(os.stat(path).st_mode)) == 0o444
+
+
+def test_declines_another_mount_on_the_spot_that_was_not_judged(leaked: Leaked) -> None:
+    """A container that mounts something of its own on that directory would lose it with the detach."""
+    home, holder, finding = leaked
+    with hold(home.sandbox) as other:
+        other.run(lambda: calls.mount(b"tmpfs", MERGED, b"tmpfs"))
+        text = declined(home, holder, finding, "shared-spot")
+        assert str(other.inode) in text
+        assert other.is_mounted(MERGED)
+
+
+def test_declines_a_copy_of_unknown_history_beside_one_that_is_known(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as known, hold(home.sandbox) as other:
+
+        def detach() -> str:
+            looker = Looker(home.config, home=own_namespace())
+            looker.look()
+            calls.umount(MERGED)
+            looker.look()
+            other.run(lambda: (calls.umount(MERGED), overlay(ROOT + b"/X", upper=b"upper2")))
+            (finding,) = (f for f in looker.look().findings if f.namespace == known.inode and f.kind == "leaked")
+            assert finding.evidence is Evidence.HISTORY
+            return apply.carry_out(finding, looker, Action.DETACH).code
+
+        assert home.run(detach) == "mixed"
+        assert known.is_mounted(MERGED)
+        assert other.is_mounted(MERGED)
+
+
+def test_what_is_mounted_on_a_copy_is_told(leaked: Leaked) -> None:
+    home, holder, finding = leaked
+    holder.run(lambda: calls.mount(b"tmpfs", MERGED, b"tmpfs"))
+    outcome = home.act(finding, Action.DETACH)
+    assert outcome.done, outcome.text
+    assert outcome.saw.endswith("mounted on them, and gone with them: 1")
+
+
+def test_an_act_whose_effect_cannot_be_read_is_not_told_as_nothing_done(leaked: Leaked) -> None:
+    home, holder, finding = leaked
+
+    class Blind(Looker):
+        """Its second look fails, as one does on a host that has run out of descriptors."""
+
+        looks = 0
+
+        def look(self, *, resync: bool = False) -> Look:
+            self.looks += 1
+            if self.looks > 1:
+                raise OSError(24, "Too many open files")
+            return super().look(resync=resync)
+
+    outcome = home.run(lambda: apply.carry_out(finding, Blind(home.config, home=own_namespace()), Action.DETACH))
+    assert (outcome.done, outcome.code) == (False, "unverified")
+    assert outcome.did.startswith("renamed an empty directory")
+    assert not holder.is_mounted(MERGED)

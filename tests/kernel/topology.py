@@ -71,6 +71,18 @@ class Home:
     def act(self, finding: Finding, action: Action) -> Outcome:
         return self.run(lambda: apply.carry_out(finding, _looker(self.config), action))
 
+    def act_after(self, before: Callable[[], None], action: Action) -> Outcome:
+        """Act on the one leak that `before` makes, by a looker that saw home before and after, as the agent has."""
+
+        def watched() -> Outcome:
+            looker = _looker(self.config)
+            looker.look()
+            before()
+            (finding,) = (found for found in looker.look().findings if found.kind == "leaked")
+            return apply.carry_out(finding, looker, action)
+
+        return self.run(watched)
+
     def act_by_history(self, before: Callable[[], None]) -> tuple[Finding, ...]:
         """The findings of a looker that looked before and after `before`, so that it has a history."""
 

@@ -100,7 +100,7 @@ _LEDGER = ("ledger", "ledger_facts", "storms")
 PURE = {
     "judge": ("judge",),
     **dict.fromkeys(_LEDGER, (*_LEDGER, "config")),
-    "remedies.plan": ("config",),
+    **dict.fromkeys(("remedies.plan", "remedies.restart", "remedies.steps"), ("config", "remedies.restart")),
     "tell": ("tell",),
 }
 """The pure parts, and what they may import beside model and errors: themselves, and the configuration's shape."""
@@ -129,7 +129,11 @@ def test_only_apply_loads_what_changes_the_host() -> None:
     changing = {name for name in MODULES if _within(name, "remedies") and "kernel" in {_area(x) for x in _ours(name)}}
     for module in (name for name in changing if name != "remedies.apply"):
         users = {name for name in MODULES if module in _ours(name)}
-        assert users <= {"remedies.apply", *changing}, f"{module} is imported by {sorted(users)}"
+        outside = {name for name in users if not _within(name, "remedies")}
+        assert not outside, f"{module} is imported by {sorted(outside)}"
+        assert not users & {"remedies.plan", "remedies.restart", "remedies.steps"}, (
+            "what only plans must not be able to act"
+        )
 
 
 def test_agent_never_reaches_the_graphdriver() -> None:

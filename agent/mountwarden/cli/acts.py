@@ -1,5 +1,6 @@
-"""What detach and share have in common: choose findings, describe or do, one line each."""
+"""What the acts have in common: choose findings, describe or do, one line each, and an entry in the journal."""
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,64 @@ def looked(arguments: Namespace, action: Action) -> scan.Scan:
     session.need_root(f"mountwarden {action}")
     looker = session.looker(arguments)
     known = scan.agents_since(looker.config, looker.boot_id)
-    return scan.scan(looker, wait=arguments.wait, known=known)
+    everything = action is Action.REJOIN  # what is severed is info, and must hold as well
+    return scan.scan(looker, wait=arguments.wait, known=known, everything=everything)
+
+
+def chosen(
+    arguments: Namespace, found: scan.Scan, action: Action, means: Callable[[Finding], bool]
+) -> tuple[list[Finding], list[str]]:
+    """The findings that ids or --all (of those that the act `means`) name, and the ids that none has."""
+    if bool(arguments.id) == arguments.all:
+        raise MountwardenError(f"{action} takes ids or --all, and not both", hint="mountwarden report lists the ids")
+    if arguments.all:
+        usable = [f for f in found.findings if f.confirmed and not f.silenced and not f.root.observe_only]
+        return [f for f in usable if means(f) and _matches(f, arguments)], []
+    by_id = {finding.id: finding for finding in found.findings}
+    wanted = list(dict.fromkeys(arguments.id))
+    return [by_id[one] for one in wanted if one in by_id], [one for one in wanted if one not in by_id]
+
+
+def _matches(finding: Finding, arguments: Namespace) -> bool:
+    root = None if arguments.root is None else os.fsencode(arguments.root)
+    return (
+        arguments.engine in (None, finding.root.engine)
+        and arguments.kind in (None, finding.kind)
+        and root in (None, finding.root.path)
+        and (arguments.unit is None or any(holder.unit == arguments.unit for holder in finding.holders))
+    )
+
+
+def run(
+    arguments: Namespace,
+    action: Action,
+    means: Callable[[Finding], bool],
+    *,
+    ask: Callable[[Finding], bool] = lambda _finding: False,
+    named: frozenset[str] = frozenset(),
+) -> int:
+    """A command over ids or --all. `ask` says which findings a human must agree to even when named by id."""
+    if bool(arguments.id) == arguments.all:
+        raise MountwardenError(f"{action} takes ids or --all, and not both", hint="mountwarden report lists the ids")
+    found = looked(arguments, action)
+    findings, absent = chosen(arguments, found, action, means)
+    if arguments.dry_run:
+        describe(findings, action, json=arguments.json)
+        for finding_id in absent if not arguments.json else ():
+            print(missing(finding_id))
+        return 1 if absent else 0
+    asked = findings if arguments.all else [finding for finding in findings if ask(finding)]
+    if not consent(asked, action, yes=arguments.yes):
+        return 1
+    return carry_out(
+        findings,
+        found.looker,
+        action,
+        json=arguments.json,
+        no_color=arguments.no_color,
+        absent=absent,
+        named=named,
+    )
 
 
 def unconfirmed(finding: Finding, action: Action) -> Outcome | None:
@@ -61,6 +119,7 @@ def carry_out(
     json: bool,
     no_color: bool,
     absent: Sequence[str] = (),
+    named: frozenset[str] = frozenset(),
 ) -> int:
     """Do it, and print each outcome as it comes. 0 when all were done, 1 when some were not."""
     from ..remedies import apply
@@ -69,11 +128,9 @@ def carry_out(
     screen = terminal.of(sys.stdout, no_color=no_color)
     outcomes: list[Outcome] = []
     for finding in findings:
-        outcome = (
-            unconfirmed(finding, action)
-            or _together(finding, outcomes, action)
-            or apply.carry_out(finding, looker, action)
-        )
+        outcome = unconfirmed(finding, action) or _together(finding, outcomes, action)
+        if outcome is None:
+            outcome = apply.carry_out(finding, looker, action, named=named)
         outcomes.append(outcome)
         audit.tell(outcome)
         if not json:
@@ -91,7 +148,12 @@ def carry_out(
 def _together(finding: Finding, outcomes: Sequence[Outcome], action: Action) -> Outcome | None:
     """What an earlier act has ended already: one act ends, and verifies, the copies of a spot in all namespaces."""
     for earlier in outcomes:
-        if earlier.done and finding.spot is not None and earlier.finding.spot == finding.spot:
+        if (
+            action is Action.DETACH
+            and earlier.done
+            and finding.spot is not None
+            and earlier.finding.spot == finding.spot
+        ):
             text = f"done together with {earlier.finding.id}"
             return Outcome(finding, action, True, "together", text, verified=earlier.verified)
     return None
@@ -122,7 +184,7 @@ def consent(findings: Sequence[Finding], action: Action, *, yes: bool, ask: Call
     if yes or not findings:
         return True
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise MountwardenError(f"{action} --all needs --yes where there is no terminal to ask on")
+        raise MountwardenError(f"{action} needs --yes where there is no terminal to ask on")
     for finding in findings:
         print(f"{finding.id} {shown(finding.mountpoint)}")
     try:

@@ -69,6 +69,7 @@ def _serve(
     from ..actor import Actor
     from ..agent import Agent
     from ..remedies import apply
+    from ..remedies.plan import named_units
     from ..tell.journal import Journal
     from ..teller import Teller
 
@@ -82,9 +83,13 @@ def _serve(
         directory=arguments.config,
         run=directory,
         teller=Teller(directory, Journal()),
-        actor=Actor(directory, lambda finding, action: apply.carry_out(finding, looker, action)),
+        actor=Actor(
+            directory,
+            lambda finding, action: apply.carry_out(finding, looker, action, named=named_units(looker.config)),
+        ),
         triggers=triggers,
         notifier=notifier,
         explain=causes.with_causes,
+        tidy=lambda: apply.remove_leftovers(looker),
     )
     return agent.run()

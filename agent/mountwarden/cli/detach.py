@@ -4,8 +4,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..model import Action, Evidence, Finding, Kind, Reach, Severity
-from . import acts, options, scan
-from .options import Usage
+from . import acts, options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -39,29 +38,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Detach, or say what would be done."""
-    if bool(arguments.id) == arguments.all:
-        raise Usage("detach takes ids or --all, and not both", hint="mountwarden report lists the ids")
-    found = acts.looked(arguments, Action.DETACH)
-    findings, absent = _chosen(arguments, found)
-    if arguments.dry_run:
-        acts.describe(findings, Action.DETACH, json=arguments.json)
-        for finding_id in absent if not arguments.json else ():
-            print(acts.missing(finding_id))
-        return 1 if absent else 0
-    if arguments.all and not acts.consent(findings, Action.DETACH, yes=arguments.yes):
-        return 1
-    return acts.carry_out(
-        findings, found.looker, Action.DETACH, json=arguments.json, no_color=arguments.no_color, absent=absent
-    )
-
-
-def _chosen(arguments: Namespace, found: scan.Scan) -> tuple[list[Finding], list[str]]:
-    """The findings that are meant, and the ids that none has."""
-    if arguments.all:
-        return [f for f in found.findings if detachable(f) and _matches(f, arguments)], []
-    by_id = {finding.id: finding for finding in found.findings}
-    wanted = list(dict.fromkeys(arguments.id))
-    return [by_id[one] for one in wanted if one in by_id], [one for one in wanted if one not in by_id]
+    return acts.run(arguments, Action.DETACH, detachable)
 
 
 def detachable(finding: Finding) -> bool:
@@ -74,16 +51,4 @@ def detachable(finding: Finding) -> bool:
         and finding.confirmed
         and not finding.silenced
         and not finding.root.observe_only
-    )
-
-
-def _matches(finding: Finding, arguments: Namespace) -> bool:
-    import os
-
-    root = None if arguments.root is None else os.fsencode(arguments.root)
-    return (
-        arguments.engine in (None, finding.root.engine)
-        and arguments.kind in (None, finding.kind)
-        and root in (None, finding.root.path)
-        and (arguments.unit is None or any(holder.unit == arguments.unit for holder in finding.holders))
     )

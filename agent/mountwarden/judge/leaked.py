@@ -147,7 +147,7 @@ def _finding(
         mount_class=match.layout.mount_class,
         count=len(leaks),
         detail=_detail(first, newer=bool(newer), same_upper=same_upper),
-        target=Target(match, everywhere),
+        target=Target(match, everywhere, tuple(leak.copy for leak in on_spot or leaks)),
     )
 
 

@@ -12,6 +12,7 @@ from ..model import (
     RootKind,
     RootState,
     Severity,
+    Target,
     Want,
     finding_id,
 )
@@ -91,5 +92,6 @@ def _finding(picture: Picture, state: RootState, namespace: int, copies: list[Co
         reach=None,
         mount_class=root.layout[0].mount_class,
         count=len(copies),
+        target=Target(first.match, tuple(copies)) if first.match else None,
         detail=f"umounts at home reach none of {len(copies)} copies" if len(copies) > 1 else "",
     )

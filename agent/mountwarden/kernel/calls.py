@@ -225,3 +225,8 @@ def inode_flags(fd: int) -> int | None:
             return None
         raise
     return int(struct.unpack("=i", data[:4])[0])
+
+
+def set_inode_flags(fd: int, flags: int) -> None:
+    """FS_IOC_SETFLAGS with what `inode_flags` returned; a file system may silently leave out what it can't set."""
+    fcntl.ioctl(fd, abi.FS_IOC_SETFLAGS, bytearray(struct.pack("=i4x", flags)))

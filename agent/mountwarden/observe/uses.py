@@ -5,12 +5,13 @@ Everything is asked of an open /proc, so that it also works in a child that has 
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from ..kernel import abi, calls
-from ..model import Use
+from ..model import Mount, Spot, Use
 from . import mountinfo
 from .mountinfo import Lines
 
@@ -113,13 +114,39 @@ def _comm(proc: int, pid: bytes) -> str:
 def bound_at(text: bytes, device: str, path: bytes) -> Iterable[bytes]:
     """Mount points in a mountinfo text whose mnt_root is `path` of the file system `device`, or lies below it."""
     needle = b" %s %s" % (device.encode(), mountinfo.escape(path))
-    for line in Lines(text).holding((needle + b" ", needle + b"/")):
-        try:
-            mount = mountinfo.parse_line(line)
-        except mountinfo.Unreadable:
-            continue
+    for mount in _parsed(Lines(text).holding((needle + b" ", needle + b"/"))):
         if mount.device == device and mountinfo.below(path, mount.root) is not None:
             yield mount.point
+
+
+def on_spot(text: bytes, device: str, path: bytes) -> Iterable[Mount]:
+    """The mounts of a mountinfo text that are attached to the dentry `path` of the file system `device`."""
+    lines, spot = Lines(text), Spot(device, path)
+    last = b"/%b " % mountinfo.escape(path.rpartition(b"/")[2])
+    for mount in _parsed(lines.holding((last,))):
+        parent = next(iter(_parsed(filter(None, (lines.by_id(mount.parent),)))), None)
+        if mountinfo.spot_of(mount, parent) == spot:
+            yield mount
+
+
+def mounted_on(text: bytes, mounts: frozenset[int]) -> Iterable[Mount]:
+    """The mounts of a mountinfo text whose parent is one of the mounts, by small mount id."""
+    pattern = rb"(?m)^\d+ (?:%b) .*$" % b"|".join(b"%d" % mount for mount in mounts)
+    return _parsed(found[0] for found in re.finditer(pattern, text)) if mounts else ()
+
+
+def in_group(text: bytes, group: int) -> Iterable[Mount]:
+    """The mounts of a mountinfo text that are members or slaves of a peer group."""
+    lines = Lines(text).holding((b" shared:%d " % group, b" master:%d " % group))
+    return (mount for mount in _parsed(lines) if group in (mount.shared, mount.master))
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[Mount]:
+    for line in lines:
+        try:
+            yield mountinfo.parse_line(line)
+        except mountinfo.Unreadable:
+            continue
 
 
 def is_empty(fd: int) -> bool:

@@ -1,15 +1,18 @@
 """From a finding to its remedies, in the order of how little they disturb, with who decides on each. Pure."""
 
-import re
 from dataclasses import dataclass, replace
 
 from ..config import Config, Mode
-from ..model import Action, Evidence, Finding, Kind, MountClass, Policy, Reach, Remedy, RootKind
+from ..model import Action, Evidence, Finding, Kind, MountClass, NamespaceKind, Policy, Reach, Remedy, RootKind
+from .restart import advice
 
 AUTOMATIC_ENGINES = ("docker", "containerd", "custom")
 """Engines for whose layers the service acts by itself. containers/storage makes its home private on purpose."""
 
-_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.@\\-]+\.(service|socket|scope|slice|mount|timer)")
+REJOINS = (
+    "it opens the service to new mounts, and makes a plain umount at home fail with EBUSY while the service is busy in "
+    "its copy"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,14 @@ def _remedies(finding: Finding, config: Config, circumstances: Circumstances) ->
     if finding.kind is Kind.LEAKED and finding.evidence is not Evidence.CLAIMED:
         if finding.reach is Reach.RMDIR:
             remedies.append(_remedy(Action.DETACH, finding, config, circumstances, _why_ask_detach(finding)))
-        if restart := _restart(finding):
-            remedies.append(restart)
-    return remedies
+        if finding.reach is Reach.INSIDE:
+            why = "an umount in another namespace is left to a human by default"
+            remedies.append(_remedy(Action.UNMOUNT, finding, config, circumstances, why))
+    if finding.kind is Kind.SEVERED:
+        why_not = _why_no_rejoin(finding)
+        offered = _remedy(Action.REJOIN, finding, config, circumstances, REJOINS)
+        remedies.append(Remedy(Action.REJOIN, False, why_not, None) if why_not else offered)
+    return remedies + advice(finding)
 
 
 def _remedy(
@@ -65,12 +73,14 @@ def _said(action: Action, finding: Finding, config: Config) -> Policy | None:
     for entry in config.policies:
         if entry.action is not action:
             continue
+        if action is Action.REJOIN and entry.policy is Policy.AUTO and entry.unit is None:
+            continue  # it changes what one service is shown, so that service must be named
         if entry.root not in (None, finding.root.path) or entry.engine not in (None, finding.root.engine):
             continue
         if entry.kind not in (None, finding.kind) or (entry.unit is not None and entry.unit not in units):
             continue
         said = entry.policy
-    for root in config.roots:
+    for root in config.roots if action in (Action.SHARE, Action.DETACH) else ():
         if said is None and root.path == finding.root.path and root.policy is not None:
             said = root.policy
     return said
@@ -125,13 +135,22 @@ def _held_back(finding: Finding, config: Config, circumstances: Circumstances) -
     return None
 
 
-def _restart(finding: Finding) -> Remedy | None:
-    """Advice that always works: the namespace ends with its processes."""
-    containers = {holder.container for holder in finding.holders} - {None}
-    if containers:
-        return Remedy(Action.RESTART, False, "restarting the container gives it a new namespace", None)
-    for unit in sorted({holder.unit for holder in finding.holders if holder.unit}):
-        if unit.endswith(".service"):
-            command = f"systemctl restart {unit}" if _UNIT_NAME.fullmatch(unit) else None
-            return Remedy(Action.RESTART, False, "restarting the service gives it a new namespace", command)
+def _why_no_rejoin(finding: Finding) -> str | None:
+    """What the kernel, or we, would refuse in any case."""
+    if finding.namespace_kind is not NamespaceKind.SERVICE:
+        return f"only services are rejoined, and this is a {finding.namespace_kind or 'namespace'}"
+    parents = [copy.parent for copy in (finding.target.copies if finding.target else ()) if copy.parent is not None]
+    if any(parent.master for parent in parents):
+        return "the copy has another master already, which it would lose"
+    if finding.target is not None and not finding.target.match.base.mount.shared:
+        return "home's own mount is not shared: share it first"
     return None
+
+
+def named_units(config: Config) -> frozenset[str]:
+    """Units that a policy names for rejoin."""
+    return frozenset(
+        entry.unit
+        for entry in config.policies
+        if entry.action is Action.REJOIN and entry.unit is not None and entry.policy is not Policy.OFF
+    )

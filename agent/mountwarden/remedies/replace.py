@@ -10,12 +10,14 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import Declined
 from ..kernel import abi, calls
 from ..model import Use
 from ..observe import uses
+from . import attributes
 
 PREFIX = b".mountwarden-"
 
@@ -33,6 +35,7 @@ _WHY = {
     errno.EXDEV: ("other-mount", "something else is mounted on a part of the path"),
     errno.ENOENT: ("gone", "the directory is not there any more"),
     errno.ENOTDIR: ("not-a-directory", "a part of the path is not a directory"),
+    errno.EAGAIN: ("changed", "a part of the path was renamed meanwhile"),
 }
 
 
@@ -93,7 +96,7 @@ def declined(error: OSError) -> Declined:
 
 
 @contextlib.contextmanager
-def _closing(fd: int):  # type: ignore[no-untyped-def]
+def _closing(fd: int) -> Iterator[int]:
     try:
         yield fd
     finally:
@@ -117,15 +120,31 @@ def _replace(parent: int, name: bytes, spot: Spot, proc: int) -> Replaced:
         new = _make(parent, sibling, spot.is_file)
         try:
             with _closing(new):
-                _copy_attributes(old, new, status)
+                attributes.copy(old, new, status)
                 inode = os.fstat(new).st_ino
-                if os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino != status.st_ino:
-                    raise Declined("changed", "the directory was replaced by something else meanwhile")
-                os.rename(sibling, name, src_dir_fd=parent, dst_dir_fd=parent)
+                _check_unchanged(parent, name, old, status)
+                _rename(parent, sibling, name)
         except BaseException:
             _remove(parent, sibling, spot.is_file)
             raise
     return Replaced(status.st_ino, inode, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+
+
+def _check_unchanged(parent: int, name: bytes, old: int, status: os.stat_result) -> None:
+    """By inode, since a mount in flight may be on it; by its change time, since attributes were copied from it."""
+    if os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino != status.st_ino:
+        raise Declined("changed", "the directory was replaced by something else meanwhile")
+    if os.fstat(old).st_ctime_ns != status.st_ctime_ns:
+        raise Declined("changed", "the directory's attributes were changed meanwhile")
+
+
+def _rename(parent: int, sibling: bytes, name: bytes) -> None:
+    try:
+        os.rename(sibling, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError as error:
+        if error.errno == errno.EXDEV:  # xfs and ext4: the parent hands its project id down, the directory has another
+            raise Declined("attributes", "its project id is not its parent's, so the file system refuses it") from error
+        raise
 
 
 def _check_target(parent: int, old: int, status: os.stat_result, spot: Spot) -> None:
@@ -168,47 +187,3 @@ def _remove(parent: int, name: bytes, is_file: bool) -> None:
             os.unlink(name, dir_fd=parent)
         else:
             os.rmdir(name, dir_fd=parent)
-
-
-def _copy_attributes(old: int, new: int, status: os.stat_result) -> None:
-    """Owner, then mode (chown clears set-id bits), then xattrs with ACLs and labels, project id, flags, times."""
-    os.fchown(new, status.st_uid, status.st_gid)
-    os.fchmod(new, stat.S_IMODE(status.st_mode))
-    _copy_xattrs(old, new)
-    _copy_project(old, new)
-    os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _copy_xattrs(old: int, new: int) -> None:
-    try:
-        wanted = {name: os.getxattr(old, name) for name in os.listxattr(old)}
-        inherited = set(os.listxattr(new)) - wanted.keys()
-    except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
-            return
-        raise
-    for name in inherited:  # a default ACL of the parent, say
-        os.removexattr(new, name)
-    for name, value in wanted.items():
-        try:
-            os.setxattr(new, name, value)
-        except OSError as error:
-            if os.getxattr(new, name) != value:  # a label that the kernel has set already needs no right
-                raise Declined("attributes", f"its extended attribute {name} can't be kept") from error
-
-
-def _copy_project(old: int, new: int) -> None:
-    wanted, have = calls.fsxattr(old), calls.fsxattr(new)
-    if wanted is None or have is None:
-        return
-    xflags, extsize, _nextents, projid, cowextsize = wanted
-    # `nextents` is an answer only; a directory has no extent size of its own unless it is a hint for its children.
-    if (have[0], have[1], have[3], have[4]) == (xflags, extsize, projid, cowextsize):
-        return
-    try:
-        calls.set_fsxattr(new, (xflags, extsize, 0, projid, cowextsize))
-    except OSError as error:
-        raise Declined("attributes", "its project id or inode flags can't be kept") from error
-    kept = calls.fsxattr(new)
-    if kept is None or (kept[0], kept[3]) != (xflags, projid):
-        raise Declined("attributes", "its project id or inode flags can't be kept")

@@ -1,0 +1,62 @@
+"""share: make the mount that contains a root shared in its home. That one mount, never what is mounted below it."""
+
+import errno
+import functools
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from ..errors import Declined, NoAnswer
+from ..kernel import abi, calls
+from ..model import Action, Finding, Kind, Outcome
+from .common import at_home, still_there
+
+if TYPE_CHECKING:
+    from ..look import Looker
+
+
+def share(finding: Finding, looker: "Looker") -> Outcome:
+    """Give the mount that contains the root a peer group."""
+    if finding.kind is not Kind.PRIVATE_ROOT:
+        raise Declined("not-applicable", f"a {finding.kind} finding is not ended by sharing a mount")
+    look = looker.look(resync=True)
+    now = still_there(finding, look)
+    if now.seen_at is None or now.mount_id is None:
+        raise Declined("changed", "the mount is not known any more")
+    where = os.fsdecode(now.seen_at)
+    saw = f"mount {now.mount_id} at {where}: {now.detail}"
+    did = "made it shared at home (MS_SHARED on that mount alone)"
+    at_home(now, look, functools.partial(make_shared, now.seen_at, now.mount_id))
+    try:
+        after = looker.look(resync=True)
+    except (OSError, NoAnswer) as error:
+        text = f"done, but it could not be looked at afterwards: {error}"
+        return Outcome(now, Action.SHARE, False, "unverified", text, saw, did)
+    if any(other.id == finding.id for other in after.findings):
+        return Outcome(now, Action.SHARE, False, "not-shared", "failed: the mount is still not shared", saw, did)
+    return Outcome(
+        now, Action.SHARE, True, "done", f"the mount at {where} is shared", saw, did, "it has a peer group now"
+    )
+
+
+def make_shared(point: bytes, mount: int) -> None:
+    """In home: through a descriptor, so that no path is walked twice, and without the namespace's own /proc."""
+    fd = os.open(point, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        if calls.mount_id(fd) != mount or not stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise Declined("changed", "something else is mounted there than what was judged")
+        propagate(fd, abi.MS_SHARED)
+    finally:
+        os.close(fd)
+
+
+def propagate(fd: int, how: int) -> None:
+    """Set the propagation of the mount whose root is the directory of `fd`. Changes the working directory at worst."""
+    try:
+        calls.mount_setattr(fd, b"", abi.AT_EMPTY_PATH, propagation=how)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        # mount_setattr(2) came with Linux 5.12; a seccomp filter older than that says EPERM.
+        os.fchdir(fd)
+        calls.mount(None, b".", None, how)

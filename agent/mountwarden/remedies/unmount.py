@@ -1,0 +1,147 @@
+"""unmount: umount inside the one namespace that holds a leaked copy, for what a detach at home does not reach."""
+
+import errno
+import functools
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .. import forked
+from ..errors import Declined, NoAnswer
+from ..kernel import abi, calls
+from ..model import Action, Copy, Evidence, Finding, Outcome
+from ..observe import uses
+from .common import T, check_leaked, inside, removed, still_there, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..look import Look, Looker
+
+_WALK = abi.RESOLVE_IN_ROOT | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
+
+
+@dataclass(frozen=True, slots=True)
+class _Mounted:
+    """A copy as the child finds it again."""
+
+    point: bytes
+    id: int
+    parent: int
+    unique: int | None
+
+
+def unmount(finding: Finding, looker: "Looker") -> Outcome:
+    """Unmount the leaked copies of the finding's own namespace; lazily where they are in use there."""
+    check_leaked(finding, Action.UNMOUNT)
+    look = looker.look(resync=True)
+    now = still_there(finding, look)
+    check_leaked(now, Action.UNMOUNT)
+    if now.evidence is Evidence.SPOT and not now.root.home_known:
+        raise Declined("home-unknown", f"{now.root.engine} is not running, so nobody can say what it uses")
+    copies = now.target.here if now.target else ()
+    if not copies or any(copy.parent is None or copy.mount.point == b"/" for copy in copies):
+        raise Declined("not-applicable", "the copy is the namespace's own root, or its parent is not seen")
+    _check_spread(copies, look)
+    mounts = [_Mounted(c.mount.point, c.mount.id, c.mount.parent, c.mount.unique) for c in reversed(copies)]
+    saw = f"{[m.id for m in mounts]} of {now.device} in namespace {now.namespace}, evidence {now.evidence}"
+    proc = uses.open_proc()
+    try:
+        return removed(now, copies, looker, proc, Action.UNMOUNT, saw, _unmounted(now, look, mounts))
+    finally:
+        os.close(proc)
+
+
+def _check_spread(copies: tuple[Copy, ...], look: "Look") -> None:
+    """An umount spreads from the parent's peer group; and it takes along what is mounted on the copy."""
+    parents = {copy.parent.id: copy.parent for copy in copies if copy.parent is not None}
+    ids = frozenset(copy.mount.id for copy in copies)
+    for inode, text in texts(look):
+        for group in {parent.shared for parent in parents.values() if parent.shared}:
+            for mount in uses.in_group(text, group):
+                if mount.id not in parents:
+                    where = f"{os.fsdecode(mount.point)} in namespace {inode}"
+                    raise Declined("spreads", f"the umount would spread to {where}: its parent is in one peer group")
+        if inode == copies[0].namespace:
+            for mount in uses.mounted_on(text, ids):
+                if mount.id not in ids:
+                    raise Declined("mounted-on", f"{os.fsdecode(mount.point)} is mounted on it there")
+
+
+def _unmounted(now: Finding, look: "Look", mounts: list[_Mounted]) -> str:
+    """What was done, in words; a child that missed its deadline may have done it, and the look afterwards tells."""
+    gone = Declined("gone", "the namespace has no process any more")
+    try:
+        how: list[str] = inside(now.namespace, look, functools.partial(_act, mounts), gone=gone, enter=enter)
+    except NoAnswer as error:
+        return f"started to unmount; {error.message}"
+    return "; ".join(f"{os.fsdecode(m.point)}: {word}" for m, word in zip(mounts, how, strict=True))
+
+
+def enter(pid: int, function: "Callable[[], T]", *, inode: int | None, deadline: float) -> T:
+    """As observe.enter.in_namespace; into the user namespace too where the mount namespace alone is refused."""
+
+    def entered() -> T:
+        mount_fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        user_fd = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        if inode is not None and os.fstat(mount_fd).st_ino != inode:
+            raise ProcessLookupError(f"process {pid} is no longer in mount namespace {inode}")
+        try:
+            calls.setns(mount_fd, abi.CLONE_NEWNS)
+        except PermissionError:
+            calls.setns(user_fd, abi.CLONE_NEWUSER)
+            calls.setns(mount_fd, abi.CLONE_NEWNS)
+        os.close(mount_fd)
+        os.close(user_fd)
+        return function()
+
+    return forked.ask(entered, deadline=deadline, what=f"the child in the mount namespace of process {pid}")
+
+
+def _act(mounts: list[_Mounted]) -> list[str]:
+    """In the child, top of a stack first: what became of each."""
+    parents = [_parent(mount) for mount in mounts]
+    done: list[str] = []
+    try:
+        for fd, mount in zip(parents, mounts, strict=True):
+            _check_top(fd, mount)
+            done.append(_umount(fd, mount))
+    except (Declined, OSError) as error:
+        if not done:
+            raise
+        done += [f"not unmounted: {error}"] * (len(mounts) - len(done))  # told by the look afterwards
+    finally:
+        for fd in parents:
+            os.close(fd)
+    return done
+
+
+def _parent(mount: _Mounted) -> int:
+    """The directory that holds the mountpoint: the mount itself is never opened."""
+    try:
+        return calls.openat2(abi.AT_FDCWD, os.path.dirname(mount.point), os.O_PATH | os.O_DIRECTORY, resolve=_WALK)
+    except OSError as error:
+        raise Declined("changed", f"the way to it can't be walked: {error.strerror}") from error
+
+
+def _check_top(parent: int, mount: _Mounted) -> None:
+    name = os.path.basename(mount.point)
+    unique = mount.unique is None or calls.mount_id(parent, name, unique=True) == mount.unique
+    if calls.mount_id(parent, name) != mount.id or not unique:
+        raise Declined("covered", "another mount is on top of it there, or on the way to it")
+
+
+def _umount(parent: int, mount: _Mounted) -> str:
+    """Plainly; lazily where it is busy, since what uses a leaked copy would keep it for ever."""
+    os.fchdir(parent)
+    name = os.path.basename(mount.point)
+    try:
+        calls.umount(b"./" + name, abi.UMOUNT_NOFOLLOW)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise Declined("locked", "the kernel does not allow it: a user namespace has locked the mount") from error
+        if error.errno != errno.EBUSY:
+            raise
+        calls.umount(b"./" + name, abi.UMOUNT_NOFOLLOW | abi.MNT_DETACH)
+        return "unmounted lazily, since it is in use there"
+    return "unmounted"

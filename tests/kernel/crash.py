@@ -1,0 +1,115 @@
+"""Runs an act under strace(1), which kills it at its Nth system call: in a pid namespace of few processes."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Looker
+from mountwarden.model import Action, Finding, Outcome
+from mountwarden.observe.enter import own_namespace
+from mountwarden.remedies import apply
+
+from tests.kernel.topology import CONFIG, ROOT
+from tests.support.scratch_ns import Sandbox, in_child, overlay
+
+T = TypeVar("T")
+
+STRACE = shutil.which("strace")
+MERGED = ROOT + b"/X/merged"
+CHANGING = (
+    "mkdir,mkdirat,openat2,fchown,fchmod,fsetxattr,flistxattr,fgetxattr,ioctl,utimensat,rename,renameat,renameat2,"
+    "rmdir,unlinkat,mount,mount_setattr,move_mount,umount2,open_tree,setns,fchdir"
+)
+"""What an act does besides reading /proc."""
+
+
+def killed_at(act: Callable[[], bool], number: int, syscalls: str) -> int:
+    """Run `act` in a child and kill it, and each of its children, at their Nth call of `syscalls`; 0 kills none.
+
+    Returns the most calls that one of them made.
+    """
+    assert STRACE
+    pid = os.fork()
+    if pid == 0:
+        calls.die_with_parent(signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0 if act() else 1)
+    os.waitpid(pid, os.WUNTRACED)
+    inject = ["-e", f"inject={syscalls}:signal=KILL:when={number}"] if number else []
+    command = [STRACE, "-f", "-e", f"trace={syscalls}", "-e", "signal=none", *inject, "-p", str(pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env={"LC_ALL": "C", "PATH": os.environ["PATH"]}) as tracer:
+        assert tracer.stderr
+        assert b"attached" in tracer.stderr.readline()
+        os.kill(pid, signal.SIGCONT)
+        log = tracer.stderr.read()
+        os.waitpid(pid, 0)
+    made = Counter(match[1] for match in re.finditer(rb"(?m)^(\[pid +\d+\] )?[a-z]\w*\(", log))
+    return max(made.values(), default=0)
+
+
+def in_few_processes(function: Callable[[Sandbox], T], timeout: float) -> T:
+    """Call the function in a pid namespace with its own /proc, in a sandbox whose root is shared."""
+
+    def inner() -> T:
+        calls.unshare(abi.CLONE_NEWPID | abi.CLONE_NEWNS)
+        calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
+
+        def first() -> T:
+            calls.mount(b"proc", b"/proc", b"proc")
+            calls.mount(b"tmpfs", b"/mnt", b"tmpfs", 0, b"mode=755")
+            calls.mount(None, b"/mnt", None, abi.MS_SHARED)
+            os.makedirs(ROOT)
+            return function(Sandbox())
+
+        return in_child(first, timeout)
+
+    return in_child(inner, timeout)
+
+
+def looker() -> Looker:
+    return Looker(CONFIG, home=own_namespace())
+
+
+def outcome(action: Action, namespace: int | None, kind: str = "leaked") -> Callable[[], Outcome]:
+    """The act on the finding of that kind, of that namespace."""
+    found: tuple[Finding, ...] = looker().look().findings
+    (finding,) = (f for f in found if f.kind == kind and namespace in (None, f.namespace))
+    return lambda: apply.carry_out(finding, looker(), action)
+
+
+def act(action: Action, kind: str, namespace: int | None) -> Callable[[], bool]:
+    """The same; whether it was done."""
+    run = outcome(action, namespace, kind)
+    return lambda: run().done
+
+
+def dress() -> None:
+    """The mountpoint, with attributes of its own."""
+    os.makedirs(MERGED, exist_ok=True)
+    os.chown(MERGED, 12, 34)
+    os.chmod(MERGED, 0o2751)
+    os.setxattr(MERGED, "trusted.label", b"kept")
+
+
+def layer() -> None:
+    """A layer of the root, mounted on a dressed mountpoint."""
+    dress()
+    overlay(ROOT + b"/X")
+
+
+def dressed_at(path: bytes) -> bool:
+    """Whether it is there, empty, and as `dress` made it."""
+    status = os.stat(path)
+    same = (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o2751, 12, 34)
+    return same and os.getxattr(path, "trusted.label") == b"kept" and os.listdir(path) == []
+
+
+def dressed() -> bool:
+    """The same of the mountpoint."""
+    return dressed_at(MERGED)

@@ -1,0 +1,212 @@
+"""A hostile process changes things while an act is at work: never a wrong detach, a lost file, or a missing directory.
+
+Each round makes a leak, starts the act, and lets the hostile step fall at a random moment of it. How many steps fell
+between the act's first and last moment is counted, and how each side came out.
+"""
+
+import mmap
+import os
+import random
+import signal
+import struct
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from mountwarden.kernel import abi, calls
+from mountwarden.model import Action, Outcome
+from mountwarden.remedies import apply, replace
+
+from tests.kernel import crash
+from tests.kernel.crash import MERGED, ROOT
+from tests.support.scratch_ns import Namespace, Sandbox, hold, overlay
+
+LAYER = ROOT + b"/X"
+VICTIM = ROOT + b"/victim"
+AWAY = b"/mnt/away"
+
+Step = Callable[[Namespace], None]
+Check = Callable[[bool, Outcome, Namespace], None]
+
+
+@dataclass(frozen=True)
+class Race:
+    """A hostile step, what must hold afterwards, and how its traces are cleared."""
+
+    step: Step
+    check: Check
+    action: Action = Action.DETACH
+
+
+def swap_for_symlink(_holder: Namespace) -> None:
+    os.rename(LAYER, AWAY)
+    os.symlink(VICTIM, LAYER)
+
+
+def check_symlink(_stepped: bool, _outcome: Outcome, _holder: Namespace) -> None:
+    assert os.readlink(LAYER) == VICTIM
+    assert crash.dressed_at(AWAY + b"/merged")
+    os.unlink(LAYER)
+    os.rename(AWAY, LAYER)
+
+
+def swap_for_directory(_holder: Namespace) -> None:
+    os.rename(MERGED, AWAY)
+    os.mkdir(MERGED)
+    with open(MERGED + b"/data", "wb") as file:
+        file.write(b"engine's")
+
+
+def check_directory(stepped: bool, _outcome: Outcome, _holder: Namespace) -> None:
+    assert os.path.isdir(MERGED)
+    if stepped:
+        with open(MERGED + b"/data", "rb") as file:
+            assert file.read() == b"engine's"
+        os.unlink(MERGED + b"/data")
+    if os.path.isdir(AWAY):
+        assert os.listdir(AWAY) == []
+        os.rmdir(AWAY)
+
+
+def mount_again(_holder: Namespace) -> None:
+    options = b"lowerdir=%b/lower,upperdir=%b/upper2,workdir=%b/work2" % (LAYER, LAYER, LAYER)
+    calls.mount(b"overlay", MERGED, b"overlay", 0, options)
+    with open(MERGED + b"/written", "wb"):
+        pass
+
+
+def check_mounted(stepped: bool, outcome: Outcome, holder: Namespace) -> None:
+    here = Namespace(os.getpid()).is_mounted(MERGED)
+    assert here == stepped, outcome.text
+    if stepped:
+        assert os.listdir(LAYER + b"/upper2") == [b"written"], "the engine's mount is where the engine put it"
+        os.unlink(MERGED + b"/written")
+        calls.umount(MERGED)
+
+
+def write_a_file(_holder: Namespace) -> None:
+    with open(MERGED + b"/data", "xb"):
+        pass
+
+
+def check_file(stepped: bool, outcome: Outcome, holder: Namespace) -> None:
+    assert os.path.exists(MERGED + b"/data") == stepped, outcome.text
+    if stepped:
+        os.unlink(MERGED + b"/data")
+
+
+def remount_read_only(_holder: Namespace) -> None:
+    calls.mount(None, b"/mnt", None, abi.MS_REMOUNT | abi.MS_BIND | abi.MS_RDONLY)
+
+
+def check_read_only(_stepped: bool, _outcome: Outcome, _holder: Namespace) -> None:
+    calls.mount(None, b"/mnt", None, abi.MS_REMOUNT | abi.MS_BIND)
+
+
+def kill_holder(holder: Namespace) -> None:
+    os.kill(holder.pid, signal.SIGKILL)
+
+
+def check_killed(_stepped: bool, outcome: Outcome, _holder: Namespace) -> None:
+    assert outcome.code in ("done", "gone", "unverified", "changed"), outcome.text
+
+
+RACES = {
+    "symlink": Race(swap_for_symlink, check_symlink),
+    "directory": Race(swap_for_directory, check_directory),
+    "engine": Race(mount_again, check_mounted),
+    "file": Race(write_a_file, check_file),
+    "read-only": Race(remount_read_only, check_read_only),
+    "kill": Race(kill_holder, check_killed),
+    "unmount-kill": Race(kill_holder, check_killed, Action.UNMOUNT),
+    "unmount-engine": Race(mount_again, check_mounted, Action.UNMOUNT),
+}
+
+
+class Rounds:
+    """Many rounds of one race, counted."""
+
+    def __init__(self, race: Race) -> None:
+        self._race = race
+        self._shared = mmap.mmap(-1, 32)
+        self._took = 0.02
+        self.counts: Counter[str] = Counter()
+
+    def run(self, rounds: int) -> dict[str, int]:
+        for directory in (b"/lower", b"/upper2", b"/work2"):
+            os.makedirs(LAYER + directory, exist_ok=True)
+        os.makedirs(VICTIM + b"/merged")
+        victim = os.stat(VICTIM + b"/merged").st_ino
+        random.seed(rounds)
+        for _round in range(rounds):
+            self._round()
+            assert os.stat(VICTIM + b"/merged").st_ino == victim, "a wrong directory was replaced"
+        return dict(self.counts)
+
+    def _round(self) -> None:
+        crash.dress()
+        overlay(LAYER)
+        with hold() as holder:
+            calls.umount(MERGED)
+            act = crash.outcome(self._race.action, holder.inode)
+            hostile = self._start(holder)
+            started = time.monotonic_ns()
+            outcome = act()
+            ended = time.monotonic_ns()
+            os.waitpid(hostile, 0)
+            self._took = 0.9 * self._took + 0.1 * (ended - started) / 1e9
+            at, stepped = struct.unpack_from("qq", self._shared)
+            self._judge(outcome, holder, bool(stepped), started <= at <= ended)
+
+    def _start(self, holder: Namespace) -> int:
+        delay = random.random() * self._took
+        if (pid := os.fork()) == 0:
+            end = time.monotonic() + delay
+            while time.monotonic() < end:
+                pass
+            try:
+                struct.pack_into("qq", self._shared, 0, time.monotonic_ns(), 0)
+                self._race.step(holder)
+                struct.pack_into("q", self._shared, 8, 1)
+            except OSError:
+                os._exit(0)
+            finally:
+                os._exit(0)
+        return pid
+
+    def _judge(self, outcome: Outcome, holder: Namespace, stepped: bool, within: bool) -> None:
+        self.counts["rounds"] += 1
+        self.counts["in the window"] += within
+        self.counts["step " + ("done" if stepped else "refused")] += 1
+        self.counts[outcome.code] += 1
+        assert outcome.code not in ("failed", "no-answer"), outcome.text
+        self._race.check(stepped, outcome, holder)
+        assert os.path.isdir(MERGED), "the directory is missing"
+        left = [name for name in os.listdir(LAYER) if name.startswith(b".")]
+        assert all(name.startswith(replace.PREFIX) for name in left)
+        self.counts["left behind"] += len(left)
+        assert len(apply.remove_leftovers(crash.looker())) == len(left)
+
+
+def raced(name: str, rounds: int) -> dict[str, int]:
+    def run(_sandbox: Sandbox) -> dict[str, int]:
+        return Rounds(RACES[name]).run(rounds)
+
+    counts = crash.in_few_processes(run, 590)
+    print(f"{name}: {counts}")
+    assert counts["in the window"] >= rounds // 2
+    return counts
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_a_hundred_races(name: str) -> None:
+    raced(name, 100)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", RACES)
+def test_a_thousand_races(name: str) -> None:
+    raced(name, 1000)

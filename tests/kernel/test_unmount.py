@@ -1,0 +1,150 @@
+"""unmount inside: what a detach at home does not reach, and what an umount in another namespace must not do."""
+
+import os
+
+import pytest
+from mountwarden.kernel import abi, calls
+from mountwarden.model import Action, Finding, Reach
+
+from tests.kernel.topology import ROOT, Home
+from tests.support.scratch_ns import Namespace, hold, overlay
+
+MERGED = ROOT + b"/X/merged"
+ELSEWHERE = b"/mnt/o"
+
+
+def hidden(home: Home, holder: Namespace) -> Finding:
+    """A leak whose spot home has mounted anew, so that the mountpoint can't be replaced."""
+    home.umount(MERGED)
+    home.run(lambda: overlay(ROOT + b"/Y"))  # else the new overlay may get the old one's device number
+    home.layer()
+    assert holder.is_mounted(MERGED)
+    (finding,) = (f for f in home.leaked() if f.namespace == holder.inode)
+    assert finding.reach is Reach.INSIDE
+    return finding
+
+
+def test_a_copy_that_a_newer_mount_hides_is_unmounted_and_the_newer_one_stays(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as holder:
+        outcome = home.act(hidden(home, holder), Action.UNMOUNT)
+        assert outcome.done, outcome.text
+        assert not holder.is_mounted(MERGED)
+        assert home.sandbox.is_mounted(MERGED)
+        assert home.leaked() == ()
+
+
+def test_a_copy_bound_elsewhere_is_unmounted(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as holder:
+
+        def bind() -> None:
+            os.mkdir(ELSEWHERE)
+            calls.mount(MERGED, ELSEWHERE, None, abi.MS_BIND)
+            calls.umount(MERGED)
+
+        holder.run(bind)
+        outcome = home.act_after(lambda: calls.umount(MERGED), Action.UNMOUNT)
+        assert outcome.done, outcome.text
+        assert not holder.is_mounted(ELSEWHERE)
+        assert "unmounted" in outcome.did
+
+
+def test_a_busy_copy_is_unmounted_lazily_and_its_user_named(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, cwd=MERGED) as holder:
+        outcome = home.act(hidden(home, holder), Action.UNMOUNT)
+        assert outcome.done, outcome.text
+        assert "lazily" in outcome.did
+        assert f"process {holder.pid}" in outcome.verified
+        assert not holder.is_mounted(MERGED)
+
+
+def test_one_of_several_copies_goes_alone(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as one, hold(home.sandbox) as other:
+        home.umount(MERGED)
+        (finding,) = (f for f in home.leaked() if f.namespace == one.inode)
+        outcome = home.act(finding, Action.UNMOUNT)
+        assert outcome.done, outcome.text
+        assert not one.is_mounted(MERGED)
+        assert other.is_mounted(MERGED)
+
+
+def test_a_copy_that_a_user_namespace_locks_is_declined_as_such(home: Home) -> None:
+    home.layer()
+    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    with hold(home.sandbox, propagation=None, userns=True) as locked:
+        home.umount(MERGED)
+        (finding,) = home.leaked()
+        outcome = home.act(finding, Action.UNMOUNT)
+        assert outcome.code == "locked", outcome.text
+        assert locked.is_mounted(MERGED)
+
+
+def test_a_copy_made_in_a_user_namespace_is_unmounted(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation=None, userns=True) as nested:
+
+        def bind() -> None:
+            os.mkdir(ELSEWHERE)
+            calls.mount(MERGED, ELSEWHERE, None, abi.MS_BIND)
+
+        nested.run(bind)
+        outcome = home.act_after(lambda: calls.umount(MERGED), Action.UNMOUNT)
+        assert outcome.done, outcome.text
+        assert not nested.is_mounted(ELSEWHERE)
+
+
+def test_declines_what_would_spread_home(home: Home) -> None:
+    """Unmounted in a peer of home's mount, home's newer mount on the same spot would go too."""
+    home.layer()
+    with hold(home.sandbox, propagation=None) as peer:
+        home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+        home.umount(MERGED)
+        home.run(lambda: overlay(ROOT + b"/Y"))
+        home.layer()
+        with hold(peer, propagation=None) as third:
+            (finding,) = (f for f in home.leaked() if f.namespace == peer.inode)
+            outcome = home.act(finding, Action.UNMOUNT)
+            assert outcome.code == "spreads", outcome.text
+            assert peer.is_mounted(MERGED)
+            assert third.is_mounted(MERGED)
+            assert home.sandbox.is_mounted(MERGED)
+
+
+@pytest.mark.parametrize("how", ["over", "below"])
+def test_declines_when_something_else_is_mounted_on_the_copy(home: Home, how: str) -> None:
+    home.run(lambda: os.makedirs(ROOT + b"/X/lower/sub"))
+    home.layer()
+    with hold(home.sandbox) as holder:
+        finding = hidden(home, holder)
+        where = MERGED if how == "over" else MERGED + b"/sub"
+        holder.run(lambda: calls.mount(b"tmpfs", where, b"tmpfs"))
+        outcome = home.act(finding, Action.UNMOUNT)
+        assert outcome.code == "mounted-on", outcome.text
+        assert holder.is_mounted(where)
+        assert holder.is_mounted(MERGED)
+
+
+def test_a_symlink_on_the_way_inside_is_not_followed(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as holder:
+        finding = hidden(home, holder)
+
+        def swap() -> None:
+            calls.mount(b"tmpfs", ROOT, b"tmpfs")
+            os.symlink("/", ROOT + b"/X")
+
+        holder.run(swap)
+        assert home.act(finding, Action.UNMOUNT).code == "changed"
+        assert home.sandbox.is_mounted(MERGED)
+
+
+def test_what_is_claimed_or_no_leak_is_not_unmounted(home: Home) -> None:
+    home.layer()
+    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    with hold(home.sandbox) as holder:
+        (severed,) = (f for f in home.findings() if f.kind == "severed")
+        assert home.act(severed, Action.UNMOUNT).code == "not-applicable"
+        assert holder.is_mounted(MERGED)

@@ -1,0 +1,145 @@
+"""Which remedies a finding has, in which order, who decides on each, and what may be pasted."""
+
+from dataclasses import replace
+
+import pytest
+from mountwarden.config import Config, PolicyEntry, RootEntry
+from mountwarden.model import (
+    Action,
+    Base,
+    Copy,
+    Evidence,
+    Finding,
+    Holder,
+    Kind,
+    Layout,
+    Match,
+    NamespaceKind,
+    Policy,
+    Reach,
+    Severity,
+    Spot,
+    Target,
+)
+from mountwarden.remedies.plan import named_units, plan
+from mountwarden.remedies.steps import describe
+
+from tests.support.findings import CONFIG, ROOT, finding
+from tests.unit.facts import host_root, layer
+
+UNIT = Holder(10, "leaky", "leaky.service")
+LAYOUT = Layout(b"overlay2/*/merged", "overlay")
+
+
+def severed(*, shared: int = 1, copies_master: int = 0, kind: NamespaceKind = NamespaceKind.SERVICE) -> Finding:
+    base = Base(host_root(shared=shared), Spot("8:1", b"/var/lib/docker"), b"")
+    spot = Spot("8:1", b"/var/lib/docker/overlay2/X/merged")
+    match = Match(ROOT, base, LAYOUT, b"overlay2/X/merged", b"X", b"/var/lib/docker/overlay2/X/merged", spot)
+    parent = host_root(id=5, master=copies_master, shared=0)
+    target = Target(match, (Copy(42, layer(9, 5), parent, spot, match),))
+    facts = {"kind": Kind.SEVERED, "severity": Severity.INFO, "evidence": Evidence.SPOT, "reach": None}
+    return finding(holders=(UNIT,), namespace_kind=kind, target=target, **facts)
+
+
+def told(one: Finding, config: Config = CONFIG) -> list[tuple[str, bool, str | None]]:
+    return [(r.action.value, r.automatic, r.command) for r in plan(one, config).remedies]
+
+
+def test_a_severed_service_is_rejoined_before_it_is_restarted() -> None:
+    one = severed()
+    assert told(one) == [
+        ("rejoin", False, f"mountwarden rejoin {one.id}"),
+        ("restart", False, "systemctl restart leaky.service"),
+    ]
+    assert "EBUSY" in plan(one, CONFIG).remedies[0].reason
+    assert "EBUSY" in describe(one, Action.REJOIN)[-1].describe()
+
+
+@pytest.mark.parametrize(
+    ("one", "why"),
+    [
+        (severed(kind=NamespaceKind.CONTAINER), "only services are rejoined"),
+        (severed(copies_master=3), "another master"),
+        (severed(shared=0), "share it first"),
+    ],
+)
+def test_a_rejoin_that_must_fail_is_not_offered_and_says_why(one: Finding, why: str) -> None:
+    first = plan(one, CONFIG).remedies[0]
+    assert (first.action, first.command) == (Action.REJOIN, None)
+    assert why in first.reason
+
+
+def test_a_rejoin_is_automatic_only_by_a_policy_for_its_unit() -> None:
+    everything = Config(policies=(PolicyEntry(Action.REJOIN, Policy.AUTO),))
+    named = Config(policies=(PolicyEntry(Action.REJOIN, Policy.AUTO, unit="leaky.service"),))
+    other = Config(policies=(PolicyEntry(Action.REJOIN, Policy.AUTO, unit="other.service"),))
+    assert [told(severed(), config)[0][1] for config in (everything, named, other)] == [False, True, False]
+    assert [named_units(config) for config in (everything, named)] == [frozenset(), {"leaky.service"}]
+
+
+def test_a_roots_policy_speaks_of_share_and_detach_alone() -> None:
+    config = Config(roots=(RootEntry(ROOT.path, policy=Policy.AUTO),))
+    assert told(finding(reach=Reach.INSIDE), config)[0][:2] == ("unmount", False)
+    assert told(finding(), config)[0][:2] == ("detach", True)
+
+
+def test_what_a_detach_does_not_reach_is_unmounted_inside() -> None:
+    one = finding(reach=Reach.INSIDE, holders=(UNIT,))
+    assert [action for action, _auto, _command in told(one)] == ["unmount", "restart"]
+    assert told(finding(reach=Reach.INSIDE, evidence=Evidence.CLAIMED, holders=(UNIT,))) == []
+
+
+@pytest.mark.parametrize(
+    ("unit", "command"),
+    [
+        ("a.service", "systemctl restart a.service"),
+        (r"dev\x2dx.service", r"systemctl restart 'dev\x2dx.service'"),
+        ("-a.service", None),
+        ("a;reboot.service", None),
+        ("a\n.service", None),
+        ("session-1.scope", "none at all"),
+    ],
+)
+def test_a_unit_in_a_command_is_quoted_or_not_there(unit: str, command: str | None) -> None:
+    commands = [told[2] for told in told(finding(holders=(Holder(10, "x", unit),))) if told[0] == "restart"]
+    assert commands == ([] if command == "none at all" else [command])
+
+
+def test_a_users_service_is_restarted_by_its_own_systemd() -> None:
+    held = Holder(10, "x", "user@1000.service", user=1000, user_unit="app.service")
+    assert told(finding(holders=(held,)))[-1][2] == "systemctl --user --machine=1000@.host restart app.service"
+
+
+HELD = (
+    Holder(30, "many", "b.service"),
+    Holder(31, "many", "b.service"),
+    Holder(40, "one", "a.service"),
+    Holder(50, "bash", "session-3.scope"),
+    Holder(60, "app", "docker-x.scope", "f" * 64),
+)
+
+
+def test_what_is_pinned_names_who_to_restart_the_least_disturbing_first() -> None:
+    remedies = plan(finding(kind=Kind.PINNED, reach=Reach.HOLDERS, holders=HELD), CONFIG).remedies
+    assert [remedy.command for remedy in remedies] == [
+        "systemctl restart a.service",
+        "systemctl restart b.service",
+        "kill 50",
+        None,
+    ]
+    assert [remedy.automatic for remedy in remedies] == [False] * 4
+    assert "process 40 (one)" in remedies[0].reason
+    assert "process 30 (many), process 31 (many)" in remedies[1].reason
+    assert remedies[2].reason == "ending process 50 (bash) of session-3.scope closes what it holds open"
+
+
+def test_an_orphan_is_ended_by_its_scope() -> None:
+    (remedy,) = plan(finding(kind=Kind.ORPHANED, reach=Reach.HOLDERS, holders=HELD[4:]), CONFIG).remedies
+    assert remedy.command == "systemctl stop docker-x.scope"
+    assert "process 60 (app)" in remedy.reason
+
+
+def test_a_stack_is_never_acted_on() -> None:
+    one = finding(kind=Kind.STACKED, evidence=None, reach=None, holders=(UNIT, Holder(11, "sh", "session-1.scope")))
+    assert told(one) == [("restart", False, "systemctl restart leaky.service"), ("restart", False, None)]
+    assert told(replace(one, holders=())) == []
