@@ -146,7 +146,7 @@ def _check_judged(now: Finding, look: Look) -> None:
 def _check_unbound(device: str, path: bytes, look: Look) -> None:
     """No mount anywhere may show the directory itself: somebody uses it as such."""
     for inode, namespace in look.picture.namespaces.items():
-        text = namespaces.read_mountinfo(inode, namespace.pids)
+        text = namespaces.read_mountinfo(inode, namespace.pids, namespace.door)
         for point in uses.bound_at(text or b"", device, path):
             raise Declined("bound", f"the directory itself is mounted at {os.fsdecode(point)} in namespace {inode}")
 
