@@ -74,7 +74,7 @@ def _mountinfo(namespace: Namespace | None) -> tuple[bytes | None, tuple[Gap, ..
     if namespace is None:
         return None, ()
     try:
-        return read_mountinfo(namespace.inode, namespace.pids), ()
+        return read_mountinfo(namespace.inode, namespace.pids, namespace.door), ()
     except (OSError, NoAnswer) as error:
         return None, (Gap("the mounts of a namespace", str(error), namespace.inode),)
 

@@ -42,6 +42,9 @@ def members(namespace: Namespace) -> Members:
     """Read who is in a namespace. A process that ended or left meanwhile costs only itself."""
     found: list[_Process] = []
     denied = 0
+    if namespace.door is not None and not namespace.pids:
+        keeper = holder(namespace.door.pid) if namespace.door.via == "fd" else None
+        return Members(NamespaceKind.BARE, (keeper,) if keeper else ())
     for pid in sorted(namespace.pids)[:MOST]:
         try:
             if process := _read(pid, namespace):

@@ -21,6 +21,7 @@ from .judge import Judgement, judge
 from .model import (
     Answers,
     Copy,
+    Door,
     Finding,
     Gap,
     GroupWant,
@@ -33,7 +34,7 @@ from .model import (
     UsersWant,
     Want,
 )
-from .observe import namespaces, procs
+from .observe import bare, namespaces, procs
 from .observe.enter import own_namespace
 from .observe.mountinfo import Table
 from .observe.pins import Pins
@@ -78,6 +79,7 @@ class Looker:
         self._history = History()
         self._pins = Pins()
         self._strays: dict[int, int] = {}
+        self._doors: dict[int, Door] = {}
         self._suspects: frozenset[int] = frozenset()
         self._tables: dict[int, Table] = {}
         self._states: tuple[RootState, ...] = ()
@@ -95,7 +97,9 @@ class Looker:
         self._host.update(self._daemons.update(pids))
         roots, engine_gaps = engines.discover(self._host, self.config)
         gaps += engine_gaps
+        fresh = resync or not self._tables
         changed = self._look_at_homes(roots, members, gaps)
+        self._add_bare(members, pids, fresh, gaps)
         copies, mounts, unread = self._look_elsewhere(members, changed or resync, gaps)
         picture = self._picture(members, copies, mounts, unread, gaps)
         findings = self._judge(picture, members).findings
@@ -116,6 +120,15 @@ class Looker:
         for inode, tids in namespaces.members(self._strays, threads=False).by_inode.items():
             by_inode[inode] = tuple(sorted({*by_inode.get(inode, ()), *tids}))
         return by_inode
+
+    def _add_bare(self, members: dict[int, tuple[int, ...]], pids: list[int], fresh: bool, gaps: list[Gap]) -> None:
+        """Add the namespaces without a process to `members`: they are searched for at a resync, then kept track of."""
+        if fresh:
+            self._doors, unasked = bare.doors(members, self._tables, pids)
+            gaps += unasked
+        self._doors = {inode: door for inode, door in self._doors.items() if inode not in members}
+        self._observer.doors = self._doors
+        members |= dict.fromkeys(self._doors, ())
 
     def home_of(self, root: Root) -> int | None:
         """Inode of the root's home; None where PID 1's can't be told."""
@@ -187,6 +200,8 @@ class Looker:
             if seen is None or reread or inode in self._suspects:
                 seen = self._read(inode, pids, wanted, unread, gaps)
             if seen is None:
+                if inode not in unread:
+                    self._doors.pop(inode, None)
                 continue
             mounts += seen.mounts
             gaps += [Gap("lines of mountinfo", why, inode, count) for why, count in seen.unreadable]
@@ -222,7 +237,7 @@ class Looker:
             boot_id=self.boot_id,
             tier=Tier.MOUNTINFO,
             roots=self._states,
-            namespaces={inode: Namespace(inode, pids) for inode, pids in members.items()},
+            namespaces={inode: self._namespace(inode, pids) for inode, pids in members.items()},
             copies=told,
             mounts=mounts,
             home_identities=frozenset(m.identity for table in self._tables.values() for m in table.mounts),
@@ -230,6 +245,10 @@ class Looker:
             gone=tuple(self._history.gone.values()),
             gaps=tuple(gaps),
         )
+
+    def _namespace(self, inode: int, pids: tuple[int, ...]) -> Namespace:
+        door = self._doors.get(inode)
+        return Namespace(inode, pids, via=door.via if door else "process", door=door)
 
     def _judge(self, picture: Picture, members: Mapping[int, tuple[int, ...]]) -> Judgement:
         """Judge until nothing more is wanted."""

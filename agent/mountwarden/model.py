@@ -152,6 +152,18 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """A way into a mount namespace that has no process."""
+
+    via: str
+    """bind, fd, or walk (by the walk over all namespaces alone: nothing that we can name holds it)."""
+    pid: int = 0
+    """The process that has the descriptor; for a bind, one in the namespace that shows it (0: our own)."""
+    path: bytes = b""
+    """Of the nsfs file, as seen there."""
+
+
+@dataclass(frozen=True, slots=True)
 class Namespace:
     """A mount namespace at one look."""
 
@@ -163,7 +175,9 @@ class Namespace:
     user: int | None = None
     """Inode of the user namespace of its first process."""
     via: str = "process"
-    """How the look reached it: process, task, bind or fd."""
+    """How the look reached it: process, bind, fd or walk."""
+    door: Door | None = None
+    """The way in where it has no process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..model import Gap
-from . import procs
+from ..model import Door, Gap
+from . import bare, procs
 from .enter import DEADLINE, in_namespace
 
 _VANISHED = (errno.ENOENT, errno.ESRCH)
@@ -65,12 +65,17 @@ def _stray_threads(pid: int, inode: int) -> Iterable[tuple[int, int]]:
             yield tid, other
 
 
-def read_mountinfo(inode: int, pids: Iterable[int]) -> bytes | None:
+BUDGET = 32 << 20
+"""Bytes of one namespace's mountinfo that are read: a namespace with more is a gap, and does not starve the others."""
+
+
+def read_mountinfo(inode: int, pids: Iterable[int], door: Door | None = None) -> bytes | None:
     """The mountinfo text of a namespace, whole: by a process whose root is "/", else by a child that enters it.
 
-    None when all of `pids` have ended or left. A process in a chroot is no reader: it is shown only its jail.
+    None when all of `pids` have ended or left. A process in a chroot is no reader: it is shown only its jail. A
+    namespace without a process is entered by its `door`; None too when that leads elsewhere by now.
 
-    Raises: OSError where it may not be read; NoAnswer where the child hung.
+    Raises: OSError where it may not be read (EFBIG: it is beyond `BUDGET`); NoAnswer where the child hung.
     """
     jailed: list[int] = []
     for pid in pids:
@@ -78,7 +83,7 @@ def read_mountinfo(inode: int, pids: Iterable[int]) -> bytes | None:
             if os.readlink(f"/proc/{pid}/root") != "/":
                 jailed.append(pid)
                 continue
-            text = procs.read(f"/proc/{pid}/mountinfo")
+            text = _whole(os.open(f"/proc/{pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC))
             # Asked after the reading: a process that moved on meanwhile has shown another namespace.
             if procs.link_inode(pid, "mnt") == inode:
                 return text
@@ -91,19 +96,34 @@ def read_mountinfo(inode: int, pids: Iterable[int]) -> bytes | None:
             return _read_from_inside(inode, pid)
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return None
+    try:
+        return None if door is None else _read_from_inside(inode, door)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
-def _read_from_inside(inode: int, pid: int) -> bytes:
+def _read_from_inside(inode: int, way: int | Door) -> bytes:
+    """By a child that enters the namespace by a process of it, or by a door."""
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return in_namespace(pid, lambda: _read_self(proc), inode=inode, deadline=DEADLINE)
+        if isinstance(way, Door):
+            return bare.through(way, inode, lambda: _read_self(proc))
+        return in_namespace(way, lambda: _read_self(proc), inode=inode, deadline=DEADLINE)
     finally:
         os.close(proc)
 
 
 def _read_self(proc: int) -> bytes:
     """The caller's mountinfo through our own /proc, since the entered namespace may have none, or a hostile one."""
-    fd = os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    return _whole(os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc))
+
+
+def _whole(fd: int) -> bytes:
+    """All of an open mountinfo, up to the budget. The kernel gives it in pieces of a page."""
+    text = bytearray()
     with os.fdopen(fd, "rb", buffering=0) as file:
-        return file.read()
+        while part := file.read(1 << 14):
+            text += part
+            if len(text) > BUDGET:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return bytes(text)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import NoAnswer
-from ..model import Layout, Mount, Spot
+from ..model import Door, Layout, Mount, Spot
 from . import mountinfo
 from .mountinfo import Lines, Rest, Table
 from .namespaces import read_mountinfo
@@ -61,6 +61,8 @@ class TextObserver:
         self._tables: dict[int, tuple[bytes, Table]] = {}
         self._seen: dict[int, Seen] = {}
         self._rests: dict[bytes, Rest] = {}
+        self.doors: Mapping[int, Door] = {}
+        """Ways into the namespaces that have no process."""
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
         """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
@@ -78,8 +80,8 @@ class TextObserver:
         return self._seen.get(inode)
 
     def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...]) -> Seen | None:
-        """Read a namespace now. None when it has no process any more."""
-        text = read_mountinfo(inode, pids)
+        """Read a namespace now. None when nothing keeps it any more."""
+        text = read_mountinfo(inode, pids, self.doors.get(inode))
         if text is None:
             self._seen.pop(inode, None)
             return None
@@ -107,7 +109,7 @@ class TextObserver:
             if wanted <= found.keys():
                 break
             try:
-                lines = Lines(read_mountinfo(inode, pids) or b"")
+                lines = Lines(read_mountinfo(inode, pids, self.doors.get(inode)) or b"")
             except (OSError, NoAnswer):
                 continue
             for line in lines.holding(b" shared:%d " % group for group in wanted):

@@ -40,7 +40,7 @@ def texts(look: "Look") -> Iterator[tuple[int, bytes]]:
     """Each namespace of a look with its mountinfo as it is now. Raises: Declined where one can't be read."""
     for inode, namespace in look.picture.namespaces.items():
         try:
-            yield inode, namespaces.read_mountinfo(inode, namespace.pids) or b""
+            yield inode, namespaces.read_mountinfo(inode, namespace.pids, namespace.door) or b""
         except (OSError, NoAnswer) as error:
             raise Declined("unread", f"namespace {inode} could not be read: it may use the layer") from error
 

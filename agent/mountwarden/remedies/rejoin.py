@@ -82,7 +82,7 @@ def _tables(now: Finding, look: "Look") -> tuple[Table, Table]:
     for inode in (now.namespace, now.home):
         seen = look.picture.namespaces.get(inode or 0)
         try:
-            text = namespaces.read_mountinfo(seen.inode, seen.pids) if seen else None
+            text = namespaces.read_mountinfo(seen.inode, seen.pids, seen.door) if seen else None
         except (OSError, NoAnswer) as error:
             raise Declined("unread", f"namespace {inode} could not be read") from error
         if text is None:

@@ -1,0 +1,161 @@
+"""Mount namespaces without a process: what a bind of their nsfs file, or an open descriptor, alone keeps alive.
+
+snapd's /run/snapd/ns/*.mnt are such. They are found by the walk over all mount namespaces where the kernel allows it
+(NS_MNT_GET_NEXT, Linux 6.12, in the initial pid namespace only), by the nsfs lines of the homes' tables, and by the
+links of /proc/PID/fd. Nothing found stays open: each is entered by a forked child, by its door, when it is read.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from .. import forked
+from ..errors import NoAnswer
+from ..kernel import abi, calls
+from ..model import Door, Gap
+from . import procs
+from .enter import DEADLINE
+from .mountinfo import Table
+
+T = TypeVar("T")
+
+_VANISHED = (errno.ENOENT, errno.ESRCH)
+_DENIED = (errno.EACCES, errno.EPERM)
+_NO_WALK = (errno.EPERM, errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP)
+
+
+def doors(
+    known: Mapping[int, tuple[int, ...]], tables: Mapping[int, Table], pids: Iterable[int]
+) -> tuple[dict[int, Door], tuple[Gap, ...]]:
+    """Each mount namespace that is not in `known` (members by inode), with a way in; and what could not be asked.
+
+    `tables` are the homes' mounts by their namespace. This reads the link of every descriptor: for a resync only.
+    """
+    found, gaps = _descriptors(known, pids)
+    found |= _binds(known, tables)  # a bind is told before a descriptor: it outlives every process
+    others, more = _walked()
+    for inode in others:
+        if inode not in known and inode not in found:
+            found[inode] = Door("walk")
+    return found, gaps + more
+
+
+def through(door: Door, inode: int, function: Callable[[], T], *, deadline: float = DEADLINE) -> T:
+    """Run `function` in a forked child that entered the namespace `inode` by its door.
+
+    Raises: ProcessLookupError where the door leads elsewhere by now; OSError as open(2) and setns(2) do; NoAnswer past
+    the deadline (seconds), or what `function` raises.
+    """
+
+    def entered() -> T:
+        fd = _open(door, inode)
+        if os.fstat(fd).st_ino != inode:
+            raise ProcessLookupError(f"mount namespace {inode} is gone")
+        calls.setns(fd, abi.CLONE_NEWNS)
+        os.close(fd)
+        return function()
+
+    return forked.ask(entered, deadline=deadline, what=f"the child in mount namespace {inode}")
+
+
+def _open(door: Door, inode: int) -> int:
+    """In the child: an nsfs descriptor, or of whatever is at the door now."""
+    if door.via == "walk":
+        return next((fd for fd in _neighbours() if os.fstat(fd).st_ino == inode), -1)
+    if door.via == "bind" and door.pid:
+        home = os.open(f"/proc/{door.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        calls.setns(home, abi.CLONE_NEWNS)
+    # Only the open of an nsfs file or its link is harmless; a device or a FIFO put there instead must not be opened.
+    peek = os.open(door.path, os.O_PATH | os.O_CLOEXEC)
+    if os.fstat(peek).st_ino != inode:
+        raise ProcessLookupError(f"mount namespace {inode} is gone")
+    return os.open(door.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _binds(known: Mapping[int, tuple[int, ...]], tables: Mapping[int, Table]) -> dict[int, Door]:
+    own = os.stat("/proc/self/ns/mnt").st_ino
+    found: dict[int, Door] = {}
+    for home, table in tables.items():
+        pid = 0 if home == own else next(iter(known.get(home, ())), None)
+        if pid is None:
+            continue
+        for mount in table.mounts:
+            inode = _inode(mount.root) if mount.fstype == "nsfs" else None
+            if inode is not None and inode not in known:
+                found[inode] = Door("bind", pid, mount.point)
+    return found
+
+
+def _descriptors(known: Mapping[int, tuple[int, ...]], pids: Iterable[int]) -> tuple[dict[int, Door], tuple[Gap, ...]]:
+    found: dict[int, Door] = {}
+    denied = 0
+    readable = frozenset().union(*known.values())  # the others are a gap already
+    for pid in pids:
+        try:
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                inode = _inode(_link(f"/proc/{pid}/fd/{name}"))
+                if inode is not None and inode not in known:
+                    found[inode] = Door("fd", pid, os.fsencode(f"/proc/{pid}/fd/{name}"))
+        except OSError as error:
+            if error.errno not in (*_VANISHED, *_DENIED):
+                raise
+            denied += error.errno in _DENIED and pid in readable
+    gaps = (Gap("processes whose descriptors may not be read", "EACCES", count=denied),) if denied else ()
+    return found, gaps
+
+
+def _link(path: str) -> bytes:
+    try:
+        return os.readlink(os.fsencode(path))
+    except FileNotFoundError:
+        return b""
+
+
+def _inode(root: bytes) -> int | None:
+    """The inode in `mnt:[4026531841]`, which is both an nsfs mount's root and a descriptor's link."""
+    if not root.startswith(b"mnt:[") or not root.endswith(b"]"):
+        return None
+    digits = root[5:-1]
+    return int(digits) if digits.isdigit() else None
+
+
+def _walked() -> tuple[frozenset[int], tuple[Gap, ...]]:
+    """Inodes of all mount namespaces, by a child: the last close of one tears it down in the closer's context."""
+    try:
+        every = forked.ask(lambda: [os.fstat(fd).st_ino for fd in _neighbours()], deadline=DEADLINE, what="the walk")
+    except NoAnswer as error:
+        return frozenset(), (Gap("the walk over all mount namespaces", error.message),)
+    except OSError as error:
+        if error.errno not in _NO_WALK:
+            raise
+        return frozenset(), ()
+    # A namespace that was born since the processes were listed has a process.
+    alive = {inode for pid in procs.pids() if (inode := _of(pid)) is not None} if every else set()
+    return frozenset(every) - alive, ()
+
+
+def _of(pid: int) -> int | None:
+    try:
+        return procs.link_inode(pid, "mnt")
+    except OSError:
+        return None
+
+
+def _neighbours() -> Iterator[int]:
+    """A descriptor of each mount namespace but our own, which the caller may use until the next one is asked for."""
+    for request in (abi.NS_MNT_GET_PREV, abi.NS_MNT_GET_NEXT):
+        fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        while True:
+            try:
+                following = calls.mnt_ns_info(fd, request)[2]
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                break
+            finally:
+                os.close(fd)
+            if following is None:
+                break
+            fd = following
+            yield fd

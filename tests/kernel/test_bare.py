@@ -1,0 +1,154 @@
+"""Mount namespaces that no process is in: held by a bind of their nsfs file, or by a descriptor."""
+
+import errno
+import os
+from collections.abc import Callable
+
+import pytest
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Looker
+from mountwarden.model import Action, Finding, Kind, NamespaceKind, Outcome
+from mountwarden.observe import bare
+from mountwarden.observe.enter import own_namespace
+from mountwarden.remedies import apply
+
+from tests.kernel.topology import ROOT, Home
+from tests.support.scratch_ns import Namespace, hold
+
+MERGED = ROOT + b"/X/merged"
+BIND = b"/mnt/ns/snap.mnt"
+
+
+def bound(home: Home, within: Namespace | None = None) -> int:
+    """A copy of home that only a bind on `BIND` keeps, in home or `within` another namespace; its inode."""
+    within = within or home.sandbox
+
+    def prepare() -> None:
+        os.mkdir("/mnt/ns")
+        calls.mount(b"tmpfs", b"/mnt/ns", b"tmpfs")
+        calls.mount(None, b"/mnt/ns", None, abi.MS_PRIVATE)
+        os.close(os.open(BIND, os.O_CREAT | os.O_RDONLY))
+
+    within.run(prepare)
+    for _ in range(64):
+        with hold(home.sandbox, propagation="private") as held:
+            source = b"/proc/%d/ns/mnt" % held.pid
+            try:
+                within.run(calls.mount, source, BIND, None, abi.MS_BIND)
+                return held.inode
+            except OSError as error:
+                # A namespace may hold younger ones only, and from Linux 6.18 a younger one may have a lower id.
+                if error.errno != errno.EINVAL:
+                    raise
+    raise AssertionError("no copy was younger than home")
+
+
+def leaked(looker: Looker) -> tuple[Finding, ...]:
+    return tuple(finding for finding in looker.look().findings if finding.kind is Kind.LEAKED)
+
+
+def detached(home: Home) -> tuple[Finding, Outcome, str, tuple[Finding, ...]]:
+    """Umount at home, look, detach, look again; with the way by which the namespace was reached."""
+
+    def run() -> tuple[Finding, Outcome, str, tuple[Finding, ...]]:
+        calls.umount(MERGED)
+        looker = Looker(home.config, home=own_namespace())
+        seen = looker.look()
+        (finding,) = (f for f in seen.findings if f.kind is Kind.LEAKED)
+        via = seen.picture.namespaces[finding.namespace or 0].via
+        outcome = apply.carry_out(finding, looker, Action.DETACH)
+        return finding, outcome, via, leaked(Looker(home.config, home=own_namespace()))
+
+    return home.run(run)
+
+
+def test_a_leak_in_a_namespace_that_a_bind_keeps_is_found_and_detached(home: Home) -> None:
+    home.layer()
+    inode = bound(home)
+    finding, outcome, via, left = detached(home)
+    assert (finding.namespace, finding.namespace_kind, via) == (inode, NamespaceKind.BARE, "bind")
+    assert finding.holders == ()
+    assert outcome.done, outcome.text
+    assert left == ()
+
+
+def test_a_leak_in_a_namespace_that_a_descriptor_keeps_is_found_and_detached(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as held:
+        inode = held.inode
+        fd = os.open(f"/proc/{held.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        finding, outcome, via, left = detached(home)
+    finally:
+        os.close(fd)
+    assert (finding.namespace, finding.namespace_kind, via) == (inode, NamespaceKind.BARE, "fd")
+    # Each process forked since has the descriptor too; one of them is named.
+    assert finding.holders
+    assert outcome.done, outcome.text
+    assert left == ()
+
+
+def test_a_bare_namespace_that_is_gone_is_no_gap_and_no_finding(home: Home) -> None:
+    home.layer()
+    bound(home)
+
+    def run() -> tuple[int, int, int]:
+        looker = Looker(home.config, home=own_namespace())
+        calls.umount(MERGED)
+        before = leaked(looker)
+        calls.umount(BIND)
+        after = looker.look()
+        return (
+            len(before),
+            len([f for f in after.findings if f.kind is Kind.LEAKED]),
+            len([g for g in after.gaps if g.namespace]),
+        )
+
+    assert home.run(run) == (1, 0, 0)
+
+
+def test_what_was_put_in_the_place_of_a_bind_is_not_opened(home: Home) -> None:
+    inode = bound(home)
+
+    def put_a_fifo() -> bool:
+        calls.umount(BIND)
+        os.unlink(BIND)
+        os.mkfifo(BIND)
+        return gone(lambda: bare.through(bare.Door("bind", 0, BIND), inode, own_namespace, deadline=2))
+
+    assert home.run(put_a_fifo)
+
+
+def gone(function: Callable[[], object]) -> bool:
+    try:
+        function()
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_leak_that_the_walk_alone_shows_is_found_and_detached(home: Home) -> None:
+    if not may_walk():
+        pytest.skip(
+            "the walk over all mount namespaces is refused here (not the initial pid namespace, or before 6.12)"
+        )
+    home.layer()
+    with hold(home.sandbox, propagation="slave") as other:
+        inode = bound(home, other)  # a bind that home does not show
+        finding, outcome, via, left = detached(home)
+    assert (finding.namespace, finding.namespace_kind, via) == (inode, NamespaceKind.BARE, "walk")
+    assert outcome.done, outcome.text
+    assert left == ()
+
+
+def may_walk() -> bool:
+    fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        neighbour = calls.mnt_ns_info(fd, abi.NS_MNT_GET_NEXT)[2]
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    finally:
+        os.close(fd)
+    if neighbour is not None:
+        os.close(neighbour)
+    return True
