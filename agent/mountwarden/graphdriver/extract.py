@@ -107,6 +107,7 @@ class Extraction:
             self._apply(member)
             if self._options.progress:
                 self._options.progress(self._reader.position)
+        self._reader.drain()
         self._set_times()
         return total
 

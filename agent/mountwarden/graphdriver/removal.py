@@ -93,7 +93,7 @@ def ensure_removed(directory: bytes, mountpoint: bytes) -> None:
             try:
                 return remove_tree(parent_fd, name)
             except OSError as error:
-                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
+                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY, errno.EXDEV):  # EXDEV: a mount of somebody else's
                     raise
                 if not left:
                     raise GraphdriverError(

@@ -100,6 +100,11 @@ class TarReader:
         self._fill(view)
         self._left -= len(view)
 
+    def drain(self) -> None:
+        """Read what follows the end marker: padding, and with it the news that the transport brought everything."""
+        while self._stream.read(_CHUNK):
+            pass
+
     def _fill(self, view: memoryview) -> None:
         done = 0
         while done < len(view):

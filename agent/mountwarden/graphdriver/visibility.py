@@ -81,19 +81,33 @@ def reaches(ours: Propagation | None, theirs: Propagation | None) -> bool:
 def require_visible(home: bytes, init_pid: int = 1) -> None:
     """Raise `RefusedToRun` if mounts made here do not reach the mount namespace of PID 1, and so dockerd's.
 
-    Where PID 1 cannot be looked at, as in some containers, nothing is known and nothing is refused.
+    Where not even PID 1's mountinfo can be read, nothing is known and nothing is refused.
     """
+    ours = _read("/proc/self/mountinfo")
     try:
-        if os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{init_pid}/ns/mnt"):
-            return
-        theirs = propagation_of(_read(f"/proc/{init_pid}/mountinfo"), home)
+        theirs = _read(f"/proc/{init_pid}/mountinfo")
     except (PermissionError, FileNotFoundError):
         return
-    if not reaches(propagation_of(_read("/proc/self/mountinfo"), home), theirs):
+    if _same_namespace(init_pid, ours, theirs):
+        return
+    if not reaches(propagation_of(ours, home), propagation_of(theirs, home)):
         raise RefusedToRun(
             f"mounts made here do not reach the host: dockerd would see empty containers ({_blame()})",
             hint="run the plugin in the host's mount namespace, or share the home's mount with it",
         )
+
+
+def _same_namespace(init_pid: int, ours: bytes, theirs: bytes) -> bool:
+    """By the namespace's link; PID 1's is unreadable to root in some containers, and then by the ids of the mounts."""
+    try:
+        return os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{init_pid}/ns/mnt")
+    except (PermissionError, FileNotFoundError):
+        return bool(_ids(ours) & _ids(theirs))
+
+
+def _ids(mountinfo: bytes) -> set[bytes]:
+    """Mount ids are unique over all namespaces."""
+    return {line.partition(b" ")[0] for line in mountinfo.splitlines()}
 
 
 def _read(path: str) -> bytes:
