@@ -18,7 +18,7 @@ from .host import COMMANDS, Host
 __all__ = ["COMMANDS", "Host", "discover", "record", "records"]
 
 _ROOTS: dict[str, Callable[[Host, Config], list[Root]]] = {
-    docker.ENGINE: docker.all_roots,
+    docker.ENGINE: docker.roots,
     containers_storage.ENGINE: containers_storage.roots,
     containerd.ENGINE: containerd.roots,
     kubelet.ENGINE: kubelet.roots,

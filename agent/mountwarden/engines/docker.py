@@ -9,7 +9,7 @@ daemon.json; dockerd refuses to start with both. With userns-remap the real data
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -42,36 +42,17 @@ _DATA_BASE = b"/volumes/metadata.db"
 
 
 def roots(host: Host, config: Config) -> list[Root]:
-    """The data-roots. Raises OSError."""
+    """The data-roots, their local volumes, and the network namespaces of running daemons. Raises OSError."""
     if not host.of(COMMAND):
-        return _stopped(host)
+        return [each for root in _stopped(host) for each in (root, _volumes(root))]
     found = host.each(COMMAND, partial(_of_daemon, host))
-    host.last[ENGINE] = tuple(found) or host.last.get(ENGINE, ())
+    host.last[ENGINE] = tuple(of_kind(found, RootKind.GRAPH)) or host.last.get(ENGINE, ())
     return found
 
 
-def all_roots(host: Host, config: Config) -> list[Root]:
-    """The data-roots, their local volumes, and the network namespaces of running daemons. Raises as `roots`."""
-    return roots(host, config) + volume_roots(host, config) + netns_roots(host, config)
-
-
-def netns_roots(host: Host, config: Config) -> list[Root]:
-    """The directory of network-namespace files below each running dockerd's exec-root."""
-
-    def of_daemon(daemon: Daemon) -> Iterator[Root]:
-        path = host.realpath(_setting(host, daemon, "exec-root", EXEC_ROOT) + b"/netns", daemon)
-        if path:
-            yield _root(path, RootKind.NETNS, NETNS_LAYOUT, daemon)
-
-    return host.each(COMMAND, of_daemon)
-
-
-def volume_roots(host: Host, config: Config) -> list[Root]:
-    """The directory of local volumes below each data-root."""
-    return [
-        replace(root, path=root.path + b"/volumes", kind=RootKind.VOLUME, layout=VOLUME_LAYOUT, record=())
-        for root in roots(host, config)
-    ]
+def of_kind(found: Iterable[Root], kind: RootKind) -> list[Root]:
+    """Those of one kind."""
+    return [root for root in found if root.kind is kind]
 
 
 def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
@@ -79,9 +60,19 @@ def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
     return docker_record.states(root.path, rels) if root.kind is RootKind.GRAPH else [RecordState.UNKNOWN] * len(rels)
 
 
-def _of_daemon(host: Host, daemon: Daemon) -> list[Root]:
-    path = _data_root(host, daemon)
-    return [_root(each, RootKind.GRAPH, GRAPH_LAYOUT, daemon) for each in _with_remapped(host, path, daemon)]
+def _of_daemon(host: Host, daemon: Daemon) -> Iterator[Root]:
+    for path in _with_remapped(host, _data_root(host, daemon), daemon):
+        root = _root(path, RootKind.GRAPH, GRAPH_LAYOUT, daemon)
+        yield root
+        yield _volumes(root)
+    netns = host.realpath(_setting(host, daemon, "exec-root", EXEC_ROOT) + b"/netns", daemon)
+    if netns:
+        yield _root(netns, RootKind.NETNS, NETNS_LAYOUT, daemon)
+
+
+def _volumes(root: Root) -> Root:
+    """The directory of local volumes below a data-root."""
+    return replace(root, path=root.path + b"/volumes", kind=RootKind.VOLUME, layout=VOLUME_LAYOUT, record=())
 
 
 def _stopped(host: Host) -> list[Root]:

@@ -28,8 +28,12 @@ def paths(found: list[Root]) -> list[Path]:
     return [Path(os.fsdecode(root.path)) for root in found]
 
 
+def graph(where: Host) -> list[Root]:
+    return docker.of_kind(docker.roots(where, CONFIG), RootKind.GRAPH)
+
+
 def roots(where: Host) -> list[Path]:
-    return paths(docker.roots(where, CONFIG))
+    return paths(graph(where))
 
 
 def test_flag_and_file_name_the_data_root(tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_flag_and_file_name_the_data_root(tmp_path: Path) -> None:
 def test_a_running_daemon_gives_home_layout_and_record(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    (root,) = docker.roots(host(daemon("dockerd", "-g", tmp_path / "link")), CONFIG)
+    (root,) = graph(host(daemon("dockerd", "-g", tmp_path / "link")))
     assert root.path == os.fsencode(tmp_path / "real")
     assert (root.engine, root.kind, root.home, root.home_known, root.home_pid) == (
         "docker",
@@ -89,15 +93,15 @@ def test_remapped_user_namespaces_have_roots_of_their_own(tmp_path: Path) -> Non
 
 def test_without_a_daemon_the_configured_root_has_no_known_home(tmp_path: Path) -> None:
     where = host()
-    assert docker.roots(where, CONFIG) == []
+    assert graph(where) == []
     (tmp_path / "lib/docker").mkdir(parents=True)
-    (root,) = docker.roots(where, CONFIG)
+    (root,) = graph(where)
     assert (root.home, root.home_known, root.home_pid) == (None, False, None)
     (tmp_path / "a").mkdir()
     where.update((daemon("dockerd", "-g", tmp_path / "a"),))
     assert roots(where) == [tmp_path / "a"]
     where.update(())
-    stopped = docker.roots(where, CONFIG)
+    stopped = graph(where)
     assert paths(stopped) == [tmp_path / "a", tmp_path / "lib/docker"]
     assert not any(root.home_known for root in stopped)
 
@@ -128,12 +132,12 @@ def test_netns_and_volume_roots(tmp_path: Path) -> None:
     for name in ("lib/docker", "run/docker/netns", "x/netns"):
         (tmp_path / name).mkdir(parents=True)
     where = host(daemon("dockerd"), daemon("dockerd", f"--exec-root={tmp_path}/x", pid=2**30))
-    found = docker.netns_roots(where, CONFIG)
+    found = docker.of_kind(docker.roots(where, CONFIG), RootKind.NETNS)
     assert paths(found) == [tmp_path / "run/docker/netns", tmp_path / "x/netns"]
     assert {(root.kind, root.layout[0].is_file, root.layout[0].fstype) for root in found} == {
         (RootKind.NETNS, True, "nsfs")
     }
-    (volumes, _) = docker.volume_roots(where, CONFIG)
+    volumes, _ = docker.of_kind(docker.roots(where, CONFIG), RootKind.VOLUME)
     assert (volumes.path, volumes.kind) == (os.fsencode(tmp_path / "lib/docker/volumes"), RootKind.VOLUME)
     assert volumes.record == ()
 
@@ -148,7 +152,7 @@ class TestRecord:
 
     def state(self, rel: str) -> RecordState:
         where = host(daemon("dockerd"))
-        (root,) = docker.roots(where, CONFIG)
+        (root,) = graph(where)
         return engines.record(where, match(root, rel.encode()))
 
     def test_running_containers_are_live(self, data_root: Path) -> None:
