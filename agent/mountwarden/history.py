@@ -42,6 +42,8 @@ class History:
     gone: Mapping[Identity, Gone] = field(default_factory=dict)
     elsewhere: frozenset[CopyKey] = frozenset()
     """Copies at the last look that are on no spot of a layout."""
+    settled: tuple[Mapping[Identity, tuple[int, ...]], ...] = ()
+    """Mount ids, by namespace, of the copies at the last look that home's umounts reach."""
 
     def watched(self) -> frozenset[Identity]:
         """What to look for in other namespaces wherever it is mounted: all that home has, had, or left behind."""
@@ -66,10 +68,12 @@ def remember(
     copies: Iterable[Copy],
     matches: Mapping[Spot, Match],
     unread: frozenset[int],
+    settled: tuple[Mapping[Identity, tuple[int, ...]], ...] = (),
 ) -> tuple[History, tuple[Copy, ...]]:
     """The history after a look, and the copies with their history filled in.
 
-    `matches` has the match of each live spot of `states`; `unread` the namespaces that could not be read this time.
+    `matches` has the match of each live spot of `states`; `unread` the namespaces that could not be read this time;
+    `settled` the mount ids, by namespace, of copies that need no judgement.
     """
     states, copies = tuple(states), tuple(copies)
     readable = {state.root.path for state in states if state.mount is not None and state.home not in unread}
@@ -91,7 +95,7 @@ def remember(
         told.append(replace(copy, history=before.match) if before is not None else copy)
     gone = {} if unread else _gone(history, live, ids, readable)
     elsewhere = frozenset(key(copy) for copy in copies if copy.match is None)
-    return History(live, left, gone, elsewhere), tuple(told)
+    return History(live, left, gone, elsewhere, settled), tuple(told)
 
 
 def _left_behind(
@@ -123,10 +127,21 @@ def _gone(
     """What was there at the last look, at home or left behind, and is nowhere now."""
     before = {identity: known for identity, many in history.live.items() for known in many}
     before |= {(device, root): known for (_ns, _id, device, root), known in history.left.items()}
-    gone = {identity: Gone(known.match, known.mount, known.ids) for identity, known in before.items()}
-    gone |= history.gone
-    return {
+    before = {
+        identity: known
+        for identity, known in before.items()
+        if identity not in live and identity not in anywhere and known.match.root.path in readable
+    }
+    gone = {
+        identity: Gone(known.match, known.mount, _ids(history, identity, known)) for identity, known in before.items()
+    }
+    kept = {
         identity: one
-        for identity, one in gone.items()
+        for identity, one in history.gone.items()
         if identity not in live and identity not in anywhere and one.match.root.path in readable
     }
+    return gone | kept
+
+
+def _ids(history: History, identity: Identity, known: Known) -> frozenset[int]:
+    return known.ids.union(*(held.get(identity, ()) for held in history.settled))

@@ -38,7 +38,8 @@ from .observe import bare, namespaces, procs
 from .observe.enter import own_namespace
 from .observe.mountinfo import Table
 from .observe.pins import Pins
-from .observe.text import Seen, TextObserver, needles
+from .observe.sift import Seen, Settled
+from .observe.text import TextObserver, needles
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class Looker:
         self._tables: dict[int, Table] = {}
         self._states: tuple[RootState, ...] = ()
         self._wanted: tuple[bytes, ...] = ()
+        self._settled = Settled()
+        self._held: tuple[Mapping[tuple[str, bytes], tuple[int, ...]], ...] = ()
 
     def look(self, *, resync: bool = False) -> Look:
         """Look at the host now. With `resync`, nothing that was read before is trusted."""
@@ -151,6 +154,8 @@ class Looker:
             states.append(self._state(root, table, home))
         same = tables.keys() == self._tables.keys() and all(tables[i] is self._tables[i] for i in tables)
         changed = not same or tuple(s.root for s in states) != tuple(s.root for s in self._states)
+        if changed:
+            self._settled = Settled(states)
         self._tables, self._states = tables, tuple(states)
         return changed
 
@@ -190,6 +195,7 @@ class Looker:
         wanted = needles((layout for s in self._states for layout in s.root.layout), self._history.loose(self._states))
         reread, self._wanted = reread or wanted != self._wanted, wanted
         copies: list[Copy] = []
+        settled: list[Mapping[tuple[str, bytes], tuple[int, ...]]] = []
         mounts = sum(len(table.mounts) for table in self._tables.values())
         unread = set[int]()
         spots, watched = Spots(self._states), self._history.watched() | inventory.identities(self._states)
@@ -204,6 +210,7 @@ class Looker:
                     self._doors.pop(inode, None)
                 continue
             mounts += seen.mounts
+            settled.append(seen.settled)
             gaps += [Gap("lines of mountinfo", why, inode, count) for why, count in seen.unreadable]
             copies += _copies(inode, seen, spots, watched)
         # A home of one root may hold copies of another's.
@@ -211,13 +218,14 @@ class Looker:
             copies += _home_copies(inode, table, self._states, spots, watched)
         self._observer.forget(members)
         self._observer.end_look()
+        self._held = tuple(settled)
         return copies, mounts, frozenset(unread)
 
     def _read(
         self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], unread: set[int], gaps: list[Gap]
     ) -> Seen | None:
         try:
-            return self._observer.read(inode, pids, wanted)
+            return self._observer.read(inode, pids, wanted, self._settled)
         except (OSError, NoAnswer) as error:
             unread.add(inode)
             gaps.append(Gap("the mounts of a namespace", _reason(error), inode))
@@ -232,7 +240,7 @@ class Looker:
         gaps: list[Gap],
     ) -> Picture:
         matches = {spot: match for state in self._states for spot, match in state.matches.items()}
-        self._history, told = remember(self._history, self._states, copies, matches, unread)
+        self._history, told = remember(self._history, self._states, copies, matches, unread, self._held)
         return Picture(
             boot_id=self.boot_id,
             tier=Tier.MOUNTINFO,

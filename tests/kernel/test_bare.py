@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Looker
-from mountwarden.model import Action, Finding, Kind, NamespaceKind, Outcome
-from mountwarden.observe import bare
+from mountwarden.model import Action, Door, Finding, Kind, NamespaceKind, Outcome
+from mountwarden.observe import bare, namespaces
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 
@@ -152,3 +152,11 @@ def may_walk() -> bool:
     if neighbour is not None:
         os.close(neighbour)
     return True
+
+
+def test_a_namespace_that_the_walk_saw_and_that_is_gone_is_no_gap() -> None:
+    with hold() as ended:
+        inode = ended.inode
+    with pytest.raises(ProcessLookupError):
+        bare.through(Door("walk"), inode, os.getpid)
+    assert namespaces.read_mountinfo(inode, (), Door("walk")) is None

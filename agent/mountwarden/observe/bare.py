@@ -62,7 +62,10 @@ def through(door: Door, inode: int, function: Callable[[], T], *, deadline: floa
 def _open(door: Door, inode: int) -> int:
     """In the child: an nsfs descriptor, or of whatever is at the door now."""
     if door.via == "walk":
-        return next((fd for fd in _neighbours() if os.fstat(fd).st_ino == inode), -1)
+        for fd in _neighbours():
+            if os.fstat(fd).st_ino == inode:
+                return fd
+        raise ProcessLookupError(f"mount namespace {inode} is gone")
     if door.via == "bind" and door.pid:
         home = os.open(f"/proc/{door.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         calls.setns(home, abi.CLONE_NEWNS)

@@ -1,41 +1,21 @@
 """The mountinfo tier: one text for each namespace, of which as little as possible is parsed.
 
 A namespace's text is read, and most often rejected whole, because it holds none of the strings that a copy would have
-to have. What is left is parsed line by line; lines that differ in their ids only are parsed once. Between two looks
-only a hash of the text is kept.
+to have. What is left is sifted line by line (sift.py). Between two looks only a hash of the text is kept.
 """
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from ..errors import NoAnswer
-from ..model import Door, Layout, Mount, Spot
+from ..model import Door, Layout
 from . import mountinfo
 from .mountinfo import Lines, Rest, Table
 from .namespaces import read_mountinfo
+from .sift import Seen, Settled, sift
 
 _TELLING_TYPES = ("overlay", "nsfs")
 """Types that are rare enough to be looked for by type; others by the last component of their layout's pattern."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A mount that is worth a judgement, with its parent and spot."""
-
-    mount: Mount
-    parent: Mount | None
-    spot: Spot | None
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What one reading of a namespace gave."""
-
-    signature: tuple[int, int, tuple[bytes, ...]]
-    mounts: int
-    candidates: tuple[Candidate, ...]
-    unreadable: tuple[tuple[str, int], ...] = ()
 
 
 def needles(layouts: Iterable[Layout], identities: Iterable[tuple[str, bytes]]) -> tuple[bytes, ...]:
@@ -79,16 +59,16 @@ class TextObserver:
         """What was last read of a namespace."""
         return self._seen.get(inode)
 
-    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...]) -> Seen | None:
+    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: Settled) -> Seen | None:
         """Read a namespace now. None when nothing keeps it any more."""
         text = read_mountinfo(inode, pids, self.doors.get(inode))
         if text is None:
             self._seen.pop(inode, None)
             return None
-        signature = (len(text), hash(text), wanted)
+        signature = (len(text), hash(text), wanted, settled)
         seen = self._seen.get(inode)
         if seen is None or seen.signature != signature:
-            seen = self._parse(text, signature)
+            seen = sift(text, signature, self._rests)
             self._seen[inode] = seen
         return seen
 
@@ -114,36 +94,6 @@ class TextObserver:
                 continue
             for line in lines.holding(b" shared:%d " % group for group in wanted):
                 with contextlib.suppress(mountinfo.Unreadable):
-                    mount = self._mount(line)
+                    mount = mountinfo.parse_line(line)
                     found[mount.shared] = mount.master
         return found
-
-    def _parse(self, text: bytes, signature: tuple[int, int, tuple[bytes, ...]]) -> Seen:
-        lines = Lines(text)
-        parents: dict[int, Mount | None] = {}
-        candidates, unreadable = [], dict[str, int]()
-        for line in lines.holding(signature[2]):
-            try:
-                mount = self._mount(line)
-            except mountinfo.Unreadable as error:
-                unreadable[str(error)] = unreadable.get(str(error), 0) + 1
-                continue
-            if mount.parent not in parents:
-                parents[mount.parent] = self._parent(lines, mount.parent)
-            parent = parents[mount.parent]
-            candidates.append(Candidate(mount, parent, mountinfo.spot_of(mount, parent)))
-        return Seen(signature, text.count(b"\n"), tuple(candidates), tuple(unreadable.items()))
-
-    def _parent(self, lines: Lines, identity: int) -> Mount | None:
-        line = lines.by_id(identity)
-        try:
-            return None if line is None else self._mount(line)
-        except mountinfo.Unreadable:
-            return None
-
-    def _mount(self, line: bytes) -> Mount:
-        identity, parent, text = mountinfo.split(line)
-        rest = self._rests.get(text)
-        if rest is None:
-            rest = self._rests[text] = mountinfo.parse_rest(text)
-        return mountinfo.build(identity, parent, rest)
