@@ -1,7 +1,9 @@
 """A real dockerd on the graphdriver plugin: what people do with Docker, and what may happen to it meanwhile."""
 
 import json
+import os
 import shlex
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,8 +21,16 @@ FLAGS = ("--experimental", "-s", NAME)
 RUN = ("run", "--network", "none")
 
 
+CONFIG = f"""
+[[root]]
+path = "{HOME}"
+kind = "graph"
+"""
+
+
 def start_plugin(machine: Machine) -> None:
     install_product(machine)
+    machine.write("/etc/mountwarden/mountwarden.toml", CONFIG)
     machine.write("/etc/systemd/system/docker.service.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "start", "mountwarden-graphdriver.socket", UNIT)
@@ -33,6 +43,7 @@ def docker() -> Iterator[Machine]:
         pytest.skip(reason)
     with Machine() as machine:
         start_plugin(machine)
+        machine.run("systemctl", "start", "mountwarden.service")
         machine.start_docker(*FLAGS)
         machine.import_image()
         yield machine
@@ -49,6 +60,12 @@ def mounts(machine: Machine, home: str = HOME) -> list[str]:
 
 def driver_of(machine: Machine) -> str:
     return machine.docker("info", "--format", "{{.Driver}} {{json .DriverStatus}}").stdout.strip()
+
+
+def told(machine: Machine, event: str) -> list[str]:
+    """The mountpoints of which the agent told that event."""
+    entries = machine.journal("-t", "mountwarden", f"MOUNTWARDEN_EVENT={event}")
+    return [entry.get("MOUNTWARDEN_MOUNTPOINT", "") for entry in entries]
 
 
 def logs(machine: Machine) -> list[str]:
@@ -187,6 +204,7 @@ def test_the_plugin_restarts_under_a_running_container(docker: Machine) -> None:
     docker.docker("rm", "under")
 
 
+@pytest.mark.long
 def test_dockerd_is_killed_and_comes_back(docker: Machine) -> None:
     docker.docker(*RUN, "-d", "--stop-timeout", "1", "--name", "orphan", "bb", "sleep", "1000")
     docker.run("systemctl", "kill", "-s", "KILL", "docker.service")
@@ -198,6 +216,7 @@ def test_dockerd_is_killed_and_comes_back(docker: Machine) -> None:
     assert mounts(docker) == []
 
 
+@pytest.mark.long
 def test_12_containers_at_once(docker: Machine) -> None:
     before = layers(docker)
 
@@ -210,6 +229,7 @@ def test_12_containers_at_once(docker: Machine) -> None:
     assert mounts(docker) == []
 
 
+@pytest.mark.long
 def test_live_restore(docker: Machine) -> None:
     docker.stop_docker()
     docker.start_docker(*FLAGS, "--live-restore")
@@ -228,6 +248,7 @@ def test_live_restore(docker: Machine) -> None:
     docker.start_docker(*FLAGS)
 
 
+@pytest.mark.long
 def test_the_plugin_starts_after_dockerd_wants_it(docker: Machine) -> None:
     docker.stop_docker()
     docker.run("systemctl", "stop", UNIT, "mountwarden-graphdriver.socket")
@@ -249,6 +270,7 @@ def test_a_namespace_of_its_own_is_refused_by_the_directives_name(docker: Machin
     docker.run("systemctl", "reset-failed", "own.service", check=False)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_userns_remap(docker: Machine) -> None:
     docker.stop_docker()
@@ -292,6 +314,34 @@ def test_a_whole_debian_tree_as_an_image(docker: Machine) -> None:
     docker.docker(*RUN, "--rm", "smaller", "test", "-e", "/x")
     docker.docker("rm", "changed")
     docker.docker("rmi", "smaller", "debian")
+
+
+def test_the_agent_accused_nobody(docker: Machine) -> None:
+    """It watched all that is above, with services that hold copies for a moment, and a killed dockerd."""
+    assert docker.show("mountwarden.service", "ActiveState") == "active"
+    assert [path for path in told(docker, "found") if path.startswith("/var/lib/docker")] == []
+
+
+def test_the_agent_catches_what_a_driver_without_rmdir_leaks(docker: Machine) -> None:
+    """The plugin's rmdir is made to do nothing; the copy that a private service keeps is found, and detached."""
+    docker.docker(*RUN, "-d", "--name", "leaks", "bb", "sleep", "1000")
+    unit = docker.unit("keeper", "PrivateTmp=yes", "MountFlags=private")
+    pid = docker.main_pid(unit)
+    (mountpoint,) = mounts(docker)
+    plugin = str(docker.main_pid(UNIT))
+    tracer = docker.popen("strace", "-f", "-p", plugin, "-e", "trace=rmdir", "-e", "inject=rmdir:retval=0")
+    assert tracer.stderr
+    assert b"attached" in tracer.stderr.readline()
+    docker.docker("stop", "-t", "0", "leaks")
+    assert docker.run("test", "-d", mountpoint, check=False).returncode == 0
+    wait_until(lambda: mountpoint in told(docker, "found"), 20, "the agent finds the leak")
+    wait_until(lambda: mountpoint not in docker.read(f"/proc/{pid}/mountinfo"), 20, "the agent detaches it")
+    os.killpg(tracer.pid, signal.SIGTERM)
+    tracer.communicate(timeout=10)
+    docker.docker("start", "leaks")
+    docker.docker("rm", "-f", "leaks")
+    docker.run("systemctl", "stop", unit)
+    assert set(told(docker, "found")) == {mountpoint}
 
 
 def test_nothing_is_left_and_nothing_was_logged(docker: Machine) -> None:

@@ -8,12 +8,13 @@ import json
 import lzma
 import os
 import sys
+import zlib
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ..errors import MountwardenError
-from ..graphdriver.driver import Change, ChangeKind
+from ..graphdriver.driver import Change, ChangeKind, GraphdriverError
 from ..graphdriver.overlay import OverlayDriver
 from . import options
 from .progress import Progress
@@ -154,9 +155,12 @@ def _escaped(character: str) -> str:
 
 def _apply(driver: OverlayDriver, args: Namespace) -> int:
     with _input(args.file) as (stream, total), Progress(total) as progress:
-        driver.apply_diff(
-            args.id, _parent(driver, args), stream, maximum_bytes=args.max_size, progress=progress.callback
-        )
+        try:
+            driver.apply_diff(
+                args.id, _parent(driver, args), stream, maximum_bytes=args.max_size, progress=progress.callback
+            )
+        except (EOFError, zlib.error, lzma.LZMAError) as error:
+            raise GraphdriverError(f"the archive is not packed as it says: {error}") from error
     return 0
 
 

@@ -6,6 +6,7 @@ requests.
 """
 
 import os
+import stat
 from dataclasses import dataclass
 
 from ..kernel import calls
@@ -48,7 +49,7 @@ class Layer:
 
     def has_root(self) -> bool:
         """Whether it is an image."""
-        return os.path.isdir(self.root)
+        return is_directory(self.root)
 
     def lower_id(self) -> str:
         """The image below a container."""
@@ -69,6 +70,14 @@ class Layer:
     def _read(self, name: bytes) -> str:
         with open(os.path.join(self.directory, name), encoding="ascii") as file:
             return file.read()
+
+
+def is_directory(path: bytes) -> bool:
+    """Whether there is a directory. Unlike os.path.isdir, a file system that fails is an error and not a no."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def is_mounted(path: bytes) -> bool:

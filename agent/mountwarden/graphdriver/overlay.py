@@ -119,7 +119,7 @@ class OverlayDriver:
 
     def exists(self, layer: str) -> bool:
         """Whether there is such a layer."""
-        return os.path.isdir(self._layer(layer).directory)
+        return layout.is_directory(self._layer(layer).directory)
 
     def parent(self, layer: str) -> str | None:
         """The id that the layer was created on; None if it is not known."""
@@ -148,7 +148,7 @@ class OverlayDriver:
         check_storage_opt(storage_opt, self.name)
         target = self._layer(layer)
         below = self._existing(parent) if parent else None
-        if os.path.lexists(target.directory):
+        if layout.is_directory(target.directory):
             raise LayerExists(f"layer {layer} exists already")
         new = Layer(tempfile.mkdtemp(prefix=layout.UNFINISHED + os.fsencode(layer) + b"-", dir=self.home))
         try:
@@ -182,7 +182,7 @@ class OverlayDriver:
     def remove(self, layer: str) -> None:
         """Remove a layer and its mount, trying for a while where it is busy. One that is not there is no error."""
         with self._held(layer) as target:
-            if os.path.isdir(target.directory):
+            if layout.is_directory(target.directory):
                 self._counter.forget(target.merged)
                 ensure_removed(target.directory, target.merged)
 
@@ -198,7 +198,7 @@ class OverlayDriver:
             return self._get(layer, target, mount_label)
 
     def _get(self, layer: str, target: Layer, mount_label: str = "") -> bytes:
-        if not os.path.isdir(target.directory):
+        if not layout.is_directory(target.directory):
             raise NoSuchLayer(f"there is no layer {layer}")
         if target.has_root():
             return target.root
@@ -213,7 +213,7 @@ class OverlayDriver:
 
     def _mount(self, target: Layer, mount_label: str) -> None:
         image = self._layer(target.lower_id())
-        if not os.path.isdir(target.merged):
+        if not layout.is_directory(target.merged):
             self._mkdir(target.merged, 0o700)
         try:
             calls.mount(
@@ -231,8 +231,8 @@ class OverlayDriver:
     def put(self, layer: str) -> int:
         """Give back one get. The last one detaches the mount and removes the mountpoint: every namespace lets go.
 
-        Failures of both are no error: the mount may have gone already, and a kernel before 3.18 refuses the rmdir.
-        Returns how many uses are left.
+        That it was not mounted, or that a kernel before 3.18 refuses the rmdir, is no error. Where it stays mounted,
+        the use counts on and the error says why. Returns how many uses are left.
         """
         with self._held(layer) as target:
             return self._put(target)
@@ -241,20 +241,23 @@ class OverlayDriver:
         if target.has_root():
             return 0
         left = self._counter.decrement(target.merged)
-        if left <= 0:
-            self._let_go(target)
+        if left <= 0 and (error := self._let_go(target)):
+            raise GraphdriverError(f"cannot detach the overlay: {error}") from error
         return max(0, left)
 
-    def _let_go(self, target: Layer) -> None:
+    def _let_go(self, target: Layer) -> OSError | None:
+        """Detach and remove the mountpoint; the error if it is still mounted then."""
         self._counter.forget(target.merged)
         try:
             detach(target.merged)
         except OSError as error:
-            _log.debug("detach of %s: %s, ignoring", os.fsdecode(target.merged), error)
+            _log.debug("detach of %s: %s", os.fsdecode(target.merged), error)
+            return error
         try:
             os.rmdir(target.merged)
         except OSError as error:
             _log.debug("rmdir of %s: %s, ignoring", os.fsdecode(target.merged), error)
+        return None
 
     def count_again(self, layer: str) -> None:
         """Take back a `put` that left the layer mounted, when the one who asked for it was never told."""
@@ -267,9 +270,12 @@ class OverlayDriver:
 
     def cleanup(self) -> None:
         """Let go every layer that is mounted. Mounts on the home that the driver did not make are left alone."""
+        errors = []
         for layer in self.mounted():
             with self._held(layer) as target:
-                self._let_go(target)
+                errors.append(self._let_go(target))
+        if failed := [str(error) for error in errors if error]:
+            raise GraphdriverError(f"cannot detach {len(failed)} layers: {failed[0]}")
 
     # Differences
 
@@ -308,7 +314,7 @@ class OverlayDriver:
             progress=progress,
         )
         with self._held(layer) as target:
-            if not os.path.isdir(target.directory):
+            if not layout.is_directory(target.directory):
                 raise NoSuchLayer(f"there is no layer {layer}")
             base = self._base(target, parent)
             if base is None:
@@ -356,7 +362,7 @@ class OverlayDriver:
 
     def _existing(self, layer: str) -> Layer:
         found = self._layer(layer)
-        if not os.path.isdir(found.directory):
+        if not layout.is_directory(found.directory):
             raise NoSuchLayer(f"there is no layer {layer}")
         return found
 
