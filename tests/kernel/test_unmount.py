@@ -148,3 +148,19 @@ def test_what_is_claimed_or_no_leak_is_not_unmounted(home: Home) -> None:
         (severed,) = (f for f in home.findings() if f.kind == "severed")
         assert home.act(severed, Action.UNMOUNT).code == "not-applicable"
         assert holder.is_mounted(MERGED)
+
+
+def test_another_mount_at_the_same_path_is_not_taken_for_the_copy(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as holder:
+        finding = hidden(home, holder)
+
+        def cover() -> None:
+            calls.mount(b"tmpfs", ROOT, b"tmpfs")
+            os.makedirs(MERGED)
+            calls.mount(b"tmpfs", MERGED, b"tmpfs")
+            os.mkdir(MERGED + b"/data")
+
+        holder.run(cover)
+        assert home.act(finding, Action.UNMOUNT).code == "covered"
+        assert holder.run(lambda: os.listdir(MERGED)) == [b"data"]
