@@ -143,6 +143,23 @@ def test_killed_at_each_call_of_all(one: Callable[[int, str], int]) -> None:
     assert kills > 20
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("delay", "happened"), [("delay_exit", True), ("delay_enter", False)])
+def test_a_child_that_hangs_at_the_rename_is_told_by_what_came_of_it(delay: str, happened: bool) -> None:
+    def run(_sandbox: Sandbox) -> bool:
+        crash.layer()
+        with hold() as holder:
+            calls.umount(MERGED)
+            act = crash.act(Action.DETACH, "leaked", holder.inode)
+            _made, done = crash.traced(act, "rename,renameat,renameat2", f"{delay}=7s")
+            assert crash.dressed()
+            assert sorted(os.listdir(ROOT + b"/X")) == NAMES, "the sibling is tidied away"
+            assert holder.is_mounted(MERGED) == (not happened)
+            return done
+
+    assert crash.in_few_processes(run, 40) == happened
+
+
 def test_only_our_own_leftovers_are_removed(home: Home) -> None:
     home.layer()
     ours = [replace.PREFIX + b"0123456789abcdef", replace.PREFIX + b"ffffffffffffffff"]
