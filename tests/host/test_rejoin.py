@@ -121,3 +121,17 @@ def test_without_yes_or_a_policy_it_is_not_done(host: Machine, leaks: Leaks) -> 
     policy = f'\n[[policy]]\naction = "rejoin"\npolicy = "ask"\nunit = "{unit}"\n'
     host.write("/etc/mountwarden/mountwarden.toml", CONFIG + policy)
     assert host.run("mountwarden", "rejoin", str(finding["id"])).returncode == 0
+
+
+def test_a_copy_whose_peer_group_others_are_in_is_declined(host: Machine, leaks: Leaks) -> None:
+    leaks.mount()
+    unit = start_private(leaks, "severed-peer", "PrivateTmp=yes")
+    pid = str(host.main_pid(unit))
+    peer = ("nsenter", "-t", pid, "-m", "unshare", "-m", "--propagation", "unchanged", "sh", "-c", "echo; read x")
+    with host.popen(*peer) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert rejoin(host, severed(host, unit))["code"] == "member"
+        process.communicate(b"\n", timeout=10)
+    outcome = rejoin(host, severed(host, unit))
+    assert outcome["done"], outcome

@@ -34,6 +34,11 @@ def killed_at(act: Callable[[], bool], number: int, syscalls: str) -> int:
 
     Returns the most calls that one of them made.
     """
+    return traced(act, syscalls, f"signal=KILL:when={number}" if number else None)[0]
+
+
+def traced(act: Callable[[], bool], syscalls: str, inject: str | None) -> tuple[int, bool]:
+    """The same with any injection of strace(1); returns also whether the act was done."""
     assert STRACE
     pid = os.fork()
     if pid == 0:
@@ -41,16 +46,16 @@ def killed_at(act: Callable[[], bool], number: int, syscalls: str) -> int:
         os.kill(os.getpid(), signal.SIGSTOP)
         os._exit(0 if act() else 1)
     os.waitpid(pid, os.WUNTRACED)
-    inject = ["-e", f"inject={syscalls}:signal=KILL:when={number}"] if number else []
-    command = [STRACE, "-f", "-e", f"trace={syscalls}", "-e", "signal=none", *inject, "-p", str(pid)]
+    injection = ["-e", f"inject={syscalls}:{inject}"] if inject else []
+    command = [STRACE, "-f", "-e", f"trace={syscalls}", "-e", "signal=none", *injection, "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env={"LC_ALL": "C", "PATH": os.environ["PATH"]}) as tracer:
         assert tracer.stderr
         assert b"attached" in tracer.stderr.readline()
         os.kill(pid, signal.SIGCONT)
         log = tracer.stderr.read()
-        os.waitpid(pid, 0)
+        status = os.waitpid(pid, 0)[1]
     made = Counter(match[1] for match in re.finditer(rb"(?m)^(\[pid +\d+\] )?[a-z]\w*\(", log))
-    return max(made.values(), default=0)
+    return max(made.values(), default=0), status == 0
 
 
 def in_few_processes(function: Callable[[Sandbox], T], timeout: float) -> T:

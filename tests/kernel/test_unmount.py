@@ -1,14 +1,17 @@
 """unmount inside: what a detach at home does not reach, and what an umount in another namespace must not do."""
 
+import importlib
 import os
 
 import pytest
 from mountwarden.kernel import abi, calls
 from mountwarden.model import Action, Finding, Reach
+from mountwarden.observe.enter import own_namespace
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, hold, overlay
 
+unmount = importlib.import_module("mountwarden.remedies.unmount")
 MERGED = ROOT + b"/X/merged"
 ELSEWHERE = b"/mnt/o"
 
@@ -148,3 +151,26 @@ def test_what_is_claimed_or_no_leak_is_not_unmounted(home: Home) -> None:
         (severed,) = (f for f in home.findings() if f.kind == "severed")
         assert home.act(severed, Action.UNMOUNT).code == "not-applicable"
         assert holder.is_mounted(MERGED)
+
+
+def test_another_mount_at_the_same_path_is_not_taken_for_the_copy(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as holder:
+        finding = hidden(home, holder)
+
+        def cover() -> None:
+            calls.mount(b"tmpfs", ROOT, b"tmpfs")
+            os.makedirs(MERGED)
+            calls.mount(b"tmpfs", MERGED, b"tmpfs")
+            os.mkdir(MERGED + b"/data")
+
+        holder.run(cover)
+        assert home.act(finding, Action.UNMOUNT).code == "covered"
+        assert holder.run(lambda: os.listdir(MERGED)) == [b"data"]
+
+
+def test_a_process_that_is_in_another_namespace_is_not_entered(home: Home) -> None:
+    with hold(home.sandbox) as one, hold(home.sandbox) as other:
+        with pytest.raises(ProcessLookupError):
+            unmount.enter(one.pid, list, inode=other.inode, deadline=3)
+        assert unmount.enter(one.pid, own_namespace, inode=one.inode, deadline=3) == one.inode

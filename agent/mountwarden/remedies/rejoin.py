@@ -24,7 +24,8 @@ from .share import propagate
 if TYPE_CHECKING:
     from ..look import Look, Looker
 
-_WALK = abi.RESOLVE_IN_ROOT | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
+_HERE = abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
+_WALK = abi.RESOLVE_IN_ROOT | _HERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,7 @@ def _read(proc: int, path: str) -> bytes:
 def _clone(source: Mount) -> int:
     """A detached bind of home's mount. It is in the same peer group, and goes with its descriptor."""
     try:
-        held = calls.openat2(abi.AT_FDCWD, source.point, os.O_PATH | os.O_DIRECTORY, resolve=_WALK)
+        held = calls.openat2(abi.AT_FDCWD, source.point, os.O_PATH | os.O_DIRECTORY, resolve=_HERE)
         try:
             if calls.mount_id(held) != source.id:
                 raise Declined("changed", "home has something else mounted there than what was judged")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..look import Look, Looker
 
-_WALK = abi.RESOLVE_IN_ROOT | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
+_WALK = abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
 
 
 @dataclass(frozen=True, slots=True)
