@@ -105,7 +105,8 @@ def _left_behind(
         return None  # home has it (again)
     before = history.left.get(key(copy))
     if before is not None:
-        return before if before.match.root.path in readable else None
+        still = before.match.root.path in readable and _same_file_system(before.mount, copy.mount)
+        return before if still else None
     for known in history.live.get(copy.mount.identity, ()):
         there = copy.spot == known.match.spot or (copy.match is None and key(copy) in history.elsewhere)
         if known.match.root.path in readable and there and _same_file_system(known.mount, copy.mount):

@@ -115,3 +115,12 @@ def test_another_file_system_on_the_spot_is_no_history() -> None:
     other = dataclasses.replace(layer(12, 11), super_options=b"rw,upperdir=/elsewhere")
     _, (told,) = look(history, WITHOUT, copy(other))
     assert told.history is None
+
+
+def test_what_was_left_behind_ends_when_all_its_numbers_are_given_to_another() -> None:
+    """The holder ended, and a new namespace has its inode, mount ids and device: only the options tell."""
+    history, _ = look(History(), WITH, copy(layer(12, 11)))
+    history, _ = look(history, WITHOUT, copy(layer(12, 11)))
+    other = dataclasses.replace(layer(12, 11), super_options=b"rw,upperdir=/elsewhere")
+    _, (told,) = look(history, WITHOUT, copy(other))
+    assert told.history is None

@@ -4,8 +4,10 @@ import os
 import time
 from collections.abc import Iterable
 
+from ..errors import NoAnswer
 from ..model import Use
-from . import uses
+from . import namespaces, procs, uses
+from .mountinfo import Lines
 
 PERIOD = 10.0
 """Seconds between two scans. What is pinned is told after 30 s, and a busy host unmounts many times a second."""
@@ -38,4 +40,21 @@ def _scan(wanted: set[frozenset[int]]) -> dict[frozenset[int], tuple[Use, ...]]:
         found = uses.users_by_mount(proc, frozenset().union(*wanted))
     finally:
         os.close(proc)
+    for mount in _attached(found) if found else ():
+        del found[mount]
     return {ids: tuple(use for mount in sorted(ids) for use in found.get(mount, ())) for ids in wanted}
+
+
+def _attached(ids: Iterable[int]) -> set[int]:
+    """Those of the ids that some namespace shows. Such an id was given to a new mount: the old one is held by nobody.
+
+    Small ids are free for reuse as soon as nothing holds their mount.
+    """
+    ids, shown = frozenset(ids), set[int]()
+    for inode, pids in namespaces.members(procs.pids(), threads=False).by_inode.items():
+        try:
+            lines = Lines(namespaces.read_mountinfo(inode, pids) or b"")
+        except (OSError, NoAnswer):
+            continue
+        shown |= {mount for mount in ids if lines.by_id(mount) is not None}
+    return shown
