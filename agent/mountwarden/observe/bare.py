@@ -62,7 +62,10 @@ def through(door: Door, inode: int, function: Callable[[], T], *, deadline: floa
 def _open(door: Door, inode: int) -> int:
     """In the child: an nsfs descriptor, or of whatever is at the door now."""
     if door.via == "walk":
-        return next((fd for fd in _neighbours() if os.fstat(fd).st_ino == inode), -1)
+        for fd in _neighbours():
+            if os.fstat(fd).st_ino == inode:
+                return os.dup(fd)  # the walk closes its own
+        raise ProcessLookupError(f"mount namespace {inode} is gone")
     if door.via == "bind" and door.pid:
         home = os.open(f"/proc/{door.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         calls.setns(home, abi.CLONE_NEWNS)
@@ -96,7 +99,7 @@ def _descriptors(known: Mapping[int, tuple[int, ...]], pids: Iterable[int]) -> t
             for name in os.listdir(f"/proc/{pid}/fd"):
                 inode = _inode(_link(f"/proc/{pid}/fd/{name}"))
                 if inode is not None and inode not in known:
-                    found[inode] = Door("fd", pid, os.fsencode(f"/proc/{pid}/fd/{name}"))
+                    found.setdefault(inode, Door("fd", pid, os.fsencode(f"/proc/{pid}/fd/{name}")))
         except OSError as error:
             if error.errno not in (*_VANISHED, *_DENIED):
                 raise
