@@ -133,6 +133,13 @@ class Looker:
         self._observer.doors = self._doors
         members |= dict.fromkeys(self._doors, ())
 
+    def _search_doors(self, members: Mapping[int, tuple[int, ...]]) -> bool:
+        """Find the ways in again: one was closed, and there may be another."""
+        inhabited = {inode: pids for inode, pids in members.items() if pids}
+        self._doors, _told_already = bare.doors(inhabited, self._tables, procs.pids())
+        self._observer.doors = self._doors
+        return True
+
     def home_of(self, root: Root) -> int | None:
         """Inode of the root's home; None where PID 1's can't be told."""
         if root.home is not None:
@@ -197,7 +204,7 @@ class Looker:
         copies: list[Copy] = []
         settled: list[Mapping[tuple[str, bytes], tuple[int, ...]]] = []
         mounts = sum(len(table.mounts) for table in self._tables.values())
-        unread = set[int]()
+        unread, searched = set[int](), False
         spots, watched = Spots(self._states), self._history.watched() | inventory.identities(self._states)
         for inode, pids in members.items():
             if inode in self._tables:
@@ -205,9 +212,10 @@ class Looker:
             seen = self._observer.seen(inode)
             if seen is None or reread or inode in self._suspects:
                 seen = self._read(inode, pids, wanted, unread, gaps)
+            if seen is None and inode in self._doors and inode not in unread:
+                searched = searched or self._search_doors(members)
+                seen = self._read(inode, (), wanted, unread, gaps) if inode in self._doors else None
             if seen is None:
-                if inode not in unread:
-                    self._doors.pop(inode, None)
                 continue
             mounts += seen.mounts
             settled.append(seen.settled)

@@ -16,6 +16,7 @@ DEFAULT = "report"
 COMMANDS = {
     "report": "report",
     "explain": "explain",
+    "who": "who",
     "status": "status",
     "watch": "watch",
     "history": "history",

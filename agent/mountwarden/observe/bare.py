@@ -64,7 +64,7 @@ def _open(door: Door, inode: int) -> int:
     if door.via == "walk":
         for fd in _neighbours():
             if os.fstat(fd).st_ino == inode:
-                return fd
+                return os.dup(fd)  # the walk closes its own
         raise ProcessLookupError(f"mount namespace {inode} is gone")
     if door.via == "bind" and door.pid:
         home = os.open(f"/proc/{door.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
@@ -99,7 +99,7 @@ def _descriptors(known: Mapping[int, tuple[int, ...]], pids: Iterable[int]) -> t
             for name in os.listdir(f"/proc/{pid}/fd"):
                 inode = _inode(_link(f"/proc/{pid}/fd/{name}"))
                 if inode is not None and inode not in known:
-                    found[inode] = Door("fd", pid, os.fsencode(f"/proc/{pid}/fd/{name}"))
+                    found.setdefault(inode, Door("fd", pid, os.fsencode(f"/proc/{pid}/fd/{name}")))
         except OSError as error:
             if error.errno not in (*_VANISHED, *_DENIED):
                 raise

@@ -1,0 +1,117 @@
+"""mountwarden who: what keeps a file system, a device or a layer busy, in any namespace."""
+
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from ..tell import stored
+from ..tell.text import count, sentence, shown
+from . import options, session
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from ..model import Gap
+    from ..who.facts import Answer, Keeper
+
+_EPILOG = """\
+Mounts, open files, working directories, roots, executables, mapped files, swap, loop devices, mounts stacked on or
+below it, overlays made of it, and devices on top of it: each with its unit and container, and what it needs to let go.
+Exit status 0 nothing, 1 something, 2 could not tell.
+
+examples:
+  mountwarden who /dev/loop0
+  mountwarden who /var/lib/docker/overlay2/0123456789ab/merged
+"""
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "who",
+        help="what keeps a file system, device or layer busy, in any namespace",
+        description="Says everything that keeps a file system, a device or a layer busy.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("what", metavar="PATH|DEVICE|CONTAINER|MOUNT-ID", help="what is busy")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Namespace) -> int:
+    """Tell who it is."""
+    from ..who import find
+
+    session.need_root("mountwarden who")
+    answer = find.who(arguments.what)
+    if arguments.json:
+        sys.stdout.write(stored.dumps(document(answer)))
+    else:
+        sys.stdout.write(text(answer))
+    return 1 if answer.keepers else 0
+
+
+def text(answer: "Answer") -> str:
+    """For people: a line of what and where, a line of who, a line of what it needs."""
+    lines = [_heading(answer)]
+    for keeper in answer.keepers:
+        detail = f" ({sentence(keeper.detail.strip())})" if keeper.detail else ""
+        lines.append(f"  {keeper.how:8} {shown(keeper.where)}{detail}")
+        if people := "; ".join(_person(holder) for holder in keeper.holders):
+            lines.append(f"           held by {people}")
+        lines.append(f"           to let go: {sentence(keeper.needs)}")
+    lines += [f"not seen: {_gap(gap)}" for gap in answer.gaps]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(answer: "Answer") -> str:
+    part = f", {shown(answer.target.path)} in it" if answer.target.path else ""
+    kept = f"kept busy by {count(len(answer.keepers), 'thing')}" if answer.keepers else "kept busy by nothing"
+    return f"{shown(answer.target.asked)} (device {answer.target.device}{part}): {kept}"
+
+
+def _person(holder: Any) -> str:
+    unit = f", {shown(holder.unit)}" if holder.unit else ""
+    container = f", container {shown(holder.container[:12])}" if holder.container else ""
+    return f"process {holder.pid} ({shown(holder.comm)}{unit}{container})"
+
+
+def _gap(gap: "Gap") -> str:
+    return sentence(f"{gap.what} ({gap.reason})" + (f", {gap.count} times" if gap.count > 1 else ""))
+
+
+def document(answer: "Answer") -> dict[str, Any]:
+    """The JSON document. A field that is not known is null, never missing."""
+    target = answer.target
+    return {
+        "schema": "mountwarden.who/1",
+        "asked": shown(target.asked),
+        "device": target.device,
+        "path": shown(target.path) if target.path is not None else None,
+        "complete": not answer.gaps,
+        "keepers": [_keeper(keeper) for keeper in answer.keepers],
+        "gaps": [
+            {"what": gap.what, "namespace": gap.namespace, "reason": sentence(gap.reason), "count": gap.count}
+            for gap in answer.gaps
+        ],
+    }
+
+
+def _keeper(keeper: "Keeper") -> dict[str, Any]:
+    return {
+        "how": keeper.how,
+        "where": shown(keeper.where),
+        "detail": sentence(keeper.detail.strip()) or None,
+        "needs": sentence(keeper.needs),
+        "namespace": keeper.namespace,
+        "mount_id": keeper.mount,
+        "holders": [
+            {
+                "pid": holder.pid,
+                "comm": shown(holder.comm),
+                "unit": shown(holder.unit) if holder.unit else None,
+                "container": shown(holder.container) if holder.container else None,
+                "user": holder.user,
+            }
+            for holder in keeper.holders
+        ],
+    }

@@ -1,0 +1,45 @@
+"""What a path leads to, asked in a forked child: a dead file system costs a deadline, and the text is taken instead."""
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass
+
+from .. import forked
+from ..errors import NoAnswer
+from ..kernel import calls
+
+DEADLINE = 1.0
+"""Seconds for a path to be walked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a path leads in our own namespace."""
+
+    path: bytes
+    """Symbolic links resolved, where the file systems on the way answer."""
+    rdev: str | None = None
+    """major:minor, where it is a block device."""
+    mount: int | None = None
+    """Small id of the mount that it is on."""
+    answered: bool = True
+
+
+def place(path: bytes) -> Place:
+    """Walk a path. Raises: OSError as stat(2) does, where the path is not there."""
+    try:
+        return forked.ask(lambda: _walk(path), deadline=DEADLINE, what="the walk of the path")
+    except NoAnswer:
+        return Place(os.path.normpath(os.path.abspath(path)), answered=False)
+
+
+def _walk(path: bytes) -> Place:
+    real = os.path.realpath(path, strict=True)
+    found = os.stat(real)
+    rdev = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}" if stat.S_ISBLK(found.st_mode) else None
+    mount = None
+    with contextlib.suppress(OSError):
+        fd = os.open(b"/", os.O_PATH | os.O_CLOEXEC)
+        mount = calls.mount_id(fd, real)
+    return Place(real, rdev, mount)

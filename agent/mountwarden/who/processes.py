@@ -1,0 +1,65 @@
+"""The processes that keep a target busy: by their working directory, root, executable, files and mappings."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from .. import holders
+from ..model import Gap, Holder, Mount
+from ..observe import links
+from ..observe.links import Link
+from ..observe.mountinfo import below, join
+from .facts import Keeper, Target
+from .tables import World
+
+_NEEDS = {"cwd": "leave the directory, or end", "file": "close it, or end", "device": "close it, or end"}
+
+
+def keepers(target: Target, world: World) -> tuple[tuple[Keeper, ...], tuple[Gap, ...]]:
+    """Every process that is in, or has open, something of the target."""
+    found, gaps = links.links(world.pids)
+    by_id = {mount.id: mount for table in world.tables.values() for mount in table.mounts}
+    return tuple(_kept(target, world, found, by_id)), gaps
+
+
+def _kept(target: Target, world: World, found: Iterable[Link], by_id: Mapping[int, Mount]) -> Iterator[Keeper]:
+    known: dict[int, Holder | None] = {}
+    for link in found:
+        mount = by_id.get(link.mount)
+        how = _how(link, mount, target)
+        if how is None:
+            continue
+        if link.pid not in known:
+            known[link.pid] = _holder(link.pid)
+        yield Keeper(
+            how=how,
+            where=link.path,
+            needs=f"process {link.pid} must {_NEEDS.get(how, 'end')}",
+            namespace=world.by_pid.get(link.pid),
+            mount=link.mount,
+            holders=tuple(holder for holder in (known[link.pid],) if holder),
+            detail=(link.how if how in ("file", "device") else "") + ("" if mount else " on a detached mount"),
+        )
+
+
+def _how(link: Link, mount: Mount | None, target: Target) -> str | None:
+    if link.rdev in target.nodes:
+        return "device"
+    if mount is None:
+        # A detached mount is in no table, and only the object's own device is left to tell.
+        inside = link.device == target.device and target.path is None
+    else:
+        inside = mount.device == target.device or mount.device in target.nodes
+        inside = inside and (target.path is None or _below(link, mount, target.path))
+    return ("file" if link.how.startswith("fd ") else link.how) if inside else None
+
+
+def _below(link: Link, mount: Mount, path: bytes) -> bool:
+    """Whether the link's path, as its namespace shows it, lies below a directory of the file system."""
+    rest = below(mount.point, link.path.removesuffix(b" (deleted)"))
+    return rest is not None and below(path, join(mount.root, rest)) is not None
+
+
+def _holder(pid: int) -> Holder | None:
+    try:
+        return holders.holder(pid)
+    except OSError:
+        return None

@@ -1,0 +1,84 @@
+"""From what was typed to what is meant: a path, a device, a container, or a mount id."""
+
+import glob
+import os
+import re
+
+from ..cgroup import place as cgroup_place
+from ..errors import MountwardenError
+from ..model import Mount
+from ..observe import procs, resolve
+from ..observe.mountinfo import Table, below, join
+from .facts import Target
+from .tables import World
+
+_HINT = "give a path, a device such as /dev/loop0 or 7:0, a container's id, or a mount id of mountinfo"
+
+
+def target(asked: str, world: World) -> Target:
+    """What is meant. Raises: MountwardenError where there is no such thing."""
+    if re.fullmatch(r"[0-9]+:[0-9]+", asked):
+        return Target(asked, asked, nodes=_nodes(asked))
+    if re.fullmatch(r"[0-9]{1,10}", asked) and (mount := _by_id(int(asked), world)):
+        return _whole(asked, mount)
+    if re.fullmatch(r"[0-9a-f]{12,64}", asked) and not os.path.lexists(asked):
+        return _container(asked, world)
+    return _path(asked, world)
+
+
+def _by_id(identity: int, world: World) -> Mount | None:
+    tables = (world.home, *world.tables.values())
+    return next((mount for table in tables if (mount := table.get(identity))), None)
+
+
+def _whole(asked: str, mount: Mount) -> Target:
+    return Target(asked, mount.device, nodes=_nodes(mount.device))
+
+
+def _path(asked: str, world: World) -> Target:
+    try:
+        found = resolve.place(os.fsencode(asked))
+    except OSError as error:
+        raise MountwardenError(f"{asked}: {error.strerror}", hint=_HINT) from error
+    if found.rdev is not None:
+        return Target(asked, found.rdev, nodes=_nodes(found.rdev))
+    mount = (world.home.get(found.mount) if found.mount else None) or world.home.containing(found.path)
+    if mount is None:
+        raise MountwardenError(f"{asked}: its mount is not in our namespace", hint=_HINT)
+    rest = below(mount.point, found.path)
+    return Target(asked, mount.device, join(mount.root, rest)) if rest else _whole(asked, mount)
+
+
+def _container(asked: str, world: World) -> Target:
+    """The file system of its root, while it runs; else its layer, by Docker's own record."""
+    for inode, space in world.namespaces.items():
+        table = world.tables.get(inode)
+        if table and any(_is_in(pid, asked) for pid in space.pids) and inode != world.own:
+            root = _root(table)
+            if root is not None:
+                return _whole(asked, root)
+    for record in glob.glob(f"/var/lib/docker/image/overlay2/layerdb/mounts/{asked}*/mount-id"):
+        layer = procs.read(record).decode("ascii", "replace").strip()
+        return _path(f"/var/lib/docker/overlay2/{layer}", world)
+    raise MountwardenError(f"no container {asked} is running here, and Docker knows none", hint=_HINT)
+
+
+def _root(table: Table) -> Mount | None:
+    root = table.root()
+    return table.top(root) if root is not None else None
+
+
+def _is_in(pid: int, container: str) -> bool:
+    try:
+        return (cgroup_place(procs.read(f"/proc/{pid}/cgroup")).container or "").startswith(container)
+    except OSError:
+        return False
+
+
+def _nodes(device: str) -> tuple[str, ...]:
+    """The block device itself and its partitions; nothing for an anonymous device."""
+    base = f"/sys/dev/block/{device}"
+    if not os.path.isdir(base):
+        return ()
+    partitions = (os.path.dirname(path) for path in glob.glob(f"{base}/*/partition"))
+    return (device, *(procs.read(f"{part}/dev").decode().strip() for part in sorted(partitions)))

@@ -1,0 +1,226 @@
+"""What a container or a user may make of its own namespace to deceive the agent, to starve it, or to break it."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from mountwarden.config import Config
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Look, Looker
+from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity
+from mountwarden.observe import namespaces
+from mountwarden.observe.enter import own_namespace
+from mountwarden.remedies.plan import plan
+from mountwarden.tell.text import shown
+
+from tests.kernel.topology import CONFIG, ROOT, Home
+from tests.support.scratch_ns import Namespace, Overlay, Sandbox, hold, overlay
+
+MERGED = ROOT + b"/X/merged"
+MANY = 60_000
+"""Mounts that a test makes in one namespace: made by doubling, so as many as a second or two allow."""
+
+
+@pytest.fixture
+def home() -> Iterator[Home]:
+    with Sandbox() as sandbox:
+        made = Home(sandbox)
+        made.shared()
+        yield made
+
+
+def timed(home: Home) -> tuple[Look, float]:
+    started = time.monotonic()
+    look = home.look()
+    return look, time.monotonic() - started
+
+
+def own(look: Look, *spaces: Namespace) -> list[Finding]:
+    inodes = {space.inode for space in spaces}
+    return [finding for finding in look.findings if finding.namespace in inodes]
+
+
+def test_an_overlay_with_the_text_of_a_real_leak_is_at_most_info_and_never_acted_on(home: Home) -> None:
+    """Made in a user namespace, at the very path, with the very options, on file systems of its own."""
+    layer = home.layer()
+    home.umount(layer.merged)
+    with hold(home.sandbox, propagation="private", userns=True) as hostile, hold(home.sandbox) as watcher:
+
+        def imitate() -> None:
+            calls.mount(b"tmpfs", b"/mnt", b"tmpfs")
+            overlay(ROOT + b"/X")
+
+        hostile.run(imitate)
+        line = next(line for line in hostile.mountinfo().splitlines() if b" /mnt/root/X/merged " in line)
+        assert b"upperdir=" + layer.upper in line, "word for word what the engine's own would say"
+        look = home.look()
+        found = own(look, hostile, watcher)
+        assert all(finding.severity is Severity.INFO for finding in found)
+        assert all(finding.evidence is Evidence.CLAIMED for finding in found)
+        for finding in found:
+            told = plan(finding, Config(engines=(), roots=CONFIG.roots))
+            assert not any(remedy.automatic for remedy in told.remedies)
+            outcome = home.act(finding, Action.DETACH)
+            assert not outcome.done, outcome.text
+        assert hostile.is_mounted(MERGED)
+
+
+def double(count: int) -> int:
+    """Multiply a bind until there are `count` mounts below /mnt/flood; how many there are."""
+    os.mkdir("/mnt/flood")
+    calls.mount(b"tmpfs", b"/mnt/flood", b"tmpfs")
+    calls.mount(None, b"/mnt/flood", None, abi.MS_PRIVATE)
+    made = 1
+    os.mkdir("/mnt/flood/0")
+    calls.mount(b"tmpfs", b"/mnt/flood/0", b"tmpfs")
+    number = 1
+    while made < count:
+        target = b"/mnt/flood/%d" % number
+        os.mkdir(target)
+        # Binds everything below, this target's siblings too: the number doubles.
+        calls.mount(b"/mnt/flood", target, None, abi.MS_BIND | abi.MS_REC)
+        made = made * 2 + 1
+        number += 1
+    return made
+
+
+def test_a_leak_beside_a_flood_of_mounts_is_found_in_3_seconds(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as flood, hold(home.sandbox, propagation="private") as holder:
+        flood.run(double, MANY)
+        assert len(flood.mountinfo().splitlines()) >= MANY
+        home.umount(MERGED)
+        look, seconds = timed(home)
+        assert own(look, holder), "the leak is found"
+        assert seconds < 3, seconds
+
+
+def test_a_namespace_beyond_its_budget_is_a_gap_and_the_leak_elsewhere_is_found(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as flood, hold(home.sandbox, propagation="private") as holder:
+        flood.run(double, 4_000)
+        monkeypatch.setattr(namespaces, "BUDGET", 256 << 10)
+        home.umount(MERGED)
+        look, seconds = timed(home)
+        assert own(look, holder)
+        (gap,) = (gap for gap in look.gaps if gap.namespace == flood.inode)
+        assert gap.reason.startswith("EFBIG")
+        assert seconds < 3, seconds
+        (finding,) = own(look, holder)
+        assert not home.act(finding, Action.DETACH).done, "what was not read may use the layer"
+
+
+NAMES = (
+    b"new\nline",
+    b"tab\tand space",
+    b"\\134 backslash\\",
+    b"\x1b[2J\x1b]0;title\x07",
+    b"\xff\xfe not UTF-8",
+    "\u202e right to left".encode(),
+    b"#comment - overlay x y",
+    b"*",
+)
+
+
+def mount(layer: Overlay) -> None:
+    """A backslash is overlayfs's own escape in its options."""
+    parts = [path.replace(b"\\", b"\\\\") for path in (layer.lower, layer.upper, layer.work)]
+    calls.mount(b"overlay", layer.merged, b"overlay", 0, b"lowerdir=%b,upperdir=%b,workdir=%b" % tuple(parts))
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_name_of_any_bytes_is_found_shown_and_detached(home: Home, name: bytes) -> None:
+    layer = home.layer(name, mounted=False)
+    home.run(lambda: mount(layer))
+    with hold(home.sandbox, propagation="private"):
+        home.umount(layer.merged)
+        (finding,) = home.leaked()
+        assert finding.mountpoint == layer.merged
+        assert finding.layer == name
+        text = shown(finding.mountpoint)
+        assert text.isprintable()
+        assert "\n" not in text
+        outcome = home.act(finding, Action.DETACH)
+        assert outcome.done, outcome.text
+        assert home.leaked() == ()
+
+
+def test_mounts_on_the_longest_paths_hide_no_leak(home: Home) -> None:
+    """4,095 bytes, and beyond by walking down: the kernel itself cannot show the latter."""
+    home.layer()
+    with hold(home.sandbox, propagation="private") as hostile, hold(home.sandbox, propagation="private") as holder:
+
+        def deep() -> None:
+            calls.mount(b"tmpfs", b"/mnt", b"tmpfs")
+            os.chdir("/mnt")
+            for _ in range(24):
+                os.mkdir(b"d" * 200)
+                os.chdir(b"d" * 200)
+                calls.mount(b"tmpfs", b".", b"tmpfs")
+                os.chdir(b"/proc/self/cwd/../" + b"d" * 200)
+
+        hostile.run(deep)
+        home.umount(MERGED)
+        look, seconds = timed(home)
+        assert own(look, holder)
+        assert len(own(look, hostile)) == 1, "its own copy too, though a tmpfs covers it"
+        assert max(map(len, hostile.mountinfo().splitlines())) > 3_500
+        assert seconds < 3
+
+
+def test_processes_that_end_or_move_while_looked_at_cost_nothing_but_themselves(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as holder, contextlib.ExitStack() as stack:
+        home.umount(MERGED)
+        stack.callback(os.waitpid, restless(home.sandbox), 0)
+
+        def run() -> list[tuple[int, list[str]]]:
+            looker = Looker(home.config, home=own_namespace())
+            until, seen = time.monotonic() + 2, []
+            while time.monotonic() < until:
+                look = looker.look(resync=True)
+                found = [f for f in look.findings if f.kind is Kind.LEAKED and f.namespace == inode]
+                seen.append((len(found), [gap.what for gap in look.gaps if gap.what.startswith("lines")]))
+            return seen
+
+        inode = holder.inode
+        seen = home.run(run)
+        assert len(seen) >= 2
+        assert {number for number, _gaps in seen} == {1}, "it is in each look"
+        assert all(gaps == [] for _number, gaps in seen)
+
+
+def restless(within: Namespace, seconds: float = 2.5) -> int:
+    """A process that makes namespaces, moves between them and forks children that end at once."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        fd = os.open(f"/proc/{within.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            calls.setns(fd, abi.CLONE_NEWNS)
+            child = os.fork()
+            if child == 0:
+                calls.unshare(abi.CLONE_NEWNS)
+                os._exit(0)
+            calls.unshare(abi.CLONE_NEWNS)
+            os.waitpid(child, 0)
+    finally:
+        os._exit(0)
+
+
+def test_a_policy_cannot_make_a_claim_automatic(home: Home) -> None:
+    """Nothing in the text of a foreign namespace ever leads to an act, however the host is configured."""
+    layer = home.layer()
+    home.umount(layer.merged)
+    with hold(home.sandbox, propagation="private", userns=True) as hostile:
+        hostile.run(lambda: (calls.mount(b"tmpfs", b"/mnt", b"tmpfs"), overlay(ROOT + b"/X")))
+        for finding in own(home.look(), hostile):
+            entry = CONFIG.roots[0].__class__(ROOT, policy=Policy.AUTO)
+            told = plan(finding, Config(engines=(), roots=(entry,)))
+            assert not any(remedy.automatic for remedy in told.remedies)
