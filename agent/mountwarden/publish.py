@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from . import state, status
@@ -18,13 +19,17 @@ from .model import Finding, Outcome
 from .notify import Notifier
 from .pause import Pause
 from .state import RunDirectory
+from .tell import metrics, stored
 from .tell import report as reporting
-from .tell import stored
+from .tell.shape import ReportJson
+from .tell.text import shown as printable
 
 OFTEN = 10.0
 """Seconds after which the files are written again though nothing changed: their age is how readers trust them."""
 ACTS = 10
 """Last acts that the status shows."""
+EVERYBODY = 0o644
+"""node_exporter runs as a user of its own; the metrics hold counts and no name of the host."""
 
 
 class Publisher:
@@ -34,9 +39,10 @@ class Publisher:
         self._run, self._notifier, self._inotify = run, notifier, inotify
         self._started = time.time()
         self._acts: collections.deque[dict[str, Any]] = collections.deque(maxlen=ACTS)
+        self._counted: collections.Counter[tuple[str, str]] = collections.Counter()
         self._shown: object = None
         self._written = float("-inf")
-        self._complained = False
+        self._complained = set[Path]()
 
     def stale(self) -> None:
         """What is shown is out of date: write with the next look."""
@@ -54,7 +60,8 @@ class Publisher:
         outcomes: Iterable[Outcome],
     ) -> None:
         """Show what one look found and what was done about it. A file that can't be written is said once."""
-        findings = tuple(findings)
+        findings, outcomes = tuple(findings), tuple(outcomes)
+        self._counted.update((str(outcome.action), outcome.code) for outcome in outcomes)
         self._acts.extend(status.act(outcome, time.time()) for outcome in outcomes)
         shown = (findings, look.picture.roots, look.gaps, config, pause, kept, len(self._acts) and self._acts[-1])
         if shown == self._shown and time.monotonic() - self._written < min(OFTEN, config.resync):
@@ -85,11 +92,23 @@ class Publisher:
             stored.write(report, str(self._run.report))
             state.write(self._run.status, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
         except OSError as error:
-            self._complain(error)
+            self._complain(self._run.path, error)
+        self._write_metrics(config, report)
         self._shown, self._written = shown, time.monotonic()
         self._notifier.status(status.line(report, pause, kept))
 
-    def _complain(self, error: OSError) -> None:
-        if not self._complained:
-            print(f"<4>{self._run.path} can't be written, ignoring: {error.strerror}", file=sys.stderr, flush=True)
-        self._complained = True
+    def _write_metrics(self, config: Config, report: ReportJson) -> None:
+        if config.metrics is None:
+            return
+        path = Path(os.fsdecode(config.metrics))
+        try:
+            state.write(path, metrics.render(report, self._counted).encode(), EVERYBODY)
+        except OSError as error:
+            self._complain(path, error)
+
+    def _complain(self, path: Path, error: OSError) -> None:
+        if path not in self._complained:
+            print(
+                f"<4>{printable(bytes(path))} can't be written, ignoring: {error.strerror}", file=sys.stderr, flush=True
+            )
+        self._complained.add(path)

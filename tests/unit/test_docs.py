@@ -1,0 +1,48 @@
+"""The documents: what they name is there."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from mountwarden.cli.main import COMMANDS
+from mountwarden.config import Config
+from mountwarden.model import Kind
+from mountwarden.tell import messages
+
+PROJECT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", document.read_text())
+    assert [link for link in links if not (document.parent / link).is_file()] == []
+
+
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    named = re.findall(r"(tests/[\w/]+\.py)(?:::(test_\w+))?", (PROJECT / "docs/threat-model.md").read_text())
+    assert len(named) > 20
+    for file, function in named:
+        text = (PROJECT / file).read_text()
+        assert not function or f"def {function}(" in text, f"{file}::{function}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_shown_is_one(document: Path) -> None:
+    shown = re.findall(r"(?:`|^\$ |^ {4})mountwarden ([a-z]+)", document.read_text(), re.MULTILINE)
+    assert [word for word in shown if word not in COMMANDS] == []
+
+
+def test_the_reference_has_every_key_and_every_message() -> None:
+    text = (PROJECT / "docs/reference.md").read_text()
+    keys = {field.name for field in dataclasses.fields(Config)} - {"origin", "roots", "policies", "silences", "confirm"}
+    assert [key for key in sorted(keys) if f"| `{key}` |" not in text] == []
+    confirm = {field.name for field in dataclasses.fields(Config().confirm)}
+    assert [key for key in sorted(confirm) if f"`{key}`" not in text] == []
+    assert [kind for kind, identity in messages.IDS.items() if f"| {kind} | `{identity}` |" not in text] == []
+
+
+def test_every_kind_of_finding_is_explained() -> None:
+    text = (PROJECT / "docs/how-it-works.md").read_text()
+    assert [kind for kind in Kind if f"| `{kind}` |" not in text] == []
