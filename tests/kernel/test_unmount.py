@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 
 import pytest
 from mountwarden.kernel import abi, calls
@@ -10,6 +11,7 @@ from mountwarden.observe.enter import own_namespace
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, hold, overlay
+from tests.support.wait import wait_until
 
 unmount = importlib.import_module("mountwarden.remedies.unmount")
 MERGED = ROOT + b"/X/merged"
@@ -174,3 +176,24 @@ def test_a_process_that_is_in_another_namespace_is_not_entered(home: Home) -> No
         with pytest.raises(ProcessLookupError):
             unmount.enter(one.pid, list, inode=other.inode, deadline=3)
         assert unmount.enter(one.pid, own_namespace, inode=one.inode, deadline=3) == one.inode
+
+
+def test_a_copy_in_a_namespace_without_a_process_is_unmounted(home: Home) -> None:
+    """A descriptor alone keeps the namespace."""
+    home.layer()
+    with hold(home.sandbox) as holder:
+
+        def act() -> tuple[bool, str]:
+            fd = os.open(f"/proc/{holder.pid}/ns/mnt", os.O_RDONLY)
+            try:
+                os.kill(holder.pid, signal.SIGKILL)
+                wait_until(lambda: not os.path.exists(f"/proc/{holder.pid}/ns/mnt"), 5)
+                calls.umount(MERGED)
+                (finding,) = home.found("leaked")
+                outcome = home.carry_out(finding, Action.UNMOUNT)
+                return outcome.done, outcome.text
+            finally:
+                os.close(fd)
+
+        done, text = home.run(act)
+        assert done, text

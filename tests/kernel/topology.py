@@ -71,6 +71,16 @@ class Home:
     def act(self, finding: Finding, action: Action) -> Outcome:
         return self.run(lambda: apply.carry_out(finding, _looker(self.config), action))
 
+    def found(self, kind: str) -> list[Finding]:
+        """The findings of a kind, by a fresh looker in this very process, which must be in the sandbox."""
+        return [finding for finding in _look(self.config).findings if finding.kind == kind]
+
+    def carry_out(self, finding: Finding, action: Action) -> Outcome:
+        """Act in this very process, which must be in the sandbox."""
+        looker = _looker(self.config)
+        looker.look(resync=True)
+        return apply.carry_out(finding, looker, action)
+
     def act_after(self, before: Callable[[], None], action: Action) -> Outcome:
         """Act on the one leak that `before` makes, by a looker that saw home before and after, as the agent has."""
 

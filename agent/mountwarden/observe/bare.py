@@ -50,7 +50,7 @@ def through(door: Door, inode: int, function: Callable[[], T], *, deadline: floa
 
     def entered() -> T:
         fd = _open(door, inode)
-        if os.fstat(fd).st_ino != inode:
+        if fd < 0 or os.fstat(fd).st_ino != inode:
             raise ProcessLookupError(f"mount namespace {inode} is gone")
         calls.setns(fd, abi.CLONE_NEWNS)
         os.close(fd)
@@ -60,7 +60,7 @@ def through(door: Door, inode: int, function: Callable[[], T], *, deadline: floa
 
 
 def _open(door: Door, inode: int) -> int:
-    """In the child: an nsfs descriptor, or of whatever is at the door now."""
+    """In the child: an nsfs descriptor, or of whatever is at the door now; -1 where a walk meets it no more."""
     if door.via == "walk":
         for fd in _neighbours():
             if os.fstat(fd).st_ino == inode:

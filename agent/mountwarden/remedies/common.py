@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .. import forked
 from ..errors import Declined, NoAnswer
 from ..model import Action, Copy, Evidence, Finding, Kind, Outcome
-from ..observe import namespaces, uses
+from ..observe import bare, namespaces, uses
 from ..observe.enter import in_namespace, own_namespace
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def inside(
     gone: Declined,
     enter: Callable[..., T] = in_namespace,
 ) -> T:
-    """Run in a child in that namespace, entered by the first of its processes that is still in it; else raise `gone`.
+    """Run in a child in that namespace, entered by a process that is still in it, or by its door; else raise `gone`.
 
     What `function` raises is raised as it came: it may have acted, so that it is not tried again.
     """
@@ -70,6 +70,11 @@ def inside(
             return enter(pid, lambda: _wrapped(function), inode=namespace, deadline=DEADLINE)
         except (FileNotFoundError, ProcessLookupError):
             continue
+    if seen and seen.door:
+        try:
+            return bare.through(seen.door, seen.inode, lambda: _wrapped(function), deadline=DEADLINE)
+        except (FileNotFoundError, ProcessLookupError) as error:
+            raise gone from error
     raise gone
 
 
