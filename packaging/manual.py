@@ -38,7 +38,8 @@ def main() -> None:
     for shell in SHELLS:
         text = shtab.complete(parser(), shell=shell)
         clean = "\n".join(line.rstrip() for line in text.split("\n")).rstrip("\n") + "\n"
-        (to / f"completions/mountwarden.{shell}").write_text(clean)
+        mark = "# shellcheck disable=all # made by packaging/manual.py\n" if shell == "bash" else ""
+        (to / f"completions/mountwarden.{shell}").write_text(mark + clean)
 
 
 def head(name: str, section: int, summary: str) -> str:
