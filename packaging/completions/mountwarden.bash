@@ -8,10 +8,11 @@
 
 _shtab_mountwarden_config_subparsers=(check show)
 _shtab_mountwarden_layer_subparsers=(create get put diff apply changes metadata status ls rm)
-_shtab_mountwarden_subparsers=(report explain status watch history plan share detach unmount rejoin pause resume silence demo config agent layer graphdriver)
+_shtab_mountwarden_subparsers=(report explain who status watch history plan share detach unmount rejoin pause resume silence demo config agent layer graphdriver)
 
 _shtab_mountwarden_report_option_strings=(-h --help --json --tier --config --no-color --all --fail-on --strict --wait --no-wait --engine --unit --kind --root)
 _shtab_mountwarden_explain_option_strings=(-h --help --json --tier --config --no-color --fail-on --wait --no-wait)
+_shtab_mountwarden_who_option_strings=(-h --help --json --tier --config --no-color)
 _shtab_mountwarden_status_option_strings=(-h --help --json --config --no-color)
 _shtab_mountwarden_watch_option_strings=(-h --help --json --tier --config --no-color -n --lines)
 _shtab_mountwarden_history_option_strings=(-h --help --json --config --no-color --acts --since)
@@ -49,6 +50,7 @@ _shtab_mountwarden_report___fail_on_choices=(warning critical)
 _shtab_mountwarden_report___kind_choices=(leaked severed private-root pinned stacked orphaned)
 _shtab_mountwarden_explain___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_explain___fail_on_choices=(warning critical)
+_shtab_mountwarden_who___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_watch___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_plan___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_share___tier_choices=(events statmount mountinfo)
@@ -60,7 +62,7 @@ _shtab_mountwarden_rejoin___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_rejoin___kind_choices=(leaked severed private-root pinned stacked orphaned)
 _shtab_mountwarden_config_pos_0_choices=(check show)
 _shtab_mountwarden_layer_pos_0_choices=(create get put diff apply changes metadata status ls rm)
-_shtab_mountwarden_pos_0_choices=(report explain status watch history plan share detach unmount rejoin pause resume silence demo config agent layer graphdriver)
+_shtab_mountwarden_pos_0_choices=(report explain who status watch history plan share detach unmount rejoin pause resume silence demo config agent layer graphdriver)
 
 _shtab_mountwarden_report__h_nargs=0
 _shtab_mountwarden_report___help_nargs=0
@@ -74,6 +76,10 @@ _shtab_mountwarden_explain___help_nargs=0
 _shtab_mountwarden_explain___json_nargs=0
 _shtab_mountwarden_explain___no_color_nargs=0
 _shtab_mountwarden_explain___no_wait_nargs=0
+_shtab_mountwarden_who__h_nargs=0
+_shtab_mountwarden_who___help_nargs=0
+_shtab_mountwarden_who___json_nargs=0
+_shtab_mountwarden_who___no_color_nargs=0
 _shtab_mountwarden_status__h_nargs=0
 _shtab_mountwarden_status___help_nargs=0
 _shtab_mountwarden_status___json_nargs=0

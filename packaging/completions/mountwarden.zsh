@@ -28,6 +28,7 @@ _shtab_mountwarden_commands() {
     status:'Shows what the service last said of itself. Reading it needs root or the group systemd-journal.'
     unmount:'Unmounts leaked copies in the one namespace that holds them, where a detach does not reach.'
     watch:'Follows the service'"'"'s events in the journal; where it does not run, looks by itself each tick.'
+    who:'Says everything that keeps a file system, a device or a layer busy.'
   )
   _describe 'mountwarden commands' _commands
 }
@@ -443,6 +444,18 @@ _shtab_mountwarden_watch_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_mountwarden_watch_defaults_added=0
 
+_shtab_mountwarden_who_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--json[JSON instead of text]"
+  "--tier[kernel interface to use (default\: best)]:tier:(events statmount mountinfo)"
+  "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  ":what is busy:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_mountwarden_who_defaults_added=0
+
 
 _shtab_mountwarden() {
   local context state line curcontext="$curcontext" one_or_more='(*)' remainder='(-)*:' default='*::: :->mountwarden'
@@ -480,6 +493,7 @@ _shtab_mountwarden() {
         status) _arguments -C -s $_shtab_mountwarden_status_options ;;
         unmount) _arguments -C -s $_shtab_mountwarden_unmount_options ;;
         watch) _arguments -C -s $_shtab_mountwarden_watch_options ;;
+        who) _arguments -C -s $_shtab_mountwarden_who_options ;;
       esac
   esac
 }
