@@ -82,6 +82,7 @@ class Looker:
         self._strays: dict[int, int] = {}
         self._doors: dict[int, Door] = {}
         self._suspects: frozenset[int] = frozenset()
+        self._pids: dict[int, frozenset[int]] = {}
         self._tables: dict[int, Table] = {}
         self._states: tuple[RootState, ...] = ()
         self._wanted: tuple[bytes, ...] = ()
@@ -210,7 +211,10 @@ class Looker:
             if inode in self._tables:
                 continue
             seen = self._observer.seen(inode)
-            if seen is None or reread or inode in self._suspects:
+            # Inodes of namespaces are reused at once: one without a process of before is taken for another.
+            known = self._pids.get(inode, frozenset())
+            other = bool(pids) and known.isdisjoint(pids)
+            if seen is None or reread or inode in self._suspects or other:
                 seen = self._read(inode, pids, wanted, unread, gaps)
             if seen is None and inode in self._doors and inode not in unread:
                 searched = searched or self._search_doors(members)
@@ -227,6 +231,7 @@ class Looker:
         self._observer.forget(members)
         self._observer.end_look()
         self._held = tuple(settled)
+        self._pids = {inode: frozenset(pids) for inode, pids in members.items()}
         return copies, mounts, frozenset(unread)
 
     def _read(

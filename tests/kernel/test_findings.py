@@ -182,3 +182,27 @@ def test_a_block_device_that_a_copy_keeps_busy_is_critical_and_a_detach_frees_it
         assert outcome.done, outcome.text
         assert not holder.is_mounted(b"/mnt/disk")
         wait_until(lambda: not attached(disk), 5, "the device is free")
+
+
+def test_a_namespace_with_the_inode_of_one_that_ended_is_read_anew(home: Home) -> None:
+    home.layer()
+    home.umount(MERGED)  # before any look: only the spot tells
+
+    def watched() -> tuple[int, int]:
+        looker = Looker(home.config, home=own_namespace())
+        for _attempt in range(200):
+            with hold(propagation="private") as first:
+                inode = first.inode
+                looker.look()
+            with hold(propagation="private") as second:
+                if second.inode != inode:
+                    continue
+                second.run(lambda: overlay(ROOT + b"/X"))  # no event at home
+                found = [f for f in looker.look().findings if f.kind is Kind.LEAKED]
+                return inode, len([f for f in found if f.namespace == inode])
+        return 0, 0
+
+    inode, found = home.run(watched)
+    if not inode:
+        pytest.skip("the kernel reused no inode in 200 tries")
+    assert found == 1
