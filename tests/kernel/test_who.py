@@ -15,7 +15,7 @@ from mountwarden.who import find
 from mountwarden.who.facts import Answer, Keeper
 
 from tests.kernel.topology import ROOT, Home
-from tests.support.scratch_ns import hold
+from tests.support.scratch_ns import hold, in_child
 
 MERGED = ROOT + b"/X/merged"
 
@@ -176,6 +176,12 @@ def test_a_device_its_mount_its_node_and_its_backing_file(home: Home, loop: str)
         answer = who(home, loop)
         assert [k.where for k in hows(answer, "mount")] == [b"/mnt/disk"], "only the copy is left"
         assert [h.pid for k in hows(answer, "device") for h in k.holders] == [pid]
+
+
+def test_a_loop_device_whose_file_is_on_a_file_system_of_another_namespace(home: Home, loop: str) -> None:
+    line = next(line for line in home.sandbox.mountinfo().splitlines() if line.split()[4] == b"/mnt")
+    answer = in_child(lambda: find.who(line.split()[2].decode()))  # from where /mnt is something else
+    assert f"losetup --detach {loop}" in [k.needs for k in hows(answer, "loop")]
 
 
 def test_a_swap_file_is_told(home: Home, loop: str) -> None:

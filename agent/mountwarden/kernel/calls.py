@@ -215,6 +215,17 @@ def set_fsxattr(fd: int, attributes: tuple[int, int, int, int, int]) -> None:
     fcntl.ioctl(fd, abi.FS_IOC_FSSETXATTR, abi.FSXATTR.pack(*attributes))
 
 
+def loop_backing_device(fd: int) -> str:
+    """LOOP_GET_STATUS64: the device (major:minor) of the file that a loop device is set up on, loop(4).
+
+    Raises: OSError; ENXIO where it is not set up.
+    """
+    data = bytearray(abi.LOOP_INFO64_SIZE)
+    fcntl.ioctl(fd, abi.LOOP_GET_STATUS64, data)
+    device = int(struct.unpack_from("=Q", data)[0])
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
 def inode_flags(fd: int) -> int | None:
     """FS_IOC_GETFLAGS: FS_*_FL of ioctl_iflags(2); None where the file system has none."""
     data = bytearray(8)

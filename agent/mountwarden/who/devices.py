@@ -4,7 +4,7 @@ import glob
 import os
 from collections.abc import Iterator
 
-from ..observe import procs
+from ..observe import loops, procs
 from ..observe.mountinfo import unescape
 from .facts import Keeper, Target
 from .mounts import on_target
@@ -34,7 +34,8 @@ def _loops(target: Target, world: World) -> Iterator[Keeper]:
     for path in sorted(glob.glob("/sys/block/loop*/loop/backing_file")):
         backing = _read(path).rstrip(b"\n").removesuffix(b" (deleted)")
         device = "/dev/" + path.split("/")[3]
-        if on_target(backing, target, world.home) or _node(backing) in target.nodes:
+        whole = target.path is None and loops.backing_device(path.split("/")[3]) == target.device
+        if whole or on_target(backing, target, world.home) or _node(backing) in target.nodes:
             yield Keeper("loop", backing, f"losetup --detach {device}", detail=f"backs {device}")
         elif target.nodes and _read(f"{os.path.dirname(path)}/../dev").decode().strip() == target.device:
             # The device itself: what it is bound to, which unmounting does not undo.
