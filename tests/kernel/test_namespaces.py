@@ -91,6 +91,19 @@ def test_a_namespace_whose_only_process_is_chrooted_is_read_whole(sandbox: Sandb
         assert len(whole.splitlines()) == len(sandbox.mountinfo().splitlines())
 
 
+def test_a_process_whose_root_was_detached_is_no_reader(sandbox: Sandbox) -> None:
+    """Its root link reads "/", and its mountinfo is empty: the namespace would look as if it had no mounts."""
+    sandbox.run(lambda: os.mkdir("/mnt/jail"))
+    sandbox.run(lambda: calls.mount(b"tmpfs", b"/mnt/jail", b"tmpfs"))
+    with hold(sandbox, chroot=b"/mnt/jail") as jailed:
+        jailed.run(lambda: calls.umount(b"/mnt/jail", abi.MNT_DETACH))
+        assert os.readlink(f"/proc/{jailed.pid}/root") == "/"
+        assert procs.read(f"/proc/{jailed.pid}/mountinfo") == b""
+        whole = namespaces.read_mountinfo(jailed.inode, [jailed.pid])
+        assert whole is not None
+        assert len(whole.splitlines()) > 5
+
+
 def test_a_process_that_has_ended_costs_only_itself(sandbox: Sandbox) -> None:
     with hold(sandbox) as first, hold(first, propagation=None) as second:
         ended = in_child(os.getpid)
