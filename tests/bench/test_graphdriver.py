@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,8 +146,8 @@ def test_docker_against_overlay2() -> None:
         for machine in (plugin, builtin):
             prepare(machine)
         for what, command, rounds in COMMANDS:
-            both = [lambda m=m, c=command: m.run("sh", "-c", c, timeout=300) for m in (plugin, builtin)]  # type: ignore[misc]
-            show(what, *paired(both[0], both[1], rounds), "overlay2")
+            ours, theirs = (partial(m.run, "sh", "-c", command, timeout=300) for m in (plugin, builtin))
+            show(what, *paired(ours, theirs, rounds), "overlay2")
 
 
 BUILD = "docker build -q --network none --no-cache -t built /root/ctx >/dev/null"
