@@ -209,6 +209,15 @@ def test_changes_name_each_path_once_and_in_order(make: Make) -> None:
     assert driver.diff_size("child", "base") == len("changed") + 100_000 + 1
 
 
+def test_an_attribute_alone_is_a_change(make: Make) -> None:
+    driver = make()
+    image(driver)
+    driver.create("child", "base")
+    with Got(driver, "child") as path:
+        os.setxattr(path / "etc/passwd", "user.note", b"1")
+    assert shown(driver.changes("child", "base")) == ["MODIFY /etc", "MODIFY /etc/passwd"]
+
+
 def test_no_change_is_no_change(make: Make) -> None:
     driver = make()
     image(driver)

@@ -113,6 +113,12 @@ def test_a_remembered_directory_that_becomes_a_link(lookup: str) -> None:
     )  # fmt: skip
 
 
+def test_a_remembered_link_that_becomes_a_directory(lookup: str) -> None:
+    prepare(lookup)
+    apply(tars.directory("d"), tars.symlink("l", "d"), ("l/one", b""), tars.directory("l"), ("l/two", b""))
+    assert set(tars.contents(str(LAYER))) == {"d/one", "l/two"}
+
+
 @pytest.mark.parametrize("target", ["../outside/secret", "/../outside/secret", "link/../../outside/secret"])
 def test_a_hard_link_to_outside(lookup: str, target: str) -> None:
     refused(lookup, "leads out of the layer", tars.hardlink("hard", target))

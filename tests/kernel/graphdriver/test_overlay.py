@@ -36,7 +36,11 @@ def mountinfo(of: Path = HOME) -> list[str]:
 # The home
 
 
-def test_the_home_is_roots_alone() -> None:
+@pytest.mark.parametrize("made_before", [False, True])
+def test_the_home_is_roots_alone(made_before: bool) -> None:
+    if made_before:
+        os.mkdir(HOME, 0o755)
+        os.chown(HOME, 5, 6)
     make()
     assert tars.describe(HOME) == "drwx------ 0:0"
 
