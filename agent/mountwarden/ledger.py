@@ -108,7 +108,7 @@ def _covers(silence: Silence, finding: Finding) -> bool:
     units = {name for holder in finding.holders for name in (holder.unit, holder.user_unit)}
     return (
         silence.id in (None, finding.id)
-        and silence.root in (None, finding.root.path)
+        and (silence.root is None or finding.root.is_called(silence.root))
         and silence.kind in (None, finding.kind)
         and (silence.unit is None or silence.unit in units)
         and (silence.id, silence.root, silence.kind, silence.unit) != (None, None, None, None)

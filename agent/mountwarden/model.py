@@ -218,10 +218,16 @@ class Root:
     """Whether the engine itself removes the mountpoint after an umount."""
     wants_private: bool = False
     """The engine makes this root private on purpose (containers/storage without skip_mount_home)."""
+    aliases: tuple[bytes, ...] = ()
+    """Names of the same directory in the configuration, through symbolic links."""
     daemonless: bool = False
     """The engine mounts in whatever namespace it is called in: without a word of its record nothing is accused."""
     observe_only: bool = False
     """Roots of a user's own configuration: never acted on by the root agent."""
+
+    def is_called(self, path: bytes) -> bool:
+        """Whether the configuration means this root by `path`."""
+        return path == self.path or path in self.aliases
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,24 @@ def discover(host: Host, config: Config) -> tuple[list[Root], list[Gap]]:
     for name in (*config.engines, custom.ENGINE):
         for root in _guarded(name, host, config):
             _add(found, root)
-    return list(found.values()), host.take_gaps()
+    aliases = _aliases(host, config)
+    named = [replace(root, aliases=aliases.get(root.path, ())) for root in found.values()]
+    return named, host.take_gaps()
+
+
+def _aliases(host: Host, config: Config) -> dict[bytes, tuple[bytes, ...]]:
+    """Other names by which policies, silences and `[[root]]` entries call a directory: through symbolic links."""
+    named = (*(each.root for each in (*config.policies, *config.silences)), *(entry.path for entry in config.roots))
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    for name in dict.fromkeys(filter(None, named)):
+        try:
+            path = host.realpath(name)
+        except OSError as error:
+            host.gap(f"the configuration's root {os.fsdecode(name)}", str(error))
+            continue
+        if path and path != name:
+            found[path] = (*found.get(path, ()), name)
+    return found
 
 
 def _add(found: dict[tuple[bytes, int | None], Root], root: Root) -> None:

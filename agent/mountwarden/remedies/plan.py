@@ -75,13 +75,15 @@ def _said(action: Action, finding: Finding, config: Config) -> Policy | None:
             continue
         if action is Action.REJOIN and entry.policy is Policy.AUTO and entry.unit is None:
             continue  # it changes what one service is shown, so that service must be named
-        if entry.root not in (None, finding.root.path) or entry.engine not in (None, finding.root.engine):
+        if not (entry.root is None or finding.root.is_called(entry.root)):
+            continue
+        if entry.engine not in (None, finding.root.engine):
             continue
         if entry.kind not in (None, finding.kind) or (entry.unit is not None and entry.unit not in units):
             continue
         said = entry.policy
     for root in config.roots if action in (Action.SHARE, Action.DETACH) else ():
-        if said is None and root.path == finding.root.path and root.policy is not None:
+        if said is None and finding.root.is_called(root.path) and root.policy is not None:
             said = root.policy
     return said
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from mountwarden import engines
-from mountwarden.config import Config, RootEntry
+from mountwarden.config import Config, PolicyEntry, RootEntry, Silence
 from mountwarden.engines import containerd, containers_storage, docker, files
 from mountwarden.engines.host import Host
-from mountwarden.model import MountClass, RootKind
+from mountwarden.model import Action, MountClass, Policy, RootKind
 
 from tests.unit.engines.trees import daemon, host, write
 
@@ -100,3 +100,16 @@ def test_a_quiet_host_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write(settings, '{"x": 1}')
     engines.discover(where, Config())
     assert read[6:] == [os.fsencode(settings)]
+
+
+def test_a_root_is_known_by_the_configurations_own_name_for_it(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    link = os.fsencode(tmp_path / "link")
+    off = PolicyEntry(Action.DETACH, Policy.OFF, root=link)
+    config = Config(engines=("docker",), policies=(off,), silences=(Silence("x", root=b"/nowhere"),))
+    found, _ = engines.discover(host(daemon("dockerd", "-g", tmp_path / "link")), config)
+    (root,) = (root for root in found if root.path == os.fsencode(tmp_path / "real"))
+    assert root.is_called(link)
+    assert root.is_called(root.path)
+    assert not root.is_called(b"/nowhere")
