@@ -50,14 +50,17 @@ def discover(host: Host, config: Config) -> tuple[list[Root], list[Gap]]:
 
 def _aliases(host: Host, config: Config) -> dict[bytes, tuple[bytes, ...]]:
     """Other names by which policies, silences and `[[root]]` entries call a directory: through symbolic links."""
-    named = (*(each.root for each in (*config.policies, *config.silences)), *(entry.path for entry in config.roots))
+    named = [
+        *(policy.root for policy in config.policies),
+        *(silence.root for silence in config.silences),
+        *(entry.path for entry in config.roots),
+    ]
     found: dict[bytes, tuple[bytes, ...]] = {}
     for name in dict.fromkeys(filter(None, named)):
         try:
             path = host.realpath(name)
-        except OSError as error:
-            host.gap(f"the configuration's root {os.fsdecode(name)}", str(error))
-            continue
+        except OSError:
+            continue  # no root has that name; a `[[root]]` tells its own gap
         if path and path != name:
             found[path] = (*found.get(path, ()), name)
     return found
