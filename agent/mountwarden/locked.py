@@ -1,14 +1,16 @@
 """Which mounts are locked (MNT_LOCKED): inferred, since no interface of the kernel shows it. Pure.
 
 The kernel locks a mount in two places (fs/namespace.c: lock_mnt_tree), both for a tree that is copied across user
-namespaces: when a namespace with an owner of its own is copied from another (copy_mnt_ns), and when a tree of several
-mounts propagates into one (attach_recursive_mnt). In both, all but the tree's top are locked. A copy within one user
-namespace takes the locks along (clone_mnt). So a mount is locked where it came *together with its parent*, in one
-copy of a tree that another owner's namespace had, or that was locked there.
+namespaces: when a namespace is copied from one with another owner (copy_mnt_ns), and when a tree of several mounts
+propagates into a namespace with another owner than that where it was mounted (attach_recursive_mnt). In both, all but
+the tree's top are locked. A copy within one user namespace takes the locks along (clone_mnt). So a mount is locked
+where it came *together with its parent*, in one copy of a tree that another owner had, or that was locked before.
 
-That two mounts came together can be told from their unique ids (Linux 6.8), which are handed out one after the
-other: copy_tree() takes a parent, then its children with all that is below them. So nothing but descendants of the
-parent was made between the two; and what they were copied from was there before the parent's copy.
+What came together can be told from unique ids (Linux 6.8), which are handed out one after the other: copy_tree() takes
+a parent, then its children with all that is below them. So nothing but descendants of the parent was made between
+the two. What it was copied from is older, and has the same on the same dentry: where nothing such is left to be seen,
+a mount is taken for the namespace's own, not locked. An umount elsewhere never asks for such a one: what it reaches
+has a counterpart where the umount is.
 """
 
 from collections.abc import Mapping
@@ -40,10 +42,10 @@ class _Locks:
         self._by_age = sorted(self._graph.places.values(), key=_age)
         self._at = {place.mount.id: at for at, place in enumerate(self._by_age)}
         self._last: dict[int, int] = {}
-        self._what: dict[_What, list[Place]] = {}
+        self._same: dict[_What, list[Place]] = {}
         for place in self._by_age:
-            if (what := self._what_of(place.mount)) is not None:
-                self._what.setdefault(what, []).append(place)
+            if (what := self._what(place.mount)) is not None:
+                self._same.setdefault(what, []).append(place)
 
     def all(self) -> frozenset[int]:
         """Oldest first: whether what a mount was copied from was locked must be known before."""
@@ -52,7 +54,7 @@ class _Locks:
                 self._locked.add(place.mount.id)
         return frozenset(self._locked)
 
-    def _what_of(self, mount: Mount) -> _What | None:
+    def _what(self, mount: Mount) -> _What | None:
         bottom = mount
         while self._graph.is_overmount(bottom) and (parent := self._graph.parent(bottom)) is not None:
             bottom = parent
@@ -60,21 +62,65 @@ class _Locks:
         return None if dentry is None else (dentry, mount.identity)
 
     def _is_locked(self, place: Place) -> bool:
-        what, parent = self._what_of(place.mount), self._first_parent(place.mount)
-        if what is None or parent is None or not self._together(parent, place.mount):
+        parent = self._came_with(place.mount)
+        if parent is None:
             return False
+        top = parent
+        while (above := self._came_with(top)) is not None:
+            top = above
+        if self._graph.parent(top) is None:
+            return self._locked_with_namespace(place, top)
+        return self._locked_with_tree(place, parent, top)
+
+    def _locked_with_namespace(self, place: Place, root: Mount) -> bool:
+        """A mount that came when its namespace was copied: from one of the same owner where there is such a one."""
+        sources = [source for source in self._sources(place) if _older(source.mount, root)]
+        near = [source for source in sources if self._owner(source) == self._owner(place)]
+        return any(source.mount.id in self._locked for source in near) if near else bool(sources)
+
+    def _locked_with_tree(self, place: Place, parent: Mount, top: Mount) -> bool:
+        """A mount below the top of a tree that was mounted here, or propagated from where it was mounted."""
+        origin = self._origin(Place(place.namespace, top))
+        if origin is not None and self._owner(origin) != self._owner(place):
+            return any(_older(source.mount, place.mount) for source in self._sources(place))
+        here = origin.namespace if origin is not None else place.namespace
         return any(
-            source.mount.id in self._locked or self._owners.get(source.namespace) != self._owners.get(place.namespace)
-            for source in self._what[what]
-            if source.mount.id != place.mount.id and _older(source.mount, parent)
+            source.mount.id in self._locked and source.namespace == here and _older(source.mount, place.mount)
+            for source in self._sources(place)
         )
 
-    def _first_parent(self, mount: Mount) -> Mount | None:
-        """The parent that it came with: one that is younger was tucked beneath it later."""
+    def _sources(self, place: Place) -> list[Place]:
+        what = self._what(place.mount)
+        same = self._same.get(what, []) if what is not None else []
+        return [source for source in same if source.mount.id != place.mount.id]
+
+    def _owner(self, place: Place) -> int | None:
+        return self._owners.get(place.namespace)
+
+    def _origin(self, top: Place) -> Place | None:
+        """Where a tree was mounted that propagated to `top`: the oldest on the same dentry; None if it was here."""
+        dentry = self._graph.dentry(top.mount)
+        same = self._graph.on_dentry(dentry) if dentry is not None else []
+        older = [m for m in same if m.identity == top.mount.identity and _older(m, top.mount) and m.id != top.mount.id]
+        found = [m for m in older if self._receives(m, top.mount) or self._follows(m, top.mount, same)]
+        return self._graph.places[min(found, key=lambda m: m.unique or 0).id] if found else None
+
+    def _receives(self, origin: Mount, copy: Mount) -> bool:
+        here, there = self._graph.parent(origin), self._graph.parent(copy)
+        return here is not None and there is not None and there in self._graph.receivers(here)
+
+    def _follows(self, origin: Mount, copy: Mount, same: list[Mount]) -> bool:
+        """Whether nothing but trees on the same dentry was made between the two."""
+        ids = {mount.id for mount in same}
+        between = self._by_age[self._at[origin.id] : self._at[copy.id]]
+        return all(any(self._descends(place.mount, self._graph.places[i].mount) for i in ids) for place in between)
+
+    def _came_with(self, mount: Mount) -> Mount | None:
+        """The parent that it came together with."""
         parent = self._graph.parent(mount)
-        while parent is not None and _older(mount, parent) and self._graph.is_overmount(mount):
-            mount, parent = parent, self._graph.parent(parent)
-        return parent
+        while parent is not None and _older(mount, parent) and parent.unique and self._graph.is_overmount(mount):
+            parent = self._graph.parent(parent)  # it was tucked beneath later
+        return parent if parent is not None and self._together(parent, mount) else None
 
     def _together(self, parent: Mount, mount: Mount) -> bool:
         """Whether no mount but the parent's descendants was made between the two."""

@@ -85,8 +85,12 @@ def read_mountinfo(inode: int, pids: Iterable[int], door: Door | None = None) ->
                 continue
             text = _whole(os.open(f"/proc/{pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC))
             # Asked after the reading: a process that moved on meanwhile has shown another namespace.
-            if procs.link_inode(pid, "mnt") == inode:
+            if procs.link_inode(pid, "mnt") != inode:
+                continue
+            # A root whose mount was detached reads as "/" too, and shows no mount at all.
+            if text:
                 return text
+            jailed.append(pid)
         except OSError as error:
             # EINVAL: the process is a zombie and has no namespace any more.
             if error.errno not in (*_VANISHED, errno.EINVAL):

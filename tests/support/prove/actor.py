@@ -82,7 +82,10 @@ class _Actor:
     def live(self, begin: Callable[[], None]) -> NoReturn:
         """Make the namespace, say so, then do steps until the worker ends it."""
         sock = self._sockets[self._number][1]
-        tell(sock, self._try(begin))
+        begun = self._try(begin)
+        tell(sock, begun)
+        if begun[0]:
+            os._exit(0)
         while True:
             self._pids, message = hear(sock)
             tell(sock, self._answer(message) if isinstance(message, Step) else message())
@@ -164,9 +167,13 @@ class _Actor:
         finally:
             os.close(own)
 
-    def _join(self, number: int) -> None:
+    def _join(self, number: int, *, same_owner: bool = False) -> None:
         fd = os.open(f"/proc/{self._pids[number % len(self._pids)]}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
+            # A copy that the host's root makes of a container's namespace is locked, too; nothing tells it from a copy of
+            # home's own that was made a slave (see locked.py), and nobody does so.
+            if same_owner and calls.owner_of_namespace(fd) != _own_user():
+                raise PermissionError(errno.EPERM, "the namespace has another owner")
             calls.setns(fd, abi.CLONE_NEWNS)
         finally:
             os.close(fd)
@@ -177,7 +184,7 @@ class _Actor:
 
         def begin() -> None:
             if via is not None:
-                self._join(via)
+                self._join(via, same_owner=not user)
             calls.unshare(abi.CLONE_NEWNS | (abi.CLONE_NEWUSER if user else 0))
             if user:
                 _map_ourselves()
@@ -185,6 +192,10 @@ class _Actor:
                 calls.mount(None, b"/", None, flags)
 
         return _fork(lambda: _Actor(step.b, self._sockets).live(begin))
+
+
+def _own_user() -> int:
+    return os.stat("/proc/self/ns/user").st_ino
 
 
 def _map_ourselves() -> None:
