@@ -43,7 +43,11 @@ class _Locks:
         self._at = {place.mount.id: at for at, place in enumerate(self._by_age)}
         self._last: dict[int, int] = {}
         self._same: dict[_What, list[Place]] = {}
+        self._first_root: dict[int | None, Mount] = {}
+        """The oldest namespace of each owner, by its root: it was copied from another owner's."""
         for place in self._by_age:
+            if self._graph.parent(place.mount) is None:
+                self._first_root.setdefault(self._owner(place), place.mount)
             if (what := self._what(place.mount)) is not None:
                 self._same.setdefault(what, []).append(place)
 
@@ -73,26 +77,43 @@ class _Locks:
         return self._locked_with_tree(place, parent, top)
 
     def _locked_with_namespace(self, place: Place, root: Mount) -> bool:
-        """A mount that came when its namespace was copied: from one of the same owner where there is such a one."""
-        sources = [source for source in self._sources(place) if _older(source.mount, root)]
+        """A mount that came when its namespace was copied: from one of the same owner where there was one."""
+        sources = self._sources(place, root)
         near = [source for source in sources if self._owner(source) == self._owner(place)]
-        return any(source.mount.id in self._locked for source in near) if near else bool(sources)
+        if near:
+            return any(source.mount.id in self._locked for source in near)
+        first = self._first_root[self._owner(place)]
+        return any(_older(source.mount, first) for source in sources)
 
     def _locked_with_tree(self, place: Place, parent: Mount, top: Mount) -> bool:
         """A mount below the top of a tree that was mounted here, or propagated from where it was mounted."""
         origin = self._origin(Place(place.namespace, top))
         if origin is not None and self._owner(origin) != self._owner(place):
-            return any(_older(source.mount, place.mount) for source in self._sources(place))
+            return bool(self._sources(place, place.mount))
         here = origin.namespace if origin is not None else place.namespace
         return any(
-            source.mount.id in self._locked and source.namespace == here and _older(source.mount, place.mount)
-            for source in self._sources(place)
+            source.mount.id in self._locked and source.namespace == here
+            for source in self._sources(place, place.mount)
         )
 
-    def _sources(self, place: Place) -> list[Place]:
+    def _sources(self, place: Place, before: Mount) -> list[Place]:
+        """What it may have been copied from, among what was there before that mount."""
         what = self._what(place.mount)
         same = self._same.get(what, []) if what is not None else []
-        return [source for source in same if source.mount.id != place.mount.id]
+        others = [s for s in same if s.mount.id != place.mount.id and _older(s.mount, before)]
+        dentry = self._graph.dentry(place.mount)
+        exact = [source for source in others if self._graph.dentry(source.mount) == dentry]
+        # One that slid down a stack since is no longer on the dentry, but on the same stack.
+        return exact or [source for source in others if not self._is_copied(source, place.namespace)]
+
+    def _is_copied(self, source: Place, namespace: int) -> bool:
+        """Whether the namespace has the same on the very dentry."""
+        dentry = self._graph.dentry(source.mount)
+        same = self._graph.on_dentry(dentry) if dentry is not None else []
+        return any(
+            self._graph.places[mount.id].namespace == namespace and mount.identity == source.mount.identity
+            for mount in same
+        )
 
     def _owner(self, place: Place) -> int | None:
         return self._owners.get(place.namespace)

@@ -87,8 +87,8 @@ def read_mountinfo(inode: int, pids: Iterable[int], door: Door | None = None) ->
             # Asked after the reading: a process that moved on meanwhile has shown another namespace.
             if procs.link_inode(pid, "mnt") != inode:
                 continue
-            # A root whose mount was detached reads as "/" too, and shows no mount at all.
-            if text:
+            # A root whose mount was detached reads as "/" too, and shows no mount at all; or it went to jail meanwhile.
+            if text and os.readlink(f"/proc/{pid}/root") == "/":
                 return text
             jailed.append(pid)
         except OSError as error:

@@ -4,6 +4,7 @@ It is told which processes there are, and a step or a function to call; it answe
 itself, since a program started for each step would take a thousand times as long.
 """
 
+import contextlib
 import errno
 import os
 import pickle
@@ -118,7 +119,7 @@ class _Actor:
             case Kind.CWD:
                 os.chdir(path)
             case Kind.JAIL | Kind.ALONE:
-                return _fork(lambda: _jailed(path))
+                return _jail(path)
             case Kind.RMDIR:
                 os.rmdir(path)
                 os.mkdir(path)
@@ -184,7 +185,8 @@ class _Actor:
 
         def begin() -> None:
             if via is not None:
-                self._join(via, same_owner=not user)
+                with contextlib.suppress(OSError):  # else it is our own that is copied
+                    self._join(via, same_owner=not user)
             calls.unshare(abi.CLONE_NEWNS | (abi.CLONE_NEWUSER if user else 0))
             if user:
                 _map_ourselves()
@@ -204,10 +206,27 @@ def _map_ourselves() -> None:
             file.write(text)
 
 
-def _jailed(path: bytes) -> NoReturn:
-    os.chroot(path)
-    while True:
-        signal.pause()
+def _jail(path: bytes) -> int:
+    """Start a process that sleeps with `path` as its root."""
+    told, tells = os.pipe()
+
+    def jailed() -> NoReturn:
+        try:
+            os.chroot(path)
+        except OSError as error:
+            os.write(tells, bytes((error.errno or 255,)))
+            raise
+        os.write(tells, b"\0")
+        while True:
+            signal.pause()
+
+    pid = _fork(jailed)
+    failed = os.read(told, 1)[0]
+    os.close(told)
+    os.close(tells)
+    if failed:
+        raise OSError(failed, os.strerror(failed))
+    return pid
 
 
 def unmount(path: bytes, flags: int) -> int:

@@ -46,6 +46,10 @@ class Topology:
         """Inode of a process's mount namespace."""
         return procs.link_inode(self.actors[number], "mnt")
 
+    def owner(self, number: int) -> int:
+        """Inode of a process's user namespace."""
+        return procs.link_inode(self.actors[number], "user")
+
     def pick(self, number: int) -> int:
         """One of the living processes."""
         living = sorted(self.actors)
