@@ -121,10 +121,17 @@ class _Locks:
     def _origin(self, top: Place) -> Place | None:
         """Where a tree was mounted that propagated to `top`: the oldest on the same dentry; None if it was here."""
         dentry = self._graph.dentry(top.mount)
-        same = self._graph.on_dentry(dentry) if dentry is not None else []
-        older = [m for m in same if m.identity == top.mount.identity and _older(m, top.mount) and m.id != top.mount.id]
-        found = [m for m in older if self._receives(m, top.mount) or self._follows(m, top.mount, same)]
-        return self._graph.places[min(found, key=lambda m: m.unique or 0).id] if found else None
+        on = self._graph.on_dentry(dentry) if dentry is not None else []
+        same = [mount for mount in on if mount.identity == top.mount.identity]
+        found = [mount for mount in same if mount.id != top.mount.id and self._spread(mount, top.mount, same)]
+        return self._graph.places[min(found, key=lambda mount: mount.unique or 0).id] if found else None
+
+    def _spread(self, origin: Mount, copy: Mount, same: list[Mount]) -> bool:
+        """Whether `copy` came of mounting `origin`: the copies are made at once; those of a moved one, some time later."""
+        if not _older(origin, copy):
+            return False
+        others = [m for m in same if m.id != origin.id and _older(origin, m) and self._follows(origin, m, same)]
+        return copy in others if others else self._receives(origin, copy)
 
     def _receives(self, origin: Mount, copy: Mount) -> bool:
         here, there = self._graph.parent(origin), self._graph.parent(copy)

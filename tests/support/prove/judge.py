@@ -188,7 +188,8 @@ def _compare_locks(built: Topology, who: int, seen: Survey, locked: frozenset[in
         wrong = {mount.id for mount in mounts if (mount.id in real) != (mount.id in locked)}
         asked += len(mounts)
         unknown += len(wrong)
-        if wrong &= matters:
+        wrong &= matters
+        if wrong:
             return f"locked but not inferred: {wrong & real}; inferred but not locked: {wrong - real}", asked, unknown
     return None, asked, unknown
 
