@@ -59,11 +59,20 @@ class _Locks:
         return frozenset(self._locked)
 
     def _what(self, mount: Mount) -> _What | None:
-        bottom = mount
-        while self._graph.is_overmount(bottom) and (parent := self._graph.parent(bottom)) is not None:
-            bottom = parent
+        bottom = self._stack(mount)[-1]
         dentry = self._graph.dentry(bottom)
         return None if dentry is None else (dentry, mount.identity)
+
+    def _stack(self, mount: Mount) -> list[Mount]:
+        """The mount, and what it covers down to the bottom."""
+        stack = [mount]
+        while self._graph.is_overmount(stack[-1]) and (parent := self._graph.parent(stack[-1])) is not None:
+            stack.append(parent)
+        return stack
+
+    def _spot(self, mount: Mount) -> tuple[Dentry | None, int]:
+        """Its dentry, and how high it is in its stack: a directory bound on itself is the same dentry again."""
+        return self._graph.dentry(mount), len(self._stack(mount))
 
     def _is_locked(self, place: Place) -> bool:
         parent = self._came_with(place.mount)
@@ -81,7 +90,8 @@ class _Locks:
         sources = self._sources(place, root)
         near = [source for source in sources if self._owner(source) == self._owner(place)]
         if near:
-            return any(source.mount.id in self._locked for source in near)
+            alike = [source for source in near if source.mount.point == place.mount.point]
+            return any(source.mount.id in self._locked for source in alike or near)
         first = self._first_root[self._owner(place)]
         return any(_older(source.mount, first) for source in sources)
 
@@ -101,19 +111,14 @@ class _Locks:
         what = self._what(place.mount)
         same = self._same.get(what, []) if what is not None else []
         others = [s for s in same if s.mount.id != place.mount.id and _older(s.mount, before)]
-        dentry = self._graph.dentry(place.mount)
-        exact = [source for source in others if self._graph.dentry(source.mount) == dentry]
-        # One that slid down a stack since is no longer on the dentry, but on the same stack.
-        return exact or [source for source in others if not self._is_copied(source, place.namespace)]
+        exact = [source for source in others if self._spot(source.mount) == self._spot(place.mount)]
+        # One that slid down a stack since is no longer on the spot, but in the same stack.
+        return exact or [source for source in others if not self._is_copied(source.mount, same, place.namespace)]
 
-    def _is_copied(self, source: Place, namespace: int) -> bool:
-        """Whether the namespace has the same on the very dentry."""
-        dentry = self._graph.dentry(source.mount)
-        same = self._graph.on_dentry(dentry) if dentry is not None else []
-        return any(
-            self._graph.places[mount.id].namespace == namespace and mount.identity == source.mount.identity
-            for mount in same
-        )
+    def _is_copied(self, source: Mount, same: list[Place], namespace: int) -> bool:
+        """Whether the namespace has the same on the very spot."""
+        spot = self._spot(source)
+        return any(other.namespace == namespace and self._spot(other.mount) == spot for other in same)
 
     def _owner(self, place: Place) -> int | None:
         return self._owners.get(place.namespace)
@@ -127,7 +132,7 @@ class _Locks:
         return self._graph.places[min(found, key=lambda mount: mount.unique or 0).id] if found else None
 
     def _spread(self, origin: Mount, copy: Mount, same: list[Mount]) -> bool:
-        """Whether `copy` came of mounting `origin`: the copies are made at once; those of a moved one, some time later."""
+        """Whether `copy` came of mounting `origin`: the copies are made at once; those of a moved one, later."""
         if not _older(origin, copy):
             return False
         others = [m for m in same if m.id != origin.id and _older(origin, m) and self._follows(origin, m, same)]
