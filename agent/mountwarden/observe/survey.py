@@ -3,13 +3,14 @@
 import errno
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import NoAnswer
 from ..kernel import abi, calls
-from ..model import Gap, Mount
-from . import namespaces, procs
+from ..model import Door, Gap, Mount
+from . import bare, namespaces, procs
+from .enter import own_namespace
 from .mountinfo import Table
 
 _NO_INTERFACE = (errno.ENOSYS, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.EACCES)
@@ -32,31 +33,60 @@ class Survey:
     gaps: tuple[Gap, ...] = ()
 
 
-def survey(pids: Iterable[int], *, threads: bool = True) -> Survey:
-    """Read the namespaces of these processes. What can't be read is a gap."""
-    members = namespaces.members(pids, threads=threads)
-    gaps = list(members.gaps)
-    tables: dict[int, Table] = {}
-    owners: dict[int, int] = {}
+def survey(pids: Iterable[int], *, thorough: bool = True) -> Survey:
+    """Read the namespaces of these processes; `thorough`: of their threads too, and those that have no process.
+
+    What can't be read is a gap.
+    """
+    pids = list(pids)
+    members = namespaces.members(pids, threads=thorough)
+    reading = _Reading(list(members.gaps))
     for inode, who in members.by_inode.items():
+        reading.read(inode, who)
+    if thorough:
+        home = {inode: table for inode, table in reading.tables.items() if inode == own_namespace()}
+        doors, gaps = bare.doors(members.by_inode, home, pids)
+        reading.gaps += gaps
+        for inode, door in doors.items():
+            reading.read(inode, (), door)
+    tables: Mapping[int, Table] = reading.tables
+    if len(set(reading.owners.values())) > 1:
+        tables = {inode: _with_unique_ids(table, reading.ids.get(inode)) for inode, table in tables.items()}
+    return Survey(tables, reading.owners, members.by_inode, tuple(reading.gaps))
+
+
+class _Reading:
+    def __init__(self, gaps: list[Gap]) -> None:
+        self.gaps = gaps
+        self.tables: dict[int, Table] = {}
+        self.owners: dict[int, int] = {}
+        self.ids: dict[int, int] = {}
+        """The 64-bit id of each namespace (Linux 6.11)."""
+
+    def read(self, inode: int, pids: tuple[int, ...], door: Door | None = None) -> None:
+        """Read one namespace, by its processes or by its door."""
         try:
-            text = namespaces.read_mountinfo(inode, who)
+            text = namespaces.read_mountinfo(inode, pids, door)
+            owner, identity = _of_processes(inode, pids) if door is None else _of_door(inode, door)
         except (OSError, NoAnswer) as error:
-            gaps.append(Gap("the mounts of a namespace", str(error), inode))
-            continue
+            self.gaps.append(Gap("the mounts of a namespace", str(error), inode))
+            return
         if text is None:
-            continue
-        tables[inode] = Table.from_text(text)
-        gaps += [Gap("lines of mountinfo", why, inode, many) for why, many in tables[inode].unreadable.items()]
-        if (owner := _owner(inode, who)) is not None:
-            owners[inode] = owner
-    if len(set(owners.values())) > 1:
-        tables = {inode: _with_unique_ids(table, inode, members.by_inode[inode]) for inode, table in tables.items()}
-    return Survey(tables, owners, members.by_inode, tuple(gaps))
+            return
+        self.tables[inode] = table = Table.from_text(text)
+        self.gaps += [Gap("lines of mountinfo", why, inode, many) for why, many in table.unreadable.items()]
+        if owner is not None:
+            self.owners[inode] = owner
+        if identity is not None:
+            self.ids[inode] = identity
 
 
-def _open(inode: int, pids: Iterable[int]) -> int | None:
-    """The namespace's nsfs file, by a process that is in it. It pins the namespace: close it at once."""
+_Named = tuple[int | None, int | None]
+"""Owner and 64-bit id of a namespace."""
+
+
+def _of_processes(inode: int, pids: Iterable[int]) -> _Named:
+    """By its nsfs file, which pins the namespace: closed at once. By a process where the kernel does not tell."""
     for pid in pids:
         try:
             fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
@@ -64,24 +94,36 @@ def _open(inode: int, pids: Iterable[int]) -> int | None:
             if error.errno in (*_GONE, *_NO_INTERFACE):
                 continue
             raise
-        if os.fstat(fd).st_ino == inode:
-            return fd
-        os.close(fd)
-    return None
+        try:
+            if os.fstat(fd).st_ino == inode:
+                owner = _told(lambda fd=fd: calls.owner_of_namespace(fd))  # type: ignore[misc]
+                return owner or _user_of_any(pids), _told(lambda fd=fd: calls.mnt_ns_id(fd))  # type: ignore[misc]
+        finally:
+            os.close(fd)
+    return None, None
 
 
-def _owner(inode: int, pids: Iterable[int]) -> int | None:
-    """Who owns the namespace; by its first process where the kernel does not say."""
-    if (fd := _open(inode, pids)) is None:
-        return None
+def _of_door(inode: int, door: Door) -> _Named:
+    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def inside() -> _Named:
+        fd = os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+        return _told(lambda: calls.owner_of_namespace(fd)), _told(lambda: calls.mnt_ns_id(fd))
+
     try:
-        return calls.owner_of_namespace(fd)
+        return bare.through(door, inode, inside)
+    finally:
+        os.close(proc)
+
+
+def _told(function: Callable[[], int]) -> int | None:
+    """What the kernel answers, None where this one has no such question or we may not ask it."""
+    try:
+        return function()
     except OSError as error:
         if error.errno not in _NO_INTERFACE:
             raise
-        return _user_of_any(pids)
-    finally:
-        os.close(fd)
+        return None
 
 
 def _user_of_any(pids: Iterable[int]) -> int | None:
@@ -94,19 +136,17 @@ def _user_of_any(pids: Iterable[int]) -> int | None:
     return None
 
 
-def _with_unique_ids(table: Table, inode: int, pids: Iterable[int]) -> Table:
+def _with_unique_ids(table: Table, namespace: int | None) -> Table:
     """The table with the ids that are never reused (Linux 6.8; of other namespaces 6.11); as it was on older kernels."""
-    if (fd := _open(inode, pids)) is None:
+    if namespace is None:
         return table
     try:
-        unique = unique_ids(calls.mnt_ns_id(fd))
+        unique = unique_ids(namespace)
     except OSError as error:
         if error.errno not in (*_NO_INTERFACE, *_GONE):
             raise
         return table
-    finally:
-        os.close(fd)
-    return Table(map(lambda mount: _named(mount, unique), table.mounts), table.unreadable)
+    return Table((_named(mount, unique) for mount in table.mounts), table.unreadable)
 
 
 def _named(mount: Mount, unique: Mapping[int, int]) -> Mount:

@@ -64,7 +64,7 @@ def examine(scenario: Scenario, maker: Maker = Graph, *, locks: bool = True) -> 
         who = built.pick(scenario.who)
         if built.owner(who) != built.owner(0):
             who = 0  # its own locks need not be known: see _compare_locks
-        seen = survey(procs.pids(), threads=False)
+        seen = survey(procs.pids(), thorough=False)
         locked = locked_mounts(seen.tables, seen.owners)
         graph = maker(seen.tables, locked)
         problem, asked, unknown = _compare_locks(built, who, seen, locked) if locks else (None, 0, 0)
@@ -129,7 +129,7 @@ def _expect_umount(graph: Graph, mount: Mount, lazy: bool) -> _Expected:
     if not lazy:
         proc = uses.open_proc()
         try:
-            busy = uses.held_mounts(proc)
+            busy = frozenset(uses.users_by_mount(proc, frozenset(graph.places)))
         finally:
             os.close(proc)
     told = predict_umount(graph, mount, lazy=lazy, busy=busy, behaviour=probe_behaviour())
