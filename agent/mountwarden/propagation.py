@@ -1,49 +1,39 @@
-"""Sharing groups over all namespaces, and what an umount or a detach would take away. Pure.
+"""What an umount or a detach would take away, in all namespaces. Pure.
 
-The rules are the kernel's, in terms of dentries: a mount is a child of its parent at the dentry that it is mounted on
-(device and path in the file system), and umount propagation follows the *parent's* peers and slaves
-(Documentation/filesystems/sharedsubtree.rst, fs/pnode.c). What a set of propagated umounts may hold is written down in
-Documentation/filesystems/propagate_umount.txt (Linux 6.17):
+Umount propagation follows the *parent's* peers and slaves. What the set of propagated umounts may hold is written down
+in Documentation/filesystems/propagate_umount.txt (Linux 6.17):
 
 - it is non-shifting: what is mounted strictly inside one of its mounts goes with it, whole;
 - it is non-revealing: a locked mount goes only with its parent;
 - a mount on the very root of one that goes (an overmount) slides down to where the bottom of the stack was.
 
 Up to Linux 6.16 an overmount did not count as "mounted inside" for the mounts further out (fs/pnode.c:
-__propagate_umount), so that more was taken. `Behaviour` says which of the two a kernel has; probe it, by trying.
+__propagate_umount), so that more was taken. `Behaviour` says which of the two a kernel has: see observe/behaviour.py.
 """
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .graph import Dentry, Graph, Place
 from .model import Mount
-from .observe.mountinfo import Table, below, join
-
-Dentry = tuple[str, bytes]
 
 
-class Behaviour(enum.Enum):
+class Behaviour(enum.StrEnum):
     """Whether an overmount that stays keeps the mounts around it, or slides down through them."""
 
-    KEEPS = "overmounts keep what they are inside of (Linux 6.17)"
-    SLIDES = "overmounts slide down (Linux 4.13 to 6.16)"
+    KEEPS = "keeps"
+    """Overmounts keep what they are inside of (Linux 6.17)."""
+    SLIDES = "slides"
+    """Overmounts slide down (Linux 4.13 to 6.16)."""
 
 
 class Answer(enum.StrEnum):
-    """What umount(2) would say."""
+    """What umount(2) would say: success, EBUSY, or EINVAL for a mount that its user namespace may not take away."""
 
     OK = "ok"
     BUSY = "busy"
     LOCKED = "locked"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A mount, and the namespace that it is in."""
-
-    namespace: int
-    mount: Mount
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,111 +42,15 @@ class Prediction:
 
     answer: Answer
     because: tuple[Place, ...] = ()
-    """Mounts that make it busy: the mount itself, its children, or a busy copy that propagation reaches."""
-    removed: frozenset[int] = field(default_factory=frozenset)
+    """Mounts that make it fail: the mount itself, its children, or a busy copy that propagation reaches."""
+    removed: frozenset[int] = frozenset()
     """Small ids of all mounts that go, the umounted tree among them."""
+    reached: tuple[Place, ...] = ()
+    """What propagation takes beside the umounted tree."""
+    moved: Mapping[int, int] = field(default_factory=dict)
+    """Small ids of mounts that slide down a stack, and of their new parents."""
     left: tuple[Place, ...] = ()
     """Copies of what was umounted that stay."""
-
-
-class Graph:
-    """All mounts of all namespaces, by their small ids, which are unique on a host."""
-
-    def __init__(self, tables: Mapping[int, Table], locked: Iterable[int] = ()) -> None:
-        """`locked` has the ids of mounts with MNT_LOCKED, which no interface of the kernel shows."""
-        self.places = {m.id: Place(inode, m) for inode, table in tables.items() for m in table.mounts}
-        self.locked = frozenset(locked)
-        self._children: dict[int, list[Mount]] = {}
-        self._by_dentry: dict[tuple[int, Dentry], Mount] = {}
-        self._on: dict[Dentry, list[Mount]] = {}
-        self._peers: dict[int, list[Mount]] = {}
-        self._slaves: dict[int, list[Mount]] = {}
-        self._below_group: dict[int, set[int]] = {}
-        for place in self.places.values():
-            self._add(place)
-
-    def _add(self, place: Place) -> None:
-        mount = place.mount
-        if mount.shared:
-            self._peers.setdefault(mount.shared, []).append(mount)
-        if mount.master:
-            self._slaves.setdefault(mount.master, []).append(mount)
-            if mount.propagate_from:
-                # The reader sees no member of its master's group, but one further up: there is a chain in between.
-                self._below_group.setdefault(mount.propagate_from, set()).add(mount.master)
-        parent = self.parent(mount)
-        if parent is None:
-            return
-        self._children.setdefault(parent.id, []).append(mount)
-        dentry = dentry_of(mount, parent)
-        if dentry is not None:
-            self._by_dentry[parent.id, dentry] = mount
-            self._on.setdefault(dentry, []).append(mount)
-
-    def parent(self, mount: Mount) -> Mount | None:
-        """The mount that this one is mounted on; None for a namespace's root."""
-        place = self.places.get(mount.parent)
-        return place.mount if place is not None and mount.parent != mount.id else None
-
-    def children(self, mount: Mount) -> list[Mount]:
-        """Mounts whose parent it is."""
-        return self._children.get(mount.id, [])
-
-    def subtree(self, mount: Mount) -> Iterable[Mount]:
-        """The mount and everything mounted on or below it."""
-        pending = [mount]
-        while pending:
-            found = pending.pop()
-            yield found
-            pending += self.children(found)
-
-    def is_overmount(self, mount: Mount, parent: Mount) -> bool:
-        """Whether it covers its parent whole."""
-        return dentry_of(mount, parent) == (parent.device, parent.root)
-
-    def receivers(self, mount: Mount) -> list[Mount]:
-        """Mounts that get what happens on `mount`: its peers, their slaves, those slaves' peers, and so on down."""
-        if not mount.shared:
-            return []
-        groups, seen, found = [mount.shared], {mount.shared}, dict[int, Mount]()
-        while groups:
-            group = groups.pop()
-            members = self._peers.get(group, []) + self._slaves.get(group, [])
-            for member in members:
-                found[member.id] = member
-            further = {member.shared for member in members if member.shared} | self._below_group.get(group, set())
-            groups += further - seen
-            seen |= further
-        found.pop(mount.id, None)
-        return list(found.values())
-
-    def candidates(self, going: Iterable[Mount]) -> dict[int, Mount]:
-        """For each mount that goes, what the receivers of its parent have on the same dentry."""
-        going = list(going)
-        ids = {mount.id for mount in going}
-        found: dict[int, Mount] = {}
-        for mount in going:
-            parent = self.parent(mount)
-            dentry = dentry_of(mount, parent) if parent is not None else None
-            if parent is None or dentry is None:
-                continue
-            for receiver in self.receivers(parent):
-                child = self._by_dentry.get((receiver.id, dentry))
-                if child is not None and child.id not in ids:
-                    found[child.id] = child
-        return found
-
-    def on_dentry(self, dentry: Dentry) -> list[Mount]:
-        """Every mount of every namespace that is mounted on that dentry."""
-        return self._on.get(dentry, [])
-
-
-def dentry_of(mount: Mount, parent: Mount) -> Dentry | None:
-    """What a mount is mounted on, its parent's root included; None where it was deleted or can't be told."""
-    if mount.point.endswith(b"//deleted") or parent.root.endswith(b"//deleted"):
-        return None
-    rest = below(parent.point, mount.point)
-    return None if rest is None else (parent.device, join(parent.root, rest))
 
 
 def predict_umount(graph: Graph, mount: Mount, *, lazy: bool, busy: frozenset[int], behaviour: Behaviour) -> Prediction:
@@ -166,21 +60,32 @@ def predict_umount(graph: Graph, mount: Mount, *, lazy: bool, busy: frozenset[in
     """
     if mount.id in graph.locked:
         return Prediction(Answer.LOCKED, (graph.places[mount.id],))
-    if not lazy:
-        because = _busy(graph, mount, busy)
-        if because:
-            return Prediction(Answer.BUSY, tuple(graph.places[m.id] for m in because))
+    if not lazy and (because := _busy(graph, mount, busy)):
+        return Prediction(Answer.BUSY, tuple(graph.places[m.id] for m in because))
     going = list(graph.subtree(mount)) if lazy else [mount]
-    removed = _propagate(graph, mount, going, behaviour)
-    return Prediction(Answer.OK, removed=removed, left=_left(graph, going, removed))
+    chosen = _propagate(graph, mount, going, behaviour)
+    removed = frozenset(m.id for m in going) | chosen
+    return Prediction(
+        Answer.OK,
+        removed=removed,
+        reached=tuple(graph.places[identity] for identity in sorted(chosen)),
+        moved=_slid(graph, removed),
+        left=_left(graph, going, removed),
+    )
 
 
 def predict_detach(graph: Graph, dentry: Dentry) -> frozenset[int]:
     """Ids of the mounts that go when the dentry's directory is removed or replaced: each one on it, whole.
 
-    There is no propagation and no lock (fs/namespace.c: __detach_mounts).
+    There is no propagation and no lock (fs/namespace.c: __detach_mounts). It fails with EBUSY where the caller's own
+    namespace has a mount on the dentry.
     """
     return frozenset(m.id for mount in graph.on_dentry(dentry) for m in graph.subtree(mount))
+
+
+def maybe_busy(graph: Graph, mount: Mount) -> frozenset[int]:
+    """Ids of the mounts whose users decide whether a plain umount of `mount` fails."""
+    return frozenset({mount.id, *(m.id for m in graph.candidates([mount]).values())})
 
 
 def _busy(graph: Graph, mount: Mount, busy: frozenset[int]) -> list[Mount]:
@@ -195,29 +100,28 @@ def _busy(graph: Graph, mount: Mount, busy: frozenset[int]) -> list[Mount]:
     found = []
     for copy in graph.candidates([mount]).values():
         children = graph.children(copy)
-        covered = len(children) == 1 and graph.is_overmount(children[0], copy)
+        covered = len(children) == 1 and graph.is_overmount(children[0])
         if copy.id in busy and (not children or covered):
             found.append(copy)
     return found
 
 
 def _propagate(graph: Graph, top: Mount, going: list[Mount], behaviour: Behaviour) -> frozenset[int]:
-    """The ids of all that goes: the largest set of candidates that is non-shifting and non-revealing."""
+    """The ids of all copies that go: the largest set of candidates that is non-shifting and non-revealing."""
     sure = {mount.id for mount in going}
     chosen = graph.candidates(going)
     # umount_tree() unlocks the copies of the tree's top (propagate_mount_unlock), so that only inner ones are locked.
-    unlocked = set(graph.candidates([top]))
+    locked = graph.locked - graph.candidates([top]).keys()
     while drop := _shifting(graph, chosen, sure, behaviour):
-        for identity in drop:
-            del chosen[identity]
-    while drop := {
-        identity
-        for identity, mount in chosen.items()
-        if identity in graph.locked and identity not in unlocked and mount.parent not in chosen.keys() | sure
-    }:
-        for identity in drop:
-            del chosen[identity]
-    return frozenset(sure | chosen.keys())
+        _forget(chosen, drop)
+    while drop := _revealing(graph, chosen, sure, locked, behaviour):
+        _forget(chosen, drop)
+    return frozenset(chosen)
+
+
+def _forget(chosen: dict[int, Mount], drop: set[int]) -> None:
+    for identity in drop:
+        del chosen[identity]
 
 
 def _shifting(graph: Graph, chosen: dict[int, Mount], sure: set[int], behaviour: Behaviour) -> set[int]:
@@ -226,7 +130,7 @@ def _shifting(graph: Graph, chosen: dict[int, Mount], sure: set[int], behaviour:
     drop = set()
     for identity, mount in chosen.items():
         for child in graph.children(mount):
-            if graph.is_overmount(child, mount):
+            if graph.is_overmount(child):
                 continue
             inside = graph.subtree(child) if behaviour is Behaviour.KEEPS else (child,)
             if any(other.id not in goes for other in inside):
@@ -235,11 +139,45 @@ def _shifting(graph: Graph, chosen: dict[int, Mount], sure: set[int], behaviour:
     return drop
 
 
+def _revealing(
+    graph: Graph, chosen: dict[int, Mount], sure: set[int], locked: frozenset[int], behaviour: Behaviour
+) -> set[int]:
+    """Locked candidates whose parent stays; up to Linux 6.16 also each one that is an overmount, which slides down."""
+    goes = chosen.keys() | sure
+    slides = behaviour is Behaviour.SLIDES
+    return {
+        identity
+        for identity, mount in chosen.items()
+        if identity in locked and (mount.parent not in goes or (slides and graph.is_overmount(mount)))
+    }
+
+
+def _slid(graph: Graph, removed: frozenset[int]) -> dict[int, int]:
+    """Where mounts that stay hang when their parents go: on the nearest ancestor that stays."""
+    moved = {}
+    for identity in removed:
+        for child in graph.children(graph.places[identity].mount):
+            if child.id in removed:
+                continue
+            parent = identity
+            while parent in removed:
+                parent = graph.places[parent].mount.parent
+            moved[child.id] = parent
+    return moved
+
+
 def _left(graph: Graph, going: list[Mount], removed: frozenset[int]) -> tuple[Place, ...]:
-    """Copies that stay: mounts of the same file system and root, or on the same dentry with the same file system."""
-    identities = {mount.identity for mount in going}
+    """What propagation should have taken and does not, and what other namespaces keep that this one lets go of.
+
+    A file system that this namespace itself still has mounted elsewhere is in use here, not left behind.
+    """
+    here = graph.places[going[0].id].namespace
+    stays = [place for identity, place in sorted(graph.places.items()) if identity not in removed]
+    kept = {place.mount.identity for place in stays if place.namespace == here}
+    lost = {mount.identity for mount in going} - kept
+    spots = graph.candidates(going).keys()
     return tuple(
         place
-        for identity, place in sorted(graph.places.items())
-        if place.mount.identity in identities and identity not in removed
+        for place in stays
+        if place.mount.id in spots or (place.namespace != here and place.mount.identity in lost)
     )

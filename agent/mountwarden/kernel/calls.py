@@ -197,6 +197,18 @@ def mnt_ns_id(fd: int) -> int:
     return int(struct.unpack("=Q", data)[0])
 
 
+def owner_of_namespace(fd: int) -> int:
+    """NS_GET_USERNS (Linux 4.9): inode of the user namespace that owns the namespace of an nsfs fd.
+
+    EPERM: the owner is not below the caller's own user namespace.
+    """
+    owner = fcntl.ioctl(fd, abi.NS_GET_USERNS)
+    try:
+        return os.fstat(owner).st_ino
+    finally:
+        os.close(owner)
+
+
 def fsxattr(fd: int) -> tuple[int, int, int, int, int] | None:
     """FS_IOC_FSGETXATTR: (xflags, extsize, nextents, projid, cowextsize); None where the file system has none."""
     data = bytearray(abi.FSXATTR.size)

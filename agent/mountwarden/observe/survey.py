@@ -1,0 +1,176 @@
+"""Every mount of every namespace, and who owns the namespaces: what a prediction stands on."""
+
+import errno
+import os
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ..errors import NoAnswer
+from ..kernel import abi, calls
+from ..model import Door, Gap, Mount
+from . import bare, namespaces, procs
+from .enter import own_namespace
+from .mountinfo import Table
+
+_NO_INTERFACE = (errno.ENOSYS, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.EACCES)
+_GONE = (errno.ENOENT, errno.ESRCH)
+_IDS = struct.Struct("=40xQ8xI")  # struct statmount: mnt_id at 40, mnt_id_old at 56
+_BUFFER = 512
+_PAGE = 1024
+"""Ids asked of listmount(2) at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The mounts of all namespaces that could be read."""
+
+    tables: Mapping[int, Table]
+    """By the namespace's inode. With several owners, mounts have their unique ids where the kernel tells them."""
+    owners: Mapping[int, int]
+    """Inode of the user namespace that owns each."""
+    pids: Mapping[int, tuple[int, ...]]
+    gaps: tuple[Gap, ...] = ()
+
+
+def survey(pids: Iterable[int], *, thorough: bool = True) -> Survey:
+    """Read the namespaces of these processes; `thorough`: of their threads too, and those that have no process.
+
+    What can't be read is a gap.
+    """
+    pids = list(pids)
+    members = namespaces.members(pids, threads=thorough)
+    reading = _Reading(list(members.gaps))
+    for inode, who in members.by_inode.items():
+        reading.read(inode, who)
+    if thorough:
+        home = {inode: table for inode, table in reading.tables.items() if inode == own_namespace()}
+        doors, gaps = bare.doors(members.by_inode, home, pids)
+        reading.gaps += gaps
+        for inode, door in doors.items():
+            reading.read(inode, (), door)
+    tables: Mapping[int, Table] = reading.tables
+    if len(set(reading.owners.values())) > 1:
+        tables = {inode: _with_unique_ids(table, reading.ids.get(inode)) for inode, table in tables.items()}
+    return Survey(tables, reading.owners, members.by_inode, tuple(reading.gaps))
+
+
+class _Reading:
+    def __init__(self, gaps: list[Gap]) -> None:
+        self.gaps = gaps
+        self.tables: dict[int, Table] = {}
+        self.owners: dict[int, int] = {}
+        self.ids: dict[int, int] = {}
+        """The 64-bit id of each namespace (Linux 6.11)."""
+
+    def read(self, inode: int, pids: tuple[int, ...], door: Door | None = None) -> None:
+        """Read one namespace, by its processes or by its door."""
+        try:
+            text = namespaces.read_mountinfo(inode, pids, door)
+            owner, identity = _of_processes(inode, pids) if door is None else _of_door(inode, door)
+        except (OSError, NoAnswer) as error:
+            self.gaps.append(Gap("the mounts of a namespace", str(error), inode))
+            return
+        if text is None:
+            return
+        self.tables[inode] = table = Table.from_text(text)
+        self.gaps += [Gap("lines of mountinfo", why, inode, many) for why, many in table.unreadable.items()]
+        if owner is not None:
+            self.owners[inode] = owner
+        if identity is not None:
+            self.ids[inode] = identity
+
+
+_Named = tuple[int | None, int | None]
+"""Owner and 64-bit id of a namespace."""
+
+
+def _of_processes(inode: int, pids: Iterable[int]) -> _Named:
+    """By its nsfs file, which pins the namespace: closed at once. By a process where the kernel does not tell."""
+    for pid in pids:
+        try:
+            fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in (*_GONE, *_NO_INTERFACE):
+                continue
+            raise
+        try:
+            if os.fstat(fd).st_ino == inode:
+                owner = _told(lambda fd=fd: calls.owner_of_namespace(fd))  # type: ignore[misc]
+                return owner or _user_of_any(pids), _told(lambda fd=fd: calls.mnt_ns_id(fd))  # type: ignore[misc]
+        finally:
+            os.close(fd)
+    return None, None
+
+
+def _of_door(inode: int, door: Door) -> _Named:
+    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def inside() -> _Named:
+        fd = os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+        return _told(lambda: calls.owner_of_namespace(fd)), _told(lambda: calls.mnt_ns_id(fd))
+
+    try:
+        return bare.through(door, inode, inside)
+    finally:
+        os.close(proc)
+
+
+def _told(function: Callable[[], int]) -> int | None:
+    """What the kernel answers, None where this one has no such question or we may not ask it."""
+    try:
+        return function()
+    except OSError as error:
+        if error.errno not in _NO_INTERFACE:
+            raise
+        return None
+
+
+def _user_of_any(pids: Iterable[int]) -> int | None:
+    for pid in pids:
+        try:
+            return procs.link_inode(pid, "user")
+        except OSError as error:
+            if error.errno not in (*_GONE, *_NO_INTERFACE):
+                raise
+    return None
+
+
+def _with_unique_ids(table: Table, namespace: int | None) -> Table:
+    """The table with the ids that are never reused (Linux 6.8; of other namespaces 6.11); as it was on older kernels."""
+    if namespace is None:
+        return table
+    try:
+        unique = unique_ids(namespace)
+    except OSError as error:
+        if error.errno not in (*_NO_INTERFACE, *_GONE):
+            raise
+        return table
+    return Table((_named(mount, unique) for mount in table.mounts), table.unreadable)
+
+
+def _named(mount: Mount, unique: Mapping[int, int]) -> Mount:
+    return replace(mount, unique=unique[mount.id]) if mount.id in unique else mount
+
+
+def unique_ids(namespace: int) -> dict[int, int]:
+    """Unique id by small id of each mount of the namespace with that 64-bit id.
+
+    Raises: OSError where this kernel has no listmount(2) for other namespaces, or it may not be asked.
+    """
+    found: dict[int, int] = {}
+    page, answer = calls.id_buffer(_PAGE), calls.id_buffer(_BUFFER // 8)
+    last = 0
+    while many := calls.listmount(abi.LSMT_ROOT, last, namespace, page):
+        ids = struct.unpack_from(f"={many}Q", page)
+        last = ids[-1]
+        for identity in ids:
+            try:
+                calls.statmount(identity, abi.StatmountMask.MNT_BASIC, namespace, answer)
+            except OSError as error:
+                if error.errno in _GONE:
+                    continue
+                raise
+            unique, small = _IDS.unpack_from(answer)
+            found[small] = unique
+    return found
