@@ -102,8 +102,7 @@ class _Locks:
             return bool(self._sources(place, place.mount))
         here = origin.namespace if origin is not None else place.namespace
         return any(
-            source.mount.id in self._locked and source.namespace == here
-            for source in self._sources(place, place.mount)
+            source.mount.id in self._locked and source.namespace == here for source in self._sources(place, place.mount)
         )
 
     def _sources(self, place: Place, before: Mount) -> list[Place]:

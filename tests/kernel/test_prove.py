@@ -12,7 +12,7 @@ from tests.support.prove.search import first_wrong, search
 
 pytestmark = pytest.mark.timeout(300)
 
-EXAMPLES = 400
+EXAMPLES = 300
 SEED = 20
 
 

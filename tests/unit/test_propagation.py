@@ -188,9 +188,7 @@ CASES = {
         slides=(12, 13),
     ),
     # can_umount: EINVAL before anything else is looked at.
-    "a locked mount itself": Case(
-        A_HOME, lazy=False, locked=(2,), busy=(2,), answer=Answer.LOCKED, because=(2,)
-    ),
+    "a locked mount itself": Case(A_HOME, lazy=False, locked=(2,), busy=(2,), answer=Answer.LOCKED, because=(2,)),
     "a locked mount itself, lazily": Case(A_HOME, locked=(2,), answer=Answer.LOCKED, because=(2,)),
     # propagate_mount_busy.
     "a busy mount": Case(A_HOME, lazy=False, busy=(2,), answer=Answer.BUSY, because=(2,)),

@@ -137,7 +137,7 @@ def _user_of_any(pids: Iterable[int]) -> int | None:
 
 
 def _with_unique_ids(table: Table, namespace: int | None) -> Table:
-    """The table with the ids that are never reused (Linux 6.8; of other namespaces 6.11); as it was on older kernels."""
+    """The table with the ids that are never reused (Linux 6.8; of other namespaces 6.11); else as it was."""
     if namespace is None:
         return table
     try:

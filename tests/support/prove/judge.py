@@ -194,9 +194,7 @@ def _compare_locks(built: Topology, who: int, seen: Survey, locked: frozenset[in
     return None, asked, unknown
 
 
-def _story(
-    problem: str, built: Topology, who: int, call: "partial[int]", seen: Survey, locked: frozenset[int]
-) -> str:
+def _story(problem: str, built: Topology, who: int, call: "partial[int]", seen: Survey, locked: frozenset[int]) -> str:
     lines = [problem, f"act by {who}: {call.func.__name__} {call.args}"]
     lines += [
         f"  {step.kind} who={step.who} a={actor.PATHS[step.a].decode()} b={actor.PATHS[step.b].decode()}"

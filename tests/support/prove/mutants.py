@@ -13,7 +13,8 @@ class _NoSlaveChain(Graph):
     """Slaves of the group itself, but not what is below them."""
 
     def receivers(self, mount: Mount) -> list[Mount]:
-        near = [place.mount for place in self.places.values() if mount.shared in (place.mount.shared, place.mount.master)]
+        mounts = [place.mount for place in self.places.values()]
+        near = [other for other in mounts if mount.shared in (other.shared, other.master)]
         return [other for other in near if mount.shared and other.id != mount.id]
 
 

@@ -89,12 +89,12 @@ class Tally:
         counts = self.counts
         lines = [
             f"{self.tried:,} topologies ({len(self.distinct):,} distinct), {len(self.problems)} mispredicted",
-            f"{min(self.namespaces)} to {max(self.namespaces)} namespaces each; {self.median_steps:g} steps in the median,"
-            f" and {counts['refused']:,} that the kernel refused",
-            f"{self.survivors:.0%} with a surviving copy, {counts['reached']:,} where propagation reached a copy,"
-            f" {counts['slid']:,} where an overmount slid down",
-            f"locks: {counts['locked']:,} inferred, {counts['asked']:,} mounts asked of the kernel; {counts['unknown']:,}"
-            " that no umount at home could reach were taken for what they are not",
+            f"{min(self.namespaces)} to {max(self.namespaces)} namespaces each",
+            f"{self.median_steps:g} steps in the median, and {counts['refused']:,} that the kernel refused",
+            f"{self.survivors:.0%} with a surviving copy",
+            f"{counts['reached']:,} where propagation reached a copy, {counts['slid']:,} where an overmount slid down",
+            f"locks: {counts['locked']:,} inferred, {counts['asked']:,} mounts asked of the kernel",
+            f"{counts['unknown']:,} that no umount at home could reach were taken for what they are not",
             "",
             "| step | times | topologies |",
             "|---|---:|---:|",

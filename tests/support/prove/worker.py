@@ -1,4 +1,4 @@
-"""A process that tries examples: PID 1 of a pid namespace, with few mounts, so that each example is cheap and closed."""
+"""A process that tries examples: PID 1 of a pid namespace, with few mounts, so that each is cheap and closed."""
 
 import gc
 import os
