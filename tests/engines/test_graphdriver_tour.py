@@ -31,7 +31,8 @@ kind = "graph"
 def start_plugin(machine: Machine) -> None:
     install_product(machine)
     machine.write("/etc/mountwarden/mountwarden.toml", CONFIG)
-    machine.write("/etc/systemd/system/docker.service.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
+    for unit in ("docker.service", "docker.socket", "containerd.service"):
+        machine.write(f"/etc/systemd/system/{unit}.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "start", "mountwarden-graphdriver.socket", UNIT)
 

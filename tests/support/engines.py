@@ -23,6 +23,8 @@ class Engines(Shell):
         """Start docker.service with further flags of dockerd, and wait until it serves."""
         options = shlex.join([*DOCKER_FLAGS, *flags])
         self.write("/etc/default/docker", f'DOCKER_OPTS="{options}"\n')
+        # Tests start it more often than systemd's limit for a unit allows, and the socket has a limit of its own.
+        self.run("systemctl", "reset-failed", "docker.service", "docker.socket", "containerd.service", check=False)
         self.run("systemctl", "start", "docker.service")
 
     def stop_docker(self) -> None:
