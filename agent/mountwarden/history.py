@@ -12,6 +12,7 @@ does, neither its device number nor its mount ids can be reused.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from .model import Copy, Gone, Match, Mount, MountClass, RootState, Spot
 
@@ -33,6 +34,13 @@ class Known:
     ids: frozenset[int]
 
 
+class Reached(Protocol):
+    """The copies in one namespace that home's umounts reach."""
+
+    def ids(self, identity: Identity) -> tuple[int, ...]:
+        """Their small mount ids, of those that are of that device and root."""
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """Home's mounts at the last look by (device, mnt_root), the copies left behind, and what went altogether."""
@@ -42,7 +50,7 @@ class History:
     gone: Mapping[Identity, Gone] = field(default_factory=dict)
     elsewhere: frozenset[CopyKey] = frozenset()
     """Copies at the last look that are on no spot of a layout."""
-    settled: tuple[Mapping[Identity, tuple[int, ...]], ...] = ()
+    settled: tuple[Reached, ...] = ()
     """Mount ids, by namespace, of the copies at the last look that home's umounts reach."""
 
     def watched(self) -> frozenset[Identity]:
@@ -68,7 +76,7 @@ def remember(
     copies: Iterable[Copy],
     matches: Mapping[Spot, Match],
     unread: frozenset[int],
-    settled: tuple[Mapping[Identity, tuple[int, ...]], ...] = (),
+    settled: tuple[Reached, ...] = (),
 ) -> tuple[History, tuple[Copy, ...]]:
     """The history after a look, and the copies with their history filled in.
 
@@ -145,4 +153,4 @@ def _gone(
 
 
 def _ids(history: History, identity: Identity, known: Known) -> frozenset[int]:
-    return known.ids.union(*(held.get(identity, ()) for held in history.settled))
+    return known.ids.union(*(held.ids(identity) for held in history.settled))

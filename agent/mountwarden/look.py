@@ -38,7 +38,7 @@ from .observe import bare, namespaces, procs
 from .observe.enter import own_namespace
 from .observe.mountinfo import Table
 from .observe.pins import Pins
-from .observe.sift import Seen, Settled
+from .observe.sift import Reached, Seen, Settled
 from .observe.text import TextObserver, needles
 
 
@@ -87,7 +87,7 @@ class Looker:
         self._states: tuple[RootState, ...] = ()
         self._wanted: tuple[bytes, ...] = ()
         self._settled = Settled()
-        self._held: tuple[Mapping[tuple[str, bytes], tuple[int, ...]], ...] = ()
+        self._held: tuple[Reached, ...] = ()
 
     def look(self, *, resync: bool = False) -> Look:
         """Look at the host now. With `resync`, nothing that was read before is trusted."""
@@ -203,7 +203,7 @@ class Looker:
         wanted = needles((layout for s in self._states for layout in s.root.layout), self._history.loose(self._states))
         reread, self._wanted = reread or wanted != self._wanted, wanted
         copies: list[Copy] = []
-        settled: list[Mapping[tuple[str, bytes], tuple[int, ...]]] = []
+        settled: list[Reached] = []
         mounts = sum(len(table.mounts) for table in self._tables.values())
         unread, searched = set[int](), False
         spots, watched = Spots(self._states), self._history.watched() | inventory.identities(self._states)

@@ -14,7 +14,7 @@ two spaces in a row. A field may be of any length up to what one line holds (the
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..model import Mount, Spot
@@ -225,18 +225,18 @@ class Lines:
 
     text: bytes
 
-    def holding(self, needles: Iterable[bytes]) -> Iterator[bytes]:
+    def holding(self, needles: Iterable[bytes]) -> Iterable[bytes]:
         """Each line that holds any of the needles, once, in no order that means anything."""
-        text, starts = self.text, set[int]()
+        text, lines = self.text, dict[int, bytes]()
+        find, rfind = text.find, text.rfind  # this loop is a third of what a look costs beside the reading
         for needle in needles:
-            at = text.find(needle)
+            at = find(needle)
             while at >= 0:
-                start = text.rfind(b"\n", 0, at) + 1
-                end = text.find(b"\n", at)
-                if start not in starts:
-                    starts.add(start)
-                    yield text[start : end if end >= 0 else len(text)]
-                at = text.find(needle, end) if end >= 0 else -1
+                start = rfind(b"\n", 0, at) + 1
+                end = find(b"\n", at)
+                lines[start] = text[start : end if end >= 0 else len(text)]
+                at = find(needle, end) if end >= 0 else -1
+        return lines.values()
 
     def by_id(self, identity: int) -> bytes | None:
         """The line of that mount id."""

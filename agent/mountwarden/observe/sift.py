@@ -23,7 +23,7 @@ class Candidate:
 
 
 Identity = tuple[str, bytes]
-_Key = tuple[bytes, bytes]
+_Key = tuple[bytes, ...]
 """(device, path) as mountinfo writes them, escapes and all."""
 
 
@@ -41,20 +41,43 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """Small ids of mounts by what they are copies of, kept as mountinfo writes them: few of them are ever asked for."""
+
+    by_key: Mapping[_Key, list[bytes]]
+
+    def ids(self, identity: Identity) -> tuple[int, ...]:
+        """The mount ids of the copies of that device and root."""
+        device, root = identity
+        return tuple(map(int, self.by_key.get((device.encode(), mountinfo.escape(root)), ())))
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What one reading of a namespace gave."""
 
     signature: tuple[int, int, tuple[bytes, ...], Settled]
     mounts: int
     candidates: tuple[Candidate, ...]
-    settled: Mapping[Identity, tuple[int, ...]]
-    """Small ids of the copies that an umount at home takes with it, by what they are copies of."""
+    settled: "Reached"
+    """The copies that an umount at home takes with it."""
     unreadable: tuple[tuple[str, int], ...] = ()
 
 
-def sift(text: bytes, signature: tuple[int, int, tuple[bytes, ...], Settled], rests: dict[bytes, Rest]) -> Seen:
-    """Go through the lines that hold one of the signature's strings. `rests` spares parsing the same line twice."""
-    return _Sieve(text, signature[3], rests).sift(signature)
+@dataclass(slots=True)
+class Common:
+    """What namespaces that are looked at together have in common: most lines are the same in all, but for their ids."""
+
+    known: Settled
+    rests: dict[bytes, Rest] = field(default_factory=dict)
+    """The parsed rest of a line."""
+    verdicts: dict[tuple[bytes, bytes, int, frozenset[int]], dict[bytes, _Key | None]] = field(default_factory=dict)
+    """By what a line's mount is mounted on, then by the rest of the line: of what it is a settled copy."""
+
+
+def sift(text: bytes, signature: tuple[int, int, tuple[bytes, ...], Settled], common: Common) -> Seen:
+    """Go through the lines that hold one of the signature's strings. `common` is of the signature's Settled."""
+    return _Sieve(text, common).sift(signature)
 
 
 @dataclass(slots=True)
@@ -67,48 +90,54 @@ class _Parent:
     cut: int = 0
     """Bytes of a child's mount point that the parent's own takes up, less the slash between."""
     groups: frozenset[int] = frozenset()
+    verdicts: dict[bytes, _Key | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Sieve:
     text: bytes
-    known: Settled
-    rests: dict[bytes, Rest]
+    common: Common
     parents: dict[bytes, _Parent] = field(default_factory=dict)
     settled: dict[_Key, list[bytes]] = field(default_factory=dict)
     unreadable: dict[str, int] = field(default_factory=dict)
 
     def sift(self, signature: tuple[int, int, tuple[bytes, ...], Settled]) -> Seen:
         candidates = []
-        groups, settled = self.known.groups, self.settled
+        settled = self.settled
         for line in Lines(self.text).holding(signature[2]):
-            fields = line.split(b" ", 5)
-            held = groups.get((fields[2], fields[3])) if len(fields) == 6 else None
-            if held is not None and self._is_settled(fields, held):
-                settled.setdefault((fields[2], fields[3]), []).append(line)
+            head = line.split(b" ", 2)
+            key = self._settled_as(head[1], head[2]) if len(head) == 3 else None
+            if key is not None:
+                settled.setdefault(key, []).append(head[0])
             elif candidate := self._candidate(line):
                 candidates.append(candidate)
         candidates += self._beneath(candidates)
-        ids = {
-            (device.decode(), mountinfo.unescape(root)): tuple(int(line.split(b" ", 1)[0]) for line in lines)
-            for (device, root), lines in settled.items()
-        }
         mounts = self.text.count(b"\n")
-        return Seen(signature, mounts, tuple(candidates), ids, tuple(self.unreadable.items()))
+        return Seen(signature, mounts, tuple(candidates), Reached(settled), tuple(self.unreadable.items()))
 
-    def _is_settled(self, fields: list[bytes], held: Mapping[_Key, int]) -> bool:
-        parent = self.parents.get(fields[1]) or self._parent(fields[1])
-        if parent.mount is None:
-            return False
-        group = held.get((parent.device, parent.root + fields[4][parent.cut :]))
-        return group is not None and group in parent.groups
+    def _settled_as(self, parent_id: bytes, rest: bytes) -> _Key | None:
+        parent = self.parents.get(parent_id) or self._parent(parent_id)
+        try:
+            return parent.verdicts[rest]
+        except KeyError:
+            verdict = parent.verdicts[rest] = self._verdict(parent, rest.split(b" ", 3))
+            return verdict
+
+    def _verdict(self, parent: _Parent, fields: list[bytes]) -> _Key | None:
+        """What an umount at home of the same would reach; None where it is not certain that one would."""
+        if parent.mount is None or len(fields) < 4:
+            return None
+        key = (fields[0], fields[1])
+        group = self.common.known.groups.get(key, {}).get((parent.device, parent.root + fields[2][parent.cut :]))
+        return key if group in parent.groups else None
 
     def _beneath(self, candidates: list[Candidate]) -> Iterable[Candidate]:
         """Settled mounts of which there is more here, as in a stack: the judge must see all of them."""
         for candidate in tuple(candidates):
             key = (candidate.mount.device.encode(), mountinfo.escape(candidate.mount.root))
-            for line in self.settled.pop(key, ()):
-                if found := self._candidate(line):
+            for identity in self.settled.pop(key, ()):
+                line = Lines(self.text).by_id(int(identity))
+                if line is not None and (found := self._candidate(line)):
                     yield found
 
     def _candidate(self, line: bytes) -> Candidate | None:
@@ -136,11 +165,12 @@ class _Sieve:
         point, root = mountinfo.escape(mount.point), mountinfo.escape(mount.root)
         groups = frozenset((mount.shared, mount.master, mount.propagate_from)) - {0}
         # "/" is its own slash: below "/" and below "/a" the child's path is cut so that one slash is left.
-        return _Parent(mount, mount.device.encode(), root.rstrip(b"/"), len(point.rstrip(b"/")), groups)
+        place = (mount.device.encode(), root.rstrip(b"/"), len(point.rstrip(b"/")), groups)
+        return _Parent(mount, *place, self.common.verdicts.setdefault(place, {}))
 
     def _mount(self, line: bytes) -> Mount:
         identity, parent, text = mountinfo.split(line)
-        rest = self.rests.get(text)
+        rest = self.common.rests.get(text)
         if rest is None:
-            rest = self.rests[text] = mountinfo.parse_rest(text)
+            rest = self.common.rests[text] = mountinfo.parse_rest(text)
         return mountinfo.build(identity, parent, rest)

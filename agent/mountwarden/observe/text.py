@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from ..errors import NoAnswer
 from ..model import Door, Layout
 from . import mountinfo
-from .mountinfo import Lines, Rest, Table
+from .mountinfo import Lines, Table
 from .namespaces import read_mountinfo
-from .sift import Seen, Settled, sift
+from .sift import Common, Seen, Settled, sift
 
 _TELLING_TYPES = ("overlay", "nsfs")
 """Types that are rare enough to be looked for by type; others by the last component of their layout's pattern."""
@@ -40,7 +40,7 @@ class TextObserver:
     def __init__(self) -> None:
         self._tables: dict[int, tuple[bytes, Table]] = {}
         self._seen: dict[int, Seen] = {}
-        self._rests: dict[bytes, Rest] = {}
+        self._common = Common(Settled())
         self.doors: Mapping[int, Door] = {}
         """Ways into the namespaces that have no process."""
 
@@ -68,7 +68,9 @@ class TextObserver:
         signature = (len(text), hash(text), wanted, settled)
         seen = self._seen.get(inode)
         if seen is None or seen.signature != signature:
-            seen = sift(text, signature, self._rests)
+            if self._common.known is not settled:
+                self._common = Common(settled)
+            seen = sift(text, signature, self._common)
             self._seen[inode] = seen
         return seen
 
@@ -80,7 +82,7 @@ class TextObserver:
 
     def end_look(self) -> None:
         """Drop what only serves to parse many namespaces at once."""
-        self._rests.clear()
+        self._common = Common(Settled())
 
     def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
         """The master of each peer group that any namespace shows a member of; 0: it has none."""
