@@ -8,7 +8,7 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import engines, inventory
 from .attribute import attribute_all
@@ -88,6 +88,8 @@ class Looker:
         self._wanted: tuple[bytes, ...] = ()
         self._settled = Settled()
         self._held: tuple[Reached, ...] = ()
+        self._calm: tuple[Look, list[Gap]] | None = None
+        """The last look and the gaps it began with, where it found nothing and asked nothing."""
 
     def look(self, *, resync: bool = False) -> Look:
         """Look at the host now. With `resync`, nothing that was read before is trusted."""
@@ -104,13 +106,33 @@ class Looker:
         fresh = resync or not self._tables
         changed = self._look_at_homes(roots, members, gaps)
         self._add_bare(members, pids, fresh, gaps)
+        if self._calm is not None and not (resync or changed) and self._is_same(members, gaps):
+            return replace(self._calm[0], started=started, seconds=time.monotonic() - clock)
+        begun = list(gaps)
         copies, mounts, unread = self._look_elsewhere(members, changed or resync, gaps)
         picture = self._picture(members, copies, mounts, unread, gaps)
-        findings = self._judge(picture, members).findings
-        self._suspects = frozenset(f.namespace for f in findings if f.namespace is not None)
-        attributed = attribute_all(findings, picture)
+        judgement = self._judge(picture, members)
+        self._suspects = frozenset(f.namespace for f in judgement.findings if f.namespace is not None)
+        attributed = attribute_all(judgement.findings, picture)
         seconds = time.monotonic() - clock
-        return Look(picture, attributed, tuple(gaps), started, seconds, Tier.MOUNTINFO, "the only one built")
+        look = Look(picture, attributed, tuple(gaps), started, seconds, Tier.MOUNTINFO, "the only one built")
+        # What was found or asked for can change though no mount does: an engine's record, a file that is closed.
+        quiet = not (judgement.findings or judgement.wants or unread)
+        self._calm = (look, begun) if quiet else None
+        return look
+
+    def _is_same(self, members: Mapping[int, tuple[int, ...]], gaps: list[Gap]) -> bool:
+        """Whether the namespaces are those of the last look, with the same gaps in what is known of them."""
+        assert self._calm is not None
+        return (
+            members.keys() == self._pids.keys()
+            and gaps == self._calm[1]
+            and not any(self._is_another(inode, pids) for inode, pids in members.items())
+        )
+
+    def _is_another(self, inode: int, pids: tuple[int, ...]) -> bool:
+        """Inodes of namespaces are reused at once: one without a process of before is taken for another."""
+        return bool(pids) and self._pids.get(inode, frozenset()).isdisjoint(pids)
 
     def _members(self, pids: list[int], *, threads: bool, gaps: list[Gap]) -> dict[int, tuple[int, ...]]:
         """Processes by namespace. Threads in namespaces of their own are found at a resync, then kept track of."""
@@ -211,10 +233,7 @@ class Looker:
             if inode in self._tables:
                 continue
             seen = self._observer.seen(inode)
-            # Inodes of namespaces are reused at once: one without a process of before is taken for another.
-            known = self._pids.get(inode, frozenset())
-            other = bool(pids) and known.isdisjoint(pids)
-            if seen is None or reread or inode in self._suspects or other:
+            if seen is None or reread or inode in self._suspects or self._is_another(inode, pids):
                 seen = self._read(inode, pids, wanted, unread, gaps)
             if seen is None and inode in self._doors and inode not in unread:
                 searched = searched or self._search_doors(members)

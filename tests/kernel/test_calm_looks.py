@@ -1,0 +1,73 @@
+"""A look at a host on which nothing happened is the last one again, and never when something did."""
+
+from mountwarden.config import Config
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Look, Looker
+from mountwarden.observe.enter import own_namespace
+
+from tests.kernel.topology import ROOT, Home
+from tests.support.scratch_ns import hold
+from tests.support.wait import wait_until
+
+MERGED = ROOT + b"/X/merged"
+
+
+def calm(looker: Looker) -> Look:
+    """The first look that is the one before it again; others' processes come and go on this machine."""
+    seen = [looker.look()]
+
+    def same() -> bool:
+        seen.append(looker.look())
+        return seen[-1].picture is seen[-2].picture
+
+    wait_until(same, 30, "two looks in a row see the same")
+    assert seen[-1].started > seen[-2].started
+    return seen[-1]
+
+
+def test_where_something_was_found_each_look_asks_again(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private"):
+        home.sandbox.run(lambda: _found(home.config))
+
+
+def _found(config: Config) -> None:
+    looker = Looker(config, home=own_namespace())
+    for expected in ("severed", "leaked"):
+        first, second = looker.look(), looker.look()
+        assert [[f.kind for f in look.findings] for look in (first, second)] == [[expected], [expected]]
+        assert second.picture is not first.picture
+        if expected == "severed":
+            calls.umount(MERGED)
+
+
+def test_a_leak_ends_the_calm(home: Home) -> None:
+    home.layer()
+    home.shared()
+    with hold(home.sandbox, propagation="slave", cwd=MERGED):
+        home.sandbox.run(lambda: _pinned(home.config))
+
+
+def _pinned(config: Config) -> None:
+    looker = Looker(config, home=own_namespace())
+    before = calm(looker)
+    calls.umount(MERGED, abi.MNT_DETACH)
+    look = looker.look()
+    assert look.picture is not before.picture
+    assert [f.kind for f in look.findings] == ["pinned"]
+
+
+def test_a_new_namespace_ends_the_calm(home: Home) -> None:
+    home.layer()
+    home.shared()
+    home.sandbox.run(lambda: _joined(home))
+
+
+def _joined(home: Home) -> None:
+    looker = Looker(home.config, home=own_namespace())
+    before = calm(looker)
+    with hold(propagation="private") as other:
+        look = looker.look()
+        assert look.picture is not before.picture
+        assert other.inode in look.picture.namespaces
+        assert [f.namespace for f in look.findings] == [other.inode]
