@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 COST_FACTOR = 50.0
-"""The next look comes not before so many times the last one's processor time: 2 % of one core at most."""
+"""Looks may cost one in so many seconds of processor time: 2 % of one core in the long run."""
+BURST = 0.5
+"""Seconds of processor time that looks may cost at once, so that a costly one does not make the service blind."""
 LONGEST_PAUSE = 30.0
 """Seconds that a costly look may put off the next one at most."""
 SETTLE = 0.02
@@ -19,8 +21,8 @@ class Schedule:
     started: float = 0.0
     """Start of the last look."""
     ended: float = 0.0
-    cost: float = 0.0
-    """Processor seconds of the last look."""
+    debt: float = 0.0
+    """Processor seconds that looks have cost and that time has not paid for yet."""
     full: float = float("-inf")
     """Start of the last full look."""
     wake: float | None = None
@@ -43,7 +45,7 @@ class Schedule:
             wishes.append(self.wake + SETTLE)
         if self.deadline is not None:
             wishes.append(self.deadline)
-        return max(min(wishes), self.ended + min(COST_FACTOR * self.cost, LONGEST_PAUSE))
+        return max(min(wishes), self.ended + min(COST_FACTOR * max(0.0, self.debt - BURST), LONGEST_PAUSE))
 
     def full_is_due(self, now: float) -> bool:
         """Whether the look at `now` must trust nothing that was read before."""
@@ -51,8 +53,9 @@ class Schedule:
 
     def done(self, started: float, ended: float, cost: float, *, full: bool, deadline: float | None) -> None:
         """A look is over. The first one pays for imports and cold caches: its cost puts nothing off."""
+        paid = (ended - self.ended) / COST_FACTOR
         self.started, self.ended, self.deadline = started, ended, deadline
-        self.cost = cost if self.looked else 0.0
+        self.debt = max(0.0, self.debt - paid) + (cost if self.looked else 0.0)
         self.looked, self.wake = True, None
         if full:
             self.full = started

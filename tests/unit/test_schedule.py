@@ -1,7 +1,7 @@
 """When the service looks next."""
 
 import pytest
-from mountwarden.schedule import COST_FACTOR, LONGEST_PAUSE, SETTLE, Schedule
+from mountwarden.schedule import BURST, COST_FACTOR, LONGEST_PAUSE, SETTLE, Schedule
 
 
 def looked(*, cost: float = 0.0, deadline: float | None = None) -> Schedule:
@@ -35,10 +35,24 @@ def test_a_deadline_brings_the_look_forward() -> None:
     assert looked(deadline=99.0).next() == 11.0
 
 
-def test_a_costly_look_puts_everything_off() -> None:
-    schedule = looked(cost=0.2, deadline=10.2)
+def test_one_costly_look_puts_nothing_off() -> None:
+    assert looked(cost=BURST, deadline=10.2).next() == 10.2
+
+
+def test_beyond_a_burst_everything_is_put_off() -> None:
+    schedule = looked(cost=BURST + 0.2, deadline=10.2)
     schedule.woken(10.2)
     assert schedule.next() == pytest.approx(10.1 + COST_FACTOR * 0.2)
+
+
+def test_in_the_long_run_looks_cost_what_time_allows() -> None:
+    schedule, now, spent = looked(), 10.1, 0.0
+    while now < 1000.0:
+        schedule.woken(now)
+        now = max(now, schedule.next()) + 0.1
+        schedule.done(now - 0.1, now, 0.1, full=False, deadline=None)
+        spent += 0.1
+    assert spent == pytest.approx(BURST + 990 / COST_FACTOR, rel=0.05)
 
 
 def test_no_look_puts_the_next_one_off_for_ever() -> None:
