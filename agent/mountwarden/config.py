@@ -4,7 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .model import Action, Finding, Kind, MountClass, Policy, RootKind
+from .model import Action, Finding, Kind, MountClass, Policy, RootKind, Tier
 
 DIRECTORY = b"/etc/mountwarden"
 ENGINES = ("docker", "containers-storage", "containerd", "kubelet", "netns", "host")
@@ -92,6 +92,8 @@ class Config:
     """Seconds between looks at the list of namespaces and at roots' propagation."""
     resync: float = 60.0
     """Seconds between full looks."""
+    tier: Tier | None = None
+    """The kernel interface that looks use; None: the best that works here."""
     confirm: Confirm = Confirm()
     engines: tuple[str, ...] = ENGINES
     """Engines whose roots are looked for; `[[root]]` entries are always taken."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from .config import Config, Confirm, PolicyEntry, RootEntry, Silence
-from .config_load import ANY
+from .config_load import ANY, BEST
 
 _HEADS = {"root": "roots", "policy": "policies", "silence": "silences"}
 
@@ -31,6 +31,7 @@ def _top(config: Config) -> Iterator[tuple[str, str]]:
     yield "mode", _text(config.mode)
     yield "tick", _duration(config.tick)
     yield "resync", _duration(config.resync)
+    yield "tier", _text(config.tier or BEST)
     yield "engines", _list(config.engines)
     yield "acts_per_minute", str(config.acts_per_minute)
     yield "metrics", _text(config.metrics if config.metrics is not None else "none")
@@ -97,6 +98,9 @@ EXAMPLE = """\
 # How often namespaces and roots are looked at, and how often everything is read anew.
 #tick = "1s"
 #resync = "60s"
+
+# The kernel interface that looks use: "best", or "events", "statmount", "mountinfo".
+#tier = "best"
 
 # Engines whose roots are guarded.
 #engines = ["docker", "containers-storage", "containerd", "kubelet", "netns", "host"]

@@ -13,12 +13,14 @@ from . import config_files
 from .config import DIRECTORY, ENGINES, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
 from .config_table import Source, Table
 from .errors import ConfigError
-from .model import Action, Kind, Policy, RootKind
+from .model import Action, Kind, Policy, RootKind, Tier
 
 T = TypeVar("T")
 
 ANY = "any"
 """The word for any file system type, in `fstype` of a `[[root]]`."""
+BEST = "best"
+"""The word for the best kernel interface that works, in `tier`."""
 
 _DAY = 86400.0
 _EMPTY: Mapping[str, int] = {}
@@ -84,6 +86,10 @@ def _read(table: Table, draft: _Draft) -> None:
         "engines": table.words("engines", ENGINES),
         "acts_per_minute": table.integer("acts_per_minute", 0, 100_000),
     }
+    if table.has("tier"):
+        word = table.word("tier", (BEST, *Tier))
+        draft.values["tier"] = None if word in (None, BEST) else Tier(str(word))
+        draft.origin["tier"] = table.source.at("tier")
     if table.has("metrics"):
         draft.values["metrics"] = _metrics(table)
         draft.origin["metrics"] = table.source.at("metrics")

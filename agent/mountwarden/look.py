@@ -34,12 +34,12 @@ from .model import (
     UsersWant,
     Want,
 )
-from .observe import bare, namespaces, procs
+from .observe import bare, namespaces, procs, tiers
 from .observe.enter import own_namespace
 from .observe.mountinfo import Table
 from .observe.pins import Pins
-from .observe.sift import Reached, Seen, Settled
-from .observe.text import TextObserver, needles
+from .observe.sift import Held, Seen, Settled
+from .observe.text import needles
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +69,21 @@ def boot_id() -> str:
 class Looker:
     """Looks, and remembers between looks what makes the next one cheap and its evidence better."""
 
-    def __init__(self, config: Config, *, home: int | None = None) -> None:
-        """`home` is the inode of the namespace that counts as PID 1's; None asks for PID 1's own."""
+    def __init__(self, config: Config, *, home: int | None = None, tier: Tier | None = None) -> None:
+        """`home` is the inode of the namespace that counts as PID 1's; None asks for PID 1's own.
+
+        `tier` is the kernel interface to use; None: the best that works here. Raises: MountwardenError where it does
+        not work.
+        """
         self.config = config
         self.boot_id = boot_id()
         self._fixed_home = home
         self._daemons = procs.DaemonWatch(COMMANDS)
         self._host = Host()
-        self._observer = TextObserver()
+        self._asked = tier
+        self._settings = tier or config.tier
+        self.tier, self.tier_reason = tiers.choose(self._settings)
+        self._observer = tiers.observer(self.tier)
         self._history = History()
         self._pins = Pins()
         self._strays: dict[int, int] = {}
@@ -87,19 +94,22 @@ class Looker:
         self._states: tuple[RootState, ...] = ()
         self._wanted: tuple[bytes, ...] = ()
         self._settled = Settled()
-        self._held: tuple[Reached, ...] = ()
+        self._held: tuple[Held, ...] = ()
         self._calm: tuple[Look, list[Gap]] | None = None
         """The last look and the gaps it began with, where it found nothing and asked nothing."""
 
     def look(self, *, resync: bool = False) -> Look:
         """Look at the host now. With `resync`, nothing that was read before is trusted."""
         started, clock = time.time(), time.monotonic()
+        self._settle_tier()
         gaps: list[Gap] = []
         pids = procs.pids()
         if resync:
             self._daemons.resync()
             self._host.resync()
+            self._observer.resync()
         members = self._members(pids, threads=resync or not self._tables, gaps=gaps)
+        gaps += self._observer.begin_look(members)
         self._host.update(self._daemons.update(pids))
         roots, engine_gaps = engines.discover(self._host, self.config)
         gaps += engine_gaps
@@ -115,7 +125,7 @@ class Looker:
         self._suspects = frozenset(f.namespace for f in judgement.findings if f.namespace is not None)
         attributed = attribute_all(judgement.findings, picture)
         seconds = time.monotonic() - clock
-        look = Look(picture, attributed, tuple(gaps), started, seconds, Tier.MOUNTINFO, "the only one built")
+        look = Look(picture, attributed, tuple(gaps), started, seconds, self.tier, self.tier_reason)
         # What was found or asked for can change though no mount does: an engine's record, a file that is closed.
         quiet = not (judgement.findings or judgement.wants or unread)
         self._calm = (look, begun) if quiet else None
@@ -128,11 +138,25 @@ class Looker:
             members.keys() == self._pids.keys()
             and gaps == self._calm[1]
             and not any(self._is_another(inode, pids) for inode, pids in members.items())
+            and not any(self._observer.changed(inode, pids) for inode, pids in members.items())
         )
 
     def _is_another(self, inode: int, pids: tuple[int, ...]) -> bool:
         """Inodes of namespaces are reused at once: one without a process of before is taken for another."""
         return bool(pids) and self._pids.get(inode, frozenset()).isdisjoint(pids)
+
+    def _settle_tier(self) -> None:
+        """Go over to another tier where a new configuration says so."""
+        settings = self._asked or self.config.tier
+        if settings != self._settings:
+            self.tier, self.tier_reason = tiers.choose(settings)
+            self._settings, self._calm = settings, None
+            self._observer.close()
+            self._observer = tiers.observer(self.tier)
+
+    def close(self) -> None:
+        """Give back what is open. Looks go on to work, each of them anew."""
+        self._observer.close()
 
     def _members(self, pids: list[int], *, threads: bool, gaps: list[Gap]) -> dict[int, tuple[int, ...]]:
         """Processes by namespace. Threads in namespaces of their own are found at a resync, then kept track of."""
@@ -225,7 +249,7 @@ class Looker:
         wanted = needles((layout for s in self._states for layout in s.root.layout), self._history.loose(self._states))
         reread, self._wanted = reread or wanted != self._wanted, wanted
         copies: list[Copy] = []
-        settled: list[Reached] = []
+        settled: list[Held] = []
         mounts = sum(len(table.mounts) for table in self._tables.values())
         unread, searched = set[int](), False
         spots, watched = Spots(self._states), self._history.watched() | inventory.identities(self._states)
@@ -233,7 +257,8 @@ class Looker:
             if inode in self._tables:
                 continue
             seen = self._observer.seen(inode)
-            if seen is None or reread or inode in self._suspects or self._is_another(inode, pids):
+            reread_it = reread or inode in self._suspects or self._is_another(inode, pids)
+            if seen is None or reread_it or self._observer.changed(inode, pids):
                 seen = self._read(inode, pids, wanted, unread, gaps)
             if seen is None and inode in self._doors and inode not in unread:
                 searched = searched or self._search_doors(members)
@@ -275,7 +300,7 @@ class Looker:
         self._history, told = remember(self._history, self._states, copies, matches, unread, self._held)
         return Picture(
             boot_id=self.boot_id,
-            tier=Tier.MOUNTINFO,
+            tier=self.tier,
             roots=self._states,
             namespaces={inode: self._namespace(inode, pids) for inode, pids in members.items()},
             copies=told,

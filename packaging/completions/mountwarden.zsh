@@ -67,6 +67,7 @@ _shtab_mountwarden_defaults_added=0
 
 _shtab_mountwarden_agent_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--observe[act on nothing, whatever the configuration says]"
@@ -114,7 +115,7 @@ _shtab_mountwarden_demo_defaults_added=0
 _shtab_mountwarden_detach_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface to use (default\: best)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--all[every leaked finding that can be detached]"
@@ -135,7 +136,7 @@ _shtab_mountwarden_detach_defaults_added=0
 _shtab_mountwarden_explain_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface to use (default\: best)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--fail-on[exit status 1 from here on (default\: warning)]:fail_on:(warning critical)"
@@ -309,7 +310,7 @@ _shtab_mountwarden_pause_defaults_added=0
 _shtab_mountwarden_plan_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface to use (default\: best)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5)]:SECONDS:"
@@ -323,7 +324,7 @@ _shtab_mountwarden_plan_defaults_added=0
 _shtab_mountwarden_rejoin_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface to use (default\: best)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--all[every severed finding of a service]"
@@ -344,7 +345,7 @@ _shtab_mountwarden_rejoin_defaults_added=0
 _shtab_mountwarden_report_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface to use (default\: best)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--all[info and silenced findings too, long groups in full]"
@@ -374,7 +375,7 @@ _shtab_mountwarden_resume_defaults_added=0
 _shtab_mountwarden_share_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface to use (default\: best)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--dry-run[say what would be done]"
@@ -414,7 +415,7 @@ _shtab_mountwarden_status_defaults_added=0
 _shtab_mountwarden_unmount_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface to use (default\: best)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--all[every leaked finding that a detach does not reach]"
@@ -435,7 +436,7 @@ _shtab_mountwarden_unmount_defaults_added=0
 _shtab_mountwarden_watch_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface to use (default\: best)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   {-n,--lines}"[past events first (default\: 10)]:N:"
@@ -447,7 +448,7 @@ _shtab_mountwarden_watch_defaults_added=0
 _shtab_mountwarden_who_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface to use (default\: best)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   ":what is busy:"

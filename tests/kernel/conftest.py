@@ -1,15 +1,41 @@
-"""Fixtures of the kernel tests."""
+"""Fixtures of the kernel tests. What is found in a `home` is looked for by each tier that this kernel has."""
 
 from collections.abc import Iterator
 
 import pytest
+from mountwarden.model import Tier
 
 from tests.kernel.topology import Home
+from tests.support import tiers
 from tests.support.scratch_ns import Sandbox
+
+BY_EACH_TIER = ("test_findings", "test_bare")
+"""Modules whose tests run on each tier in `make test` too; of the others, those on the best one alone."""
+
+WITHOUT_A_LOOK = ("test_who", "test_tiers")
+"""Modules whose tests never ask a Looker, or ask for each tier themselves."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "tier" not in metafunc.fixturenames:
+        return
+    always = metafunc.module.__name__.rpartition(".")[2] in BY_EACH_TIER
+    best, *others = tiers.available()
+    if metafunc.module.__name__.rpartition(".")[2] in WITHOUT_A_LOOK:
+        others = []
+    later = [pytest.param(tier, marks=() if always else pytest.mark.long) for tier in others]
+    metafunc.parametrize("tier", [best, *later], ids=str, indirect=True)
 
 
 @pytest.fixture
-def home() -> Iterator[Home]:
+def tier(request: pytest.FixtureRequest) -> Iterator[Tier]:
+    """The tier of every Looker of the test."""
+    with tiers.forced(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def home(tier: Tier) -> Iterator[Home]:
     """An empty sandbox with a guarded root that is shared."""
     with Sandbox() as sandbox:
         made = Home(sandbox)

@@ -8,7 +8,7 @@ from mountwarden import config_files, config_load
 from mountwarden.config import Config, Mode, PolicyEntry, RootEntry, Silence
 from mountwarden.config_dump import dump, example
 from mountwarden.errors import ConfigError
-from mountwarden.model import Action, Kind, MountClass, Policy, RootKind
+from mountwarden.model import Action, Kind, MountClass, Policy, RootKind, Tier
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,7 @@ def test_every_key(tmp_path: Path) -> None:
         mode = "observe"
         tick = 2
         resync = "2m"
+        tier = "statmount"
         engines = ["docker"]
         acts_per_minute = 5
         metrics = "/var/lib/m.prom"
@@ -74,7 +75,7 @@ def test_every_key(tmp_path: Path) -> None:
     )
     config = load(tmp_path)
     assert (config.mode, config.tick, config.resync, config.engines) == (Mode.OBSERVE, 2.0, 120.0, ("docker",))
-    assert (config.acts_per_minute, config.metrics) == (5, b"/var/lib/m.prom")
+    assert (config.acts_per_minute, config.metrics, config.tier) == (5, b"/var/lib/m.prom", Tier.STATMOUNT)
     assert config.confirm.seconds(Kind.LEAKED, MountClass.LAYER) == 0.5
     assert config.confirm.netns == 120.5
     assert config.confirm.shm == 1.0
@@ -84,18 +85,22 @@ def test_every_key(tmp_path: Path) -> None:
 
 
 def test_drop_ins_count_later_and_lists_of_tables_add_up(tmp_path: Path) -> None:
-    write(tmp_path, 'tick = 1\nmetrics = "/m"\n[confirm]\nlayer = 2\nshm = 2\n[[root]]\npath = "/a"\n')
+    write(
+        tmp_path, 'tick = 1\nmetrics = "/m"\ntier = "mountinfo"\n[confirm]\nlayer = 2\nshm = 2\n[[root]]\npath = "/a"\n'
+    )
     write(tmp_path, "tick = 2\n[confirm]\nlayer = 3\n", "mountwarden.toml.d/20-b.toml")
-    write(tmp_path, 'tick = 3\nmetrics = "none"\n[[root]]\npath = "/b"\n', "mountwarden.toml.d/30-c.toml")
+    write(
+        tmp_path, 'tick = 3\nmetrics = "none"\ntier = "best"\n[[root]]\npath = "/b"\n', "mountwarden.toml.d/30-c.toml"
+    )
     write(tmp_path, "tick = 9\n", "mountwarden.toml.d/10-a.toml")
     write(tmp_path, "not toml", "mountwarden.toml.d/99-a.toml.bak")
     config = load(tmp_path)
-    assert (config.tick, config.metrics) == (3.0, None)
+    assert (config.tick, config.metrics, config.tier) == (3.0, None, None)
     assert (config.confirm.layer, config.confirm.shm) == (3.0, 2.0)
     assert [root.path for root in config.roots] == [b"/a", b"/b"]
     assert config.origin["tick"] == f"{tmp_path}/mountwarden.toml.d/30-c.toml:1"
-    assert config.origin["confirm.shm"] == f"{tmp_path}/mountwarden.toml:5"
-    assert config.origin["root[1]"] == f"{tmp_path}/mountwarden.toml.d/30-c.toml:3"
+    assert config.origin["confirm.shm"] == f"{tmp_path}/mountwarden.toml:6"
+    assert config.origin["root[1]"] == f"{tmp_path}/mountwarden.toml.d/30-c.toml:4"
 
 
 def test_the_command_line_counts_last(tmp_path: Path) -> None:
@@ -110,6 +115,7 @@ def test_the_command_line_counts_last(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words", "hint"),
     [
+        ('tier = "statmuont"', 1, '"statmuont" is none of best, events, statmount, mountinfo', "statmount"),
         ("\ntikc = 1", 2, "tikc: no such key", "did you mean tick?"),
         ("[confirm]\nlayers = 1", 2, "confirm.layers: no such key", "did you mean layer?"),
         ('[[root]]\npath = "/a"\n[[root]]\npath = "/b"\npolice = "ask"', 5, "root[1].police", "policy"),

@@ -8,7 +8,7 @@ from mountwarden import config_files, config_load
 from mountwarden.config import ENGINES, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
 from mountwarden.config_dump import dump
 from mountwarden.errors import ConfigError
-from mountwarden.model import Action, Kind, Policy, RootKind
+from mountwarden.model import Action, Kind, Policy, RootKind, Tier
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=20)
 COMPONENT = TEXT.map(lambda text: text.replace("/", "_").replace("*", "x")).filter(lambda text: text not in (".", ".."))
@@ -68,6 +68,7 @@ CONFIGS = st.builds(
     policies=st.lists(POLICIES, max_size=3).map(tuple),
     silences=st.lists(SILENCES, max_size=3).map(tuple),
     acts_per_minute=st.integers(0, 100_000),
+    tier=st.none() | st.sampled_from(Tier),
     metrics=maybe(PATHS),
 )
 
@@ -92,7 +93,7 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 KEYS = st.sampled_from(
-    ["mode", "tick", "resync", "engines", "acts_per_minute", "metrics", "confirm", "root", "policy", "silence"]
+    ["mode", "tick", "resync", "tier", "engines", "acts_per_minute", "metrics", "confirm", "root", "policy", "silence"]
 )
 
 

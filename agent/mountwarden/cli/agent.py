@@ -3,7 +3,7 @@
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, RefusedToRun
+from ..errors import ConfigError, MountwardenError, RefusedToRun
 from . import options
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ _EPILOG = """\
 exit status:
   0   ended by SIGTERM
   1   looks failed again and again; systemd starts it anew
-  78  it will not run here: no root, not in PID 1's mount namespace, or a wrong configuration
+  78  it will not run here: no root, not in PID 1's mount namespace, a wrong configuration, or a tier that
+      does not work
 
 SIGHUP loads the configuration again; a wrong one is told, and the old one kept.
 """
@@ -33,7 +34,6 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         "says so. Started by systemd; it stays in the foreground.",
         epilog=_EPILOG,
         json=False,
-        tier=False,
     )
     parser.add_argument("--observe", action="store_true", help="act on nothing, whatever the configuration says")
     parser.set_defaults(run=run)
@@ -42,15 +42,14 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Check that we may run, be ready, and work. Nothing before READY waits for anybody."""
     from .. import start
-    from ..config_load import load
 
     gaps = start.check()
-    overrides = {"mode": "observe"} if arguments.observe else None
-
     try:
-        config = load(arguments.config, overrides)
+        config = _load(arguments)
     except ConfigError as error:
         raise RefusedToRun(f"the configuration is wrong: {error.message}", hint=error.hint) from None
+    except MountwardenError as error:
+        raise RefusedToRun(error.message, hint=error.hint) from None
 
     from ..notify import Notifier
 
@@ -59,7 +58,19 @@ def run(arguments: Namespace) -> int:
 
     triggers = Triggers("/proc/self/mountinfo" if gaps else "/proc/1/mountinfo")  # signals are caught from here on
     notifier.ready()
-    return _serve(arguments, config, notifier, triggers, lambda: load(arguments.config, overrides))
+    return _serve(arguments, config, notifier, triggers, lambda: _load(arguments))
+
+
+def _load(arguments: Namespace) -> "Config":
+    """The configuration with what the options say. Raises: MountwardenError where its tier does not work here."""
+    from ..config_load import load
+    from ..observe import tiers
+
+    overrides = {"mode": "observe"} if arguments.observe else {}
+    overrides |= {"tier": arguments.tier} if arguments.tier else {}
+    config = load(arguments.config, overrides)
+    tiers.choose(config.tier)
+    return config
 
 
 def _serve(

@@ -49,7 +49,9 @@ def _common(parser: argparse.ArgumentParser, *, json: bool, tier: bool) -> None:
         group.add_argument("--json", action="store_true", help="JSON instead of text")
     if tier:
         group.add_argument(
-            "--tier", choices=[str(tier) for tier in Tier], help="kernel interface to use (default: best)"
+            "--tier",
+            choices=[str(tier) for tier in Tier],
+            help="kernel interface that looks use (default: the configuration's, else the best that works)",
         )
     group.add_argument(
         "--config",

@@ -12,15 +12,11 @@ from ..model import Tier
 from ..remedies.plan import Circumstances
 from ..state import RunDirectory
 
-BUILT = (Tier.MOUNTINFO,)
-"""The tiers that this version has."""
-
 
 def looker(arguments: Namespace) -> Looker:
     """A Looker for the configuration that the options name, with the silences of this boot."""
-    if arguments.tier not in (None, *BUILT):
-        raise MountwardenError(f"the tier {arguments.tier} is not in this version", hint=f"it has {', '.join(BUILT)}")
-    return Looker(silences.merged(load(arguments.config), RunDirectory()))
+    tier = None if arguments.tier is None else Tier(arguments.tier)
+    return Looker(silences.merged(load(arguments.config), RunDirectory()), tier=tier)
 
 
 def circumstances() -> Circumstances:

@@ -127,6 +127,21 @@ class StatmountMask(enum.IntFlag, boundary=enum.KEEP):
     SB_SOURCE = 0x200
 
 
+STATMOUNT = struct.Struct("=IIQIIQIIQQIIQQQQQIIQII")  # struct statmount as far as sb_source (6.13)
+STATMOUNT_STRINGS = 512  # offsetof(struct statmount, str)
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+MOUNT_ATTR__ATIME = 0x70
+MOUNT_ATTR_NOATIME = 0x10
+MOUNT_ATTR_NODIRATIME = 0x80
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
+SB_RDONLY = 0x1
+SB_SYNCHRONOUS = 0x10
+SB_DIRSYNC = 0x80
+SB_LAZYTIME = 1 << 25
+
+
 # sys/fanotify.h, linux/fanotify.h
 FAN_CLOEXEC = 0x1
 FAN_NONBLOCK = 0x2
@@ -138,6 +153,9 @@ FAN_MNT_ATTACH = 0x01000000
 FAN_MNT_DETACH = 0x02000000
 FAN_Q_OVERFLOW = 0x4000
 FAN_EVENT_INFO_TYPE_MNT = 7
+FANOTIFY_METADATA_VERSION = 3
+FAN_METADATA = struct.Struct("=IBBHQii")  # event_len, vers, reserved, metadata_len, mask, fd, pid
+FAN_INFO_MNT = struct.Struct("=BBH4xQ")  # struct fanotify_event_info_mnt: info_type, pad, len, mnt_id
 
 # linux/loop.h
 LOOP_GET_STATUS64 = 0x4C05

@@ -165,6 +165,11 @@ def id_buffer(ids: int) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(ids * 8)
 
 
+def byte_buffer(size: int) -> ctypes.Array[ctypes.c_char]:
+    """A buffer of so many bytes for statmount."""
+    return ctypes.create_string_buffer(size)
+
+
 def fanotify_init(flags: int, event_f_flags: int = 0) -> int:
     """fanotify_init(2). FAN_REPORT_MNT: Linux 6.15."""
     fd: int = _libc.fanotify_init(flags, event_f_flags)

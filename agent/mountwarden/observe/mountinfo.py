@@ -14,8 +14,9 @@ two spaces in a row. A field may be of any length up to what one line holds (the
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ..model import Mount, Spot
 
@@ -40,10 +41,10 @@ class Unreadable(ValueError):
     """A line that is no mount. Its text is the reason."""
 
 
-def parse_line(line: bytes) -> Mount:
-    """One line, without its newline. Raises: Unreadable with the reason."""
+def parse_line(line: bytes, uniques: Mapping[bytes, int] = MappingProxyType({})) -> Mount:
+    """One line, without its newline; `uniques` are unique ids by small ones. Raises: Unreadable with the reason."""
     identity, parent, rest = split(line)
-    return build(identity, parent, parse_rest(rest))
+    return build(identity, parent, parse_rest(rest), uniques.get(line[: line.index(b" ")]))
 
 
 def split(line: bytes) -> tuple[int, int, bytes]:
@@ -111,12 +112,12 @@ def _file_system(right: bytes) -> tuple[str, bytes, bytes]:
     return fstype, unescape(fields[1]), b" ".join(fields[2:])
 
 
-def build(identity: int, parent: int, rest: Rest) -> Mount:
+def build(identity: int, parent: int, rest: Rest, unique: int | None = None) -> Mount:
     """A Mount of its ids and the rest of its line."""
-    return Mount(identity, parent, *rest)
+    return Mount(identity, parent, *rest, unique)
 
 
-def parse(text: bytes) -> tuple[list[Mount], dict[str, int]]:
+def parse(text: bytes, uniques: Mapping[bytes, int] = MappingProxyType({})) -> tuple[list[Mount], dict[str, int]]:
     """Every mount of a text, and how many lines were unreadable, by reason."""
     mounts: list[Mount] = []
     unreadable: dict[str, int] = {}
@@ -124,7 +125,7 @@ def parse(text: bytes) -> tuple[list[Mount], dict[str, int]]:
         if not line:
             continue
         try:
-            mounts.append(parse_line(line))
+            mounts.append(parse_line(line, uniques))
         except Unreadable as error:
             unreadable[str(error)] = unreadable.get(str(error), 0) + 1
     return mounts, unreadable
@@ -173,9 +174,9 @@ class Table:
                 self._children.setdefault(mount.parent, []).append(mount)
 
     @classmethod
-    def from_text(cls, text: bytes) -> "Table":
-        """The table of a whole mountinfo text."""
-        return cls(*parse(text))
+    def from_text(cls, text: bytes, uniques: Mapping[bytes, int] = MappingProxyType({})) -> "Table":
+        """The table of a whole mountinfo text; `uniques` are unique ids by small ones as written."""
+        return cls(*parse(text, uniques))
 
     def get(self, identity: int) -> Mount | None:
         """The mount with that small id."""

@@ -7,6 +7,8 @@ makes a look at many thousand mounts cost little more than reading them.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
 
 from ..model import Mount, RootState, Spot
 from . import mountinfo
@@ -23,7 +25,7 @@ class Candidate:
 
 
 Identity = tuple[str, bytes]
-_Key = tuple[bytes, ...]
+Key = tuple[bytes, ...]
 """(device, path) as mountinfo writes them, escapes and all."""
 
 
@@ -31,36 +33,64 @@ class Settled:
     """What home has mounted on which spots, and the peer groups through which its umounts go. Compared by identity."""
 
     def __init__(self, states: Iterable[RootState] = ()) -> None:
-        self.groups: dict[_Key, dict[_Key, int]] = {}
+        self.groups: dict[Key, dict[Key, int]] = {}
         for state in states:
             for spot, mounts in state.live.items():
                 for mount in mounts:
                     if group := state.parents[mount.id].shared:
-                        held = self.groups.setdefault((mount.device.encode(), mountinfo.escape(mount.root)), {})
+                        held = self.groups.setdefault(key_of(mount.identity), {})
                         held[spot.device.encode(), mountinfo.escape(spot.path)] = group
+
+    def differs(self, other: "Settled") -> frozenset[Key]:
+        """What home mounts otherwise than by `other`."""
+        if self is other:
+            return frozenset()
+        both = self.groups.keys() | other.groups.keys()
+        return frozenset(key for key in both if self.groups.get(key) != other.groups.get(key))
+
+
+def key_of(identity: Identity) -> Key:
+    """An identity as mountinfo writes it."""
+    return identity[0].encode(), mountinfo.escape(identity[1])
+
+
+class Held(Protocol):
+    """The copies in one namespace that an umount at home takes with it."""
+
+    def ids(self, identity: Identity) -> tuple[int, ...]:
+        """The small mount ids of the copies of that device and root."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
     """Small ids of mounts by what they are copies of, kept as mountinfo writes them: few of them are ever asked for."""
 
-    by_key: Mapping[_Key, list[bytes]]
+    by_key: Mapping[Key, list[bytes]]
 
     def ids(self, identity: Identity) -> tuple[int, ...]:
         """The mount ids of the copies of that device and root."""
-        device, root = identity
-        return tuple(map(int, self.by_key.get((device.encode(), mountinfo.escape(root)), ())))
+        return tuple(map(int, self.by_key.get(key_of(identity), ())))
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What one reading of a namespace gave."""
 
-    signature: tuple[int, int, tuple[bytes, ...], Settled]
     mounts: int
     candidates: tuple[Candidate, ...]
-    settled: "Reached"
-    """The copies that an umount at home takes with it."""
+    settled: Held
+    unreadable: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """What is left of a text."""
+
+    candidates: tuple[Candidate, ...]
+    settled: Mapping[Key, list[bytes]]
+    """Small ids as written."""
+    parents: tuple[bytes, ...]
+    """Small ids, as written, of what candidates and settled mounts are mounted on."""
     unreadable: tuple[tuple[str, int], ...] = ()
 
 
@@ -71,13 +101,24 @@ class Common:
     known: Settled
     rests: dict[bytes, Rest] = field(default_factory=dict)
     """The parsed rest of a line."""
-    verdicts: dict[tuple[bytes, bytes, int, frozenset[int]], dict[bytes, _Key | None]] = field(default_factory=dict)
+    verdicts: dict[tuple[bytes, bytes, int, frozenset[int]], dict[bytes, Key | None]] = field(default_factory=dict)
     """By what a line's mount is mounted on, then by the rest of the line: of what it is a settled copy."""
 
 
-def sift(text: bytes, signature: tuple[int, int, tuple[bytes, ...], Settled], common: Common) -> Seen:
-    """Go through the lines that hold one of the signature's strings. `common` is of the signature's Settled."""
-    return _Sieve(text, common).sift(signature)
+def sift(
+    text: bytes,
+    wanted: tuple[bytes, ...],
+    common: Common,
+    *,
+    tree: bytes | None = None,
+    uniques: Mapping[bytes, int] = MappingProxyType({}),
+) -> Sifted:
+    """Go through the lines that hold one of the `wanted` strings.
+
+    `tree` is a text that has the parents (None: this one has them); `uniques` are unique mount ids by small ones as
+    written.
+    """
+    return _Sieve(text, common, text if tree is None else tree, uniques).sift(wanted)
 
 
 @dataclass(slots=True)
@@ -90,21 +131,23 @@ class _Parent:
     cut: int = 0
     """Bytes of a child's mount point that the parent's own takes up, less the slash between."""
     groups: frozenset[int] = frozenset()
-    verdicts: dict[bytes, _Key | None] = field(default_factory=dict)
+    verdicts: dict[bytes, Key | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Sieve:
     text: bytes
     common: Common
+    tree: bytes
+    uniques: Mapping[bytes, int]
     parents: dict[bytes, _Parent] = field(default_factory=dict)
-    settled: dict[_Key, list[bytes]] = field(default_factory=dict)
+    settled: dict[Key, list[bytes]] = field(default_factory=dict)
     unreadable: dict[str, int] = field(default_factory=dict)
 
-    def sift(self, signature: tuple[int, int, tuple[bytes, ...], Settled]) -> Seen:
+    def sift(self, wanted: tuple[bytes, ...]) -> Sifted:
         candidates = []
         settled = self.settled
-        for line in Lines(self.text).holding(signature[2]):
+        for line in Lines(self.text).holding(wanted):
             head = line.split(b" ", 2)
             key = self._settled_as(head[1], head[2]) if len(head) == 3 else None
             if key is not None:
@@ -112,10 +155,9 @@ class _Sieve:
             elif candidate := self._candidate(line):
                 candidates.append(candidate)
         candidates += self._beneath(candidates)
-        mounts = self.text.count(b"\n")
-        return Seen(signature, mounts, tuple(candidates), Reached(settled), tuple(self.unreadable.items()))
+        return Sifted(tuple(candidates), settled, tuple(self.parents), tuple(self.unreadable.items()))
 
-    def _settled_as(self, parent_id: bytes, rest: bytes) -> _Key | None:
+    def _settled_as(self, parent_id: bytes, rest: bytes) -> Key | None:
         parent = self.parents.get(parent_id) or self._parent(parent_id)
         try:
             return parent.verdicts[rest]
@@ -123,7 +165,7 @@ class _Sieve:
             verdict = parent.verdicts[rest] = self._verdict(parent, rest.split(b" ", 3))
             return verdict
 
-    def _verdict(self, parent: _Parent, fields: list[bytes]) -> _Key | None:
+    def _verdict(self, parent: _Parent, fields: list[bytes]) -> Key | None:
         """What an umount at home of the same would reach; None where it is not certain that one would."""
         if parent.mount is None or len(fields) < 4:
             return None
@@ -134,8 +176,7 @@ class _Sieve:
     def _beneath(self, candidates: list[Candidate]) -> Iterable[Candidate]:
         """Settled mounts of which there is more here, as in a stack: the judge must see all of them."""
         for candidate in tuple(candidates):
-            key = (candidate.mount.device.encode(), mountinfo.escape(candidate.mount.root))
-            for identity in self.settled.pop(key, ()):
+            for identity in self.settled.pop(key_of(candidate.mount.identity), ()):
                 line = Lines(self.text).by_id(int(identity))
                 if line is not None and (found := self._candidate(line)):
                     yield found
@@ -155,7 +196,7 @@ class _Sieve:
         return made
 
     def _read_parent(self, identity: bytes) -> _Parent:
-        line = Lines(self.text).by_id(int(identity)) if identity.isdigit() else None
+        line = Lines(self.tree).by_id(int(identity)) if identity.isdigit() else None
         try:
             mount = None if line is None else self._mount(line)
         except mountinfo.Unreadable:
@@ -173,4 +214,4 @@ class _Sieve:
         rest = self.common.rests.get(text)
         if rest is None:
             rest = self.common.rests[text] = mountinfo.parse_rest(text)
-        return mountinfo.build(identity, parent, rest)
+        return mountinfo.build(identity, parent, rest, self.uniques.get(line[: line.index(b" ")]))

@@ -6,16 +6,19 @@ to have. What is left is sifted line by line (sift.py). Between two looks only a
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from ..errors import NoAnswer
-from ..model import Door, Layout
+from ..model import Door, Gap, Layout, Mount
 from . import mountinfo
 from .mountinfo import Lines, Table
 from .namespaces import read_mountinfo
-from .sift import Common, Seen, Settled, sift
+from .sift import Common, Reached, Seen, Settled, Sifted, sift
 
 _TELLING_TYPES = ("overlay", "nsfs")
 """Types that are rare enough to be looked for by type; others by the last component of their layout's pattern."""
+
+_Signature = tuple[int, int, tuple[bytes, ...], Settled]
 
 
 def needles(layouts: Iterable[Layout], identities: Iterable[tuple[str, bytes]]) -> tuple[bytes, ...]:
@@ -34,15 +37,58 @@ def needles(layouts: Iterable[Layout], identities: Iterable[tuple[str, bytes]]) 
     return tuple(sorted(found))
 
 
+class Observer(Protocol):
+    """What a look needs of a tier. One namespace is read by one call; nothing stays open after it."""
+
+    doors: Mapping[int, Door]
+    """Ways into the namespaces that have no process."""
+
+    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Gap, ...]:
+        """A look begins, at these namespaces by inode with their processes; what was missed since the last one."""
+
+    def table(self, inode: int, pids: Iterable[int]) -> Table | None:
+        """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
+
+    def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
+        """Mounts of that home whose propagation matters, until told otherwise."""
+
+    def seen(self, inode: int) -> Seen | None:
+        """What was last read of a namespace."""
+
+    def changed(self, inode: int, pids: Iterable[int]) -> bool:
+        """Whether something tells that a namespace is not as it was last read; False where nothing would tell."""
+
+    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: Settled) -> Seen | None:
+        """Read a namespace now. None when nothing keeps it any more."""
+
+    def resync(self) -> None:
+        """Trust nothing that was read before."""
+
+    def forget(self, living: Iterable[int]) -> None:
+        """Keep what is known of `living` namespaces only."""
+
+    def end_look(self) -> None:
+        """Drop what only serves to parse many namespaces at once."""
+
+    def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
+        """The master of each peer group that any namespace shows a member of; 0: it has none."""
+
+    def close(self) -> None:
+        """Give back what is open."""
+
+
 class TextObserver:
     """Reads namespaces by their mountinfo, and remembers what it saw of each."""
 
     def __init__(self) -> None:
         self._tables: dict[int, tuple[bytes, Table]] = {}
-        self._seen: dict[int, Seen] = {}
+        self._seen: dict[int, tuple[_Signature, Seen]] = {}
         self._common = Common(Settled())
         self.doors: Mapping[int, Door] = {}
-        """Ways into the namespaces that have no process."""
+
+    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Gap, ...]:
+        """Nothing is missed: nothing tells."""
+        return ()
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
         """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
@@ -55,9 +101,17 @@ class TextObserver:
             self._tables[inode] = known
         return known[1]
 
+    def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
+        """A home's text is read whole each time."""
+
     def seen(self, inode: int) -> Seen | None:
         """What was last read of a namespace."""
-        return self._seen.get(inode)
+        known = self._seen.get(inode)
+        return None if known is None else known[1]
+
+    def changed(self, inode: int, pids: Iterable[int]) -> bool:
+        """Only the text would tell."""
+        return False
 
     def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: Settled) -> Seen | None:
         """Read a namespace now. None when nothing keeps it any more."""
@@ -66,18 +120,20 @@ class TextObserver:
             self._seen.pop(inode, None)
             return None
         signature = (len(text), hash(text), wanted, settled)
-        seen = self._seen.get(inode)
-        if seen is None or seen.signature != signature:
+        known = self._seen.get(inode)
+        if known is None or known[0] != signature:
             if self._common.known is not settled:
                 self._common = Common(settled)
-            seen = sift(text, signature, self._common)
-            self._seen[inode] = seen
-        return seen
+            known = self._seen[inode] = signature, seen(text, sift(text, wanted, self._common))
+        return known[1]
+
+    def resync(self) -> None:
+        """Each reading is of a whole text."""
 
     def forget(self, living: Iterable[int]) -> None:
         """Keep what is known of `living` namespaces only."""
         alive = set(living)
-        self._seen = {inode: seen for inode, seen in self._seen.items() if inode in alive}
+        self._seen = {inode: known for inode, known in self._seen.items() if inode in alive}
         self._tables = {inode: known for inode, known in self._tables.items() if inode in alive}
 
     def end_look(self) -> None:
@@ -86,16 +142,29 @@ class TextObserver:
 
     def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
         """The master of each peer group that any namespace shows a member of; 0: it has none."""
-        wanted, found = set(groups), dict[int, int]()
-        for inode, pids in members.items():
-            if wanted <= found.keys():
-                break
-            try:
-                lines = Lines(read_mountinfo(inode, pids, self.doors.get(inode)) or b"")
-            except (OSError, NoAnswer):
-                continue
-            for line in lines.holding(b" shared:%d " % group for group in wanted):
-                with contextlib.suppress(mountinfo.Unreadable):
-                    mount = mountinfo.parse_line(line)
-                    found[mount.shared] = mount.master
-        return found
+        return masters(groups, members, self.doors)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def seen(text: bytes, sifted: Sifted) -> Seen:
+    """What a whole text was sifted to."""
+    return Seen(text.count(b"\n"), sifted.candidates, Reached(sifted.settled), sifted.unreadable)
+
+
+def masters(groups: Iterable[int], members: Mapping[int, tuple[int, ...]], doors: Mapping[int, Door]) -> dict[int, int]:
+    """The master of each peer group that any namespace shows a member of; 0: it has none."""
+    wanted, found = set(groups), dict[int, int]()
+    for inode, pids in members.items():
+        if wanted <= found.keys():
+            break
+        try:
+            lines = Lines(read_mountinfo(inode, pids, doors.get(inode)) or b"")
+        except (OSError, NoAnswer):
+            continue
+        for line in lines.holding(b" shared:%d " % group for group in wanted):
+            with contextlib.suppress(mountinfo.Unreadable):
+                mount = mountinfo.parse_line(line)
+                found[mount.shared] = mount.master
+    return found

@@ -1,0 +1,261 @@
+"""The statmount tier: a namespace is its list of unique mount ids, kept as the bytes of the kernel's answer.
+
+Warm, a namespace costs one listmount(2), a comparison of bytes and one statmount(2) for each mount that copies are
+mounted on; of the rest only what is new is asked for. Cold, its text is read, which is three times cheaper than
+statmount(2) of each mount; the text's lines and the list come from the same ordered tree of the kernel, so that they
+also give the unique ids. Where the two don't fit together, the namespace is read as text each time.
+
+A list does not change when a mount is moved, made shared or remounted: what candidates and settled copies are mounted
+on, and the candidates themselves, are compared each time, everything else at a resync.
+"""
+
+import errno
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..model import Door, Gap, Mount
+from . import statmounts
+from .catchup import CantTell, Packed, catch_up, checksums
+from .mountinfo import Table
+from .namespaces import read_mountinfo
+from .sift import Common, Key, Seen, Settled, Sifted, sift
+from .statmounts import Gone, Identified, Lister
+from .text import masters, seen
+
+_TRIES = 3
+"""Attempts to read a text between two equal lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is kept of a namespace between looks."""
+
+    wanted: tuple[bytes, ...]
+    settled: Settled
+    seen: Seen
+    identified: Identified | None = None
+    """None: its id can't be had, or its list and text do not fit together."""
+    listing: bytes | None = None
+    """None after the first reading: most namespaces are read by one look only, or not for a long time."""
+    checked: Mapping[int, int] = field(default_factory=dict)
+    """A hash of statmount's answer for each mount that decides what the candidates are, by unique id."""
+
+
+class StatmountObserver:
+    """Reads namespaces by listmount(2) and statmount(2), with the results of `TextObserver` and unique ids."""
+
+    def __init__(self, *, fields: bool = True) -> None:
+        """`fields`: this kernel's statmount(2) tells all that mountinfo does; else what is new is read as text."""
+        self.doors: Mapping[int, Door] = {}
+        self._fields = fields
+        self._lister = Lister()
+        self._tables: dict[int, tuple[bytes, Table]] = {}
+        self._known: dict[int, Known] = {}
+        self._masters: dict[int, int] = {}
+        self._common = Common(Settled())
+        self._deltas: dict[tuple[Settled, Settled], frozenset[Key]] = {}
+
+    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Gap, ...]:
+        """Nothing is missed: nothing tells."""
+        return ()
+
+    def table(self, inode: int, pids: Iterable[int]) -> Table | None:
+        """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
+        known, pids = self._tables.get(inode), tuple(pids)
+        text = read_mountinfo(inode, pids)
+        if text is not None and (known is None or known[0] != text):
+            both = self._read_both(inode, pids)
+            text = None if both is None else both.text
+            known = None if both is None else (both.text, Table.from_text(both.text, both.uniques))
+        if text is None or known is None:
+            self._tables.pop(inode, None)
+            return None
+        if self._tables.get(inode) is not known:
+            self._tables[inode] = known
+            tables = (table for _text, table in self._tables.values())
+            self._masters = {mount.shared: mount.master for table in tables for mount in table.mounts if mount.shared}
+        return known[1]
+
+    def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
+        """A home's text is read whole each time."""
+
+    def seen(self, inode: int) -> Seen | None:
+        """What was last read of a namespace."""
+        known = self._known.get(inode)
+        return None if known is None else known.seen
+
+    def changed(self, inode: int, pids: Iterable[int]) -> bool:
+        """Whether the namespace has another number of mounts than when it was read."""
+        known = self._known.get(inode)
+        if known is None or known.identified is None or known.identified.mounts is None:
+            return False
+        now = _identify(inode, pids)
+        return now is not None and now != known.identified
+
+    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: Settled) -> Seen | None:
+        """Read a namespace now. None when nothing keeps it any more."""
+        known, pids = self._known.get(inode), tuple(pids)
+        if self._common.known is not settled:
+            self._common = Common(settled)
+        if known is not None and known.wanted == wanted and known.listing is not None:
+            try:
+                known = self._known[inode] = self._caught_up(inode, pids, known, settled)
+                return known.seen
+            except (CantTell, Gone):
+                pass  # the text tells
+        read = self._read_first if known is None else self._read_again
+        fresh = read(inode, pids, wanted, settled)
+        if fresh is None:
+            self._known.pop(inode, None)
+            return None
+        self._known[inode] = fresh
+        return fresh.seen
+
+    def resync(self) -> None:
+        """Trust nothing that was read before."""
+        self._known = {
+            inode: Known(known.wanted, known.settled, known.seen, known.identified)
+            for inode, known in self._known.items()
+        }
+        self._tables.clear()
+
+    def forget(self, living: Iterable[int]) -> None:
+        """Keep what is known of `living` namespaces only."""
+        alive = set(living)
+        self._known = {inode: known for inode, known in self._known.items() if inode in alive}
+        self._tables = {inode: known for inode, known in self._tables.items() if inode in alive}
+
+    def end_look(self) -> None:
+        """Drop what only serves to read many namespaces at once."""
+        self._common = Common(Settled())
+        self._deltas.clear()
+
+    def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
+        """The master of each peer group that any namespace shows a member of; 0: it has none."""
+        return masters(groups, members, self.doors)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _read_first(
+        self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: Settled
+    ) -> Known | None:
+        """By the text alone, but for the unique ids of candidates: they are what a history knows them by."""
+        text = read_mountinfo(inode, pids, self.doors.get(inode))
+        if text is None:
+            return None
+        sifted = sift(text, wanted, self._common)
+        if sifted.candidates:
+            return self._read_again(inode, pids, wanted, settled)
+        return Known(wanted, settled, seen(text, sifted), _identify(inode, pids))
+
+    def _read_again(
+        self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: Settled
+    ) -> Known | None:
+        both = self._read_both(inode, pids)
+        if both is None:
+            return None
+        sifted = sift(both.text, wanted, self._common, uniques=both.uniques)
+        checked = None if both.identified is None else self._checked(both.identified.id, both.uniques, sifted)
+        if checked is None:
+            return Known(wanted, settled, seen(both.text, sifted), both.identified)
+        packed = Packed.of(sifted, both.uniques)
+        now = Seen(both.text.count(b"\n"), sifted.candidates, packed, sifted.unreadable)
+        return Known(wanted, settled, now, both.identified, both.listing, checked)
+
+    def _checked(self, identity: int, by_small: Mapping[bytes, int], sifted: Sifted) -> dict[int, int] | None:
+        """What to compare at the next reading; None where it is too much, or something went meanwhile."""
+        uniques = {candidate.mount.unique for candidate in sifted.candidates}
+        uniques |= {by_small.get(small) for small in sifted.parents}
+        try:
+            return checksums(self._lister, identity, (unique for unique in uniques if unique is not None))
+        except (CantTell, Gone):
+            return None
+
+    def _caught_up(self, inode: int, pids: tuple[int, ...], known: Known, settled: Settled) -> Known:
+        """What is known, brought up to date by the list and by what is new in it. Raises: CantTell, Gone."""
+        assert known.identified is not None
+        assert known.listing is not None
+        identified = known.identified
+        if identified.mounts is not None:
+            identified = _identify(inode, pids) or identified  # before the list: what comes later is told next time
+            if identified.id != known.identified.id:
+                raise Gone
+        listing = self._list(identified.id)
+        change = known.settled, settled
+        if change not in self._deltas:
+            self._deltas[change] = settled.differs(known.settled)
+        delta = self._deltas[change]
+        if listing == known.listing and not delta:
+            if checksums(self._lister, identified.id, known.checked) != known.checked:
+                raise CantTell
+            if settled is known.settled and identified == known.identified:
+                return known
+            return Known(known.wanted, settled, known.seen, identified, listing, known.checked)
+        if not self._fields:
+            raise CantTell
+        made = catch_up(self._lister, known, identified.id, listing, self._common, delta, self._masters)
+        return Known(known.wanted, settled, made.seen, identified, listing, made.checked)
+
+    def _list(self, identity: int) -> bytes:
+        try:
+            return self._lister.ids(identity)
+        except PermissionError:
+            raise CantTell from None
+
+    def _read_both(self, inode: int, pids: tuple[int, ...]) -> "_Both | None":
+        """A text with the list that fits it. None when nothing keeps the namespace any more."""
+        text = b""
+        for _ in range(_TRIES):
+            identified = _identify(inode, pids)
+            try:
+                before = None if identified is None else self._list(identified.id)
+            except (CantTell, Gone):
+                before = None
+            read = read_mountinfo(inode, pids, self.doors.get(inode))
+            if read is None:
+                return None
+            text = read
+            if identified is None or before is None:
+                break
+            try:
+                if before == self._list(identified.id):
+                    return self._fitted(identified, before, text)
+            except (CantTell, Gone):
+                break
+        return _Both(text, {}, None, b"")
+
+    def _fitted(self, identified: Identified, listing: bytes, text: bytes) -> "_Both":
+        """The two together, where the lines are the mounts of the list in its order: by number, and both ends."""
+        smalls = [line.partition(b" ")[0] for line in text.split(b"\n")[:-1]]
+        ids = memoryview(listing).cast("Q")
+        uniques = dict(zip(smalls, ids, strict=False))
+        try:
+            if len(smalls) == len(ids) == len(uniques) and all(
+                statmounts.small_id(self._lister.answer(identified.id, uniques[small])) == int(small)
+                for small in (smalls[0], smalls[-1])
+            ):
+                return _Both(text, uniques, identified, listing)
+        except (Gone, ValueError):
+            pass
+        return _Both(text, {}, None, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    text: bytes
+    uniques: Mapping[bytes, int]
+    identified: Identified | None
+    listing: bytes
+
+
+def _identify(inode: int, pids: Iterable[int]) -> Identified | None:
+    """The namespace's id, by one of its processes; None where it can't be told."""
+    for pid in pids:
+        try:
+            if found := statmounts.identify(pid, inode):
+                return found
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM):
+                raise
+    return None

@@ -1,0 +1,215 @@
+"""What listmount(2) and statmount(2) answer: a namespace's ids as bytes, and a mount as its line of mountinfo.
+
+A mount is put into the very words of fs/proc_namespace.c, so that all that reads texts reads these too. A field is used
+only if its bit is in the answer's mask; an empty text sets no bit.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..kernel import abi, calls
+from ..kernel.abi import StatmountMask
+from ..kernel.probe import FIELDS
+from .mountinfo import escape
+
+ID = 8
+"""Bytes of one mount id in a list."""
+
+_PAGE = 4096
+"""Ids that one listmount(2) is asked for."""
+_NEEDED = StatmountMask.SB_BASIC | StatmountMask.MNT_BASIC | StatmountMask.MNT_ROOT | StatmountMask.MNT_POINT
+_SMALLEST, _LARGEST = 1 << 12, 1 << 20
+
+_ATTRIBUTES = (
+    (abi.MOUNT_ATTR_NOSUID, b",nosuid"),
+    (abi.MOUNT_ATTR_NODEV, b",nodev"),
+    (abi.MOUNT_ATTR_NOEXEC, b",noexec"),
+    (abi.MOUNT_ATTR_NOATIME, b",noatime"),
+    (abi.MOUNT_ATTR_NODIRATIME, b",nodiratime"),
+    (0, b",relatime"),
+    (abi.MOUNT_ATTR_NOSYMFOLLOW, b",nosymfollow"),
+    (abi.MOUNT_ATTR_IDMAP, b",idmapped"),
+)
+"""In the order of show_mnt_opts(). relatime is the value zero of MOUNT_ATTR__ATIME."""
+_SUPER = ((abi.SB_SYNCHRONOUS, b",sync"), (abi.SB_DIRSYNC, b",dirsync"), (abi.SB_LAZYTIME, b",lazytime"))
+
+
+class Gone(Exception):
+    """The mount or the namespace is gone meanwhile."""
+
+
+class NotAsText(Exception):
+    """statmount(2) does not tell what the text would tell of this mount."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A mount as its line of mountinfo, without a newline, and what the line does not say."""
+
+    text: bytes
+    unique: int
+    parent: int
+    """Unique id of the mount that it is mounted on."""
+
+
+class Lister:
+    """Asks listmount(2) and statmount(2), with buffers of its own that grow as the answers do."""
+
+    def __init__(self) -> None:
+        self._page = calls.id_buffer(_PAGE)
+        self._buffer = calls.byte_buffer(_SMALLEST)
+
+    def ids(self, namespace: int) -> bytes:
+        """The unique ids of all mounts of a namespace, `ID` bytes each in native order, ascending.
+
+        Raises: Gone; PermissionError where its user namespace is not below ours; other OSErrors as listmount(2) does.
+        """
+        parts: list[bytes] = []
+        last = 0
+        try:
+            # Resumed from the last id itself: the kernel goes on behind it. An empty page ends it, not a short one.
+            while count := calls.listmount(abi.LSMT_ROOT, last, namespace, self._page):
+                parts.append(memoryview(self._page)[: count * ID].tobytes())
+                last = int.from_bytes(parts[-1][-ID:], "little")
+        except FileNotFoundError:
+            raise Gone from None
+        return b"".join(parts)
+
+    def answer(self, namespace: int, unique: int, mask: int = FIELDS) -> bytes:
+        """statmount's answer as it came, as long as it says. Raises: Gone; other OSErrors as statmount(2) does."""
+        while True:
+            try:
+                calls.statmount(unique, mask, namespace, self._buffer)
+            except FileNotFoundError:
+                raise Gone from None
+            except OSError as error:
+                if error.errno != errno.EOVERFLOW or len(self._buffer) >= _LARGEST:
+                    raise
+                self._buffer = calls.byte_buffer(len(self._buffer) * 4)
+                continue
+            size = int.from_bytes(memoryview(self._buffer)[:4], "little")
+            return memoryview(self._buffer)[:size].tobytes()
+
+    def line(self, namespace: int, unique: int, masters: Mapping[int, int]) -> Line:
+        """A mount's line; see `line`. Raises: Gone, NotAsText."""
+        return line(self.answer(namespace, unique), unique, masters)
+
+
+def line(answer: bytes, unique: int, masters: Mapping[int, int]) -> Line:
+    """The line of mountinfo that statmount's answer for the mount `unique` stands for.
+
+    `masters` has the master of each peer group of which that is known, 0 for none. A mount whose master has one itself
+    may have a propagate_from, which the kernel tells as seen from the caller's root here, and from the namespace's own
+    in the text: such a mount is NotAsText, as is one of which the answer lacks something.
+    """
+    if len(answer) < abi.STATMOUNT_STRINGS:
+        raise NotAsText
+    fields = abi.STATMOUNT.unpack_from(answer)
+    _size, options, bits, major, minor, _magic, super_flags, fstype, identity, parent, small, small_parent = fields[:12]
+    attributes, propagation, group, master, _origin, root, point, _namespace, subtype, source = fields[12:]
+    if bits & _NEEDED != _NEEDED or not bits & StatmountMask.FS_TYPE or identity != unique:
+        raise NotAsText
+    if master and masters.get(master) != 0:
+        raise NotAsText
+
+    def text(bit: int, offset: int) -> bytes:
+        return _string(answer, offset) if bits & bit else b""
+
+    words = [
+        b"%d %d %d:%d" % (small, small_parent, major, minor),
+        escape(_string(answer, root)),
+        escape(_string(answer, point)),
+        _options(attributes),
+        *([b"shared:%d" % group] if group else ()),
+        *([b"master:%d" % master] if master else ()),
+        *([b"unbindable"] if propagation & abi.MS_UNBINDABLE else ()),
+        b"-",
+        _type(_string(answer, fstype), text(StatmountMask.FS_SUBTYPE, subtype)),
+        escape(text(StatmountMask.SB_SOURCE, source)).replace(b"#", b"\\043"),
+        _super_options(super_flags, text(StatmountMask.MNT_OPTS, options)),
+    ]
+    return Line(b" ".join(words), unique, parent)
+
+
+def small_id(answer: bytes) -> int:
+    """The small id in an answer that holds MNT_BASIC. Raises: Gone where it does not."""
+    if len(answer) < abi.STATMOUNT.size:
+        raise Gone
+    fields = abi.STATMOUNT.unpack_from(answer)
+    if not fields[2] & StatmountMask.MNT_BASIC:
+        raise Gone
+    return int(fields[10])
+
+
+def _string(answer: bytes, offset: int) -> bytes:
+    start = abi.STATMOUNT_STRINGS + offset
+    end = answer.find(b"\0", start)
+    if end < 0:
+        raise NotAsText
+    return answer[start:end]
+
+
+def _type(name: bytes, subtype: bytes) -> bytes:
+    return b"%b.%b" % (name, subtype) if subtype else name
+
+
+def _options(attributes: int) -> bytes:
+    """The mount's own options."""
+    words = [b"ro" if attributes & abi.MOUNT_ATTR_RDONLY else b"rw"]
+    words += [
+        word for bit, word in _ATTRIBUTES if (attributes & bit if bit else not attributes & abi.MOUNT_ATTR__ATIME)
+    ]
+    return b"".join(words)
+
+
+def _super_options(flags: int, options: bytes) -> bytes:
+    words = [b"ro" if flags & abi.SB_RDONLY else b"rw", *(word for bit, word in _SUPER if flags & bit)]
+    return b"".join(words) + (b"," + options if options else b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """A mount namespace's 64-bit id, which is never reused, and how many mounts it has (None: the kernel can't say)."""
+
+    id: int
+    mounts: int | None
+
+
+def identify(pid: int, inode: int) -> Identified | None:
+    """The mount namespace of a process; None where it is not in the one with that inode (any more).
+
+    Raises: OSError as open(2) and the ioctls do. The descriptor, which pins the namespace, is closed at once.
+    """
+    fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _identified(fd) if os.fstat(fd).st_ino == inode else None
+    finally:
+        os.close(fd)
+
+
+def _identified(fd: int) -> Identified:
+    try:
+        identity, mounts, _none = calls.mnt_ns_info(fd)
+    except OSError as error:
+        # NS_MNT_GET_INFO: Linux 6.12; NS_GET_MNTNS_ID: 6.11.
+        if error.errno not in (errno.ENOTTY, errno.EINVAL):
+            raise
+        return Identified(calls.mnt_ns_id(fd), None)
+    return Identified(identity, mounts)
+
+
+def with_namespace(pid: int, inode: int, function: Callable[[int], None]) -> bool:
+    """Call the function with an nsfs descriptor of the process's mount namespace; False where it is another one by now.
+
+    Raises: OSError as open(2) does, or what the function raises.
+    """
+    fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if os.fstat(fd).st_ino != inode:
+            return False
+        function(fd)
+    finally:
+        os.close(fd)
+    return True
