@@ -53,7 +53,7 @@ def rejoin(finding: Finding, looker: "Looker", *, named: frozenset[str] = frozen
     try:
         proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            at_home(now, look, functools.partial(act, root, proc))
+            at_home(now.home, look, functools.partial(act, root, proc))
         finally:
             os.close(proc)
     finally:
