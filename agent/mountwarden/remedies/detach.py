@@ -94,7 +94,9 @@ class _Batch:
 
     def detach(self, findings: Sequence[Finding]) -> tuple[list[Outcome], "Look | None"]:
         """The outcomes of those that the batch came to, of one at least; and the look that verified them."""
-        leaks = {leak.spot: leak for leak in reversed(self._judged(findings))}  # the first of each spot
+        leaks: dict[Spot, _Leak] = {}
+        for leak in self._judged(findings):
+            leaks.setdefault(leak.spot, leak)
         over = self._unshared(list(leaks.values()))
         proc = uses.open_proc()
         try:
