@@ -1,7 +1,9 @@
 """What the service does by itself: the automatic remedies of confirmed findings, one attempt each, in turn."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from . import breaker
 from . import pause as pausing
@@ -13,47 +15,94 @@ from .state import RunDirectory
 
 BUDGET = 5.0
 """Seconds of acts in one cycle; the rest waits for the next look."""
+BATCH = 256
+"""Detaches that are asked for at once."""
 
 FAILED = frozenset({"failed", "no-answer", "unverified", "still-there", "not-shared", "still-severed"})
 """Codes of outcomes whose effect is missing or not known though all preconditions held. Others are preconditions."""
 
+CarryOut = Callable[[Sequence[Finding], Action], Iterable[Outcome]]
+
 
 class Actor:
-    """Carries out what the plan says is automatic. `carry_out` is remedies.apply's, with its Looker."""
+    """Carries out what the plan says is automatic. `carry_out` is remedies.apply's for many, with its Looker.
 
-    def __init__(self, run: RunDirectory, carry_out: Callable[[Finding, Action], Outcome]) -> None:
+    Detaches are asked for in batches, but the first below a root alone, and so is the next one after any failure: what
+    fails there does not fail a whole batch before the breaker is asked again.
+    """
+
+    def __init__(self, run: RunDirectory, carry_out: CarryOut) -> None:
         self._run = run
         self._carry_out = carry_out
 
     def act(
         self, findings: Iterable[Finding], config: Config, ledger: Ledger, tell: Callable[[Ledger], Ledger]
     ) -> tuple[Ledger, tuple[Outcome, ...]]:
-        """Do what may be done now. `tell` saves the ledger and tells what is pending, before and after each act."""
+        """Do what may be done now. `tell` saves the ledger and tells what is pending, before and after each batch."""
         outcomes: list[Outcome] = []
-        until, done = _boot() + BUDGET, set[bytes]()
-        for finding in findings:
-            if not finding.confirmed or finding.mountpoint in done:
-                continue  # one act on a spot ends the copies of all namespaces
-            action = self._automatic(finding, config, ledger)
+        cycle = _Cycle(deque(finding for finding in findings if finding.confirmed))
+        until = _boot() + BUDGET
+        while cycle.left and _boot() < until:
+            ledger, batch, action = self._begun(cycle, config, ledger)
+            if not batch or action is None:
+                break
+            ledger = tell(ledger)
+            for outcome in self._carry_out(batch, action):
+                ledger = _finished(ledger, outcome.finding, action, outcome)
+                cycle.learn(outcome)
+                outcomes.append(outcome)
+            ledger = tell(ledger)
+        return tell(ledger), tuple(outcomes)
+
+    def _begun(self, cycle: "_Cycle", config: Config, ledger: Ledger) -> tuple[Ledger, list[Finding], Action | None]:
+        """Take the next findings that one and the same act may be tried on, and note that it is."""
+        now = circumstances(self._run, ledger)  # at this very moment: a pause counts from the next batch on
+        batch: list[Finding] = []
+        wanted: Action | None = None
+        while cycle.left and len(batch) < BATCH:
+            finding = cycle.left[0]
+            action = None if finding.mountpoint in cycle.taken else _automatic(finding, config, now)
+            if action is not None and batch and (action is not wanted or not cycle.together(finding, action)):
+                break
+            cycle.left.popleft()
             if action is None:
                 continue
             if why := breaker.objection(ledger, finding, action, _now(), config):
                 ledger = breaker.stop_sharing(ledger, finding, _now()) if why == breaker.FOUGHT else ledger
                 continue
-            if _boot() >= until:
+            ledger, wanted = breaker.begin(ledger, finding, _now()), action
+            cycle.taken.add(finding.mountpoint)
+            batch.append(finding)
+            if not cycle.together(finding, action):
                 break
-            ledger = tell(breaker.begin(ledger, finding, _now()))
-            outcome = self._carry_out(finding, action)
-            ledger = tell(_finished(ledger, finding, action, outcome))
-            outcomes.append(outcome)
-            done.add(finding.mountpoint)
-        return tell(ledger), tuple(outcomes)
+        return ledger, batch, wanted
 
-    def _automatic(self, finding: Finding, config: Config, ledger: Ledger) -> Action | None:
-        """The first automatic remedy, as things are at this very moment: a pause counts from the next act on."""
-        now = circumstances(self._run, ledger)
-        remedies = plan(finding, config, now).remedies
-        return next((remedy.action for remedy in remedies if remedy.automatic), None)
+
+@dataclass(slots=True)
+class _Cycle:
+    """What is left of one cycle, and what it has shown so far."""
+
+    left: deque[Finding]
+    taken: set[bytes] = field(default_factory=set)
+    """Mountpoints that were acted on: one act on a spot ends the copies of all namespaces."""
+    proven: set[bytes] = field(default_factory=set)
+    """Roots below which the last act did what it should."""
+
+    def together(self, finding: Finding, action: Action) -> bool:
+        """Whether others may be acted on in one go with it."""
+        return action is Action.DETACH and finding.root.path in self.proven
+
+    def learn(self, outcome: Outcome) -> None:
+        """Take in how an act ended."""
+        if outcome.done:
+            self.proven.add(outcome.finding.root.path)
+        elif outcome.code in FAILED:
+            self.proven.discard(outcome.finding.root.path)
+
+
+def _automatic(finding: Finding, config: Config, now: Circumstances) -> Action | None:
+    """The first automatic remedy."""
+    return next((remedy.action for remedy in plan(finding, config, now).remedies if remedy.automatic), None)
 
 
 def circumstances(run: RunDirectory, ledger: Ledger) -> Circumstances:

@@ -1,5 +1,6 @@
 """Runs an act under strace(1), which kills it at its Nth system call: in a pid namespace of few processes."""
 
+import importlib
 import os
 import re
 import shutil
@@ -7,16 +8,19 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Looker
 from mountwarden.model import Action, Finding, Outcome
 from mountwarden.observe.enter import own_namespace
+from mountwarden.observe.mountinfo import Table
 from mountwarden.remedies import apply
 
 from tests.kernel.topology import CONFIG, ROOT
-from tests.support.scratch_ns import Sandbox, in_child, overlay
+from tests.support.scratch_ns import Namespace, Sandbox, in_child, overlay
+
+rejoin = importlib.import_module("mountwarden.remedies.rejoin")
 
 T = TypeVar("T")
 
@@ -92,6 +96,29 @@ def act(action: Action, kind: str, namespace: int | None) -> Callable[[], bool]:
     """The same; whether it was done."""
     run = outcome(action, namespace, kind)
     return lambda: run().done
+
+
+def act_all() -> Callable[[], bool]:
+    """The detach of all leaks in one go; whether each was done."""
+    found = [finding for finding in looker().look().findings if finding.kind == "leaked"]
+    return lambda: all(outcome.done for outcome in apply.carry_out_all(found, looker(), Action.DETACH))
+
+
+def joining(holder: Namespace) -> tuple[Callable[[], bool], Any]:
+    """The acting half of a rejoin. What chooses its mounts needs a service, so that the test host tests it."""
+    home, there = (Table.from_text(text) for text in (Namespace(os.getpid()).mountinfo(), holder.mountinfo()))
+    source, target = home.containing(b"/mnt"), there.containing(b"/mnt")
+    assert source
+    assert target
+    pair = rejoin._Pair(source, target)
+
+    def join() -> bool:
+        root = os.open(f"/proc/{holder.pid}/root", os.O_PATH)
+        proc = os.open("/proc", os.O_PATH)
+        rejoin._join_all([pair], holder.pid, holder.inode, root, proc)
+        return True
+
+    return join, pair
 
 
 def dress() -> None:

@@ -1,15 +1,12 @@
 """SIGKILL at each system call of an act: the host is unharmed, and the next start removes what was left."""
 
-import importlib
 import os
 import stat
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from mountwarden.kernel import abi, calls
 from mountwarden.model import Action
-from mountwarden.observe.mountinfo import Table
 from mountwarden.remedies import apply, replace
 
 from tests.kernel import crash
@@ -17,7 +14,6 @@ from tests.kernel.crash import CHANGING, MERGED, ROOT
 from tests.kernel.topology import Home
 from tests.support.scratch_ns import Namespace, Sandbox, hold, in_child, overlay
 
-rejoin = importlib.import_module("mountwarden.remedies.rejoin")
 NAMES = [b"lower", b"merged", b"upper", b"work"]
 
 pytestmark = pytest.mark.skipif(not crash.STRACE, reason="strace is not installed")
@@ -36,6 +32,26 @@ def detach(number: int, syscalls: str) -> int:
         assert {os.path.basename(path) for path in removed} == others
         assert sorted(os.listdir(ROOT + b"/X")) == NAMES
         assert number or not holder.is_mounted(MERGED)
+    return made
+
+
+def batch(number: int, syscalls: str) -> int:
+    """Of several, at most one was in hand; those before it are detached, those behind it as they were."""
+    layers = [ROOT + name for name in (b"/A", b"/B", b"/C")]
+    for layer in layers:
+        overlay(layer)
+    with hold() as holder:
+        for layer in layers:
+            calls.umount(layer + b"/merged")
+        made = crash.killed_at(crash.act_all(), number, syscalls)
+        assert all(os.listdir(layer + b"/merged") == [] for layer in layers), f"killed at call {number}"
+        others = {layer + b"/" + name for layer in layers for name in set(os.listdir(layer)) - set(NAMES)}
+        assert len(others) <= 1
+        assert all(os.path.basename(path).startswith(replace.PREFIX) for path in others)
+        assert set(apply.remove_leftovers(crash.looker())) == others
+        mounted = [holder.is_mounted(layer + b"/merged") for layer in layers]
+        assert mounted == sorted(mounted), "one after the other"
+        assert number or not any(mounted)
     return made
 
 
@@ -61,31 +77,14 @@ def share(number: int, syscalls: str) -> int:
     return made
 
 
-def joining(holder: Namespace) -> tuple[Callable[[], bool], Any]:
-    """The acting half of a rejoin. What chooses its mounts needs a service, so that the test host tests it."""
-    home, there = (Table.from_text(text) for text in (Namespace(os.getpid()).mountinfo(), holder.mountinfo()))
-    source, target = home.containing(b"/mnt"), there.containing(b"/mnt")
-    assert source
-    assert target
-    pair = rejoin._Pair(source, target)
-
-    def join() -> bool:
-        root = os.open(f"/proc/{holder.pid}/root", os.O_PATH)
-        proc = os.open("/proc", os.O_PATH)
-        rejoin._join_all([pair], holder.pid, holder.inode, root, proc)
-        return True
-
-    return join, pair
-
-
 def rejoined(number: int, syscalls: str) -> int:
     """However far it came: the copy and home are there, and the next try does the rest."""
     calls.mount(None, b"/mnt", None, abi.MS_SHARED)
     crash.layer()
     with hold() as holder:
         holder.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_SHARED))  # as systemd leaves a service's mounts
-        made = crash.killed_at(joining(holder)[0], number, syscalls)
-        join, pair = joining(holder)
+        made = crash.killed_at(crash.joining(holder)[0], number, syscalls)
+        join, pair = crash.joining(holder)
         assert pair.source.shared
         assert pair.target.master in (0, pair.source.shared)
         assert Namespace(os.getpid()).is_mounted(MERGED)
@@ -97,7 +96,7 @@ def rejoined(number: int, syscalls: str) -> int:
     return made
 
 
-ACTS = [detach, unmount, share, rejoined]
+ACTS = [detach, batch, unmount, share, rejoined]
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -109,7 +108,7 @@ def test_rejoin_without_mount_setattr(shared: bool) -> None:
         with hold() as holder:
             if shared:
                 holder.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_SHARED))
-            made, done = crash.traced(joining(holder)[0], "mount_setattr", "error=ENOSYS")
+            made, done = crash.traced(crash.joining(holder)[0], "mount_setattr", "error=ENOSYS")
             assert made == (3 if shared else 1)
             calls.umount(MERGED)
             return done and not holder.is_mounted(MERGED)
@@ -131,7 +130,10 @@ def every(one: Callable[[int, str], int], syscalls: str) -> Callable[[Sandbox], 
 
 @pytest.mark.parametrize("one", ACTS)
 def test_killed_at_each_call_that_changes_something(one: Callable[[int, str], int]) -> None:
-    assert crash.in_few_processes(every(one, CHANGING), 50) >= {detach: 15, unmount: 5, share: 1, rejoined: 8}[one]
+    assert (
+        crash.in_few_processes(every(one, CHANGING), 50)
+        >= {detach: 15, batch: 45, unmount: 5, share: 1, rejoined: 8}[one]
+    )
 
 
 @pytest.mark.long
@@ -141,6 +143,37 @@ def test_killed_at_each_call_of_all(one: Callable[[int, str], int]) -> None:
     kills = crash.in_few_processes(every(one, "all"), 590)
     print(f"{one.__name__}: {kills} kills")
     assert kills > 20
+
+
+@pytest.mark.parametrize(
+    ("syscalls", "error", "code"),
+    [
+        ("mkdir,mkdirat", "ENOSPC", "no-space"),
+        ("mkdir,mkdirat", "EDQUOT", "no-space"),
+        ("mkdir,mkdirat", "EROFS", "read-only"),
+        ("fsetxattr", "ENOSPC", "no-space"),
+        ("fsetxattr", "EDQUOT", "no-space"),
+        ("fchown", "EDQUOT", "no-space"),
+        ("rename,renameat,renameat2", "ENOSPC", "no-space"),
+        ("rename,renameat,renameat2", "EDQUOT", "no-space"),
+        ("rename,renameat,renameat2", "EXDEV", "attributes"),
+    ],
+)
+def test_what_the_file_system_refuses_is_declined_and_leaves_nothing(syscalls: str, error: str, code: str) -> None:
+    """A disk or a quota that is full by the time of any call that needs room."""
+
+    def run(_sandbox: Sandbox) -> bool:
+        crash.layer()
+        with hold() as holder:
+            calls.umount(MERGED)
+            carry_out = crash.outcome(Action.DETACH, holder.inode)
+            made, told = crash.traced(lambda: carry_out().code == code, syscalls, f"error={error}")
+            assert made
+            assert crash.dressed()
+            assert sorted(os.listdir(ROOT + b"/X")) == NAMES
+            return told and holder.is_mounted(MERGED)
+
+    assert crash.in_few_processes(run, 20)
 
 
 @pytest.mark.long

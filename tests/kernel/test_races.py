@@ -4,6 +4,7 @@ Each round makes a leak, starts the act, and lets the hostile step fall at a ran
 between the act's first and last moment is counted, and how each side came out.
 """
 
+import errno
 import mmap
 import os
 import random
@@ -70,18 +71,38 @@ def check_directory(stepped: bool, _outcome: Outcome, _holder: Namespace) -> Non
         os.rmdir(AWAY)
 
 
-def mount_again(_holder: Namespace) -> None:
-    options = b"lowerdir=%b/lower,upperdir=%b/upper2,workdir=%b/work2" % (LAYER, LAYER, LAYER)
+def mount_layer(name: bytes) -> None:
+    """As an engine does, with an upper directory of that name; and write a file, which must end up in it."""
+    upper = LAYER + b"/upper" + name
+    options = b"lowerdir=%b/lower,upperdir=%b,workdir=%b/work%b" % (LAYER, upper, LAYER, name)
     calls.mount(b"overlay", MERGED, b"overlay", 0, options)
     with open(MERGED + b"/written", "wb"):
         pass
+    assert os.path.exists(upper + b"/written"), "the engine's mount is not where the engine put it"
 
 
-def check_mounted(stepped: bool, outcome: Outcome, holder: Namespace) -> None:
+def mount_another(_holder: Namespace) -> None:
+    mount_layer(b"2")
+
+
+def mount_again(_holder: Namespace) -> None:
+    mount_layer(b"")
+
+
+def restart(_holder: Namespace) -> None:
+    """A container that is stopped and started again and again, by an engine that leaves its mountpoint alone."""
+    for _start in range(8):
+        mount_layer(b"")
+        os.unlink(MERGED + b"/written")
+        calls.umount(MERGED)
+    mount_layer(b"")
+
+
+def check_mounted(stepped: bool, outcome: Outcome, _holder: Namespace) -> None:
     here = Namespace(os.getpid()).is_mounted(MERGED)
     assert here == stepped, outcome.text
     if stepped:
-        assert os.listdir(LAYER + b"/upper2") == [b"written"], "the engine's mount is where the engine put it"
+        assert os.listdir(MERGED) == [b"written"]
         os.unlink(MERGED + b"/written")
         calls.umount(MERGED)
 
@@ -116,12 +137,14 @@ def check_killed(_stepped: bool, outcome: Outcome, _holder: Namespace) -> None:
 RACES = {
     "symlink": Race(swap_for_symlink, check_symlink),
     "directory": Race(swap_for_directory, check_directory),
-    "engine": Race(mount_again, check_mounted),
+    "engine": Race(mount_another, check_mounted),
+    "same layer": Race(mount_again, check_mounted),
+    "restart": Race(restart, check_mounted),
     "file": Race(write_a_file, check_file),
     "read-only": Race(remount_read_only, check_read_only),
     "kill": Race(kill_holder, check_killed),
     "unmount-kill": Race(kill_holder, check_killed, Action.UNMOUNT),
-    "unmount-engine": Race(mount_again, check_mounted, Action.UNMOUNT),
+    "unmount-engine": Race(mount_another, check_mounted, Action.UNMOUNT),
 }
 
 
@@ -135,7 +158,7 @@ class Rounds:
         self.counts: Counter[str] = Counter()
 
     def run(self, rounds: int) -> dict[str, int]:
-        for directory in (b"/lower", b"/upper2", b"/work2"):
+        for directory in (b"/lower", b"/upper", b"/work", b"/upper2", b"/work2"):
             os.makedirs(LAYER + directory, exist_ok=True)
         os.makedirs(VICTIM + b"/merged")
         victim = os.stat(VICTIM + b"/merged").st_ino
@@ -157,7 +180,10 @@ class Rounds:
             ended = time.monotonic_ns()
             os.waitpid(hostile, 0)
             self._took = 0.9 * self._took + 0.1 * (ended - started) / 1e9
-            at, stepped = struct.unpack_from("qq", self._shared)
+            at, stepped, error = struct.unpack_from("qqq", self._shared)
+            assert error >= 0, "the hostile step itself saw something wrong"
+            if error:
+                self.counts[f"step {errno.errorcode[error]}"] += 1
             self._judge(outcome, holder, bool(stepped), started <= at <= ended)
 
     def _start(self, holder: Namespace) -> int:
@@ -167,11 +193,11 @@ class Rounds:
             while time.monotonic() < end:
                 pass
             try:
-                struct.pack_into("qq", self._shared, 0, time.monotonic_ns(), 0)
+                struct.pack_into("qqq", self._shared, 0, time.monotonic_ns(), 0, -1)
                 self._race.step(holder)
-                struct.pack_into("q", self._shared, 8, 1)
-            except OSError:
-                os._exit(0)
+                struct.pack_into("qq", self._shared, 8, 1, 0)
+            except OSError as error:
+                struct.pack_into("q", self._shared, 16, error.errno or 0)
             finally:
                 os._exit(0)
         return pid
@@ -179,7 +205,7 @@ class Rounds:
     def _judge(self, outcome: Outcome, holder: Namespace, stepped: bool, within: bool) -> None:
         self.counts["rounds"] += 1
         self.counts["in the window"] += within
-        self.counts["step " + ("done" if stepped else "refused")] += 1
+        self.counts["step done"] += stepped
         self.counts[outcome.code] += 1
         assert outcome.code not in ("failed", "no-answer"), outcome.text
         self._race.check(stepped, outcome, holder)

@@ -1,15 +1,16 @@
 """What is done without a human: only what the plan calls automatic, once, in the open."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mountwarden import ledger as book
 from mountwarden import pause
-from mountwarden.actor import Actor
+from mountwarden.actor import BATCH, Actor
 from mountwarden.config import Config, Mode
 from mountwarden.ledger import Attempt, Ledger, Now
-from mountwarden.model import Action, Evidence, Finding, Outcome
+from mountwarden.model import Action, Evidence, Finding, Kind, Outcome
 from mountwarden.pause import Pause
 from mountwarden.state import RunDirectory
 
@@ -25,17 +26,25 @@ class Scene:
     def __init__(self, path: Path, *findings: Finding, code: str = "done") -> None:
         self.run = RunDirectory(path)
         self.code = code
-        self.acts: list[str] = []
+        self.codes: dict[str, str] = {}
+        self.batches: list[list[str]] = []
         self.saved: list[str] = []
         self.ledger = Ledger("boot")
         for at in (0.0, 1.0):
             self.ledger, _ = book.update(self.ledger, findings, Now(at, at), CONFIG)
         self.findings = book.annotate(self.ledger, findings, Now(1.0, 1.0), CONFIG)
 
-    def carry_out(self, one: Finding, action: Action) -> Outcome:
-        self.acts.append(one.id)
-        assert self.saved[-1] == Attempt.BEGUN, "the attempt was not saved before the act"
-        return Outcome(one, action, self.code == "done", self.code, "text", "saw", "did", "verified")
+    def carry_out(self, batch: Sequence[Finding], action: Action) -> Iterator[Outcome]:
+        self.batches.append([one.id for one in batch])
+        assert self.saved[-len(batch) :] == [Attempt.BEGUN] * len(batch), "not saved before the act"
+        for one in batch:
+            code = self.codes.get(one.id, self.code)
+            yield Outcome(one, action, code == "done", code, "text", "saw", "did", "verified")
+
+    @property
+    def acts(self) -> list[str]:
+        """Ids of the findings that an act was tried on."""
+        return [one for batch in self.batches for one in batch]
 
     def tell(self, ledger: Ledger) -> Ledger:
         self.saved = [entry.attempt for entry in ledger.entries.values() if entry.attempt is not Attempt.NONE]
@@ -103,18 +112,63 @@ def test_observe_and_pause_stop_all_acts(tmp_path: Path) -> None:
     assert scene.act() == ["done"]
 
 
-def test_a_pause_counts_from_the_next_act_on(tmp_path: Path) -> None:
+def test_a_pause_counts_from_the_next_batch_on(tmp_path: Path) -> None:
     scene = Scene(tmp_path, A, B)
     carry_out = scene.carry_out
 
-    def paused(one: Finding, action: Action) -> Outcome:
+    def paused(batch: Sequence[Finding], action: Action) -> Iterator[Outcome]:
         pause.write(scene.run, Pause(0.0, None, "now"))
-        return carry_out(one, action)
+        return carry_out(batch, action)
 
     scene.carry_out = paused  # type: ignore[method-assign]
     assert scene.act() == ["done", "none"]
 
 
+def many(count: int) -> list[Finding]:
+    return [finding(number, mountpoint=b"/var/lib/docker/overlay2/%d/merged" % number) for number in range(count)]
+
+
 def test_three_failures_end_the_acts_on_a_root(tmp_path: Path) -> None:
-    many = [finding(number, mountpoint=b"/var/lib/docker/overlay2/%d/merged" % number) for number in range(5)]
-    assert Scene(tmp_path, *many, code="failed").act() == ["failed", "failed", "failed", "none", "none"]
+    assert Scene(tmp_path, *many(5), code="failed").act() == ["failed", "failed", "failed", "none", "none"]
+
+
+def test_the_first_below_a_root_is_tried_alone_and_the_others_together(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, *many(9))
+    assert scene.act() == ["done"] * 9
+    assert [len(batch) for batch in scene.batches] == [1, 8]
+
+
+def test_after_a_failure_one_is_tried_alone_again(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, *many(BATCH + 9))
+    scene.codes = {scene.findings[BATCH].id: "failed"}
+    scene.act(replace(CONFIG, acts_per_minute=1000))
+    assert [len(batch) for batch in scene.batches] == [1, BATCH, 1, 7]
+
+
+def test_another_root_is_not_tried_along_with_one_that_works(tmp_path: Path) -> None:
+    ones = many(4)
+    others = [replace(one, root=replace(one.root, path=b"/other")) for one in ones[2:]]
+    scene = Scene(tmp_path, *ones[:2], *others)
+    assert scene.act() == ["done"] * 4
+    assert [len(batch) for batch in scene.batches] == [1, 1, 1, 1]
+
+
+def test_the_limit_of_acts_holds_within_a_batch(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, *many(9))
+    assert scene.act(replace(CONFIG, acts_per_minute=5)) == ["done"] * 5 + ["none"] * 4
+
+
+def test_a_finding_that_is_not_automatic_does_not_keep_another_on_its_spot_from_it(tmp_path: Path) -> None:
+    twin = replace(finding(3), namespace=77)
+    scene = Scene(tmp_path, A, twin)
+    scene.findings = (replace(scene.findings[0], evidence=Evidence.SPOT), scene.findings[1])
+    assert scene.act() == ["none", "done"]
+
+
+def test_an_act_of_another_kind_is_done_alone(tmp_path: Path) -> None:
+    root = replace(
+        finding(7, mountpoint=b"/var/lib/docker"), kind=Kind.PRIVATE_ROOT, reach=None, seen_at=b"/var/lib/docker"
+    )
+    scene = Scene(tmp_path, *many(2), root, *[replace(one, id=f"mw-{n}") for n, one in enumerate(many(9)[7:])])
+    assert set(scene.act()) == {"done"}
+    assert [len(batch) for batch in scene.batches] == [1, 1, 1, 2]

@@ -1,7 +1,7 @@
 """The loop with a host that does not exist: how it fails, retries, reloads and ends."""
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,8 @@ class Told(Journal):
         self.events.append(event)
 
 
-def no_act(one: Finding, action: Action) -> Outcome:
-    raise AssertionError(f"{action} of {one.id} although the mode is observe")
+def no_act(batch: Sequence[Finding], action: Action) -> Iterable[Outcome]:
+    raise AssertionError(f"{action} of {batch[0].id} although the mode is observe")
 
 
 def no_cause(findings: Iterable[Finding], picture: Picture) -> tuple[tuple[Finding, ...], tuple[Gap, ...]]:

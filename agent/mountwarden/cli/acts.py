@@ -1,5 +1,6 @@
 """What the acts have in common: choose findings, describe or do, one line each, and an entry in the journal."""
 
+import itertools
 import os
 import sys
 from argparse import Namespace
@@ -127,10 +128,9 @@ def carry_out(
 
     screen = terminal.of(sys.stdout, no_color=no_color)
     outcomes: list[Outcome] = []
-    for finding in findings:
-        outcome = unconfirmed(finding, action) or _together(finding, outcomes, action)
-        if outcome is None:
-            outcome = apply.carry_out(finding, looker, action, named=named)
+    refused = [outcome for outcome in (unconfirmed(finding, action) for finding in findings) if outcome]
+    confirmed = [finding for finding in findings if finding.confirmed]
+    for outcome in itertools.chain(refused, apply.carry_out_all(confirmed, looker, action, named=named)):
         outcomes.append(outcome)
         audit.tell(outcome)
         if not json:
@@ -143,20 +143,6 @@ def carry_out(
         if not outcomes and not absent:
             print(f"nothing to {action}")
     return 0 if not absent and all(outcome.done for outcome in outcomes) else 1
-
-
-def _together(finding: Finding, outcomes: Sequence[Outcome], action: Action) -> Outcome | None:
-    """What an earlier act has ended already: one act ends, and verifies, the copies of a spot in all namespaces."""
-    for earlier in outcomes:
-        if (
-            action is Action.DETACH
-            and earlier.done
-            and finding.spot is not None
-            and earlier.finding.spot == finding.spot
-        ):
-            text = f"done together with {earlier.finding.id}"
-            return Outcome(finding, action, True, "together", text, verified=earlier.verified)
-    return None
 
 
 def line(outcome: Outcome, screen: terminal.Terminal) -> str:

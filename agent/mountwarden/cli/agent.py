@@ -96,7 +96,7 @@ def _serve(
         teller=Teller(directory, Journal()),
         actor=Actor(
             directory,
-            lambda finding, action: apply.carry_out(finding, looker, action, named=named_units(looker.config)),
+            lambda findings, action: apply.carry_out_all(findings, looker, action, named=named_units(looker.config)),
         ),
         triggers=triggers,
         notifier=notifier,

@@ -15,7 +15,7 @@ from ..observe.enter import in_namespace
 from . import containerd, containers_storage, custom, devices, docker, kubelet, netns
 from .host import COMMANDS, Host
 
-__all__ = ["COMMANDS", "Host", "discover", "record", "records"]
+__all__ = ["COMMANDS", "Host", "discover", "record", "recorded", "records"]
 
 _ROOTS: dict[str, Callable[[Host, Config], list[Root]]] = {
     docker.ENGINE: docker.roots,
@@ -96,13 +96,24 @@ def record(host: Host, match: Match) -> RecordState:
     return records(host, (match,))[0]
 
 
+def recorded(match: Match) -> RecordState:
+    """`record` of a caller that is in the root's home already."""
+    return _read(match.root, [match.rel])[0]
+
+
 def _records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
-    read = _RECORDS.get(root.engine)
-    if read is None or not root.record:
-        return [RecordState.UNKNOWN] * len(rels)
-    ask = partial(read, root, rels)
+    if root.home_pid is None or not root.record:
+        return _read(root, rels)
     try:
-        return ask() if root.home_pid is None else in_namespace(root.home_pid, ask, inode=root.home)
+        return in_namespace(root.home_pid, partial(_read, root, rels), inode=root.home)
+    except (OSError, MountwardenError):
+        return [RecordState.UNKNOWN] * len(rels)
+
+
+def _read(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
+    read = _RECORDS.get(root.engine)
+    try:
+        return read(root, rels) if read and root.record else [RecordState.UNKNOWN] * len(rels)
     except (OSError, MountwardenError):
         return [RecordState.UNKNOWN] * len(rels)
 

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeVar
 
 from ..kernel import abi, calls
@@ -27,22 +27,24 @@ def open_proc() -> int:
     return os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def directory_users(proc: int, directory: os.stat_result, name: bytes) -> list[Use]:
-    """Processes whose working directory, root or open file is the directory itself (not something below it).
+def directories_in_use(proc: int, names: frozenset[bytes]) -> dict[tuple[int, int], list[Use]]:
+    """Processes whose working directory, root or open file is a directory of one of these names, by (device, inode).
 
-    `directory` is its stat, `name` its last component: a link's text ends in it, or is "/" where the process looks at
-    it through a mount whose root it is. Only such links are asked for their inode.
+    A link's text ends in the name, or is "/" where the process looks at it through a mount whose root it is. Only such
+    links are asked for their inode.
     """
+    found: dict[tuple[int, int], list[Use]] = {}
 
-    def same(path: bytes) -> bool | None:
+    def identity(path: bytes) -> tuple[int, int] | None:
         link = os.readlink(path, dir_fd=proc).removesuffix(b" (deleted)")
-        if link != b"/" and not link.endswith(b"/" + name):
+        if link != b"/" and link.rpartition(b"/")[2] not in names:
             return None
         answer = calls.statx(proc, path, _STATX_INO, _NO_SYNC)
-        device = os.makedev(answer.stx_dev_major, answer.stx_dev_minor)
-        return True if answer.stx_ino == directory.st_ino and device == directory.st_dev else None
+        return os.makedev(answer.stx_dev_major, answer.stx_dev_minor), answer.stx_ino
 
-    return [use for use, _same in _search(proc, same)]
+    for use, directory in _search(proc, identity):
+        found.setdefault(directory, []).append(use)
+    return found
 
 
 def mount_users(proc: int, mounts: frozenset[int]) -> list[Use]:
@@ -111,28 +113,46 @@ def _comm(proc: int, pid: bytes) -> str:
         return os.fsdecode(file.read().rstrip(b"\n"))
 
 
-def bound_at(text: bytes, device: str, path: bytes) -> Iterable[bytes]:
-    """Mount points in a mountinfo text whose mnt_root is `path` of the file system `device`, or lies below it."""
-    needle = b" %s %s" % (device.encode(), mountinfo.escape(path))
-    for mount in _parsed(Lines(text).holding((needle + b" ", needle + b"/"))):
-        if mount.device == device and mountinfo.below(path, mount.root) is not None:
-            yield mount.point
+def bound(text: bytes, spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:
+    """Mounts of a mountinfo text whose mnt_root is one of the spots, or lies below it: that spot, and the mount point.
+
+    Only the lines are parsed that show the file system from below what the spots have in common.
+    """
+    needles = []
+    for device in {spot.device for spot in spots}:
+        common = os.path.commonpath(spot.path for spot in spots if spot.device == device)
+        needles.append(b" %s %s" % (device.encode(), mountinfo.escape(common)))
+    for mount in _parsed(Lines(text).holding(needles)):
+        for path in _upwards(mount.root):
+            if (spot := Spot(mount.device, path)) in spots:
+                yield spot, mount.point
 
 
-def on_spot(text: bytes, device: str, path: bytes) -> Iterable[Mount]:
-    """The mounts of a mountinfo text that are attached to the dentry `path` of the file system `device`."""
-    lines, spot = Lines(text), Spot(device, path)
-    last = b"/%b " % mountinfo.escape(path.rpartition(b"/")[2])
-    for mount in _parsed(lines.holding((last,))):
-        parent = next(iter(_parsed(filter(None, (lines.by_id(mount.parent),)))), None)
-        if mountinfo.spot_of(mount, parent) == spot:
-            yield mount
+def _upwards(path: bytes) -> Iterator[bytes]:
+    """A path, and all that it lies below."""
+    yield path
+    while path.startswith(b"/") and path != b"/":
+        path = path.rpartition(b"/")[0] or b"/"
+        yield path
 
 
-def mounted_on(text: bytes, mounts: frozenset[int]) -> Iterable[Mount]:
+def on_spots(text: bytes, spots: Collection[Spot]) -> Iterator[tuple[Spot, Mount]]:
+    """The mounts of a mountinfo text that are attached to one of the spots: with that spot."""
+    lines = Lines(text)
+    parents: dict[int, Mount | None] = {}
+    last = {b"/%b " % mountinfo.escape(spot.path.rpartition(b"/")[2]) for spot in spots}
+    for mount in _parsed(lines.holding(last)):
+        if mount.parent not in parents:
+            parents[mount.parent] = next(_parsed(filter(None, (lines.by_id(mount.parent),))), None)
+        spot = mountinfo.spot_of(mount, parents[mount.parent])
+        if spot is not None and spot in spots:
+            yield spot, mount
+
+
+def mounted_on(text: bytes, mounts: frozenset[int]) -> Iterator[Mount]:
     """The mounts of a mountinfo text whose parent is one of the mounts, by small mount id."""
-    pattern = rb"(?m)^\d+ (?:%b) .*$" % b"|".join(b"%d" % mount for mount in mounts)
-    return _parsed(found[0] for found in re.finditer(pattern, text)) if mounts else ()
+    pattern = re.finditer(rb"(?m)^\d+ (\d+) .*$", text) if mounts else ()
+    return _parsed(found[0] for found in pattern if int(found[1]) in mounts)
 
 
 def in_group(text: bytes, group: int) -> Iterable[Mount]:

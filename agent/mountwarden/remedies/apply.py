@@ -1,20 +1,18 @@
 """The door to what changes the host. Each act looks again, checks every precondition, acts, and verifies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-from .. import forked
-from ..errors import Declined, MountwardenError, NoAnswer
+from ..errors import Declined, MountwardenError
 from ..look import Looker
-from ..model import Action, Finding, Outcome, Root
-from ..observe.enter import own_namespace
+from ..model import Action, Finding, Outcome
 from . import common, leftovers
-from .detach import detach
+from .detach import detach, detach_all
 from .rejoin import rejoin
 from .share import share
 from .steps import Step, describe
 from .unmount import unmount
 
-__all__ = ["Step", "carry_out", "describe", "detach", "rejoin", "remove_leftovers", "share", "unmount"]
+__all__ = ["Step", "carry_out", "carry_out_all", "describe", "remove_leftovers"]
 
 _ACTS: dict[Action, Callable[[Finding, Looker], Outcome]] = {
     Action.SHARE: share,
@@ -34,24 +32,19 @@ def carry_out(finding: Finding, looker: Looker, action: Action, *, named: frozen
         if action not in _ACTS:
             raise Declined("not-applicable", f"{action} is advice; nothing here does it")
         return _ACTS[action](finding, looker)
-    except Declined as error:
-        return Outcome(finding, action, False, error.code, f"declined: {error.message}")
-    except NoAnswer as error:
-        return Outcome(finding, action, False, "no-answer", f"failed: {error.message}")
-    except OSError as error:
-        return Outcome(finding, action, False, "failed", f"failed: {error.strerror or error}")
-    except MountwardenError as error:
-        return Outcome(finding, action, False, "failed", f"failed: {error.message}")
+    except (OSError, MountwardenError) as error:
+        return common.refused(finding, action, error)
+
+
+def carry_out_all(
+    findings: Iterable[Finding], looker: Looker, action: Action, *, named: frozenset[str] = frozenset()
+) -> Iterator[Outcome]:
+    """The same for many, each outcome as it is known: detaches in batches, all else one by one."""
+    if action is Action.DETACH:
+        return detach_all(findings, looker)
+    return (carry_out(finding, looker, action, named=named) for finding in findings)
 
 
 def remove_leftovers(looker: Looker) -> list[bytes]:
     """At the agent's start: remove what an act that was killed left beside a mountpoint; returns the paths at home."""
-    look = looker.look()
-
-    def at_home(root: Root, home: int | None, function: Callable[[], list[bytes]]) -> list[bytes]:
-        if home == own_namespace():
-            return forked.ask(function, deadline=common.DEADLINE, what="the child that tidies up")
-        gone = Declined("home-gone", f"the home of {root.engine}'s root has no process any more")
-        return common.inside(home, look, function, gone=gone)
-
-    return leftovers.remove(look, at_home)
+    return leftovers.remove(looker.look())

@@ -1,11 +1,12 @@
 """What the acts have in common: looking again, a child in the right namespace, and the check afterwards."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import forked
-from ..errors import Declined, NoAnswer
-from ..model import Action, Copy, Evidence, Finding, Kind, Outcome
+from ..errors import Declined, MountwardenError, NoAnswer
+from ..model import Action, Copy, Evidence, Finding, Kind, Outcome, Use
 from ..observe import bare, namespaces, uses
 from ..observe.enter import in_namespace, own_namespace
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEADLINE = 5.0
-"""Seconds for the child that acts: it reads /proc and one directory."""
+"""Seconds for the child that acts: it reads /proc and a few directories."""
+
+_Key = tuple[int, int, str, bytes]
 
 
 def check_leaked(finding: Finding, action: Action) -> None:
@@ -26,9 +29,24 @@ def check_leaked(finding: Finding, action: Action) -> None:
         raise Declined("claimed", "only the mount's own text says that it is leaked; nobody acts on that")
 
 
+def refused(finding: Finding, action: Action, error: OSError | MountwardenError) -> Outcome:
+    """The outcome of an act that did nothing."""
+    match error:
+        case Declined():
+            return Outcome(finding, action, False, error.code, f"declined: {error.message}")
+        case MountwardenError():
+            code = "no-answer" if isinstance(error, NoAnswer) else "failed"
+            return Outcome(finding, action, False, code, f"failed: {error.message}")
+    return Outcome(finding, action, False, "failed", f"failed: {error.strerror or error}")
+
+
 def still_there(finding: Finding, look: "Look") -> Finding:
     """The finding as it is now. Raises: Declined where it is gone, or another mount is there."""
-    now = next((other for other in look.findings if other.id == finding.id), None)
+    return same(finding, next((other for other in look.findings if other.id == finding.id), None))
+
+
+def same(finding: Finding, now: Finding | None) -> Finding:
+    """`now`, if it is the finding that was judged. Raises: Declined."""
     if now is None:
         raise Declined("gone", "it is not there any more")
     if (now.mount_id, now.device) != (finding.mount_id, finding.device):
@@ -45,11 +63,11 @@ def texts(look: "Look") -> Iterator[tuple[int, bytes]]:
             raise Declined("unread", f"namespace {inode} could not be read: it may use the layer") from error
 
 
-def at_home(finding: Finding, look: "Look", function: Callable[[], T]) -> T:
-    """Run in a child in the finding's home, where the kernel itself refuses a live mountpoint."""
-    if finding.home == own_namespace():
+def at_home(home: int | None, look: "Look", function: Callable[[], T]) -> T:
+    """Run in a child in a root's home, where the kernel itself refuses a live mountpoint."""
+    if home == own_namespace():
         return forked.ask(function, deadline=DEADLINE, what="the child that acts")
-    return inside(finding.home, look, function, gone=Declined("home-gone", "the root's home has no process any more"))
+    return inside(home, look, function, gone=Declined("home-gone", "the root's home has no process any more"))
 
 
 def inside(
@@ -86,32 +104,50 @@ def _wrapped(function: Callable[[], T]) -> T:
         raise Declined("gone", f"something went away meanwhile: {error.strerror}") from error
 
 
-def removed(
-    now: Finding, copies: Iterable[Copy], looker: "Looker", proc: int, action: Action, saw: str, did: str
-) -> Outcome:
-    """Look again after copies were dropped: are they gone, and what still holds their superblock?
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What was done about one finding, before it is known whether it helped."""
+
+    finding: Finding
+    copies: tuple[Copy, ...]
+    """Those that are to be gone."""
+    saw: str
+    did: str
+
+
+def verified(acts: Sequence[Acted], looker: "Looker", proc: int, action: Action) -> tuple[list[Outcome], "Look | None"]:
+    """Look again after copies were dropped: are they gone, and what still holds their superblock? With that look.
 
     An act whose effect can't be read is told as `unverified`: neither done nor nothing done.
     """
-    copies = tuple(copies)
     try:
         left = looker.look(resync=True)
-        users = uses.mount_users(proc, frozenset(copy.mount.id for copy in copies))
+        users = uses.users_by_mount(proc, frozenset(copy.mount.id for act in acts for copy in act.copies))
     except (OSError, NoAnswer) as error:
-        return Outcome(now, action, False, "unverified", f"done, but what is left could not be read: {error}", saw, did)
-    spaces = {copy.namespace for copy in copies}
-    if unread := [gap for gap in left.gaps if gap.namespace in spaces]:
-        text = f"done, but namespace {unread[0].namespace} could not be read afterwards ({unread[0].reason})"
-        return Outcome(now, action, False, "unverified", text, saw, did)
-    still = {_key(copy) for copy in left.picture.copies} & {_key(copy) for copy in copies}
-    if still:
-        return Outcome(now, action, False, "still-there", f"failed: {len(still)} copies remain", saw, did)
-    pinned = [str(use) for use in users]
-    verified = "no namespace has a copy any more" if action is Action.DETACH else "the copy is gone there"
-    verified += f"; still held open by {', '.join(pinned[:3])}" if pinned else "; nothing holds it open"
+        text = f"done, but what is left could not be read: {error}"
+        return [Outcome(act.finding, action, False, "unverified", text, act.saw, act.did) for act in acts], None
+    keys = {_key(copy) for copy in left.picture.copies}
+    unread = {gap.namespace: gap.reason for gap in left.gaps}
+    return [_verified(act, keys, unread, users, action) for act in acts], left
+
+
+def _verified(
+    act: Acted, left: set[_Key], unread: Mapping[int | None, str], users: Mapping[int, Sequence[Use]], action: Action
+) -> Outcome:
+    if blind := [copy.namespace for copy in act.copies if copy.namespace in unread]:
+        text = f"done, but namespace {blind[0]} could not be read afterwards ({unread[blind[0]]})"
+        return Outcome(act.finding, action, False, "unverified", text, act.saw, act.did)
+    if still := {_key(copy) for copy in act.copies} & left:
+        return Outcome(
+            act.finding, action, False, "still-there", f"failed: {len(still)} copies remain", act.saw, act.did
+        )
+    ids = sorted({copy.mount.id for copy in act.copies})
+    pinned = [str(use) for mount in ids for use in users.get(mount, ())]
+    found = "no namespace has a copy any more" if action is Action.DETACH else "the copy is gone there"
+    found += f"; still held open by {', '.join(pinned[:3])}" if pinned else "; nothing holds it open"
     verb = "detached" if action is Action.DETACH else "unmounted"
-    return Outcome(now, action, True, "done", f"{verb}: {verified}", saw, did, verified)
+    return Outcome(act.finding, action, True, "done", f"{verb}: {found}", act.saw, act.did, found)
 
 
-def _key(copy: Copy) -> tuple[int, int, str, bytes]:
+def _key(copy: Copy) -> _Key:
     return copy.namespace, copy.mount.id, *copy.mount.identity

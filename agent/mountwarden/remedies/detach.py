@@ -1,52 +1,178 @@
-"""detach: rmdir-on-put. Look again, check everything that is on the mountpoint anywhere, replace it at home, verify."""
+"""detach: rmdir-on-put. Look again, check everything that is on the mountpoint anywhere, replace it at home, verify.
+
+Leaks of one home are detached in batches, since a look at a whole host costs a hundred times what a rename does. A
+batch shares a look, a reading of all namespaces, a search for processes that use a mountpoint's directory, and the look
+that verifies; that one serves the next batch as its first. A batch is no longer than `MOST`, and begins no act later
+than `SECONDS` after its first: what it shares is at most that much older than it is for a single detach. Within that
+time a process may come to use the directory, or another namespace may mount on it or bind it, unseen. What protects a
+layer that is used again does not age, since it is asked for each leak right before its rename: the kernel's EBUSY where
+home has mounted it, the engine's record where it is written down, the way to the directory, its mount, its inode, its
+emptiness and its change time. What is left is an engine in another namespace that mounts and has not recorded it: it
+has that window in a single detach, too, and stands for it under the confirm time.
+"""
 
 import functools
+import itertools
 import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import Declined, NoAnswer
-from ..model import Action, Copy, Evidence, Finding, Outcome, Reach, Target
+from ..errors import Declined, MountwardenError, NoAnswer
+from ..model import Action, Copy, Evidence, Finding, Outcome, Reach, Spot, Target
 from ..observe import uses
 from . import leftovers, replace
-from .common import at_home, check_leaked, removed, still_there, texts
+from .common import Acted, at_home, check_leaked, refused, same, texts, verified
 
 if TYPE_CHECKING:
     from ..look import Look, Looker
 
+SECONDS = 0.25
+"""How long a batch begins acts, and how old the look is that it starts with."""
+MOST = 500
+"""Leaks in a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Leak:
+    """A leak as the batch's own look shows it."""
+
+    finding: Finding
+    target: Target
+
+    @property
+    def spot(self) -> Spot:
+        return self.target.match.spot
+
 
 def detach(finding: Finding, looker: "Looker") -> Outcome:
     """Replace the mountpoint at home, so that the kernel drops the copies of every namespace."""
+    return next(detach_all((finding,), looker))
+
+
+def detach_all(findings: Iterable[Finding], looker: "Looker") -> Iterator[Outcome]:
+    """The same for many, in batches: the outcome of each as soon as it is known. Raises nothing of the kernel's."""
+    left = {finding.id: finding for finding in findings}
+    look, ended = None, 0.0
+    while left:
+        home = next(iter(left.values())).home
+        batch = list(itertools.islice((finding for finding in left.values() if finding.home == home), MOST))
+        try:
+            if look is None or time.monotonic() - ended > SECONDS:
+                look = looker.look(resync=True)
+            outcomes, look = _Batch(look, looker).detach(batch)
+            ended = time.monotonic()
+        except (OSError, MountwardenError) as error:
+            outcomes, look = [refused(finding, Action.DETACH, error) for finding in batch], None
+        outcomes += _together(outcomes, left)
+        for outcome in outcomes:
+            del left[outcome.finding.id]
+        yield from outcomes
+
+
+def _together(outcomes: Iterable[Outcome], left: Mapping[str, Finding]) -> list[Outcome]:
+    """Those of other findings on the same spots: one act ends, and verifies, the copies of all namespaces."""
+    done = {outcome.finding.spot: outcome for outcome in outcomes if outcome.done}
+    told = {outcome.finding.id for outcome in outcomes}
+    twins = (finding for finding in left.values() if finding.id not in told and finding.spot in done)
+    return [
+        Outcome(
+            finding, Action.DETACH, True, "together", f"done together with {first.finding.id}", verified=first.verified
+        )
+        for finding in twins
+        if (first := done[finding.spot]) and finding.spot is not None
+    ]
+
+
+class _Batch:
+    """Leaks that are checked by one look, replaced by one child, and verified by another look."""
+
+    def __init__(self, look: "Look", looker: "Looker") -> None:
+        self._look, self._looker = look, looker
+        self._outcomes: list[Outcome] = []
+
+    def detach(self, findings: Sequence[Finding]) -> tuple[list[Outcome], "Look | None"]:
+        """The outcomes of those that the batch came to, of one at least; and the look that verified them."""
+        leaks: dict[Spot, _Leak] = {}
+        for leak in self._judged(findings):
+            leaks.setdefault(leak.spot, leak)
+        over = self._unshared(list(leaks.values()))
+        proc = uses.open_proc()
+        try:
+            acts = self._replaced([leaks[spot] for spot in over], over, proc)
+            done, look = verified(acts, self._looker, proc, Action.DETACH) if acts else ([], self._look)
+        finally:
+            os.close(proc)
+        return self._outcomes + done, look
+
+    def _judged(self, findings: Iterable[Finding]) -> list[_Leak]:
+        seen = {finding.id: finding for finding in self._look.findings}
+        judged = []
+        for finding in findings:
+            try:
+                judged.append(_judged(finding, seen.get(finding.id), self._look))
+            except Declined as error:
+                self._outcomes.append(refused(finding, Action.DETACH, error))
+        return judged
+
+    def _unshared(self, leaks: Sequence[_Leak]) -> dict[Spot, int]:
+        """The spots that nothing else is on or shows; with how many mounts lie on the copies, and go with them."""
+        others, over = _others(leaks, self._look) if leaks else ({}, {})
+        for leak in leaks:
+            if leak.spot in others:
+                self._outcomes.append(refused(leak.finding, Action.DETACH, others[leak.spot]))
+        return {leak.spot: over.get(leak.spot, 0) for leak in leaks if leak.spot not in others}
+
+    def _replaced(self, leaks: Sequence[_Leak], over: Mapping[Spot, int], proc: int) -> list[Acted]:
+        """What was done. A child that missed its deadline may have done it: the look afterwards tells."""
+        if not leaks:
+            return []
+        spots = [_spot(leak) for leak in leaks]
+        home = leaks[0].finding.home
+        act = functools.partial(replace.replace_all, spots, proc, SECONDS)
+        try:
+            done: Sequence[replace.Replaced | Declined | str] = at_home(home, self._look, act)
+        except NoAnswer as error:
+            self._tidy(home, spots)
+            done = [error.message] * len(spots)
+        acts = []
+        for leak, what in zip(leaks, done, strict=False):  # it is shorter where the time was up
+            if isinstance(what, Declined):
+                self._outcomes.append(refused(leak.finding, Action.DETACH, what))
+            else:
+                acts.append(Acted(leak.finding, leak.target.copies, _saw(leak, over[leak.spot]), _did(leak, what)))
+        return acts
+
+    def _tidy(self, home: int | None, spots: Sequence[replace.Spot]) -> None:
+        """The killed child's sibling, which is all that it can have left."""
+        try:
+            at_home(home, self._look, functools.partial(leftovers.remove_beside, spots))
+        except (Declined, NoAnswer, OSError):
+            return
+
+
+def _judged(finding: Finding, seen: Finding | None, look: "Look") -> _Leak:
     _check_kind(finding)
-    look = looker.look(resync=True)
-    now = still_there(finding, look)
-    target = _judged(now, look)
-    _check_evidence(now, target)
-    over = _check_others(target, look)
-    spot = _spot(target)
-    proc = uses.open_proc()
-    try:
-        did = _replaced(now, look, spot, proc)
-        return removed(now, target.copies, looker, proc, Action.DETACH, _saw(now, target, over), did)
-    finally:
-        os.close(proc)
-
-
-def _check_kind(finding: Finding) -> None:
-    check_leaked(finding, Action.DETACH)
-    if finding.reach is not Reach.RMDIR:
-        raise Declined("out-of-reach", finding.detail or "the copy is not on the mountpoint")
-
-
-def _judged(now: Finding, look: "Look") -> Target:
+    now = same(finding, seen)
     _check_kind(now)
     if now.evidence is Evidence.SPOT and not now.root.home_known:
         raise Declined("home-unknown", f"{now.root.engine} is not running, so nobody can say what it uses")
     unread = [gap for gap in look.gaps if gap.namespace is not None]
     if unread:
         raise Declined("unread", f"a namespace could not be read ({unread[0].reason}): it may use the layer")
+    if now.home != finding.home:
+        raise Declined("changed", "its root has another home than when it was judged")
     if now.target is None or not now.target.copies:
         raise Declined("changed", "no copy is on the mountpoint any more")
-    return now.target
+    _check_evidence(now, now.target)
+    return _Leak(now, now.target)
+
+
+def _check_kind(finding: Finding) -> None:
+    check_leaked(finding, Action.DETACH)
+    if finding.reach is not Reach.RMDIR:
+        raise Declined("out-of-reach", finding.detail or "the copy is not on the mountpoint")
 
 
 def _check_evidence(now: Finding, target: Target) -> None:
@@ -59,33 +185,46 @@ def _check_evidence(now: Finding, target: Target) -> None:
             raise Declined("mixed", f"namespace {copy.namespace} has another mount on that spot, of unknown history")
 
 
-def _check_others(target: Target, look: "Look") -> int:
-    """No mount anywhere may show the directory itself, or be on it without being judged. How many lie on the copies."""
-    spot, over = target.match.spot, 0
+def _others(leaks: Iterable[_Leak], look: "Look") -> tuple[dict[Spot, Declined], dict[Spot, int]]:
+    """Spots whose directory itself is mounted, or that a mount is on which was not judged; and what lies on copies."""
+    judged: dict[int, dict[int, Spot]] = {}
+    for leak in leaks:
+        for copy in leak.target.copies:
+            judged.setdefault(copy.namespace, {})[copy.mount.id] = leak.spot
+    spots = frozenset(leak.spot for leak in leaks)
+    others: dict[Spot, Declined] = {}
+    over: dict[Spot, int] = {}
     for inode, text in texts(look):
-        for point in uses.bound_at(text, spot.device, spot.path):
-            raise Declined("bound", f"the directory itself is mounted at {os.fsdecode(point)} in namespace {inode}")
-        here = {copy.mount.id for copy in target.copies if copy.namespace == inode}
-        for mount in uses.on_spot(text, spot.device, spot.path):
+        here = judged.get(inode, {})
+        for spot, point in uses.bound(text, spots):
+            told = f"the directory itself is mounted at {os.fsdecode(point)} in namespace {inode}"
+            others.setdefault(spot, Declined("bound", told))
+        for spot, mount in uses.on_spots(text, spots):
             if mount.id not in here:
-                raise Declined("shared-spot", f"namespace {inode} has another mount ({mount.fstype}) on that spot")
-        over += sum(1 for mount in uses.mounted_on(text, frozenset(here)) if mount.id not in here)
-    return over
+                told = f"namespace {inode} has another mount ({mount.fstype}) on that spot"
+                others.setdefault(spot, Declined("shared-spot", told))
+        for mount in uses.mounted_on(text, frozenset(here)):
+            if mount.id not in here:
+                over[here[mount.parent]] = over.get(here[mount.parent], 0) + 1
+    return others, over
 
 
-def _spot(target: Target) -> replace.Spot:
-    match = target.match
+def _spot(leak: _Leak) -> replace.Spot:
+    match = leak.target.match
     return replace.Spot(
         base=match.root.path if not match.base.rel else match.base.mount.point,
         base_mount=match.base.mount.id,
         rel=match.rel[len(match.base.rel) + 1 :] if match.base.rel else match.rel,
         is_file=match.layout.is_file,
+        match=match,
+        recorded=leak.finding.evidence is Evidence.RECORD,
     )
 
 
-def _saw(now: Finding, target: Target, over: int) -> str:
-    spaces = sorted({copy.namespace for copy in target.copies})
-    saw = f"{_counted(target.copies)} of {now.device} in namespaces {spaces}, evidence {now.evidence}"
+def _saw(leak: _Leak, over: int) -> str:
+    spaces = sorted({copy.namespace for copy in leak.target.copies})
+    finding = leak.finding
+    saw = f"{_counted(leak.target.copies)} of {finding.device} in namespaces {spaces}, evidence {finding.evidence}"
     return f"{saw}; mounted on them, and gone with them: {over}" if over else saw
 
 
@@ -93,23 +232,13 @@ def _counted(copies: tuple[Copy, ...]) -> str:
     return f"{len(copies)} cop{'y' if len(copies) == 1 else 'ies'}"
 
 
-def _replaced(now: Finding, look: "Look", spot: replace.Spot, proc: int) -> str:
-    """What was done. A child that missed its deadline may have done it: the look afterwards tells."""
-    where = os.fsdecode(now.mountpoint)
-    try:
-        done = at_home(now, look, functools.partial(replace.replace, spot, proc))
-    except NoAnswer as error:
-        _tidy(now, look, spot)
-        return f"started to rename an empty directory over {where}; {error.message}"
+def _did(leak: _Leak, done: replace.Replaced | str) -> str:
+    """`done` is a text where the child gave no answer."""
+    where = os.fsdecode(leak.finding.mountpoint)
+    what = f"an empty {'file' if leak.target.match.layout.is_file else 'directory'}"
+    if isinstance(done, str):
+        return f"started to rename {what} over {where}; {done}"
     return (
-        f"renamed an empty directory (inode {done.new_inode}, mode {done.mode:o}, owner {done.uid}:{done.gid}) "
+        f"renamed {what} (inode {done.new_inode}, mode {done.mode:o}, owner {done.uid}:{done.gid}) "
         f"over {where} (inode {done.old_inode})"
     )
-
-
-def _tidy(now: Finding, look: "Look", spot: replace.Spot) -> None:
-    """The killed child's sibling, which is all that it can have left."""
-    try:
-        at_home(now, look, functools.partial(leftovers.remove_beside, spot))
-    except (Declined, NoAnswer, OSError):
-        return

@@ -7,13 +7,13 @@ mount that holds the root at home, is empty, and is no mountpoint there. Nothing
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, calls
 from ..model import Base, Layout, Root, RootKind
-from . import replace
+from . import common, replace
 
 if TYPE_CHECKING:
     from ..look import Look
@@ -24,12 +24,10 @@ _KINDS = (RootKind.GRAPH, RootKind.CUSTOM)
 _WALK = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS | abi.RESOLVE_NO_XDEV
 
 
-def remove(
-    look: "Look", run_at_home: "Callable[[Root, int | None, Callable[[], list[bytes]]], list[bytes]]"
-) -> list[bytes]:
+def remove(look: "Look") -> list[bytes]:
     """Remove the leftovers beside the mountpoints of all roots that are acted on; returns their paths at home.
 
-    `run_at_home` runs a function in a root's home. A root that can't be looked through is left as it is.
+    A root that can't be looked through is left as it is.
     """
     found: list[bytes] = []
     for state in look.picture.roots:
@@ -38,16 +36,18 @@ def remove(
         for base in state.bases:
             for layout in state.root.layout:
                 try:
-                    found += run_at_home(state.root, state.home, _Sweep(state.root, base, layout))
+                    found += common.at_home(state.home, look, _Sweep(state.root, base, layout))
                 except (Declined, NoAnswer, OSError):
                     continue
     return found
 
 
-def remove_beside(spot: replace.Spot) -> list[bytes]:
-    """Remove the leftovers beside one mountpoint. Runs in the root's home."""
-    parent = os.path.dirname(spot.rel)
-    return _swept(spot.base, spot.base_mount, [parent] if parent else [b"."], is_file=spot.is_file)
+def remove_beside(spots: Iterable[replace.Spot]) -> list[bytes]:
+    """Remove the leftovers beside some mountpoints. Runs in the root's home."""
+    found: list[bytes] = []
+    for spot in spots:
+        found += _swept(spot.base, spot.base_mount, [os.path.dirname(spot.rel) or b"."], is_file=spot.is_file)
+    return found
 
 
 class _Sweep:

@@ -53,7 +53,7 @@ def rejoin(finding: Finding, looker: "Looker", *, named: frozenset[str] = frozen
     try:
         proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            at_home(now, look, functools.partial(act, root, proc))
+            at_home(now.home, look, functools.partial(act, root, proc))
         finally:
             os.close(proc)
     finally:
@@ -244,7 +244,7 @@ def _refused(error: OSError) -> Declined:
     if error.errno == errno.ENOSYS or (error.errno == errno.EINVAL and not supported()):
         return Declined("kernel", "this kernel has no MOVE_MOUNT_SET_GROUP (Linux 5.15)")
     if error.errno == errno.EINVAL:
-        return Declined("refused", "the kernel refuses it: the copy is locked, or joined a group meanwhile")
+        return Declined("refused", "the kernel refuses it: the copy is locked, gone, or in a group meanwhile")
     return Declined("refused", f"the kernel refuses it: {error.strerror}")
 
 

@@ -3,6 +3,9 @@
 The kernel drops the old directory as rmdir(2) would, and with it every mount that any namespace has on it
 (fs/namei.c: vfs_rename, which calls detach_mounts since Linux 3.18); the path is never missing. In the caller's own
 mount namespace a mountpoint is refused with EBUSY, so this must run in the root's home.
+
+Whoever has the directory itself open is searched for once for all that are replaced together. All else, the engine's
+record among it, is asked for each mountpoint right before its rename.
 """
 
 import contextlib
@@ -10,12 +13,14 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from .. import engines
 from ..errors import Declined
 from ..kernel import abi, calls
-from ..model import Use
+from ..model import Match, RecordState, Use
 from ..observe import uses
 from . import attributes
 
@@ -50,6 +55,18 @@ class Spot:
     rel: bytes
     """The mountpoint's path below `base`; at least one component."""
     is_file: bool
+    match: Match
+    recorded: bool
+    """The engine's record is what says that it is unmounted."""
+
+    @property
+    def name(self) -> bytes:
+        """The last component."""
+        return self.rel.rpartition(b"/")[2]
+
+
+InUse = Mapping[tuple[int, int], list[Use]]
+"""Who uses a directory itself, by its (device, inode)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +80,39 @@ class Replaced:
     gid: int
 
 
-def replace(spot: Spot, proc: int) -> Replaced:
-    """Replace the mountpoint's directory (or file) by an empty one that looks the same. Runs in the root's home.
+def replace_all(spots: Sequence[Spot], proc: int, seconds: float) -> list[Replaced | Declined]:
+    """Replace one after the other, and begin none later than `seconds` after the first. Runs in the root's home.
 
-    `proc` is an open /proc of the host, for the search of processes that use the directory itself.
+    The list is shorter than `spots` when the time was up. `proc` is an open /proc of the host, for the search of
+    processes that use a directory itself.
+    """
+    in_use = uses.directories_in_use(proc, frozenset(spot.name for spot in spots))
+    until = time.monotonic() + seconds
+    done: list[Replaced | Declined] = []
+    for spot in spots:
+        if done and time.monotonic() >= until:
+            break
+        try:
+            done.append(replace(spot, in_use))
+        except Declined as error:
+            done.append(error)
+    return done
+
+
+def replace(spot: Spot, in_use: InUse) -> Replaced:
+    """Replace the mountpoint's directory (or file) by an empty one that looks the same. Runs in the root's home.
 
     Raises: Declined, with nothing changed, where any precondition does not hold.
     """
     try:
-        base = os.open(spot.base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with _opened(os.open(spot.base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as base:
+            _check_mount(base, spot.base_mount)
+            directory = os.path.dirname(spot.rel) or b"."
+            with _opened(calls.openat2(base, directory, os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)) as parent:
+                _check_mount(parent, spot.base_mount)
+                return _replace(parent, spot, in_use)
     except OSError as error:
         raise declined(error) from error
-    with _closing(base):
-        _check_mount(base, spot.base_mount)
-        directory, _slash, name = spot.rel.rpartition(b"/")
-        try:
-            parent = calls.openat2(base, directory or b".", os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)
-        except OSError as error:
-            raise declined(error) from error
-        with _closing(parent):
-            _check_mount(parent, spot.base_mount)
-            try:
-                return _replace(parent, name, spot, proc)
-            except OSError as error:
-                raise declined(error) from error
 
 
 def declined(error: OSError) -> Declined:
@@ -96,7 +122,7 @@ def declined(error: OSError) -> Declined:
 
 
 @contextlib.contextmanager
-def _closing(fd: int) -> Iterator[int]:
+def _opened(fd: int) -> Iterator[int]:
     try:
         yield fd
     finally:
@@ -108,26 +134,35 @@ def _check_mount(fd: int, wanted: int) -> None:
         raise Declined("other-mount", "home has something else mounted there than when it was judged")
 
 
-def _replace(parent: int, name: bytes, spot: Spot, proc: int) -> Replaced:
+def _replace(parent: int, spot: Spot, in_use: InUse) -> Replaced:
     flags = os.O_RDONLY | os.O_NOFOLLOW | (0 if spot.is_file else os.O_DIRECTORY)
     # RESOLVE_NO_XDEV: where home has mounted on it again, this is EXDEV and not the mount's root.
-    old = calls.openat2(parent, name, flags, resolve=_BENEATH)
-    with _closing(old):
+    with _opened(calls.openat2(parent, spot.name, flags, resolve=_BENEATH)) as old:
         status = os.fstat(old)
         _check_target(parent, old, status, spot)
-        _check_unused(proc, status, name)
+        _check_unused(in_use, status)
         sibling = PREFIX + secrets.token_hex(8).encode()
         new = _make(parent, sibling, spot.is_file)
         try:
-            with _closing(new):
+            with _opened(new):
                 attributes.copy(old, new, status)
                 inode = os.fstat(new).st_ino
-                _check_unchanged(parent, name, old, status)
-                _rename(parent, sibling, name)
+                _check_record(spot)
+                _check_unchanged(parent, spot.name, old, status)
+                _rename(parent, sibling, spot.name)
         except BaseException:
             _remove(parent, sibling, spot.is_file)
             raise
     return Replaced(status.st_ino, inode, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+
+
+def _check_record(spot: Spot) -> None:
+    """What the engine has written down by now: it may mount in a namespace of its own, where no EBUSY protects it."""
+    now = engines.recorded(spot.match)
+    if now is RecordState.LIVE:
+        raise Declined("live", "the engine's record says that it is in use")
+    if spot.recorded and now is not RecordState.UNMOUNTED:
+        raise Declined("changed", "the engine's record says no more that it is unmounted")
 
 
 def _check_unchanged(parent: int, name: bytes, old: int, status: os.stat_result) -> None:
@@ -158,8 +193,8 @@ def _check_target(parent: int, old: int, status: os.stat_result, spot: Spot) -> 
         raise Declined("not-empty", "the directory is not empty")
 
 
-def _check_unused(proc: int, status: os.stat_result, name: bytes) -> None:
-    others = [use for use in uses.directory_users(proc, status, name) if use.pid != os.getpid()]
+def _check_unused(in_use: InUse, status: os.stat_result) -> None:
+    others = [use for use in in_use.get((status.st_dev, status.st_ino), ()) if use.pid != os.getpid()]
     if others:
         raise Declined("in-use", f"the directory itself is in use by {_named(others)}")
 

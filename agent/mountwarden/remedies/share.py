@@ -26,7 +26,7 @@ def share(finding: Finding, looker: "Looker") -> Outcome:
     where = os.fsdecode(now.seen_at)
     saw = f"mount {now.mount_id} at {where}: {now.detail}"
     did = "made it shared at home (MS_SHARED on that mount alone)"
-    at_home(now, look, functools.partial(make_shared, now.seen_at, now.mount_id))
+    at_home(now.home, look, functools.partial(make_shared, now.seen_at, now.mount_id))
     try:
         after = looker.look(resync=True)
     except (OSError, NoAnswer) as error:

@@ -11,7 +11,7 @@ from ..errors import Declined, NoAnswer
 from ..kernel import abi, calls
 from ..model import Action, Copy, Evidence, Finding, Outcome
 from ..observe import uses
-from .common import T, check_leaked, inside, removed, still_there, texts
+from .common import Acted, T, check_leaked, inside, still_there, texts, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,8 @@ def unmount(finding: Finding, looker: "Looker") -> Outcome:
     saw = f"{[m.id for m in mounts]} of {now.device} in namespace {now.namespace}, evidence {now.evidence}"
     proc = uses.open_proc()
     try:
-        return removed(now, copies, looker, proc, Action.UNMOUNT, saw, _unmounted(now, look, mounts))
+        act = Acted(now, copies, saw, _unmounted(now, look, mounts))
+        return verified([act], looker, proc, Action.UNMOUNT)[0][0]
     finally:
         os.close(proc)
 

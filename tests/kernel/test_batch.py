@@ -1,0 +1,300 @@
+"""Many leaks at once: fast, and as careful with each of them as with a single one."""
+
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from mountwarden import forked
+from mountwarden.config import Config
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Look, Looker
+from mountwarden.model import Action, Evidence, Finding, Outcome
+from mountwarden.observe import uses
+from mountwarden.observe.enter import own_namespace
+from mountwarden.remedies import apply, detach
+
+from tests.kernel import crash
+from tests.kernel.topology import ROOT, Home
+from tests.support.scratch_ns import Namespace, Sandbox, hold, overlay
+from tests.unit.engines.trees import docker_container
+
+T = TypeVar("T")
+
+
+def layer(number: int) -> bytes:
+    return ROOT + b"/L%04d" % number
+
+
+def merged(number: int) -> bytes:
+    return layer(number) + b"/merged"
+
+
+class Counting(Looker):
+    """Counts its looks."""
+
+    looks = 0
+
+    def look(self, *, resync: bool = False) -> Look:
+        self.looks += 1
+        return super().look(resync=resync)
+
+
+def looker(config: Config = crash.CONFIG) -> Counting:
+    return Counting(config, home=own_namespace())
+
+
+def leaks(count: int, within: Callable[[Namespace, list[Finding]], T], root: bytes = ROOT) -> Callable[[Sandbox], T]:
+    """Calls `within` with the holder of so many leaks and the findings of them."""
+
+    def run(_sandbox: Sandbox) -> T:
+        for number in range(count):
+            overlay(layer(number))
+        with hold() as holder:
+            for number in range(count):
+                calls.umount(merged(number))
+            found = [finding for finding in looker().look().findings if finding.kind == "leaked"]
+            assert len(found) == count
+            return within(holder, sorted(found, key=lambda finding: finding.mountpoint))
+
+    return run
+
+
+def held(holder: Namespace) -> int:
+    """How many mounts below the root the holder has."""
+    return sum(b" " + ROOT + b"/" in line for line in holder.mountinfo().splitlines())
+
+
+def meddle_behind_the_shared_checks(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Make a change at home after all that a batch shares was looked at, and before its first rename."""
+    search = uses.directories_in_use
+
+    def searched(proc: int, names: frozenset[bytes]) -> dict[tuple[int, int], list[uses.Use]]:
+        found = search(proc, names)
+        change()
+        return found
+
+    monkeypatch.setattr(uses, "directories_in_use", searched)
+
+
+def codes(outcomes: Iterable[Outcome]) -> dict[bytes, str]:
+    return {outcome.finding.mountpoint: outcome.code for outcome in outcomes}
+
+
+def test_a_thousand_leaks_are_detached_in_two_seconds() -> None:
+    def within(holder: Namespace, found: list[Finding]) -> dict[str, float]:
+        owner = looker()
+        started = time.monotonic()
+        alone = apply.carry_out(found[0], owner, Action.DETACH)
+        single, looks = time.monotonic() - started, owner.looks
+        started = time.monotonic()
+        outcomes = [alone, *apply.carry_out_all(found[1:], owner, Action.DETACH)]
+        took = time.monotonic() - started
+        assert Counter(outcome.code for outcome in outcomes) == {"done": 1000}
+        assert held(holder) == 0
+        assert {outcome.finding.id for outcome in outcomes} == {finding.id for finding in found}
+        assert all("1 copy" in o.saw and os.fsdecode(o.finding.mountpoint) in o.did and o.verified for o in outcomes)
+        assert all(sorted(os.listdir(layer(n))) == [b"lower", b"merged", b"upper", b"work"] for n in range(1000))
+        return {"1000": took, "1": single, "looks": owner.looks - looks}
+
+    figures = crash.in_few_processes(leaks(1000, within), 90)
+    alone = crash.in_few_processes(leaks(1, one), 20)
+    print(
+        f"1,000 leaks detached in {figures['1000']:.2f} s with {figures['looks']} looks; a single one of them in "
+        f"{figures['1'] * 1e3:.0f} ms, a single one alone in {alone * 1e3:.0f} ms"
+    )
+    assert figures["1000"] < 2
+
+
+def one(holder: Namespace, found: list[Finding]) -> float:
+    owner = looker()
+    started = time.monotonic()
+    assert apply.carry_out(found[0], owner, Action.DETACH).done
+    return time.monotonic() - started
+
+
+def test_what_happens_behind_the_shared_checks_is_declined_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    def change() -> None:
+        calls.mount(b"tmpfs", merged(1), b"tmpfs")
+        os.mkdir(merged(2) + b"/data")
+        os.rename(layer(3), b"/mnt/away")
+        os.symlink(b"/mnt/away", layer(3))
+        calls.mount(b"tmpfs", layer(4), b"tmpfs")
+        os.mkdir(merged(4))
+        os.rmdir(merged(5))
+
+    def within(holder: Namespace, found: list[Finding]) -> dict[bytes, str]:
+        meddle_behind_the_shared_checks(monkeypatch, change)
+        told = codes(apply.carry_out_all(found, looker(), Action.DETACH))
+        kept = [path for path in (merged(1), merged(2), b"/mnt/away/merged", merged(4)) if not os.path.isdir(path)]
+        assert not kept
+        assert os.listdir(merged(2)) == [b"data"]
+        assert not [name for n in (0, 1, 2, 3, 6, 7) for name in os.listdir(layer(n)) if name.startswith(b".")]
+        assert [n for n in range(8) if holder.is_mounted(merged(n))] == [1, 2, 4]
+        assert holder.is_mounted(b"/mnt/away/merged")
+        return told
+
+    told = crash.in_few_processes(leaks(8, within), 20)
+    want = ["done", "other-mount", "not-empty", "symlink", "other-mount", "gone", "done", "done"]
+    assert told == {merged(number): code for number, code in enumerate(want)}
+
+
+def test_what_is_seen_by_the_shared_checks_is_declined_for_that_one_alone() -> None:
+    class Meddling(Counting):
+        """Another namespace comes between its first look and the reading of all namespaces."""
+
+        def look(self, *, resync: bool = False) -> Look:
+            look = super().look(resync=resync)
+            if self.looks == 1:
+                self.other.run(lambda: calls.mount(merged(1), b"/tmp", None, abi.MS_BIND))
+                self.other.run(lambda: calls.mount(b"tmpfs", merged(3), b"tmpfs"))
+            return look
+
+        other: Namespace
+
+    def within(holder: Namespace, found: list[Finding]) -> dict[bytes, str]:
+        owner = Meddling(crash.CONFIG, home=own_namespace())
+        with hold() as owner.other, hold(propagation="slave", cwd=merged(5)):
+            told = codes(apply.carry_out_all(found, owner, Action.DETACH))
+            assert [n for n in range(6) if holder.is_mounted(merged(n))] == [1, 3, 5]
+            return told
+
+    told = crash.in_few_processes(leaks(6, within), 20)
+    want = ["done", "bound", "done", "shared-spot", "done", "in-use"]
+    assert told == {merged(number): code for number, code in enumerate(want)}
+
+
+def test_the_engines_record_is_asked_right_before_each_rename(monkeypatch: pytest.MonkeyPatch) -> None:
+    data_root = Path("/var/lib/docker")
+
+    def run(_sandbox: Sandbox) -> dict[bytes, str]:
+        calls.mount(b"tmpfs", b"/var/lib", b"tmpfs")
+        calls.mount(None, b"/var/lib", None, abi.MS_SHARED)
+        points = [os.fsencode(data_root / f"overlay2/l{number}/merged") for number in range(3)]
+        for number, point in enumerate(points):
+            docker_container(data_root, f"c{number}", f"l{number}")
+            overlay(os.path.dirname(point))
+        with hold() as holder:
+            for point in points:
+                calls.umount(point)
+            owner = looker(Config(engines=("docker",)))
+            found = [finding for finding in owner.look().findings if finding.kind == "leaked"]
+            assert {finding.evidence for finding in found} == {Evidence.RECORD}
+
+            def change() -> None:
+                docker_container(data_root, "c1", "l1", Running=True, Pid=216)
+                os.unlink(data_root / "containers/c2/config.v2.json")
+
+            meddle_behind_the_shared_checks(monkeypatch, change)
+            told = codes(apply.carry_out_all(found, owner, Action.DETACH))
+            assert [holder.is_mounted(point) for point in points] == [False, True, True]
+            assert all(len(os.listdir(os.path.dirname(point))) == 4 for point in points)
+            return told
+
+    told = crash.in_few_processes(run, 20)
+    assert [code for _point, code in sorted(told.items())] == ["done", "live", "changed"]
+
+
+def test_one_act_does_for_the_copies_of_all_namespaces() -> None:
+    def within(holder: Namespace, _found: list[Finding]) -> list[str]:
+        with hold(holder) as other:
+            found = looker().look().findings
+            assert len(found) == 6
+            told = [outcome.code for outcome in apply.carry_out_all(found, looker(), Action.DETACH)]
+            assert (held(holder), held(other)) == (0, 0)
+            return sorted(told)
+
+    assert crash.in_few_processes(leaks(3, within), 20) == ["done"] * 3 + ["together"] * 3
+
+
+def test_a_batch_ends_when_its_time_is_up_and_the_next_one_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def within(holder: Namespace, found: list[Finding]) -> tuple[int, int]:
+        monkeypatch.setattr(detach, "SECONDS", 0.0)
+        owner = looker()
+        told = codes(apply.carry_out_all(found, owner, Action.DETACH))
+        return list(told.values()).count("done"), owner.looks
+
+    assert crash.in_few_processes(leaks(3, within), 20) == (3, 6), "two looks for each when none may be used again"
+
+
+def test_the_look_that_verifies_one_batch_is_the_first_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def within(holder: Namespace, found: list[Finding]) -> tuple[int, int]:
+        monkeypatch.setattr(detach, "MOST", 2)
+        monkeypatch.setattr(detach, "SECONDS", 5.0)
+        owner = looker()
+        told = codes(apply.carry_out_all(found, owner, Action.DETACH))
+        return list(told.values()).count("done"), owner.looks
+
+    assert crash.in_few_processes(leaks(6, within), 20) == (6, 4)
+
+
+def test_a_look_is_not_used_again_when_whoever_takes_the_outcomes_was_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator's pager may stop the command for hours between two batches."""
+
+    def within(holder: Namespace, found: list[Finding]) -> tuple[int, str]:
+        monkeypatch.setattr(detach, "MOST", 1)
+        owner = looker()
+        outcomes = apply.carry_out_all(found, owner, Action.DETACH)
+        assert next(outcomes).done
+        until = time.monotonic() + detach.SECONDS
+        while time.monotonic() < until:
+            calls.mount(b"tmpfs", merged(1), b"tmpfs")
+            calls.umount(merged(1))
+        calls.mount(b"tmpfs", merged(1), b"tmpfs")
+        code = next(outcomes).code
+        return owner.looks, code
+
+    assert crash.in_few_processes(leaks(2, within), 20) == (3, "out-of-reach")
+
+
+def test_a_look_that_fails_fails_the_batch_and_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(Counting):
+        """Its second look fails, which was to verify the first batch."""
+
+        def look(self, *, resync: bool = False) -> Look:
+            look = super().look(resync=resync)
+            if self.looks == 2:
+                raise OSError(24, "Too many open files")
+            return look
+
+    def within(holder: Namespace, found: list[Finding]) -> list[str]:
+        monkeypatch.setattr(detach, "MOST", 2)
+        told = apply.carry_out_all(found, Failing(crash.CONFIG, home=own_namespace()), Action.DETACH)
+        return [outcome.code for outcome in told]
+
+    assert crash.in_few_processes(leaks(4, within), 20) == ["unverified", "unverified", "done", "done"]
+
+
+def test_a_home_elsewhere_takes_one_child_for_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    children: list[str] = []
+    ask = forked.ask
+
+    def counted(function: Callable[[], T], *, deadline: float, what: str = "a child") -> T:
+        children.append(what)
+        return ask(function, deadline=deadline, what=what)
+
+    def run(_sandbox: Sandbox) -> list[str]:
+        with Sandbox() as sandbox, contextlib.ExitStack() as stack:
+            home = Home(sandbox)
+            home.shared()
+            for number in range(4):
+                home.layer(os.path.basename(layer(number)))
+            holder = stack.enter_context(hold(sandbox))
+            for number in range(4):
+                home.umount(merged(number))
+            owner = Counting(crash.CONFIG, home=sandbox.inode)
+            found = [finding for finding in owner.look().findings if finding.kind == "leaked"]
+            monkeypatch.setattr(forked, "ask", counted)
+            told = codes(apply.carry_out_all(found, owner, Action.DETACH))
+            assert list(told.values()) == ["done"] * 4
+            acting = [what for what in children if "mount namespace" in what]
+            assert acting == [f"the child in the mount namespace of process {sandbox.pid}"]
+            assert held(holder) == 0
+            assert home.run(lambda: all(os.path.isdir(merged(number)) for number in range(4)))
+            return acting
+
+    assert len(crash.in_few_processes(run, 20)) == 1
