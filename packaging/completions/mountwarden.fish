@@ -73,7 +73,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using report' -l engine -x -d 'of
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l unit -x -d 'held by this unit'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l kind -xka "leaked severed private-root pinned stacked orphaned" -d 'of this kind'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l root -x -d 'below this root'
-complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a explain -d 'Looks now and tells one finding in full. Without root, from the service'"'"'s last report.'
+complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a explain -d 'Looks now and tells one finding in full: what, since when, who holds it and why, the timeline,'
 complete -c mountwarden -n '_shtab_mountwarden_using explain' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using explain' -l json -d 'JSON instead of text'
 complete -c mountwarden -n '_shtab_mountwarden_using explain' -l tier -xka "events statmount mountinfo" -d 'kernel interface to use (default: best)'

@@ -14,7 +14,7 @@ _shtab_mountwarden_commands() {
     config:'The configuration: defaults, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.'
     demo:'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
     detach:'Replaces the unmounted mountpoint by an empty directory, by which the kernel drops each copy.'
-    explain:'Looks now and tells one finding in full. Without root, from the service'"'"'s last report.'
+    explain:'Looks now and tells one finding in full: what, since when, who holds it and why, the timeline,'
     graphdriver:'Serves the overlay driver to dockerd on a unix socket, until SIGTERM.'
     history:'Shows the service'"'"'s entries of the journal, oldest first; only those that root wrote.'
     layer:'The overlay graphdriver by hand. Uses are not counted between two commands:'
