@@ -67,6 +67,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using report' -l no-color -d 'no 
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l all -d 'info and silenced findings too, long groups in full'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l fail-on -xka "warning critical" -d 'exit status 1 from here on (default: warning)'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l strict -d 'exit status 2 where anything could not be read'
+complete -c mountwarden -n '_shtab_mountwarden_using report' -l npd -d 'one line from the service'"'"'s last report, for node-problem-detector'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l wait -x -d 'wait at most so long for findings to hold for their confirm time (default: 5)'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l no-wait -d 'one look; nothing is confirmed'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l engine -x -d 'of this engine'"'"'s roots'

@@ -350,6 +350,7 @@ _shtab_mountwarden_report_options=(
   "--all[info and silenced findings too, long groups in full]"
   "--fail-on[exit status 1 from here on (default\: warning)]:fail_on:(warning critical)"
   "--strict[exit status 2 where anything could not be read]"
+  "--npd[one line from the service\'s last report, for node-problem-detector]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5)]:SECONDS:"
   "--no-wait[one look\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"
