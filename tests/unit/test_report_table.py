@@ -137,6 +137,18 @@ def test_nothing_raw_reaches_a_terminal() -> None:
     assert r"a\x1b[2Jb" in screen
 
 
+@pytest.mark.parametrize("columns", [40, 80, 160])
+def test_right_to_left_names_stay_in_their_place(columns: int) -> None:
+    plain = shown(crowded(), columns) + story.tell(night(), Terminal(columns))
+    marked = shown(crowded(), columns, terminal=Terminal(columns, bidi=True))
+    marked += story.tell(night(), Terminal(columns, bidi=True))
+    assert "/srv/\u2066דוגמה\u2069/merged" in marked
+    assert marked.replace("\u2066", "").replace("\u2069", "") == plain
+    assert too_wide(marked, columns) == []
+    for line in marked.splitlines():
+        assert line.count("\u2066") == line.count("\u2069"), "no line leaves a mark open for the next"
+
+
 def test_colours_change_nothing_else() -> None:
     told = crowded()
     coloured = shown(told, 80, terminal=Terminal(80, colour=True))

@@ -65,13 +65,14 @@ def tell(told: Told, terminal: Terminal) -> str:
     ]
     if told.background and told.background["fix"]:
         sections.append(("What ends its cause", _fix(told.background["fix"], terminal)))
-    return "\n\n".join("\n".join([*_title(title, terminal), *lines]) for title, lines in sections) + "\n"
+    parts = ([*([""] if at else []), *_title(title, terminal), *lines] for at, (title, lines) in enumerate(sections))
+    return terminal.lines(line for part in parts for line in part)
 
 
 def tell_over(finding_id: str, background: shape.BackgroundJson, terminal: Terminal) -> str:
     """What the journal has of a finding that is there no more."""
     title = _title(f"{finding_id}  is over: no look shows it now", terminal)
-    return "\n".join([*title, *drawing.timeline(background["timeline"], terminal)]) + "\n"
+    return terminal.lines([*title, *drawing.timeline(background["timeline"], terminal)])
 
 
 def _title(text: str, terminal: Terminal) -> Iterable[str]:
