@@ -2,7 +2,7 @@
 
 from .. import advice, attribute, chain, look, timeline
 from ..model import Finding, Kind
-from ..observe import times
+from ..observe import enter, times
 from ..settings import settings
 from ..tell.shape import BackgroundJson, ChainJson, FixJson
 from . import entries
@@ -37,7 +37,7 @@ def over(finding_id: str) -> BackgroundJson | None:
 
 def _has_a_birth(finding: Finding) -> bool:
     """Only of what is a bare directory at home now, in our own view of it: else it is another file system's root."""
-    return finding.kind is Kind.LEAKED and finding.root.home is None
+    return finding.kind is Kind.LEAKED and finding.home == enter.own_namespace()
 
 
 def _chain(finding: Finding, seen: look.Look) -> ChainJson | None:
