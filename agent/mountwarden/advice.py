@@ -1,6 +1,7 @@
-"""What ends a cause for good, as text for a person. Nothing here changes anything."""
+"""What ends a cause for good, in full. Nothing here changes anything."""
 
 import re
+from dataclasses import dataclass
 
 from . import cause as causes
 from . import shown
@@ -9,8 +10,24 @@ from .model import Cause, Finding
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service")
 
+_STORAGE = '[storage.options.overlay]\nskip_mount_home = "true"\n'
+_KUBERNETES = "in Kubernetes, mountPropagation: HostToContainer below the container's volumeMounts"
 
-def lasting_fix(cause: Cause, finding: Finding, around: Circumstances) -> str | None:
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A change after which a cause leaves no copies behind any more."""
+
+    text: str
+    """What it is and does, in a sentence."""
+    file: str | None = None
+    """Where `content` belongs."""
+    content: str | None = None
+    commands: tuple[str, ...] = ()
+    """To be run after that, in this order."""
+
+
+def lasting_fix(cause: Cause, finding: Finding, around: Circumstances) -> Fix | None:
     """The change after which this cause leaves no copies behind any more; None where none is known."""
     match cause.code:
         case causes.MOUNT_FLAGS:
@@ -20,46 +37,54 @@ def lasting_fix(cause: Cause, finding: Finding, around: Circumstances) -> str | 
         case causes.ROOT_PRIVATE | causes.OTHER_GROUP:
             return _root_fix(finding)
         case causes.ENGINE:
-            return 'Set skip_mount_home = "true" below [storage.options.overlay] in storage.conf.'
+            return _storage_fix(finding)
         case causes.OWN_NAMESPACE:
-            return "Let the program make its mount namespace with slave propagation (unshare --propagation slave)."
+            return Fix("Let the program make its mount namespace with slave propagation (unshare --propagation slave).")
     return None
 
 
-def _unit_fix(finding: Finding, around: Circumstances) -> str | None:
+def _unit_fix(finding: Finding, around: Circumstances) -> Fix | None:
     service = system_service(finding)
     if not service or not _UNIT.fullmatch(service):
         return None
     if around.unit and around.unit.transient:
-        return f"Start {service} again without MountFlags=private; with MountFlags=slave umounts reach it."
-    return (
-        f"Write /etc/systemd/system/{service}.d/90-propagation.conf:\n"
-        "[Service]\n"
-        "MountFlags=slave\n"
-        f"then run: systemctl daemon-reload && systemctl restart {service}"
+        return Fix(f"Start {service} again without MountFlags=private; with MountFlags=slave umounts reach it.")
+    return Fix(
+        f"Let umounts reach {service}: it keeps a mount namespace of its own, as a slave of the host's.",
+        file=f"/etc/systemd/system/{service}.d/90-propagation.conf",
+        content="[Service]\nMountFlags=slave\n",
+        commands=("systemctl daemon-reload", f"systemctl restart {_quoted(service)}"),
     )
 
 
-def _container_fix(cause: Cause, finding: Finding, around: Circumstances) -> str | None:
+def _container_fix(cause: Cause, finding: Finding, around: Circumstances) -> Fix | None:
     holder, bind = container_of(finding), bind_above(around.above)
     if not holder or not bind:
         return None
     if cause.code == causes.SLAVE_NOT_EFFECTIVE:
-        return "See that the source of the bind is shared before the container starts, and that its runtime is current."
+        text = "See that the source of the bind is shared before the container starts, and that its runtime is current."
+        return Fix(text)
     source = source_of(finding, around, bind)
     volume = f"{shown.path(source) if source else 'SOURCE'}:{shown.path(bind.point)}"
     readonly = "ro," if b"ro" in bind.options.split(b",") else ""
-    return (
-        f"Create the container again with -v {volume}:{readonly}rslave "
-        "(in Kubernetes, mountPropagation: HostToContainer)."
+    return Fix(f"Create the container again with -v {volume}:{readonly}rslave ({_KUBERNETES}).")
+
+
+def _root_fix(finding: Finding) -> Fix | None:
+    if finding.root.wants_private:
+        return _storage_fix(finding)
+    root = shown.path(finding.root.path)
+    return Fix(f"Keep {root} shared (remedy: share), and restart what started before that.")
+
+
+def _storage_fix(finding: Finding) -> Fix:
+    """A user's own storage.conf is in the user's hands: which file that is, is not known here."""
+    return Fix(
+        "Let containers/storage keep its home as shared as what it lies on; then restart what started before that.",
+        file=None if finding.root.observe_only else "/etc/containers/storage.conf",
+        content=_STORAGE,
     )
 
 
-def _root_fix(finding: Finding) -> str | None:
-    if finding.root.wants_private:
-        return (
-            'Set skip_mount_home = "true" below [storage.options.overlay] in storage.conf, '
-            "and restart what started before that."
-        )
-    root = shown.path(finding.root.path)
-    return f"Keep {root} shared (remedy: share), and restart what started before that."
+def _quoted(unit: str) -> str:
+    return f"'{unit}'" if "\\" in unit else unit

@@ -132,6 +132,7 @@ class Agent:
     def _handle(self, wakes: Iterable[Wake]) -> None:
         """Act on what woke us."""
         wakes = set(wakes)
+        self._publisher.woken(wakes)
         if Wake.TERMINATE in wakes:
             self._stopping = True
         if Wake.RELOAD in wakes:

@@ -23,6 +23,7 @@ from .tell import metrics, stored
 from .tell import report as reporting
 from .tell.shape import ReportJson
 from .tell.text import shown as printable
+from .triggers import Wake
 
 OFTEN = 10.0
 """Seconds after which the files are written again though nothing changed: their age is how readers trust them."""
@@ -40,9 +41,14 @@ class Publisher:
         self._started = time.time()
         self._acts: collections.deque[dict[str, Any]] = collections.deque(maxlen=ACTS)
         self._counted: collections.Counter[tuple[str, str]] = collections.Counter()
+        self._wakes: collections.Counter[str] = collections.Counter()
         self._shown: object = None
         self._written = float("-inf")
         self._complained = set[Path]()
+
+    def woken(self, wakes: Iterable[Wake]) -> None:
+        """Count what woke the service."""
+        self._wakes.update(str(wake) for wake in wakes)
 
     def stale(self) -> None:
         """What is shown is out of date: write with the next look."""
@@ -102,7 +108,7 @@ class Publisher:
             return
         path = Path(os.fsdecode(config.metrics))
         try:
-            state.write(path, metrics.render(report, self._counted).encode(), EVERYBODY)
+            state.write(path, metrics.render(report, metrics.Counts(self._counted, self._wakes)).encode(), EVERYBODY)
         except OSError as error:
             self._complain(path, error)
 

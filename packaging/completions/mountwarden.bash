@@ -10,7 +10,7 @@ _shtab_mountwarden_config_subparsers=(check show)
 _shtab_mountwarden_layer_subparsers=(create get put diff apply changes metadata status ls rm)
 _shtab_mountwarden_subparsers=(report explain who status watch history plan share detach unmount rejoin pause resume silence demo config agent layer graphdriver)
 
-_shtab_mountwarden_report_option_strings=(-h --help --json --tier --config --no-color --all --fail-on --strict --wait --no-wait --engine --unit --kind --root)
+_shtab_mountwarden_report_option_strings=(-h --help --json --tier --config --no-color --all --fail-on --strict --npd --wait --no-wait --engine --unit --kind --root)
 _shtab_mountwarden_explain_option_strings=(-h --help --json --tier --config --no-color --fail-on --wait --no-wait)
 _shtab_mountwarden_who_option_strings=(-h --help --json --tier --config --no-color)
 _shtab_mountwarden_status_option_strings=(-h --help --json --config --no-color)
@@ -71,6 +71,7 @@ _shtab_mountwarden_report___json_nargs=0
 _shtab_mountwarden_report___no_color_nargs=0
 _shtab_mountwarden_report___all_nargs=0
 _shtab_mountwarden_report___strict_nargs=0
+_shtab_mountwarden_report___npd_nargs=0
 _shtab_mountwarden_report___no_wait_nargs=0
 _shtab_mountwarden_explain__h_nargs=0
 _shtab_mountwarden_explain___help_nargs=0

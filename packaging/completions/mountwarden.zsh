@@ -14,7 +14,7 @@ _shtab_mountwarden_commands() {
     config:'The configuration: defaults, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.'
     demo:'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
     detach:'Replaces the unmounted mountpoint by an empty directory, by which the kernel drops each copy.'
-    explain:'Looks now and tells one finding in full. Without root, from the service'"'"'s last report.'
+    explain:'Looks now and tells one finding in full: what, since when, who holds it and why, the timeline,'
     graphdriver:'Serves the overlay driver to dockerd on a unix socket, until SIGTERM.'
     history:'Shows the service'"'"'s entries of the journal, oldest first; only those that root wrote.'
     layer:'The overlay graphdriver by hand. Uses are not counted between two commands:'
@@ -351,6 +351,7 @@ _shtab_mountwarden_report_options=(
   "--all[info and silenced findings too, long groups in full]"
   "--fail-on[exit status 1 from here on (default\: warning)]:fail_on:(warning critical)"
   "--strict[exit status 2 where anything could not be read]"
+  "--npd[one line from the service\'s last report, for node-problem-detector]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5)]:SECONDS:"
   "--no-wait[one look\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"

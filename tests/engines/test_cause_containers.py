@@ -63,9 +63,9 @@ def test_docker_binds_another_engines_root(docker_host: Machine) -> None:
         f"Container {container[:12]} bind-mounts the host's /var/lib/kubelet at /data with private propagation, "
         "so umounts on the host do not reach it."
     )
-    assert finding["fix"] == (
+    assert finding["fix"]["text"] == (  # type: ignore[index]
         "Create the container again with -v /var/lib/kubelet:/data:ro,rslave "
-        "(in Kubernetes, mountPropagation: HostToContainer)."
+        "(in Kubernetes, mountPropagation: HostToContainer below the container's volumeMounts)."
     )
 
 
@@ -133,7 +133,7 @@ def test_podmans_own_root(podman_host: Machine) -> None:
         "/var/lib/containers/storage/overlay is private on the host, so no umount there reaches the mount namespace of "
         "bystander.service (PrivateTmp=yes, set when it was started as a transient unit)."
     )
-    assert str(severed["fix"]).startswith('Set skip_mount_home = "true"')
+    assert 'skip_mount_home = "true"' in severed["fix"]["content"]  # type: ignore[index]
     private = only([f for f in found if f["kind"] == "private-root"])
     assert private["text"] == (
         "containers/storage makes /var/lib/containers/storage/overlay private each time it starts, "

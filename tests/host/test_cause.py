@@ -69,7 +69,7 @@ def test_mount_flags_private_in_a_unit_file(host: Machine, layer: str) -> None:
         "leaky-file.service has MountFlags=private (/etc/systemd/system/leaky-file.service:5), "
         "so umounts on the host do not reach its mount namespace."
     )
-    assert str(finding["fix"]).startswith("Write /etc/systemd/system/leaky-file.service.d/90-propagation.conf:\n")
+    assert finding["fix"]["file"] == "/etc/systemd/system/leaky-file.service.d/90-propagation.conf"  # type: ignore[index]
 
 
 def test_mount_flags_private_in_a_drop_in(host: Machine, layer: str) -> None:
@@ -93,7 +93,7 @@ def test_mount_flags_private_from_systemd_run(host: Machine, layer: str) -> None
         "leaky-run.service has MountFlags=private (set when it was started as a transient unit), "
         "so umounts on the host do not reach its mount namespace."
     )
-    assert finding["fix"] == (
+    assert finding["fix"]["text"] == (  # type: ignore[index]
         "Start leaky-run.service again without MountFlags=private; with MountFlags=slave umounts reach it."
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from tests.support.machine import Machine
 
 _CODE = r"""
-import json, os, sys
+import dataclasses, json, os, sys
 from mountwarden import advice, attribute, look
 from mountwarden.config import Config, RootEntry
 
@@ -17,13 +17,14 @@ answer = []
 for finding in seen.findings:
     found, gaps = attribute.explain(finding, seen.picture)
     around, _ = attribute.surroundings(finding, seen.picture)
+    fix = advice.lasting_fix(found.cause, found, around) if found.cause else None
     answer.append({
         "kind": found.kind,
         "namespace_kind": found.namespace_kind,
         "holders": [[h.pid, h.comm, h.unit, h.container, h.user] for h in found.holders],
         "code": found.cause and found.cause.code,
         "text": found.cause and found.cause.text,
-        "fix": found.cause and advice.lasting_fix(found.cause, found, around),
+        "fix": fix and dataclasses.asdict(fix),
         "gaps": [[gap.what, gap.reason] for gap in gaps],
         "imported": "pystemd" in sys.modules,
     })

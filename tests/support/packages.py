@@ -22,6 +22,7 @@ SUITES: dict[str, tuple[str, ...]] = {
 """What a suite splits off from a package of BASE."""
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "metrics": ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager"),
+    "metrics": ("prometheus", "prometheus-node-exporter"),
+    "shells": ("zsh", "fish"),
 }
 """Packages that only some `long` tests need; each extra that is asked for gives a tree of its own."""

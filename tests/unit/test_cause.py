@@ -388,18 +388,27 @@ def test_hostile_paths_stay_data() -> None:
     )
 
 
-def fix(found: Finding, around: Circumstances) -> str | None:
+def fix(found: Finding, around: Circumstances) -> advice.Fix | None:
     answer = explain(found, around)
     assert answer
     return advice.lasting_fix(answer, found, around)
 
 
+def fix_text(found: Finding, around: Circumstances) -> str:
+    answer = fix(found, around)
+    assert answer
+    return answer.text
+
+
 def test_fix_of_mount_flags() -> None:
-    assert fix(finding(home=HOME), Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE))) == (
-        "Write /etc/systemd/system/leaky.service.d/90-propagation.conf:\n[Service]\nMountFlags=slave\n"
-        "then run: systemctl daemon-reload && systemctl restart leaky.service"
+    assert fix(finding(home=HOME), Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE))) == advice.Fix(
+        "Let umounts reach leaky.service: it keeps a mount namespace of its own, as a slave of the host's.",
+        file="/etc/systemd/system/leaky.service.d/90-propagation.conf",
+        content="[Service]\nMountFlags=slave\n",
+        commands=("systemctl daemon-reload", "systemctl restart leaky.service"),
     )
-    assert fix(finding(home=HOME), Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE, transient=True))) == (
+    transient = Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE, transient=True))
+    assert fix_text(finding(home=HOME), transient) == (
         "Start leaky.service again without MountFlags=private; with MountFlags=slave umounts reach it."
     )
 
@@ -410,17 +419,34 @@ def test_fix_of_a_unit_whose_name_a_shell_would_read() -> None:
 
 
 def test_fix_of_a_bind() -> None:
-    assert fix(container(), Circumstances(PRIVATE_BIND)) == (
-        "Create the container again with -v /:/host:rslave (in Kubernetes, mountPropagation: HostToContainer)."
+    assert fix_text(container(), Circumstances(PRIVATE_BIND)) == (
+        "Create the container again with -v /:/host:rslave (in Kubernetes, mountPropagation: HostToContainer below the "
+        "container's volumeMounts)."
     )
     readonly = (PRIVATE_BIND[0], replace(PRIVATE_BIND[1], options=b"ro,relatime"), OVERLAY)
-    assert "-v /:/host:ro,rslave " in (fix(container(), Circumstances(readonly)) or "")
+    assert "-v /:/host:ro,rslave " in fix_text(container(), Circumstances(readonly))
 
 
 def test_fix_of_a_private_root() -> None:
-    assert fix(finding(home=PRIVATE_HOME), Circumstances(ONLY_ROOT_PRIVATE, unit(TMP))) == (
+    assert fix_text(finding(home=PRIVATE_HOME), Circumstances(ONLY_ROOT_PRIVATE, unit(TMP))) == (
         "Keep /var/lib/docker shared (remedy: share), and restart what started before that."
     )
+
+
+def test_fix_of_a_unit_with_an_escaped_name_can_be_pasted() -> None:
+    found = finding(home=HOME, holder=Holder(42, "sleep", r"a\x2db.service"))
+    answer = fix(found, Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE)))
+    assert answer
+    assert answer.commands[-1] == r"systemctl restart 'a\x2db.service'"
+
+
+def test_fix_of_an_engine_s_own_private_root() -> None:
+    root = Root(b"/var/lib/containers/storage/overlay", "containers-storage", RootKind.GRAPH, (LAYOUT,), None)
+    found = finding(home=PRIVATE_HOME, root=replace(root, wants_private=True))
+    answer = fix(found, Circumstances(ONLY_ROOT_PRIVATE, unit(TMP)))
+    assert answer
+    assert answer.file == "/etc/containers/storage.conf"
+    assert answer.content == '[storage.options.overlay]\nskip_mount_home = "true"\n'
 
 
 def test_no_fix_of_what_is_not_known() -> None:

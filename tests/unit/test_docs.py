@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from mountwarden.cli.main import COMMANDS
@@ -41,6 +42,25 @@ def test_the_reference_has_every_key_and_every_message() -> None:
     confirm = {field.name for field in dataclasses.fields(Config().confirm)}
     assert [key for key in sorted(confirm) if f"`{key}`" not in text] == []
     assert [kind for kind, identity in messages.IDS.items() if f"| {kind} | `{identity}` |" not in text] == []
+
+
+PICTURES = sorted(PROJECT.glob("docs/pictures/*.svg"))
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
+def test_a_picture_is_used_and_holds_its_text(picture: Path) -> None:
+    top = ElementTree.parse(picture).getroot()
+    assert {element.tag.removeprefix(SVG) for element in top.iter()} <= {
+        *("svg", "title", "desc", "style", "defs", "marker", "rect", "text", "path")
+    }
+    assert top.findtext(f"{SVG}title")
+    wide = float(top.attrib["viewBox"].split()[2])
+    for text in top.iter(f"{SVG}text"):
+        letters = 8.5 if text.get("class") == "path" else 7.8 if text.get("class") == "title" else 7.4
+        assert float(text.attrib["x"]) + letters * len(text.text or "") < wide, text.text
+    used = [document for document in DOCUMENTS if f"](pictures/{picture.name})" in document.read_text()]
+    assert used, "no document shows it"
 
 
 def test_every_kind_of_finding_is_explained() -> None:

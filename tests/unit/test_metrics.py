@@ -6,12 +6,14 @@ from pathlib import Path
 from mountwarden.model import Severity
 from mountwarden.tell import metrics
 from mountwarden.tell import report as reporting
+from mountwarden.triggers import Wake
 
 from tests.support import reports
 
 RULES = Path(__file__).resolve().parents[2] / "packaging/monitoring/mountwarden.rules.yml"
 REFERENCE = Path(__file__).resolve().parents[2] / "docs/reference.md"
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="[^"]*",?)+)\})? (\S+)')
+COUNTS = metrics.Counts({("detach", "done"): 3}, {"mounts": 5, "overflow": 2, "reload": 1})
 
 
 def samples(text: str) -> dict[str, dict[str, float]]:
@@ -27,11 +29,11 @@ def samples(text: str) -> dict[str, dict[str, float]]:
 
 def rendered(*findings: object) -> dict[str, dict[str, float]]:
     told = reporting.build(reports.facts(findings))  # type: ignore[arg-type]
-    return samples(metrics.render(told, {("detach", "done"): 3}))
+    return samples(metrics.render(told, COUNTS))
 
 
 def test_what_is_declared_is_emitted_and_nothing_else() -> None:
-    text = metrics.render(reporting.build(reports.facts([reports.finding()])), {("detach", "done"): 1})
+    text = metrics.render(reporting.build(reports.facts([reports.finding()])), COUNTS)
     names = [metric.name for metric in metrics.METRICS]
     assert re.findall(r"^# HELP (\S+)", text, re.MULTILINE) == names
     assert re.findall(r"^# TYPE (\S+) (\w+)", text, re.MULTILINE) == [(m.name, m.type) for m in metrics.METRICS]
@@ -54,6 +56,15 @@ def test_a_finding_counts_and_goes_to_0() -> None:
     assert none["mountwarden_oldest_finding_timestamp_seconds"][""] == 0
 
 
+def test_events_are_counted_by_what_woke_the_service() -> None:
+    found = rendered()
+    counted = {f'source="{source}"': float(source == "mounts") * 5 for source in metrics.SOURCES}
+    assert found["mountwarden_events_total"] == counted, "a source that has not spoken yet is 0, and a signal is none"
+    assert found["mountwarden_overflows_total"] == {"": 2}
+    signals = {Wake.TERMINATE, Wake.RELOAD}
+    assert set(Wake) == {*metrics.SOURCES, metrics.OVERFLOW, *signals}
+
+
 def test_unconfirmed_and_silenced_do_not_count_and_info_has_no_age() -> None:
     assert sum(rendered(reports.finding(confirmed=False))["mountwarden_findings"].values()) == 0
     assert sum(rendered(reports.finding(silenced=True))["mountwarden_findings"].values()) == 0
@@ -65,5 +76,6 @@ def test_unconfirmed_and_silenced_do_not_count_and_info_has_no_age() -> None:
 def test_rules_and_reference_speak_of_what_there_is() -> None:
     names = {metric.name for metric in metrics.METRICS}
     expressions = re.findall(r"expr: (.*)", RULES.read_text())
+    assert len(expressions) == RULES.read_text().count("alert:")
     assert {name for text in expressions for name in re.findall(r"mountwarden_\w+", text)} <= names
     assert [name for name in names if f"| `{name}` |" not in REFERENCE.read_text()] == []

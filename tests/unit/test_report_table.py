@@ -137,6 +137,18 @@ def test_nothing_raw_reaches_a_terminal() -> None:
     assert r"a\x1b[2Jb" in screen
 
 
+@pytest.mark.parametrize("columns", [40, 80, 160])
+def test_right_to_left_names_stay_in_their_place(columns: int) -> None:
+    plain = shown(crowded(), columns) + story.tell(night(), Terminal(columns))
+    marked = shown(crowded(), columns, terminal=Terminal(columns, bidi=True))
+    marked += story.tell(night(), Terminal(columns, bidi=True))
+    assert "/srv/\u2066דוגמה\u2069/merged" in marked
+    assert marked.replace("\u2066", "").replace("\u2069", "") == plain
+    assert too_wide(marked, columns) == []
+    for line in marked.splitlines():
+        assert line.count("\u2066") == line.count("\u2069"), "no line leaves a mark open for the next"
+
+
 def test_colours_change_nothing_else() -> None:
     told = crowded()
     coloured = shown(told, 80, terminal=Terminal(80, colour=True))
@@ -166,9 +178,87 @@ def test_what_is_not_seen_is_not_claimed() -> None:
 def test_stories(columns: int) -> None:
     told = report.build(facts([finding(remedies=(finding().remedies[0], RESTART))]))
     steps = {"detach": ["look again", "rename an empty directory over it"]}
-    screen = story.tell(told["findings"][0], steps, Terminal(columns), NOW, told["taken"])
+    screen = story.tell(story.Told(told["findings"][0], steps, NOW, told["taken"]), Terminal(columns))
     check(f"story-{columns}", screen)
     assert too_wide(screen, columns) == []
+
+
+def night() -> story.Told:
+    """A story with everything: foreign names, all sources of times, a chain, settings, a fix."""
+    path = "/var/lib/docker/overlay2/層の名前-דוגמה/merged"
+    found = finding(
+        mountpoint=path.encode(), seen_at=b"/host" + path.encode(), remedies=(finding().remedies[0], RESTART)
+    )
+    told = report.build(facts([found]))
+    fragment = "/etc/systemd/system/leaky.service"
+    moment = {"after": None, "before": None, "source": None}
+    timeline: list[Any] = [
+        {**moment, "what": "mounted", "at": None, "after": report.timestamp(NOW - 900), "text": f"{path} was mounted"},
+        {**moment, "what": "started", "at": report.timestamp(NOW - 800), "text": "leaky.service started"},
+        {
+            **moment,
+            "what": "told",
+            "at": report.timestamp(NOW - 190),
+            "text": "told in the journal",
+            "source": "journal",
+        },
+    ]
+    group: dict[str, Any] = {"propagation": "shared", "peer_group": 52, "master": None, "cut": False}
+    none: dict[str, Any] = {"propagation": "private", "peer_group": None, "master": None, "cut": False}
+    chain: Any = {
+        "home": {
+            "who": "home",
+            "namespace": 4026531841,
+            "levels": [{"point": "/var/lib/docker", **group}],
+            "mountpoint": path,
+            "mount": None,
+        },
+        "holder": {
+            "who": "leaky.service",
+            "namespace": 4026532500,
+            "levels": [{"point": "/", **none}, {"point": "/host/var/lib/docker", **none, "cut": True}],
+            "mountpoint": f"/host{path}",
+            "mount": "overlay 0:41, mount 812",
+        },
+        "broken": "/host/var/lib/docker is private: it receives nothing from home's peer group 52",
+    }
+    setting = {"unit": "leaky.service", "name": "MountFlags", "value": "private", "file": fragment, "line": 7}
+    background: shape.BackgroundJson = {
+        "timeline": timeline,
+        "chain": chain,
+        "settings": [{**setting, "note": None}],  # type: ignore[typeddict-item]
+        "fix": {
+            "text": "Let umounts reach leaky.service: it keeps a mount namespace of its own.",
+            "file": f"{fragment}.d/90-propagation.conf",
+            "content": "[Service]\nMountFlags=slave\n",
+            "commands": ["systemctl daemon-reload", "systemctl restart leaky.service"],
+        },
+    }
+    return story.Told(told["findings"][0], {"detach": ["look again"]}, NOW, told["taken"], background)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 160])
+def test_whole_stories(columns: int) -> None:
+    screen = story.tell(night(), Terminal(columns))
+    check(f"story-whole-{columns}", screen)
+    assert too_wide(screen, columns) == []
+
+
+@pytest.mark.parametrize("columns", [20, 27, 33, 61, 97])
+def test_no_width_breaks_a_story(columns: int) -> None:
+    assert too_wide(story.tell(night(), Terminal(columns)), columns) == []
+
+
+def test_a_story_in_ascii_has_no_sign_of_ours() -> None:
+    screen = story.tell(night(), Terminal(80, ascii=True))
+    assert not set("└✗→↓…") & set(screen)
+
+
+def test_a_finding_that_is_over_has_its_story_too() -> None:
+    background: shape.BackgroundJson = {"timeline": [], "chain": None, "settings": [], "fix": None}
+    entry: Any = {"what": "cleared", "at": report.timestamp(NOW), "after": None, "before": None, "text": "it is over"}
+    screen = story.tell_over("mw-x", {**background, "timeline": [{**entry, "source": "journal"}]}, Terminal(80))
+    assert screen == "mw-x  is over: no look shows it now\n  2026-09-21 14:13:20Z  cleared: it is over (journal)\n"
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -177,7 +267,7 @@ def test_every_kind_has_its_words(kind: Kind, space: NamespaceKind | None) -> No
     told = report.build(facts([finding(kind=kind, namespace_kind=space, holders=_holders(space))]))
     assert words.wrong(kind, space).startswith(f"{kind}: ")
     assert f"● {kind}: " in shown(told, 160)
-    assert str(kind) in story.tell(told["findings"][0], {}, Terminal(80), NOW, told["taken"])
+    assert str(kind) in story.tell(story.Told(told["findings"][0], {}, NOW, told["taken"]), Terminal(80))
 
 
 def _holders(space: NamespaceKind | None) -> Sequence[Holder]:
@@ -187,4 +277,4 @@ def _holders(space: NamespaceKind | None) -> Sequence[Holder]:
 @pytest.mark.parametrize("evidence", Evidence)
 def test_every_evidence_has_its_words(evidence: Evidence) -> None:
     told = report.build(facts([finding(evidence=evidence)]))["findings"][0]
-    assert (words.known(evidence) or "") in " ".join(story.tell(told, {}, Terminal(400), NOW, "").split())
+    assert (words.known(evidence) or "") in " ".join(story.tell(story.Told(told, {}, NOW, ""), Terminal(400)).split())

@@ -135,3 +135,31 @@ def test_ages(seconds: float, wanted: str) -> None:
 def test_costs_and_counts() -> None:
     assert [text.cost(0.00042), text.cost(0.0761), text.cost(1.26)] == ["0.4 ms", "76 ms", "1.3 s"]
     assert [text.count(1, "root"), text.count(52655, "mount")] == ["1 root", "52,655 mounts"]
+
+
+LRI, PDI = "\u2066", "\u2069"
+
+
+@pytest.mark.parametrize(
+    ("plain", "marked"),
+    [
+        ("/var/lib/docker", "/var/lib/docker"),
+        ("/層/名", "/層/名"),
+        ("/דוגמה/merged  3 min", f"/{LRI}דוגמה{PDI}/merged  3 min"),
+        ("/אב/גד:7", f"/{LRI}אב{PDI}/{LRI}גד{PDI}:7"),
+        ("مثال", f"{LRI}مثال{PDI}"),
+        ("١٢ a", f"{LRI}١٢{PDI} a"),
+        ("שָׁלוֹם!", f"{LRI}שָׁלוֹם{PDI}!"),
+        ("é\u0301 א", f"é\u0301 {LRI}א{PDI}"),
+    ],
+)
+def test_right_to_left_text_turns_nothing_else_round(plain: str, marked: str) -> None:
+    assert text.isolated(plain) == marked
+    assert text.width(marked) == text.width(plain)
+
+
+@given(st.text())
+def test_isolation_adds_nothing_but_balanced_marks(name: str) -> None:
+    marked = text.isolated(text.shown(name))
+    assert marked.replace(LRI, "").replace(PDI, "") == text.shown(name)
+    assert [c for c in marked if c in (LRI, PDI)] == [LRI, PDI] * marked.count(LRI)

@@ -3,9 +3,11 @@
 import io
 import os
 import pty
+import select
 from collections.abc import Iterator
 
 import pytest
+from mountwarden.cli import report
 from mountwarden.tell import terminal
 
 
@@ -36,6 +38,33 @@ def test_the_option_turns_colours_off(tty: io.TextIOWrapper) -> None:
 
 def test_an_empty_no_color_says_nothing(tty: io.TextIOWrapper) -> None:
     assert terminal.of(tty, {"NO_COLOR": ""}).colour
+
+
+@pytest.mark.parametrize(("term", "bidi"), [("xterm-256color", True), ("linux", False), ("dumb", False)])
+def test_only_a_terminal_that_may_know_bidirectional_text_gets_marks(
+    tty: io.TextIOWrapper, term: str, bidi: bool
+) -> None:
+    assert terminal.of(tty, {"TERM": term}).bidi is bidi
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(5.0, True), (1.0, False)])
+def test_progress_is_told_on_a_terminal_and_only_when_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, said: bool
+) -> None:
+    leader, follower = pty.openpty()
+    with open(leader, "rb", buffering=0) as reader, open(follower, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        report._progress(seconds)
+        ready, _, _ = select.select([reader], [], [], 0)
+        assert bool(ready) is said
+        assert not said or b"looking again in 5 s" in reader.read(200)
+
+
+def test_progress_is_not_told_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    report._progress(60.0)
+    assert stream.getvalue() == ""
 
 
 def test_a_pipe_has_no_colours_and_80_columns() -> None:

@@ -21,7 +21,7 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..look import Looker
+    from ..look import Look, Looker
 
     Hold = Callable[[], AbstractContextManager[scratch.Holder]]
 
@@ -123,18 +123,22 @@ class Demo:
         leaked = [finding for finding in found.findings if finding.kind is Kind.LEAKED and finding.confirmed]
         if len(leaked) != 1:
             raise MountwardenError(f"the demo's one leak was told as {len(leaked)}", hint="please report this")
-        self._explain(next(one for one in told["findings"] if one["id"] == leaked[0].id), leaked[0], told["taken"])
+        one = next(one for one in told["findings"] if one["id"] == leaked[0].id)
+        explained = next(finding for finding in findings if finding.id == leaked[0].id)
+        self._explain(one, explained, seen, told["taken"])
         return leaked[0]
 
-    def _explain(self, told: shape.FindingJson, finding: Finding, taken: str) -> None:
+    def _explain(self, told: shape.FindingJson, finding: Finding, seen: "Look", taken: str) -> None:
         from ..remedies import apply
+        from .background import background
 
         self._title(f"mountwarden explain {finding.id}")
         steps = {
             remedy["action"]: [sentence(step.describe()) for step in apply.describe(finding, Action(remedy["action"]))]
             for remedy in told["remedies"]
         }
-        self._quote(story.tell(told, steps, self.inner, time.time(), taken))
+        around = background(finding, seen, agent=False)
+        self._quote(story.tell(story.Told(told, steps, time.time(), taken, around), self.inner))
 
     def _detach(self, finding: Finding, looker: "Looker") -> None:
         from ..remedies import apply

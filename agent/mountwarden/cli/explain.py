@@ -1,8 +1,10 @@
 """mountwarden explain: the story of one finding."""
 
+import os
 import sys
 import time
 from argparse import Namespace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
@@ -21,7 +23,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "explain",
         help="the story of one finding: what, who, why, and the way out",
-        description="Looks now and tells one finding in full. Without root, from the service's last report.",
+        description="Looks now and tells one finding in full: what, since when, who holds it and why, the timeline,\n"
+        "where the chain of propagation is broken, each way out with what it would do, and what ends the cause.\n"
+        "Of a finding that is over, what the journal has. Without root, from the service's last report alone.",
         epilog="example:\n  mountwarden explain mw-0123456789",
     )
     parser.add_argument("id", metavar="ID", help="a finding's id, as report shows it")
@@ -30,29 +34,41 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.set_defaults(run=run)
 
 
+@dataclass(frozen=True, slots=True)
+class _Story:
+    report: shape.ReportJson
+    """With this one finding alone."""
+    steps: dict[str, list[str]] = field(default_factory=dict)
+    background: shape.BackgroundJson | None = None
+
+
 def run(arguments: Namespace) -> int:
     """Tell the story; the exit status is the report's, of this one finding."""
-    import os
-
-    told, steps = _live(arguments) if os.geteuid() == 0 else _last(arguments.id)
-    finding = told["findings"][0]
+    screen = terminal.of(sys.stdout, no_color=arguments.no_color)
+    told = _live(arguments) if os.geteuid() == 0 else _last(arguments.id)
+    if not isinstance(told, _Story):
+        return _over(arguments, told, screen)
+    finding = told.report["findings"][0]
     if arguments.json:
-        sys.stdout.write(stored.dumps({**finding, "steps": steps}))
+        sys.stdout.write(stored.dumps({**finding, "steps": told.steps, "background": told.background}))
     else:
-        screen = terminal.of(sys.stdout, no_color=arguments.no_color)
-        sys.stdout.write(story.tell(finding, steps, screen, time.time(), told["taken"]))
-    return telling.status(told, Severity(arguments.fail_on))
+        facts = story.Told(finding, told.steps, time.time(), told.report["taken"], told.background)
+        sys.stdout.write(story.tell(facts, screen))
+    return telling.status(told.report, Severity(arguments.fail_on))
 
 
-def _live(arguments: Namespace) -> tuple[shape.ReportJson, dict[str, list[str]]]:
+def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
+    """The story; of a finding that is over, what the journal has."""
     from ..remedies import apply
-    from . import facts, scan, session
+    from . import background, facts, scan, session
 
     looker = session.looker(arguments)
     known = scan.agents_since(looker.config, looker.boot_id)
     found = scan.scan(looker, wait=arguments.wait, everything=True, known=known)
     one = [finding for finding in found.findings if finding.id == arguments.id]
     if not one:
+        if past := background.over(arguments.id):
+            return past
         raise _unknown(arguments.id, [finding.id for finding in found.findings])
     explained, seen = facts.explained(one, found.seen, everything=True)
     told = facts.facts(seen, explained, looker.config, circumstances=session.circumstances())
@@ -60,17 +76,26 @@ def _live(arguments: Namespace) -> tuple[shape.ReportJson, dict[str, list[str]]]
         str(remedy.action): [sentence(step.describe()) for step in apply.describe(one[0], Action(remedy.action))]
         for remedy in told.findings[0].remedies
     }
-    return telling.build(told), steps
+    around = background.background(explained[0], seen, agent=arguments.id in known)
+    return _Story(telling.build(told), steps, around)
 
 
-def _last(finding_id: str) -> tuple[shape.ReportJson, dict[str, list[str]]]:
+def _last(finding_id: str) -> _Story:
     from .report import last
 
     told = last()
     one = telling.select(told, lambda finding: finding["id"] == finding_id)
     if not one["findings"]:
         raise _unknown(finding_id, [finding["id"] for finding in told["findings"]])
-    return one, {}
+    return _Story(one)
+
+
+def _over(arguments: Namespace, told: shape.BackgroundJson, screen: terminal.Terminal) -> int:
+    if arguments.json:
+        sys.stdout.write(stored.dumps({"id": arguments.id, "over": True, "background": told}))
+    else:
+        sys.stdout.write(story.tell_over(arguments.id, told, screen))
+    return 0
 
 
 def _unknown(finding_id: str, known: list[str]) -> MountwardenError:

@@ -41,6 +41,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.add_argument("--all", action="store_true", help="info and silenced findings too, long groups in full")
     options.severity(parser)
     parser.add_argument("--strict", action="store_true", help="exit status 2 where anything could not be read")
+    parser.add_argument(
+        "--npd", action="store_true", help="one line from the service's last report, for node-problem-detector"
+    )
     options.waiting(parser)
     options.filters(parser)
     parser.set_defaults(run=run)
@@ -48,6 +51,10 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Show the report; the exit status says what is in it."""
+    if arguments.npd:
+        from . import npd
+
+        return npd.run(arguments)
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     if os.geteuid() == 0:
         told, note = live(arguments), None

@@ -50,7 +50,8 @@ def run(arguments: Namespace) -> int:
     """Show events until interrupted."""
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     for line in _followed(arguments.lines) if service_runs() else _looked(arguments):
-        print(as_json(line) if arguments.json else as_text(line, screen), flush=True)
+        sys.stdout.write(as_json(line) + "\n" if arguments.json else screen.lines([as_text(line, screen)]))
+        sys.stdout.flush()
     return 0
 
 

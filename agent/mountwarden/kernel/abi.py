@@ -68,6 +68,7 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 # linux/stat.h
+STATX_BTIME = 0x800
 STATX_MNT_ID = 0x1000
 STATX_MNT_ID_UNIQUE = 0x4000
 
@@ -191,6 +192,12 @@ class Statfs(ctypes.Structure):
     )
 
 
+class StatxTimestamp(ctypes.Structure):
+    """struct statx_timestamp of linux/stat.h."""
+
+    _fields_ = (("tv_sec", ctypes.c_int64), ("tv_nsec", ctypes.c_uint32), ("_reserved", ctypes.c_int32))
+
+
 class Statx(ctypes.Structure):
     """The head of struct statx as far as stx_mnt_id; the kernel writes 256 bytes."""
 
@@ -204,7 +211,9 @@ class Statx(ctypes.Structure):
         ("stx_mode", ctypes.c_uint16),
         ("_spare0", ctypes.c_uint16),
         ("stx_ino", ctypes.c_uint64),
-        ("_sizes_and_times", ctypes.c_uint8 * 88),
+        ("_sizes_and_atime", ctypes.c_uint8 * 40),
+        ("stx_btime", StatxTimestamp),
+        ("_ctime_and_mtime", ctypes.c_uint8 * 32),
         ("stx_rdev_major", ctypes.c_uint32),
         ("stx_rdev_minor", ctypes.c_uint32),
         ("stx_dev_major", ctypes.c_uint32),

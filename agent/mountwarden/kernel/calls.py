@@ -113,6 +113,14 @@ def mount_id(dir_fd: int, path: bytes = b"", *, unique: bool = False) -> int | N
     return answer.stx_mnt_id if answer.stx_mask & mask else None
 
 
+def birth_time(path: bytes) -> float | None:
+    """When a file was made, in seconds since the Epoch; None where its file system does not say (STATX_BTIME)."""
+    flags = abi.AT_SYMLINK_NOFOLLOW | abi.AT_NO_AUTOMOUNT | abi.AT_STATX_DONT_SYNC
+    answer = statx(abi.AT_FDCWD, path, abi.STATX_BTIME, flags)
+    born = answer.stx_btime
+    return born.tv_sec + born.tv_nsec / 1e9 if answer.stx_mask & abi.STATX_BTIME else None
+
+
 def openat2(dir_fd: int, path: bytes, flags: int, *, resolve: int = 0, mode: int = 0) -> int:
     """openat2(2), Linux 5.6. `resolve` are abi.RESOLVE_*. The descriptor is close-on-exec."""
     how = abi.OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve)

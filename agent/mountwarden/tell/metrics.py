@@ -5,7 +5,7 @@ Each metric is declared once, with its type, unit and labels; what is emitted go
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..model import Severity, Tier
 from .report import seconds
@@ -43,6 +43,19 @@ OLDEST = Metric(
     "seconds",
     "When the oldest finding that counts (warning or worse) was first seen; 0 for none.",
 )
+EVENTS = Metric(
+    "mountwarden_events_total",
+    Type.COUNTER,
+    "",
+    "Times since the service's start that the kernel woke it: mounts changed at home, or a watched directory did.",
+    ("source",),
+)
+OVERFLOWS = Metric(
+    "mountwarden_overflows_total",
+    Type.COUNTER,
+    "",
+    "Times since the service's start that the kernel lost count of events; each is answered by a full look.",
+)
 ACTS = Metric(
     "mountwarden_acts_total",
     Type.COUNTER,
@@ -62,25 +75,57 @@ TIER = Metric("mountwarden_tier", Type.GAUGE, "", "1 for the kernel interface in
 PAUSED = Metric("mountwarden_paused", Type.GAUGE, "", "1 while acts are paused.")
 OBSERVING = Metric("mountwarden_observing", Type.GAUGE, "", "1 where the mode is observe.")
 
-METRICS = (FINDINGS, OLDEST, ACTS, TAKEN, LOOK, ROOTS, NAMESPACES, MOUNTS, GAPS, TIER, PAUSED, OBSERVING)
+METRICS = (
+    FINDINGS,
+    OLDEST,
+    ACTS,
+    EVENTS,
+    OVERFLOWS,
+    TAKEN,
+    LOOK,
+    ROOTS,
+    NAMESPACES,
+    MOUNTS,
+    GAPS,
+    TIER,
+    PAUSED,
+    OBSERVING,
+)
 """All there are, in the order of the file."""
 
 Samples = Mapping[tuple[str, ...], float]
 """Values of labels, in the order of the declaration, to the value."""
 
 
-def render(report: ReportJson, acts: Mapping[tuple[str, str], int]) -> str:
-    """The whole file. `acts` counts (action, result) since the service's start."""
-    samples = _samples(report, acts)
+SOURCES = ("mounts", "roots", "engines", "config")
+"""What of the host wakes the service: home's mounts, and the directories of roots, engines and our configuration."""
+OVERFLOW = "overflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the service counted since its start."""
+
+    acts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By action and result."""
+    wakes: Mapping[str, int] = field(default_factory=dict)
+    """By source, overflows among them."""
+
+
+def render(report: ReportJson, counts: Counts) -> str:
+    """The whole file."""
+    samples = _samples(report, counts)
     return "".join(line for metric in METRICS for line in _lines(metric, samples[metric.name]))
 
 
-def _samples(report: ReportJson, acts: Mapping[tuple[str, str], int]) -> dict[str, Samples]:
+def _samples(report: ReportJson, counts: Counts) -> dict[str, Samples]:
     summary = report["summary"]
     return {
         FINDINGS.name: _findings(report),
         OLDEST.name: {(): _oldest(report)},
-        ACTS.name: {key: float(value) for key, value in sorted(acts.items())},
+        ACTS.name: {key: float(value) for key, value in sorted(counts.acts.items())},
+        EVENTS.name: {(source,): float(counts.wakes.get(source, 0)) for source in SOURCES},
+        OVERFLOWS.name: {(): float(counts.wakes.get(OVERFLOW, 0))},
         TAKEN.name: {(): seconds(report["taken"])},
         LOOK.name: {(): report["took_seconds"]},
         ROOTS.name: {(): summary["roots"]},

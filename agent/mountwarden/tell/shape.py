@@ -128,3 +128,71 @@ class ReportJson(TypedDict):
     gaps: list[GapJson]
     roots: list[RootJson]
     findings: list[FindingJson]
+
+
+class MomentJson(TypedDict):
+    """One thing that happened. `at` is null where nothing on the host tells when; `after` and `before` bound it."""
+
+    what: str
+    at: str | None
+    after: str | None
+    before: str | None
+    text: str
+    source: str | None
+
+
+class LevelJson(TypedDict):
+    """One mount on the way from a namespace's "/" to the copy. `cut`: no umount of home passes it."""
+
+    point: str
+    propagation: str
+    peer_group: int | None
+    master: int | None
+    cut: bool
+
+
+class SideJson(TypedDict):
+    """The way to the mountpoint in one namespace, outermost mount first; `mount` is what is mounted at its end."""
+
+    who: str
+    namespace: int | None
+    levels: list[LevelJson]
+    mountpoint: str
+    mount: str | None
+
+
+class ChainJson(TypedDict):
+    """Home and the holder, and why umounts do not get from one to the other (null: they do, or it is not known)."""
+
+    home: SideJson
+    holder: SideJson | None
+    broken: str | None
+
+
+class SettingJson(TypedDict):
+    """A directive in effect that gives the unit its namespace; `file` is null where no file says it."""
+
+    unit: str
+    name: str
+    value: str
+    file: str | None
+    line: int | None
+    note: str | None
+
+
+class FixJson(TypedDict):
+    """What ends the cause for good: `content` is to be put into `file`, then `commands` be run."""
+
+    text: str
+    file: str | None
+    content: str | None
+    commands: list[str]
+
+
+class BackgroundJson(TypedDict):
+    """What explain tells beyond the finding."""
+
+    timeline: list[MomentJson]
+    chain: ChainJson | None
+    settings: list[SettingJson]
+    fix: FixJson | None

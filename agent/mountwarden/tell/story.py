@@ -1,9 +1,10 @@
-"""One finding in prose: what, since when, who holds it, why, what ends it and why that is safe."""
+"""One finding in prose: what, when, who holds it, why, what ends it and why that is safe, and what ends its cause."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..model import Action, Kind
-from . import shape, words
+from . import drawing, shape, words
 from .report import seconds
 from .terminal import Terminal
 from .text import age, wrap
@@ -19,6 +20,9 @@ _EFFECT = {
     Kind.ORPHANED: "The container's processes still run on a layer that its engine takes for gone.",
 }
 
+_LEFT_BEHIND = (Kind.LEAKED, Kind.ORPHANED)
+"""Kinds whose evidence says how it is known that home has unmounted it."""
+
 _SAFE = {
     Action.DETACH: "Safe because the kernel itself refuses it where home has the mountpoint mounted; because the copy, "
     "the engine's record and every namespace are looked at again right before; and because a directory that is not "
@@ -33,21 +37,74 @@ _SAFE = {
 }
 
 
-def tell(
-    finding: shape.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal, now: float, taken: str
-) -> str:
-    """The story, ending in a newline. `steps` are what each remedy would do; `now` is in seconds since the Epoch."""
-    lines: list[str] = []
-    for title, paragraphs in (
-        (f"{finding['id']}  {finding['kind']}, {finding['severity']}", list(_what(finding))),
-        ("Since", list(_since(finding, now, taken))),
-        ("Who holds it", list(_who(finding))),
-        ("Why", [_why(finding)]),
-    ):
-        lines += [terminal.paint(title, "bold"), *_indented(paragraphs, terminal), ""]
-    lines += [terminal.paint("What ends it", "bold")]
-    lines += list(_remedies(finding, steps, terminal)) or _indented(["Nothing that we know of."], terminal)
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a story is made of."""
+
+    finding: shape.FindingJson
+    steps: Mapping[str, Sequence[str]]
+    """What each remedy would do."""
+    now: float
+    """Seconds since the Epoch."""
+    taken: str
+    """When the look was taken."""
+    background: shape.BackgroundJson | None = None
+    """None: it was not asked for, since that needs root."""
+
+
+def tell(told: Told, terminal: Terminal) -> str:
+    """The story, ending in a newline."""
+    finding = told.finding
+    sections: list[tuple[str, Iterable[str]]] = [
+        (f"{finding['id']}  {finding['kind']}, {finding['severity']}", _indented(_what(finding), terminal)),
+        ("Since", _indented(_since(finding, told.now, told.taken), terminal)),
+        ("Who holds it", _indented(_who(finding), terminal)),
+        ("Why", _indented([_why(finding)], terminal)),
+        *_background(told.background, terminal),
+        ("What ends it", _ways_out(finding, told.steps, terminal)),
+    ]
+    if told.background and told.background["fix"]:
+        sections.append(("What ends its cause", _fix(told.background["fix"], terminal)))
+    parts = ([*([""] if at else []), *_title(title, terminal), *lines] for at, (title, lines) in enumerate(sections))
+    return terminal.lines(line for part in parts for line in part)
+
+
+def tell_over(finding_id: str, background: shape.BackgroundJson, terminal: Terminal) -> str:
+    """What the journal has of a finding that is there no more."""
+    title = _title(f"{finding_id}  is over: no look shows it now", terminal)
+    return terminal.lines([*title, *drawing.timeline(background["timeline"], terminal)])
+
+
+def _title(text: str, terminal: Terminal) -> Iterable[str]:
+    return (terminal.paint(line, "bold") for line in wrap(text, terminal.columns))
+
+
+def _background(told: shape.BackgroundJson | None, terminal: Terminal) -> Iterable[tuple[str, Iterable[str]]]:
+    if told is None:
+        return
+    if told["settings"]:
+        yield "Its unit's settings", _settings(told["settings"], terminal)
+    if told["timeline"]:
+        yield "Timeline (UTC)", drawing.timeline(told["timeline"], terminal)
+    if told["chain"]:
+        title = "Where the chain is broken" if told["chain"]["broken"] else "How umounts travel"
+        yield title, drawing.chain(told["chain"], terminal)
+
+
+def _settings(told: Iterable[shape.SettingJson], terminal: Terminal) -> Iterable[str]:
+    for one in told:
+        place = f"{one['file']}:{one['line']}" if one["file"] else ""
+        where = ", ".join(part for part in (place, one["note"]) if part)
+        yield from wrap(f"{one['name']}={one['value']} ({where})", terminal.columns, first="  ", rest="    ")
+
+
+def _fix(fix: shape.FixJson, terminal: Terminal) -> Iterable[str]:
+    """The file's text and the commands are never wrapped: they are to be copied."""
+    yield from _indented([fix["text"]], terminal)
+    if fix["content"]:
+        yield f"  {terminal.glyph('→')} {fix['file'] or 'in the user’s own storage.conf'}"
+        yield from (f"    {line}" for line in fix["content"].splitlines())
+    yield from (f"  {terminal.glyph('→')} " + terminal.paint(command, "bold") for command in fix["commands"])
 
 
 def _indented(paragraphs: Iterable[str], terminal: Terminal) -> list[str]:
@@ -65,7 +122,7 @@ def _what(finding: shape.FindingJson) -> Iterable[str]:
     if finding["detail"]:
         yield finding["detail"]
     yield _EFFECT[Kind(finding["kind"])]
-    if known := words.known(finding["evidence"]):
+    if finding["kind"] in _LEFT_BEHIND and (known := words.known(finding["evidence"])):
         yield f"How that is known: {known} (evidence: {finding['evidence']})."
 
 
@@ -98,12 +155,16 @@ def _why(finding: shape.FindingJson) -> str:
     )
 
 
+def _ways_out(finding: shape.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:
+    return list(_remedies(finding, steps, terminal)) or _indented(["Nothing that we know of."], terminal)
+
+
 def _remedies(finding: shape.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:
     for number, remedy in enumerate(finding["remedies"], 1):
         left = f"left to you: {remedy['reason']}"
         who = "mountwarden.service, where it runs, does it by itself" if remedy["automatic"] else left
         yield from wrap(f"{number}. {remedy['action']} ({who})", terminal.columns, rest="   ")
-        for step in steps.get(remedy["action"], ()):
+        for step in steps.get(remedy["action"], ()) if remedy["command"] else ():
             yield from wrap(step, terminal.columns, first="   - ", rest="     ")
         yield from wrap(_SAFE[Action(remedy["action"])], terminal.columns, first="   ", rest="   ")
         if remedy["command"]:

@@ -52,7 +52,7 @@ def render(report: shape.ReportJson, view: View) -> str:
         lines += _group(group, last, view)
         last = group
     feet = list(_feet(report, view))
-    return "\n".join(lines + ([""] if feet else []) + feet) + "\n"
+    return view.terminal.lines(lines + ([""] if feet else []) + feet)
 
 
 def groups(findings: Iterable[shape.FindingJson]) -> list[Group]:

@@ -2,9 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TextIO
+
+from .text import isolated
 
 _CODES = {"red": "1;31", "yellow": "33", "blue": "34", "green": "32", "bold": "1", "dim": "2"}
 _GLYPHS = {
@@ -14,6 +16,7 @@ _GLYPHS = {
     "└": "`",
     "│": "|",
     "→": "->",
+    "↓": "v",
     "…": "...",
     "·": "-",
     "✓": "ok",
@@ -30,10 +33,16 @@ class Terminal:
     ascii: bool = False
     interactive: bool = False
     """A human looks on: progress may be shown and questions asked."""
+    bidi: bool = False
+    """It may know bidirectional text: right-to-left names are kept from turning round what stands beside them."""
 
     def paint(self, text: str, style: str) -> str:
         """The text in a colour, where colours are shown at all."""
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.colour and text else text
+
+    def lines(self, lines: Iterable[str]) -> str:
+        """Lines as they are to be written, each with its newline."""
+        return "".join(f"{isolated(line) if self.bidi else line}\n" for line in lines)
 
     def glyph(self, character: str) -> str:
         """One of our own signs, or its stand-in where the stream's encoding lacks it."""
@@ -46,7 +55,10 @@ def of(stream: TextIO, environ: Mapping[str, str] = os.environ, *, no_color: boo
     encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "")
     columns = shutil.get_terminal_size((80, 24)).columns if interactive or "COLUMNS" in environ else 80
     colour = interactive and not no_color and not _colours_off(environ)
-    return Terminal(max(20, columns), colour, not encoding.startswith("utf"), interactive)
+    utf = encoding.startswith("utf")
+    # The kernel's own console knows nothing of it, and shows the marks.
+    bidi = interactive and utf and environ.get("TERM") not in ("dumb", "linux")
+    return Terminal(max(20, columns), colour, not utf, interactive, bidi)
 
 
 def _colours_off(environ: Mapping[str, str]) -> bool:

@@ -20,6 +20,9 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | fro
     chr(code) for first, last in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF)) for code in range(first, last)
 )
 
+_RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
+_LRI, _PDI = "\u2066", "\u2069"
+
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
 _WORD = re.compile(r"[A-Za-z0-9_./@:\\][A-Za-z0-9:_.@/=,+\\-]*\Z")
 _OPTION = re.compile(r"--?[a-z][a-z-]*\Z")
@@ -72,6 +75,25 @@ def _pieces(decoded: str) -> list[str]:
 def unit_name(text: str) -> str:
     """A unit's name: as it is where it is in systemd's own character set (`\\x2d` and all), else as `shown`."""
     return text if _UNIT.match(text) else shown(text)
+
+
+def isolated(text: str) -> str:
+    """The text with each run of right-to-left characters between marks (LRI and PDI of Unicode's UAX #9).
+
+    A terminal that knows bidirectional text then turns round nothing but the run itself; without the marks, digits
+    and punctuation of ours that follow it would change their place.
+    """
+    if text.isascii():
+        return text
+    marked: list[str] = []
+    inside = False
+    for character in text:
+        kind = unicodedata.bidirectional(character)
+        if (kind in _RIGHT_TO_LEFT) != inside and not (inside and kind == "NSM"):
+            marked.append(_PDI if inside else _LRI)
+            inside = not inside
+        marked.append(character)
+    return "".join(marked) + (_PDI if inside else "")
 
 
 def width(text: str) -> int:

@@ -1,7 +1,8 @@
 """Findings in plain words: what is wrong, who holds it, what ends it."""
 
-from ..model import Evidence, Kind
+from ..model import Evidence, Kind, Severity
 from . import shape
+from .report import blind, counts
 from .text import count
 
 _WRONG = {
@@ -76,3 +77,14 @@ def headline(report: shape.ReportJson) -> str:
     if len(told) > critical:
         parts.append(count(len(told) - critical, "warning"))
     return " and ".join(parts)
+
+
+def one_line(report: shape.ReportJson, status: int, floor: Severity) -> str:
+    """The report as one sentence; the worst finding stands for all."""
+    worst = next((finding for finding in report["findings"] if counts(finding, floor)), None)
+    if worst is not None:
+        where = f"{worst['id']} {worst['kind']}, {holder(worst)}: {worst['mountpoint']}"
+        return f"{headline(report)}: {where}"
+    if status:
+        return "unknown: no root could be judged" if blind(report) else "unknown: something could not be read"
+    return headline(report)

@@ -1,0 +1,99 @@
+"""The way of an umount, from home to a copy: the mounts that it passes on both sides, and where it stops. Pure."""
+
+from . import shown
+from .cause import Case
+from .circumstances import Circumstances
+from .model import Finding, Kind, Mount, Reach
+from .tell.report import propagation
+from .tell.shape import ChainJson, LevelJson, SideJson
+
+
+def chain(finding: Finding, around: Circumstances) -> ChainJson | None:
+    """Both sides of a finding that is a matter of propagation; None for the others, and where home was not seen."""
+    case = Case(finding, around)
+    if finding.kind not in (Kind.LEAKED, Kind.SEVERED) or case.home is None:
+        return None
+    at_home = _cut_at_home(case)
+    why = _why(case, at_home=at_home)
+    return {
+        "home": _home(case, cut=at_home),
+        "holder": _holder(case, cut=why is not None and not at_home),
+        "broken": why,
+    }
+
+
+def private_root(finding: Finding, home: Mount | None) -> ChainJson | None:
+    """Home alone: its root sends no umount anywhere."""
+    if home is None:
+        return None
+    root = shown.path(finding.mountpoint)
+    side: SideJson = {
+        "who": "home",
+        "namespace": finding.home,
+        "levels": [_level(home, cut=True)],
+        "mountpoint": root,
+        "mount": None,
+    }
+    return {"home": side, "holder": None, "broken": f"{shown.path(home.point)} is {propagation(home)} at home"}
+
+
+def _cut_at_home(case: Case) -> bool:
+    return case.home is not None and not case.home.shared
+
+
+def _why(case: Case, *, at_home: bool) -> str | None:
+    """Where an umount at home stops."""
+    home, parent = case.home, case.parent
+    if home is None or parent is None or case.finding.reach is Reach.PROPAGATION:
+        return None
+    if at_home:
+        return f"{case.root} is {propagation(home)} at home, so an umount there goes nowhere"
+    if home.shared in (parent.shared, parent.master):
+        return None
+    point = shown.path(parent.point)
+    if parent.master:
+        return f"{point} is a slave of peer group {parent.master}, and home's is {home.shared}"
+    if parent.shared:
+        return f"{point} is in peer group {parent.shared}, without a master: home's is {home.shared}"
+    return f"{point} is {propagation(parent)}: it receives nothing from home's peer group {home.shared}"
+
+
+def _home(case: Case, *, cut: bool) -> SideJson:
+    finding, home = case.finding, case.home
+    mounted = finding.kind is Kind.SEVERED
+    return {
+        "who": "home",
+        "namespace": finding.home,
+        "levels": [_level(home, cut=cut)] if home else [],
+        "mountpoint": shown.path(case.around.mountpoint or finding.mountpoint),
+        "mount": f"{shown.path(finding.fstype.encode())}, mounted" if mounted else None,
+    }
+
+
+def _holder(case: Case, *, cut: bool) -> SideJson:
+    finding, above = case.finding, case.around.above
+    last = len(above) - 1
+    levels = [_level(mount, cut=cut and at == last) for at, mount in enumerate(reversed(above))]
+    number = "" if finding.mount_id is None else f", mount {finding.mount_id}"
+    return {
+        "who": case.subject,
+        "namespace": finding.namespace,
+        "levels": _folded(levels),
+        "mountpoint": shown.path(finding.seen_at or finding.mountpoint),
+        "mount": f"{shown.path(finding.fstype.encode())} {finding.device}{number}",
+    }
+
+
+def _level(mount: Mount, *, cut: bool) -> LevelJson:
+    return {
+        "point": shown.path(mount.point),
+        "propagation": propagation(mount),
+        "peer_group": mount.shared or None,
+        "master": mount.master or None,
+        "cut": cut,
+    }
+
+
+def _folded(levels: list[LevelJson]) -> list[LevelJson]:
+    """A hostile namespace can be hundreds deep: the outermost and the last ones tell."""
+    return levels if len(levels) <= 8 else [*levels[:2], *levels[-6:]]

@@ -1,0 +1,33 @@
+"""report --npd: one line from the service's last report, as node-problem-detector's custom plugins want it.
+
+Its contract: exit status 0 is ok, 1 a problem, anything else unknown; what is on stdout becomes the condition's
+message, cut at a number of bytes. So it never looks itself, and says everything in one line on stdout.
+"""
+
+from argparse import Namespace
+
+from ..errors import MountwardenError
+from ..model import Severity
+from ..tell import report as telling
+from ..tell import words
+from . import report
+
+LONGEST = 200
+"""Bytes of the line; the configuration that ships lets the detector take as many."""
+
+
+def run(arguments: Namespace) -> int:
+    """Print the line, and return the exit status."""
+    floor = Severity(arguments.fail_on)
+    try:
+        told = telling.select(report.last(), report.wanted(arguments))
+    except MountwardenError as error:
+        print(_cut(f"unknown: {error.message}"))
+        return 2
+    status = telling.status(told, floor, strict=arguments.strict)
+    print(_cut(words.one_line(told, status, floor)))
+    return status
+
+
+def _cut(text: str) -> str:
+    return text.encode()[:LONGEST].decode(errors="ignore")

@@ -1,0 +1,36 @@
+"""The directives that give a unit its mount namespace, each with the file and line that set it. Pure."""
+
+from . import shown, unitfile
+from .bus import Directive
+from .circumstances import Circumstances
+from .tell.shape import SettingJson
+
+TRANSIENT = b"/run/systemd/transient/"
+
+
+def settings(around: Circumstances) -> list[SettingJson]:
+    """Those of the service whose namespace it is; none where PID 1 did not answer."""
+    return [_setting(around, directive) for directive in around.unit.directives] if around.unit else []
+
+
+def _setting(around: Circumstances, directive: Directive) -> SettingJson:
+    assert around.unit
+    found = unitfile.locate(around.files, directive.name, directive.value)
+    told: SettingJson = {
+        "unit": shown.name(around.unit.id),
+        "name": directive.name,
+        "value": shown.name(directive.value),
+        "file": None,
+        "line": None,
+        "note": None,
+    }
+    if around.unit.needs_reload:
+        return {**told, "note": "its files have changed since systemd read them"}
+    if found is None:
+        return {**told, "note": "no file of the unit sets it"}
+    file, line = found
+    if file.path.startswith(TRANSIENT):
+        return {**told, "note": "set when it was started as a transient unit"}
+    changed = around.unit.started is not None and file.modified > around.unit.started
+    note = "the file was changed after the unit started" if changed else None
+    return {**told, "file": shown.path(file.path), "line": line, "note": note}

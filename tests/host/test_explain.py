@@ -1,0 +1,106 @@
+"""explain on a real systemd beside the running service: every time that anything tells, the chain, the lasting fix."""
+
+import datetime
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.leaks import CONFIG, ROOT, Leaks
+from tests.support.machine import Machine
+from tests.support.wait import wait_until
+
+UNIT = "/etc/systemd/system/keeper.service"
+TEXT = "[Service]\nExecStart=/bin/sleep infinity\nType=exec\nPrivateTmp=yes\nMountFlags=private\n"
+
+
+@pytest.fixture(scope="module")
+def leaks(host: Machine) -> Iterator[Leaks]:
+    """A shared root of one's own, observed by the running service."""
+    made = Leaks(host)
+    made.prepare()
+    host.run("mount", "--make-shared", ROOT)
+    host.write("/etc/mountwarden/mountwarden.toml", 'mode = "observe"\n' + CONFIG)
+    host.run("systemctl", "start", "mountwarden")
+    yield made
+    host.run("systemctl", "stop", "mountwarden")
+
+
+@pytest.fixture
+def found(host: Machine, leaks: Leaks) -> Iterator[tuple[str, str]]:
+    """A leak into a service with a unit file, told by the service: (id, mountpoint)."""
+    layer = leaks.mount()
+    host.write(UNIT, TEXT)
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "start", "keeper")
+    wait_until(lambda: "severed" in told(host, f"{ROOT}:severed"), 15, "the service has seen the layer mounted")
+    host.run("umount", f"{layer}/merged")
+    wait_until(lambda: told(host, f"{layer}/merged:leaked"), 15, "the service told it")
+    yield told(host, f"{layer}/merged:leaked").split()[1], f"{layer}/merged"
+    host.run("systemctl", "stop", "keeper")
+
+
+def told(host: Machine, what: str) -> str:
+    """KIND and id of what the service's journal has found at a `MOUNTPOINT:KIND`."""
+    mountpoint, _, kind = what.partition(":")
+    matches = (f"MOUNTWARDEN_MOUNTPOINT={mountpoint}", f"MOUNTWARDEN_KIND={kind}", "MOUNTWARDEN_EVENT=found")
+    entries = host.journal(*matches)
+    return f"{kind} {entries[-1]['MOUNTWARDEN_FINDING']}" if entries else ""
+
+
+def explain(host: Machine, finding: str) -> dict[str, Any]:
+    return dict(json.loads(host.run("mountwarden", "explain", finding, "--json", check=False).stdout))
+
+
+def seconds(moment: str) -> float:
+    return datetime.datetime.fromisoformat(moment).timestamp()
+
+
+def test_the_story_has_every_time_that_anything_tells(host: Machine, found: tuple[str, str]) -> None:
+    finding, mountpoint = found
+    background = explain(host, finding)["background"]
+    moments = {moment["what"]: moment for moment in background["timeline"]}
+    assert list(moments) == ["mounted", "started", "cut", "unmounted", "found", "told"]
+    words = ("--timestamp=unix", "--value", "-p", "ExecMainStartTimestamp", "keeper")
+    started = host.run("systemctl", "show", *words).stdout.strip()
+    assert f"@{int(seconds(moments['started']['at']))}" == started
+    mounted = moments["mounted"]
+    assert mounted["at"] is None
+    assert seconds(mounted["after"]) <= seconds(mounted["before"]) == seconds(moments["started"]["at"])
+    assert seconds(moments["started"]["at"]) < seconds(moments["unmounted"]["at"]) <= seconds(moments["told"]["at"])
+    assert f"({UNIT}:5)" in moments["cut"]["text"]
+    assert mountpoint in mounted["text"]
+    named = {(one["name"], one["value"]): (one["file"], one["line"]) for one in background["settings"]}
+    assert named == {("MountFlags", "private"): (UNIT, 5), ("PrivateTmp", "yes"): (UNIT, 4)}
+    (level,) = [level for level in background["chain"]["holder"]["levels"] if level["cut"]]
+    assert (level["point"], level["propagation"]) == (ROOT, "private")
+    group = background["chain"]["home"]["levels"][0]["peer_group"]
+    assert f"shared:{group} " in host.run("sh", "-c", f"grep ' {ROOT} ' /proc/1/mountinfo").stdout
+
+
+def test_the_lasting_fix_lasts(host: Machine, leaks: Leaks, found: tuple[str, str]) -> None:
+    finding, mountpoint = found
+    fix = explain(host, finding)["background"]["fix"]
+    host.write(fix["file"], fix["content"])
+    for command in fix["commands"]:
+        host.run("sh", "-c", command)
+    assert mountpoint not in host.read(f"/proc/{host.main_pid('keeper')}/mountinfo")
+    layer = leaks.mount()
+    host.run("systemctl", "restart", "keeper")
+    assert f"{layer}/merged" in host.read(f"/proc/{host.main_pid('keeper')}/mountinfo")
+    host.run("umount", f"{layer}/merged")
+    assert f"{layer}/merged" not in host.read(f"/proc/{host.main_pid('keeper')}/mountinfo"), "the umount arrived"
+    host.run("rm", "-r", fix["file"].rpartition("/")[0])
+
+
+def test_what_is_over_has_a_story_too(host: Machine, found: tuple[str, str]) -> None:
+    finding, mountpoint = found
+    assert host.run("mountwarden", "detach", finding).returncode == 0
+    wait_until(lambda: host.journal(f"MOUNTWARDEN_FINDING={finding}", "MOUNTWARDEN_EVENT=cleared"), 10, "it is over")
+    done = host.run("mountwarden", "explain", finding)
+    assert done.stdout.startswith(f"{finding}  is over: no look shows it now\n")
+    assert f"{mountpoint} leaked" in " ".join(done.stdout.split())
+    document = explain(host, finding)
+    assert (document["id"], document["over"]) == (finding, True)
+    assert {moment["what"] for moment in document["background"]["timeline"]} == {"told", "acted", "cleared"}
