@@ -1,0 +1,114 @@
+"""The roots of this host, and which units and containers will leak the next mount of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..foresee import Foreseen
+from ..model import Finding, Gap, Kind, Mount, Picture, RootState
+from ..sights import Relation, Sight
+from ..tell.people import title
+from ..tell.text import count, sentence, shown
+from .facts import Check, Status
+
+ROOTS = "roots"
+NEXT = "the next mount"
+_NAMED = 3
+"""Roots that are named in one line."""
+
+
+def roots(picture: Picture, findings: Iterable[Finding]) -> Iterator[Check]:
+    """One line a root: whose it is, where its home is, how its mount propagates."""
+    private = {finding.root.path: finding for finding in findings if finding.kind is Kind.PRIVATE_ROOT}
+    for state in picture.roots:
+        yield _root(state, private.get(state.root.path))
+    if not picture.roots:
+        yield Check("roots", ROOTS, Status.WARN, "no engine's root was found: nothing is guarded here", "see [[root]]")
+
+
+def _root(state: RootState, finding: Finding | None) -> Check:
+    root, name = state.root, f"{shown(state.root.path)} ({state.root.engine}, {state.root.kind})"
+    if state.status != "ok" or state.mount is None:
+        text = f"{name} could not be judged: {sentence(state.status)}"
+        return Check("roots", ROOTS, Status.WARN, text, "mountwarden report --strict")
+    text = f"{name}: {_propagation(state.mount)}{_home(state)}"
+    if root.wants_private:
+        hint = 'skip_mount_home = "true" below [storage.options.overlay] in storage.conf keeps it shared'
+        if finding is None:
+            return Check("roots", ROOTS, Status.OK, f"{text}; its engine makes it private when it starts", hint)
+        made = "made private by its engine on purpose: each unit that starts with a mount namespace keeps its copies"
+        return Check("roots", ROOTS, Status.OK, f"{name}: {made}{_home(state)}", hint)
+    if finding is not None:
+        where = "" if finding.mountpoint == root.path else f" ({shown(finding.mountpoint)} in it is the private one)"
+        text += f"{where}: umounts reach no other namespace"
+        return Check("roots", ROOTS, Status.WARN, text, f"mountwarden share {finding.id}")
+    return Check("roots", ROOTS, Status.OK, text)
+
+
+def _propagation(mount: Mount) -> str:
+    if mount.shared:
+        return f"shared, peer group {mount.shared}"
+    return "a slave" if mount.master else "unbindable" if mount.unbindable else "private"
+
+
+def _home(state: RootState) -> str:
+    root = state.root
+    if root.home_pid is not None:
+        return f"; its daemon (process {root.home_pid}) has a mount namespace of its own, which acts enter"
+    return "" if root.home_known else "; its daemon does not run: judged, and never acted on by itself"
+
+
+def cut_off(foreseen: Iterable[Foreseen]) -> Iterator[Check]:
+    """One line a namespace and cause: who will keep what, why, and what ends it."""
+    wanted = [one for one in foreseen if one.on_purpose]
+    for one in foreseen:
+        if not one.on_purpose:
+            yield Check("namespaces.cut-off", NEXT, Status.WARN, _sentence(one), one.fix)
+    if wanted:
+        holders = count(len({one.namespace for one in wanted}), "namespace")
+        kept = sum(one.kept for one in wanted)
+        text = f"{holders} cut off from roots that are private on purpose, with {count(kept, 'copy', 'copies')}"
+        hint = "their engine removes the mountpoints itself, which takes the copies along"
+        yield Check("namespaces.on-purpose", NEXT, Status.OK, text, hint)
+
+
+def _sentence(one: Foreseen) -> str:
+    who, roots = title(one.who.kind, one.who.holders, one.namespace), _names(one.sights)
+    if one.leaks:
+        text = f"{who} will keep {count(one.leaks, 'mount')} of {roots} when {_they(one.leaks)} unmounted at home"
+    else:
+        text = f"{who} is cut off from {roots}: it will keep what is mounted there when it starts the next time"
+    parts = [f"{text}.", sentence(one.cause.text)] if one.cause else [text]
+    if one.leaks and all(sight.root.rmdir_on_put for sight in one.sights):
+        parts.append("Only the removal of the mountpoint, which the engine does after most umounts, takes it away.")
+    return " ".join(parts)
+
+
+def _they(many: int) -> str:
+    return "it is" if many == 1 else "they are"
+
+
+def _names(sights: Sequence[Sight]) -> str:
+    paths = list(dict.fromkeys(shown(sight.root.path) for sight in sights))
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(paths[:_NAMED]) + more
+
+
+def reached(sights: Iterable[Sight]) -> Check:
+    """How many namespaces show roots, and receive every umount of them."""
+    by_namespace: dict[int, list[Sight]] = {}
+    for sight in sights:
+        by_namespace.setdefault(sight.namespace, []).append(sight)
+    well = [i for i, some in by_namespace.items() if all(s.relation is not Relation.CUT_OFF for s in some)]
+    if not by_namespace:
+        text = "no other mount namespace shows a root: nothing can leak now"
+    else:
+        text = f"{len(well)} of {count(len(by_namespace), 'namespace')} that show a root receive every umount of it"
+    return Check("namespaces.reached", NEXT, Status.OK, text)
+
+
+def gaps(unread: Iterable[Gap]) -> Iterator[Check]:
+    """What could not be read: it may leak as well."""
+    for gap in unread:
+        where = f" in namespace {gap.namespace}" if gap.namespace else ""
+        times = f", {gap.count} times" if gap.count > 1 else ""
+        text = f"could not read {sentence(gap.what)}{where}{times}: {sentence(gap.reason)}"
+        yield Check("namespaces.gap", NEXT, Status.WARN, text, "what is there may leak as well")
