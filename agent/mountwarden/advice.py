@@ -32,6 +32,11 @@ def _unit_fix(finding: Finding, around: Circumstances) -> str | None:
         return None
     if around.unit and around.unit.transient:
         return f"Start {service} again without MountFlags=private; with MountFlags=slave umounts reach it."
+    return mount_flags_fix(service)
+
+
+def mount_flags_fix(service: str) -> str:
+    """The drop-in that lets umounts reach a service with MountFlags=private."""
     return (
         f"Write /etc/systemd/system/{service}.d/90-propagation.conf:\n"
         "[Service]\n"

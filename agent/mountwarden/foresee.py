@@ -13,6 +13,10 @@ from .model import Cause, Finding, Gap, Kind, Namespace, Picture, Severity
 from .observe.mountinfo import join
 from .sights import Relation, Sight
 
+_BY_BIND = (causes.PRIVATE_BIND, causes.SLAVE_NOT_EFFECTIVE)
+_RECUR = (causes.MOUNT_FLAGS, *_BY_BIND)
+"""Causes that come back with the next start of the unit or container."""
+
 _PRETENDED = b"_"
 """A name below the root, for the path of a mount that is not there yet."""
 
@@ -40,6 +44,12 @@ class Foreseen:
         return sum(sight.kept for sight in self.sights)
 
     @property
+    def recurs(self) -> bool:
+        """Whether it will be cut off again when it starts again; else a restart ends it."""
+        private = any(not sight.base.mount.shared for sight in self.sights)
+        return self.cause is not None and (self.cause.code in _RECUR or (private and not self.on_purpose))
+
+    @property
     def on_purpose(self) -> bool:
         """Only roots whose engine wants it so, and whose engine removes the mountpoint itself."""
         return all(sight.on_purpose for sight in self.sights)
@@ -60,10 +70,16 @@ def foresee(found: Iterable[Sight], picture: Picture) -> tuple[tuple[Foreseen, .
     for sight, finding in zip(cut, findings, strict=True):
         one, more = _one(sight, finding, people[sight.namespace], answers)
         gaps |= dict.fromkeys(more)
-        key = (one.namespace, one.cause, one.fix, one.on_purpose)
+        key = _key(one)
         known = grouped.get(key)
         grouped[key] = one if known is None else replace(known, sights=(*known.sights, *one.sights))
     return tuple(sorted(grouped.values(), key=lambda one: -one.leaks)), tuple(gaps)
+
+
+def _key(one: Foreseen) -> tuple[object, ...]:
+    """Roots that are cut off for one reason are told as one; each bind of a container has a way out of its own."""
+    code = one.cause.code if one.cause else None
+    return one.namespace, code, one.on_purpose, one.fix if code in _BY_BIND else None
 
 
 def who(inode: int, picture: Picture) -> Members:

@@ -49,7 +49,7 @@ class Sight:
     @property
     def on_purpose(self) -> bool:
         """Its engine keeps the root private, and removes each mountpoint itself, which takes the copies along."""
-        return self.root.wants_private and self.root.rmdir_on_put
+        return self.root.wants_private and self.root.rmdir_on_put and not self.base.mount.shared
 
     @property
     def kept(self) -> int:
@@ -86,21 +86,21 @@ def _of_namespace(
     reached: set[int],
     copies: Mapping[tuple[int, bytes, int], int],
 ) -> Iterator[Sight]:
-    for mount, at, part in _showing(table, state.root, base):
+    for mount, at, part in _showing(table, state, base):
         key = (inode, state.root.path, mount.id)
         relation = _relation(base.mount, mount, reached)
         above = tuple(_above(table, mount))
         yield Sight(inode, state.root, base, mount, at, part, relation, above, copies.get(key, 0))
 
 
-def _showing(table: Table, root: Root, base: Base) -> Iterator[tuple[Mount, bytes, bytes]]:
+def _showing(table: Table, state: RootState, base: Base) -> Iterator[tuple[Mount, bytes, bytes]]:
     """(mount, path there, path below the root) of each mount by which a walk gets at spots of the base."""
     for mount in table.mounts:
         if mount.device != base.spot.device or mount.root.endswith(b"//deleted"):
             continue
         if (rest := below(mount.root, base.spot.path)) is not None:
             at, part = join(mount.point, rest), base.rel
-        elif (inner := below(base.spot.path, mount.root)) and _may_hold(root, base, inner):
+        elif (inner := below(base.spot.path, mount.root)) and _may_hold(state, base, inner):
             at, part = mount.point, join(base.rel, inner) if base.rel else inner
         else:
             continue
@@ -108,9 +108,13 @@ def _showing(table: Table, root: Root, base: Base) -> Iterator[tuple[Mount, byte
             yield mount, at, part
 
 
-def _may_hold(root: Root, base: Base, inner: bytes) -> bool:
+def _may_hold(state: RootState, base: Base, inner: bytes) -> bool:
+    """Whether the engine mounts there, on this base: what another mount of home covers is that one's."""
     rel = join(base.rel, inner) if base.rel else inner
-    return any(may_hold(layout, rel) for layout in root.layout if layout.pattern != b"**")
+    covered = (other.rel for other in state.bases if len(other.rel) > len(base.rel))
+    if any(below(other, rel) is not None for other in covered):
+        return False
+    return any(may_hold(layout, rel) for layout in state.root.layout)
 
 
 def _relation(home: Mount, mount: Mount, reached: set[int]) -> Relation:

@@ -9,14 +9,14 @@ from typing import Any
 from .. import config_load
 from ..config import Config
 from ..errors import MountwardenError
-from ..foresee import Foreseen, foresee
+from ..foresee import Foreseen, foresee, who
 from ..look import Look, Looker, pid1_namespace
 from ..model import Gap
 from ..observe import procs
 from ..observe.interfaces import Interface, interfaces
 from ..observe.survey import survey
 from ..sights import sights
-from . import canary, kernel, roots, system
+from . import canary, kernel, roots, system, units
 from .facts import Check, Status
 
 
@@ -96,9 +96,16 @@ def _host(asked: Asked, tried: tuple[Interface, ...], *, broken: bool) -> Examin
         *roots.roots(look.picture, look.findings),
         roots.reached(shown),
         *roots.cut_off(foreseen),
+        *(units.checks(units.private(), _running(look)) if look.picture.roots else ()),
         *roots.gaps(_once((*look.gaps, *seen.gaps, *unasked))),
     )
     return Examination(checks, tried, foreseen, None, look)
+
+
+def _running(look: Look) -> frozenset[str]:
+    """Services with a process in any mount namespace."""
+    holders = (holder for inode in look.picture.namespaces for holder in who(inode, look.picture).holders)
+    return frozenset(holder.unit for holder in holders if holder.unit)
 
 
 def _once(gaps: tuple[Gap, ...]) -> tuple[Gap, ...]:

@@ -56,34 +56,39 @@ def _home(state: RootState) -> str:
     return "" if root.home_known else "; its daemon does not run: judged, and never acted on by itself"
 
 
-def cut_off(foreseen: Iterable[Foreseen]) -> Iterator[Check]:
-    """One line a namespace and cause: who will keep what, why, and what ends it."""
+def cut_off(foreseen: Sequence[Foreseen]) -> Iterator[Check]:
+    """One line for each namespace and cause that will leak: who will keep what, why, and what ends it.
+
+    What is cut off and will keep nothing, or what an engine wants so, is counted only.
+    """
     wanted = [one for one in foreseen if one.on_purpose]
-    for one in foreseen:
-        if not one.on_purpose:
-            yield Check("namespaces.cut-off", NEXT, Status.WARN, _sentence(one), one.fix)
+    others = [one for one in foreseen if not one.on_purpose]
+    leaking = [one for one in others if one.leaks or one.recurs]
+    for one in leaking:
+        yield Check("namespaces.cut-off", NEXT, Status.WARN, _sentence(one), one.fix)
+    if harmless := {one.namespace for one in others} - {one.namespace for one in leaking}:
+        text = f"{count(len(harmless), 'namespace')} cut off from a root, with no copy in them, nor any to come"
+        yield Check("namespaces.empty", NEXT, Status.OK, text, "a restart of what is in them ends that")
     if wanted:
         holders = count(len({one.namespace for one in wanted}), "namespace")
-        kept = sum(one.kept for one in wanted)
-        text = f"{holders} cut off from roots that are private on purpose, with {count(kept, 'copy', 'copies')}"
+        kept = count(sum(one.kept for one in wanted), "copy", "copies")
+        text = f"{holders} cut off from roots that are private on purpose, with {kept}"
         hint = "their engine removes the mountpoints itself, which takes the copies along"
         yield Check("namespaces.on-purpose", NEXT, Status.OK, text, hint)
 
 
 def _sentence(one: Foreseen) -> str:
-    who, roots = title(one.who.kind, one.who.holders, one.namespace), _names(one.sights)
+    who = title(one.who.kind, one.who.holders, one.namespace)
     if one.leaks:
-        text = f"{who} will keep {count(one.leaks, 'mount')} of {roots} when {_they(one.leaks)} unmounted at home"
+        of, when = _names([s for s in one.sights if s.leaks]), "it is" if one.leaks == 1 else "they are"
+        parts = [f"{who} will keep {count(one.leaks, 'mount')} of {of} when {when} unmounted at home."]
     else:
-        text = f"{who} is cut off from {roots}: it will keep what is mounted there when it starts the next time"
-    parts = [f"{text}.", sentence(one.cause.text)] if one.cause else [text]
-    if one.leaks and all(sight.root.rmdir_on_put for sight in one.sights):
-        parts.append("Only the removal of the mountpoint, which the engine does after most umounts, takes it away.")
+        parts = [f"{who} is cut off from {_names(one.sights)}: it will keep what is live there when it starts again."]
+    if one.cause:
+        parts.append(sentence(one.cause.text))
+    if one.leaks and all(sight.root.rmdir_on_put for sight in one.sights if sight.leaks):
+        parts.append("Only the removal of the mountpoint, left to the engine, takes it away.")
     return " ".join(parts)
-
-
-def _they(many: int) -> str:
-    return "it is" if many == 1 else "they are"
 
 
 def _names(sights: Sequence[Sight]) -> str:
@@ -93,13 +98,14 @@ def _names(sights: Sequence[Sight]) -> str:
 
 
 def reached(sights: Iterable[Sight]) -> Check:
-    """How many namespaces show roots, and receive every umount of them."""
+    """How many namespaces show roots, and receive every umount of those that are not private on purpose."""
     by_namespace: dict[int, list[Sight]] = {}
     for sight in sights:
-        by_namespace.setdefault(sight.namespace, []).append(sight)
+        if not sight.on_purpose:
+            by_namespace.setdefault(sight.namespace, []).append(sight)
     well = [i for i, some in by_namespace.items() if all(s.relation is not Relation.CUT_OFF for s in some)]
     if not by_namespace:
-        text = "no other mount namespace shows a root: nothing can leak now"
+        text = "no other mount namespace shows a root"
     else:
         text = f"{len(well)} of {count(len(by_namespace), 'namespace')} that show a root receive every umount of it"
     return Check("namespaces.reached", NEXT, Status.OK, text)

@@ -9,6 +9,7 @@ _COLOURS = {"leaked": "#cf222e", "leaks": "#9a6700", "cut-off": "#0969da", "heal
 _HEAD = """\
 digraph mountwarden {
   rankdir=LR;
+  fontname="monospace";
   node [shape=box, style=rounded, fontname="monospace", fontsize=11];
   edge [fontname="monospace", fontsize=10];
 """
