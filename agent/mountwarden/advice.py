@@ -26,6 +26,14 @@ class Fix:
     commands: tuple[str, ...] = ()
     """To be run after that, in this order."""
 
+    def __str__(self) -> str:
+        parts = [self.text]
+        if self.file is not None:
+            parts.append(f"Write {self.file}:\n{(self.content or '').rstrip()}")
+        if self.commands:
+            parts.append("then run: " + " && ".join(self.commands))
+        return "\n".join(parts)
+
 
 def lasting_fix(cause: Cause, finding: Finding, around: Circumstances) -> Fix | None:
     """The change after which this cause leaves no copies behind any more; None where none is known."""
@@ -49,6 +57,11 @@ def _unit_fix(finding: Finding, around: Circumstances) -> Fix | None:
         return None
     if around.unit and around.unit.transient:
         return Fix(f"Start {service} again without MountFlags=private; with MountFlags=slave umounts reach it.")
+    return mount_flags_fix(service)
+
+
+def mount_flags_fix(service: str) -> Fix:
+    """The drop-in that lets umounts reach a service with MountFlags=private."""
     return Fix(
         f"Let umounts reach {service}: it keeps a mount namespace of its own, as a slave of the host's.",
         file=f"/etc/systemd/system/{service}.d/90-propagation.conf",

@@ -36,8 +36,18 @@ def gather(
     """
     service = system_service(finding)
     answer = bus.unit_facts(service) if service else None
+    return around(finding, _above(finding, mountinfo), home, answer, mountpoint)
+
+
+def around(
+    finding: Finding,
+    above: tuple[Mount, ...],
+    home: Mount | None,
+    answer: bus.UnitFacts | Gap | None,
+    mountpoint: bytes | None = None,
+) -> tuple[Circumstances, tuple[Gap, ...]]:
+    """The same where the mounts above the copy are known, and PID 1 has answered for the service already."""
     unit = answer if isinstance(answer, bus.UnitFacts) else None
-    above = _above(finding, mountinfo)
     gaps = (answer,) if isinstance(answer, Gap) else ()
     return Circumstances(above, unit, _files(unit), _asked(finding, above), home, mountpoint), gaps
 

@@ -50,7 +50,7 @@ function _shtab_mountwarden_using
   test "$_shtab_mountwarden_cmdpath" = "$argv"
 end
 
-set -g _shtab_mountwarden_commands report explain who status watch history plan share detach unmount rejoin pause resume silence demo config 'config check' 'config show' agent layer 'layer create' 'layer get' 'layer put' 'layer diff' 'layer apply' 'layer changes' 'layer metadata' 'layer status' 'layer ls' 'layer rm' graphdriver
+set -g _shtab_mountwarden_commands report explain map who doctor status watch history plan share detach unmount rejoin pause resume silence demo config 'config check' 'config show' agent layer 'layer create' 'layer get' 'layer put' 'layer diff' 'layer apply' 'layer changes' 'layer metadata' 'layer status' 'layer ls' 'layer rm' graphdriver
 set -g _shtab_mountwarden_opts_with_value --config --engine --fail-on --for --home --input --kind --label --lines --max-size --name --output --parent --reason --root --since --socket --state --tier --unit --wait -i -n -o
 
 complete -c mountwarden -e
@@ -83,12 +83,29 @@ complete -c mountwarden -n '_shtab_mountwarden_using explain' -l no-color -d 'no
 complete -c mountwarden -n '_shtab_mountwarden_using explain' -l fail-on -xka "warning critical" -d 'exit status 1 from here on (default: warning)'
 complete -c mountwarden -n '_shtab_mountwarden_using explain' -l wait -x -d 'wait at most so long for findings to hold for their confirm time (default: 5)'
 complete -c mountwarden -n '_shtab_mountwarden_using explain' -l no-wait -d 'one look; nothing is confirmed'
+complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a map -d 'Draws which namespaces umounts at home reach, which are cut off, and what is in them.'
+complete -c mountwarden -n '_shtab_mountwarden_using map' -s h -l help -d 'show this help message and exit'
+complete -c mountwarden -n '_shtab_mountwarden_using map' -l json -d 'JSON instead of text'
+complete -c mountwarden -n '_shtab_mountwarden_using map' -l tier -xka "events statmount mountinfo" -d 'kernel interface that looks use (default: the configuration'"'"'s, else the best that works)'
+complete -c mountwarden -n '_shtab_mountwarden_using map' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
+complete -c mountwarden -n '_shtab_mountwarden_using map' -l no-color -d 'no colours; so does NO_COLOR in the environment'
+complete -c mountwarden -n '_shtab_mountwarden_using map' -l svg -d 'a picture for a browser, as SVG'
+complete -c mountwarden -n '_shtab_mountwarden_using map' -l dot -d 'a graph for Graphviz'"'"'s dot(1)'
+complete -c mountwarden -n '_shtab_mountwarden_using map' -l all -d 'every namespace by itself, nothing folded'
+complete -c mountwarden -n '_shtab_mountwarden_using map' -l wait -x -d 'wait at most so long for findings to hold for their confirm time (default: 5)'
+complete -c mountwarden -n '_shtab_mountwarden_using map' -l no-wait -d 'one look; nothing is confirmed'
 complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a who -d 'Says everything that keeps a file system, a device or a layer busy.'
 complete -c mountwarden -n '_shtab_mountwarden_using who' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using who' -l json -d 'JSON instead of text'
 complete -c mountwarden -n '_shtab_mountwarden_using who' -l tier -xka "events statmount mountinfo" -d 'kernel interface that looks use (default: the configuration'"'"'s, else the best that works)'
 complete -c mountwarden -n '_shtab_mountwarden_using who' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
 complete -c mountwarden -n '_shtab_mountwarden_using who' -l no-color -d 'no colours; so does NO_COLOR in the environment'
+complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a doctor -d 'Looks at the kernel, systemd, the service, the engines'"'"' roots, and every mount namespace; names'
+complete -c mountwarden -n '_shtab_mountwarden_using doctor' -s h -l help -d 'show this help message and exit'
+complete -c mountwarden -n '_shtab_mountwarden_using doctor' -l json -d 'JSON instead of text'
+complete -c mountwarden -n '_shtab_mountwarden_using doctor' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
+complete -c mountwarden -n '_shtab_mountwarden_using doctor' -l no-color -d 'no colours; so does NO_COLOR in the environment'
+complete -c mountwarden -n '_shtab_mountwarden_using doctor' -l no-canary -d 'make no layer and no leak of its own'
 complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a status -d 'Shows what the service last said of itself. Reading it needs root or the group systemd-journal.'
 complete -c mountwarden -n '_shtab_mountwarden_using status' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using status' -l json -d 'JSON instead of text'

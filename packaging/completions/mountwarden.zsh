@@ -14,10 +14,12 @@ _shtab_mountwarden_commands() {
     config:'The configuration: defaults, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.'
     demo:'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
     detach:'Replaces the unmounted mountpoint by an empty directory, by which the kernel drops each copy.'
+    doctor:'Looks at the kernel, systemd, the service, the engines'"'"' roots, and every mount namespace; names'
     explain:'Looks now and tells one finding in full: what, since when, who holds it and why, the timeline,'
     graphdriver:'Serves the overlay driver to dockerd on a unix socket, until SIGTERM.'
     history:'Shows the service'"'"'s entries of the journal, oldest first; only those that root wrote.'
     layer:'The overlay graphdriver by hand. Uses are not counted between two commands:'
+    map:'Draws which namespaces umounts at home reach, which are cut off, and what is in them.'
     pause:'The service goes on looking and telling. It stops within a tick; an act that is under way ends first.'
     plan:'Looks now and shows each finding'"'"'s remedies with their steps. Changes nothing.'
     rejoin:'Makes a service'"'"'s severed copies of a root slaves of home'"'"'s mount again, from outside.'
@@ -132,6 +134,17 @@ _shtab_mountwarden_detach_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_mountwarden_detach_defaults_added=0
+
+_shtab_mountwarden_doctor_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--json[JSON instead of text]"
+  "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "--no-canary[make no layer and no leak of its own]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_mountwarden_doctor_defaults_added=0
 
 _shtab_mountwarden_explain_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -294,6 +307,22 @@ _shtab_mountwarden_layer_status_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_mountwarden_layer_status_defaults_added=0
+
+_shtab_mountwarden_map_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--json[JSON instead of text]"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "--svg[a picture for a browser, as SVG]"
+  "--dot[a graph for Graphviz\'s dot(1)]"
+  "--all[every namespace by itself, nothing folded]"
+  "--wait[wait at most so long for findings to hold for their confirm time (default\: 5)]:SECONDS:"
+  "--no-wait[one look\; nothing is confirmed]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_mountwarden_map_defaults_added=0
 
 _shtab_mountwarden_pause_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -481,10 +510,12 @@ _shtab_mountwarden() {
         config) _shtab_mountwarden_config ;;
         demo) _arguments -C -s $_shtab_mountwarden_demo_options ;;
         detach) _arguments -C -s $_shtab_mountwarden_detach_options ;;
+        doctor) _arguments -C -s $_shtab_mountwarden_doctor_options ;;
         explain) _arguments -C -s $_shtab_mountwarden_explain_options ;;
         graphdriver) _arguments -C -s $_shtab_mountwarden_graphdriver_options ;;
         history) _arguments -C -s $_shtab_mountwarden_history_options ;;
         layer) _shtab_mountwarden_layer ;;
+        map) _arguments -C -s $_shtab_mountwarden_map_options ;;
         pause) _arguments -C -s $_shtab_mountwarden_pause_options ;;
         plan) _arguments -C -s $_shtab_mountwarden_plan_options ;;
         rejoin) _arguments -C -s $_shtab_mountwarden_rejoin_options ;;

@@ -16,7 +16,9 @@ DEFAULT = "report"
 COMMANDS = {
     "report": "report",
     "explain": "explain",
+    "map": "map",
     "who": "who",
+    "doctor": "doctor",
     "status": "status",
     "watch": "watch",
     "history": "history",

@@ -2,11 +2,11 @@
 
 import datetime
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import __version__
-from ..model import Action, Finding, Gap, Kind, Mount, Picture, Policy, RootState, Severity
+from ..model import Action, Finding, Gap, Holder, Kind, Mount, Picture, Policy, RootState, Severity
 from . import shape
 from .text import sentence, shown, unit_name
 
@@ -36,7 +36,7 @@ class Facts:
 def build(facts: Facts) -> shape.ReportJson:
     """The report, as json.dumps takes it."""
     picture = facts.picture
-    gaps = [_gap(gap) for gap in (picture.gaps if facts.gaps is None else facts.gaps)]
+    gaps = all_gaps(picture.gaps if facts.gaps is None else facts.gaps)
     roots = [_root(state, facts.policies.get(state.root.path)) for state in picture.roots]
     findings = sorted(map(_finding, facts.findings), key=order)
     return {
@@ -117,6 +117,11 @@ def _summary(findings: Sequence[shape.FindingJson], roots: int, namespaces: int,
     }
 
 
+def all_gaps(found: Iterable[Gap]) -> list[shape.GapJson]:
+    """What could not be read, as JSON."""
+    return [_gap(gap) for gap in found]
+
+
 def _gap(gap: Gap) -> shape.GapJson:
     return {"what": sentence(gap.what), "namespace": gap.namespace, "reason": sentence(gap.reason), "count": gap.count}
 
@@ -166,7 +171,7 @@ def _finding(finding: Finding) -> shape.FindingJson:
             "id": finding.namespace_id,
             "kind": _word(finding.namespace_kind),
         },
-        "holders": _holders(finding),
+        "holders": holders(finding.holders),
         "reach": _word(finding.reach),
         "evidence": _word(finding.evidence),
         "cause": {"code": cause.code, "text": sentence(cause.text)} if cause else None,
@@ -177,7 +182,8 @@ def _finding(finding: Finding) -> shape.FindingJson:
     }
 
 
-def _holders(finding: Finding) -> list[shape.HolderJson]:
+def holders(people: Iterable[Holder]) -> list[shape.HolderJson]:
+    """Who holds something, as JSON."""
     return [
         {
             "pid": holder.pid,
@@ -186,7 +192,7 @@ def _holders(finding: Finding) -> list[shape.HolderJson]:
             "container": None if holder.container is None else shown(holder.container),
             "user": holder.user,
         }
-        for holder in finding.holders
+        for holder in people
     ]
 
 

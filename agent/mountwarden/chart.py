@@ -1,0 +1,142 @@
+"""The propagation picture of a host: each of home's mounts that hold roots, and the namespaces that show them. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .holders import Members
+from .model import Base, Finding, Kind, Mount, Picture, RootState, Severity
+from .sights import Relation, Sight
+from .tell.chart.shape import BaseJson, RootJson, RowJson, SummaryJson
+from .tell.people import title
+from .tell.report import propagation
+from .tell.text import shown
+
+ELSEWHERE = "elsewhere"
+_WORST = [Relation.PEER, Relation.SLAVE, Relation.CUT_OFF]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that a chart is made of."""
+
+    picture: Picture
+    findings: tuple[Finding, ...]
+    sights: tuple[Sight, ...]
+    people: Mapping[int, Members]
+    """By inode, of each namespace with a sight or a leaked copy."""
+
+
+def bases(seen: Seen) -> list[BaseJson]:
+    """One for each mount of home that holds a root, those with trouble first."""
+    held: dict[tuple[int, int], list[tuple[RootState, Base]]] = {}
+    for state in seen.picture.roots:
+        if all(layout.needs_history for layout in state.root.layout):
+            continue  # the whole host
+        for base in state.bases:
+            held.setdefault((state.home or 0, base.mount.id), []).append((state, base))
+    found = [_base(home, some, seen) for (home, _mount), some in held.items()]
+    return sorted(found, key=lambda base: [-total for total in _troubles(base)])
+
+
+def _troubles(base: BaseJson) -> tuple[int, int, int]:
+    rows = base["namespaces"]
+    cut = sum(row["relation"] == Relation.CUT_OFF for row in rows)
+    return sum(row["leaked"] for row in rows), sum(row["leaks"] for row in rows), cut
+
+
+def _base(home: int, some: list[tuple[RootState, Base]], seen: Seen) -> BaseJson:
+    mount = some[0][1].mount
+    return {
+        "home": home,
+        "mount_id": mount.id,
+        "at": shown(mount.point),
+        "device": mount.device,
+        "fstype": shown(mount.fstype),
+        "propagation": propagation(mount),
+        "peer_group": mount.shared or None,
+        "roots": [_root(state, base) for state, base in some],
+        "namespaces": _rows(mount, some, seen),
+    }
+
+
+def _root(state: RootState, base: Base | None = None) -> RootJson:
+    parents = (state.parents.get(mount.id) for mounts in state.live.values() for mount in mounts)
+    return {
+        "path": shown(state.root.path),
+        "engine": state.root.engine,
+        "kind": str(state.root.kind),
+        "live": sum(parent is not None and base is not None and parent.id == base.mount.id for parent in parents),
+        "wants_private": state.root.wants_private,
+        "status": shown(state.status),
+    }
+
+
+def unjudged(picture: Picture) -> list[RootJson]:
+    """Roots that no mount of home was seen to hold."""
+    return [_root(state) for state in picture.roots if not state.bases]
+
+
+def _rows(mount: Mount, some: list[tuple[RootState, Base]], seen: Seen) -> list[RowJson]:
+    roots = {state.root for state, _base in some}
+    sights: dict[int, list[Sight]] = {}
+    for sight in seen.sights:
+        if sight.base.mount.id == mount.id and sight.root in roots:
+            sights.setdefault(sight.namespace, []).append(sight)
+    leaked: dict[int, list[Finding]] = {}
+    for finding in seen.findings:
+        if counts(finding) and finding.namespace is not None and _holds(mount, finding):
+            leaked.setdefault(finding.namespace, []).append(finding)
+    rows = [
+        _row(inode, sights.get(inode, []), leaked.get(inode, []), seen) for inode in dict.fromkeys((*sights, *leaked))
+    ]
+    return sorted(rows, key=_order)
+
+
+def counts(finding: Finding) -> bool:
+    """Whether a finding is a leaked copy that the picture shows: what is only suspected is not."""
+    return finding.kind is Kind.LEAKED and finding.severity is not Severity.INFO and not finding.silenced
+
+
+def _holds(mount: Mount, finding: Finding) -> bool:
+    return finding.target is not None and finding.target.match.base.mount.id == mount.id
+
+
+def _row(inode: int, sights: list[Sight], leaked: list[Finding], seen: Seen) -> RowJson:
+    people = seen.people[inode]
+    worst = max(sights, key=lambda sight: _WORST.index(sight.relation), default=None)
+    return {
+        "namespace": inode,
+        "kind": str(people.kind),
+        "who": title(people.kind, people.holders, inode),
+        "relation": str(worst.relation) if worst else ELSEWHERE,
+        "at": shown(worst.at) if worst else None,
+        "peer_group": worst.mount.shared or None if worst else None,
+        "master": worst.mount.master or None if worst else None,
+        "copies": sum(sight.copies for sight in sights),
+        "leaks": sum(sight.leaks for sight in sights),
+        "on_purpose": sum(sight.kept - sight.leaks for sight in sights),
+        "leaked": sum(finding.count for finding in leaked if finding.confirmed),
+        "unconfirmed": sum(finding.count for finding in leaked if not finding.confirmed),
+        "findings": [finding.id for finding in leaked],
+    }
+
+
+def _order(row: RowJson) -> tuple[object, ...]:
+    cut = row["relation"] in (Relation.CUT_OFF, ELSEWHERE)
+    return -row["leaked"], -row["unconfirmed"], -row["leaks"], not cut, row["kind"], row["who"], row["namespace"]
+
+
+def summary(seen: Seen, drawn: Iterable[BaseJson]) -> SummaryJson:
+    """The figures of the headline."""
+    rows = [row for base in drawn for row in base["namespaces"]]
+    shows = {row["namespace"] for row in rows} | {state.home for state in seen.picture.roots}
+    return {
+        "roots": len(seen.picture.roots),
+        "namespaces": len(seen.picture.namespaces),
+        "mounts": seen.picture.mounts,
+        "without": len(seen.picture.namespaces.keys() - shows),
+        "cut_off": len({row["namespace"] for row in rows if row["relation"] == Relation.CUT_OFF}),
+        "leaks": sum(row["leaks"] for row in rows),
+        "leaked": sum(row["leaked"] for row in rows),
+        "unconfirmed": sum(row["unconfirmed"] for row in rows),
+    }

@@ -1,0 +1,149 @@
+"""mountwarden doctor: what this host can and can't do, what that means, and who will leak the next mount."""
+
+import errno
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MountwardenError
+from ..tell import checkup, report, stored, terminal
+from . import options
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from ..doctor.canary import Song
+    from ..doctor.examine import Examination
+    from ..foreseen import Foreseen
+    from ..observe.interfaces import Interface
+
+_EPILOG = """\
+exit status:
+  0  nothing failed
+  1  something did; its line says what to do
+
+examples:
+  mountwarden doctor
+  mountwarden doctor --no-canary --json | jq '.foreseen[] | {who, leaks, fix}'
+"""
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="what this host can do, and which units and containers will leak the next mount",
+        description="Looks at the kernel, systemd, the service, the engines' roots, and every mount namespace; names\n"
+        "each unit and container that will leak the next mount, before it does, with what ends that for good. Then\n"
+        "lets a real layer of its own leak, finds it and detaches it. Without root: what can be looked at.",
+        epilog=_EPILOG,
+        tier=False,
+    )
+    parser.add_argument("--no-canary", action="store_true", help="make no layer and no leak of its own")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Namespace) -> int:
+    """Examine; 1 where something failed."""
+    from ..doctor.examine import Asked, examine
+    from ..doctor.facts import Status
+
+    status, running = _service()
+    found = examine(Asked(arguments.config, status, running, canary=not arguments.no_canary))
+    told = document(found, time.time())
+    if arguments.json:
+        sys.stdout.write(stored.dumps(told))
+    else:
+        sys.stdout.write(checkup.render(told, terminal.of(sys.stdout, no_color=arguments.no_color)))
+    return 1 if found.worst is Status.FAIL else 0
+
+
+def _service() -> tuple[Mapping[str, Any] | MountwardenError, bool]:
+    from . import status
+
+    try:
+        told = status.read()
+    except MountwardenError as error:
+        return error, False
+    return told, status.alive(told["pid"])
+
+
+def document(found: "Examination", now: float) -> checkup.DoctorJson:
+    """The JSON document. A field that is not known is null, never missing."""
+    from .. import __version__
+    from ..look import boot_id
+    from .scan import host
+
+    hostname, release = host()
+    return {
+        "schema": checkup.SCHEMA,
+        "version": __version__,
+        "taken": report.timestamp(now),
+        "host": {"hostname": hostname, "kernel": release, "boot_id": boot_id()},
+        "root": os.geteuid() == 0,
+        "tier": str(found.look.tier) if found.look else None,
+        "tier_reason": found.look.tier_reason if found.look else None,
+        "status": str(found.worst),
+        "checks": [
+            {"id": check.id, "group": check.group, "status": str(check.status), "text": check.text, "hint": check.hint}
+            for check in found.checks
+        ],
+        "interfaces": [_interface(one) for one in found.interfaces],
+        "foreseen": [_foreseen(one) for one in found.foreseen],
+        "canary": _canary(found.song) if found.song else None,
+    }
+
+
+def _interface(one: "Interface") -> checkup.InterfaceJson:
+    return {
+        "name": one.name,
+        "since": one.since,
+        "available": one.available,
+        "errno": errno.errorcode.get(one.errno) if one.errno else None,
+        "needed": one.needed,
+        "meaning": one.meaning,
+    }
+
+
+def _foreseen(one: "Foreseen") -> checkup.ForeseenJson:
+    from ..tell.people import title
+    from ..tell.text import sentence, shown
+
+    return {
+        "namespace": one.namespace,
+        "kind": str(one.who.kind),
+        "who": title(one.who.kind, one.who.holders, one.namespace),
+        "holders": report.holders(one.who.holders),
+        "leaks": one.leaks,
+        "on_purpose": one.on_purpose,
+        "sights": [
+            {
+                "root": shown(sight.root.path),
+                "engine": sight.root.engine,
+                "at": shown(sight.at),
+                "mount_id": sight.mount.id,
+                "peer_group": sight.mount.shared or None,
+                "master": sight.mount.master or None,
+                "copies": sight.copies,
+            }
+            for sight in one.sights
+        ],
+        "cause": {"code": one.cause.code, "text": sentence(one.cause.text)} if one.cause else None,
+        "fix": one.fix,
+    }
+
+
+def _canary(song: "Song") -> checkup.CanaryJson:
+    from ..tell.text import sentence
+
+    return {
+        "done": song.done,
+        "held_by": sentence(song.held_by),
+        "text": sentence(song.text) or None,
+        "mount_seconds": round(song.mount, 6),
+        "find_seconds": round(song.find, 6),
+        "detach_seconds": round(song.detach, 6),
+    }

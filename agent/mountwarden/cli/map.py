@@ -1,0 +1,102 @@
+"""mountwarden map: the propagation picture of the host."""
+
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from ..tell import report, stored, terminal
+from ..tell.chart import dot, svg
+from ..tell.chart import text as drawing
+from . import options, session
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from ..chart import Seen
+    from ..model import Gap
+    from ..tell.chart.shape import MapJson
+
+_EPILOG = """\
+Each of home's mounts that hold roots, and below it the namespaces that show them: slaves and peers, which umounts
+reach, and those that are cut off, with the copies that have leaked and those that will. What is healthy is folded
+into counts.
+
+examples:
+  mountwarden map
+  mountwarden map --svg > map.svg
+  mountwarden map --dot | dot -Tpng -o map.png
+"""
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "map",
+        help="the propagation picture of the host: roots, sharing groups, namespaces, copies, leaks",
+        description="Draws which namespaces umounts at home reach, which are cut off, and what is in them.",
+        epilog=_EPILOG,
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--svg", action="store_true", help="a picture for a browser, as SVG")
+    form.add_argument("--dot", action="store_true", help="a graph for Graphviz's dot(1)")
+    parser.add_argument("--all", action="store_true", help="every namespace by itself, nothing folded")
+    options.waiting(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Namespace) -> int:
+    """Draw it; the exit status says nothing about what is drawn."""
+    session.need_root("mountwarden map")
+    told = look(arguments)
+    if arguments.json:
+        sys.stdout.write(stored.dumps(told))
+    elif arguments.svg:
+        sys.stdout.write(svg.render(told, everything=arguments.all))
+    elif arguments.dot:
+        sys.stdout.write(dot.render(told, everything=arguments.all))
+    else:
+        screen = terminal.of(sys.stdout, no_color=arguments.no_color)
+        sys.stdout.write(drawing.render(told, screen, everything=arguments.all))
+    return 0
+
+
+def look(arguments: Namespace) -> "MapJson":
+    """Look at the host now, at every mount of every namespace."""
+    from .. import chart
+    from ..foreseen import who
+    from ..observe import procs
+    from ..observe.survey import survey
+    from ..sights import sights
+    from . import scan
+
+    looker = session.looker(arguments)
+    known = scan.agents_since(looker.config, looker.boot_id)
+    found = scan.scan(looker, wait=arguments.wait, known=known)
+    picture = found.seen.picture
+    read = survey(procs.pids())
+    shown = sights(picture, read.tables)
+    holding = {f.namespace for f in found.findings if chart.counts(f) and f.namespace is not None}
+    people = {inode: who(inode, picture) for inode in holding | {sight.namespace for sight in shown}}
+    gaps = tuple({(gap.what, gap.namespace): gap for gap in (*found.seen.gaps, *read.gaps)}.values())
+    return document(chart.Seen(picture, found.findings, shown, people), gaps, found.seen.started)
+
+
+def document(seen: "Seen", gaps: "tuple[Gap, ...]", started: float) -> "MapJson":
+    """The picture as JSON. A field that is not known is null, never missing."""
+    from .. import __version__, chart
+    from ..tell.chart.shape import SCHEMA
+    from .scan import host
+
+    hostname, release = host()
+    drawn, unjudged = chart.bases(seen), chart.unjudged(seen.picture)
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "taken": report.timestamp(started),
+        "host": {"hostname": hostname, "kernel": release, "boot_id": seen.picture.boot_id},
+        "complete": not gaps and not unjudged,
+        "summary": chart.summary(seen, drawn),
+        "bases": drawn,
+        "unjudged": unjudged,
+        "gaps": report.all_gaps(gaps),
+    }

@@ -1,0 +1,139 @@
+"""The canary: a real layer, a real private namespace, a real leak, found and detached, each step timed.
+
+Nothing of the host is touched: the layer lies in a directory of its own, and everything is gone at the end, as the
+demo's is. Where systemd runs and we are root, a transient unit holds the copy; elsewhere it happens in namespaces of
+its own, which needs no root.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+
+from .. import scratch
+from ..config import Config, RootEntry
+from ..errors import MountwardenError
+from ..look import Looker
+from ..model import Action, Finding, Kind, RootKind
+from ..observe.enter import own_namespace
+from ..remedies import apply
+from ..scratch import stage
+from ..tell.text import cost, sentence
+from .facts import Check, Status
+
+GROUP = "canary"
+_Hold = Callable[[], AbstractContextManager[scratch.Holder]]
+
+
+@dataclass(frozen=True, slots=True)
+class Song:
+    """What came of it. Times are in seconds."""
+
+    done: bool
+    text: str
+    """What went wrong; empty where all went well."""
+    held_by: str
+    mount: float = 0.0
+    find: float = 0.0
+    detach: float = 0.0
+
+
+def sing() -> Song:
+    """Do it all. Nothing is raised: what goes wrong is told."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    try:
+        _run(write)
+    except (MountwardenError, OSError) as error:
+        hint = getattr(error, "hint", None)
+        return Song(False, f"{error}" + (f" ({hint})" if hint else ""), "nobody")
+    finally:
+        os.close(write)
+        with os.fdopen(read, "rb") as pipe:
+            told = pipe.read()
+    return Song(**json.loads(told)) if told else Song(False, "it ended before it said anything", "nobody")
+
+
+def check(song: Song) -> Check:
+    """The canary as a line."""
+    if song.done:
+        text = (
+            f"a real layer leaked into {sentence(song.held_by)}: mounted in {cost(song.mount)}, found in "
+            f"{cost(song.find)}, detached in {cost(song.detach)} with every check; its holder never noticed"
+        )
+        return Check("canary", GROUP, Status.OK, text)
+    text = f"no real leak could be made, found and detached: {sentence(song.text)}"
+    return Check("canary", GROUP, Status.FAIL, text, "mountwarden demo shows each step")
+
+
+def _run(write: int) -> None:
+    if scratch.systemd_runs():
+        scratch.on_host(lambda directory: _on_host(directory, write))
+    else:
+        stage.stage(lambda: _in_stage(write))
+
+
+def _on_host(directory: bytes, write: int) -> int:
+    unit = os.fsdecode(os.path.basename(directory))
+    return _told(write, lambda: _sing(directory, lambda: scratch.holder_unit(unit)))
+
+
+def _in_stage(write: int) -> int:
+    directory = stage.covered() + b"/" + scratch.NAME.encode()
+    os.mkdir(directory)
+    return _told(write, lambda: _sing(directory, scratch.holder_process))
+
+
+def _told(write: int, function: Callable[[], Song]) -> int:
+    """In the child: what it found goes to the parent; a few hundred bytes, which a pipe holds."""
+    try:
+        song = function()
+    except (MountwardenError, OSError) as error:
+        song = Song(False, str(error), "nobody")
+    os.write(write, json.dumps(asdict(song)).encode())
+    return 0 if song.done else 1
+
+
+def _sing(directory: bytes, hold: _Hold) -> Song:
+    scratch.root(directory)
+    looker = Looker(
+        Config(engines=(), roots=(RootEntry(directory, kind=RootKind.GRAPH),)),
+        home=own_namespace(),
+    )
+    with _timed() as mounting:
+        layer = scratch.mount_layer(directory)
+    with hold() as holder:
+        held_by = holder.unit or "a process of its own"
+        looker.look()
+        scratch.unmount_layer(layer)
+        with _timed() as finding:
+            leaked = _only_leak(looker)
+        with _timed() as detaching:
+            outcome = apply.carry_out(leaked, looker, Action.DETACH)
+        if not outcome.done:
+            return Song(False, outcome.text, held_by)
+        left = looker.look(resync=True).findings
+        os.kill(holder.pid, 0)
+    text = f"{left[0].kind} is still found after the detach" if left else ""
+    return Song(not left, text, held_by, mounting.seconds, finding.seconds, detaching.seconds)
+
+
+def _only_leak(looker: Looker) -> Finding:
+    leaked = [finding for finding in looker.look().findings if finding.kind is Kind.LEAKED]
+    if len(leaked) != 1:
+        raise MountwardenError(f"the one leak was told as {len(leaked)}")
+    return leaked[0]
+
+
+@dataclass(slots=True)
+class _Clock:
+    seconds: float = 0.0
+
+
+@contextlib.contextmanager
+def _timed() -> Iterator[_Clock]:
+    clock, start = _Clock(), time.monotonic()
+    yield clock
+    clock.seconds = time.monotonic() - start

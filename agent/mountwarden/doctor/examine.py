@@ -1,0 +1,113 @@
+"""The whole examination, and what of it needs root."""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .. import config_load
+from ..config import Config
+from ..errors import MountwardenError
+from ..foreseen import Foreseen, foresee, who
+from ..look import Look, Looker, pid1_namespace
+from ..model import Gap
+from ..observe import procs
+from ..observe.interfaces import Interface, interfaces
+from ..observe.survey import survey
+from ..sights import sights
+from . import canary, kernel, roots, system, units
+from .facts import Check, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was found."""
+
+    checks: tuple[Check, ...]
+    interfaces: tuple[Interface, ...]
+    foreseen: tuple[Foreseen, ...] = ()
+    song: canary.Song | None = None
+    """What came of the canary."""
+    look: Look | None = None
+
+    @property
+    def worst(self) -> Status:
+        """The worst of all lines."""
+        ranked = list(Status)
+        return max((check.status for check in self.checks), key=ranked.index, default=Status.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the examination is told by its caller."""
+
+    directory: bytes
+    """Of the configuration."""
+    status: Mapping[str, Any] | MountwardenError
+    """The service's own status, or why there is none."""
+    running: bool
+    canary: bool = True
+
+
+def examine(asked: Asked) -> Examination:
+    """Look at everything. What can't be looked at without root is a line that says so."""
+    tried, errors = interfaces(), config_load.check(asked.directory)
+    found = Examination((), tried) if os.geteuid() else _host(asked, tried, broken=bool(errors))
+    song = canary.sing() if asked.canary else None
+    pid1 = pid1_namespace() if os.geteuid() == 0 else None
+    checks = (
+        _release(found.look),
+        *kernel.interfaces(tried),
+        kernel.may_detach(),
+        kernel.selinux(),
+        system.version(),
+        system.bus(),
+        *((system.namespace(pid1),) if os.geteuid() == 0 else ()),
+        system.agent(asked.status, asked.running),
+        system.config(asked.directory, errors),
+        system.catalog(),
+        *found.checks,
+        *((canary.check(song),) if song else ()),
+        *((_without_root(),) if os.geteuid() else ()),
+    )
+    return replace(found, checks=checks, song=song)
+
+
+def _release(look: Look | None) -> Check:
+    return kernel.release(platform.release(), look.tier if look else None, look.tier_reason if look else "")
+
+
+def _without_root() -> Check:
+    text = "roots, namespaces and what will leak next were not looked at: that needs root"
+    return Check("namespaces.gap", roots.NEXT, Status.WARN, text, "run it as root")
+
+
+def _host(asked: Asked, tried: tuple[Interface, ...], *, broken: bool) -> Examination:
+    """As root: all roots and all namespaces."""
+    looker = Looker(Config() if broken else config_load.load(asked.directory))
+    look = looker.look()
+    seen = survey(procs.pids())
+    shown = sights(look.picture, seen.tables)
+    foreseen, unasked = foresee(shown, look.picture)
+    full = kernel.mount_max(seen.tables)
+    checks = (
+        *((full,) if full else ()),
+        *roots.roots(look.picture, look.findings),
+        roots.reached(shown),
+        *roots.cut_off(foreseen),
+        *(units.checks(units.private(), _running(look)) if look.picture.roots else ()),
+        *roots.gaps(_once((*look.gaps, *seen.gaps, *unasked))),
+    )
+    return Examination(checks, tried, foreseen, None, look)
+
+
+def _running(look: Look) -> frozenset[str]:
+    """Services with a process in any mount namespace."""
+    holders = (holder for inode in look.picture.namespaces for holder in who(inode, look.picture).holders)
+    return frozenset(holder.unit for holder in holders if holder.unit)
+
+
+def _once(gaps: tuple[Gap, ...]) -> tuple[Gap, ...]:
+    """The look and the survey read the same namespaces, and meet the same gaps, in words of their own."""
+    return tuple({(gap.what, gap.namespace): gap for gap in gaps}.values())

@@ -1,0 +1,93 @@
+"""The kernel and its settings. Each function takes what it judges, or the folder to read it from."""
+
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..observe.interfaces import Interface
+from ..observe.mountinfo import Table
+from ..tell.text import count, shown
+from .facts import Check, Status
+
+GROUP = "kernel"
+_NEAR = 0.5
+"""The part of fs.mount-max from which on it is told."""
+_FULL = 0.95
+
+
+def release(name: str, tier: str | None, reason: str) -> Check:
+    """The kernel, and which of its interfaces a look uses."""
+    uses = f"; looks use {tier} ({reason})" if tier else ""
+    return Check("kernel.release", GROUP, Status.OK, f"Linux {shown(name)}{uses}")
+
+
+def interfaces(tried: Iterable[Interface]) -> Iterator[Check]:
+    """One line each: there, not in this kernel, or refused."""
+    for one in tried:
+        name = f"{one.name} (Linux {one.since})"
+        if one.available:
+            yield Check("kernel.interface", GROUP, Status.OK, f"{name}: {one.meaning}")
+        else:
+            yield _missing(one, name)
+
+
+def _missing(one: Interface, name: str) -> Check:
+    code = errno.errorcode.get(one.errno or 0, str(one.errno))
+    if one.refused:
+        why = f"{name} may not be used here ({code}): {one.meaning}"
+        hint = "a seccomp filter, a missing capability or a pid namespace of its own: run it as root on the host itself"
+        return Check("kernel.interface", GROUP, Status.FAIL if one.needed else Status.WARN, why, hint)
+    hint = f"a kernel from Linux {one.since} on has it"
+    status = Status.FAIL if one.needed else Status.OK
+    return Check("kernel.interface", GROUP, status, f"{name} is not in this kernel ({code}): {one.meaning}", hint)
+
+
+def may_detach(sysctls: str = "/proc/sys") -> Check:
+    """fs.may_detach_mounts, which kernels of RHEL 7 alone have."""
+    name, group = "kernel.may-detach-mounts", GROUP
+    value = _sysctl(sysctls, "fs/may_detach_mounts")
+    if value == "0":
+        text = "fs.may_detach_mounts is 0: removing a mountpoint that another namespace has in use fails with EBUSY"
+        hint = "sysctl fs.may_detach_mounts=1, and the same line in /etc/sysctl.d/"
+        return Check(name, group, Status.FAIL, text, hint)
+    text = "no such switch: always so" if value is None else f"fs.may_detach_mounts is {shown(value)}"
+    return Check(name, group, Status.OK, f"a mountpoint's removal detaches its copies everywhere ({text})")
+
+
+def mount_max(tables: Mapping[int, Table], sysctls: str = "/proc/sys") -> Check | None:
+    """How near the fullest namespace is to fs.mount-max, at which mount(2) gives ENOSPC."""
+    value = _sysctl(sysctls, "fs/mount-max")
+    if value is None or not value.isdigit() or not tables:
+        return None
+    most, inode = max((len(table.mounts), inode) for inode, table in tables.items())
+    part = most / max(1, int(value))
+    text = f"fs.mount-max is {int(value):,}; the fullest namespace ({inode}) has {count(most, 'mount')}"
+    status = Status.FAIL if part >= _FULL else Status.WARN if part >= _NEAR else Status.OK
+    hint = f"find what piles up: findmnt -N PID of a process in mount namespace {inode}"
+    return Check("kernel.mount-max", GROUP, status, text, None if status is Status.OK else hint)
+
+
+def selinux(enforce: str = "/sys/fs/selinux/enforce") -> Check:
+    """Whether SELinux has a say in what the service does."""
+    name, group = "kernel.selinux", GROUP
+    try:
+        with open(enforce, encoding="ascii") as file:
+            value = file.read().strip()
+    except FileNotFoundError:
+        return Check(name, group, Status.OK, "SELinux is not in use")
+    except OSError as error:
+        return Check(
+            name, group, Status.WARN, f"SELinux: not known ({os.strerror(error.errno or 0)})", "run it as root"
+        )
+    if value == "1":
+        text = "SELinux is enforcing: a directory that a detach puts in place keeps the label of the old one"
+        return Check(name, group, Status.OK, text, "where a detach fails with EACCES: ausearch -m avc -c mountwarden")
+    return Check(name, group, Status.OK, "SELinux is permissive: it forbids nothing")
+
+
+def _sysctl(folder: str, name: str) -> str | None:
+    try:
+        with open(os.path.join(folder, name), encoding="ascii", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return None

@@ -1,0 +1,120 @@
+"""The roots of this host, and which units and containers will leak the next mount of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..foreseen import Foreseen
+from ..model import Finding, Gap, Kind, Mount, Picture, RootState
+from ..sights import Relation, Sight
+from ..tell.people import title
+from ..tell.text import count, sentence, shown
+from .facts import Check, Status
+
+ROOTS = "roots"
+NEXT = "the next mount"
+_NAMED = 3
+"""Roots that are named in one line."""
+
+
+def roots(picture: Picture, findings: Iterable[Finding]) -> Iterator[Check]:
+    """One line a root: whose it is, where its home is, how its mount propagates."""
+    private = {finding.root.path: finding for finding in findings if finding.kind is Kind.PRIVATE_ROOT}
+    for state in picture.roots:
+        yield _root(state, private.get(state.root.path))
+    if not picture.roots:
+        yield Check("roots", ROOTS, Status.WARN, "no engine's root was found: nothing is guarded here", "see [[root]]")
+
+
+def _root(state: RootState, finding: Finding | None) -> Check:
+    root, name = state.root, f"{shown(state.root.path)} ({state.root.engine}, {state.root.kind})"
+    if state.status != "ok" or state.mount is None:
+        text = f"{name} could not be judged: {sentence(state.status)}"
+        return Check("roots", ROOTS, Status.WARN, text, "mountwarden report --strict")
+    text = f"{name}: {_propagation(state.mount)}{_home(state)}"
+    if root.wants_private:
+        hint = 'skip_mount_home = "true" below [storage.options.overlay] in storage.conf keeps it shared'
+        if finding is None:
+            return Check("roots", ROOTS, Status.OK, f"{text}; its engine makes it private when it starts", hint)
+        made = "made private by its engine on purpose: each unit that starts with a mount namespace keeps its copies"
+        return Check("roots", ROOTS, Status.OK, f"{name}: {made}{_home(state)}", hint)
+    if finding is not None:
+        where = "" if finding.mountpoint == root.path else f" ({shown(finding.mountpoint)} in it is the private one)"
+        text += f"{where}: umounts reach no other namespace"
+        return Check("roots", ROOTS, Status.WARN, text, f"mountwarden share {finding.id}")
+    return Check("roots", ROOTS, Status.OK, text)
+
+
+def _propagation(mount: Mount) -> str:
+    if mount.shared:
+        return f"shared, peer group {mount.shared}"
+    return "a slave" if mount.master else "unbindable" if mount.unbindable else "private"
+
+
+def _home(state: RootState) -> str:
+    root = state.root
+    if root.home_pid is not None:
+        return f"; its daemon (process {root.home_pid}) has a mount namespace of its own, which acts enter"
+    return "" if root.home_known else "; its daemon does not run: judged, and never acted on by itself"
+
+
+def cut_off(foreseen: Sequence[Foreseen]) -> Iterator[Check]:
+    """One line for each namespace and cause that will leak: who will keep what, why, and what ends it.
+
+    What is cut off and will keep nothing, or what an engine wants so, is counted only.
+    """
+    wanted = [one for one in foreseen if one.on_purpose]
+    others = [one for one in foreseen if not one.on_purpose]
+    leaking = [one for one in others if one.leaks or one.recurs]
+    for one in leaking:
+        yield Check("namespaces.cut-off", NEXT, Status.WARN, _sentence(one), one.fix)
+    if harmless := {one.namespace for one in others} - {one.namespace for one in leaking}:
+        text = f"{count(len(harmless), 'namespace')} cut off from a root, with no copy in them, nor any to come"
+        yield Check("namespaces.empty", NEXT, Status.OK, text, "a restart of what is in them ends that")
+    if wanted:
+        holders = count(len({one.namespace for one in wanted}), "namespace")
+        kept = count(sum(one.kept for one in wanted), "copy", "copies")
+        text = f"{holders} cut off from roots that are private on purpose, with {kept}"
+        hint = "their engine removes the mountpoints itself, which takes the copies along"
+        yield Check("namespaces.on-purpose", NEXT, Status.OK, text, hint)
+
+
+def _sentence(one: Foreseen) -> str:
+    who = title(one.who.kind, one.who.holders, one.namespace)
+    if one.leaks:
+        of, when = _names([s for s in one.sights if s.leaks]), "it is" if one.leaks == 1 else "they are"
+        parts = [f"{who} will keep {count(one.leaks, 'mount')} of {of} when {when} unmounted at home."]
+    else:
+        parts = [f"{who} is cut off from {_names(one.sights)}: it will keep what is live there when it starts again."]
+    if one.cause:
+        parts.append(sentence(one.cause.text))
+    if one.leaks and all(sight.root.rmdir_on_put for sight in one.sights if sight.leaks):
+        parts.append("Only the removal of the mountpoint, left to the engine, takes it away.")
+    return " ".join(parts)
+
+
+def _names(sights: Sequence[Sight]) -> str:
+    paths = list(dict.fromkeys(shown(sight.root.path) for sight in sights))
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(paths[:_NAMED]) + more
+
+
+def reached(sights: Iterable[Sight]) -> Check:
+    """How many namespaces show roots, and receive every umount of those that are not private on purpose."""
+    by_namespace: dict[int, list[Sight]] = {}
+    for sight in sights:
+        if not sight.on_purpose:
+            by_namespace.setdefault(sight.namespace, []).append(sight)
+    well = [i for i, some in by_namespace.items() if all(s.relation is not Relation.CUT_OFF for s in some)]
+    if not by_namespace:
+        text = "no other mount namespace shows a root"
+    else:
+        text = f"{len(well)} of {count(len(by_namespace), 'namespace')} that show a root receive every umount of it"
+    return Check("namespaces.reached", NEXT, Status.OK, text)
+
+
+def gaps(unread: Iterable[Gap]) -> Iterator[Check]:
+    """What could not be read: it may leak as well."""
+    for gap in unread:
+        where = f" in namespace {gap.namespace}" if gap.namespace else ""
+        times = f", {gap.count} times" if gap.count > 1 else ""
+        text = f"could not read {sentence(gap.what)}{where}{times}: {sentence(gap.reason)}"
+        yield Check("namespaces.gap", NEXT, Status.WARN, text, "what is there may leak as well")

@@ -1,0 +1,122 @@
+"""Who will leak the next mount, before it happens: each namespace that is cut off from a root, why, and what ends it.
+
+Effective, not configured: the peers and masters of the mounts that show the root decide (sights.py).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from . import advice, bus, circumstances, holders
+from . import cause as causes
+from .holders import Members
+from .model import Cause, Finding, Gap, Kind, Namespace, Picture, Severity
+from .observe.mountinfo import join
+from .sights import Relation, Sight
+
+_BY_BIND = (causes.PRIVATE_BIND, causes.SLAVE_NOT_EFFECTIVE)
+_RECUR = (causes.MOUNT_FLAGS, *_BY_BIND)
+"""Causes that come back with the next start of the unit or container."""
+
+_PRETENDED = b"_"
+"""A name below the root, for the path of a mount that is not there yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """One namespace that is cut off from home's mount, for one cause; several roots where they have it in common."""
+
+    namespace: int
+    """Its inode."""
+    who: Members
+    sights: tuple[Sight, ...]
+    cause: Cause | None
+    fix: str | None
+    """What ends it for good, as text for a person."""
+
+    @property
+    def leaks(self) -> int:
+        """Copies of live mounts that will stay there when home unmounts them, and that nobody meant to."""
+        return sum(sight.leaks for sight in self.sights)
+
+    @property
+    def kept(self) -> int:
+        """Those that somebody meant to, too."""
+        return sum(sight.kept for sight in self.sights)
+
+    @property
+    def recurs(self) -> bool:
+        """Whether it will be cut off again when it starts again; else a restart ends it."""
+        private = any(not sight.base.mount.shared for sight in self.sights)
+        return self.cause is not None and (self.cause.code in _RECUR or (private and not self.on_purpose))
+
+    @property
+    def on_purpose(self) -> bool:
+        """Only roots whose engine wants it so, and whose engine removes the mountpoint itself."""
+        return all(sight.on_purpose for sight in self.sights)
+
+
+def foresee(found: Iterable[Sight], picture: Picture) -> tuple[tuple[Foreseen, ...], tuple[Gap, ...]]:
+    """Those that are cut off, the most copies first, and what could not be asked about them.
+
+    This reads who is in each such namespace, unit files and containers' configurations, and asks PID 1 once.
+    """
+    cut = [sight for sight in found if sight.relation is Relation.CUT_OFF]
+    people = {inode: who(inode, picture) for inode in dict.fromkeys(sight.namespace for sight in cut)}
+    findings = [_finding(sight, people[sight.namespace]) for sight in cut]
+    services = {circumstances.system_service(finding) for finding in findings} - {None}
+    answers = bus.units_facts({name for name in services if name})
+    grouped: dict[tuple[object, ...], Foreseen] = {}
+    gaps: dict[Gap, None] = {}
+    for sight, finding in zip(cut, findings, strict=True):
+        one, more = _one(sight, finding, people[sight.namespace], answers)
+        gaps |= dict.fromkeys(more)
+        key = _key(one)
+        known = grouped.get(key)
+        grouped[key] = one if known is None else replace(known, sights=(*known.sights, *one.sights))
+    return tuple(sorted(grouped.values(), key=lambda one: -one.leaks)), tuple(gaps)
+
+
+def _key(one: Foreseen) -> tuple[object, ...]:
+    """Roots that are cut off for one reason are told as one; each bind of a container has a way out of its own."""
+    code = one.cause.code if one.cause else None
+    return one.namespace, code, one.on_purpose, one.fix if code in _BY_BIND else None
+
+
+def who(inode: int, picture: Picture) -> Members:
+    """Who is in a namespace of the picture."""
+    return holders.members(picture.namespaces.get(inode) or Namespace(inode))
+
+
+def _one(
+    sight: Sight, finding: Finding, members: Members, answers: Mapping[str, bus.UnitFacts | Gap]
+) -> tuple[Foreseen, tuple[Gap, ...]]:
+    service = circumstances.system_service(finding)
+    answer = answers.get(service) if service else None
+    around, gaps = circumstances.around(finding, sight.above, sight.base.mount, answer)
+    cause = causes.explain(finding, around)
+    fix = advice.lasting_fix(cause, finding, around) if cause else None
+    return Foreseen(sight.namespace, members, (sight,), cause, str(fix) if fix else None), gaps
+
+
+def _finding(sight: Sight, members: Members) -> Finding:
+    """The leak to be: of a mount that the engine has, or will have, on some spot below the sight."""
+    return Finding(
+        id="",
+        kind=Kind.SEVERED,
+        severity=Severity.INFO,
+        root=sight.root,
+        home=sight.root.home,
+        spot=sight.base.spot,
+        layer=None,
+        mountpoint=join(join(sight.root.path, sight.part), _PRETENDED),
+        seen_at=join(sight.at, _PRETENDED),
+        namespace=sight.namespace,
+        fstype=sight.mount.fstype,
+        device=sight.mount.device,
+        mount_id=None,
+        unique_id=None,
+        evidence=None,
+        reach=None,
+        holders=members.holders,
+        namespace_kind=members.kind,
+    )

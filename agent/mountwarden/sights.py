@@ -1,0 +1,151 @@
+"""Which mounts of other namespaces show a root, and whether home's umounts reach them: leaks before they happen. Pure.
+
+A leak is decided long before it happens: an umount at home goes by the peers and slaves of the mount that holds the
+mountpoint. A namespace that shows the root by a mount which is neither keeps each copy that it has, whatever its unit
+or container was asked to have.
+"""
+
+import enum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from .graph import Graph
+from .inventory import may_hold
+from .model import Base, Copy, Mount, Picture, Root, RootState, Spot
+from .observe.mountinfo import Table, below, join
+
+
+class Relation(enum.StrEnum):
+    """How a mount stands to home's mount that holds the root."""
+
+    PEER = "peer"
+    """In one peer group: whatever happens at home happens there, and the other way round."""
+    SLAVE = "slave"
+    """A slave, of home's group or further down: umounts at home reach it."""
+    CUT_OFF = "cut-off"
+    """Neither: nothing that happens at home reaches it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A mount of another namespace that shows a root, or a part of it in which its engine mounts."""
+
+    namespace: int
+    """Its inode."""
+    root: Root
+    base: Base
+    """Home's mount that holds that part."""
+    mount: Mount
+    at: bytes
+    """Where that part is in the namespace."""
+    part: bytes
+    """Path of that part below the root; empty for the whole."""
+    relation: Relation
+    above: tuple[Mount, ...]
+    """The mount and all that hold it, the namespace's own "/" last."""
+    copies: int = 0
+    """Copies on it of what is live at home."""
+
+    @property
+    def on_purpose(self) -> bool:
+        """Its engine keeps the root private, and removes each mountpoint itself, which takes the copies along."""
+        return self.root.wants_private and self.root.rmdir_on_put and not self.base.mount.shared
+
+    @property
+    def kept(self) -> int:
+        """How many copies an umount at home does not reach."""
+        return self.copies if self.relation is Relation.CUT_OFF else 0
+
+    @property
+    def leaks(self) -> int:
+        """Those of them that nobody meant to be cut off."""
+        return 0 if self.on_purpose else self.kept
+
+
+def sights(picture: Picture, tables: Mapping[int, Table]) -> tuple[Sight, ...]:
+    """Every sight of every root in the namespaces of `tables` (by inode) that are not the root's home."""
+    graph = Graph(tables)
+    copies = _copies_by_parent(picture)
+    found: list[Sight] = []
+    for state in picture.roots:
+        if all(layout.needs_history for layout in state.root.layout):
+            continue  # the whole host: there is no one mount that shows it
+        for base in state.bases:
+            reached = {mount.id for mount in graph.receivers(base.mount)}
+            for inode, table in tables.items():
+                if inode != state.home:
+                    found += _of_namespace(inode, table, state, base, reached, copies)
+    return tuple(found)
+
+
+def _of_namespace(
+    inode: int,
+    table: Table,
+    state: RootState,
+    base: Base,
+    reached: set[int],
+    copies: Mapping[tuple[int, bytes, int], int],
+) -> Iterator[Sight]:
+    for mount, at, part in _showing(table, state, base):
+        key = (inode, state.root.path, mount.id)
+        relation = _relation(base.mount, mount, reached)
+        above = tuple(_above(table, mount))
+        yield Sight(inode, state.root, base, mount, at, part, relation, above, copies.get(key, 0))
+
+
+def _showing(table: Table, state: RootState, base: Base) -> Iterator[tuple[Mount, bytes, bytes]]:
+    """(mount, path there, path below the root) of each mount by which a walk gets at spots of the base."""
+    for mount in table.mounts:
+        if mount.device != base.spot.device or mount.root.endswith(b"//deleted"):
+            continue
+        if (rest := below(mount.root, base.spot.path)) is not None:
+            at, part = join(mount.point, rest), base.rel
+        elif (inner := below(base.spot.path, mount.root)) and _may_hold(state, base, inner):
+            at, part = mount.point, join(base.rel, inner) if base.rel else inner
+        else:
+            continue
+        if table.containing(at) is mount:
+            yield mount, at, part
+
+
+def _may_hold(state: RootState, base: Base, inner: bytes) -> bool:
+    """Whether the engine mounts there, on this base: what another mount of home covers is that one's."""
+    rel = join(base.rel, inner) if base.rel else inner
+    covered = (other.rel for other in state.bases if len(other.rel) > len(base.rel))
+    if any(below(other, rel) is not None for other in covered):
+        return False
+    return any(may_hold(layout, rel) for layout in state.root.layout)
+
+
+def _relation(home: Mount, mount: Mount, reached: set[int]) -> Relation:
+    if mount.id not in reached:
+        return Relation.CUT_OFF
+    return Relation.PEER if mount.shared == home.shared else Relation.SLAVE
+
+
+def _above(table: Table, mount: Mount) -> Iterator[Mount]:
+    seen: set[int] = set()
+    while mount.id not in seen:
+        yield mount
+        seen.add(mount.id)
+        parent = table.get(mount.parent)
+        if parent is None:
+            return
+        mount = parent
+
+
+def _copies_by_parent(picture: Picture) -> dict[tuple[int, bytes, int], int]:
+    """How many copies of live mounts there are, by namespace, root and the mount that holds them."""
+    live = {state.root: state.live for state in picture.roots}
+    found: dict[tuple[int, bytes, int], int] = {}
+    for copy in picture.copies:
+        if copy.match is None or copy.parent is None or not _is_live(copy, live.get(copy.match.root, {})):
+            continue
+        key = (copy.namespace, copy.match.root.path, copy.parent.id)
+        found[key] = found.get(key, 0) + 1
+    return found
+
+
+def _is_live(copy: Copy, live: Mapping[Spot, tuple[Mount, ...]]) -> bool:
+    mounts = live.get(copy.spot, ()) if copy.spot else ()
+    return any(mount.identity == copy.mount.identity for mount in mounts)

@@ -1,0 +1,167 @@
+"""What a picture shows of each base: troubles one by one, what is healthy folded into counts."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..shape import GapJson
+from ..text import count
+from .shape import BaseJson, MapJson, RootJson, RowJson
+
+MOST = 10
+"""Namespaces with trouble that are shown for each base, one by one; the rest is a count."""
+_NAMED = 40
+"""Names that a folded line lists at most, where there is room for them."""
+
+_KINDS = {"service": "service", "container": "container", "process": "process", "bare": "bare namespace"}
+_PLURALS = {"process": "processes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One namespace, or many folded into one line."""
+
+    level: str
+    """leaked, leaks, cut-off or healthy."""
+    relation: str
+    who: str
+    what: str
+    """In words: what it holds and how it is reached."""
+    namespaces: tuple[RowJson, ...]
+    folded: bool = False
+
+    @property
+    def names(self) -> str:
+        """Who is folded, as far as there is room."""
+        told = [row["who"] for row in self.namespaces[:_NAMED]]
+        more = len(self.namespaces) - len(told)
+        return ", ".join(told) + (f" and {more} more" if more else "")
+
+
+def level(row: RowJson) -> str:
+    """How bad it is."""
+    if row["leaked"] or row["unconfirmed"]:
+        return "leaked"
+    if row["leaks"]:
+        return "leaks"
+    return "healthy" if row["relation"] in ("peer", "slave") else "cut-off"
+
+
+def lines(base: BaseJson, *, everything: bool = False) -> list[Line]:
+    """The base's namespaces, the worst first; `everything`: none is folded."""
+    by_level: dict[str, list[RowJson]] = {"leaked": [], "leaks": [], "cut-off": [], "healthy": []}
+    for row in base["namespaces"]:
+        by_level[level(row)].append(row)
+    if everything:
+        return [_single(row) for rows in by_level.values() for row in rows]
+    told = _first([*by_level["leaked"], *by_level["leaks"]])
+    told += _few(by_level["cut-off"], "cut-off", "cut off")
+    for relation in ("slave", "peer"):
+        told += _few([row for row in by_level["healthy"] if row["relation"] == relation], relation, f"{relation}s", 1)
+    return told
+
+
+def _first(rows: list[RowJson]) -> list[Line]:
+    """The worst ones by themselves. A line for the rest that stands for one namespace would say less than it could."""
+    most = len(rows) if len(rows) <= MOST + 1 else MOST
+    return [_single(row) for row in rows[:most]] + ([_rest(rows[most:])] if rows[most:] else [])
+
+
+def _few(rows: list[RowJson], relation: str, name: str, most: int = 3) -> list[Line]:
+    """Up to `most` by themselves, more in one line."""
+    return [_single(row) for row in rows] if len(rows) <= most else [_together(relation, name, rows)]
+
+
+def _single(row: RowJson) -> Line:
+    return Line(level(row), row["relation"], row["who"], _what(row), (row,))
+
+
+def _what(row: RowJson) -> str:
+    if row["relation"] == "slave":
+        reached = f"slave of peer group {row['master']}" if row["master"] else "slave further down"
+    else:
+        reached = {"peer": "peer", "cut-off": "cut off", "elsewhere": "bound elsewhere"}[row["relation"]]
+    held = _held((row,), row["relation"])
+    return f"{reached}: {held}"
+
+
+def _held(rows: Sequence[RowJson], relation: str) -> str:
+    """What is in these namespaces, in numbers."""
+    copies, leaks, spared = (sum(row[key] for row in rows) for key in ("copies", "leaks", "on_purpose"))
+    parts = [
+        (sum(row["leaked"] for row in rows), "leaked"),
+        (sum(row["unconfirmed"] for row in rows), "not confirmed"),
+        (leaks, "will leak"),
+        (spared, "kept on purpose"),
+    ]
+    told = [f"{many:,} {what}" for many, what in parts if many]
+    if within := copies - leaks - spared:
+        told.append(f"{count(within, 'copy', 'copies')} within reach")
+    nothing = "holds nothing now" if len(rows) == 1 else "hold nothing now"
+    return ", ".join(told) or (nothing if relation == "cut-off" else "no copy now")
+
+
+def _rest(rows: Sequence[RowJson]) -> Line:
+    worst = "leaked" if any(level(row) == "leaked" for row in rows) else "leaks"
+    return Line(worst, "cut-off", f"and {len(rows):,} more", _held(rows, "cut-off"), tuple(rows), folded=True)
+
+
+def _together(relation: str, name: str, rows: Sequence[RowJson]) -> Line:
+    kinds = Counter(row["kind"] for row in rows)
+    ranked = sorted(kinds.items(), key=lambda kind: -kind[1])
+    who = ", ".join(count(many, _KINDS.get(kind, kind), _PLURALS.get(kind)) for kind, many in ranked)
+    text = f"{name}: {_held(rows, relation)}"
+    return Line("cut-off" if relation == "cut-off" else "healthy", relation, who, text, tuple(rows), folded=True)
+
+
+def headline(chart: MapJson) -> tuple[str, str]:
+    """(how bad it is, the picture in one sentence)."""
+    told = chart["summary"]
+    if told["leaked"] or told["leaks"]:
+        parts = [f"{told['leaked']:,} leaked"] if told["leaked"] else []
+        parts += [f"{told['leaks']:,} will leak"] if told["leaks"] else []
+        worst = "leaked" if told["leaked"] else "leaks"
+        return worst, f"{' and '.join(parts)} on {chart['host']['hostname']}"
+    if told["cut_off"]:
+        return "cut-off", f"{count(told['cut_off'], 'namespace')} cut off on {chart['host']['hostname']}"
+    if not chart["bases"]:
+        return "cut-off", f"no root was seen on {chart['host']['hostname']}"
+    return "healthy", f"every umount reaches every copy on {chart['host']['hostname']}"
+
+
+def facts(chart: MapJson) -> str:
+    """How much there is."""
+    told = chart["summary"]
+    parts = [
+        count(told["roots"], "root"),
+        count(told["namespaces"], "mount namespace"),
+        *((f"{told['without']:,} of them with none of the roots",) if told["without"] else ()),
+        count(told["mounts"], "mount"),
+    ]
+    if not chart["complete"]:
+        parts.append("not everything could be read")
+    return ", ".join(parts)
+
+
+def about(base: BaseJson) -> str:
+    """How home's mount propagates."""
+    group = f", peer group {base['peer_group']}" if base["peer_group"] else ""
+    wanted = base["roots"] and all(root["wants_private"] for root in base["roots"]) and not base["peer_group"]
+    return f"{base['propagation']}{group}" + (" (its engine wants it so)" if wanted else "")
+
+
+def root_name(root: RootJson) -> str:
+    """A root in one line."""
+    return f"{root['path']} ({root['engine']}, {root['kind']}): {root['live']:,} live"
+
+
+def notes(chart: MapJson) -> list[str]:
+    """What could not be seen."""
+    told = [f"{root['path']} ({root['engine']}) could not be judged: {root['status']}" for root in chart["unjudged"]]
+    return told + [_gap(gap) for gap in chart["gaps"]]
+
+
+def _gap(gap: GapJson) -> str:
+    where = f" in namespace {gap['namespace']}" if gap["namespace"] else ""
+    times = f", {gap['count']:,} times" if gap["count"] > 1 else ""
+    return f"could not read {gap['what']}{where}{times}: {gap['reason']}"

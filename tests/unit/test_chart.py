@@ -1,0 +1,233 @@
+"""The propagation picture: what is in it, folded how, as text (compared with `screens/`), as SVG and as DOT."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from mountwarden import chart
+from mountwarden.cli import map as command
+from mountwarden.holders import Members
+from mountwarden.inventory import root_state
+from mountwarden.model import Copy, Gap, Holder, Kind, NamespaceKind, Picture, Severity, Target, Tier
+from mountwarden.sights import sights
+from mountwarden.tell.chart import dot, fold, svg, text
+from mountwarden.tell.chart.shape import MapJson
+from mountwarden.tell.terminal import Terminal
+from mountwarden.tell.text import width
+
+from tests.support import charts
+from tests.support.reports import finding
+from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
+from tests.unit.test_doctor import paths
+
+SCREENS = Path(__file__).parent / "screens"
+SVG = "{http://www.w3.org/2000/svg}"
+THIRD, FOURTH = 4026533111, 4026533222
+CHARTS: dict[str, Callable[[], MapJson]] = {
+    "healthy": charts.healthy,
+    "5": charts.small,
+    "50": lambda: charts.large(50),
+    "200": lambda: charts.large(200),
+    "hostile": charts.hostile,
+}
+
+
+def seen() -> MapJson:
+    """One leak, one that will be, one slave, and one namespace that shows nothing."""
+    home = table(host_root(), layer(2, 1), layer(3, 1, "Y", "0:41"))
+    state = root_state(ROOT, home, HOME)
+    there = mount(11, 10, "/", device="8:1")
+    copy, gone = layer(12, 11), layer(13, 11, "Z", "0:42")
+    slave = mount(21, 20, "/", device="8:1", master=1)
+    spot = table(there, copy).spot(copy)
+    copies = (Copy(OTHER, copy, there, spot, state.matches[spot] if spot else None),)
+    names = {HOME: "init", OTHER: "sleep", THIRD: "sh", FOURTH: "cat"}
+    picture = Picture("boot", Tier.MOUNTINFO, (state,), dict.fromkeys(names), copies, 8)  # type: ignore[arg-type]
+    tables = {HOME: home, OTHER: table(there, copy, gone), THIRD: table(slave)}
+    target = Target(next(iter(state.matches.values())), copies)
+    leaks = (
+        finding(root=ROOT, namespace=OTHER, target=target, count=2),
+        finding(root=ROOT, namespace=OTHER, target=target, confirmed=False, id="mw-0000000001"),
+        finding(root=ROOT, namespace=OTHER, target=target, severity=Severity.INFO, id="mw-0000000002"),
+        finding(root=ROOT, namespace=OTHER, target=target, kind=Kind.SEVERED, id="mw-0000000003"),
+    )
+    people = {inode: Members(NamespaceKind.PROCESS, (Holder(9, name),)) for inode, name in names.items()}
+    facts = chart.Seen(picture, leaks, sights(picture, tables), people)
+    return command.document(facts, (Gap("x", "EACCES"),), 1_790_000_000.0)
+
+
+def test_the_document_says_what_was_seen() -> None:
+    document = seen()
+    (base,) = document["bases"]
+    assert (base["at"], base["peer_group"], base["propagation"]) == ("/", 1, "shared")
+    assert base["roots"][0]["live"] == 2
+    leaky, slave = base["namespaces"]
+    assert (leaky["namespace"], leaky["who"], leaky["relation"]) == (OTHER, "process 9 (sleep)", "cut-off")
+    assert (leaky["copies"], leaky["leaks"], leaky["leaked"], leaky["unconfirmed"]) == (1, 1, 2, 1)
+    assert leaky["findings"] == ["mw-0123456789", "mw-0000000001"], "neither what is suspected nor other kinds"
+    assert (slave["relation"], slave["master"], slave["copies"]) == ("slave", 1, 0)
+    assert document["summary"] == {
+        "roots": 1,
+        "namespaces": 4,
+        "mounts": 8,
+        "without": 1,
+        "cut_off": 1,
+        "leaks": 1,
+        "leaked": 2,
+        "unconfirmed": 1,
+    }
+    assert document["complete"] is False
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_a_copy_that_is_bound_elsewhere_is_in_the_picture() -> None:
+    state = root_state(ROOT, table(host_root(), layer(2, 1)), HOME)
+    leak = finding(root=ROOT, namespace=OTHER, target=Target(next(iter(state.matches.values())), ()))
+    people = {OTHER: Members(NamespaceKind.CONTAINER, (Holder(9, "sh", container="ab" * 32),))}
+    picture = Picture("boot", Tier.MOUNTINFO, (state,), {}, (), 0)
+    (base,) = chart.bases(chart.Seen(picture, (leak,), (), people))
+    (row,) = base["namespaces"]
+    assert (row["who"], row["relation"], row["at"], row["leaked"]) == ("container abababababab", "elsewhere", None, 1)
+    assert fold.lines(base)[0].what == "bound elsewhere: 1 leaked"
+
+
+def test_what_is_healthy_is_folded_with_counts() -> None:
+    rows = [charts.row(n, kind=kind) for n, kind in enumerate(["service"] * 3 + ["container"] * 2 + ["process"] * 2)]
+    (line,) = fold.lines(charts.base(*rows))
+    assert (line.level, line.folded, line.who) == ("healthy", True, "3 services, 2 containers, 2 processes")
+    assert line.what == "slaves: 14 copies within reach"
+    assert line.names.startswith("worker-0.service, worker-1.service")
+    assert len(fold.lines(charts.base(*rows), everything=True)) == 7
+
+
+def test_the_worst_are_shown_and_the_rest_is_counted() -> None:
+    rows = [charts.cut(n, f"bad-{n}.service", leaks=2, copies=2) for n in range(fold.MOST + 2)]
+    told = fold.lines(charts.base(*rows))
+    assert [line.who for line in told[-2:]] == [f"bad-{fold.MOST - 1}.service", "and 2 more"]
+    assert told[-1].what == "4 will leak"
+    one_more = fold.lines(charts.base(*rows[:-1]))
+    assert [line.folded for line in one_more] == [False] * (fold.MOST + 1), "one is told by its name"
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "what"),
+    [
+        ({}, "healthy", "slave of peer group 1: 2 copies within reach"),
+        ({"master": None, "copies": 1}, "healthy", "slave further down: 1 copy within reach"),
+        ({"relation": "peer", "copies": 0}, "healthy", "peer: no copy now"),
+        ({"relation": "cut-off", "copies": 0}, "cut-off", "cut off: holds nothing now"),
+        ({"relation": "cut-off", "leaks": 2}, "leaks", "cut off: 2 will leak"),
+        ({"relation": "cut-off", "on_purpose": 2}, "cut-off", "cut off: 2 kept on purpose"),
+        (
+            {"relation": "cut-off", "leaks": 1, "leaked": 3},
+            "leaked",
+            "cut off: 3 leaked, 1 will leak, 1 copy within reach",
+        ),
+        ({"unconfirmed": 1, "copies": 0}, "leaked", "slave of peer group 1: 1 not confirmed"),
+    ],
+)
+def test_a_line_says_how_it_is_reached_and_what_it_holds(changes: dict[str, object], level: str, what: str) -> None:
+    (line,) = fold.lines(charts.base(charts.row(1, **changes)))
+    assert (line.level, line.what) == (level, what)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("name", CHARTS)
+def test_screen(name: str, columns: int) -> None:
+    screen = text.render(CHARTS[name](), Terminal(columns))
+    path = SCREENS / f"map-{name}-{columns}.txt"
+    if os.environ.get("MOUNTWARDEN_SCREENS") == "write":
+        path.write_text(screen)
+    assert screen == path.read_text()
+    assert max(map(width, screen.splitlines())) <= columns
+    assert len(screen.splitlines()) <= 80 * 80 // columns, "readable, however many namespaces there are"
+
+
+def test_a_terminal_without_our_signs_gets_others() -> None:
+    screen = text.render(charts.small(), Terminal(80, ascii=True, colour=True))
+    assert screen.isascii()
+    assert "\x1b[1;31mphp-fpm.service" in screen
+
+
+def test_a_headline_says_the_worst() -> None:
+    assert fold.headline(charts.healthy()) == ("healthy", "every umount reaches every copy on vm1")
+    assert fold.headline(charts.small())[0] == "leaked"
+    leaks = charts.chart(charts.base(charts.cut(1, "x", leaks=1)))
+    assert fold.headline(leaks) == ("leaks", "1 will leak on vm1")
+    assert fold.headline(charts.chart(charts.base(charts.cut(1, "x"))))[0] == "cut-off"
+    assert fold.headline(charts.chart())[1] == "no root was seen on vm1"
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_svg_is_a_document_of_known_elements_alone(name: str) -> None:
+    document = CHARTS[name]()
+    root = ElementTree.fromstring(svg.render(document))
+    kinds = {element.tag.removeprefix(SVG) for element in root.iter()}
+    assert kinds <= {"svg", "title", "desc", "style", "rect", "text", "path", "g"}
+    for element in root.iter():
+        assert not {key for key in element.attrib if key.startswith("on") or "href" in key}
+    texts = [element.text or "" for element in root.iter(f"{SVG}text")]
+    assert fold.headline(document)[1] in " ".join(texts)
+    assert all(line.what in texts for base in document["bases"] for line in fold.lines(base))
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_svg_draws_nothing_beyond_its_page(name: str) -> None:
+    root = ElementTree.fromstring(svg.render(CHARTS[name]()))
+    wide, high = float(root.attrib["width"]), float(root.attrib["height"])
+    for box in root.iter(f"{SVG}rect"):
+        x, y = float(box.get("x", 0)), float(box.get("y", 0))
+        assert x + float(box.attrib["width"]) <= wide
+        assert y + float(box.attrib["height"]) <= high
+    for line in root.iter(f"{SVG}text"):
+        size = 17 / 12 if "title" in line.get("class", "") else 1
+        assert float(line.attrib["x"]) + width(line.text or "") * 7.25 * size <= wide, line.text
+
+
+def test_hostile_names_are_text_in_the_svg() -> None:
+    root = ElementTree.fromstring(svg.render(charts.hostile()))
+    texts = [element.text or "" for element in root.iter(f"{SVG}text")]
+    assert any("<script>alert(1)</script>" in line for line in texts)
+    assert not list(root.iter(f"{SVG}script"))
+    assert not any("\x1b" in line or "\n" in line for line in texts)
+
+
+def test_dot_quotes_what_would_end_a_string() -> None:
+    assert dot.quoted('a"b', "c\\") == r'"a\"b\nc\\"'
+    drawn = dot.render(charts.hostile())
+    outside = re.sub(r'"(?:[^"\\]|\\.)*"', "", drawn)
+    assert "evil" not in outside
+    assert drawn.count("\n") == drawn.rstrip("\n").count("\n") + 1
+
+
+def test_dot_has_one_node_for_a_namespace_that_two_mounts_are_shown_in() -> None:
+    drawn = dot.render(charts.small())
+    assert len(re.findall(r"^  ns4026532001 \[", drawn, re.MULTILINE)) == 1
+    assert len(re.findall(r"base\d -> ns4026532001 ", drawn)) == 2
+    assert "style=dashed, dir=none" in drawn
+    assert "dir=both" in drawn
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+@pytest.mark.parametrize("name", CHARTS)
+def test_graphviz_accepts_the_dot(name: str) -> None:
+    drawn = dot.render(CHARTS[name]())
+    done = subprocess.run(["dot", "-Tsvg"], input=drawn, capture_output=True, text=True, check=True, timeout=20)
+    assert done.stderr == ""
+    texts = " ".join(element.text or "" for element in ElementTree.fromstring(done.stdout).iter(f"{SVG}text"))
+    assert fold.headline(CHARTS[name]())[1] in texts
+
+
+def test_the_documents_fields_are_the_references() -> None:
+    reference = (Path(__file__).parents[2] / "docs/reference.md").read_text()
+    chapter = reference.split("## The map's JSON\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"^\| `([^`]+)` \|", chapter, re.MULTILINE))
+    document = seen()
+    document["unjudged"] = document["bases"][0]["roots"]
+    assert named == set(paths(document))

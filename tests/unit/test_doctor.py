@@ -1,0 +1,387 @@
+"""The lines of `mountwarden doctor`: each from facts made by hand, and the screen compared with `screens/`."""
+
+import dataclasses
+import errno
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mountwarden import __version__, advice, bus, unitfile
+from mountwarden.cli import doctor as command
+from mountwarden.doctor import canary, kernel, roots, system, units
+from mountwarden.doctor.examine import Asked, Examination, examine
+from mountwarden.doctor.facts import Check, Status
+from mountwarden.errors import ConfigError, MountwardenError
+from mountwarden.foreseen import Foreseen, foresee
+from mountwarden.holders import Members
+from mountwarden.inventory import root_state
+from mountwarden.model import Cause, Gap, Holder, Kind, NamespaceKind, Picture, RootState, Tier
+from mountwarden.observe.enter import own_namespace
+from mountwarden.observe.interfaces import Interface
+from mountwarden.sights import Relation, Sight
+from mountwarden.tell import checkup
+from mountwarden.tell.messages import IDS
+from mountwarden.tell.terminal import Terminal
+from mountwarden.tell.text import width
+
+from tests.support.reports import finding
+from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
+
+SCREENS = Path(__file__).parent / "screens"
+LEAKY = Members(NamespaceKind.SERVICE, (Holder(4711, "sleep", unit="leaky.service"),))
+STATE = root_state(ROOT, table(host_root(), layer(2, 1)), HOME)
+CAUSE = Cause("mount-flags", "leaky.service has MountFlags=private, so umounts do not reach it.")
+STATUS: dict[str, Any] = {
+    "pid": 7,
+    "mode": "act",
+    "tier": "mountinfo",
+    "version": __version__,
+    "paused": None,
+    "config_kept": None,
+}
+
+
+def sight(relation: Relation = Relation.CUT_OFF, copies: int = 2, **changes: Any) -> Sight:
+    there = mount(11, 10, "/", device="8:1")
+    base = STATE.bases[0]
+    return dataclasses.replace(
+        Sight(OTHER, ROOT, base, there, b"/var/lib/docker", b"", relation, (there,), copies), **changes
+    )
+
+
+def foreseen(*sights: Sight, **changes: Any) -> Foreseen:
+    return dataclasses.replace(Foreseen(OTHER, LEAKY, sights or (sight(),), CAUSE, "Write it."), **changes)
+
+
+def only(checks: Any) -> Check:
+    (check,) = checks
+    return check  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("number", "needed", "status", "words"),
+    [
+        (None, False, Status.OK, "it works"),
+        (errno.ENOSYS, False, Status.OK, "is not in this kernel (ENOSYS)"),
+        (errno.ENOSYS, True, Status.FAIL, "is not in this kernel (ENOSYS)"),
+        (errno.EPERM, False, Status.WARN, "may not be used here (EPERM)"),
+        (errno.EPERM, True, Status.FAIL, "may not be used here (EPERM)"),
+    ],
+)
+def test_what_is_refused_is_told_from_what_is_not_there(
+    number: int | None, needed: bool, status: Status, words: str
+) -> None:
+    check = only(kernel.interfaces([Interface("openat2(2)", "5.6", number is None, number, "it works", needed)]))
+    assert check.status is status
+    assert words in check.text
+    assert (check.hint is None) == (number is None)
+
+
+@pytest.mark.parametrize(("value", "status"), [("0", Status.FAIL), ("1", Status.OK), (None, Status.OK)])
+def test_may_detach_mounts(tmp_path: Path, value: str | None, status: Status) -> None:
+    if value is not None:
+        (tmp_path / "fs").mkdir()
+        (tmp_path / "fs/may_detach_mounts").write_text(f"{value}\n")
+    check = kernel.may_detach(str(tmp_path))
+    assert check.status is status
+    assert (check.hint is not None and "sysctl fs.may_detach_mounts=1" in check.hint) == (status is Status.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("most", "status"), [("100", Status.OK), ("3", Status.WARN), ("2", Status.FAIL), ("x", None)], ids=str
+)
+def test_mount_max_is_told_by_the_fullest_namespace(tmp_path: Path, most: str, status: Status | None) -> None:
+    (tmp_path / "fs").mkdir()
+    (tmp_path / "fs/mount-max").write_text(f"{most}\n")
+    tables = {HOME: table(host_root(), layer(2, 1)), OTHER: table(host_root())}
+    check = kernel.mount_max(tables, str(tmp_path))
+    assert (check.status if check else None) is status
+    if check:
+        assert f"({HOME}) has 2 mounts" in check.text
+
+
+@pytest.mark.parametrize(("value", "word"), [("1", "enforcing"), ("0", "permissive"), (None, "not in use")])
+def test_selinux(tmp_path: Path, value: str | None, word: str) -> None:
+    if value is not None:
+        (tmp_path / "enforce").write_text(value)
+    check = kernel.selinux(str(tmp_path / "enforce"))
+    assert word in check.text
+    assert check.status is Status.OK
+
+
+def test_systemd_is_asked_for_its_version(tmp_path: Path) -> None:
+    check = system.version(("echo", "systemd 252 (252.30-1~deb12u2)"), str(tmp_path))
+    assert (check.status, check.text) == (Status.OK, "systemd 252 runs")
+    assert system.version(("echo",), str(tmp_path / "none")).status is Status.WARN
+
+
+@pytest.mark.parametrize(
+    ("pid1", "status"), [(None, Status.WARN), (1, Status.WARN), (own_namespace(), Status.OK)], ids=["?", "other", "own"]
+)
+def test_where_the_command_runs(pid1: int | None, status: Status) -> None:
+    assert system.namespace(pid1).status is status
+
+
+@pytest.mark.parametrize(
+    ("changes", "running", "status", "hint"),
+    [
+        ({}, True, Status.OK, None),
+        ({}, False, Status.FAIL, "systemctl start mountwarden"),
+        ({"paused": {"until": None}}, True, Status.WARN, "mountwarden resume"),
+        ({"config_kept": "line 3\x1b[2J"}, True, Status.FAIL, "mountwarden config check"),
+        ({"version": "0.0"}, True, Status.WARN, "systemctl restart mountwarden"),
+    ],
+)
+def test_the_service(changes: dict[str, Any], running: bool, status: Status, hint: str | None) -> None:
+    check = system.agent({**STATUS, **changes}, running)
+    assert check.status is status
+    assert (check.hint or "").endswith(hint or "")
+    assert "\x1b" not in check.text
+
+
+def test_a_service_that_is_not_known() -> None:
+    check = system.agent(MountwardenError("the service has not run since the boot"), running=False)
+    assert check.status is Status.WARN
+    assert "has not run since the boot" in check.text
+
+
+def test_the_configuration() -> None:
+    assert system.config(b"/etc/mountwarden", []).status is Status.OK
+    check = system.config(b"/etc/mountwarden", [ConfigError("x.toml:1: tick"), ConfigError("y")])
+    assert check.status is Status.FAIL
+    assert "x.toml:1: tick, and 1 more" in check.text
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(("echo",), Status.OK), (("false",), Status.WARN), (("/no/such/journalctl",), Status.WARN)],
+    ids=["there", "no entry", "no journalctl"],
+)
+def test_the_catalog_is_asked_for_one_of_our_messages(words: tuple[str, ...], status: Status) -> None:
+    assert next(iter(IDS.values()))
+    assert system.catalog(words).status is status
+
+
+def picture(*states: RootState) -> Picture:
+    return Picture("boot", Tier.MOUNTINFO, states, {}, (), 0)
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "words"),
+    [
+        (STATE, Status.OK, "shared, peer group 1"),
+        (RootState(ROOT, HOME, None, status="home shows no mount"), Status.WARN, "could not be judged: home shows"),
+        (
+            dataclasses.replace(STATE, root=dataclasses.replace(ROOT, home_pid=77)),
+            Status.OK,
+            "its daemon (process 77) has a mount namespace of its own",
+        ),
+        (
+            dataclasses.replace(STATE, root=dataclasses.replace(ROOT, home_known=False)),
+            Status.OK,
+            "its daemon does not run",
+        ),
+        (
+            dataclasses.replace(STATE, root=dataclasses.replace(ROOT, wants_private=True)),
+            Status.OK,
+            "its engine makes it private when it starts",
+        ),
+    ],
+)
+def test_roots(state: RootState, status: Status, words: str) -> None:
+    check = only(roots.roots(picture(state), ()))
+    assert check.status is status
+    assert words in check.text
+
+
+def test_a_private_root_has_the_command_that_shares_it() -> None:
+    state = root_state(ROOT, table(host_root(shared=0)), HOME)
+    private = finding(kind=Kind.PRIVATE_ROOT, root=ROOT, mountpoint=ROOT.path)
+    check = only(roots.roots(picture(state), (private,)))
+    assert (check.status, check.hint) == (Status.WARN, f"mountwarden share {private.id}")
+    on_purpose = dataclasses.replace(ROOT, wants_private=True)
+    state = dataclasses.replace(state, root=on_purpose)
+    check = only(roots.roots(picture(state), (dataclasses.replace(private, root=on_purpose),)))
+    assert check.status is Status.OK
+    assert "on purpose" in check.text
+    assert "skip_mount_home" in (check.hint or "")
+
+
+def test_no_root_is_told() -> None:
+    assert only(roots.roots(picture(), ())).status is Status.WARN
+
+
+def test_who_will_leak_is_named_with_why_and_what_ends_it() -> None:
+    check = only(roots.cut_off([foreseen()]))
+    assert check == Check(
+        "namespaces.cut-off",
+        "the next mount",
+        Status.WARN,
+        "leaky.service will keep 2 mounts of /var/lib/docker when they are unmounted at home. leaky.service has "
+        "MountFlags=private, so umounts do not reach it. Only the removal of the mountpoint, left to the engine, takes "
+        "it away.",
+        "Write it.",
+    )
+
+
+def test_who_is_cut_off_and_holds_nothing_is_named_where_it_comes_back() -> None:
+    check = only(roots.cut_off([foreseen(sight(copies=0))]))
+    assert check.status is Status.WARN
+    assert check.text.startswith("leaky.service is cut off from /var/lib/docker: it will keep what is live there when")
+    once = foreseen(sight(copies=0), cause=Cause("root-private", "It was private."))
+    assert [c.id for c in roots.cut_off([once])] == ["namespaces.empty"]
+    assert only(roots.cut_off([once])).status is Status.OK
+
+
+def test_what_an_engine_wants_is_counted_only() -> None:
+    base = dataclasses.replace(STATE.bases[0], mount=host_root(shared=0))
+    wanted = dataclasses.replace(ROOT, wants_private=True)
+    check = only(roots.cut_off([foreseen(sight(root=wanted, base=base))]))
+    assert (check.id, check.status) == ("namespaces.on-purpose", Status.OK)
+    assert "1 namespace cut off from roots that are private on purpose, with 2 copies" in check.text
+
+
+def test_who_receives_is_counted() -> None:
+    well = sight(Relation.SLAVE, namespace=1)
+    assert "1 of 2 namespaces that show a root" in roots.reached([well, sight(), sight(Relation.PEER)]).text
+    assert "no other mount namespace" in roots.reached([]).text
+
+
+def test_one_reason_for_several_roots_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the units of all namespaces are asked for in one go."""
+    asked: list[set[str]] = []
+
+    def answer(names: Any) -> dict[str, bus.UnitFacts | Gap]:
+        asked.append(set(names))
+        return {name: bus.UnitFacts(name, mount_flags=bus.MS_PRIVATE) for name in names}
+
+    monkeypatch.setattr(bus, "units_facts", answer)
+    monkeypatch.setattr("mountwarden.foresee.who", lambda _inode, _picture: LEAKY)
+    volumes = dataclasses.replace(ROOT, path=b"/var/lib/docker/volumes")
+    found, gaps = foresee([sight(), sight(root=volumes, copies=1), sight(Relation.SLAVE)], picture(STATE))
+    assert asked == [{"leaky.service"}]
+    assert gaps == ()
+    (one,) = found
+    assert (one.leaks, one.recurs, len(one.sights)) == (3, True, 2)
+    assert one.cause
+    assert one.cause.code == "mount-flags"
+    assert one.fix == advice.mount_flags_fix("leaky.service")
+
+
+def test_units_that_do_not_run_are_named_by_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unitfile, "PLACES", (os.fsencode(tmp_path),))
+    files = {
+        "etc/a.service": "[Service]\nMountFlags=private\n",
+        "etc/b.service": "[Service]\nMountFlags=slave\n",
+        "lib/b.service": "[Service]\nMountFlags=private\n",
+        "etc/c.service": "[Service]\nMountFlags=private\n",
+        "etc/c.service.d/10.conf": "[Service]\nMountFlags=\n",
+        "lib/d.service": "[Service]\nType=exec\n",
+        "lib/d.service.d/10.conf": "[Service]\nMountFlags=shared\n",
+        "etc/d.service.d/20.conf": "# no\n[Service]\nMountFlags=private\n",
+        "etc/e.service": "[Unit]\nMountFlags=private\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "etc/f.service").symlink_to("/dev/null")
+    places = (f"{tmp_path}/etc", f"{tmp_path}/lib", f"{tmp_path}/none")
+    found = units.private(places)
+    assert [(one.unit, Path(one.file).name, one.line) for one in found] == [
+        ("a.service", "a.service", 2),
+        ("d.service", "20.conf", 3),
+    ]
+    check = only(units.checks(found, frozenset({"d.service"})))
+    assert (
+        f"a.service will keep what is live when it starts: MountFlags=private ({tmp_path}/etc/a.service:2)"
+        == check.text
+    )
+    assert check.hint == advice.mount_flags_fix("a.service")
+
+
+def test_the_canarys_line() -> None:
+    assert canary.check(canary.Song(True, "", "a process of its own", 0.004, 0.003, 0.09)).status is Status.OK
+    failed = canary.check(canary.Song(False, "no\x1b[2J", "nobody"))
+    assert failed.status is Status.FAIL
+    assert "\x1b" not in failed.text
+
+
+def whole() -> checkup.DoctorJson:
+    """Lines of all sorts: long, wrapped, with hints of one and of several lines."""
+    fix = advice.mount_flags_fix("leaky.service")
+    tried = [
+        Interface("openat2(2)", "5.6", True, None, "a detach can't be led astray", True),
+        Interface("FAN_REPORT_MNT", "6.15", False, errno.EINVAL, "mounts are noticed by polling"),
+    ]
+    checks = (
+        kernel.release("6.18.0", "mountinfo", "the only one built"),
+        *kernel.interfaces(tried),
+        system.agent(STATUS, running=False),
+        *roots.roots(picture(STATE), ()),
+        *roots.cut_off([foreseen(fix=fix)]),
+        *roots.gaps([Gap("the mounts of a namespace", "EACCES", OTHER, 3)]),
+        canary.check(canary.Song(True, "", "a process of its own", 0.004, 0.003, 0.09)),
+    )
+    song = canary.Song(True, "", "a process of its own", 0.004, 0.003, 0.09)
+    return command.document(Examination(checks, tuple(tried), (foreseen(fix=fix),), song), 1_790_000_000.0)
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_screen(columns: int) -> None:
+    screen = checkup.render(whole(), Terminal(columns))
+    path = SCREENS / f"doctor-{columns}.txt"
+    if os.environ.get("MOUNTWARDEN_SCREENS") == "write":
+        path.write_text(screen)
+    assert screen == path.read_text()
+    files = [line for line in screen.splitlines() if not line.startswith("      ")]
+    assert max(map(width, files)) <= columns
+
+
+def test_every_line_ends_in_its_status() -> None:
+    document = whole()
+    screen = checkup.render(document, Terminal(80))
+    ends = re.findall(r"^.{75} ( {0,2}(?:ok|warn|fail))$", screen, re.MULTILINE)
+    assert [end.strip() for end in ends] == [check["status"] for check in document["checks"]]
+
+
+def test_colours_are_by_status() -> None:
+    screen = checkup.render(whole(), Terminal(80, colour=True))
+    assert "\x1b[1;31mfail\x1b[0m" in screen
+    assert "\x1b[33mwarn\x1b[0m" in screen
+    assert "\x1b[32m  ok\x1b[0m" in screen
+
+
+def test_the_documents_fields_are_the_references() -> None:
+    """A field that docs/reference.md does not have is not documented; one that only it has is gone."""
+    reference = (Path(__file__).parents[2] / "docs/reference.md").read_text()
+    chapter = reference.split("## The doctor's JSON\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"^\| `([^`]+)` \|", chapter, re.MULTILINE))
+    assert named == set(paths(whole()))
+
+
+def paths(value: Any, at: str = "") -> list[str]:
+    """Each field of a document by its path, as the reference names it."""
+    if isinstance(value, dict):
+        return [p for key, one in value.items() for p in (f"{at}{key}", *paths(one, f"{at}{key}."))]
+    if isinstance(value, list):
+        return [p for one in value for p in paths(one, at[:-1] + "[].")]
+    return []
+
+
+def test_without_root_what_can_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    asked = Asked(b"/nonexistent", MountwardenError("not to be read", hint="be root"), running=False, canary=False)
+    found = examine(asked)
+    last = found.checks[-1]
+    assert (last.status, last.hint) == (Status.WARN, "run it as root")
+    assert found.look is None
+    assert {check.group for check in found.checks} >= {"kernel", "systemd", "service"}
+
+
+def test_the_worst_line_is_the_exit_status() -> None:
+    lines = tuple(Check("x", "g", status, "t") for status in (Status.OK, Status.FAIL, Status.WARN))
+    assert Examination(lines, ()).worst is Status.FAIL
+    assert Examination(lines[::2], ()).worst is Status.WARN
+    assert Examination((), ()).worst is Status.OK
