@@ -8,7 +8,7 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from . import engines, inventory
 from .attribute import attribute_all
@@ -54,6 +54,8 @@ class Look:
     seconds: float
     tier: Tier
     tier_reason: str
+    answers: Answers = field(default_factory=Answers)
+    """What the judge was told beside the picture."""
 
     @property
     def complete(self) -> bool:
@@ -106,11 +108,13 @@ class Looker:
         self._add_bare(members, pids, fresh, gaps)
         copies, mounts, unread = self._look_elsewhere(members, changed or resync, gaps)
         picture = self._picture(members, copies, mounts, unread, gaps)
-        findings = self._judge(picture, members).findings
+        judgement, answers = self._judge(picture, members)
+        findings = judgement.findings
         self._suspects = frozenset(f.namespace for f in findings if f.namespace is not None)
         attributed = attribute_all(findings, picture)
         seconds = time.monotonic() - clock
-        return Look(picture, attributed, tuple(gaps), started, seconds, Tier.MOUNTINFO, "the only one built")
+        tier = Tier.MOUNTINFO
+        return Look(picture, attributed, tuple(gaps), started, seconds, tier, "the only one built", answers)
 
     def _members(self, pids: list[int], *, threads: bool, gaps: list[Gap]) -> dict[int, tuple[int, ...]]:
         """Processes by namespace. Threads in namespaces of their own are found at a resync, then kept track of."""
@@ -271,14 +275,14 @@ class Looker:
         door = self._doors.get(inode)
         return Namespace(inode, pids, via=door.via if door else "process", door=door)
 
-    def _judge(self, picture: Picture, members: Mapping[int, tuple[int, ...]]) -> Judgement:
-        """Judge until nothing more is wanted."""
+    def _judge(self, picture: Picture, members: Mapping[int, tuple[int, ...]]) -> tuple[Judgement, Answers]:
+        """Judge until nothing more is wanted; the judgement, and the answers that it stands on."""
         answers = Answers()
         judgement = judge(picture, answers)
         while missing := [want for want in judgement.wants if answers.lacks(want)]:
             answers = self._answer(answers, missing, members)
             judgement = judge(picture, answers)
-        return judgement
+        return judgement, answers
 
     def _answer(self, answers: Answers, missing: list[Want], members: Mapping[int, tuple[int, ...]]) -> Answers:
         asked = [want for want in missing if isinstance(want, RecordWant)]

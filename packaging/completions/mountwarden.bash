@@ -8,10 +8,10 @@
 
 _shtab_mountwarden_config_subparsers=(check show)
 _shtab_mountwarden_layer_subparsers=(create get put diff apply changes metadata status ls rm)
-_shtab_mountwarden_subparsers=(report explain who status watch history plan share detach unmount rejoin pause resume silence demo config agent layer graphdriver)
+_shtab_mountwarden_subparsers=(report explain who status watch history plan share detach unmount rejoin pause resume silence snapshot demo config agent layer graphdriver)
 
-_shtab_mountwarden_report_option_strings=(-h --help --json --tier --config --no-color --all --fail-on --strict --wait --no-wait --engine --unit --kind --root)
-_shtab_mountwarden_explain_option_strings=(-h --help --json --tier --config --no-color --fail-on --wait --no-wait)
+_shtab_mountwarden_report_option_strings=(-h --help --json --tier --config --no-color --all --fail-on --strict --wait --no-wait --from --engine --unit --kind --root)
+_shtab_mountwarden_explain_option_strings=(-h --help --json --tier --config --no-color --fail-on --wait --no-wait --from)
 _shtab_mountwarden_who_option_strings=(-h --help --json --tier --config --no-color)
 _shtab_mountwarden_status_option_strings=(-h --help --json --config --no-color)
 _shtab_mountwarden_watch_option_strings=(-h --help --json --tier --config --no-color -n --lines)
@@ -24,6 +24,7 @@ _shtab_mountwarden_rejoin_option_strings=(-h --help --json --tier --config --no-
 _shtab_mountwarden_pause_option_strings=(-h --help --json --config --no-color --for --reason)
 _shtab_mountwarden_resume_option_strings=(-h --help --json --config --no-color)
 _shtab_mountwarden_silence_option_strings=(-h --help --json --config --no-color --for --reason --list --end)
+_shtab_mountwarden_snapshot_option_strings=(-h --help --json --tier --config --no-color --anonymous --force --wait --no-wait)
 _shtab_mountwarden_demo_option_strings=(-h --help --config --no-color)
 _shtab_mountwarden_config_check_option_strings=(-h --help --json --config --no-color)
 _shtab_mountwarden_config_show_option_strings=(-h --help --config --no-color --origin)
@@ -60,9 +61,10 @@ _shtab_mountwarden_unmount___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_unmount___kind_choices=(leaked severed private-root pinned stacked orphaned)
 _shtab_mountwarden_rejoin___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_rejoin___kind_choices=(leaked severed private-root pinned stacked orphaned)
+_shtab_mountwarden_snapshot___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_config_pos_0_choices=(check show)
 _shtab_mountwarden_layer_pos_0_choices=(create get put diff apply changes metadata status ls rm)
-_shtab_mountwarden_pos_0_choices=(report explain who status watch history plan share detach unmount rejoin pause resume silence demo config agent layer graphdriver)
+_shtab_mountwarden_pos_0_choices=(report explain who status watch history plan share detach unmount rejoin pause resume silence snapshot demo config agent layer graphdriver)
 
 _shtab_mountwarden_report__h_nargs=0
 _shtab_mountwarden_report___help_nargs=0
@@ -147,6 +149,13 @@ _shtab_mountwarden_silence___json_nargs=0
 _shtab_mountwarden_silence___no_color_nargs=0
 _shtab_mountwarden_silence___list_nargs=0
 _shtab_mountwarden_silence___end_nargs=0
+_shtab_mountwarden_snapshot__h_nargs=0
+_shtab_mountwarden_snapshot___help_nargs=0
+_shtab_mountwarden_snapshot___json_nargs=0
+_shtab_mountwarden_snapshot___no_color_nargs=0
+_shtab_mountwarden_snapshot___anonymous_nargs=0
+_shtab_mountwarden_snapshot___force_nargs=0
+_shtab_mountwarden_snapshot___no_wait_nargs=0
 _shtab_mountwarden_demo__h_nargs=0
 _shtab_mountwarden_demo___help_nargs=0
 _shtab_mountwarden_demo___no_color_nargs=0

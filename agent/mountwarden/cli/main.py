@@ -28,6 +28,7 @@ COMMANDS = {
     "pause": "pause",
     "resume": "pause",
     "silence": "silence",
+    "snapshot": "snapshot",
     "demo": "demo",
     "config": "config",
     "agent": "agent",

@@ -42,6 +42,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     options.severity(parser)
     parser.add_argument("--strict", action="store_true", help="exit status 2 where anything could not be read")
     options.waiting(parser)
+    options.snapshot(parser)
     options.filters(parser)
     parser.set_defaults(run=run)
 
@@ -49,7 +50,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Show the report; the exit status says what is in it."""
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
-    if os.geteuid() == 0:
+    if arguments.snapshot is not None:
+        told, note = stored_elsewhere(arguments.snapshot)
+    elif os.geteuid() == 0:
         told, note = live(arguments), None
     else:
         told = last()
@@ -72,6 +75,15 @@ def live(arguments: Namespace) -> shape.ReportJson:
     found = scan.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=_progress)
     findings, seen = facts.explained(found.findings, found.seen)
     return telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances()))
+
+
+def stored_elsewhere(path: str) -> tuple[shape.ReportJson, str]:
+    """The report of a snapshot, and what it is."""
+    from . import snapshot
+
+    told = snapshot.report(snapshot.load(path))
+    host = f"{told['host']['hostname']} (kernel {told['host']['kernel']})"
+    return told, f"a snapshot of {host}, taken {told['taken']}"
 
 
 def last(path: str = stored.PATH, now: float | None = None) -> shape.ReportJson:
