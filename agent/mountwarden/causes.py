@@ -1,16 +1,21 @@
 """The causes of many findings at once: copies of one root in one namespace have one cause, asked for once."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from .attribute import explain
 from .model import Cause, Finding, Gap, Kind, Picture
 
+Explain = Callable[[Finding, Picture], tuple[Finding, tuple[Gap, ...]]]
 
-def with_causes(findings: Iterable[Finding], picture: Picture) -> tuple[tuple[Finding, ...], tuple[Gap, ...]]:
+
+def with_causes(
+    findings: Iterable[Finding], picture: Picture, ask: Explain = explain
+) -> tuple[tuple[Finding, ...], tuple[Gap, ...]]:
     """The attributed findings with their causes, and what could not be asked for them.
 
-    This may ask PID 1, and reads unit files, an engine's own configuration, and the namespaces' mountinfo.
+    `ask` is called for the first finding of each cause. `attribute.explain` may ask PID 1, and reads unit files, an
+    engine's own configuration, and the namespaces' mountinfo.
     """
     known: dict[tuple[object, ...], Cause | None] = {}
     gaps: list[Gap] = []
@@ -18,7 +23,7 @@ def with_causes(findings: Iterable[Finding], picture: Picture) -> tuple[tuple[Fi
     for finding in findings:
         key = (finding.kind, finding.root.path, finding.namespace, _parent(finding))
         if key not in known:
-            explained, more = explain(finding, picture)
+            explained, more = ask(finding, picture)
             known[key] = explained.cause
             gaps += more
         told.append(replace(finding, cause=known[key]))

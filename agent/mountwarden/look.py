@@ -8,7 +8,7 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from . import engines, inventory
 from .attribute import attribute_all
@@ -54,6 +54,8 @@ class Look:
     seconds: float
     tier: Tier
     tier_reason: str
+    answers: Answers = field(default_factory=Answers)
+    """What the judge was told beside the picture."""
 
     @property
     def complete(self) -> bool:
@@ -121,11 +123,11 @@ class Looker:
         begun = list(gaps)
         copies, mounts, unread = self._look_elsewhere(members, changed or resync, gaps)
         picture = self._picture(members, copies, mounts, unread, gaps)
-        judgement = self._judge(picture, members)
+        judgement, answers = self._judge(picture, members)
         self._suspects = frozenset(f.namespace for f in judgement.findings if f.namespace is not None)
         attributed = attribute_all(judgement.findings, picture)
         seconds = time.monotonic() - clock
-        look = Look(picture, attributed, tuple(gaps), started, seconds, self.tier, self.tier_reason)
+        look = Look(picture, attributed, tuple(gaps), started, seconds, self.tier, self.tier_reason, answers)
         # What was found or asked for can change though no mount does: an engine's record, a file that is closed.
         quiet = not (judgement.findings or judgement.wants or unread)
         self._calm = (look, begun) if quiet else None
@@ -315,14 +317,14 @@ class Looker:
         door = self._doors.get(inode)
         return Namespace(inode, pids, via=door.via if door else "process", door=door)
 
-    def _judge(self, picture: Picture, members: Mapping[int, tuple[int, ...]]) -> Judgement:
-        """Judge until nothing more is wanted."""
+    def _judge(self, picture: Picture, members: Mapping[int, tuple[int, ...]]) -> tuple[Judgement, Answers]:
+        """Judge until nothing more is wanted; the judgement, and the answers that it stands on."""
         answers = Answers()
         judgement = judge(picture, answers)
         while missing := [want for want in judgement.wants if answers.lacks(want)]:
             answers = self._answer(answers, missing, members)
             judgement = judge(picture, answers)
-        return judgement
+        return judgement, answers
 
     def _answer(self, answers: Answers, missing: list[Want], members: Mapping[int, tuple[int, ...]]) -> Answers:
         asked = [want for want in missing if isinstance(want, RecordWant)]

@@ -486,10 +486,10 @@ class Finding:
 
         A process chooses its name: by this one, a finding is only told later.
         """
-        return bool(self.holders) and all(_RUNTIME_INIT.fullmatch(holder.comm) for holder in self.holders)
+        return bool(self.holders) and all(RUNTIME_INIT.fullmatch(holder.comm) for holder in self.holders)
 
 
-_RUNTIME_INIT = re.compile(r"(runc|youki):\[[0-9]:[A-Z]+\]|runc|crun|youki")
+RUNTIME_INIT = re.compile(r"(runc|youki):\[[0-9]:[A-Z]+\]|runc|crun|youki")
 """Names of the processes in which runc (libcontainer/nsenter), crun and youki enter and prepare a container."""
 
 

@@ -50,8 +50,8 @@ function _shtab_mountwarden_using
   test "$_shtab_mountwarden_cmdpath" = "$argv"
 end
 
-set -g _shtab_mountwarden_commands report explain map who doctor status watch history plan share detach unmount rejoin pause resume silence demo config 'config check' 'config show' agent layer 'layer create' 'layer get' 'layer put' 'layer diff' 'layer apply' 'layer changes' 'layer metadata' 'layer status' 'layer ls' 'layer rm' graphdriver
-set -g _shtab_mountwarden_opts_with_value --config --engine --fail-on --for --home --input --kind --label --lines --max-size --name --output --parent --reason --root --since --socket --state --tier --unit --wait -i -n -o
+set -g _shtab_mountwarden_commands report explain map who doctor status watch history plan share detach unmount rejoin pause resume silence snapshot demo config 'config check' 'config show' agent layer 'layer create' 'layer get' 'layer put' 'layer diff' 'layer apply' 'layer changes' 'layer metadata' 'layer status' 'layer ls' 'layer rm' graphdriver
+set -g _shtab_mountwarden_opts_with_value --config --engine --fail-on --for --from --home --input --kind --label --lines --max-size --name --output --parent --reason --root --since --socket --state --tier --unit --wait -i -n -o
 
 complete -c mountwarden -e
 complete -c mountwarden -f
@@ -70,6 +70,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using report' -l strict -d 'exit 
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l npd -d 'one line from the service'"'"'s last report, for node-problem-detector'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l wait -x -d 'wait at most so long for findings to hold for their confirm time (default: 5)'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l no-wait -d 'one look; nothing is confirmed'
+complete -c mountwarden -n '_shtab_mountwarden_using report' -l from -x -d 'judge a file of mountwarden snapshot; needs no root'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l engine -x -d 'of this engine'"'"'s roots'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l unit -x -d 'held by this unit'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l kind -xka "leaked severed private-root pinned stacked orphaned" -d 'of this kind'
@@ -83,6 +84,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using explain' -l no-color -d 'no
 complete -c mountwarden -n '_shtab_mountwarden_using explain' -l fail-on -xka "warning critical" -d 'exit status 1 from here on (default: warning)'
 complete -c mountwarden -n '_shtab_mountwarden_using explain' -l wait -x -d 'wait at most so long for findings to hold for their confirm time (default: 5)'
 complete -c mountwarden -n '_shtab_mountwarden_using explain' -l no-wait -d 'one look; nothing is confirmed'
+complete -c mountwarden -n '_shtab_mountwarden_using explain' -l from -x -d 'judge a file of mountwarden snapshot; needs no root'
 complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a map -d 'Draws which namespaces umounts at home reach, which are cut off, and what is in them.'
 complete -c mountwarden -n '_shtab_mountwarden_using map' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using map' -l json -d 'JSON instead of text'
@@ -208,6 +210,16 @@ complete -c mountwarden -n '_shtab_mountwarden_using silence' -l for -x -d 'defa
 complete -c mountwarden -n '_shtab_mountwarden_using silence' -l reason -x -d 'why; needed'
 complete -c mountwarden -n '_shtab_mountwarden_using silence' -l list -d 'show the silences that were made by this command'
 complete -c mountwarden -n '_shtab_mountwarden_using silence' -l end -d 'end the silence of ID'
+complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a snapshot -d 'Looks as report does, and writes what the look saw to a file.'
+complete -c mountwarden -n '_shtab_mountwarden_using snapshot' -s h -l help -d 'show this help message and exit'
+complete -c mountwarden -n '_shtab_mountwarden_using snapshot' -l json -d 'JSON instead of text'
+complete -c mountwarden -n '_shtab_mountwarden_using snapshot' -l tier -xka "events statmount mountinfo" -d 'kernel interface that looks use (default: the configuration'"'"'s, else the best that works)'
+complete -c mountwarden -n '_shtab_mountwarden_using snapshot' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
+complete -c mountwarden -n '_shtab_mountwarden_using snapshot' -l no-color -d 'no colours; so does NO_COLOR in the environment'
+complete -c mountwarden -n '_shtab_mountwarden_using snapshot' -l anonymous -d 'other names for paths, units, containers and the host; the same name is the same within the file, and different in the next'
+complete -c mountwarden -n '_shtab_mountwarden_using snapshot' -l force -d 'replace the file if it is there'
+complete -c mountwarden -n '_shtab_mountwarden_using snapshot' -l wait -x -d 'wait at most so long for findings to hold for their confirm time (default: 5)'
+complete -c mountwarden -n '_shtab_mountwarden_using snapshot' -l no-wait -d 'one look; nothing is confirmed'
 complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a demo -d 'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
 complete -c mountwarden -n '_shtab_mountwarden_using demo' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using demo' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'

@@ -27,6 +27,7 @@ _shtab_mountwarden_commands() {
     resume:'Lets the service act again.'
     share:'Makes the mount that contains a root shared: that one mount, and none below it.'
     silence:'Silences a finding for a while.'
+    snapshot:'Looks as report does, and writes what the look saw to a file.'
     status:'Shows what the service last said of itself. Reading it needs root or the group systemd-journal.'
     unmount:'Unmounts leaked copies in the one namespace that holds them, where a detach does not reach.'
     watch:'Follows the service'"'"'s events in the journal; where it does not run, looks by itself each tick.'
@@ -155,6 +156,7 @@ _shtab_mountwarden_explain_options=(
   "--fail-on[exit status 1 from here on (default\: warning)]:fail_on:(warning critical)"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5)]:SECONDS:"
   "--no-wait[one look\; nothing is confirmed]"
+  "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
   ":a finding\'s id, as report shows it:"
 )
 
@@ -383,6 +385,7 @@ _shtab_mountwarden_report_options=(
   "--npd[one line from the service\'s last report, for node-problem-detector]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5)]:SECONDS:"
   "--no-wait[one look\; nothing is confirmed]"
+  "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit]:UNIT:"
   "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
@@ -431,6 +434,22 @@ _shtab_mountwarden_silence_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_mountwarden_silence_defaults_added=0
+
+_shtab_mountwarden_snapshot_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--json[JSON instead of text]"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "--anonymous[other names for paths, units, containers and the host\; the same name is the same within the file, and different in the next]"
+  "--force[replace the file if it is there]"
+  "--wait[wait at most so long for findings to hold for their confirm time (default\: 5)]:SECONDS:"
+  "--no-wait[one look\; nothing is confirmed]"
+  ":the file to write:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_mountwarden_snapshot_defaults_added=0
 
 _shtab_mountwarden_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -523,6 +542,7 @@ _shtab_mountwarden() {
         resume) _arguments -C -s $_shtab_mountwarden_resume_options ;;
         share) _arguments -C -s $_shtab_mountwarden_share_options ;;
         silence) _arguments -C -s $_shtab_mountwarden_silence_options ;;
+        snapshot) _arguments -C -s $_shtab_mountwarden_snapshot_options ;;
         status) _arguments -C -s $_shtab_mountwarden_status_options ;;
         unmount) _arguments -C -s $_shtab_mountwarden_unmount_options ;;
         watch) _arguments -C -s $_shtab_mountwarden_watch_options ;;

@@ -1,14 +1,13 @@
 """mountwarden explain: the story of one finding."""
 
-import os
 import sys
 import time
 from argparse import Namespace
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
-from ..model import Action, Severity
+from ..model import Action, Finding, Severity
 from ..tell import report as telling
 from ..tell import shape, stored, story, terminal
 from ..tell.text import sentence, shown
@@ -31,6 +30,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.add_argument("id", metavar="ID", help="a finding's id, as report shows it")
     options.severity(parser)
     options.waiting(parser)
+    options.snapshot(parser)
     parser.set_defaults(run=run)
 
 
@@ -44,8 +44,13 @@ class _Story:
 
 def run(arguments: Namespace) -> int:
     """Tell the story; the exit status is the report's, of this one finding."""
+    import os
+
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
-    told = _live(arguments) if os.geteuid() == 0 else _last(arguments.id)
+    if arguments.snapshot is not None:
+        told: _Story | shape.BackgroundJson = _stored(arguments.snapshot, arguments.id)
+    else:
+        told = _live(arguments) if os.geteuid() == 0 else _last(arguments.id)
     if not isinstance(told, _Story):
         return _over(arguments, told, screen)
     finding = told.report["findings"][0]
@@ -59,7 +64,6 @@ def run(arguments: Namespace) -> int:
 
 def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
     """The story; of a finding that is over, what the journal has."""
-    from ..remedies import apply
     from . import background, facts, scan, session
 
     looker = session.looker(arguments)
@@ -72,12 +76,27 @@ def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
         raise _unknown(arguments.id, [finding.id for finding in found.findings])
     explained, seen = facts.explained(one, found.seen, everything=True)
     told = facts.facts(seen, explained, looker.config, circumstances=session.circumstances())
-    steps = {
-        str(remedy.action): [sentence(step.describe()) for step in apply.describe(one[0], Action(remedy.action))]
-        for remedy in told.findings[0].remedies
-    }
     around = background.background(explained[0], seen, agent=arguments.id in known)
-    return _Story(telling.build(told), steps, around)
+    return _Story(telling.build(told), _steps(told.findings[0]), around)
+
+
+def _stored(path: str, finding_id: str) -> _Story:
+    from . import snapshot
+
+    facts = snapshot.facts_of(snapshot.load(path))
+    one = [finding for finding in facts.findings if finding.id == finding_id]
+    if not one:
+        raise _unknown(finding_id, [finding.id for finding in facts.findings], path)
+    return _Story(telling.build(replace(facts, findings=one)), _steps(one[0]))
+
+
+def _steps(finding: Finding) -> dict[str, list[str]]:
+    from ..remedies import steps
+
+    return {
+        str(remedy.action): [sentence(step.describe()) for step in steps.describe(finding, Action(remedy.action))]
+        for remedy in finding.remedies
+    }
 
 
 def _last(finding_id: str) -> _Story:
@@ -98,9 +117,13 @@ def _over(arguments: Namespace, told: shape.BackgroundJson, screen: terminal.Ter
     return 0
 
 
-def _unknown(finding_id: str, known: list[str]) -> MountwardenError:
+def _unknown(finding_id: str, known: list[str], path: str | None = None) -> MountwardenError:
     import difflib
 
     near = difflib.get_close_matches(finding_id, known, 1)
-    hint = f"did you mean {near[0]}?" if near else "it may be cleared already; mountwarden report lists what is there"
-    return MountwardenError(f"there is no finding {shown(finding_id)} now", hint=hint)
+    if path is not None:
+        where, other = f"in {shown(path)}", "mountwarden report --from lists what is there"
+    else:
+        where, other = "now", "it may be cleared already; mountwarden report lists what is there"
+    hint = f"did you mean {near[0]}?" if near else other
+    return MountwardenError(f"there is no finding {shown(finding_id)} {where}", hint=hint)

@@ -30,6 +30,7 @@ COMMANDS = {
     "pause": "pause",
     "resume": "pause",
     "silence": "silence",
+    "snapshot": "snapshot",
     "demo": "demo",
     "config": "config",
     "agent": "agent",

@@ -116,6 +116,13 @@ def waiting(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-wait", action="store_const", const=0.0, dest="wait", help="one look; nothing is confirmed")
 
 
+def snapshot(parser: argparse.ArgumentParser) -> None:
+    """Judge a snapshot instead of this host."""
+    parser.add_argument(
+        "--from", dest="snapshot", metavar="FILE", help="judge a file of mountwarden snapshot; needs no root"
+    )
+
+
 def seconds(text: str) -> float:
     """An argument in seconds."""
     try:

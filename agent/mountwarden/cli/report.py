@@ -45,6 +45,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         "--npd", action="store_true", help="one line from the service's last report, for node-problem-detector"
     )
     options.waiting(parser)
+    options.snapshot(parser)
     options.filters(parser)
     parser.set_defaults(run=run)
 
@@ -56,7 +57,9 @@ def run(arguments: Namespace) -> int:
 
         return npd.run(arguments)
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
-    if os.geteuid() == 0:
+    if arguments.snapshot is not None:
+        told, note = stored_elsewhere(arguments.snapshot)
+    elif os.geteuid() == 0:
         told, note = live(arguments), None
     else:
         told = last()
@@ -79,6 +82,15 @@ def live(arguments: Namespace) -> shape.ReportJson:
     found = scan.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=_progress)
     findings, seen = facts.explained(found.findings, found.seen)
     return telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances()))
+
+
+def stored_elsewhere(path: str) -> tuple[shape.ReportJson, str]:
+    """The report of a snapshot, and what it is."""
+    from . import snapshot
+
+    told = snapshot.report(snapshot.load(path))
+    host = f"{told['host']['hostname']} (kernel {told['host']['kernel']})"
+    return told, f"a snapshot of {host}, taken {told['taken']}"
 
 
 def last(path: str = stored.PATH, now: float | None = None) -> shape.ReportJson:

@@ -69,7 +69,7 @@ def _reaches(source: Mount, target: Mount, answers: Answers, wants: set[Want]) -
 
 
 def _finding(picture: Picture, state: RootState, namespace: int, copies: list[Copy]) -> Finding:
-    first = min(copies, key=lambda copy: copy.mount.point)
+    first = min(copies, key=lambda copy: copy.mount.id)
     base = state.bases[0]
     root = state.root
     on_device = root.kind is RootKind.VOLUME and any(not c.mount.device.startswith("0:") for c in copies)

@@ -1,0 +1,117 @@
+"""mountwarden snapshot: this host's picture in one file, which can be judged elsewhere."""
+
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from ..tell import report as telling
+from ..tell import shape, stored
+from ..tell.text import shown
+from . import options
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from ..snapshot.facts import Snapshot
+
+_EPILOG = """\
+The file is JSON, for its owner alone. It holds mounts, namespaces, and the processes, units and containers that hold
+something; options and sources of mounts only where they are known to be harmless; never command lines or environments.
+
+examples:
+  mountwarden snapshot host.json
+  mountwarden snapshot --anonymous host.json
+  mountwarden report --from host.json
+"""
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "snapshot",
+        help="this host's picture in one file, which report and explain --from can judge elsewhere",
+        description="Looks as report does, and writes what the look saw to a file.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("file", metavar="FILE", help="the file to write")
+    parser.add_argument(
+        "--anonymous", action="store_true", help="other names for paths, units, containers and the host; the same "
+        "name is the same within the file, and different in the next"
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+    options.waiting(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: Namespace) -> int:
+    """Take the snapshot and write it."""
+    import os
+
+    from ..errors import MountwardenError
+    from ..snapshot import document
+    from . import session
+
+    session.need_root("a snapshot")
+    if os.path.lexists(arguments.file) and not arguments.force:
+        raise MountwardenError(f"{shown(arguments.file)} is there already", hint="name another file, or add --force")
+    taken = take(arguments)
+    document.write(arguments.file, taken, force=arguments.force)
+    _tell(arguments, taken, os.stat(arguments.file).st_size)
+    return 0
+
+
+def take(arguments: Namespace) -> "Snapshot":
+    """A snapshot of a look now."""
+    from ..snapshot import anonymous
+    from ..snapshot import take as taking
+    from . import scan, session
+
+    looker = session.looker(arguments)
+    known = scan.agents_since(looker.config, looker.boot_id)
+    found = scan.scan(looker, wait=arguments.wait, everything=True, known=known)
+    hostname, kernel = scan.host()
+    paused = session.circumstances().paused
+    taken = taking.take(found.seen, found.findings, looker.config, hostname=hostname, kernel=kernel, paused=paused)
+    return anonymous.anonymous(taken) if arguments.anonymous else taken
+
+
+def _tell(arguments: Namespace, taken: "Snapshot", size: int) -> None:
+    told = {"file": shown(arguments.file), "bytes": size, "anonymous": taken.anonymous, "findings": len(taken.told)}
+    if arguments.json:
+        sys.stdout.write(stored.dumps(told))
+    else:
+        names = ", with other names for all names" if taken.anonymous else ""
+        print(f"wrote {told['file']} ({size:,} bytes, findings: {told['findings']}{names})")
+
+
+def load(path: str) -> "Snapshot":
+    """The snapshot in a file. Raises: MountwardenError with what is wrong with it; OSError."""
+    from ..snapshot import document
+
+    return document.read(path)
+
+
+def facts_of(taken: "Snapshot") -> telling.Facts:
+    """What a report tells of a snapshot, judged now by this version."""
+    from ..remedies.plan import Circumstances, plan
+    from ..snapshot import judged
+    from . import facts
+
+    config, circumstances = judged.config(taken), Circumstances(paused=taken.paused)
+    return telling.Facts(
+        picture=taken.picture,
+        findings=tuple(plan(finding, config, circumstances) for finding in judged.findings(taken)),
+        taken=taken.taken,
+        seconds=taken.seconds,
+        mode=str(taken.mode),
+        paused=taken.paused,
+        hostname=taken.hostname,
+        kernel=taken.kernel,
+        policies={state.root.path: facts.policies(state.root, config) for state in taken.picture.roots},
+        gaps=taken.gaps,
+    )
+
+
+def report(taken: "Snapshot") -> shape.ReportJson:
+    """The report of a snapshot."""
+    return telling.build(facts_of(taken))

@@ -1,0 +1,104 @@
+"""A snapshot as a file: one JSON document, 0600, and the checks before anything of it is believed."""
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+from typing import Any
+
+from ..errors import MountwardenError
+from ..model import RootState
+from .codec import Decoder, Encoder, Wrong
+from .facts import SCHEMA, Snapshot
+
+LARGEST = 128 << 20
+"""Bytes of a file that is read: some 500,000 mounts."""
+_MOST_VALUES = 12_000_000
+"""JSON values in a file that is read, by a count of what separates them."""
+_MOST_ROOTS = 1_000
+_FEWEST_OF = "a snapshot is made by mountwarden snapshot FILE"
+
+
+def dumps(snapshot: Snapshot) -> str:
+    """The document."""
+    encoder = Encoder()
+    facts = encoder.encode(snapshot)
+    return json.dumps({"schema": SCHEMA, "shared": encoder.shared, "snapshot": facts}, separators=(",", ":")) + "\n"
+
+
+def write(path: str, snapshot: Snapshot, *, force: bool = False) -> None:
+    """Write the file, for its owner alone; one that is there is replaced only with `force`, and never in part.
+
+    Raises: MountwardenError where it is there; OSError.
+    """
+    directory, name = os.path.split(path)
+    fd, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=directory or ".")
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(dumps(snapshot))
+        if force:
+            os.rename(temporary, path)
+        else:
+            os.link(temporary, path)
+    except FileExistsError:
+        raise MountwardenError(f"{path} is there already", hint="name another file, or add --force") from None
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+def read(path: str) -> Snapshot:
+    """The snapshot of a file.
+
+    Raises: OSError as open(2) does; MountwardenError with what is wrong with the file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise MountwardenError(f"{path} is no regular file")
+        data = file.read(LARGEST + 1)
+    try:
+        return parse(data)
+    except Wrong as error:
+        raise MountwardenError(f"{path} can't be judged: {error.message}", hint=error.hint) from None
+
+
+def parse(data: bytes) -> Snapshot:
+    """The snapshot that a file's content makes. Raises: Wrong, and nothing else."""
+    if len(data) > LARGEST:
+        raise Wrong(f"it is larger than {LARGEST >> 20} MiB")
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise Wrong(f"it has more than {_MOST_VALUES:,} values")
+    try:
+        document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):  # a number may be too long, too
+        raise Wrong("it is not JSON, or cut off", hint=_FEWEST_OF) from None
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise Wrong(f"it is not a {SCHEMA}", hint=_FEWEST_OF)
+    snapshot = Decoder(document.get("shared")).decode(Snapshot, document.get("snapshot"))
+    _check(snapshot)
+    return snapshot
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _check(snapshot: Snapshot) -> None:
+    """What the judge relies on in any picture."""
+    if len(snapshot.picture.roots) > _MOST_ROOTS:
+        raise Wrong(f"it has more than {_MOST_ROOTS:,} roots")
+    for state in snapshot.picture.roots:
+        if why := _inconsistent(state):
+            raise Wrong(f"a root is not consistent: {why}")
+
+
+def _inconsistent(state: RootState) -> str | None:
+    if not state.root.layout:
+        return "it has no layout"
+    if state.live and not state.bases:
+        return "it has mounts, and none that holds them"
+    if state.live.keys() - state.matches.keys():
+        return "a mount is on no spot of its layout"
+    return "a spot has no mount" if not all(state.live.values()) else None

@@ -1,0 +1,60 @@
+"""What a snapshot holds: the facts that a judgement stands on, none of the judgement itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..circumstances import Circumstances
+from ..config import Mode, PolicyEntry, RootEntry
+from ..model import Answers, Gap, Holder, NamespaceKind, Picture
+
+SCHEMA = "mountwarden.snapshot/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The processes of a namespace that holds something, and what kind of namespace it is."""
+
+    kind: NamespaceKind | None
+    holders: tuple[Holder, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What time alone tells of a finding: it can't be judged again from one picture."""
+
+    confirmed: bool
+    silenced: bool
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A host at one look, as it is written to a file."""
+
+    version: str
+    """Of the mountwarden that took it."""
+    anonymous: bool
+    hostname: str
+    kernel: str
+    taken: float
+    """Seconds since the Epoch at which the look began."""
+    seconds: float
+    """How long the look took."""
+    mode: Mode
+    paused: bool
+    policies: tuple[PolicyEntry, ...]
+    """Of the configuration, in order."""
+    entries: tuple[RootEntry, ...]
+    """The `[[root]]` entries of the configuration."""
+    picture: Picture
+    answers: Answers
+    """What the judge was told beside the picture."""
+    gaps: tuple[Gap, ...] = ()
+    members: Mapping[int, Members] = field(default_factory=dict)
+    """By the namespace's inode."""
+    users: Mapping[int, Holder] = field(default_factory=dict)
+    """By pid: processes that hold mounts which no namespace has any more."""
+    told: Mapping[str, Told] = field(default_factory=dict)
+    """By the finding's id."""
+    circumstances: Mapping[str, Circumstances] = field(default_factory=dict)
+    """What the causes are judged from, by the id of the first finding of each cause."""

@@ -1,0 +1,51 @@
+"""A snapshot judged again: the same rules over the same facts. Pure."""
+
+from dataclasses import replace
+
+from .. import cause, causes
+from ..circumstances import Circumstances
+from ..config import Config
+from ..judge import judge
+from ..model import Cause, Finding, Gap, Kind, Picture
+from .facts import Snapshot, Told
+
+
+def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """The findings with everything that a report tells of them, but for their remedies."""
+    judged = (_attributed(found, snapshot) for found in judge(snapshot.picture, snapshot.answers).findings)
+    told = [_told(found, snapshot.told.get(found.id)) for found in judged]
+
+    def ask(found: Finding, _picture: Picture) -> tuple[Finding, tuple[Gap, ...]]:
+        return replace(found, cause=_cause(found, snapshot)), ()
+
+    return causes.with_causes(told, snapshot.picture, ask)[0]
+
+
+def config(snapshot: Snapshot) -> Config:
+    """Of the host's configuration, what decides on acts."""
+    return Config(mode=snapshot.mode, policies=snapshot.policies, roots=snapshot.entries)
+
+
+def _attributed(finding: Finding, snapshot: Snapshot) -> Finding:
+    if finding.kind is Kind.PINNED:
+        return replace(finding, holders=tuple(snapshot.users.get(h.pid, h) for h in finding.holders))
+    members = snapshot.members.get(finding.namespace) if finding.namespace is not None else None
+    if members is None or finding.kind is Kind.PRIVATE_ROOT:
+        return finding
+    namespace = snapshot.picture.namespaces.get(finding.namespace or 0)
+    return replace(
+        finding,
+        holders=finding.holders or members.holders,
+        namespace_kind=members.kind,
+        namespace_id=namespace.id if namespace else None,
+    )
+
+
+def _told(finding: Finding, told: Told | None) -> Finding:
+    if told is None:
+        return finding
+    return replace(finding, confirmed=told.confirmed, silenced=told.silenced, since=told.since)
+
+
+def _cause(finding: Finding, snapshot: Snapshot) -> Cause | None:
+    return cause.explain(finding, snapshot.circumstances.get(finding.id, Circumstances()))

@@ -1,0 +1,63 @@
+"""From a scan to a snapshot of it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from .. import __version__, attribute, cause, causes
+from ..circumstances import Circumstances
+from ..config import Config
+from ..look import Look
+from ..model import Finding, Gap, Kind, Picture
+from .clean import clean
+from .facts import Members, Snapshot, Told
+
+
+def take(
+    seen: Look, findings: Iterable[Finding], config: Config, *, hostname: str, kernel: str, paused: bool
+) -> Snapshot:
+    """What this look saw, without what is not known to be harmless. `findings` are confirmed and silenced already."""
+    findings = tuple(findings)
+    around, gaps = surroundings(findings, seen.picture)
+    named = {found.namespace: Members(found.namespace_kind, found.holders) for found in findings if _is_held(found)}
+    whole = Snapshot(
+        version=__version__,
+        anonymous=False,
+        hostname=hostname,
+        kernel=kernel,
+        taken=seen.started,
+        seconds=seen.seconds,
+        mode=config.mode,
+        paused=paused,
+        policies=config.policies,
+        entries=config.roots,
+        picture=replace(seen.picture, gaps=()),
+        answers=seen.answers,
+        gaps=(*seen.gaps, *gaps),
+        members={inode: members for inode, members in named.items() if inode is not None},
+        users={holder.pid: holder for f in findings if f.kind is Kind.PINNED for holder in f.holders},
+        told={f.id: Told(f.confirmed, f.silenced, f.since) for f in findings},
+        circumstances=around,
+    )
+    return clean(whole)
+
+
+def _is_held(finding: Finding) -> bool:
+    return finding.namespace_kind is not None and finding.kind is not Kind.PINNED
+
+
+def surroundings(findings: Iterable[Finding], picture: Picture) -> tuple[dict[str, Circumstances], tuple[Gap, ...]]:
+    """What the cause of each finding is judged from, by the id of the first of those that share it, and the gaps.
+
+    Asks PID 1, and reads what `attribute.surroundings` reads.
+    """
+    found: dict[str, Circumstances] = {}
+
+    def ask(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...]]:
+        around, gaps = Circumstances(), tuple[Gap, ...]()
+        if finding.kind in (Kind.LEAKED, Kind.SEVERED):
+            around, gaps = attribute.surroundings(finding, picture)
+            found[finding.id] = around
+        return replace(finding, cause=cause.explain(finding, around)), gaps
+
+    _told, gaps = causes.with_causes(findings, picture, ask)
+    return found, gaps

@@ -1,0 +1,177 @@
+"""A snapshot is judged as the host was, on topologies made for real: the same report, to the letter."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mountwarden.cli import facts, scan, snapshot
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Looker
+from mountwarden.model import Kind
+from mountwarden.observe import pins
+from mountwarden.observe.enter import own_namespace
+from mountwarden.snapshot import anonymous, document, take
+from mountwarden.snapshot.facts import Snapshot
+from mountwarden.tell import report
+from mountwarden.tell.shape import FindingJson, ReportJson
+
+from tests.kernel.topology import ROOT, Home
+from tests.support.scratch_ns import hold, overlay
+
+MERGED = ROOT + b"/X/merged"
+HOST = {"hostname": "myhost", "kernel": "6.18"}
+
+
+def pair(home: Home, *steps: Callable[[], None]) -> tuple[ReportJson, Snapshot]:
+    """The report of the last look, each step being after a look, and a snapshot of the same look."""
+    looker = Looker(home.config, home=own_namespace())
+    looker.look()
+    for step in steps:
+        step()
+        looker.look()
+    found = scan.scan(looker, wait=0.2, everything=True)
+    findings, seen = facts.explained(found.findings, found.seen, everything=True)
+    told = replace(facts.facts(seen, findings, looker.config), **HOST)  # type: ignore[arg-type]
+    return report.build(told), take.take(found.seen, found.findings, looker.config, paused=False, **HOST)
+
+
+def reread(taken: Snapshot) -> ReportJson:
+    """The report of the snapshot after it was a file."""
+    return snapshot.report(document.parse(document.dumps(taken).encode()))
+
+
+def check(home: Home, *steps: Callable[[], None]) -> tuple[ReportJson, ReportJson, str]:
+    """The report, the one judged from an anonymous snapshot, and the text of that; the plain one is compared here."""
+
+    def both() -> tuple[ReportJson, ReportJson, ReportJson, str]:
+        live, taken = pair(home, *steps)
+        hidden = anonymous.anonymous(taken)
+        return live, reread(taken), reread(hidden), document.dumps(hidden)
+
+    live, plain, hidden, text = home.run(both)
+    assert plain == live
+    assert live["findings"], "else nothing was shown"
+    return live, hidden, text
+
+
+def judged(finding: FindingJson) -> dict[str, object]:
+    """What of a finding is no name."""
+    kept = [
+        "kind",
+        "severity",
+        "confirmed",
+        "silenced",
+        "count",
+        "engine",
+        "device",
+        "mount_id",
+        "reach",
+        "evidence",
+        "since",
+    ]
+    named = {key: finding[key] for key in (*kept, "since")}  # type: ignore[literal-required]
+    return {
+        **named,
+        "namespace": finding["namespace"],
+        "holders": [(holder["pid"], holder["user"]) for holder in finding["holders"]],
+        "cause": finding["cause"] and finding["cause"]["code"],
+        "remedies": [(remedy["action"], remedy["automatic"]) for remedy in finding["remedies"]],
+    }
+
+
+def key(finding: dict[str, object]) -> str:
+    return json.dumps(finding, sort_keys=True, default=str)
+
+
+def assert_same_without_names(live: ReportJson, hidden: ReportJson, text: str) -> None:
+    assert sorted(map(judged, hidden["findings"]), key=key) == sorted(map(judged, live["findings"]), key=key)
+    assert hidden["summary"] == live["summary"]
+    for name in ("myhost", live["host"]["boot_id"], "/X/", "root/X"):
+        assert name not in text
+    assert {f["id"] for f in live["findings"]}.isdisjoint(f["id"] for f in hidden["findings"])
+    assert "overlay" in text
+    assert "/merged" in text, "a layout's literal components stay"
+
+
+def test_a_leak_that_history_proves(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private"):
+        live, hidden, text = check(home, lambda: calls.umount(MERGED))
+    assert [(f["kind"], f["evidence"], f["confirmed"]) for f in live["findings"]] == [("leaked", "history", False)]
+    assert_same_without_names(live, hidden, text)
+
+
+def test_copies_that_are_cut_off_and_a_private_root(home: Home) -> None:
+    home.layer()
+    home.layer(b"Y")
+    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    with hold(home.sandbox, propagation="private"), hold(home.sandbox, propagation="slave"):
+        live, hidden, text = check(home)
+    assert {f["kind"] for f in live["findings"]} == {"severed", "private-root"}
+    assert_same_without_names(live, hidden, text)
+
+
+def test_an_overlay_whose_upper_directory_is_mounted_again(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private"):
+
+        def again() -> None:
+            calls.umount(MERGED)
+            overlay(ROOT + b"/X")
+
+        live, hidden, text = check(home, again)
+    assert "critical" in {f["severity"] for f in live["findings"]}
+    assert_same_without_names(live, hidden, text)
+
+
+def test_a_stack_and_what_processes_hold_open(home: Home) -> None:
+    layer = home.layer()
+    home.layer(b"Y")
+    other = ROOT + b"/Y/merged"
+    with hold(home.sandbox, propagation="slave", cwd=MERGED):
+
+        def multiply() -> None:
+            pins.PERIOD = 0.0
+            calls.umount(layer.merged, abi.MNT_DETACH)
+            for _ in range(3):
+                calls.mount(other, other, None, abi.MS_BIND)
+
+        live, hidden, text = check(home, multiply)
+    assert {f["kind"] for f in live["findings"]} >= {Kind.STACKED, Kind.PINNED}
+    assert_same_without_names(live, hidden, text)
+
+
+def test_what_may_be_a_secret_is_not_in_the_file(home: Home) -> None:
+    home.layer()
+
+    def hostile() -> str:
+        os.makedirs("/mnt/root/Z/merged")
+        calls.mount(b"//server/share", b"/mnt/root/Z/merged", b"tmpfs", 0, b"size=64k")
+        _live, taken = pair(home)
+        return document.dumps(taken)
+
+    with hold(home.sandbox, propagation="private"):
+        text = home.run(hostile)
+    assert "server" not in text
+    environment = {name for name in os.environ.values() if re.fullmatch(r"[\w./:-]{12,}", name)}
+    assert [value for value in environment if value in text] == []
+
+
+def test_the_file_is_the_owners_alone_and_never_replaced_unasked(tmp_path: Path, home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private"):
+        _live, taken = home.run(lambda: pair(home))
+    file = tmp_path / "host.json"
+    document.write(str(file), taken)
+    assert file.stat().st_mode & 0o7777 == 0o600
+    before = file.read_bytes()
+    with pytest.raises(Exception, match="is there already"):
+        document.write(str(file), replace(taken, hostname="other"))
+    assert file.read_bytes() == before
+    document.write(str(file), replace(taken, hostname="other"), force=True)
+    assert document.read(str(file)).hostname == "other"
+    assert os.listdir(tmp_path) == ["host.json"], "no temporary file is left"

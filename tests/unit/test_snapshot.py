@@ -1,0 +1,286 @@
+"""The file of a snapshot: what it holds and leaves out, and that a damaged one is refused, whatever is in it."""
+
+import dataclasses
+import json
+import os
+import re
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mountwarden import circumstances, unitfile
+from mountwarden import judge as rules
+from mountwarden.bus import Directive, UnitFacts
+from mountwarden.cli import snapshot as command
+from mountwarden.cli.main import main
+from mountwarden.config import Mode, PolicyEntry, RootEntry
+from mountwarden.inventory import Spots, root_state
+from mountwarden.model import (
+    Action,
+    Answers,
+    Copy,
+    Door,
+    Evidence,
+    Gap,
+    GroupWant,
+    Holder,
+    Kind,
+    Namespace,
+    NamespaceKind,
+    Picture,
+    Policy,
+    RecordState,
+    RecordWant,
+    Stack,
+    Tier,
+)
+from mountwarden.snapshot import anonymous, clean, document
+from mountwarden.snapshot.codec import Wrong
+from mountwarden.snapshot.facts import Members, Snapshot, Told
+from mountwarden.tell import table, terminal
+
+from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount
+from tests.unit.facts import table as mounts
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONTAINER = "0123456789abcdef" * 4
+
+
+def made() -> Snapshot:
+    """A leak by history and a live layer that is cut off, in a container, with everything around them."""
+    state = root_state(ROOT, mounts(host_root(), layer(20, 1, "Y", device="0:41")), HOME)
+    gone, live = layer(70, 50), layer(71, 50, "Y", device="0:41")
+    parent = mount(50, 0, "/", device="8:1", fstype="ext4", source=b"//server/private")
+    spots = Spots((state,))
+    spot = dataclasses.replace(next(iter(state.live)), path=b"/var/lib/docker/overlay2/X/merged")
+    match = spots.match(spot)
+    assert match is not None
+    copies = (
+        Copy(OTHER, gone, parent, spot, match, history=match),
+        Copy(OTHER, live, parent, next(iter(state.live)), spots.match(next(iter(state.live)))),
+    )
+    picture = Picture(
+        boot_id="boot",
+        tier=Tier.MOUNTINFO,
+        roots=(state,),
+        namespaces={OTHER: Namespace(OTHER, (7, 8)), 5: Namespace(5, door=Door("bind", 0, b"/run/secret-name/ns"))},
+        copies=copies,
+        mounts=9,
+        home_identities=frozenset(((live.device, live.root),)),
+        stacks=(Stack(OTHER, match, gone, 4),),
+    )
+    place = b"/etc/systemd/system/acme.service"
+    unit = UnitFacts("acme.service", fragment=place, directives=(Directive("PrivateTmp", "yes"),))
+    text = b"[Service]\nEnvironment=TOKEN=hunter2\nPrivateTmp=yes\nExecStart=/opt/acme --password=hunter2\n"
+    file = unitfile.UnitFile(place, unitfile.parse(text))
+    answers = Answers(records={RecordWant(match): RecordState.UNMOUNTED}, masters={GroupWant(3): None})
+    leak = next(found.id for found in rules.judge(picture, answers).findings if found.kind is Kind.LEAKED)
+    holder = Holder(7, "acmed", f"docker-{CONTAINER}.scope", CONTAINER, 1000)
+    return Snapshot(
+        version="0.1.0",
+        anonymous=False,
+        hostname="acme-host",
+        kernel="6.18",
+        taken=1.5e9,
+        seconds=0.25,
+        mode=Mode.ACT,
+        paused=False,
+        policies=(PolicyEntry(Action.DETACH, Policy.ASK, unit="acme.service"),),
+        entries=(RootEntry(b"/srv/acme/layers"),),
+        picture=picture,
+        answers=answers,
+        gaps=(Gap("the settings of acme.service", "PID 1 answered: no acme", 5),),
+        members={OTHER: Members(NamespaceKind.CONTAINER, (holder,))},
+        users={9: Holder(9, "acmed")},
+        told={leak: Told(True, False, 1.5e9)},
+        circumstances={leak: circumstances.Circumstances((parent,), unit, (file,), "rslave", host_root())},
+    )
+
+
+def written(snapshot: Snapshot) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(document.dumps(snapshot))
+    return found
+
+
+def parsed(found: object) -> Snapshot:
+    return document.parse(json.dumps(found).encode())
+
+
+def judge(snapshot: Snapshot) -> str:
+    """Everything that report --from does with a snapshot."""
+    told = command.report(snapshot)
+    return table.render(told, table.View(terminal.Terminal(), 0.0, all=True)) + json.dumps(told)
+
+
+def test_what_is_written_is_read_again() -> None:
+    snapshot = made()
+    assert parsed(written(snapshot)) == snapshot
+    assert "leaked" in judge(snapshot)
+
+
+def test_a_name_that_is_no_text_is_kept_to_the_byte() -> None:
+    odd = dataclasses.replace(made(), entries=(RootEntry(b"/srv/\xff\\x41\n\xe2\x80\xae"),), hostname="a\udcffb\x1b[2J")
+    again = parsed(written(odd))
+    assert again.entries == odd.entries
+    assert again.hostname == odd.hostname
+    assert "\x1b" not in document.dumps(odd)
+    assert "\x1b" not in judge(again)
+
+
+def test_only_harmless_options_and_sources_are_kept() -> None:
+    kept = clean.options(
+        b"rw,password=hunter2,lowerdir=/a:/b,user=bob,size=64k,index=off,unknown,addr=10.0.0.1,mode=a b"
+    )
+    assert kept == b"rw,lowerdir=/a:/b,size=64k,index=off"
+    assert [clean.source(s) for s in (b"overlay", b"/dev/sda1", b"//server/share", b"user@host:/x", b"")] == [
+        b"overlay",
+        b"/dev/sda1",
+        b"",
+        b"",
+        b"",
+    ]
+
+
+def test_no_line_of_a_unit_file_but_what_makes_its_namespace() -> None:
+    text = document.dumps(clean.clean(made()))
+    assert "hunter2" not in text
+    assert "server" not in text
+    assert "PrivateTmp" in text
+
+
+def test_an_anonymous_snapshot_has_no_name_and_the_same_judgement() -> None:
+    snapshot = clean.clean(made())
+    hidden = anonymous.anonymous(snapshot, b"salt")
+    text = document.dumps(hidden)
+    for name in ("acme", "hunter2", CONTAINER, "secret-name", 'boot"', "/X/", "/Y/"):
+        assert name not in text, name
+    for kept in ("overlay2", "merged", "/var/lib/docker/", ".scope", "PrivateTmp", "rslave"):
+        assert kept in text, kept
+    plain, other = (command.facts_of(one).findings for one in (snapshot, hidden))
+    assert [(f.kind, f.severity, f.evidence) for f in plain] == [(f.kind, f.severity, f.evidence) for f in other]
+    assert Evidence.HISTORY in {f.evidence for f in plain}
+    (holder,) = hidden.members[OTHER].holders
+    assert holder.unit == f"docker-{holder.container}.scope", "an equal name stays equal"
+    again = anonymous.anonymous(snapshot, b"other salt")
+    assert again.hostname != hidden.hostname
+    assert anonymous.anonymous(snapshot).hostname not in (hidden.hostname, again.hostname), "a salt of its own"
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> bytes:
+    found = written(made())
+    change(found)
+    return json.dumps(found).encode()
+
+
+def _put(*path: Any) -> Callable[[dict[str, Any]], None]:
+    """Put the last of the arguments where the others lead."""
+
+    def change(found: Any) -> None:
+        *way, at, value = path
+        for step in way:
+            found = found[step]
+        found[at] = value
+
+    return change
+
+
+WHOLE = json.dumps(written(made())).encode()
+HOSTILE = {
+    "empty": b"",
+    "cut off": WHOLE[: len(WHOLE) // 2],
+    "not UTF-8": b"\xff" + WHOLE,
+    "deep": b"[" * 100_000,
+    "a long number": b'{"schema":' + b"9" * 10_000 + b"}",
+    "not a number": edited(_put("snapshot", "taken", float("nan"))),
+    "never": edited(_put("snapshot", "taken", 1e300)),
+    "another schema": edited(_put("schema", "mountwarden.snapshot/2")),
+    "a report": b'{"schema":"mountwarden.report/1"}',
+    "an array": b"[1]",
+    "no facts": edited(_put("shared", None)),
+    "an index beyond": edited(_put("snapshot", "picture", "copies", 0, "mount", 999)),
+    "an index below": edited(_put("snapshot", "picture", "copies", 0, "mount", -1)),
+    "no such severity": edited(_put("snapshot", "mode", "other")),
+    "an enum that can't be hashed": edited(_put("snapshot", "mode", [])),
+    "a field that is missing": edited(lambda found: found["snapshot"]["picture"].pop("boot_id")),
+    "text for a number": edited(_put("shared", "Mount", 0, "id", "1")),
+    "a truth for a number": edited(_put("shared", "Mount", 0, "id", True)),
+    "a terminal's escape in an engine": edited(_put("shared", "Root", 0, "engine", "\\x1b[2J")),
+    "mounts without what holds them": edited(_put("snapshot", "picture", "roots", 0, "bases", [])),
+    "no layout": edited(_put("shared", "Root", 0, "layout", [])),
+    "too many roots": edited(lambda f: f["snapshot"]["picture"].update(roots=f["snapshot"]["picture"]["roots"] * 1001)),
+    "more values than a host has": b"[" + b"0," * 13_000_000 + b"0]",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_damaged_file_is_one_line_and_status_2(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "s.json"
+    file.write_bytes(HOSTILE[name])
+    assert main(["report", "--from", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    told = [line for line in err.splitlines() if not line.startswith("hint: ")]
+    assert len(told) == 1
+    assert told[0].startswith(f"mountwarden: {file} can't be judged: ")
+
+
+def test_a_file_that_is_too_large_or_none_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    large, pipe = tmp_path / "large", tmp_path / "pipe"
+    with large.open("wb") as file:
+        file.truncate(document.LARGEST + 1)
+    os.mkfifo(pipe)
+    for file_name, why in ((large, "larger than 128 MiB"), (pipe, "no regular file"), (tmp_path / "none", "No such")):
+        assert main(["explain", "--from", str(file_name), "mw-0123456789"]) == 2
+        assert why in capsys.readouterr().err
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 1 << 70) | st.floats() | st.text(max_size=8) | st.sampled_from(["0:1"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(found: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to each value of a document."""
+    inner = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    return [way, *(place for key, value in inner for place in places(value, (*way, key)))]
+
+
+PLACES = [place for place in places(written(made())) if place]
+
+
+@given(st.lists(st.tuples(st.sampled_from(PLACES), JUNK | st.none()), min_size=1, max_size=3))
+def test_whatever_a_file_holds_is_judged_or_refused(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
+    found = written(made())
+    for place, value in changes:
+        try:
+            _put(*place, value)(found)
+        except (KeyError, IndexError, TypeError):
+            pass  # an earlier change took it away
+    try:
+        snapshot = parsed(found)
+    except Wrong:
+        return
+    judge(snapshot)
+
+
+def reachable(kind: Any) -> set[Any]:
+    found = {one for inner in typing.get_args(kind) for one in reachable(inner)}
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        found |= {kind} | {one for name in hints for one in reachable(hints[name])}
+    return found
+
+
+def test_every_field_is_documented() -> None:
+    chapter = (PROJECT / "docs/reference.md").read_text().split("## The snapshot's file\n")[1].split("\n## ")[0]
+    for kind in reachable(Snapshot):
+        assert f"`{kind.__name__}`" in chapter
+        row = next(line for line in chapter.splitlines() if re.search(rf"^\|.*`{kind.__name__}`", line))
+        missing = [f.name for f in dataclasses.fields(kind) if f"`{f.name}`" not in row]
+        assert missing == [], kind.__name__
