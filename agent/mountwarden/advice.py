@@ -27,9 +27,7 @@ class Fix:
     """To be run after that, in this order."""
 
     def __str__(self) -> str:
-        parts = [self.text]
-        if self.file is not None:
-            parts.append(f"Write {self.file}:\n{(self.content or '').rstrip()}")
+        parts = [self.text] if self.file is None else [f"Write {self.file}:\n{(self.content or '').rstrip()}"]
         if self.commands:
             parts.append("then run: " + " && ".join(self.commands))
         return "\n".join(parts)

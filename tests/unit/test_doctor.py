@@ -258,7 +258,7 @@ def test_one_reason_for_several_roots_is_told_once(monkeypatch: pytest.MonkeyPat
         return {name: bus.UnitFacts(name, mount_flags=bus.MS_PRIVATE) for name in names}
 
     monkeypatch.setattr(bus, "units_facts", answer)
-    monkeypatch.setattr("mountwarden.foresee.who", lambda _inode, _picture: LEAKY)
+    monkeypatch.setattr("mountwarden.foreseen.who", lambda _inode, _picture: LEAKY)
     volumes = dataclasses.replace(ROOT, path=b"/var/lib/docker/volumes")
     found, gaps = foresee([sight(), sight(root=volumes, copies=1), sight(Relation.SLAVE)], picture(STATE))
     assert asked == [{"leaky.service"}]
@@ -267,7 +267,7 @@ def test_one_reason_for_several_roots_is_told_once(monkeypatch: pytest.MonkeyPat
     assert (one.leaks, one.recurs, len(one.sights)) == (3, True, 2)
     assert one.cause
     assert one.cause.code == "mount-flags"
-    assert one.fix == advice.mount_flags_fix("leaky.service")
+    assert one.fix == str(advice.mount_flags_fix("leaky.service"))
 
 
 def test_units_that_do_not_run_are_named_by_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +298,7 @@ def test_units_that_do_not_run_are_named_by_their_files(tmp_path: Path, monkeypa
         f"a.service will keep what is live when it starts: MountFlags=private ({tmp_path}/etc/a.service:2)"
         == check.text
     )
-    assert check.hint == advice.mount_flags_fix("a.service")
+    assert check.hint == str(advice.mount_flags_fix("a.service"))
 
 
 def test_the_canarys_line() -> None:
@@ -310,7 +310,7 @@ def test_the_canarys_line() -> None:
 
 def whole() -> checkup.DoctorJson:
     """Lines of all sorts: long, wrapped, with hints of one and of several lines."""
-    fix = advice.mount_flags_fix("leaky.service")
+    fix = str(advice.mount_flags_fix("leaky.service"))
     tried = [
         Interface("openat2(2)", "5.6", True, None, "a detach can't be led astray", True),
         Interface("FAN_REPORT_MNT", "6.15", False, errno.EINVAL, "mounts are noticed by polling"),
