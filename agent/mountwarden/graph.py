@@ -26,10 +26,11 @@ class Place:
 class Graph:
     """All mounts of all namespaces, by their small ids, which are unique on a host."""
 
-    def __init__(self, tables: Mapping[int, Table], locked: Iterable[int] = ()) -> None:
-        """`tables` by namespace inode; `locked` has the ids of mounts with MNT_LOCKED (see `locked.locked_mounts`)."""
+    def __init__(self, tables: Mapping[int, Table]) -> None:
+        """`tables` by namespace inode."""
         self.places = {m.id: Place(inode, m) for inode, table in tables.items() for m in table.mounts}
-        self.locked = frozenset(locked)
+        self._parents = _parents(self.places)
+        self._dentries: dict[int, Dentry | None] = {}
         self._children: dict[int, list[Mount]] = {}
         self._by_dentry: dict[tuple[int, Dentry], Mount] = {}
         self._on: dict[Dentry, list[Mount]] = {}
@@ -39,6 +40,8 @@ class Graph:
         for place in self.places.values():
             self._join(place.mount)
             self._hang(place.mount)
+        self._bottoms: dict[int, tuple[Mount, int]] = {}
+        self._spans: dict[int, tuple[int, int]] = {}
 
     def _join(self, mount: Mount) -> None:
         if mount.shared:
@@ -54,20 +57,18 @@ class Graph:
         if parent is None:
             return
         self._children.setdefault(parent.id, []).append(mount)
-        dentry = dentry_of(mount, parent)
+        self._dentries[mount.id] = dentry = dentry_of(mount, parent)
         if dentry is not None:
             self._by_dentry[parent.id, dentry] = mount
             self._on.setdefault(dentry, []).append(mount)
 
     def parent(self, mount: Mount) -> Mount | None:
         """The mount that this one is mounted on; None for a namespace's root."""
-        place = self.places.get(mount.parent)
-        return place.mount if place is not None and mount.parent != mount.id else None
+        return self._parents.get(mount.id)
 
     def dentry(self, mount: Mount) -> Dentry | None:
         """What a mount is mounted on; None for a namespace's root, and where it was deleted."""
-        parent = self.parent(mount)
-        return None if parent is None else dentry_of(mount, parent)
+        return self._dentries.get(mount.id)
 
     def children(self, mount: Mount) -> list[Mount]:
         """Mounts whose parent it is."""
@@ -84,7 +85,41 @@ class Graph:
     def is_overmount(self, mount: Mount) -> bool:
         """Whether it covers its parent whole."""
         parent = self.parent(mount)
-        return parent is not None and dentry_of(mount, parent) == (parent.device, parent.root)
+        return parent is not None and self.dentry(mount) == (parent.device, parent.root)
+
+    def bottom(self, mount: Mount) -> tuple[Mount, int]:
+        """The lowest of the mounts that it covers one upon the other, and how many those are."""
+        above: list[Mount] = []
+        while mount.id not in self._bottoms:
+            parent = self.parent(mount)
+            if parent is None or not self.is_overmount(mount):
+                self._bottoms[mount.id] = (mount, 0)
+            else:
+                above.append(mount)
+                mount = parent
+        bottom, height = self._bottoms[mount.id]
+        for one in reversed(above):
+            height += 1
+            self._bottoms[one.id] = (bottom, height)
+        return bottom, height
+
+    def descends(self, mount: Mount, ancestor: Mount) -> bool:
+        """Whether it is `ancestor`, or mounted on or below it."""
+        if not self._spans:
+            self._number()
+        return self._spans[ancestor.id][0] <= self._spans[mount.id][0] < self._spans[ancestor.id][1]
+
+    def _number(self) -> None:
+        """Number the mounts so that those of a subtree follow each other."""
+        order: list[Mount] = []
+        for place in self.places.values():
+            if self.parent(place.mount) is None:
+                order += self.subtree(place.mount)
+        sizes = dict.fromkeys(self.places, 1)
+        for mount in reversed(order):
+            if (parent := self.parent(mount)) is not None:
+                sizes[parent.id] += sizes[mount.id]
+        self._spans = {mount.id: (at, at + sizes[mount.id]) for at, mount in enumerate(order)}
 
     def receivers(self, mount: Mount) -> list[Mount]:
         """Mounts that get what happens on `mount`: its peers, their slaves, those slaves' peers, and so on down."""
@@ -124,6 +159,30 @@ class Graph:
     def on_dentry(self, dentry: Dentry) -> list[Mount]:
         """Every mount of every namespace that is mounted on that dentry."""
         return self._on.get(dentry, [])
+
+
+def _parents(places: Mapping[int, Place]) -> dict[int, Mount]:
+    """The parent of each mount, in the same namespace.
+
+    Namespaces are read one after the other, and small ids are used again: what was read in between may look like a
+    parent that is no such thing, and even like a circle, which is cut.
+    """
+    parents = {
+        identity: places[place.mount.parent].mount
+        for identity, place in places.items()
+        if place.mount.parent in places and places[place.mount.parent].namespace == place.namespace
+    }
+    safe = set[int]()
+    for start in list(parents):
+        path: dict[int, None] = {}
+        at = start
+        while at in parents and at not in safe and at not in path:
+            path[at] = None
+            at = parents[at].id
+        if at in path:
+            del parents[at]
+        safe.update(path)
+    return parents
 
 
 def dentry_of(mount: Mount, parent: Mount) -> Dentry | None:

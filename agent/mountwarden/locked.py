@@ -8,176 +8,168 @@ where it came *together with its parent*, in one copy of a tree that another own
 
 What came together can be told from unique ids (Linux 6.8), which are handed out one after the other: copy_tree() takes
 a parent, then its children with all that is below them. So nothing but descendants of the parent was made between
-the two. What it was copied from is older, and has the same on the same dentry: where nothing such is left to be seen,
-a mount is taken for the namespace's own, not locked. An umount elsewhere never asks for such a one: what it reaches
-has a counterpart where the umount is.
+the two. What it was copied from is older, and has the same on the same dentry. Where nothing such is left to be seen,
+but something of the same copy is younger, it is part of that; else it is taken for the namespace's own, not locked.
+What can't be told: whether the very last mounts of a copy came with it, where their origin is gone; and that a process
+of the host copied a container's namespace for itself (setns, then unshare), whose mounts pass for copies of the host's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from .graph import Dentry, Graph, Place
+from .ages import Ages
+from .copies import MOST, Copies
+from .graph import Graph, Place
 from .model import Mount
-from .observe.mountinfo import Table
-
-_What = tuple[Dentry, tuple[str, bytes]]
-"""What is mounted where: the dentry that the stack stands on, and (device, mnt_root)."""
 
 
-def locked_mounts(tables: Mapping[int, Table], owners: Mapping[int, int]) -> frozenset[int]:
-    """Small ids of the mounts that are locked.
+def locked_mounts(graph: Graph, owners: Mapping[int, int], mounts: Iterable[int]) -> frozenset[int]:
+    """Which of these mounts (small ids) are locked.
 
-    `owners` has the inode of the user namespace that owns each mount namespace (ioctl_ns(2): NS_GET_USERNS). Mounts
-    without a unique id count as locked where another owner's namespace has the same on the same dentry.
+    `owners` has the inode of the user namespace that owns each mount namespace (ioctl_ns(2): NS_GET_USERNS). Where
+    the kernel tells no unique ids, what another owner's namespace has on the same dentry, too, counts as locked.
     """
-    if len({owners.get(inode) for inode in tables}) < 2:
+    if len({owners.get(place.namespace) for place in graph.places.values()}) < 2:
         return frozenset()
-    return _Locks(tables, owners).all()
+    locks = _Locks(graph, owners)
+    return frozenset(identity for identity in mounts if locks.is_locked(graph.places[identity]))
 
 
 class _Locks:
-    def __init__(self, tables: Mapping[int, Table], owners: Mapping[int, int]) -> None:
-        self._graph = Graph(tables)
-        self._owners = owners
-        self._locked: set[int] = set()
-        self._by_age = sorted(self._graph.places.values(), key=_age)
-        self._at = {place.mount.id: at for at, place in enumerate(self._by_age)}
-        self._last: dict[int, int] = {}
-        self._same: dict[_What, list[Place]] = {}
+    def __init__(self, graph: Graph, owners: Mapping[int, int]) -> None:
+        self._graph = graph
+        self._owners = {place.namespace: owners.get(place.namespace) for place in graph.places.values()}
+        self._ages = Ages(graph)
+        self._copies = Copies(graph, self._ages, self._owners)
+        self._known: dict[int, bool] = {}
+        self._until: dict[int, int] = {}
+        self._origins: dict[int, Place | None] = {}
+        self._rows: dict[int, frozenset[int]] = {}
         self._first_root: dict[int | None, Mount] = {}
         """The oldest namespace of each owner, by its root: it was copied from another owner's."""
-        for place in self._by_age:
-            if self._graph.parent(place.mount) is None:
+        for place in self._ages.places:
+            if graph.parent(place.mount) is None:
                 self._first_root.setdefault(self._owner(place), place.mount)
-            if (what := self._what(place.mount)) is not None:
-                self._same.setdefault(what, []).append(place)
 
-    def all(self) -> frozenset[int]:
-        """Oldest first: whether what a mount was copied from was locked must be known before."""
-        for place in self._by_age:
-            if self._is_locked(place):
-                self._locked.add(place.mount.id)
-        return frozenset(self._locked)
+    def is_locked(self, place: Place) -> bool:
+        """Asked of a mount and, for that, of older ones that it may have been copied from."""
+        if place.mount.id not in self._known:
+            self._known[place.mount.id] = self._find_out(place)
+        return self._known[place.mount.id]
 
-    def _what(self, mount: Mount) -> _What | None:
-        bottom = self._stack(mount)[-1]
-        dentry = self._graph.dentry(bottom)
-        return None if dentry is None else (dentry, mount.identity)
-
-    def _stack(self, mount: Mount) -> list[Mount]:
-        """The mount, and what it covers down to the bottom."""
-        stack = [mount]
-        while self._graph.is_overmount(stack[-1]) and (parent := self._graph.parent(stack[-1])) is not None:
-            stack.append(parent)
-        return stack
-
-    def _spot(self, mount: Mount) -> tuple[Dentry | None, int]:
-        """Its dentry, and how high it is in its stack: a directory bound on itself is the same dentry again."""
-        return self._graph.dentry(mount), len(self._stack(mount))
-
-    def _is_locked(self, place: Place) -> bool:
-        parent = self._came_with(place.mount)
-        if parent is None:
+    def _find_out(self, place: Place) -> bool:
+        tops = [place.mount]
+        while (parent := self._came_with(tops[-1])) is not None:
+            tops.append(parent)
+        if len(tops) == 1:
             return False
-        top = parent
-        while (above := self._came_with(top)) is not None:
-            top = above
-        if self._graph.parent(top) is None:
-            return self._locked_with_namespace(place, top)
-        return self._locked_with_tree(place, parent, top)
+        if self._graph.parent(tops[-1]) is None:
+            return self._locked_with_namespace(place, tops[-1])
+        # What is a copy of nothing was mounted here: right after the rest, but not with it.
+        own = (top for top in tops[1:-1] if not self._copies.sources(self._graph.places[top.id], top))
+        return self._locked_with_tree(place, next(own, tops[-1]))
+
+    def _came_with(self, mount: Mount) -> Mount | None:
+        return None if self._came_later(mount) else self._ages.came_with(mount)
+
+    def _came_later(self, mount: Mount) -> bool:
+        """Whether it is of one propagation with what follows it on the same dentry, and that is not of the copy."""
+        namespace = self._namespace(mount)
+        for _ in range(MOST):
+            other = self._ages.next(mount)
+            if other is None or not self._are_alike(mount, other):
+                return False
+            if self._namespace(other) == namespace and self._ages.came_with(other) is None:
+                return True
+            mount = other
+        return False
+
+    def _namespace(self, mount: Mount) -> int:
+        return self._graph.places[mount.id].namespace
+
+    def _are_alike(self, one: Mount, other: Mount) -> bool:
+        """Whether they are the same on the same dentry, below mounts that receive the same."""
+        if one.identity != other.identity or self._graph.dentry(one) != self._graph.dentry(other):
+            return False
+        here, there = self._graph.parent(one), self._graph.parent(other)
+        if here is None or there is None:
+            return False
+        return not {here.shared, here.master}.isdisjoint({there.shared, there.master} - {0})
 
     def _locked_with_namespace(self, place: Place, root: Mount) -> bool:
         """A mount that came when its namespace was copied: from one of the same owner where there was one."""
-        sources = self._sources(place, root)
-        near = [source for source in sources if self._owner(source) == self._owner(place)]
-        if near:
-            alike = [source for source in near if source.mount.point == place.mount.point]
-            return any(source.mount.id in self._locked for source in alike or near)
-        first = self._first_root[self._owner(place)]
-        return any(_older(source.mount, first) for source in sources)
+        if (near := self._copies.near(place, root)) is not None:
+            return near.any_until(self._copies.age(place, root), self.is_locked)
+        sources = self._copies.sources(place, root)
+        if near_slid := [source for source in sources if self._owner(source) == self._owner(place)]:
+            alike = [source for source in near_slid if source.mount.point == place.mount.point]
+            return any(self.is_locked(source) for source in alike or near_slid)
+        if not sources and self._ages.known and self._is_inherited(place, root):
+            return self._owner(place) != self._owner(self._ages.places[0])
+        first = self._first_root.get(self._owner(place), root)
+        return any(self._ages.older(source.mount, first) for source in sources)
 
-    def _locked_with_tree(self, place: Place, parent: Mount, top: Mount) -> bool:
+    def _is_inherited(self, place: Place, root: Mount) -> bool:
+        """Whether it is older than the last mount that surely came with its namespace's root."""
+        if root.id not in self._until and self._ages.has(root):
+            at = self._ages.at[root.id]
+            row = self._ages.places[at + 1 : self._ages.last_in_row(root) + 1]
+            self._until[root.id] = next(
+                (older.mount.unique or 0 for older in reversed(row) if self._has_origin(older, root)), 0
+            )
+        return place.mount.unique is not None and place.mount.unique < self._until.get(root.id, 0)
+
+    def _has_origin(self, place: Place, root: Mount) -> bool:
+        """Whether what was there before the namespace has the same on the spot, and shows it at the same path."""
+        return any(source.mount.point == place.mount.point for source in self._copies.sources(place, root))
+
+    def _locked_with_tree(self, place: Place, top: Mount) -> bool:
         """A mount below the top of a tree that was mounted here, or propagated from where it was mounted."""
-        origin = self._origin(Place(place.namespace, top))
+        sources = self._copies.sources(place, place.mount)
+        origin = self._origin(top)
         if origin is not None and self._owner(origin) != self._owner(place):
-            return bool(self._sources(place, place.mount))
+            return bool(sources)
         here = origin.namespace if origin is not None else place.namespace
-        return any(
-            source.mount.id in self._locked and source.namespace == here for source in self._sources(place, place.mount)
-        )
+        near = [source for source in sources if source.namespace == here]
+        alike = [self._alike(place.mount, source.mount, top) for source in near]
+        return any(self.is_locked(source) for source, many in zip(near, alike, strict=True) if many == max(alike))
 
-    def _sources(self, place: Place, before: Mount) -> list[Place]:
-        """What it may have been copied from, among what was there before that mount."""
-        what = self._what(place.mount)
-        same = self._same.get(what, []) if what is not None else []
-        others = [s for s in same if s.mount.id != place.mount.id and _older(s.mount, before)]
-        exact = [source for source in others if self._spot(source.mount) == self._spot(place.mount)]
-        # One that slid down a stack since is no longer on the spot, but in the same stack.
-        return exact or [source for source in others if not self._is_copied(source.mount, same, place.namespace)]
-
-    def _is_copied(self, source: Mount, same: list[Place], namespace: int) -> bool:
-        """Whether the namespace has the same on the very spot."""
-        spot = self._spot(source)
-        return any(other.namespace == namespace and self._spot(other.mount) == spot for other in same)
+    def _alike(self, mount: Mount, source: Mount, top: Mount) -> int:
+        """On how many mounts in turn, up to the tree's top, a source is mounted just so: a tree may have several."""
+        many = 0
+        while mount.id != top.id and self._graph.dentry(mount) == self._graph.dentry(source):
+            here, there = self._graph.parent(mount), self._graph.parent(source)
+            if here is None or there is None or here.identity != there.identity:
+                break
+            mount, source, many = here, there, many + 1
+        return many
 
     def _owner(self, place: Place) -> int | None:
         return self._owners.get(place.namespace)
 
-    def _origin(self, top: Place) -> Place | None:
+    def _origin(self, top: Mount) -> Place | None:
         """Where a tree was mounted that propagated to `top`: the oldest on the same dentry; None if it was here."""
-        dentry = self._graph.dentry(top.mount)
+        if top.id not in self._origins:
+            self._origins[top.id] = self._find_origin(top)
+        return self._origins[top.id]
+
+    def _find_origin(self, top: Mount) -> Place | None:
+        dentry = self._graph.dentry(top)
         on = self._graph.on_dentry(dentry) if dentry is not None else []
-        same = [mount for mount in on if mount.identity == top.mount.identity]
-        found = [mount for mount in same if mount.id != top.mount.id and self._spread(mount, top.mount, same)]
-        return self._graph.places[min(found, key=lambda mount: mount.unique or 0).id] if found else None
+        same = [mount for mount in on if mount.identity == top.identity]
+        if len(same) > MOST:
+            return None
+        found = [mount for mount in same if mount.id != top.id and self._spread(mount, top, same)]
+        return self._ages.oldest([self._graph.places[mount.id] for mount in found]) if found else None
 
     def _spread(self, origin: Mount, copy: Mount, same: list[Mount]) -> bool:
         """Whether `copy` came of mounting `origin`: the copies are made at once; those of a moved one, later."""
-        if not _older(origin, copy):
+        if not self._ages.older(origin, copy):
             return False
-        others = [m for m in same if m.id != origin.id and _older(origin, m) and self._follows(origin, m, same)]
-        return copy in others if others else self._receives(origin, copy)
+        if origin.id not in self._rows:
+            self._rows[origin.id] = self._ages.row(origin, same)
+        row = self._rows[origin.id]
+        return copy.id in row if row else self._receives(origin, copy)
 
     def _receives(self, origin: Mount, copy: Mount) -> bool:
         here, there = self._graph.parent(origin), self._graph.parent(copy)
         return here is not None and there is not None and there in self._graph.receivers(here)
-
-    def _follows(self, origin: Mount, copy: Mount, same: list[Mount]) -> bool:
-        """Whether nothing but trees on the same dentry was made between the two."""
-        ids = {mount.id for mount in same}
-        between = self._by_age[self._at[origin.id] : self._at[copy.id]]
-        return all(any(self._descends(place.mount, self._graph.places[i].mount) for i in ids) for place in between)
-
-    def _came_with(self, mount: Mount) -> Mount | None:
-        """The parent that it came together with."""
-        parent = self._graph.parent(mount)
-        while parent is not None and _older(mount, parent) and parent.unique and self._graph.is_overmount(mount):
-            parent = self._graph.parent(parent)  # it was tucked beneath later
-        return parent if parent is not None and self._together(parent, mount) else None
-
-    def _together(self, parent: Mount, mount: Mount) -> bool:
-        """Whether no mount but the parent's descendants was made between the two."""
-        if parent.unique is None or mount.unique is None:
-            return True
-        return self._at[parent.id] < self._at[mount.id] <= self._last_in_row(parent)
-
-    def _last_in_row(self, parent: Mount) -> int:
-        """Where the row of mounts that follow the parent and are below it ends."""
-        if parent.id not in self._last:
-            at = self._at[parent.id]
-            while at + 1 < len(self._by_age) and self._descends(self._by_age[at + 1].mount, parent):
-                at += 1
-            self._last[parent.id] = at
-        return self._last[parent.id]
-
-    def _descends(self, mount: Mount | None, ancestor: Mount) -> bool:
-        while mount is not None and mount.id != ancestor.id:
-            mount = self._graph.parent(mount)
-        return mount is not None
-
-
-def _age(place: Place) -> int:
-    return place.mount.unique or 0
-
-
-def _older(one: Mount, other: Mount) -> bool:
-    return one.unique is None or other.unique is None or one.unique < other.unique

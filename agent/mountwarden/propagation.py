@@ -53,17 +53,26 @@ class Prediction:
     """Copies of what was umounted that stay."""
 
 
-def predict_umount(graph: Graph, mount: Mount, *, lazy: bool, busy: frozenset[int], behaviour: Behaviour) -> Prediction:
+def predict_umount(
+    graph: Graph,
+    mount: Mount,
+    *,
+    lazy: bool,
+    busy: frozenset[int],
+    locked: frozenset[int],
+    behaviour: Behaviour,
+) -> Prediction:
     """What umount(2) of `mount` in its namespace would do; with `lazy`, MNT_DETACH.
 
-    `busy` has the ids of mounts that a process holds (working directory, root, open file).
+    `busy` has the ids of mounts that a process holds (working directory, root, open or mapped file), `locked` of those
+    with MNT_LOCKED (see locked.py). Only those that `concerned` names matter.
     """
-    if mount.id in graph.locked:
+    if mount.id in locked:
         return Prediction(Answer.LOCKED, (graph.places[mount.id],))
     if not lazy and (because := _busy(graph, mount, busy)):
         return Prediction(Answer.BUSY, tuple(graph.places[m.id] for m in because))
     going = list(graph.subtree(mount)) if lazy else [mount]
-    chosen = _propagate(graph, mount, going, behaviour)
+    chosen = _propagate(graph, mount, going, locked, behaviour)
     removed = frozenset(m.id for m in going) | chosen
     return Prediction(
         Answer.OK,
@@ -83,9 +92,10 @@ def predict_detach(graph: Graph, dentry: Dentry) -> frozenset[int]:
     return frozenset(m.id for mount in graph.on_dentry(dentry) for m in graph.subtree(mount))
 
 
-def maybe_busy(graph: Graph, mount: Mount) -> frozenset[int]:
-    """Ids of the mounts whose users decide whether a plain umount of `mount` fails."""
-    return frozenset({mount.id, *(m.id for m in graph.candidates([mount]).values())})
+def concerned(graph: Graph, mount: Mount, *, lazy: bool) -> frozenset[int]:
+    """Ids of the mounts whose users and locks decide what an umount does: its own, and what it may reach."""
+    going = list(graph.subtree(mount)) if lazy else [mount]
+    return frozenset({mount.id, *graph.candidates(going)})
 
 
 def _busy(graph: Graph, mount: Mount, busy: frozenset[int]) -> list[Mount]:
@@ -106,12 +116,14 @@ def _busy(graph: Graph, mount: Mount, busy: frozenset[int]) -> list[Mount]:
     return found
 
 
-def _propagate(graph: Graph, top: Mount, going: list[Mount], behaviour: Behaviour) -> frozenset[int]:
+def _propagate(
+    graph: Graph, top: Mount, going: list[Mount], locked: frozenset[int], behaviour: Behaviour
+) -> frozenset[int]:
     """The ids of all copies that go: the largest set of candidates that is non-shifting and non-revealing."""
     sure = {mount.id for mount in going}
     chosen = graph.candidates(going)
     # umount_tree() unlocks the copies of the tree's top (propagate_mount_unlock), so that only inner ones are locked.
-    locked = graph.locked - graph.candidates([top]).keys()
+    locked -= graph.candidates([top]).keys()
     while drop := _shifting(graph, chosen, sure, behaviour):
         _forget(chosen, drop)
     while drop := _revealing(graph, chosen, sure, locked, behaviour):
@@ -159,10 +171,11 @@ def _slid(graph: Graph, removed: frozenset[int]) -> dict[int, int]:
         for child in graph.children(graph.places[identity].mount):
             if child.id in removed:
                 continue
-            parent = identity
-            while parent in removed:
-                parent = graph.places[parent].mount.parent
-            moved[child.id] = parent
+            parent: Mount | None = graph.places[identity].mount
+            while parent is not None and parent.id in removed:
+                parent = graph.parent(parent)
+            if parent is not None:
+                moved[child.id] = parent.id
     return moved
 
 

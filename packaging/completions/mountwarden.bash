@@ -8,13 +8,14 @@
 
 _shtab_mountwarden_config_subparsers=(check show)
 _shtab_mountwarden_layer_subparsers=(create get put diff apply changes metadata status ls rm)
-_shtab_mountwarden_subparsers=(report explain map who doctor status watch history plan share detach unmount rejoin pause resume silence snapshot demo config agent layer graphdriver)
+_shtab_mountwarden_subparsers=(report explain map who doctor predict status watch history plan share detach unmount rejoin pause resume silence snapshot demo config agent layer graphdriver)
 
 _shtab_mountwarden_report_option_strings=(-h --help --json --tier --config --no-color --all --fail-on --strict --npd --wait --no-wait --from --engine --unit --kind --root)
 _shtab_mountwarden_explain_option_strings=(-h --help --json --tier --config --no-color --fail-on --wait --no-wait --from)
 _shtab_mountwarden_map_option_strings=(-h --help --json --tier --config --no-color --svg --dot --all --wait --no-wait)
 _shtab_mountwarden_who_option_strings=(-h --help --json --tier --config --no-color)
 _shtab_mountwarden_doctor_option_strings=(-h --help --json --config --no-color --no-canary)
+_shtab_mountwarden_predict_option_strings=(-h --help --json --tier --config --no-color --lazy --namespace)
 _shtab_mountwarden_status_option_strings=(-h --help --json --config --no-color)
 _shtab_mountwarden_watch_option_strings=(-h --help --json --tier --config --no-color -n --lines)
 _shtab_mountwarden_history_option_strings=(-h --help --json --config --no-color --acts --since)
@@ -55,6 +56,8 @@ _shtab_mountwarden_explain___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_explain___fail_on_choices=(warning critical)
 _shtab_mountwarden_map___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_who___tier_choices=(events statmount mountinfo)
+_shtab_mountwarden_predict_pos_0_choices=(umount)
+_shtab_mountwarden_predict___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_watch___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_plan___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_share___tier_choices=(events statmount mountinfo)
@@ -68,7 +71,7 @@ _shtab_mountwarden_snapshot___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_config_pos_0_choices=(check show)
 _shtab_mountwarden_agent___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_layer_pos_0_choices=(create get put diff apply changes metadata status ls rm)
-_shtab_mountwarden_pos_0_choices=(report explain map who doctor status watch history plan share detach unmount rejoin pause resume silence snapshot demo config agent layer graphdriver)
+_shtab_mountwarden_pos_0_choices=(report explain map who doctor predict status watch history plan share detach unmount rejoin pause resume silence snapshot demo config agent layer graphdriver)
 
 _shtab_mountwarden_report__h_nargs=0
 _shtab_mountwarden_report___help_nargs=0
@@ -100,6 +103,11 @@ _shtab_mountwarden_doctor___help_nargs=0
 _shtab_mountwarden_doctor___json_nargs=0
 _shtab_mountwarden_doctor___no_color_nargs=0
 _shtab_mountwarden_doctor___no_canary_nargs=0
+_shtab_mountwarden_predict__h_nargs=0
+_shtab_mountwarden_predict___help_nargs=0
+_shtab_mountwarden_predict___json_nargs=0
+_shtab_mountwarden_predict___no_color_nargs=0
+_shtab_mountwarden_predict___lazy_nargs=0
 _shtab_mountwarden_status__h_nargs=0
 _shtab_mountwarden_status___help_nargs=0
 _shtab_mountwarden_status___json_nargs=0

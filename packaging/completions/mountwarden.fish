@@ -50,8 +50,8 @@ function _shtab_mountwarden_using
   test "$_shtab_mountwarden_cmdpath" = "$argv"
 end
 
-set -g _shtab_mountwarden_commands report explain map who doctor status watch history plan share detach unmount rejoin pause resume silence snapshot demo config 'config check' 'config show' agent layer 'layer create' 'layer get' 'layer put' 'layer diff' 'layer apply' 'layer changes' 'layer metadata' 'layer status' 'layer ls' 'layer rm' graphdriver
-set -g _shtab_mountwarden_opts_with_value --config --engine --fail-on --for --from --home --input --kind --label --lines --max-size --name --output --parent --reason --root --since --socket --state --tier --unit --wait -i -n -o
+set -g _shtab_mountwarden_commands report explain map who doctor predict status watch history plan share detach unmount rejoin pause resume silence snapshot demo config 'config check' 'config show' agent layer 'layer create' 'layer get' 'layer put' 'layer diff' 'layer apply' 'layer changes' 'layer metadata' 'layer status' 'layer ls' 'layer rm' graphdriver
+set -g _shtab_mountwarden_opts_with_value --config --engine --fail-on --for --from --home --input --kind --label --lines --max-size --name --namespace --output --parent --reason --root --since --socket --state --tier --unit --wait -i -n -o
 
 complete -c mountwarden -e
 complete -c mountwarden -f
@@ -108,6 +108,15 @@ complete -c mountwarden -n '_shtab_mountwarden_using doctor' -l json -d 'JSON in
 complete -c mountwarden -n '_shtab_mountwarden_using doctor' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
 complete -c mountwarden -n '_shtab_mountwarden_using doctor' -l no-color -d 'no colours; so does NO_COLOR in the environment'
 complete -c mountwarden -n '_shtab_mountwarden_using doctor' -l no-canary -d 'make no layer and no leak of its own'
+complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a predict -d 'Says what an umount would do, in all mount namespaces. Changes nothing.'
+complete -c mountwarden -n '_shtab_mountwarden_using predict' -s h -l help -d 'show this help message and exit'
+complete -c mountwarden -n '_shtab_mountwarden_using predict' -l json -d 'JSON instead of text'
+complete -c mountwarden -n '_shtab_mountwarden_using predict' -l tier -xka "events statmount mountinfo" -d 'kernel interface that looks use (default: the configuration'"'"'s, else the best that works)'
+complete -c mountwarden -n '_shtab_mountwarden_using predict' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
+complete -c mountwarden -n '_shtab_mountwarden_using predict' -l no-color -d 'no colours; so does NO_COLOR in the environment'
+complete -c mountwarden -n '_shtab_mountwarden_using predict' -l lazy -d 'as umount --lazy (MNT_DETACH)'
+complete -c mountwarden -n '_shtab_mountwarden_using predict' -l namespace -x -d 'in the mount namespace of that process (PATH as it is there)'
+complete -c mountwarden -n '_shtab_mountwarden_using predict; and test $_shtab_mountwarden_npos -eq 0' -ka "umount" -d 'what would be done'
 complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a status -d 'Shows what the service last said of itself. Reading it needs root or the group systemd-journal.'
 complete -c mountwarden -n '_shtab_mountwarden_using status' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using status' -l json -d 'JSON instead of text'

@@ -22,6 +22,7 @@ _shtab_mountwarden_commands() {
     map:'Draws which namespaces umounts at home reach, which are cut off, and what is in them.'
     pause:'The service goes on looking and telling. It stops within a tick; an act that is under way ends first.'
     plan:'Looks now and shows each finding'"'"'s remedies with their steps. Changes nothing.'
+    predict:'Says what an umount would do, in all mount namespaces. Changes nothing.'
     rejoin:'Makes a service'"'"'s severed copies of a root slaves of home'"'"'s mount again, from outside.'
     report:'Looks at every mount namespace of the host now. Where something is found, looks again after the'
     resume:'Lets the service act again.'
@@ -352,6 +353,21 @@ _shtab_mountwarden_plan_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_mountwarden_plan_defaults_added=0
 
+_shtab_mountwarden_predict_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--json[JSON instead of text]"
+  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "--lazy[as umount --lazy (MNT_DETACH)]"
+  "--namespace[in the mount namespace of that process (PATH as it is there)]:PID:"
+  ":what would be done:(umount)"
+  ":where the file system is mounted:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_mountwarden_predict_defaults_added=0
+
 _shtab_mountwarden_rejoin_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
@@ -537,6 +553,7 @@ _shtab_mountwarden() {
         map) _arguments -C -s $_shtab_mountwarden_map_options ;;
         pause) _arguments -C -s $_shtab_mountwarden_pause_options ;;
         plan) _arguments -C -s $_shtab_mountwarden_plan_options ;;
+        predict) _arguments -C -s $_shtab_mountwarden_predict_options ;;
         rejoin) _arguments -C -s $_shtab_mountwarden_rejoin_options ;;
         report) _arguments -C -s $_shtab_mountwarden_report_options ;;
         resume) _arguments -C -s $_shtab_mountwarden_resume_options ;;

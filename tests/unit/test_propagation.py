@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from mountwarden.graph import Graph
 from mountwarden.model import Mount
-from mountwarden.propagation import Answer, Behaviour, Prediction, maybe_busy, predict_detach, predict_umount
+from mountwarden.propagation import Answer, Behaviour, Prediction, concerned, predict_detach, predict_umount
 
 from tests.unit.facts import HOME, OTHER, mount, table
 
@@ -258,13 +258,14 @@ CASES = {
 
 def graph_of(case: Case) -> Graph:
     tables = {HOME: table(*case.home), OTHER: table(*case.other), THIRD: table(*case.third)}
-    return Graph({inode: found for inode, found in tables.items() if found.mounts}, case.locked)
+    return Graph({inode: found for inode, found in tables.items() if found.mounts})
 
 
 def predicted(case: Case, behaviour: Behaviour) -> Prediction:
     graph = graph_of(case)
     target = graph.places[case.target].mount
-    return predict_umount(graph, target, lazy=case.lazy, busy=frozenset(case.busy), behaviour=behaviour)
+    busy, locked = frozenset(case.busy), frozenset(case.locked)
+    return predict_umount(graph, target, lazy=case.lazy, busy=busy, locked=locked, behaviour=behaviour)
 
 
 def ids(places: Iterable[object]) -> tuple[int, ...]:
@@ -296,10 +297,12 @@ def test_what_slides_through_hangs_where_the_outermost_was() -> None:
     assert predicted(CASES["an overmount inside keeps what is around it, or slides through"], SLIDES).moved == {14: 11}
 
 
-def test_whose_users_are_asked_for() -> None:
-    case = CASES["a slave of a slave"]
-    graph = graph_of(case)
-    assert maybe_busy(graph, graph.places[2].mount) == {2, 12, 22}
+def test_whose_users_and_locks_matter() -> None:
+    graph = graph_of(CASES["a slave of a slave"])
+    assert concerned(graph, graph.places[2].mount, lazy=False) == {2, 12, 22}
+    graph = graph_of(CASES["a propagated submount goes along"])
+    assert concerned(graph, graph.places[2].mount, lazy=False) == {2, 12}
+    assert concerned(graph, graph.places[2].mount, lazy=True) == {2, 12, 13}
 
 
 def test_a_detach_takes_all_on_the_dentry_whole_and_asks_no_lock() -> None:
@@ -307,7 +310,6 @@ def test_a_detach_takes_all_on_the_dentry_whole_and_asks_no_lock() -> None:
         (root(1),),
         (root(11), at(12, 11, "/a", X), at(13, 12, "/a/in", "0:50"), at(14, 12, "/a", "0:51")),
         (root(21), at(22, 21, "/a", "0:77"), at(23, 21, "/b", X)),
-        locked=(12, 13, 14, 22),
     )
     assert predict_detach(graph_of(case), ("8:1", b"/a")) == {12, 13, 14, 22}
 
@@ -315,3 +317,14 @@ def test_a_detach_takes_all_on_the_dentry_whole_and_asks_no_lock() -> None:
 def test_a_detach_does_not_propagate() -> None:
     case = Case((root(1),), (root(11, shared=1), at(12, 11, "/a", X)), (root(21, shared=1), at(22, 21, "/b", X)))
     assert predict_detach(graph_of(case), ("8:1", b"/a")) == {12}
+
+
+def test_an_id_of_another_namespace_is_no_parent() -> None:
+    graph = Graph({HOME: table(root(1), at(5, 6, "/a", X)), OTHER: table(root(11), at(6, 5, "/b", X))})
+    assert graph.parent(graph.places[5].mount) is None
+
+
+def test_a_circle_that_a_reading_in_pieces_shows_is_cut() -> None:
+    graph = Graph({HOME: table(root(1), at(5, 6, "/a", X), at(6, 5, "/b", X), at(7, 6, "/b/c", X))})
+    assert {m.id for m in graph.subtree(graph.places[5].mount)} <= {5, 6, 7}
+    assert sum(graph.parent(graph.places[i].mount) is None for i in (5, 6)) == 1

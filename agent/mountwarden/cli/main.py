@@ -19,6 +19,7 @@ COMMANDS = {
     "map": "map",
     "who": "who",
     "doctor": "doctor",
+    "predict": "predict",
     "status": "status",
     "watch": "watch",
     "history": "history",

@@ -27,4 +27,4 @@ def circumstances() -> Circumstances:
 def need_root(what: str) -> None:
     """Raise MountwardenError unless we are root."""
     if os.geteuid() != 0:
-        raise MountwardenError(f"{what} needs root")
+        raise MountwardenError(f"{what} needs root", hint="run it as root")

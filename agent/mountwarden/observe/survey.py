@@ -4,7 +4,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..errors import NoAnswer
 from ..kernel import abi, calls
@@ -31,6 +31,8 @@ class Survey:
     """Inode of the user namespace that owns each."""
     pids: Mapping[int, tuple[int, ...]]
     gaps: tuple[Gap, ...] = ()
+    doors: Mapping[int, Door] = field(default_factory=dict)
+    """The way into each namespace that has no process."""
 
 
 def survey(pids: Iterable[int], *, thorough: bool = True) -> Survey:
@@ -43,6 +45,7 @@ def survey(pids: Iterable[int], *, thorough: bool = True) -> Survey:
     reading = _Reading(list(members.gaps))
     for inode, who in members.by_inode.items():
         reading.read(inode, who)
+    doors: Mapping[int, Door] = {}
     if thorough:
         home = {inode: table for inode, table in reading.tables.items() if inode == own_namespace()}
         doors, gaps = bare.doors(members.by_inode, home, pids)
@@ -52,7 +55,7 @@ def survey(pids: Iterable[int], *, thorough: bool = True) -> Survey:
     tables: Mapping[int, Table] = reading.tables
     if len(set(reading.owners.values())) > 1:
         tables = {inode: _with_unique_ids(table, reading.ids.get(inode)) for inode, table in tables.items()}
-    return Survey(tables, reading.owners, members.by_inode, tuple(reading.gaps))
+    return Survey(tables, reading.owners, members.by_inode, tuple(reading.gaps), doors)
 
 
 class _Reading:
@@ -137,7 +140,7 @@ def _user_of_any(pids: Iterable[int]) -> int | None:
 
 
 def _with_unique_ids(table: Table, namespace: int | None) -> Table:
-    """The table with the ids that are never reused (Linux 6.8; of other namespaces 6.11); else as it was."""
+    """The table with the ids that are never reused (Linux 6.8, by namespace 6.11); as it was on older kernels."""
     if namespace is None:
         return table
     try:

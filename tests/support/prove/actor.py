@@ -1,8 +1,8 @@
 """A process of a topology: it has a mount namespace of its own, and does there what the worker tells it.
 
-It is told which processes there are, and a step or a function to call; it answers a step with its errno, or 0, and the
-id of a process that it started. Everything is done by the process
-itself, since a program started for each step would take a thousand times as long.
+It is told which processes there are, and a step or a function to call. It answers a step with its errno, or 0, and the
+id of a process that it started. Everything is done by the process itself, since a program started for each step would
+take a thousand times as long.
 """
 
 import contextlib
@@ -172,8 +172,8 @@ class _Actor:
     def _join(self, number: int, *, same_owner: bool = False) -> None:
         fd = os.open(f"/proc/{self._pids[number % len(self._pids)]}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            # A copy that the host's root makes of a container's namespace is locked, too; nothing tells it from a
-            # copy of home's own that was made a slave (see locked.py), and nobody does so.
+            # A copy that the host's root makes of a container's namespace is locked, too. Nothing tells it from a copy
+            # of home's own that was made a slave (see locked.py), and nobody does so.
             if same_owner and calls.owner_of_namespace(fd) != _own_user():
                 raise PermissionError(errno.EPERM, "the namespace has another owner")
             calls.setns(fd, abi.CLONE_NEWNS)
@@ -226,6 +226,7 @@ def _jail(path: bytes) -> int:
     os.close(told)
     os.close(tells)
     if failed:
+        os.waitpid(pid, 0)  # on its way out it would still be seen as a user of our directory
         raise OSError(failed, os.strerror(failed))
     return pid
 

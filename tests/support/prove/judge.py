@@ -3,7 +3,7 @@
 import errno
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,9 +15,10 @@ from mountwarden.observe import namespaces, procs, uses
 from mountwarden.observe.behaviour import probe_behaviour
 from mountwarden.observe.mountinfo import Table, below, join
 from mountwarden.observe.survey import Survey, survey
-from mountwarden.propagation import Answer, predict_detach, predict_umount
+from mountwarden.propagation import Answer, concerned, predict_detach, predict_umount
 
 from tests.support.prove import actor
+from tests.support.prove.features import Feature, features
 from tests.support.prove.steps import BASE, Act, Kind, Scenario
 from tests.support.prove.topology import Topology, topology
 
@@ -25,8 +26,15 @@ _ERRNO = {Answer.OK: 0, Answer.BUSY: errno.EBUSY, Answer.LOCKED: errno.EINVAL}
 
 Hangs = dict[tuple[int, int], int]
 """Each mount's parent, by namespace and small id."""
-Maker = Callable[[Mapping[int, Table], frozenset[int]], Graph]
-"""Makes the graph that the prediction is made with; a mutant makes a worse one."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What the prediction is made with; a mutant is a worse one."""
+
+    graph: type[Graph] = Graph
+    locks: bool = True
+    compare_locks: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,10 @@ class Outcome:
     """Locked mounts that were inferred, and all that the kernel was asked about."""
     asked: int = 0
     unknown: int = 0
-    """Of those, the ones whose origin can no longer be seen, and that were taken for what they are not."""
+    """Of those, the ones that were taken for what they are not."""
+    doubtful: bool = False
+    """Whether any umount by who acts would be predicted otherwise if those were known."""
+    features: frozenset[Feature] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -58,20 +69,22 @@ class _Expected:
     reached: int = 0
 
 
-def examine(scenario: Scenario, maker: Maker = Graph, *, locks: bool = True) -> Outcome:
-    """Try one example. `locks`: compare the inferred locks with what the kernel says, too."""
+def examine(scenario: Scenario, predictor: Predictor) -> Outcome:
+    """Try one example."""
     with topology(scenario.steps) as built:
         who = built.pick(scenario.who)
         if built.owner(who) != built.owner(0):
             who = 0  # its own locks need not be known: see _compare_locks
         seen = survey(procs.pids(), thorough=False)
-        locked = locked_mounts(seen.tables, seen.owners)
-        graph = maker(seen.tables, locked)
-        problem, asked, unknown = _compare_locks(built, who, seen, locked) if locks else (None, 0, 0)
-        act, expected, call = _plan(scenario, built, who, seen, graph)
+        plain = Graph(seen.tables)
+        locked = locked_mounts(plain, seen.owners, plain.places)
+        comparing = predictor.compare_locks and len(set(seen.owners.values())) > 1
+        asked, unknown, doubtful = _compare_locks(built, who, seen, locked) if comparing else (0, 0, False)
+        graph = predictor.graph(seen.tables)
+        act, expected, call = _plan(scenario, built, who, seen, graph, locked if predictor.locks else frozenset())
         before = _hangs(seen.tables)
         error = built.call(who, call)
-        problem = problem or _compare(expected, error, before, _hangs(_again(seen)))
+        problem = _compare(expected, error, before, _hangs(_again(seen)))
         if problem:
             problem = _story(problem, built, who, call, seen, locked)
         return Outcome(
@@ -87,14 +100,16 @@ def examine(scenario: Scenario, maker: Maker = Graph, *, locks: bool = True) -> 
             len(locked),
             asked,
             unknown,
+            doubtful,
+            features(plain, built.used, locked, len(set(seen.owners.values()))),
         )
 
 
 def _plan(
-    scenario: Scenario, built: Topology, who: int, seen: Survey, graph: Graph
+    scenario: Scenario, built: Topology, who: int, seen: Survey, graph: Graph, locked: frozenset[int]
 ) -> tuple[str, _Expected, "partial[int]"]:
     table, inode = seen.tables[built.namespace(who)], built.namespace(who)
-    if scenario.act in (Act.RMDIR, Act.RENAME) and (spots := _spots(table, graph)):
+    if scenario.act in (Act.RMDIR, Act.RENAME) and (spots := _spots(table, graph, inode)):
         path, dentry = spots[scenario.which % len(spots)]
         call = partial(actor.remove if scenario.act is Act.RMDIR else actor.replace, path)
         return str(scenario.act), _expect_detach(graph, dentry, inode), call
@@ -102,15 +117,18 @@ def _plan(
     targets = sorted(_targets(table) or _targets(table, b"/mnt"), key=lambda mount: mount.point)
     mount = targets[scenario.which % len(targets)]
     call = partial(actor.unmount, mount.point, abi.MNT_DETACH if lazy else 0)
-    return str(Act.LAZY if lazy else Act.UMOUNT), _expect_umount(graph, mount, lazy), call
+    return str(Act.LAZY if lazy else Act.UMOUNT), _expect_umount(graph, mount, lazy, locked), call
 
 
 def _targets(table: Table, under: bytes = BASE) -> list[Mount]:
     return [mount for mount in table.mounts if below(under, mount.point) is not None and table.visible(mount)]
 
 
-def _spots(table: Table, graph: Graph) -> list[tuple[bytes, Dentry]]:
-    """Empty directories that something is mounted on somewhere, with a path at which the namespace shows them."""
+def _spots(table: Table, graph: Graph, inode: int) -> list[tuple[bytes, Dentry]]:
+    """Empty directories that something is mounted on somewhere, with a path at which the namespace shows them.
+
+    Where there are some that the namespace itself has no mount on, as after its umount, only those.
+    """
     found = []
     for dentry in graph.dentries():
         device, inside = dentry
@@ -121,18 +139,19 @@ def _spots(table: Table, graph: Graph) -> list[tuple[bytes, Dentry]]:
             path = join(mount.point, rest) if rest else b""
             if below(BASE, path) and table.containing(path.rpartition(b"/")[0]) is mount:
                 found.append((path, dentry))
-    return sorted(found)
+    free = [spot for spot in found if not any(graph.places[m.id].namespace == inode for m in graph.on_dentry(spot[1]))]
+    return sorted(free or found)
 
 
-def _expect_umount(graph: Graph, mount: Mount, lazy: bool) -> _Expected:
+def _expect_umount(graph: Graph, mount: Mount, lazy: bool, locked: frozenset[int]) -> _Expected:
     busy = frozenset[int]()
     if not lazy:
         proc = uses.open_proc()
         try:
-            busy = frozenset(uses.users_by_mount(proc, frozenset(graph.places)))
+            busy = frozenset(uses.users_by_mount(proc, concerned(graph, mount, lazy=False)))
         finally:
             os.close(proc)
-    told = predict_umount(graph, mount, lazy=lazy, busy=busy, behaviour=probe_behaviour())
+    told = predict_umount(graph, mount, lazy=lazy, busy=busy, locked=locked, behaviour=probe_behaviour())
     return _Expected(_ERRNO[told.answer], told.removed, told.moved, bool(told.left), len(told.reached))
 
 
@@ -172,26 +191,26 @@ def _compare(expected: _Expected, error: int, before: Hangs, after: Hangs) -> st
     return f"went and should stay: {gone}; stayed and should go: {kept}; hangs elsewhere (id, predicted, real): {hung}"
 
 
-def _compare_locks(built: Topology, who: int, seen: Survey, locked: frozenset[int]) -> tuple[str | None, int, int]:
-    """A difference, how many mounts were asked about, and about how many nothing could be inferred.
+def _compare_locks(built: Topology, who: int, seen: Survey, locked: frozenset[int]) -> tuple[int, int, bool]:
+    """About how many mounts the kernel was asked, how many of them were taken for what they are not, and if it matters.
 
-    An umount asks only for locks of mounts that it may reach; others may have lost what they were copied from, and are
-    only counted.
+    Nothing tells some: what a mount was copied from may be gone or moved by now, and an umount that could not take a
+    locked copy has unlocked it (fs/pnode.c: propagate_mount_unlock).
     """
-    if len(set(seen.owners.values())) < 2:
-        return None, 0, 0
-    matters = Graph(seen.tables).candidates(seen.tables[built.namespace(who)].mounts).keys()
-    asked = unknown = 0
+    asked, real, unknown = 0, set(locked), set[int]()
     for number in sorted(built.actors):
         mounts = _targets(seen.tables[built.namespace(number)])
-        real = built.call(number, partial(actor.locked_among, [(mount.id, mount.point) for mount in mounts]))
-        wrong = {mount.id for mount in mounts if (mount.id in real) != (mount.id in locked)}
+        told = built.call(number, partial(actor.locked_among, [(mount.id, mount.point) for mount in mounts]))
         asked += len(mounts)
-        unknown += len(wrong)
-        wrong &= matters
-        if wrong:
-            return f"locked but not inferred: {wrong & real}; inferred but not locked: {wrong - real}", asked, unknown
-    return None, asked, unknown
+        unknown |= {mount.id for mount in mounts if (mount.id in told) != (mount.id in locked)}
+        real = (real - {mount.id for mount in mounts}) | told
+    graph, known = Graph(seen.tables), frozenset(real)
+    acts = [(mount, lazy) for mount in _targets(seen.tables[built.namespace(who)]) for lazy in (False, True)]
+    doubtful = any(
+        _expect_umount(graph, mount, lazy, locked) != _expect_umount(graph, mount, lazy, known)
+        for mount, lazy in (acts if unknown else ())
+    )
+    return asked, len(unknown), doubtful
 
 
 def _story(problem: str, built: Topology, who: int, call: "partial[int]", seen: Survey, locked: frozenset[int]) -> str:

@@ -1,20 +1,20 @@
 """Predictors that are known to be wrong: the proof must notice each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from mountwarden.graph import Graph
 from mountwarden.model import Mount
-from mountwarden.observe.mountinfo import Table
 
-from tests.support.prove.judge import Maker
+from tests.support.prove.judge import Predictor
 
 
 class _NoSlaveChain(Graph):
     """Slaves of the group itself, but not what is below them."""
 
     def receivers(self, mount: Mount) -> list[Mount]:
-        mounts = [place.mount for place in self.places.values()]
-        near = [other for other in mounts if mount.shared in (other.shared, other.master)]
+        near = [
+            place.mount for place in self.places.values() if mount.shared in (place.mount.shared, place.mount.master)
+        ]
         return [other for other in near if mount.shared and other.id != mount.id]
 
 
@@ -27,14 +27,10 @@ class _ChildsGroup(Graph):
         return {copy.id: copy for mount in going for copy in self.receivers(mount) if copy.id not in ids}
 
 
-def _no_locks(tables: Mapping[int, Table], _locked: frozenset[int]) -> Graph:
-    return Graph(tables)
-
-
-MUTANTS: dict[str | None, Maker] = {
-    None: Graph,
-    "no slave chain": _NoSlaveChain,
-    "the child's group for the parent's": _ChildsGroup,
-    "no locked copies": _no_locks,
+PREDICTORS: dict[str | None, Predictor] = {
+    None: Predictor(compare_locks=True),
+    "no slave chain": Predictor(graph=_NoSlaveChain),
+    "the child's group for the parent's": Predictor(graph=_ChildsGroup),
+    "no locked copies": Predictor(locks=False),
 }
-"""Predictors by name; None is the product's own."""
+"""By name; None is the product's own, whose locks are compared with the kernel's, too."""

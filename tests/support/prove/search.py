@@ -2,14 +2,17 @@
 
 import os
 import pickle
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
-from tests.support.prove.steps import Scenario, scenarios
+from tests.support.prove.steps import Scenario
+from tests.support.prove.steps import seeded as evenly
+from tests.support.prove.strategy import scenarios
 from tests.support.prove.tally import Tally
-from tests.support.prove.worker import Try, worker
+from tests.support.prove.worker import worker
 
 
 def each(examples: int, seed: int, function: Callable[[Scenario], None]) -> None:
@@ -38,20 +41,23 @@ def search(examples: int, seed: int) -> Tally:
     return tally
 
 
-def first_wrong(mutant: str, examples: int, seed: int) -> int | None:
-    """After how many examples a wrong predictor is found out; None if it never is."""
-    tried = 0
-    wrong: list[int] = []
+def fixed(seeds: Iterable[int]) -> Tally:
+    """The same with scenarios that never change.
 
-    def attempt_until_wrong(attempt: Try, scenario: Scenario) -> None:
-        nonlocal tried
-        tried += 1
-        if not wrong and attempt(scenario).problem:
-            wrong.append(tried)
+    hypothesis's do: it also tries constants that it finds in the modules which happen to be imported.
+    """
+    tally = Tally()
+    with worker() as attempt:
+        for scenario in map(evenly, seeds):
+            tally.note(scenario, attempt(scenario))
+    return tally
 
+
+def first_wrong(mutant: str, seeds: Iterable[int]) -> int | None:
+    """After how many fixed scenarios a wrong predictor is found out; None if it never is."""
     with worker(mutant) as attempt:
-        each(examples, seed, lambda scenario: attempt_until_wrong(attempt, scenario))
-    return wrong[0] if wrong else None
+        wrong = (tried for tried, seed in enumerate(seeds, 1) if attempt(evenly(seed)).problem)
+        return next(wrong, None)
 
 
 def in_parallel(examples: int, seed: int, processes: int) -> Tally:
@@ -65,6 +71,8 @@ def in_parallel(examples: int, seed: int, processes: int) -> Tally:
                 share = examples // processes + (number < examples % processes)
                 with os.fdopen(writer, "wb") as pipe:
                     pickle.dump(search(share, seed + number), pipe)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(0)
         os.close(writer)

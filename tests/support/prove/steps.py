@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import strategies as st
-
 BASE = b"/mnt/t"
 """Where each topology has its first mount, a tmpfs."""
 
@@ -121,7 +119,7 @@ Choose = Callable[[Sequence[Any]], Any]
 """Takes one of several."""
 
 
-def _scenario(choose: Choose) -> Scenario:
+def scenario(choose: Choose) -> Scenario:
     """A topology of at least three namespaces."""
 
     def steps(kinds: tuple[Kind, ...], least: int, most: int) -> list[Step]:
@@ -137,17 +135,6 @@ def _scenario(choose: Choose) -> Scenario:
     return Scenario(tuple(done), choose(_ACTS), choose(_WHO), choose(range(256)))
 
 
-@st.composite
-def _drawn(draw: st.DrawFn) -> Scenario:
-    """Each choice is hypothesis's own, so that a failure shrinks."""
-    return _scenario(lambda among: draw(st.sampled_from(among)))
-
-
-def _seeded(seed: int) -> Scenario:
-    """Evenly random: hypothesis itself likes to repeat what it drew, and hardly ever gets to some kinds of steps."""
-    return _scenario(random.Random(seed).choice)
-
-
-def scenarios() -> st.SearchStrategy[Scenario]:
-    """Topologies, and what is done at their end."""
-    return st.one_of(_drawn(), st.integers(0, (1 << 64) - 1).map(_seeded))
+def seeded(seed: int) -> Scenario:
+    """Evenly random, and the same for the same seed."""
+    return scenario(random.Random(seed).choice)

@@ -5,8 +5,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.support.prove.features import Feature
 from tests.support.prove.judge import Outcome
-from tests.support.prove.steps import Kind, Scenario
+from tests.support.prove.steps import Act, Kind, Scenario
+
+_MANY = 5_000
+"""Topologies among which each feature should be."""
 
 
 @dataclass
@@ -22,6 +26,10 @@ class Tally:
     """How often each kind of step was done, and in how many topologies."""
     topologies: Counter[Kind] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[tuple[Feature, str]] = field(default_factory=Counter)
+    """Topologies that have something, by act."""
+    wrong: Counter[Feature] = field(default_factory=Counter)
+    """Those of them that were mispredicted."""
 
     def note(self, scenario: Scenario, outcome: Outcome) -> None:
         """Count one."""
@@ -32,6 +40,8 @@ class Tally:
         self.steps[sum(outcome.used.values())] += 1
         self.times += outcome.used
         self.topologies += Counter(outcome.used.keys())
+        self.kinds += Counter((feature, outcome.act) for feature in outcome.features)
+        self.wrong += Counter(outcome.features if outcome.problem else ())
         self.counts += Counter(
             tried=1,
             survivor=outcome.survivor,
@@ -41,6 +51,7 @@ class Tally:
             locked=outcome.locked,
             asked=outcome.asked,
             unknown=outcome.unknown,
+            doubtful=outcome.doubtful,
         )
 
     def add(self, other: "Tally") -> None:
@@ -54,6 +65,8 @@ class Tally:
             (self.times, other.times),
             (self.topologies, other.topologies),
             (self.counts, other.counts),
+            (self.kinds, other.kinds),
+            (self.wrong, other.wrong),
         ):
             mine.update(theirs)  # type: ignore[attr-defined]
 
@@ -81,27 +94,51 @@ class Tally:
             yield f"the median is {self.median_steps} steps"
         if self.survivors < 0.3:
             yield f"only {self.survivors:.0%} have a surviving copy"
+        if self.counts["doubtful"] > self.tried / 1000:
+            yield f"in {self.counts['doubtful']} topologies locked mounts were mistaken, and it mattered"
         if unused := [kind for kind in Kind if not self.times[kind]]:
             yield f"never used: {', '.join(unused)}"
+        unseen = [feature for feature in Feature if not any(self.kinds[feature, act] for act in Act)]
+        if unseen and self.tried >= _MANY:
+            yield f"never had: {', '.join(unseen)}"
 
     def table(self) -> str:
         """For people, in Markdown."""
         counts = self.counts
+        spread = (
+            f"{min(self.namespaces)} to {max(self.namespaces)} namespaces; {self.median_steps:g} steps in the median"
+        )
+        reach = f"{counts['reached']:,} where the act reached a copy, {counts['slid']:,} where an overmount slid down"
+        asked = f"{counts['locked']:,} inferred; of {counts['asked']:,} that the kernel was asked about"
+        matter = f"in {counts['doubtful']:,} topologies another umount than the one tried would go by that"
         lines = [
-            f"{self.tried:,} topologies ({len(self.distinct):,} distinct), {len(self.problems)} mispredicted",
-            f"{min(self.namespaces)} to {max(self.namespaces)} namespaces each",
-            f"{self.median_steps:g} steps in the median, and {counts['refused']:,} that the kernel refused",
-            f"{self.survivors:.0%} with a surviving copy",
-            f"{counts['reached']:,} where propagation reached a copy, {counts['slid']:,} where an overmount slid down",
-            f"locks: {counts['locked']:,} inferred, {counts['asked']:,} mounts asked of the kernel",
-            f"{counts['unknown']:,} that no umount at home could reach were taken for what they are not",
+            f"- {self.tried:,} topologies ({len(self.distinct):,} distinct), {len(self.problems)} mispredicted",
+            f"- {spread}, and {counts['refused']:,} that the kernel refused",
+            f"- {self.survivors:.0%} with a surviving copy, {reach}",
+            f"- locked mounts: {asked}, {counts['unknown']:,} were taken for what they are not; {matter}",
             "",
-            "| step | times | topologies |",
-            "|---|---:|---:|",
-            *(f"| {kind} | {self.times[kind]:,} | {self.topologies[kind]:,} |" for kind in Kind),
+            *self._answers(),
             "",
-            "| act | answer | topologies |",
-            "|---|---|---:|",
-            *(f"| {act} | {answer} | {many:,} |" for (act, answer), many in sorted(self.answers.items())),
+            *self._steps(),
+            "",
+            *self._kinds(),
         ]
         return "\n".join(lines)
+
+    def _answers(self) -> Iterator[str]:
+        yield "| act | answer | topologies |"
+        yield "|---|---|---:|"
+        yield from (f"| {act} | {answer} | {many:,} |" for (act, answer), many in sorted(self.answers.items()))
+
+    def _steps(self) -> Iterator[str]:
+        yield "| step | times | topologies |"
+        yield "|---|---:|---:|"
+        yield from (f"| {kind} | {self.times[kind]:,} | {self.topologies[kind]:,} |" for kind in Kind)
+
+    def _kinds(self) -> Iterator[str]:
+        yield f"| topologies with | {' | '.join(Act)} | verdict |"
+        yield f"|---|{'---:|' * len(Act)}---|"
+        for feature in Feature:
+            tried = " | ".join(f"{self.kinds[feature, act]:,}" for act in Act)
+            wrong = self.wrong[feature]
+            yield f"| {feature} | {tried} | {f'{wrong:,} mispredicted' if wrong else 'as predicted'} |"

@@ -13,6 +13,7 @@ from mountwarden.observe import procs
 
 from tests.support.prove import actor
 from tests.support.prove.steps import MOST, Kind, Step
+from tests.support.wait import wait_until
 
 _SECONDS = 20.0
 
@@ -70,8 +71,10 @@ class Topology:
             self._started.append(pid)
         if not error and step.kind in (Kind.UNSHARE, Kind.UNSHARE_USER):
             error = self._begun(step.b, pid)
+            if error:
+                _has_ended(pid)
         if not error and step.kind is Kind.ALONE:
-            del self.actors[who]
+            _has_ended(self.actors.pop(who))
         self.done.append((step, error))
 
     def call(self, who: int, message: "Step | partial[Any]") -> Any:
@@ -88,6 +91,21 @@ class Topology:
         with contextlib.suppress(ChildProcessError):
             while True:
                 os.waitpid(-1, 0)  # we are PID 1 of our namespace: orphans come to us
+
+
+def _has_ended(pid: int) -> None:
+    """Wait until it has let go of its namespace, directory and files: it does so before it is a zombie.
+
+    On a loaded machine that may take longer than our next step, and who is on its way out would be seen as a user.
+    """
+    wait_until(lambda: _state(pid) in ("Z", "X"), _SECONDS)
+
+
+def _state(pid: int) -> str:
+    try:
+        return procs.read(f"/proc/{pid}/stat").rpartition(b") ")[2][:1].decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 @contextlib.contextmanager

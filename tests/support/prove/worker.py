@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
@@ -14,7 +15,7 @@ from mountwarden.observe.mountinfo import parse
 
 from tests.support.prove import actor
 from tests.support.prove.judge import Outcome, examine
-from tests.support.prove.mutants import MUTANTS
+from tests.support.prove.mutants import PREDICTORS
 from tests.support.prove.steps import BASE, Scenario
 
 Try = Callable[[Scenario], Outcome]
@@ -68,10 +69,14 @@ def _serve(connection: Connection, mutant: str | None) -> NoReturn:
         while True:
             scenario = connection.recv()
             try:
-                answer: Outcome | Exception = examine(scenario, MUTANTS[mutant], locks=mutant is None)
+                answer: Outcome | Exception = examine(scenario, PREDICTORS[mutant])
             except Exception as error:
                 answer = error
             connection.send(answer)
+    except EOFError:
+        pass  # nobody asks any more
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(0)  # the end of the connection, too
 

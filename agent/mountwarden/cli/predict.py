@@ -1,0 +1,223 @@
+"""mountwarden predict umount: what an umount would say and do, in every namespace, before anybody does it."""
+
+import os
+import sys
+from argparse import ArgumentTypeError, Namespace
+from typing import TYPE_CHECKING, Any
+
+from ..tell import stored
+from ..tell.text import count, sentence, shown, unit_name, wrap
+from . import options, session
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from ..foresee import Foreseen, Left, Space
+    from ..graph import Place
+    from ..model import Gap, Holder
+    from ..occupants import Occupant
+
+_EPILOG = """\
+exit status:
+  0  it would succeed
+  1  it would fail: the file system is busy
+  2  nothing is mounted there, or it could not be told
+
+examples:
+  mountwarden predict umount /mnt/volume
+  mountwarden predict umount --lazy /var/lib/docker/overlay2/0123456789ab/merged
+"""
+_MOST = 10
+"""Things of a kind that are told one by one; the rest is counted."""
+_COLUMNS = 100
+_STATUS = {"ok": 0, "busy": 1, "not-mounted": 2}
+
+
+def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "predict",
+        help="what an umount would do: succeed or fail, what it reaches, what it leaves behind",
+        description="Says what an umount would do, in all mount namespaces. Changes nothing.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("act", choices=["umount"], help="what would be done")
+    parser.add_argument("path", metavar="PATH", type=os.fsencode, help="where the file system is mounted")
+    parser.add_argument("--lazy", action="store_true", help="as umount --lazy (MNT_DETACH)")
+    parser.add_argument(
+        "--namespace", metavar="PID", type=_pid, help="in the mount namespace of that process (PATH as it is there)"
+    )
+    parser.set_defaults(run=run)
+
+
+def _pid(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 31:
+        raise ArgumentTypeError(f"{text!r} is not a process id")
+    return int(text)
+
+
+def run(arguments: Namespace) -> int:
+    """Tell what would happen."""
+    from .. import foresee
+
+    session.need_root("mountwarden predict")
+    told = foresee.umount(arguments.path, lazy=arguments.lazy, pid=arguments.namespace)
+    sys.stdout.write(stored.dumps(document(told)) if arguments.json else text(told))
+    return _STATUS[_answer(told)]
+
+
+def _answer(told: "Foreseen") -> str:
+    return str(told.answer) if told.answer is not None else "not-mounted"
+
+
+def document(told: "Foreseen") -> dict[str, Any]:
+    """The JSON document. `below` are mounts that make it busy; where there are `gaps`, more may be reached or left."""
+    return {
+        "schema": "mountwarden.predict/1",
+        "answer": _answer(told),
+        "path": shown(told.path),
+        "lazy": told.lazy,
+        "because": [_holder(one.holder) for one in told.because if one.holder is not None],
+        "devices": [{"device": one.how, "path": shown(one.path)} for one in told.because if one.holder is None],
+        "below": [_place(place) for place in told.below],
+        "reached": [_place(place) for place in told.reached],
+        "left": [_place(one.place) | {"why": str(one.why)} for one in told.left],
+        "namespaces": [_space(inode, space) for inode, space in told.spaces.items()],
+        "locks_inferred": told.inferred,
+        "complete": not told.gaps,
+        "gaps": [
+            {"what": gap.what, "namespace": gap.namespace, "reason": sentence(gap.reason), "count": gap.count}
+            for gap in told.gaps
+        ],
+    }
+
+
+def _place(place: "Place") -> dict[str, Any]:
+    return {"namespace": place.namespace, "mount_id": place.mount.id, "seen_at": shown(place.mount.point)}
+
+
+def _space(inode: int, space: "Space") -> dict[str, Any]:
+    return {
+        "inode": inode,
+        "kind": str(space.members.kind),
+        "holders": [_holder(holder) for holder in space.members.holders],
+        "cause": {"code": space.cause.code, "text": sentence(space.cause.text)} if space.cause else None,
+    }
+
+
+def _holder(holder: "Holder") -> dict[str, Any]:
+    return {
+        "pid": holder.pid,
+        "comm": shown(holder.comm),
+        "unit": shown(holder.unit) if holder.unit else None,
+        "container": shown(holder.container) if holder.container else None,
+        "user": holder.user,
+    }
+
+
+_INFERRED = "  this depends on which mounts user namespaces lock, which is inferred: the kernel does not tell"
+
+
+def text(told: "Foreseen") -> str:
+    """For people: a sentence for the answer, then who makes it busy, what goes with it, and what stays and why."""
+    lines = [_sentence(told)]
+    lines += _some("busy", [_why_busy(told, one) for one in told.because])
+    lines += _some("busy", [f"{place.mount.fstype} mounted at {shown(place.mount.point)}" for place in told.below])
+    lines += _reached(told)
+    lines += _left(told)
+    lines += [_INFERRED] if told.inferred else []
+    return "\n".join([*lines, *(f"not seen: {_gap(gap)}" for gap in told.gaps)]) + "\n"
+
+
+def _sentence(told: "Foreseen") -> str:
+    what = f"{'umount --lazy' if told.lazy else 'umount'} of {shown(told.path)}"
+    if told.answer is None:
+        on = f"; it lies on what is mounted at {shown(told.inside.point)}" if told.inside is not None else ""
+        return f"{what} would fail: nothing is mounted there{on}"
+    if told.answer == "busy":
+        copies = not told.below and told.mount is not None and all(one.mount != told.mount.id for one in told.because)
+        return f"{what} would fail: {'a copy that it reaches' if copies else 'it'} is busy"
+    reached = f"reach {count(len(told.reached), 'copy', 'copies')}" if told.reached else "reach no copy"
+    left = f"leave {count(len(told.left), 'copy', 'copies') if told.left else 'nothing'} behind"
+    return f"{what} would succeed, {reached} and {left}"
+
+
+def _why_busy(told: "Foreseen", one: "Occupant") -> str:
+    if one.holder is None:
+        what = "swap" if one.how == "swap" else f"/dev/{one.how}"
+        return f"{what} is on its file {shown(one.path)}"
+    on = "" if told.mount is not None and one.mount == told.mount.id else " on the copy in its namespace"
+    how = _HOW.get(one.how) or f"its descriptor {one.how.removeprefix('fd ')}"
+    seen = f", {shown(one.path)}" if one.path else ""
+    return f"{_person(one.holder)} has {how}{on}{seen}"
+
+
+_HOW = {
+    "cwd": "its working directory",
+    "root": "its root",
+    "exe": "its executable",
+    "map": "a mapped file",
+    "socket": "a bound socket",
+}
+
+
+def _person(holder: "Holder") -> str:
+    unit = f", {unit_name(holder.unit)}" if holder.unit else ""
+    container = f", container {shown(holder.container[:12])}" if holder.container else ""
+    return f"process {holder.pid} ({shown(holder.comm)}{unit}{container})"
+
+
+def _reached(told: "Foreseen") -> list[str]:
+    by_namespace: dict[int, list[Place]] = {}
+    for place in told.reached:
+        by_namespace.setdefault(place.namespace, []).append(place)
+    return _some("also goes", [f"{_mounts(some)} in {_who(told, inode)}" for inode, some in by_namespace.items()])
+
+
+def _left(told: "Foreseen") -> list[str]:
+    """By namespace and reason, the cause below it; then what takes away all that is left on the same directory."""
+    grouped: dict[tuple[int, str], list[Left]] = {}
+    for one in told.left:
+        grouped.setdefault((one.place.namespace, str(one.why)), []).append(one)
+    lines = []
+    for (inode, why), some in list(grouped.items())[:_MOST]:
+        lines.append(f"  stays: {_mounts([one.place for one in some])} in {_who(told, inode)}")
+        cause = told.spaces[inode].cause if why == "severed" else None
+        lines += wrap(sentence(cause.text) if cause else _WHY[why], _COLUMNS, first="    why: ", rest="         ")
+    if len(grouped) > _MOST:
+        lines.append(f"  stays: {len(grouped) - _MOST:,} more")
+    if any(why != "elsewhere" for _inode, why in grouped):
+        lines.append("  what stays on the same directory goes when that is removed (rmdir), in all namespaces")
+    return lines
+
+
+_WHY = {
+    "inside": "Something is mounted in it that stays.",
+    "locked": "Its user namespace may not lose it alone, and what it is mounted on stays.",
+    "covered": "The umount takes the lowest mount on that directory, and this one is upon another.",
+    "severed": "What it is mounted on receives no umounts from here.",
+    "elsewhere": "It is mounted on another directory, which this umount does not concern.",
+}
+
+
+def _mounts(places: "list[Place]") -> str:
+    first = f"{shown(places[0].mount.point)} (mount {places[0].mount.id})"
+    return first + (f" and {count(len(places) - 1, 'more mount')}" if len(places) > 1 else "")
+
+
+def _who(told: "Foreseen", inode: int) -> str:
+    """Whose namespace it is."""
+    members = told.spaces[inode].members
+    if not members.holders:
+        return f"mount namespace {inode}, where no process is"
+    more = len(members.holders) + members.more - 1
+    return f"the namespace of {_person(members.holders[0])}" + (f" and {more:,} more" if more else "")
+
+
+def _some(title: str, texts: list[str]) -> list[str]:
+    lines = [f"  {title}: {line}" for line in texts[:_MOST]]
+    return lines + ([f"  {title}: {len(texts) - _MOST:,} more"] if len(texts) > _MOST else [])
+
+
+def _gap(gap: "Gap") -> str:
+    return sentence(f"{gap.what} ({gap.reason})" + (f", {gap.count} times" if gap.count > 1 else ""))

@@ -1,0 +1,219 @@
+"""What an umount would do on this host, now: reads every namespace, then asks the model. Changes nothing."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from . import cause as causes
+from . import circumstances, holders
+from .errors import MountwardenError, NoAnswer
+from .graph import Graph, Place
+from .locked import locked_mounts
+from .model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind, Severity
+from .observe import namespaces, procs, resolve
+from .observe.behaviour import probe_behaviour
+from .observe.enter import own_namespace
+from .observe.survey import Survey, survey
+from .occupants import Occupant, occupants
+from .propagation import Answer, Prediction, concerned, predict_umount
+from .shown import path as path_shown
+from .staying import Staying, Why
+
+MOST_CAUSES = 5
+"""Namespaces whose cause is asked for: PID 1 may take seconds for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A copy that would stay, and what keeps it."""
+
+    place: Place
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A namespace that the umount concerns: who is in it, and why umounts do not reach it, where that was asked."""
+
+    members: holders.Members
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """The answer to one question."""
+
+    path: bytes
+    lazy: bool
+    mount: Mount | None
+    """What is mounted there; None for nothing."""
+    inside: Mount | None = None
+    """Where nothing is mounted there: the mount that the path is on."""
+    answer: Answer | None = None
+    """None where nothing is mounted there."""
+    because: tuple[Occupant, ...] = ()
+    below: tuple[Place, ...] = ()
+    """Mounts on or below it, which make it busy."""
+    reached: tuple[Place, ...] = ()
+    left: tuple[Left, ...] = ()
+    spaces: Mapping[int, Space] = field(default_factory=dict)
+    """Each namespace that is named above, by its inode."""
+    inferred: bool = False
+    """It depends on which mounts user namespaces lock, which the kernel does not tell (see locked.py)."""
+    gaps: tuple[Gap, ...] = ()
+
+
+def umount(path: bytes, *, lazy: bool, pid: int | None = None) -> Foreseen:
+    """What umount(2) of `path` would do; with `pid`, in the mount namespace of that process. Needs root.
+
+    In another namespace the path must be absolute, without symbolic links: nothing is walked there.
+
+    Raises: MountwardenError where that namespace can't be read, or the mount is locked; OSError as stat(2) does where
+    the path is not there.
+    """
+    seen = survey(procs.pids())
+    inode = own_namespace() if pid is None else _namespace_of(pid)
+    if inode not in seen.tables:
+        raise MountwardenError(f"the mounts of namespace {inode} can't be read", hint="mountwarden report tells why")
+    path = resolve.place(path).path if pid is None else _absolute(path)
+    mount = seen.tables[inode].containing(path)
+    if mount is None or mount.point != path:
+        return Foreseen(path, lazy, None, mount, gaps=seen.gaps)
+    return _Question(path, mount, inode, pid, lazy, seen).answer()
+
+
+def _namespace_of(pid: int) -> int:
+    try:
+        return procs.link_inode(pid, "mnt")
+    except (FileNotFoundError, ProcessLookupError):
+        raise MountwardenError(f"there is no process {pid}", hint="ps lists them") from None
+
+
+def _absolute(path: bytes) -> bytes:
+    if not path.startswith(b"/"):
+        raise MountwardenError(f"{path_shown(path)} is not absolute", hint="as that namespace shows it, from /")
+    return b"/" + os.path.normpath(path).lstrip(b"/")
+
+
+@dataclass(frozen=True)
+class _Question:
+    path: bytes
+    mount: Mount
+    inode: int
+    pid: int | None
+    lazy: bool
+    seen: Survey
+
+    def answer(self) -> Foreseen:
+        graph = Graph(self.seen.tables)
+        matter = concerned(graph, self.mount, lazy=self.lazy)
+        held, gaps = ((), ()) if self.lazy else occupants(matter, self.seen, own_namespace())
+        locked = locked_mounts(graph, self.seen.owners, matter)
+        predict = partial(
+            predict_umount,
+            graph,
+            self.mount,
+            lazy=self.lazy,
+            busy=frozenset(one.mount for one in held),
+            behaviour=probe_behaviour(),
+        )
+        told = predict(locked=locked)
+        if told.answer is Answer.LOCKED:
+            hint = "it goes with what it is mounted on, or when its directory is removed outside"
+            what = f"{path_shown(self.path)} is locked"
+            raise MountwardenError(f"{what}: its user namespace may not unmount it alone", hint=hint)
+        inferred = any(predict(locked=other) != told for other in self._other_locks(graph, matter, locked))
+        return replace(self._foreseen(graph, told, locked, held, gaps), inferred=inferred)
+
+    def _other_locks(self, graph: Graph, matter: frozenset[int], locked: frozenset[int]) -> Iterator[frozenset[int]]:
+        """The least and the most that may be locked of what the umount may reach."""
+        owners = self.seen.owners
+        foreign = (i for i in matter if owners.get(graph.places[i].namespace) != owners.get(self.inode))
+        own = locked & {self.mount.id}
+        yield from ({own, own | frozenset(foreign)} if len(set(owners.values())) > 1 else ())
+
+    def _foreseen(
+        self,
+        graph: Graph,
+        told: Prediction,
+        locked: frozenset[int],
+        held: tuple[Occupant, ...],
+        gaps: tuple[Gap, ...],
+    ) -> Foreseen:
+        because = {place.mount.id for place in told.because}
+        because |= {self.mount.id} if told.answer is Answer.BUSY else set()  # who would be next in its way
+        children = frozenset(child.id for child in graph.children(self.mount))
+        staying = Staying(graph, graph.subtree(self.mount) if self.lazy else (self.mount,), locked)
+        left = tuple(Left(place, staying.why(place)) for place in told.left)
+        spaces, more = self._spaces(graph, (*told.reached, *told.because), left, staying)
+        return Foreseen(
+            path=self.path,
+            lazy=self.lazy,
+            mount=self.mount,
+            answer=told.answer,
+            because=tuple(one for one in held if one.mount in because),
+            below=tuple(place for place in told.because if place.mount.id in children),
+            reached=told.reached,
+            left=left,
+            spaces=spaces,
+            gaps=self.seen.gaps + gaps + more,
+        )
+
+    def _spaces(
+        self, graph: Graph, named: Iterable[Place], left: tuple[Left, ...], staying: Staying
+    ) -> tuple[dict[int, Space], tuple[Gap, ...]]:
+        inodes = sorted({place.namespace for place in named} | {one.place.namespace for one in left})
+        found = {inode: Space(holders.members(self._namespace(inode))) for inode in inodes}
+        severed = dict[int, Place]()
+        for one in left:
+            if one.why is Why.SEVERED:
+                severed.setdefault(one.place.namespace, one.place)
+        gaps: tuple[Gap, ...] = ()
+        for inode, place in list(severed.items())[:MOST_CAUSES]:
+            counterpart = staying.counterpart(place)
+            assert counterpart is not None  # else it is elsewhere
+            cause, more = self._cause(graph, place, counterpart, found[inode].members)
+            found[inode] = Space(found[inode].members, cause)
+            gaps += more
+        return found, gaps
+
+    def _namespace(self, inode: int) -> Namespace:
+        return Namespace(inode, self.seen.pids.get(inode, ()), door=self.seen.doors.get(inode))
+
+    def _cause(
+        self, graph: Graph, place: Place, counterpart: Mount, members: holders.Members
+    ) -> tuple[Cause | None, tuple[Gap, ...]]:
+        """As of a severed copy: what is known of its namespace, its unit, and the mount that holds it."""
+        space, home = self._namespace(place.namespace), graph.parent(counterpart)
+        try:
+            text = namespaces.read_mountinfo(space.inode, space.pids, space.door)
+        except (OSError, NoAnswer) as error:
+            return None, (Gap("the mounts of a namespace", str(error), space.inode),)
+        finding = self._finding(place, counterpart, home, members)
+        around, gaps = circumstances.gather(finding, text, home)
+        return causes.explain(finding, around), gaps
+
+    def _finding(self, place: Place, counterpart: Mount, home: Mount | None, members: holders.Members) -> Finding:
+        where = home.point if home is not None else self.path
+        who = f"process {self.pid}" if self.pid is not None else ""
+        return Finding(
+            id="",
+            kind=Kind.SEVERED,
+            severity=Severity.INFO,
+            root=Root(where, who, RootKind.CUSTOM, (), self.inode, home_pid=self.pid),
+            home=self.inode,
+            spot=None,
+            layer=None,
+            mountpoint=counterpart.point,
+            seen_at=place.mount.point,
+            namespace=place.namespace,
+            fstype=place.mount.fstype,
+            device=place.mount.device,
+            mount_id=place.mount.id,
+            unique_id=place.mount.unique,
+            evidence=None,
+            reach=None,
+            namespace_kind=members.kind,
+            holders=members.holders,
+        )

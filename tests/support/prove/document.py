@@ -1,0 +1,57 @@
+"""docs/proof.md, as `make prove` writes it."""
+
+import platform
+
+from mountwarden.observe.behaviour import probe_behaviour
+
+from tests.support.prove.tally import Tally
+
+_TEXT = """\
+# The proof
+
+`mountwarden predict` has a model of umount propagation in the kernel. `make prove` holds it against the kernel: it
+makes random topologies of real mounts in namespaces of their own, predicts what one more act will do (umount, lazy
+umount, or the detach: rmdir of the mountpoint, or rename of an empty directory over it), has the kernel do it, and
+compares. A prediction is right when the answer (success, EBUSY, EINVAL), every mount that goes, every one that stays,
+and the parent of each that stays are what all namespaces show then.
+
+No interface of the kernel shows which mounts are locked (MNT_LOCKED), so that is inferred from who owns the namespaces
+and in what order the mounts were made. The proof also asks the kernel about each, by an umount that can only fail, and
+counts how many were taken for what they are not: nothing tells those whose origin was moved or unmounted since, and
+those that an umount could not take, which it unlocks all the same. `mountwarden predict` says where its answer depends
+on what is inferred.
+
+`make prove` fails where a prediction was wrong, a topology had fewer than 3 namespaces, the median is below 8 steps,
+less than 30 % have a surviving copy, a kind of step or topology below never came up, or locked
+mounts were mistaken in more than one of a thousand so that another umount would go by it; `TOPOLOGIES=N SEED=N`
+after it tries others. `make test` tries 300 that never change, those that were mispredicted once, and three wrong
+predictors, each of which must be found out: without the chain of slaves, with the child's peer group for the
+parent's, and without locked copies.
+
+## The last run
+
+Linux {kernel}, where an overmount {behaviour} what is around it; {examples:,} topologies asked for, seed {seed}.
+
+{table}
+
+## The kernels' one difference
+
+A slave has mounted something on the root of an inner mount, and its master lazily unmounts the outer one. Up to Linux
+6.16 both go in the slave, and what was on top slides down to where the outer mount was; from 6.17 the outer one
+stays. `mountwarden` tries that very topology in a scratch namespace and predicts as the kernel does; the tests have
+both behaviours, and on each kernel that the other one would be wrong there.
+{others}"""
+
+_OTHERS = """
+The same proof without hypothesis (`python3 -m tests.support.prove.plain TOPOLOGIES SEED`) runs in a virtual machine on
+other kernels.
+"""
+
+
+def document(tally: Tally, examples: int, seed: int) -> str:
+    """The document with the figures of one run."""
+    kernel = ".".join(platform.release().split("-")[0].split(".")[:2])
+    behaviour = {"keeps": "that stays keeps", "slides": "slides down through"}[str(probe_behaviour())]
+    return _TEXT.format(
+        kernel=kernel, behaviour=behaviour, examples=examples, seed=seed, table=tally.table(), others=_OTHERS
+    )
