@@ -1,0 +1,85 @@
+"""One boot a kernel in a test run: what the guest answered, kept for every test that asks."""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.product import PROJECT, inotify_simple
+from tests.support.vm import boot, inside
+from tests.support.vm.boot import Run
+from tests.support.vm.kernels import KERNELS, SHORT, Kernel, named
+
+DEADLINE = 480
+"""Seconds for one guest, on a machine with other work too."""
+TESTS = (
+    "detach",
+    "unmount",
+    "findings",
+    "incidents",
+    "namespaces",
+    "bare",
+    "holders",
+    "pins",
+    "triggers",
+    "engine_namespaces",
+)
+"""The files of tests/kernel that run in each guest: the judge and the remedies on real mounts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A run of `inside` in a guest; `data` is its document."""
+
+    run: Run
+    data: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the kernel has: "ok" or an error's name, by the interface."""
+        return dict(self.data["facts"])
+
+    @property
+    def story(self) -> dict[str, Any]:
+        """What the commands said and did."""
+        return dict(self.data["story"])
+
+    def outcome(self, act: str) -> dict[str, Any]:
+        """The one outcome of an act of the story."""
+        (outcome,) = self.story[act]["json"]["outcomes"]
+        return dict(outcome)
+
+
+def chosen() -> list[Kernel]:
+    """The kernels of this run: MOUNTWARDEN_KERNELS names them, or is `all`; by default a few that differ most."""
+    wanted = os.environ.get("MOUNTWARDEN_KERNELS", "").replace(",", " ").split()
+    if wanted == ["all"]:
+        return list(KERNELS)
+    return [named(name) for name in wanted or SHORT]
+
+
+def answered() -> list[Answers]:
+    """What was asked in this run, and answered."""
+    return list(_answers.values())
+
+
+_answers: dict[str, Answers] = {}
+
+
+def answers(kernel: Kernel) -> Answers:
+    """Boot and ask, once. Raises: Unavailable where this kernel can't be had; AssertionError where it said nothing."""
+    if kernel.name in _answers:
+        return _answers[kernel.name]
+    trees = {"agent": PROJECT / "agent", "tests": PROJECT / "tests", "pyproject.toml": PROJECT / "pyproject.toml"}
+    files = [f"tests/kernel/test_{name}.py" for name in TESTS]
+    run = boot.run(
+        kernel,
+        trees | {"inotify_simple.py": inotify_simple()},
+        ["python3", "-m", inside.__name__, *files],
+        timeout=DEADLINE,
+        environment={"PYTHONPATH": "/src/agent:/src"},
+    )
+    _before, mark, text = run.output.rpartition(inside.MARK)
+    assert mark, run.text()
+    _answers[kernel.name] = Answers(run, json.loads(text))
+    return _answers[kernel.name]

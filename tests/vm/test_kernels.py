@@ -1,0 +1,121 @@
+"""The judge, the remedies and the commands under real older and newer kernels, one guest each.
+
+The session's fixture `answers` boots the guest (tests.support.vm); what is here only looks at what it answered.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.support.product import PROJECT
+from tests.support.vm import page
+from tests.support.vm.session import Answers
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+
+SCHEMA = json.loads((PROJECT / "agent/mountwarden/data/report-1.schema.json").read_text())
+
+
+def test_the_kernel_tests_pass(answers: Answers) -> None:
+    tests = answers.data["tests"]
+    wrong = {name: text for name, (kind, text) in tests["outcomes"].items() if kind in ("failure", "error")}
+    assert (wrong, tests["status"]) == ({}, 0), answers.run.text()
+    passed = [name for name, (kind, _text) in tests["outcomes"].items() if kind == "passed"]
+    assert len(passed) > 90, "the guest runs nearly all of them"
+
+
+def test_a_test_is_skipped_only_for_what_the_kernel_has_not(answers: Answers) -> None:
+    skipped = {text for kind, text in answers.data["tests"]["outcomes"].values() if kind == "skipped"}
+    walks = answers.facts["NS_MNT_GET_INFO"] == "ok"
+    assert all("the walk over all mount namespaces is refused here" in text and not walks for text in skipped)
+
+
+def test_the_reports_are_of_the_schema(answers: Answers) -> None:
+    for name in ("private", "leak", "left", "end"):
+        Draft202012Validator(SCHEMA).validate(answers.story[name]["json"])
+
+
+def test_nothing_ends_in_a_traceback(answers: Answers) -> None:
+    commands = [*_commands(answers.data["demo"]), *_commands(answers.story), *_commands(answers.data["tiers"])]
+    assert len(commands) >= 12
+    for told in commands:
+        assert told["status"] in (0, 1, 2), told
+        assert "Traceback" not in told["stderr"], told
+        if told["status"] == 2:
+            first, hint = told["stderr"].splitlines()
+            assert first.startswith("mountwarden: ")
+            assert hint.startswith("hint: ")
+
+
+def _commands(told: dict[str, Any]) -> list[dict[str, Any]]:
+    return [value for value in told.values() if isinstance(value, dict) and "stderr" in value]
+
+
+def test_the_demo_works_or_says_why_not(answers: Answers) -> None:
+    told = answers.data["demo"]
+    assert (told["root"]["status"], told["root"]["stderr"]) == (0, "")
+    assert "detached: no namespace has a copy any more" in " ".join(told["root"]["stdout"].split())
+    if answers.facts["overlay in a user namespace"] == "ok":
+        assert (told["nobody"]["status"], told["nobody"]["stderr"]) == (0, "")
+        return
+    assert told["nobody"]["status"] == 2
+    first, hint = told["nobody"]["stderr"].splitlines()
+    assert "this kernel lets only root of the host mount an overlay" in first
+    assert hint == "hint: run it as root"
+    assert told["nobody"]["stdout"] == "", "it is said before the story begins"
+
+
+def test_a_private_root_is_found_and_shared(answers: Answers) -> None:
+    (finding,) = answers.story["private"]["json"]["findings"]
+    assert (finding["kind"], finding["root"]) == ("private-root", "/srv/layers")
+    assert answers.outcome("share")["done"], answers.outcome("share")
+
+
+def test_what_leaked_and_what_is_severed_is_found_and_nothing_else(answers: Answers) -> None:
+    assert page.judged(answers), answers.story["leak"]["json"]["findings"]
+    assert answers.story["leak"]["status"] == 1
+    for finding in answers.story["leak"]["json"]["findings"]:
+        if finding["namespace"]["kind"] == "service":
+            assert [holder["unit"] for holder in finding["holders"]] == ["leaky.service"]
+
+
+def test_the_cause_is_told(answers: Answers) -> None:
+    assert page.cause(answers) == "own-namespace"
+
+
+def test_one_detach_ends_the_copies_of_all_namespaces(answers: Answers) -> None:
+    assert answers.outcome("detach")["done"], answers.outcome("detach")
+    assert answers.story["copies after detach"] == [False, False]
+
+
+def test_a_service_is_rejoined_or_the_kernel_s_lack_is_told(answers: Answers) -> None:
+    outcome = answers.outcome("rejoin")
+    able = answers.facts["MOVE_MOUNT_SET_GROUP"] == "ok"
+    assert outcome["done"] == able, outcome
+    if able:
+        assert (answers.story["copy after umount"], answers.story["new mount seen"]) == (False, True)
+        return
+    assert outcome["code"] == "kernel"
+    assert "this kernel has no MOVE_MOUNT_SET_GROUP" in outcome["text"]
+    assert answers.story["copy after umount"], "the copy is severed still"
+    assert answers.outcome("detach instead")["done"]
+
+
+def test_at_the_end_nothing_is_left(answers: Answers) -> None:
+    assert not answers.story["copy at the end"]
+    assert (answers.story["end"]["status"], answers.story["end"]["json"]["findings"]) == (0, [])
+
+
+def test_a_plain_rmdir_reaches_every_namespace(answers: Answers) -> None:
+    assert answers.facts["rmdir"] == "ok"
+
+
+def test_a_tier_that_is_asked_for_is_used_or_refused_with_a_reason(answers: Answers) -> None:
+    for name, told in answers.data["tiers"].items():
+        if told["status"] == 2:
+            assert name in told["stderr"]
+            assert name != "mountinfo", "every kernel has it"
+        else:
+            assert told["json"]["tier"] == name
