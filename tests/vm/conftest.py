@@ -15,7 +15,10 @@ PAGE = "MOUNTWARDEN_KERNELS_PAGE"
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "answers" in metafunc.fixturenames:
-        kernels = session.chosen()
+        try:
+            kernels = session.chosen()
+        except Unavailable as error:
+            raise pytest.UsageError(str(error)) from None
         metafunc.parametrize("answers", kernels, ids=[k.name for k in kernels], indirect=True, scope="session")
 
 

@@ -13,7 +13,7 @@ from tests.support.product import PROJECT
 from tests.support.vm import page
 from tests.support.vm.session import Answers
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 SCHEMA = json.loads((PROJECT / "agent/mountwarden/data/report-1.schema.json").read_text())
 
@@ -106,6 +106,15 @@ def test_a_service_is_rejoined_or_the_kernel_s_lack_is_told(answers: Answers) ->
 def test_at_the_end_nothing_is_left(answers: Answers) -> None:
     assert not answers.story["copy at the end"]
     assert (answers.story["end"]["status"], answers.story["end"]["json"]["findings"]) == (0, [])
+
+
+def test_the_service_ends_a_leak_by_itself(answers: Answers) -> None:
+    told = answers.data["service"]
+    assert told["stays"], "the layer's directory is there"
+    assert (told["status"], told["state"]["status"]) == (0, 0), told
+    (act,) = told["state"]["json"]["acts"]
+    assert (act["action"], act["mountpoint"], act["done"]) == ("detach", "/srv/layers/watched/merged", True)
+    assert "Traceback" not in told["stderr"]
 
 
 def test_a_plain_rmdir_reaches_every_namespace(answers: Answers) -> None:

@@ -51,10 +51,11 @@ class Holder:
 def require_overlay(directory: bytes) -> None:
     """Raise MountwardenError where the kernel lets us mount no overlay, as before Linux 5.11 in a user namespace.
 
-    A mount without options is tried on `directory`: what it lacks is looked at only after the right to mount.
+    One of two directories that every machine has is mounted on `directory` and unmounted again.
     """
     try:
-        calls.mount(b"overlay", directory, b"overlay")
+        calls.mount(b"overlay", directory, b"overlay", abi.MS_RDONLY, b"lowerdir=/usr:/etc")
+        calls.umount(directory)
     except PermissionError as error:
         text = "this kernel lets only root of the host mount an overlay"
         raise MountwardenError(text, hint="run it as root") from error

@@ -8,6 +8,7 @@ The guest is thrown away, so its own mount namespace is home and nothing is clea
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,11 +21,13 @@ from xml.etree import ElementTree
 from mountwarden.kernel import abi, calls
 
 from tests.support.scratch_ns import Namespace, hold, in_child, overlay
+from tests.support.wait import wait_until
 
 MARK = "@@answers "
 ROOT = b"/srv/layers"
 UNIT = "leaky.service"
 NOBODY = 65534
+_PATIENCE = 60.0
 TIERS = ("mountinfo", "statmount", "events")
 _CONFIG = f'[[root]]\npath = "{ROOT.decode()}"\nkind = "graph"\n'
 
@@ -187,6 +190,33 @@ def story() -> dict[str, Any]:
     return told
 
 
+def by_itself() -> dict[str, Any]:
+    """The agent sees a layer live and then leaked, ends the leak by itself, and ends when it is told to."""
+    with open("/tmp/agent", "w+") as said:
+        agent = subprocess.Popen([sys.executable, "-m", "mountwarden", "agent"], stdin=subprocess.DEVNULL, stderr=said)
+        layer = overlay(ROOT + b"/watched")
+        with _service() as holder:
+            wait_until(lambda: "severed" in _published(), _PATIENCE, "the agent sees the copy of a live layer")
+            calls.umount(layer.merged)
+            started = time.monotonic()
+            wait_until(lambda: not holder.is_mounted(layer.merged), _PATIENCE, "the agent detaches what leaked")
+            told = {"seconds": time.monotonic() - started, "stays": os.path.isdir(layer.merged)}
+            told["state"] = command("status", "--json")
+        agent.send_signal(signal.SIGTERM)
+        told["status"] = agent.wait(_PATIENCE)
+        said.seek(0)
+        return told | {"stderr": said.read()}
+
+
+def _published() -> set[str]:
+    """The kinds of findings in the agent's last report."""
+    try:
+        report = json.loads(Path("/run/mountwarden/report.json").read_text())
+    except FileNotFoundError:
+        return set()
+    return {finding["kind"] for finding in report["findings"]}
+
+
 def _report(*words: str) -> dict[str, Any]:
     return command("report", "--json", *(words or ("--no-wait",)))
 
@@ -201,7 +231,7 @@ def _id(report: dict[str, Any], kind: str, holder: str) -> str:
 def _service() -> Iterator[Namespace]:
     """A process with a private mount namespace, in the cgroup that systemd would give to a service."""
     cgroup = Path(f"/sys/fs/cgroup/system.slice/{UNIT}")
-    cgroup.mkdir(parents=True)
+    cgroup.mkdir(parents=True, exist_ok=True)
     with hold(propagation="private") as namespace:
         (cgroup / "cgroup.procs").write_text(str(namespace.pid))
         yield namespace
@@ -251,6 +281,7 @@ def main() -> None:
     }
     answers["demo"] = {name: command("demo", user=user) for name, user in (("root", 0), ("nobody", NOBODY))}
     answers["story"] = story()
+    answers["service"] = by_itself()
     answers["tiers"] = tiers()
     answers["tests"] = tests(sys.argv[1:]) if sys.argv[1:] else None
     print(MARK + json.dumps(answers))

@@ -63,8 +63,11 @@ SHORT = ("5.10.218", "6.1", "7.3")
 
 
 def named(name: str) -> Kernel:
-    """The kernel of that name."""
-    return next(kernel for kernel in KERNELS if kernel.name == name)
+    """The kernel of that name. Raises: Unavailable."""
+    for kernel in KERNELS:
+        if kernel.name == name:
+            return kernel
+    raise Unavailable(f"there is no kernel {name} here, but {', '.join(kernel.name for kernel in KERNELS)}")
 
 
 def unpack(kernel: Kernel) -> Unpacked:

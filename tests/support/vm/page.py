@@ -12,12 +12,13 @@ by hand, has the commands find and end them, and then runs the judge's and the r
 kernel has is tried and never told from its version: a newer 5.10 joins sharing groups, which came with 5.15.
 
 """
-_COLUMNS = ("kernel", "tier", "demo", "judge", "detach", "rejoin", "rmdir reaches", "cause", "tests")
+_COLUMNS = ("kernel", "tier", "demo", "judge", "detach", "service", "rejoin", "rmdir reaches", "cause", "tests")
 _NOTES = """
 - **tier**: the kernel interface that is used when none is asked for.
 - **demo**: who can run `mountwarden demo`. Before Linux 5.11 only root of the host may mount an overlay.
 - **judge**: a leak is found in the service and in the process that hold it, and the live copies as severed.
 - **detach**: one detach ends the copies of both, and the layer's directory stays.
+- **service**: `mountwarden agent` sees a layer live and then leaked, ends the leak by itself, and ends when it is told to.
 - **rejoin**: home's next umount reaches the service, and its next mount too; or why it is declined. Then the copy that
   home's umount leaves is ended by a detach.
 - **rmdir reaches**: a plain rmdir(2) of the unmounted mountpoint ends the copy in another namespace.
@@ -34,6 +35,7 @@ def row(answers: Answers) -> tuple[str, ...]:
         _demo(answers),
         _yes(judged(answers)),
         _yes(answers.outcome("detach")["done"] and not any(answers.story["copies after detach"])),
+        _yes(answers.data["service"]["stays"] and answers.data["service"]["status"] == 0),
         _rejoin(answers),
         _yes(answers.facts["rmdir"] == "ok"),
         str(cause(answers)),
