@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from mountwarden.observe.tiers import BEST_FIRST
 
 from tests.support.product import PROJECT
 from tests.support.vm import page
@@ -28,8 +29,10 @@ def test_the_kernel_tests_pass(answers: Answers) -> None:
 
 def test_a_test_is_skipped_only_for_what_the_kernel_has_not(answers: Answers) -> None:
     skipped = {text for kind, text in answers.data["tests"]["outcomes"].values() if kind == "skipped"}
-    walks = answers.facts["NS_MNT_GET_INFO"] == "ok"
-    assert all("the walk over all mount namespaces is refused here" in text and not walks for text in skipped)
+    walks, lists = (answers.facts[name] == "ok" for name in ("NS_MNT_GET_INFO", "listmount by namespace"))
+    for text in skipped:
+        walk, tier = (words in text for words in ("the walk over all mount namespaces", "the mountinfo tier alone"))
+        assert (walk and not walks) or (tier and not lists), text
 
 
 def test_the_reports_are_of_the_schema(answers: Answers) -> None:
@@ -38,8 +41,8 @@ def test_the_reports_are_of_the_schema(answers: Answers) -> None:
 
 
 def test_nothing_ends_in_a_traceback(answers: Answers) -> None:
-    commands = [*_commands(answers.data["demo"]), *_commands(answers.story), *_commands(answers.data["tiers"])]
-    assert len(commands) >= 12
+    commands = [told for name in ("demo", "story", "doctor", "tiers") for told in _commands(answers.data[name])]
+    assert len(commands) >= 14
     for told in commands:
         assert told["status"] in (0, 1, 2), told
         assert "Traceback" not in told["stderr"], told
@@ -121,10 +124,65 @@ def test_a_plain_rmdir_reaches_every_namespace(answers: Answers) -> None:
     assert answers.facts["rmdir"] == "ok"
 
 
-def test_a_tier_that_is_asked_for_is_used_or_refused_with_a_reason(answers: Answers) -> None:
+NEEDS = {
+    "mountinfo": (),
+    "statmount": ("statmount", "listmount", "listmount by namespace"),
+    "events": ("statmount", "listmount", "listmount by namespace", "fanotify of mounts"),
+}
+
+
+def test_the_tier_is_the_best_that_the_kernel_lets_us_use(answers: Answers) -> None:
+    works = [tier for tier in BEST_FIRST if all(answers.facts[name] == "ok" for name in NEEDS[tier])]
+    assert answers.story["leak"]["json"]["tier"] == works[0]
+
+
+def test_a_tier_that_is_asked_for_is_used_or_refused_with_the_kernel_s_word(answers: Answers) -> None:
     for name, told in answers.data["tiers"].items():
-        if told["status"] == 2:
-            assert name in told["stderr"]
-            assert name != "mountinfo", "every kernel has it"
-        else:
+        lacking = [answers.facts[need] for need in NEEDS[name] if answers.facts[need] != "ok"]
+        if not lacking and name in BEST_FIRST:
             assert told["json"]["tier"] == name
+            continue
+        assert told["status"] == 2
+        assert f"the tier {name} " in told["stderr"]
+        assert not lacking or f": {lacking[0]}, this kernel does not" in told["stderr"]
+
+
+EXAMINED = {
+    "MOVE_MOUNT_SET_GROUP": "MOVE_MOUNT_SET_GROUP",
+    "listmount(2), statmount(2)": "statmount",
+    "listmount(2) of other namespaces": "listmount by namespace",
+    "NS_MNT_GET_NEXT": "NS_MNT_GET_INFO",
+    "FAN_REPORT_MNT": "fanotify of mounts",
+    "STATX_MNT_ID_UNIQUE": "unique mount ids",
+}
+"""What doctor calls an interface, and what the facts call it."""
+
+
+def _examined(answers: Answers, who: str) -> dict[str, str]:
+    checks = answers.data["doctor"][who]["json"]["checks"]
+    texts = [check["text"] for check in checks if check["id"] == "kernel.interface"]
+    return {fact: next(t for t in texts if t.startswith(f"{name} (")) for name, fact in EXAMINED.items()}
+
+
+def test_doctor_says_what_the_kernel_has_not(answers: Answers) -> None:
+    for fact, text in _examined(answers, "root").items():
+        told = answers.facts[fact]
+        assert ("is not in this kernel" in text) == (told != "ok"), text
+        assert told == "ok" or f"({told})" in text
+        assert "may not be used here" not in text
+
+
+def test_doctor_tells_a_right_that_is_missing_from_an_interface_that_is(answers: Answers) -> None:
+    texts = _examined(answers, "without CAP_SYS_ADMIN")
+    for fact, text in texts.items():
+        if answers.facts[fact] == "ok":
+            assert "is not in this kernel" not in text
+        if answers.facts[fact] in ("ENOSYS", "ENOTTY"):
+            assert f"is not in this kernel ({answers.facts[fact]})" in text
+    for fact in ("MOVE_MOUNT_SET_GROUP", "fanotify of mounts"):
+        assert answers.facts[fact] != "ok" or "may not be used here (EPERM)" in texts[fact]
+
+
+def test_doctors_canary_sings(answers: Answers) -> None:
+    (check,) = (c for c in answers.data["doctor"]["root"]["json"]["checks"] if c["id"] == "canary")
+    assert (check["status"], answers.data["doctor"]["root"]["status"]) == ("ok", 0), check

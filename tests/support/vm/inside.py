@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -139,8 +139,8 @@ _FACTS: dict[str, Callable[[], object]] = {
 # The commands
 
 
-def command(*words: str, user: int = 0) -> dict[str, Any]:
-    """Run mountwarden; what it printed is parsed where it is JSON."""
+def command(*words: str, user: int = 0, before: Sequence[str] = ()) -> dict[str, Any]:
+    """Run mountwarden, by way of the command `before`; what it printed is parsed where it is JSON."""
     started = time.monotonic()
 
     def become() -> None:
@@ -149,7 +149,7 @@ def command(*words: str, user: int = 0) -> dict[str, Any]:
         os.setuid(user)
 
     done = subprocess.run(
-        [sys.executable, "-m", "mountwarden", *words],
+        [*before, sys.executable, "-m", "mountwarden", *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -217,6 +217,15 @@ def _published() -> set[str]:
     return {finding["kind"] for finding in report["findings"]}
 
 
+def doctor() -> dict[str, Any]:
+    """As root, and as root without the right to look into other namespaces, as a service's filter may have it."""
+    weak = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
+    return {
+        "root": command("doctor", "--json"),
+        "without CAP_SYS_ADMIN": command("doctor", "--no-canary", "--json", before=weak),
+    }
+
+
 def _report(*words: str) -> dict[str, Any]:
     return command("report", "--json", *(words or ("--no-wait",)))
 
@@ -281,6 +290,7 @@ def main() -> None:
     }
     answers["demo"] = {name: command("demo", user=user) for name, user in (("root", 0), ("nobody", NOBODY))}
     answers["story"] = story()
+    answers["doctor"] = doctor()
     answers["service"] = by_itself()
     answers["tiers"] = tiers()
     answers["tests"] = tests(sys.argv[1:]) if sys.argv[1:] else None

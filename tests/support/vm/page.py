@@ -18,7 +18,7 @@ _NOTES = """
 - **demo**: who can run `mountwarden demo`. Before Linux 5.11 only root of the host may mount an overlay.
 - **judge**: a leak is found in the service and in the process that hold it, and the live copies as severed.
 - **detach**: one detach ends the copies of both, and the layer's directory stays.
-- **service**: `mountwarden agent` sees a layer live and then leaked, ends the leak by itself, and ends when it is told to.
+- **service**: `mountwarden agent` sees a layer live and then leaked, and ends the leak by itself.
 - **rejoin**: home's next umount reaches the service, and its next mount too; or why it is declined. Then the copy that
   home's umount leaves is ended by a detach.
 - **rmdir reaches**: a plain rmdir(2) of the unmounted mountpoint ends the copy in another namespace.

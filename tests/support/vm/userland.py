@@ -33,8 +33,8 @@ class Userland:
 
 
 GUEST = Userland("guest", "trixie", (
-    "python3", "python3-sdnotify", "python3-pytest", "python3-pytest-timeout", "busybox-static", "util-linux", "mount", "coreutils",
-    "bash", "dash", "libc-bin", "e2fsprogs", "fuse3", "procps",
+    "python3", "python3-sdnotify", "python3-pytest", "python3-pytest-timeout", "python3-hypothesis", "busybox-static",
+    "util-linux", "mount", "coreutils", "bash", "dash", "libc-bin", "e2fsprogs", "fuse3", "procps",
 ))  # fmt: skip
 QEMU = Userland("qemu", "bookworm", ("qemu-system-x86", "dash", "coreutils"))
 
