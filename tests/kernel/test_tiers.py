@@ -59,9 +59,15 @@ def _by_both_ways(space: Namespace) -> Iterator[tuple[bytes, bytes]]:
     mounts = [mountinfo.parse_line(line) for line in lines]
     masters = {mount.master: 0 for mount in mounts if not mount.propagate_from}
     masters |= {mount.shared: mount.master for mount in mounts}
-    for unique, line in zip(memoryview(lister.ids(found.id)).cast("Q"), lines, strict=True):
+    listed = {_small(lister, found.id, unique): unique for unique in memoryview(lister.ids(found.id)).cast("Q")}
+    # The list has what lies beneath the reader's root too, as an initramfs does that was left by chroot.
+    for line, mount in zip(lines, mounts, strict=True):
         with contextlib.suppress(NotAsText):
-            yield lister.line(found.id, unique, masters).text, line
+            yield lister.line(found.id, listed[mount.id], masters).text, line
+
+
+def _small(lister: Lister, namespace: int, unique: int) -> int:
+    return statmounts.small_id(lister.answer(namespace, unique, abi.StatmountMask.MNT_BASIC))
 
 
 class Play:

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support import tree
+from tests.support import mirror, tree
 
 RECIPE = "1"
 """Raise it when what is installed changes."""
@@ -40,7 +40,7 @@ def fresh_tree(suite: str) -> Path:
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=git,make", suite, str(aside)]
         aside.parent.mkdir(parents=True, exist_ok=True)
         try:
-            subprocess.run([*command, *tree._mirror(suite)], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+            subprocess.run([*command, *mirror.lines(suite)], check=True, stdin=subprocess.DEVNULL, capture_output=True)
             aside.rename(place)
         finally:
             shutil.rmtree(aside, ignore_errors=True)

@@ -27,7 +27,7 @@ def install_product(host: Shell) -> None:
         install_stopped(host, Path(package))
         return
     host.copy_in(PROJECT / "agent/mountwarden", f"{LIBRARY}/mountwarden")
-    host.copy_in(_inotify_simple(), f"{LIBRARY}/inotify_simple.py")
+    host.copy_in(inotify_simple(), f"{LIBRARY}/inotify_simple.py")
     host.write("/usr/local/bin/mountwarden", LAUNCHER, 0o755)
     units = sorted((PROJECT / "units").glob("mountwarden*"))
     for unit in units:
@@ -52,7 +52,7 @@ def install_stopped(host: Shell, package: Path) -> None:
     host.run("ln", "-s", "/usr/bin/mountwarden", "/usr/local/bin/mountwarden")
 
 
-def _inotify_simple() -> Path:
+def inotify_simple() -> Path:
     """One pure-Python file: the tester's own where it has it, else from PyPI, kept in the cache."""
     found = importlib.util.find_spec("inotify_simple")
     if found and found.origin:

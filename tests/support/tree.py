@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.support import rootfs
+from tests.support import mirror, rootfs
 from tests.support.packages import BASE, EXTRAS, SUITES
 
 SUITE = os.environ.get("MOUNTWARDEN_SUITE") or "bookworm"
@@ -103,23 +103,10 @@ def _debootstrap(root: Path, suite: str, wanted: Sequence[str]) -> None:
     command = [*APART, "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=" + ",".join(wanted)]
     command += ["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"]
     command += ["--dpkgopt=path-exclude=/usr/share/doc/*", '--aptopt=Acquire::Languages "none"']
-    command += [suite, str(root), *_mirror(suite)]
+    command += [suite, str(root), *mirror.lines(suite)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise TreeError(f"mmdebstrap failed ({done.returncode}):\n{done.stderr[-4000:]}")
-
-
-def _mirror(suite: str) -> list[str]:
-    """The `deb` line for `suite` on the mirror that this machine's apt uses; [] where apt tells none."""
-    form = "$(ORIGIN)|$(SUITE)|$(CODENAME)|$(REPO_URI)"
-    command = ["apt-get", "indextargets", "--format", form, "Created-By: Packages"]
-    if not shutil.which("apt-get"):
-        return []
-    lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    for origin, archive, _codename, address in (line.split("|", 3) for line in lines):
-        if origin == "Debian" and not archive.endswith(("-security", "-updates", "-backports")):
-            return [f"deb {address} {suite} main"]
-    return []
 
 
 def _furnish(root: Path) -> None:

@@ -63,6 +63,7 @@ def _on_host(directory: bytes, screen: terminal.Terminal) -> int:
 def _in_stage(screen: terminal.Terminal) -> int:
     directory = stage.covered() + b"/" + scratch.NAME.encode()
     os.mkdir(directory)
+    scratch.require_overlay(directory)
     where = "In namespaces of its own, so that no mount of this host is touched (no systemd here, or no root)."
     return Demo(directory, screen).give(where, scratch.holder_process)
 

@@ -48,6 +48,21 @@ class Holder:
 # Layers
 
 
+def require_overlay(directory: bytes) -> None:
+    """Raise MountwardenError where the kernel lets us mount no overlay, as before Linux 5.11 in a user namespace.
+
+    One of two directories that every machine has is mounted on `directory` and unmounted again.
+    """
+    try:
+        calls.mount(b"overlay", directory, b"overlay", abi.MS_RDONLY, b"lowerdir=/usr:/etc")
+        calls.umount(directory)
+    except PermissionError as error:
+        text = "this kernel lets only root of the host mount an overlay"
+        raise MountwardenError(text, hint="run it as root") from error
+    except OSError:
+        return
+
+
 def root(directory: bytes) -> None:
     """Mount a tmpfs on `directory`, shared, so that it is a root in good order."""
     calls.mount(b"mountwarden-demo", directory, b"tmpfs", abi.MS_NOSUID | abi.MS_NODEV, b"mode=755,size=16m")

@@ -1,0 +1,117 @@
+"""The table of kernels, for a terminal and as a page in docs. It holds nothing of the machine that it is made on."""
+
+from collections.abc import Sequence
+
+from tests.support.vm.session import Answers
+
+_HEAD = """# Other kernels
+
+`make kernels` boots Debian's own builds of these kernels, under QEMU's emulation and with nothing but this checkout and
+a small Debian userland in an initramfs, and writes this page. In each it makes a private root, leaks and severed copies
+by hand, has the commands find and end them, and then runs the judge's and the remedies' tests on real mounts. What a
+kernel has is tried and never told from its version: a newer 5.10 joins sharing groups, which came with 5.15.
+
+"""
+_COLUMNS = ("kernel", "tier", "demo", "judge", "detach", "service", "rejoin", "rmdir reaches", "cause", "tests")
+_NOTES = """
+- **tier**: the kernel interface that is used when none is asked for.
+- **demo**: who can run `mountwarden demo`. Before Linux 5.11 only root of the host may mount an overlay.
+- **judge**: a leak is found in the service and in the process that hold it, and the live copies as severed.
+- **detach**: one detach ends the copies of both, and the layer's directory stays.
+- **service**: `mountwarden agent` sees a layer live and then leaked, and ends the leak by itself.
+- **rejoin**: home's next umount reaches the service, and its next mount too; or why it is declined. Then the copy that
+  home's umount leaves is ended by a detach.
+- **rmdir reaches**: a plain rmdir(2) of the unmounted mountpoint ends the copy in another namespace.
+- **cause**: what is told of the process that made itself a namespace.
+- **tests**: how many of tests/kernel passed; those that were skipped need an interface that this kernel has not.
+"""
+
+
+def row(answers: Answers) -> tuple[str, ...]:
+    """A kernel's line, under `_COLUMNS`."""
+    return (
+        _kernel(answers),
+        str(answers.story["leak"]["json"]["tier"]),
+        _demo(answers),
+        _yes(judged(answers)),
+        _yes(answers.outcome("detach")["done"] and not any(answers.story["copies after detach"])),
+        _yes(answers.data["service"]["stays"] and answers.data["service"]["status"] == 0),
+        _rejoin(answers),
+        _yes(answers.facts["rmdir"] == "ok"),
+        str(cause(answers)),
+        _tests(answers),
+    )
+
+
+def judged(answers: Answers) -> bool:
+    """Whether what was leaked and severed was found, in both namespaces, and nothing else."""
+    found = sorted((f["kind"], f["namespace"]["kind"]) for f in answers.story["leak"]["json"]["findings"])
+    return found == [("leaked", "process"), ("leaked", "service"), ("severed", "process"), ("severed", "service")]
+
+
+def cause(answers: Answers) -> str | None:
+    """The code of the cause that is told of the process that unshared."""
+    told = answers.story["leak"]["json"]["findings"]
+    causes = {f["cause"]["code"] for f in told if f["namespace"]["kind"] == "process" and f["cause"]}
+    return " ".join(sorted(causes)) or None
+
+
+def text(rows: Sequence[tuple[str, ...]]) -> str:
+    """The table in columns."""
+    lines = [_COLUMNS, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(x, widths, strict=True)).rstrip() for x in lines
+    )
+
+
+def page(all_answers: Sequence[Answers]) -> str:
+    """The whole page."""
+    interfaces = list(all_answers[0].facts)
+    versions = [_kernel(answers) for answers in all_answers]
+    has = [(name, *(_has(answers.facts[name]) for answers in all_answers)) for name in interfaces]
+    return (
+        _HEAD
+        + _markdown([_COLUMNS, *map(row, all_answers)])
+        + _NOTES
+        + "\n## What each of them has\n\nTried in the guest by calls of its own; what is not there, with its error.\n\n"
+        + _markdown([("", *versions), *has])
+        + f"\nThe guests' userland has Python {all_answers[0].data['python']}.\n"
+    )
+
+
+def _markdown(lines: Sequence[tuple[str, ...]]) -> str:
+    head, *rest = lines
+    rule = tuple("---" for _ in head)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *rest))
+
+
+def _kernel(answers: Answers) -> str:
+    """Of Debian's version, the release that it was made from."""
+    return answers.run.version.partition("-")[0]
+
+
+def _has(told: str) -> str:
+    return "yes" if told == "ok" else told
+
+
+def _yes(done: bool) -> str:
+    return "yes" if done else "no"
+
+
+def _demo(answers: Answers) -> str:
+    able = [name for name, told in answers.data["demo"].items() if told["status"] == 0]
+    return {("root", "nobody"): "everybody", ("root",): "root"}.get(tuple(able), "no")
+
+
+def _rejoin(answers: Answers) -> str:
+    outcome = answers.outcome("rejoin")
+    if outcome["done"]:
+        return _yes(answers.story["new mount seen"] and not answers.story["copy after umount"])
+    return str(outcome["text"]).partition("(")[0].strip()
+
+
+def _tests(answers: Answers) -> str:
+    outcomes = [kind for kind, _text in answers.data["tests"]["outcomes"].values()]
+    counts = {kind: outcomes.count(kind) for kind in ("passed", "failure", "error", "skipped")}
+    return ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
