@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from mountwarden.inventory import root_state
-from mountwarden.model import Copy, Layout, Mount, Picture, Root, Tier
+from mountwarden.model import Layout, Mount, Picture, Root, Tier
 from mountwarden.observe.mountinfo import Table
 from mountwarden.sights import Relation, Sight, sights
 
@@ -15,15 +15,9 @@ LIVE = layer(2, 1)
 
 
 def seen(home: Table, others: dict[int, Table], root: Root = ROOT) -> list[Sight]:
-    """The sights of one root; each mount of another namespace on a spot is a copy, as a look would have it."""
+    """The sights of one root."""
     state = root_state(root, home, HOME)
-    copies = [
-        Copy(inode, copy, there.get(copy.parent), spot, state.matches.get(spot))
-        for inode, there in others.items()
-        for copy in there.mounts
-        if (spot := there.spot(copy)) is not None
-    ]
-    picture = Picture("boot", Tier.MOUNTINFO, (state,), {}, tuple(copies), 0)
+    picture = Picture("boot", Tier.MOUNTINFO, (state,), {}, (), 0)
     return list(sights(picture, {HOME: home, **others}))
 
 
