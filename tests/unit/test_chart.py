@@ -193,7 +193,7 @@ def test_svg_draws_nothing_beyond_its_page(name: str) -> None:
 def test_hostile_names_are_text_in_the_svg() -> None:
     root = ElementTree.fromstring(svg.render(charts.hostile()))
     texts = [element.text or "" for element in root.iter(f"{SVG}text")]
-    assert any("<script>alert(1)</script>" in line for line in texts)
+    assert any("<script>hacked=1</script>" in line for line in texts)
     assert not list(root.iter(f"{SVG}script"))
     assert not any("\x1b" in line or "\n" in line for line in texts)
 
