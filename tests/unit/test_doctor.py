@@ -156,8 +156,13 @@ def test_the_configuration() -> None:
 
 @pytest.mark.parametrize(
     ("words", "status"),
-    [(("echo",), Status.OK), (("false",), Status.WARN), (("/no/such/journalctl",), Status.WARN)],
-    ids=["there", "no entry", "no journalctl"],
+    [
+        (("echo",), Status.OK),
+        (("false",), Status.WARN),
+        (("echo", "something else"), Status.WARN),
+        (("/no/such/journalctl",), Status.WARN),
+    ],
+    ids=["there", "no entry", "another entry", "no journalctl"],
 )
 def test_the_catalog_is_asked_for_one_of_our_messages(words: tuple[str, ...], status: Status) -> None:
     assert next(iter(IDS.values()))
@@ -247,6 +252,9 @@ def test_who_receives_is_counted() -> None:
     well = sight(Relation.SLAVE, namespace=1)
     assert "1 of 2 namespaces that show a root" in roots.reached([well, sight(), sight(Relation.PEER)]).text
     assert "no other mount namespace" in roots.reached([]).text
+    private = dataclasses.replace(STATE.bases[0], mount=host_root(shared=0))
+    wanted = sight(root=dataclasses.replace(ROOT, wants_private=True), base=private, namespace=2)
+    assert "1 of 1 namespace that" in roots.reached([well, wanted]).text
 
 
 def test_one_reason_for_several_roots_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
