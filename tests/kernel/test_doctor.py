@@ -12,12 +12,12 @@ import pytest
 from mountwarden import chart
 from mountwarden.cli import map as command
 from mountwarden.doctor import canary
-from mountwarden.foresee import Foreseen, foresee, who
+from mountwarden.foreseen import Foreseen, foresee, who
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Look, Looker
 from mountwarden.observe import procs
 from mountwarden.observe.enter import own_namespace
-from mountwarden.observe.interfaces import interfaces
+from mountwarden.observe.interfaces import NEEDED, interfaces
 from mountwarden.observe.survey import survey
 from mountwarden.sights import Relation, Sight, sights
 from mountwarden.tell.chart import fold
@@ -197,17 +197,17 @@ def test_a_canary_that_can_not_sing_is_told() -> None:
 
 
 def test_interfaces_are_refused_to_nobody_and_not_missing() -> None:
-    def as_nobody() -> list[tuple[str, bool]]:
+    def as_nobody() -> dict[str, str | None]:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
-        return [(one.name, one.refused) for one in interfaces() if not one.available]
+        return {one.name: one.errno for one in interfaces() if not one.available}
 
     as_root = {one.name for one in interfaces() if one.available}
-    refused = dict(in_child(as_nobody))
-    assert "MOVE_MOUNT_SET_GROUP" in as_root
-    assert refused.keys() >= {"MOVE_MOUNT_SET_GROUP", "umount propagation"}
-    assert all(refusal for name, refusal in refused.items() if name in as_root), refused
+    refused = in_child(as_nobody)
+    assert {NEEDED, "MOVE_MOUNT_SET_GROUP"} <= as_root
+    assert refused.keys() >= {"MOVE_MOUNT_SET_GROUP", "a scratch topology of umounts"}
+    assert {refused[name] for name in refused.keys() & as_root} == {"EPERM"}
 
 
 @pytest.mark.timeout(60)
