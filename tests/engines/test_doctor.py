@@ -50,6 +50,7 @@ def test_a_container_of_podman_with_a_private_bind_of_the_host_is_named(podman_h
     assert f" /host{merged} " in kept, "as foretold"
 
 
+@pytest.mark.long
 def test_a_container_of_podman_with_a_slave_bind_is_not_named(podman_host: Machine) -> None:
     container = run(podman_host, "podman", "-v", "/:/host:rslave")
     found = of(podman_host, container)

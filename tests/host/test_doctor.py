@@ -10,6 +10,7 @@ import pytest
 from tests.support.leaks import OBSERVE, ROOT, Leaks
 from tests.support.machine import Machine
 from tests.support.product import PROJECT
+from tests.support.wait import wait_until
 
 FIX = "/etc/systemd/system/foretold.service.d/90-propagation.conf"
 
@@ -138,6 +139,9 @@ def test_what_runs_and_is_installed(host: Machine) -> None:
         host.write(f"/usr/lib/systemd/catalog/{file.name}", file.read_text())
     host.run("journalctl", "--update-catalog")
     host.run("systemctl", "start", "mountwarden.service")
+    wait_until(
+        lambda: host.run("mountwarden", "status", check=False).returncode == 0, 20, "the service tells its status"
+    )
     document = doctor(host, "--no-canary")
     host.run("systemctl", "stop", "mountwarden.service")
     (service,) = lines(document, "service.running")

@@ -18,10 +18,10 @@ from mountwarden.look import Look, Looker
 from mountwarden.observe import procs
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.interfaces import NEEDED, interfaces
-from mountwarden.observe.survey import survey
 from mountwarden.sights import Relation, Sight, sights
 from mountwarden.tell.chart import fold
 from mountwarden.tell.chart.shape import BaseJson
+from mountwarden.who.tables import world
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, hold, in_child
@@ -36,7 +36,7 @@ def shown(home: Home) -> list[Sight]:
 
     def here() -> list[Sight]:
         picture = Looker(home.config, home=own_namespace()).look().picture
-        return list(sights(picture, survey(procs.pids()).tables))
+        return list(sights(picture, world().tables))
 
     return home.run(here)
 
@@ -44,7 +44,7 @@ def shown(home: Home) -> list[Sight]:
 def foreseen(home: Home) -> list[Foreseen]:
     def here() -> list[Foreseen]:
         picture = Looker(home.config, home=own_namespace()).look().picture
-        return list(foresee(sights(picture, survey(procs.pids()).tables), picture)[0])
+        return list(foresee(sights(picture, world().tables), picture)[0])
 
     return home.run(here)
 
@@ -145,7 +145,7 @@ def drawn(home: Home, *before: Callable[[], None]) -> list[BaseJson]:
         for step in before:
             step()
             seen = looker.look()
-        read = survey(procs.pids())
+        read = world()
         told = sights(seen.picture, read.tables)
         inodes = {sight.namespace for sight in told} | {f.namespace for f in seen.findings if f.namespace}
         people = {inode: who(inode, seen.picture) for inode in inodes}

@@ -12,11 +12,10 @@ from ..errors import MountwardenError
 from ..foreseen import Foreseen, foresee, who
 from ..look import Look, Looker, pid1_namespace
 from ..model import Gap
-from ..observe import procs
 from ..observe.interfaces import Interface, interfaces
-from ..observe.survey import survey
 from ..sights import sights
 from ..tell.text import sentence
+from ..who.tables import world
 from . import canary, kernel, roots, system, units
 from .facts import Check, Status
 
@@ -89,7 +88,7 @@ def _host(asked: Asked, tried: tuple[Interface, ...], *, broken: bool) -> Examin
     config = Config() if broken else config_load.load(asked.directory)
     looker, refused = _looker(config)
     look = looker.look()
-    seen = survey(procs.pids())
+    seen = world()
     shown = sights(look.picture, seen.tables)
     foreseen, unasked = foresee(shown, look.picture)
     full = kernel.mount_max(seen.tables)
@@ -122,5 +121,5 @@ def _running(look: Look) -> frozenset[str]:
 
 
 def _once(gaps: tuple[Gap, ...]) -> tuple[Gap, ...]:
-    """The look and the survey read the same namespaces, and meet the same gaps, in words of their own."""
+    """Both looks read the same namespaces, and meet the same gaps, in words of their own."""
     return tuple({(gap.what, gap.namespace): gap for gap in gaps}.values())
