@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .graph import Graph
 from .inventory import may_hold
-from .model import Base, Copy, Mount, Picture, Root, RootState, Spot
+from .model import Base, Mount, Picture, Root, RootState
 from .observe.mountinfo import Table, below, join
 
 
@@ -65,7 +65,7 @@ class Sight:
 def sights(picture: Picture, tables: Mapping[int, Table]) -> tuple[Sight, ...]:
     """Every sight of every root in the namespaces of `tables` (by inode) that are not the root's home."""
     graph = Graph(tables)
-    copies = _copies_by_parent(picture)
+    copies = _copies_by_parent(picture, graph)
     found: list[Sight] = []
     for state in picture.roots:
         if all(layout.needs_history for layout in state.root.layout):
@@ -134,18 +134,18 @@ def _above(table: Table, mount: Mount) -> Iterator[Mount]:
         mount = parent
 
 
-def _copies_by_parent(picture: Picture) -> dict[tuple[int, bytes, int], int]:
-    """How many copies of live mounts there are, by namespace, root and the mount that holds them."""
-    live = {state.root: state.live for state in picture.roots}
+def _copies_by_parent(picture: Picture, graph: Graph) -> dict[tuple[int, bytes, int], int]:
+    """How many copies of live mounts there are, by namespace, root and the mount that holds them.
+
+    A look passes over copies that umounts reach, so they are counted in the tables.
+    """
     found: dict[tuple[int, bytes, int], int] = {}
-    for copy in picture.copies:
-        if copy.match is None or copy.parent is None or not _is_live(copy, live.get(copy.match.root, {})):
-            continue
-        key = (copy.namespace, copy.match.root.path, copy.parent.id)
-        found[key] = found.get(key, 0) + 1
+    for state in picture.roots:
+        for spot, mounts in state.live.items():
+            identities = {mount.identity for mount in mounts}
+            for copy in graph.on_dentry((spot.device, spot.path)):
+                inode = graph.places[copy.id].namespace
+                if inode != state.home and copy.identity in identities:
+                    key = (inode, state.root.path, copy.parent)
+                    found[key] = found.get(key, 0) + 1
     return found
-
-
-def _is_live(copy: Copy, live: Mapping[Spot, tuple[Mount, ...]]) -> bool:
-    mounts = live.get(copy.spot, ()) if copy.spot else ()
-    return any(mount.identity == copy.mount.identity for mount in mounts)

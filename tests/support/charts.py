@@ -6,8 +6,8 @@ from mountwarden.tell.chart.shape import SCHEMA, BaseJson, MapJson, RowJson
 from mountwarden.tell.text import shown
 
 HOSTILE = (
-    "<script>alert(1)</script>\"&'\n\x1b[31m",
-    "]]></svg><svg onload=alert(1)>",
+    "<script>hacked=1</script>\"&'\n\x1b[31m",
+    "]]></svg><svg onload=hacked=1>",
     "層の名前が長い" * 8,
     '"; } digraph evil { "\\',
     "שלום עולם",

@@ -1,7 +1,6 @@
 """The lines of `mountwarden doctor`: each from facts made by hand, and the screen compared with `screens/`."""
 
 import dataclasses
-import errno
 import os
 import re
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any
 import pytest
 from mountwarden import __version__, advice, bus, unitfile
 from mountwarden.cli import doctor as command
+from mountwarden.config import Config
 from mountwarden.doctor import canary, kernel, roots, system, units
+from mountwarden.doctor import examine as examination
 from mountwarden.doctor.examine import Asked, Examination, examine
 from mountwarden.doctor.facts import Check, Status
 from mountwarden.errors import ConfigError, MountwardenError
@@ -18,8 +19,9 @@ from mountwarden.foreseen import Foreseen, foresee
 from mountwarden.holders import Members
 from mountwarden.inventory import root_state
 from mountwarden.model import Cause, Gap, Holder, Kind, NamespaceKind, Picture, RootState, Tier
+from mountwarden.observe import tiers
 from mountwarden.observe.enter import own_namespace
-from mountwarden.observe.interfaces import Interface
+from mountwarden.observe.interfaces import NEEDED, Interface
 from mountwarden.sights import Relation, Sight
 from mountwarden.tell import checkup
 from mountwarden.tell.messages import IDS
@@ -61,22 +63,22 @@ def only(checks: Any) -> Check:
 
 
 @pytest.mark.parametrize(
-    ("number", "needed", "status", "words"),
+    ("name", "number", "status"),
     [
-        (None, False, Status.OK, "it works"),
-        (errno.ENOSYS, False, Status.OK, "is not in this kernel (ENOSYS)"),
-        (errno.ENOSYS, True, Status.FAIL, "is not in this kernel (ENOSYS)"),
-        (errno.EPERM, False, Status.WARN, "may not be used here (EPERM)"),
-        (errno.EPERM, True, Status.FAIL, "may not be used here (EPERM)"),
+        ("statmount(2)", None, Status.OK),
+        ("statmount(2)", "ENOSYS", Status.OK),
+        (NEEDED, "ENOSYS", Status.FAIL),
+        ("statmount(2)", "EPERM", Status.WARN),
+        ("statmount(2)", "EACCES", Status.WARN),
+        (NEEDED, "EPERM", Status.FAIL),
     ],
 )
-def test_what_is_refused_is_told_from_what_is_not_there(
-    number: int | None, needed: bool, status: Status, words: str
-) -> None:
-    check = only(kernel.interfaces([Interface("openat2(2)", "5.6", number is None, number, "it works", needed)]))
+def test_what_is_refused_is_told_from_what_is_not_there(name: str, number: str | None, status: Status) -> None:
+    check = only(kernel.interfaces([Interface(name, number is None, number, "it works")]))
     assert check.status is status
-    assert words in check.text
+    assert check.text == f"{name}: " + (f"{number}, it works" if number else "it works")
     assert (check.hint is None) == (number is None)
+    assert ("as root" in (check.hint or "")) == (number in ("EPERM", "EACCES"))
 
 
 @pytest.mark.parametrize(("value", "status"), [("0", Status.FAIL), ("1", Status.OK), (None, Status.OK)])
@@ -156,8 +158,13 @@ def test_the_configuration() -> None:
 
 @pytest.mark.parametrize(
     ("words", "status"),
-    [(("echo",), Status.OK), (("false",), Status.WARN), (("/no/such/journalctl",), Status.WARN)],
-    ids=["there", "no entry", "no journalctl"],
+    [
+        (("echo",), Status.OK),
+        (("false",), Status.WARN),
+        (("echo", "something else"), Status.WARN),
+        (("/no/such/journalctl",), Status.WARN),
+    ],
+    ids=["there", "no entry", "another entry", "no journalctl"],
 )
 def test_the_catalog_is_asked_for_one_of_our_messages(words: tuple[str, ...], status: Status) -> None:
     assert next(iter(IDS.values()))
@@ -247,6 +254,9 @@ def test_who_receives_is_counted() -> None:
     well = sight(Relation.SLAVE, namespace=1)
     assert "1 of 2 namespaces that show a root" in roots.reached([well, sight(), sight(Relation.PEER)]).text
     assert "no other mount namespace" in roots.reached([]).text
+    private = dataclasses.replace(STATE.bases[0], mount=host_root(shared=0))
+    wanted = sight(root=dataclasses.replace(ROOT, wants_private=True), base=private, namespace=2)
+    assert "1 of 1 namespace that" in roots.reached([well, wanted]).text
 
 
 def test_one_reason_for_several_roots_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,11 +322,11 @@ def whole() -> checkup.DoctorJson:
     """Lines of all sorts: long, wrapped, with hints of one and of several lines."""
     fix = str(advice.mount_flags_fix("leaky.service"))
     tried = [
-        Interface("openat2(2)", "5.6", True, None, "a detach can't be led astray", True),
-        Interface("FAN_REPORT_MNT", "6.15", False, errno.EINVAL, "mounts are noticed by polling"),
+        Interface("openat2(2)", True, None, "a detach can't be led astray"),
+        Interface("NS_MNT_GET_NEXT", False, "ENOTTY", "this kernel does not have it"),
     ]
     checks = (
-        kernel.release("6.18.0", "mountinfo", "the only one built"),
+        kernel.release("6.18.0", "mountinfo", "asked for"),
         *kernel.interfaces(tried),
         system.agent(STATUS, running=False),
         *roots.roots(picture(STATE), ()),
@@ -378,6 +388,20 @@ def test_without_root_what_can_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
     assert (last.status, last.hint) == (Status.WARN, "run it as root")
     assert found.look is None
     assert {check.group for check in found.checks} >= {"kernel", "systemd", "service"}
+
+
+def test_a_tier_that_does_not_work_is_a_line_and_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(wanted: Tier | None = None, found: object = None) -> tuple[Tier, str]:
+        if wanted is not None:
+            raise MountwardenError("the tier statmount does not work here: ENOSYS")
+        return Tier.MOUNTINFO, "the best"
+
+    monkeypatch.setattr(tiers, "choose", choose)
+    looker, (check,) = examination._looker(Config(tier=Tier.STATMOUNT))
+    assert looker.tier is Tier.MOUNTINFO
+    assert check.status is Status.FAIL
+    assert "the tier statmount does not work here: ENOSYS" in check.text
+    assert examination._looker(Config())[1] == ()
 
 
 def test_the_worst_line_is_the_exit_status() -> None:

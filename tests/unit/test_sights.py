@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from mountwarden.inventory import root_state
-from mountwarden.model import Copy, Layout, Mount, Picture, Root, Tier
+from mountwarden.model import Layout, Mount, Picture, Root, Tier
 from mountwarden.observe.mountinfo import Table
 from mountwarden.sights import Relation, Sight, sights
 
@@ -15,15 +15,9 @@ LIVE = layer(2, 1)
 
 
 def seen(home: Table, others: dict[int, Table], root: Root = ROOT) -> list[Sight]:
-    """The sights of one root; each mount of another namespace on a spot is a copy, as a look would have it."""
+    """The sights of one root."""
     state = root_state(root, home, HOME)
-    copies = [
-        Copy(inode, copy, there.get(copy.parent), spot, state.matches.get(spot))
-        for inode, there in others.items()
-        for copy in there.mounts
-        if (spot := there.spot(copy)) is not None
-    ]
-    picture = Picture("boot", Tier.MOUNTINFO, (state,), {}, tuple(copies), 0)
+    picture = Picture("boot", Tier.MOUNTINFO, (state,), {}, (), 0)
     return list(sights(picture, {HOME: home, **others}))
 
 
@@ -104,7 +98,8 @@ def test_what_something_covers_is_no_sight() -> None:
 
 def test_a_deleted_bind_is_no_sight() -> None:
     gone = mount(11, 10, "/", device="8:1", root=b"/var/lib/docker//deleted")
-    assert seen(table(host_root()), {OTHER: table(gone)}) == []
+    root = dataclasses.replace(ROOT, layout=(Layout(b"*/*/merged", "overlay"),))
+    assert seen(table(host_root()), {OTHER: table(gone)}, root) == []
 
 
 def test_each_mount_of_home_that_holds_a_part_is_looked_at_by_itself() -> None:
@@ -123,6 +118,12 @@ def test_each_mount_of_home_that_holds_a_part_is_looked_at_by_itself() -> None:
 def test_an_engine_that_leaves_the_mountpoint_has_no_purpose() -> None:
     root = dataclasses.replace(ROOT, wants_private=True, rmdir_on_put=False)
     sight = only(table(host_root(shared=0), LIVE), table(there(), copied()), root)
+    assert (sight.leaks, sight.on_purpose) == (1, False)
+
+
+def test_a_shared_mount_of_such_an_engine_is_not_cut_off_on_purpose() -> None:
+    """The container's shm of containers/storage: what cuts it off is the other namespace's own doing."""
+    sight = only(table(host_root(), LIVE), table(there(), copied()), dataclasses.replace(ROOT, wants_private=True))
     assert (sight.leaks, sight.on_purpose) == (1, False)
 
 

@@ -1,6 +1,5 @@
 """mountwarden doctor: what this host can and can't do, what that means, and who will leak the next mount."""
 
-import errno
 import os
 import sys
 import time
@@ -98,13 +97,15 @@ def document(found: "Examination", now: float) -> checkup.DoctorJson:
 
 
 def _interface(one: "Interface") -> checkup.InterfaceJson:
+    from ..observe.interfaces import NEEDED
+    from ..tell.text import sentence
+
     return {
         "name": one.name,
-        "since": one.since,
         "available": one.available,
-        "errno": errno.errorcode.get(one.errno) if one.errno else None,
-        "needed": one.needed,
-        "meaning": one.meaning,
+        "errno": one.errno,
+        "needed": one.name == NEEDED,
+        "meaning": sentence(one.meaning),
     }
 
 

@@ -64,16 +64,15 @@ def look(arguments: Namespace) -> "MapJson":
     """Look at the host now, at every mount of every namespace."""
     from .. import chart
     from ..foreseen import who
-    from ..observe import procs
-    from ..observe.survey import survey
     from ..sights import sights
+    from ..who.tables import world
     from . import scan
 
     looker = session.looker(arguments)
     known = scan.agents_since(looker.config, looker.boot_id)
     found = scan.scan(looker, wait=arguments.wait, known=known)
     picture = found.seen.picture
-    read = survey(procs.pids())
+    read = world()
     shown = sights(picture, read.tables)
     holding = {f.namespace for f in found.findings if chart.counts(f) and f.namespace is not None}
     people = {inode: who(inode, picture) for inode in holding | {sight.namespace for sight in shown}}

@@ -12,10 +12,10 @@ from ..errors import MountwardenError
 from ..foreseen import Foreseen, foresee, who
 from ..look import Look, Looker, pid1_namespace
 from ..model import Gap
-from ..observe import procs
 from ..observe.interfaces import Interface, interfaces
-from ..observe.survey import survey
 from ..sights import sights
+from ..tell.text import sentence
+from ..who.tables import world
 from . import canary, kernel, roots, system, units
 from .facts import Check, Status
 
@@ -85,13 +85,15 @@ def _without_root() -> Check:
 
 def _host(asked: Asked, tried: tuple[Interface, ...], *, broken: bool) -> Examination:
     """As root: all roots and all namespaces."""
-    looker = Looker(Config() if broken else config_load.load(asked.directory))
+    config = Config() if broken else config_load.load(asked.directory)
+    looker, refused = _looker(config)
     look = looker.look()
-    seen = survey(procs.pids())
+    seen = world()
     shown = sights(look.picture, seen.tables)
     foreseen, unasked = foresee(shown, look.picture)
     full = kernel.mount_max(seen.tables)
     checks = (
+        *refused,
         *((full,) if full else ()),
         *roots.roots(look.picture, look.findings),
         roots.reached(shown),
@@ -102,6 +104,16 @@ def _host(asked: Asked, tried: tuple[Interface, ...], *, broken: bool) -> Examin
     return Examination(checks, tried, foreseen, None, look)
 
 
+def _looker(config: Config) -> tuple[Looker, tuple[Check, ...]]:
+    """With the tier of the configuration; with the best one, and a line that says so, where that does not work."""
+    try:
+        return Looker(config), ()
+    except MountwardenError as error:
+        text = f"the service can't look as it is configured: {sentence(error.message)}"
+        check = Check("kernel.tier", kernel.GROUP, Status.FAIL, text, "remove `tier` from the configuration")
+        return Looker(replace(config, tier=None)), (check,)
+
+
 def _running(look: Look) -> frozenset[str]:
     """Services with a process in any mount namespace."""
     holders = (holder for inode in look.picture.namespaces for holder in who(inode, look.picture).holders)
@@ -109,5 +121,5 @@ def _running(look: Look) -> frozenset[str]:
 
 
 def _once(gaps: tuple[Gap, ...]) -> tuple[Gap, ...]:
-    """The look and the survey read the same namespaces, and meet the same gaps, in words of their own."""
+    """Both looks read the same namespaces, and meet the same gaps, in words of their own."""
     return tuple({(gap.what, gap.namespace): gap for gap in gaps}.values())

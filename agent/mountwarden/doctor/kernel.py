@@ -1,10 +1,9 @@
 """The kernel and its settings. Each function takes what it judges, or the folder to read it from."""
 
-import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..observe.interfaces import Interface
+from ..observe.interfaces import NEEDED, REFUSALS, Interface
 from ..observe.mountinfo import Table
 from ..tell.text import count, shown
 from .facts import Check, Status
@@ -22,24 +21,21 @@ def release(name: str, tier: str | None, reason: str) -> Check:
 
 
 def interfaces(tried: Iterable[Interface]) -> Iterator[Check]:
-    """One line each: there, not in this kernel, or refused."""
+    """One line each: it works, it is not in this kernel, or it may not be used here."""
     for one in tried:
-        name = f"{one.name} (Linux {one.since})"
-        if one.available:
-            yield Check("kernel.interface", GROUP, Status.OK, f"{name}: {one.meaning}")
-        else:
-            yield _missing(one, name)
+        yield _interface(one)
 
 
-def _missing(one: Interface, name: str) -> Check:
-    code = errno.errorcode.get(one.errno or 0, str(one.errno))
-    if one.refused:
-        why = f"{name} may not be used here ({code}): {one.meaning}"
-        hint = "a seccomp filter, a missing capability or a pid namespace of its own: run it as root on the host itself"
-        return Check("kernel.interface", GROUP, Status.FAIL if one.needed else Status.WARN, why, hint)
-    hint = f"a kernel from Linux {one.since} on has it"
-    status = Status.FAIL if one.needed else Status.OK
-    return Check("kernel.interface", GROUP, status, f"{name} is not in this kernel ({code}): {one.meaning}", hint)
+def _interface(one: Interface) -> Check:
+    name, group = "kernel.interface", GROUP
+    if one.available:
+        return Check(name, group, Status.OK, f"{one.name}: {one.meaning}")
+    text = f"{one.name}: {one.errno}, {one.meaning}"
+    worse = Status.FAIL if one.name == NEEDED else None
+    if one.errno in REFUSALS:
+        hint = "run it as root on the host itself: a container's filter, or its pid namespace, forbids some"
+        return Check(name, group, worse or Status.WARN, text, hint)
+    return Check(name, group, worse or Status.OK, text, "a newer kernel has it")
 
 
 def may_detach(sysctls: str = "/proc/sys") -> Check:

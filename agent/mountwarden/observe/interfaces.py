@@ -1,19 +1,28 @@
-"""Which of the kernel's interfaces are there for us, by trying each, and what their absence means.
+"""Which of the kernel's interfaces are there for us, by trying each: those of the tiers, and those that acts need.
 
-Everything is tried in one forked child with a mount namespace of its own, so that nothing is left on the host, and a
-seccomp filter that kills kills the child only.
+Everything is tried in one forked child, so that nothing is left on the host, and a seccomp filter that kills kills the
+child only.
 """
 
 import errno
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import forked
 from ..errors import NoAnswer
 from ..kernel import abi, calls
+from ..kernel.probe import MEANINGS, Interface
+from . import tiers
 from .behaviour import probe_behaviour
+
+__all__ = ["NEEDED", "REFUSALS", "Interface", "interfaces"]
+
+NEEDED = "openat2(2)"
+"""The name of the one without which nothing can be detached."""
+
+REFUSALS = ("EPERM", "EACCES")
+"""The kernel has it, and it may not be used here."""
 
 _DEADLINE = 5.0
 _BASE = b"/proc"
@@ -21,61 +30,35 @@ _BASE = b"/proc"
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
-    """One interface of the kernel, as tried here and now."""
-
-    name: str
-    since: str
-    """The Linux that brought it."""
-    available: bool
-    errno: int | None
-    """Why it is not: ENOSYS or EINVAL, it is not in this kernel; EPERM or EACCES, it may not be used here."""
-    meaning: str
-    """What it is for, or what is done without it."""
-    needed: bool = False
-    """Without it mountwarden can't force a detach."""
-
-    @property
-    def refused(self) -> bool:
-        """Whether it is there and may not be used."""
-        return self.errno in (errno.EPERM, errno.EACCES)
-
-
-@dataclass(frozen=True, slots=True)
 class _Trial:
     name: str
-    since: str
     attempt: Callable[[], object]
-    with_it: str
+    gives: str
     without: str
-    needed: bool = False
 
 
 def interfaces() -> tuple[Interface, ...]:
-    """Try all of them. Nothing is raised: where the child died, each is told as not available."""
+    """Try all of them. Nothing is raised: where the child died, none is told as available."""
     try:
-        numbers = forked.ask(_try_all, deadline=_DEADLINE, what="the child that tries the kernel's interfaces")
-    except (NoAnswer, OSError):
-        numbers = [errno.EPERM] * len(_TRIALS)
-    return tuple(
-        Interface(t.name, t.since, not number, number or None, t.without if number else t.with_it, t.needed)
-        for t, number in zip(_TRIALS, numbers, strict=True)
-    )
+        return forked.ask(_try_all, deadline=_DEADLINE, what="the child that tries the kernel's interfaces")
+    except (NoAnswer, OSError) as error:
+        return tuple(Interface(trial.name, False, "EPERM", str(error)) for trial in _TRIALS)
 
 
-def _try_all() -> list[int]:
-    """The errno of each trial, 0 where it succeeded."""
-    return [_number(trial.attempt) for trial in _TRIALS]
+def _try_all() -> tuple[Interface, ...]:
+    return (*tiers.interfaces(), *map(_try, _TRIALS))
 
 
-def _number(attempt: Callable[[], object]) -> int:
+def _try(trial: _Trial) -> Interface:
     try:
-        attempt()
+        trial.attempt()
     except OSError as error:
-        return error.errno or errno.EIO
-    except NoAnswer:
-        return errno.ETIMEDOUT
-    return 0
+        code = errno.errorcode.get(error.errno or 0, "EIO")
+        why = MEANINGS.get(code, os.strerror(error.errno or errno.EIO))
+        return Interface(trial.name, False, code, f"{why}; {trial.without}")
+    except NoAnswer as error:
+        return Interface(trial.name, False, "ETIMEDOUT", f"{error.message}; {trial.without}")
+    return Interface(trial.name, True, None, trial.gives)
 
 
 def _beneath() -> None:
@@ -84,45 +67,6 @@ def _beneath() -> None:
         os.close(calls.openat2(fd, b"proc", os.O_PATH, resolve=abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS))
     finally:
         os.close(fd)
-
-
-def _list_own() -> None:
-    page = calls.id_buffer(1)
-    calls.listmount(abi.LSMT_ROOT, 0, None, page)
-    calls.statmount(int.from_bytes(page.raw, sys.byteorder), abi.StatmountMask.MNT_BASIC, None, calls.id_buffer(64))
-
-
-def _with_namespace(function: Callable[[int], object]) -> None:
-    fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        function(fd)
-    finally:
-        os.close(fd)
-
-
-def _list_others() -> None:
-    _with_namespace(lambda fd: calls.listmount(abi.LSMT_ROOT, 0, calls.mnt_ns_id(fd), calls.id_buffer(1)))
-
-
-def _walk() -> None:
-    def step(fd: int) -> None:
-        try:
-            neighbour = calls.mnt_ns_info(fd, abi.NS_MNT_GET_NEXT)[2]
-        except FileNotFoundError:
-            return  # ours is the last one
-        if neighbour is not None:
-            os.close(neighbour)
-
-    _with_namespace(step)
-
-
-def _events() -> None:
-    group = calls.fanotify_init(abi.FAN_REPORT_MNT | abi.FAN_CLOEXEC)
-    try:
-        mask = abi.FAN_MNT_ATTACH | abi.FAN_MNT_DETACH
-        _with_namespace(lambda fd: calls.fanotify_mark(group, abi.FAN_MARK_ADD | abi.FAN_MARK_MNTNS, mask, fd))
-    finally:
-        os.close(group)
 
 
 def _unique_ids() -> None:
@@ -157,54 +101,21 @@ def _set_group_here() -> None:
 
 
 _TRIALS = (
-    _Trial(
-        "openat2(2)", "5.6", _beneath, "a detach can't be led astray", "no detach: paths can't be opened safely", True
-    ),
+    _Trial(NEEDED, _beneath, "a detach can't be led astray", "nothing can be detached: no path can be opened safely"),
     _Trial(
         "MOVE_MOUNT_SET_GROUP",
-        "5.15",
         _set_group,
         "rejoin can repair a running service",
         "no rejoin: a service that is cut off needs a restart",
     ),
     _Trial(
-        "listmount(2), statmount(2)",
-        "6.8",
-        _list_own,
-        "mounts can be listed without text",
-        "the text of mountinfo is read instead",
-    ),
-    _Trial(
-        "listmount(2) of other namespaces",
-        "6.11",
-        _list_others,
-        "other namespaces can be listed by id",
-        "their mountinfo is read by way of a process",
-    ),
-    _Trial(
-        "NS_MNT_GET_NEXT",
-        "6.12",
-        _walk,
-        "namespaces without a process are found by a walk",
-        "namespaces without a process are found only by binds and open files",
-    ),
-    _Trial(
-        "FAN_REPORT_MNT",
-        "6.15",
-        _events,
-        "the kernel can tell of each mount",
-        "mounts are noticed by polling, and at each tick",
-    ),
-    _Trial(
         "STATX_MNT_ID_UNIQUE",
-        "6.8",
         _unique_ids,
-        "mounts have ids that are never used again",
-        "small mount ids are used again: checked by device and path",
+        "ids of mounts that are never used again",
+        "ids of mounts are used again, so device and path are compared too",
     ),
     _Trial(
-        "umount propagation",
-        "4.13",
+        "a scratch topology of umounts",
         probe_behaviour,
         "what an umount would do can be predicted",
         "what an umount would do can't be predicted",

@@ -23,7 +23,6 @@ class CheckJson(TypedDict):
 
 class InterfaceJson(TypedDict):
     name: str
-    since: str
     available: bool
     errno: str | None
     needed: bool

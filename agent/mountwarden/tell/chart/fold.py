@@ -117,11 +117,14 @@ def _together(relation: str, name: str, rows: Sequence[RowJson]) -> Line:
 def headline(chart: MapJson) -> tuple[str, str]:
     """(how bad it is, the picture in one sentence)."""
     told = chart["summary"]
-    if told["leaked"] or told["leaks"]:
-        parts = [f"{told['leaked']:,} leaked"] if told["leaked"] else []
-        parts += [f"{told['leaks']:,} will leak"] if told["leaks"] else []
-        worst = "leaked" if told["leaked"] else "leaks"
-        return worst, f"{' and '.join(parts)} on {chart['host']['hostname']}"
+    levels = (
+        (told["leaked"], "leaked", "leaked"),
+        (told["unconfirmed"], "not confirmed", "leaked"),
+        (told["leaks"], "will leak", "leaks"),
+    )
+    parts = [(f"{many:,} {words}", level) for many, words, level in levels if many]
+    if parts:
+        return parts[0][1], f"{' and '.join(text for text, _level in parts)} on {chart['host']['hostname']}"
     if told["cut_off"]:
         return "cut-off", f"{count(told['cut_off'], 'namespace')} cut off on {chart['host']['hostname']}"
     if not chart["bases"]:

@@ -1,0 +1,231 @@
+"""The doctor and the map on real namespaces: what they foresee is what the kernel then does; the canary for real."""
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mountwarden
+import pytest
+from mountwarden import chart
+from mountwarden.cli import map as command
+from mountwarden.doctor import canary
+from mountwarden.foreseen import Foreseen, foresee, who
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Look, Looker
+from mountwarden.observe import procs
+from mountwarden.observe.enter import own_namespace
+from mountwarden.observe.interfaces import NEEDED, interfaces
+from mountwarden.sights import Relation, Sight, sights
+from mountwarden.tell.chart import fold
+from mountwarden.tell.chart.shape import BaseJson
+from mountwarden.who.tables import world
+
+from tests.kernel.topology import ROOT, Home
+from tests.support.scratch_ns import Namespace, hold, in_child
+
+AGENT = Path(mountwarden.__file__).parents[1]
+NOBODY = 65534
+POINTS = (ROOT + b"/X/merged", ROOT + b"/Y/merged")
+
+
+def shown(home: Home) -> list[Sight]:
+    """The sights of the guarded root, by a fresh look and survey."""
+
+    def here() -> list[Sight]:
+        picture = Looker(home.config, home=own_namespace()).look().picture
+        return list(sights(picture, world().tables))
+
+    return home.run(here)
+
+
+def foreseen(home: Home) -> list[Foreseen]:
+    def here() -> list[Foreseen]:
+        picture = Looker(home.config, home=own_namespace()).look().picture
+        return list(foresee(sights(picture, world().tables), picture)[0])
+
+    return home.run(here)
+
+
+def copies(namespace: Namespace, device: str) -> int:
+    """Mounts of a device, by the test's own reading of the kernel's table."""
+    return sum(line.split(b" ")[2].decode() == device for line in namespace.mountinfo().splitlines())
+
+
+def device(namespace: Namespace, point: bytes) -> str:
+    return next(
+        line.split(b" ")[2].decode() for line in namespace.mountinfo().splitlines() if line.split(b" ")[4] == point
+    )
+
+
+def bind_elsewhere(namespace: Namespace, propagation: int) -> None:
+    """The whole root a second time, below another path, by a bind of its own propagation."""
+
+    def inside() -> None:
+        os.makedirs(b"/mnt/elsewhere", exist_ok=True)
+        calls.mount(ROOT, b"/mnt/elsewhere", None, abi.MS_BIND | abi.MS_REC)
+        calls.mount(None, b"/mnt/elsewhere", None, propagation | abi.MS_REC)
+
+    namespace.run(inside)
+
+
+@contextlib.contextmanager
+def chained(home: Home) -> Iterator[Namespace]:
+    """A slave of a slave, further down."""
+    with hold(home.sandbox, propagation="slave") as first:
+        first.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_SHARED))
+        with hold(first, propagation="slave") as second:
+            yield second
+
+
+HOLDERS: dict[str, tuple[Callable[[Home], contextlib.AbstractContextManager[Namespace]], Relation]] = {
+    "private": (lambda home: hold(home.sandbox, propagation="private"), Relation.CUT_OFF),
+    "slave": (lambda home: hold(home.sandbox, propagation="slave"), Relation.SLAVE),
+    "peer": (lambda home: hold(home.sandbox, propagation=None), Relation.PEER),
+    "slave of a slave": (chained, Relation.SLAVE),
+    "another user's": (lambda home: hold(home.sandbox, propagation=None, userns=True), Relation.SLAVE),
+}
+
+
+@pytest.mark.parametrize("kind", HOLDERS)
+def test_what_is_foreseen_is_what_the_kernel_does(home: Home, kind: str) -> None:
+    home.layer(b"X")
+    home.layer(b"Y")
+    make, relation = HOLDERS[kind]
+    with make(home) as holder:
+        devices = [device(home.sandbox, point) for point in POINTS]
+        (sight,) = (sight for sight in shown(home) if sight.namespace == holder.inode)
+        assert (sight.relation, sight.copies) == (relation, 2)
+        for point in POINTS:
+            home.umount(point)
+        left = sum(copies(holder, each) for each in devices)
+        assert left == sight.leaks
+
+
+@pytest.mark.parametrize(("propagation", "left"), [(abi.MS_PRIVATE, 1), (abi.MS_SLAVE, 0)], ids=["private", "slave"])
+def test_a_root_bound_a_second_time_is_a_sight_of_its_own(home: Home, propagation: int, left: int) -> None:
+    home.layer(b"X")
+    with hold(home.sandbox, propagation="slave") as holder:
+        bind_elsewhere(holder, propagation)
+        each = device(home.sandbox, POINTS[0])
+        found = {sight.at: sight for sight in shown(home) if sight.namespace == holder.inode}
+        assert found.keys() == {ROOT, b"/mnt/elsewhere"}
+        assert found[ROOT].leaks == 0
+        foretold = sum(sight.leaks for sight in found.values())
+        home.umount(POINTS[0])
+        assert copies(holder, each) == foretold == left
+
+
+def test_a_holder_without_copies_keeps_none(home: Home) -> None:
+    """A private namespace is given no new mount: it leaks only what was live when it was made."""
+    with hold(home.sandbox, propagation="private") as holder:
+        home.layer(b"X")
+        (sight,) = (sight for sight in shown(home) if sight.namespace == holder.inode)
+        assert (sight.relation, sight.leaks) == (Relation.CUT_OFF, 0)
+        assert not holder.is_mounted(POINTS[0])
+
+
+def test_who_will_leak_is_a_process_with_a_cause(home: Home) -> None:
+    home.layer(b"X")
+    with hold(home.sandbox, propagation="private") as holder:
+        (one,) = (one for one in foreseen(home) if one.namespace == holder.inode)
+        assert one.leaks == 1
+        assert holder.pid in {person.pid for person in one.who.holders}
+        assert one.cause is not None
+
+
+def drawn(home: Home, *before: Callable[[], None]) -> list[BaseJson]:
+    """The picture by a looker that saw the host before, as a second look confirms it."""
+
+    def here() -> list[BaseJson]:
+        looker = Looker(home.config, home=own_namespace())
+        seen: Look = looker.look()
+        for step in before:
+            step()
+            seen = looker.look()
+        read = world()
+        told = sights(seen.picture, read.tables)
+        inodes = {sight.namespace for sight in told} | {f.namespace for f in seen.findings if f.namespace}
+        people = {inode: who(inode, seen.picture) for inode in inodes}
+        facts = chart.Seen(seen.picture, seen.findings, told, people)
+        return command.document(facts, (), 0.0)["bases"]
+
+    return home.run(here)
+
+
+def test_the_map_shows_who_is_reached_and_what_leaked(home: Home) -> None:
+    home.layer(b"X")
+    home.layer(b"Y")
+    with hold(home.sandbox, propagation="private") as cut, hold(home.sandbox, propagation="slave") as slave:
+        (base,) = drawn(home, lambda: calls.umount(POINTS[0]))
+        rows = {row["namespace"]: row for row in base["namespaces"]}
+        assert rows.keys() == {cut.inode, slave.inode}
+        assert (base["at"], base["propagation"], base["roots"][0]["live"]) == ("/mnt", "shared", 1)
+        assert (rows[cut.inode]["leaks"], rows[cut.inode]["unconfirmed"], rows[cut.inode]["relation"]) == (
+            1,
+            1,
+            "cut-off",
+        )
+        assert (rows[slave.inode]["copies"], rows[slave.inode]["relation"]) == (1, "slave")
+        assert [fold.level(row) for row in base["namespaces"]] == ["leaked", "healthy"]
+
+
+def test_the_canary_sings_and_leaves_nothing() -> None:
+    mounts = procs.read("/proc/self/mountinfo")
+    song = canary.sing()
+    assert song.done, song.text
+    assert 0 < song.detach < 10
+    assert 0 < song.find < 10
+    assert procs.read("/proc/self/mountinfo") == mounts
+
+
+def test_a_canary_that_can_not_sing_is_told() -> None:
+    def forbidden() -> canary.Song:
+        # Its own user namespace has a limit of its own: none below it. Executing as no root then drops all rights.
+        calls.unshare(abi.CLONE_NEWUSER)
+        for name, text in (("setgroups", "deny"), ("uid_map", "1000 0 1"), ("gid_map", "1000 0 1")):
+            Path(f"/proc/self/{name}").write_text(text)
+        Path("/proc/sys/user/max_user_namespaces").write_text("0")
+        Path("/proc/sys/user/max_mnt_namespaces").write_text("0")
+        return canary.sing()
+
+    song = in_child(forbidden)
+    assert not song.done
+    assert canary.check(song).status == "fail"
+
+
+def test_interfaces_are_refused_to_nobody_and_not_missing() -> None:
+    def as_nobody() -> dict[str, str | None]:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        return {one.name: one.errno for one in interfaces() if not one.available}
+
+    as_root = {one.name for one in interfaces() if one.available}
+    refused = in_child(as_nobody)
+    assert {NEEDED, "MOVE_MOUNT_SET_GROUP"} <= as_root
+    assert refused.keys() >= {"MOVE_MOUNT_SET_GROUP", "a scratch topology of umounts"}
+    assert {refused[name] for name in refused.keys() & as_root} == {"EPERM"}
+
+
+@pytest.mark.timeout(60)
+def test_the_command_without_root_sees_what_it_can(tmp_path_factory: pytest.TempPathFactory) -> None:
+    code = f"import sys; sys.path.insert(0, {str(AGENT)!r}); from mountwarden.cli.main import run; run()"
+    argv = ["/usr/bin/python3", "-I", "-B", "-c", code, "doctor", "--json"]
+
+    def drop() -> None:
+        # The checkout may be closed to others: capabilities go, root's own files stay readable.
+        calls.unshare(abi.CLONE_NEWUSER)
+        for name, text in (("setgroups", "deny"), ("uid_map", "1000 0 1"), ("gid_map", "1000 0 1")):
+            Path(f"/proc/self/{name}").write_text(text)
+
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, preexec_fn=drop, cwd="/", timeout=50)
+    document = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert document["root"] is False
+    assert document["foreseen"] == []
+    assert document["canary"]["done"] is True, document["canary"]
+    assert any(check["hint"] == "run it as root" for check in document["checks"])
+    assert done.returncode == (1 if document["status"] == "fail" else 0)
