@@ -122,7 +122,9 @@ def test_podman_in_a_container_of_podman(host: Machine) -> None:
     host.run("sh", "-c", f"({USR}) | podman import - usr")
     binds = ("-v", "/usr:/usr:ro", "-v", "/etc:/etc:ro", "-v", "inner:/var/lib/containers")
     start = "mount -t tmpfs run /run; mount -t tmpfs tmp /tmp; mkdir -p /var/tmp; exec sleep 1000"
-    host.podman("run", "-d", *RIGHTS[:-1], "--cap-add=MKNOD", "--network=none", "--name=outer", *binds, "usr", "sh", "-c", start)
+    host.podman(
+        "run", "-d", *RIGHTS[:-1], "--cap-add=MKNOD", "--network=none", "--name=outer", *binds, "usr", "sh", "-c", start
+    )
     wait_until(lambda: host.podman("exec", "outer", "test", "-d", "/var/tmp", check=False).returncode == 0, 20)
     host.run("sh", "-c", "podman save bb | podman exec -i outer podman load")
 
