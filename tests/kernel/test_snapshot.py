@@ -52,7 +52,7 @@ def check(home: Home, *steps: Callable[[], None]) -> tuple[ReportJson, ReportJso
         hidden = anonymous.anonymous(taken)
         return live, reread(taken), reread(hidden), document.dumps(hidden)
 
-    live, plain, hidden, text = home.run(both)
+    live, plain, hidden, text = home.sandbox.run(both, timeout=50)
     assert plain == live
     assert live["findings"], "else nothing was shown"
     return live, hidden, text
@@ -155,7 +155,7 @@ def test_what_may_be_a_secret_is_not_in_the_file(home: Home) -> None:
         return document.dumps(taken)
 
     with hold(home.sandbox, propagation="private"):
-        text = home.run(hostile)
+        text = home.sandbox.run(hostile, timeout=50)
     assert "server" not in text
     environment = {name for name in os.environ.values() if re.fullmatch(r"[\w./:-]{12,}", name)}
     assert [value for value in environment if value in text] == []
@@ -164,7 +164,7 @@ def test_what_may_be_a_secret_is_not_in_the_file(home: Home) -> None:
 def test_the_file_is_the_owners_alone_and_never_replaced_unasked(tmp_path: Path, home: Home) -> None:
     home.layer()
     with hold(home.sandbox, propagation="private"):
-        _live, taken = home.run(lambda: pair(home))
+        _live, taken = home.sandbox.run(lambda: pair(home), timeout=50)
     file = tmp_path / "host.json"
     document.write(str(file), taken)
     assert file.stat().st_mode & 0o7777 == 0o600

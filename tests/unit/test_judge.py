@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 
 import pytest
+from mountwarden.config import Config
 from mountwarden.inventory import Spots, root_state
 from mountwarden.judge import judge
 from mountwarden.model import (
@@ -24,6 +25,7 @@ from mountwarden.model import (
     finding_id,
 )
 from mountwarden.observe.mountinfo import Table
+from mountwarden.remedies.plan import plan
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
 
@@ -176,6 +178,17 @@ def test_a_root_that_is_not_shared() -> None:
     wanted = dataclasses.replace(ROOT, wants_private=True)
     (finding,) = judged(picture(table(host_root(shared=0)), {}, wanted))
     assert finding.severity is Severity.INFO
+
+
+def test_an_engine_whose_own_namespace_is_a_slave_means_it() -> None:
+    slave = table(host_root(shared=0, master=7))
+    (finding,) = judged(picture(slave, {}, dataclasses.replace(ROOT, home_pid=9)))
+    assert (finding.kind, finding.severity) == (Kind.PRIVATE_ROOT, Severity.INFO)
+    assert not any(remedy.automatic for remedy in plan(finding, Config()).remedies)
+    (at_home,) = judged(picture(slave, {}))
+    assert at_home.severity is Severity.WARNING
+    (cut,) = judged(picture(table(host_root(shared=0)), {}, dataclasses.replace(ROOT, home_pid=9)))
+    assert cut.severity is Severity.WARNING, "a private one is no slave"
 
 
 def test_a_slave_that_is_shared_too_is_shared() -> None:

@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
-from ..model import Action, Finding, Kind
+from ..model import Action, Finding, Kind, Severity
 from ..tell.text import shown
 from . import acts, options, scan
 
@@ -40,7 +40,7 @@ def _chosen(root: str | None, found: scan.Scan) -> list[Finding]:
     """The private roots that are meant. Without a name, those that are not private on their engine's own purpose."""
     private = [finding for finding in found.findings if finding.kind is Kind.PRIVATE_ROOT]
     if root is None:
-        return [finding for finding in private if not finding.root.wants_private and not finding.silenced]
+        return [finding for finding in private if finding.severity is not Severity.INFO and not finding.silenced]
     path = os.path.realpath(os.fsencode(root))
     if not root.startswith("mw-") and all(state.root.path != path for state in found.seen.picture.roots):
         raise MountwardenError(f"{shown(path)} is no root that is guarded", hint="mountwarden status lists the roots")

@@ -166,7 +166,7 @@ def _text(value: object) -> str:
 def _path(value: object) -> bytes | None:
     """An absolute path; containers/storage expands variables of the environment, which are root's own here."""
     text = _text(value).replace("$HOME", "/root").replace("$UID", "0")
-    return os.path.normpath(text.encode()) if text.startswith("/") and "\0" not in text else None
+    return os.path.normpath(os.fsencode(text)) if text.startswith("/") and "\0" not in text else None
 
 
 def _true(value: object) -> bool:

@@ -1,6 +1,6 @@
 """private-root: a mount that holds a root is not shared in its home, so that no umount reaches any copy."""
 
-from ..model import Answers, Base, Finding, Kind, Picture, RootState, Severity, Want, finding_id
+from ..model import Answers, Base, Finding, Kind, Mount, Picture, RootState, Severity, Want, finding_id
 
 
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Want]]:
@@ -26,7 +26,7 @@ def _finding(picture: Picture, state: RootState, base: Base) -> Finding:
     return Finding(
         id=finding_id(picture.boot_id, Kind.PRIVATE_ROOT, state.root.path, base.spot.path, state.home),
         kind=Kind.PRIVATE_ROOT,
-        severity=Severity.INFO if state.root.wants_private else Severity.WARNING,
+        severity=Severity.INFO if _is_meant(state, mount) else Severity.WARNING,
         root=state.root,
         home=state.home,
         spot=base.spot,
@@ -42,3 +42,11 @@ def _finding(picture: Picture, state: RootState, base: Base) -> Finding:
         reach=None,
         detail=f"the mount that contains it is {kind}",
     )
+
+
+def _is_meant(state: RootState, mount: Mount) -> bool:
+    """containers/storage without skip_mount_home, or an engine whose own namespace is a slave of the host's.
+
+    The latter is what MountFlags=slave asks for: only the engine's own containers are made from that namespace.
+    """
+    return state.root.wants_private or (state.root.home_pid is not None and mount.master != 0)

@@ -3,7 +3,19 @@
 from dataclasses import dataclass, replace
 
 from ..config import Config, Mode
-from ..model import Action, Evidence, Finding, Kind, MountClass, NamespaceKind, Policy, Reach, Remedy, RootKind
+from ..model import (
+    Action,
+    Evidence,
+    Finding,
+    Kind,
+    MountClass,
+    NamespaceKind,
+    Policy,
+    Reach,
+    Remedy,
+    RootKind,
+    Severity,
+)
 from .restart import advice
 
 AUTOMATIC_ENGINES = ("docker", "containerd", "custom")
@@ -115,6 +127,8 @@ def _why_ask_share(finding: Finding) -> str | None:
         return hard
     if finding.root.wants_private:
         return f"{finding.root.engine} makes it private on purpose; skip_mount_home in storage.conf ends that"
+    if finding.severity is Severity.INFO:
+        return f"the mount namespace of {finding.root.engine} is a slave of the host's on purpose"
     if finding.root.engine not in AUTOMATIC_ENGINES:
         return f"{finding.root.engine} is left to a human by default"
     if finding.seen_at != finding.mountpoint:

@@ -1,6 +1,7 @@
 """The stores of podman, buildah and CRI-O by their configuration, and their record of mounted layers."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,14 @@ def test_crio_overrides_and_is_the_home(tmp_path: Path) -> None:
     assert graph.record[0] == f"{tmp_path}/c-run/overlay-layers/mountpoints.json"
     assert (run.path, run.record) == (os.fsencode(tmp_path / "c-run"), ())
     assert (podman.path, podman.home) == (os.fsencode(tmp_path / "a"), None)
+
+
+def test_a_store_of_crio_s_whose_name_is_no_utf8(tmp_path: Path) -> None:
+    place = os.fsencode(tmp_path) + b"/\xff"
+    os.mkdir(place)
+    crio = replace(daemon("crio"), argv=(b"crio", b"--root", place))
+    found = containers_storage.roots(host(crio), CONFIG)
+    assert place in [root.path for root in found]
 
 
 def test_a_store_of_both_is_crios(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""A snapshot made by hand, with something of everything in it."""
+
+import dataclasses
+
+from mountwarden import circumstances, unitfile
+from mountwarden import judge as rules
+from mountwarden.bus import Directive, UnitFacts
+from mountwarden.config import Mode, PolicyEntry, RootEntry
+from mountwarden.inventory import Spots, root_state
+from mountwarden.model import (
+    Action,
+    Answers,
+    Copy,
+    Door,
+    Gap,
+    GroupWant,
+    Holder,
+    Kind,
+    Namespace,
+    NamespaceKind,
+    Picture,
+    Policy,
+    RecordState,
+    RecordWant,
+    Stack,
+    Tier,
+)
+from mountwarden.snapshot.facts import Members, Snapshot, Told
+
+from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount
+from tests.unit.facts import table as mounts
+
+CONTAINER = "0123456789abcdef" * 4
+
+
+def made() -> Snapshot:
+    """A leak by history and a live layer that is cut off, in a container, with everything around them."""
+    state = root_state(ROOT, mounts(host_root(), layer(20, 1, "Y", device="0:41")), HOME)
+    gone, live = layer(70, 50), layer(71, 50, "Y", device="0:41")
+    parent = mount(50, 0, "/", device="8:1", fstype="ext4", source=b"//server/private")
+    spots = Spots((state,))
+    spot = dataclasses.replace(next(iter(state.live)), path=b"/var/lib/docker/overlay2/X/merged")
+    match = spots.match(spot)
+    assert match is not None
+    copies = (
+        Copy(OTHER, gone, parent, spot, match, history=match),
+        Copy(OTHER, live, parent, next(iter(state.live)), spots.match(next(iter(state.live)))),
+    )
+    picture = Picture(
+        boot_id="boot",
+        tier=Tier.MOUNTINFO,
+        roots=(state,),
+        namespaces={OTHER: Namespace(OTHER, (7, 8)), 5: Namespace(5, door=Door("bind", 0, b"/run/secret-name/ns"))},
+        copies=copies,
+        mounts=9,
+        home_identities=frozenset(((live.device, live.root),)),
+        stacks=(Stack(OTHER, match, gone, 4),),
+    )
+    place = b"/etc/systemd/system/acme.service"
+    unit = UnitFacts("acme.service", fragment=place, directives=(Directive("PrivateTmp", "yes"),))
+    text = b"[Service]\nEnvironment=TOKEN=hunter2\nPrivateTmp=yes\nExecStart=/opt/acme --password=hunter2\n"
+    file = unitfile.UnitFile(place, unitfile.parse(text))
+    answers = Answers(records={RecordWant(match): RecordState.UNMOUNTED}, masters={GroupWant(3): None})
+    leak = next(found.id for found in rules.judge(picture, answers).findings if found.kind is Kind.LEAKED)
+    holder = Holder(7, "acmed", f"docker-{CONTAINER}.scope", CONTAINER, 1000)
+    return Snapshot(
+        version="0.1.0",
+        anonymous=False,
+        hostname="acme-host",
+        kernel="6.18",
+        taken=1.5e9,
+        seconds=0.25,
+        mode=Mode.ACT,
+        paused=False,
+        policies=(PolicyEntry(Action.DETACH, Policy.ASK, unit="acme.service"),),
+        entries=(RootEntry(b"/srv/acme/layers"),),
+        picture=picture,
+        answers=answers,
+        gaps=(Gap("the settings of acme.service", "PID 1 answered: no acme", 5),),
+        members={OTHER: Members(NamespaceKind.CONTAINER, (holder,))},
+        users={9: Holder(9, "acmed")},
+        told={leak: Told(True, False, 1.5e9)},
+        circumstances={leak: circumstances.Circumstances((parent,), unit, (file,), "rslave", host_root())},
+    )
