@@ -1,5 +1,7 @@
 """Writes the screens of README.md and docs/ anew: boots a test host, and runs what the documents show.
 
+All of them or, where nothing but ids, times and counts would change, none: ids go from one screen to the next.
+
 `python packaging/screens.py`, as root, with the tools of the tests. See tests/support/screens.py.
 """
 
@@ -22,6 +24,9 @@ def main() -> None:
         host.start_docker()
         host.import_image("docker")
         made = {name: screens.shortened(text) for name, text in screens.screens(host).items()}
+    old_blocks = ((name, text) for name, texts in screens.shown().items() for text in texts)
+    if all(screens.normal(text) == screens.normal(made[name]) for name, text in old_blocks):
+        return
     for document in screens.DOCUMENTS:
         old = document.read_text()
         new = screens.BLOCK.sub(lambda match: _block(match, made), old)

@@ -128,6 +128,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using watch' -l json -d 'JSON ins
 complete -c mountwarden -n '_shtab_mountwarden_using watch' -l tier -xka "events statmount mountinfo" -d 'kernel interface that looks use (default: the configuration'"'"'s, else the best that works)'
 complete -c mountwarden -n '_shtab_mountwarden_using watch' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
 complete -c mountwarden -n '_shtab_mountwarden_using watch' -l no-color -d 'no colours; so does NO_COLOR in the environment'
+complete -c mountwarden -n '_shtab_mountwarden_using watch' -l verbose -d 'also what is mounted and unmounted at home, as it happens; needs root'
 complete -c mountwarden -n '_shtab_mountwarden_using watch' -s n -l lines -x -d 'past events first (default: 10)'
 complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a history -d 'Shows the service'"'"'s entries of the journal, oldest first; only those that root wrote.'
 complete -c mountwarden -n '_shtab_mountwarden_using history' -s h -l help -d 'show this help message and exit'

@@ -504,6 +504,7 @@ _shtab_mountwarden_watch_options=(
   "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
+  "--verbose[also what is mounted and unmounted at home, as it happens\; needs root]"
   {-n,--lines}"[past events first (default\: 10)]:N:"
 )
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,6 +61,56 @@ def test_watch_follows_the_service(service: Machine) -> None:
     assert len({one["finding"] for one in told}) == 1
     assert "leaky.service" in told[0]["text"]
     wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 1, 10, "nothing is left")
+
+
+def until(watch: "subprocess.Popen[bytes]", event: str) -> dict[str, Any]:
+    """The next line of watch that tells of this event."""
+    assert watch.stdout
+    for line in watch.stdout:
+        if (told := json.loads(line))["event"] == event:
+            return dict(told)
+    raise AssertionError(f"watch ended without {event}")
+
+
+@pytest.mark.long
+def test_watch_shows_pauses_acts_and_with_verbose_mounts(service: Machine) -> None:
+    with service.popen("mountwarden", "watch", "--json", "--verbose", "-n", "0") as watch:
+        assert watch.stdout
+        try:
+            wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 0, 10)
+            service.run("mountwarden", "pause", "--reason", "a migration")
+            assert "a migration" in until(watch, "paused")["text"]
+            service.run("mountwarden", "resume")
+            until(watch, "resumed")
+            service.run("umount", MERGED)
+            told = [until(watch, event) for event in ("unmounted", "found", "acted")]
+            cleared = until(watch, "cleared")
+            service.run("mount", "-t", "tmpfs", "none", "/mnt")
+            came = until(watch, "mounted")
+            service.run("umount", "/mnt")
+            went = until(watch, "unmounted")
+        finally:
+            os.killpg(watch.pid, signal.SIGINT)
+    assert told[0]["text"].startswith(f"{MERGED}: overlay ")
+    assert told[1]["finding"] == told[2]["finding"] == cleared["finding"]
+    assert came["text"].startswith("/mnt: tmpfs ")
+    assert went["text"] == came["text"]
+    wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 1, 10, "nothing is left")
+
+
+@pytest.mark.long
+def test_watch_shows_mounts_without_the_service_too(service: Machine) -> None:
+    service.run("systemctl", "stop", "mountwarden")
+    with service.popen("mountwarden", "watch", "--json", "--verbose") as watch:
+        assert watch.stdout
+        assert watch.stderr
+        try:
+            assert b"looking each" in watch.stderr.readline()
+            service.run("umount", MERGED)
+            told = [json.loads(watch.stdout.readline()) for _event in range(2)]
+        finally:
+            os.killpg(watch.pid, signal.SIGINT)
+    assert [one["event"] for one in told] == ["unmounted", "found"]
 
 
 @pytest.mark.parametrize("mode", ["observe"])

@@ -133,7 +133,10 @@ _VARIES = (
     (r"\b[0-9a-f]{12}\b", "NAME"),
     (r"\b\d+(\.\d+)? (ms|s|min)\b", "DURATION"),
     (r"\b0:\d+", "DEVICE"),
+    (r"tier \w+ \((?:[^()]|\([^()]*\))*\)", "TIER"),
+    (r"\((mountinfo|statmount|events)\)", "(TIER)"),
     (r"(?i)\b(pid|process|namespaces?|group|mount|inode) \[?\d+\]?", r"\1 N"),
+    (r" N, id \d+", " N"),
     (r"\b[\d,]+ (namespaces?|mounts?|mount namespaces?)\b", r"N \1"),
 )
 

@@ -6,7 +6,10 @@ import time
 
 import pytest
 from mountwarden.cli import watch
+from mountwarden.observe.homemounts import Change, Changed, compare
 from mountwarden.tell.terminal import Terminal
+
+from tests.support.reports import mount
 
 FOUND = {
     "__REALTIME_TIMESTAMP": "1790000000250000",
@@ -39,8 +42,40 @@ def test_a_line_begins_with_the_local_time(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     (line,) = lines(FOUND)
-    assert watch.as_text(line, Terminal()) == "Sep 21 14:13:20 found    /x leaked (mw-0123456789)"
+    assert watch.as_text(line, Terminal()) == "Sep 21 14:13:20 found       /x leaked (mw-0123456789)"
     assert watch.as_text(line, Terminal(colour=True)).startswith("Sep 21 14:13:20 \x1b[33mfound")
+
+
+@pytest.mark.parametrize("event", ["acted", "cleared", "failed", "paused", "resumed", "gap", "summary", "config-kept"])
+def test_every_event_of_the_service_is_a_line(event: str) -> None:
+    entry = {**FOUND, "MOUNTWARDEN_EVENT": event, "MOUNTWARDEN_FINDING": "", "MESSAGE": "what it says"}
+    assert lines(entry) == [watch.Line(1790000000.25, event, None, "what it says")]
+
+
+def test_mounts_are_lines() -> None:
+    layer = mount(id=9, point=b"/x\n", fstype="overlay", device="0:41", shared=7)
+    changes = [Changed(Change.MOUNTED, layer), Changed(Change.UNMOUNTED, mount(shared=0))]
+    assert list(watch.mount_lines(changes, 5.0)) == [
+        watch.Line(5.0, "mounted", None, r"/x\x0a: overlay 0:41, shared, peer group 7"),
+        watch.Line(5.0, "unmounted", None, "/: ext4 254:1, private"),
+    ]
+
+
+def test_two_readings_are_told_apart() -> None:
+    top, one, two = mount(id=1), mount(id=2, point=b"/a", device="0:1"), mount(id=3, point=b"/b", device="0:2")
+    assert compare({1: top, 2: one}, {1: top, 2: one}) == []
+    assert compare({1: top, 2: one}, {1: top, 3: two}) == [
+        Changed(Change.UNMOUNTED, one),
+        Changed(Change.MOUNTED, two),
+    ]
+    other = mount(id=2, point=b"/a", device="0:9")
+    assert compare({2: one}, {2: other}) == [Changed(Change.UNMOUNTED, one), Changed(Change.MOUNTED, other)], (
+        "the id was used again"
+    )
+    moved, private = mount(id=2, point=b"/c", device="0:1"), mount(id=2, point=b"/a", device="0:1", shared=0)
+    assert compare({2: one}, {2: moved}) == [Changed(Change.MOVED, moved)]
+    assert compare({2: one}, {2: private}) == [Changed(Change.PROPAGATION, private)]
+    assert compare({2: one}, {2: mount(id=2, point=b"/a", device="0:1", options=b"ro")}) == []
 
 
 def test_json_is_a_line_too() -> None:

@@ -35,6 +35,15 @@ def test_every_command_shown_is_one(document: Path) -> None:
     assert [word for word in shown if word not in COMMANDS] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_screen_is_a_generated_one(document: Path) -> None:
+    """What stands below `$ mountwarden` was printed by it: see packaging/screens.py and tests/support/screens.py."""
+    text = document.read_text()
+    blocks = [match.start() for match in re.finditer(r"^```\n\$ ", text, re.MULTILINE)]
+    marked = [match.end() for match in re.finditer(r"<!-- screen: [a-z-]+ -->\n", text)]
+    assert [text[at : at + 60] for at in blocks if at not in marked] == []
+
+
 def test_the_reference_has_every_key_and_every_message() -> None:
     text = (PROJECT / "docs/reference.md").read_text()
     keys = {field.name for field in dataclasses.fields(Config)} - {"origin", "roots", "policies", "silences", "confirm"}

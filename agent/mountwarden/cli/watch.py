@@ -1,26 +1,31 @@
 """mountwarden watch: what is found, done and over, line by line as it happens."""
 
+import contextlib
 import json
+import os
+import select
 import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
 from ..tell import report, terminal
-from ..tell.text import sentence
+from ..tell.text import sentence, shown
 from . import options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from ..look import Looker
+    from ..observe.homemounts import Changed, HomeMounts
 
 UNIT = "mountwarden.service"
 _COLOURS = {"found": "yellow", "acted": "green", "cleared": "green", "failed": "red", "gap": "dim"}
+_COLOURS |= dict.fromkeys(("mounted", "unmounted", "moved", "propagation"), "dim")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,13 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "watch",
-        help="live lines: found, acted, cleared",
+        help="live lines: found, acted, cleared, paused, gaps; also mounts",
         description="Follows the service's events in the journal; where it does not run, looks by itself each tick.\n"
         "Ends with Ctrl-C.",
+        epilog="example:\n  mountwarden watch --verbose",
+    )
+    parser.add_argument(
+        "--verbose", action="store_true", help="also what is mounted and unmounted at home, as it happens; needs root"
     )
     parser.add_argument("-n", "--lines", metavar="N", type=int, default=10, help="past events first (default: 10)")
     parser.set_defaults(run=run)
@@ -49,16 +58,32 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Show events until interrupted."""
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
-    for line in _followed(arguments.lines) if service_runs() else _looked(arguments):
-        sys.stdout.write(as_json(line) + "\n" if arguments.json else screen.lines([as_text(line, screen)]))
-        sys.stdout.flush()
+    with _mounts(arguments) as mounts:
+        followed = _followed(arguments.lines, mounts) if service_runs() else _looked(arguments, mounts)
+        for line in followed:
+            sys.stdout.write(as_json(line) + "\n" if arguments.json else screen.lines([as_text(line, screen)]))
+            sys.stdout.flush()
     return 0
+
+
+def _mounts(arguments: Namespace) -> "contextlib.AbstractContextManager[HomeMounts | None]":
+    from . import session
+
+    if not arguments.verbose:
+        return contextlib.nullcontext()
+    session.need_root("watching mounts")
+    from ..observe.homemounts import PATH, HomeMounts
+
+    try:
+        return HomeMounts()
+    except PermissionError:
+        raise MountwardenError(f"{PATH} may not be read, so no mounts can be shown") from None
 
 
 def as_text(line: Line, screen: terminal.Terminal) -> str:
     """The event as `journalctl -f` would have it: the local time first."""
     moment = time.strftime("%b %d %H:%M:%S", time.localtime(line.at))
-    return f"{moment} {screen.paint(f'{line.event:<8}', _COLOURS.get(line.event, 'bold'))} {line.text}"
+    return f"{moment} {screen.paint(f'{line.event:<11}', _COLOURS.get(line.event, 'bold'))} {line.text}"
 
 
 def as_json(line: Line) -> str:
@@ -76,20 +101,46 @@ def service_runs() -> bool:
     return done.returncode == 0
 
 
-def _followed(lines: int) -> Iterator[Line]:
+def _followed(lines: int, mounts: "HomeMounts | None") -> Iterator[Line]:
     # _SYSTEMD_UNIT is written by journald itself: anybody can log under our identifier.
     words = ("journalctl", "--follow", f"--lines={lines}", "--output=json", "--quiet", f"_SYSTEMD_UNIT={UNIT}")
     with subprocess.Popen((*words, "SYSLOG_IDENTIFIER=mountwarden"), stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
-            yield from journal_lines(process.stdout)
+            yield from _merged(process.stdout.fileno(), mounts) if mounts else journal_lines(process.stdout)
         finally:
             process.terminate()
 
 
-def journal_lines(stream: IO[bytes]) -> Iterator[Line]:
+def _merged(journal: int, mounts: "HomeMounts") -> Iterator[Line]:
+    """The journal's events and home's mounts, as they come."""
+    poll = select.poll()
+    poll.register(journal, select.POLLIN)
+    poll.register(mounts.fileno(), select.POLLPRI)
+    rest = b""
+    while True:
+        ready = {number for number, _event in poll.poll()}
+        if mounts.fileno() in ready:
+            yield from mount_lines(mounts.changes(), time.time())
+        if journal in ready:
+            if not (part := os.read(journal, 1 << 16)):
+                return
+            *whole, rest = (rest + part).split(b"\n")
+            yield from journal_lines(whole)
+
+
+def mount_lines(changes: "Iterable[Changed]", now: float) -> Iterator[Line]:
+    """Home's mounts that came, went or were changed."""
+    for one in changes:
+        mount = one.mount
+        state = report.propagation(mount) + (f", peer group {mount.shared}" if mount.shared else "")
+        text = f"{shown(mount.point)}: {shown(mount.fstype)} {mount.device}, {state}"
+        yield Line(now, str(one.how), None, text)
+
+
+def journal_lines(lines: Iterable[bytes]) -> Iterator[Line]:
     """The events in journalctl's JSON output; entries that are no event are passed over."""
-    for raw in stream:
+    for raw in lines:
         entry = json.loads(raw)
         if event := _field(entry, "MOUNTWARDEN_EVENT"):
             at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
@@ -106,16 +157,16 @@ def _field(entry: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _looked(arguments: Namespace) -> Iterator[Line]:
+def _looked(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[Line]:
     from . import session
 
     session.need_root(f"watching without {UNIT}")
     looker = session.looker(arguments)
     print(f"{UNIT} is not active: looking each {looker.config.tick:g} s", file=sys.stderr)
-    return looked(looker)
+    return looked(looker, mounts)
 
 
-def looked(looker: "Looker") -> Iterator[Line]:
+def looked(looker: "Looker", mounts: "HomeMounts | None" = None) -> Iterator[Line]:
     """Events of our own looks, one each tick, or rarer where a look costs more than a fiftieth of that."""
     from .. import ledger
     from ..tell import messages
@@ -135,7 +186,20 @@ def looked(looker: "Looker") -> Iterator[Line]:
             name = event.subject.id if event.subject else None
             yield Line(event.at, str(event.kind), name, sentence(messages.sentence(event)))
         state = ledger.told(state, [event.key for event in events])
-        time.sleep(max(looker.config.tick, 50 * seen.seconds))
+        yield from _rest(max(looker.config.tick, 50 * seen.seconds), mounts)
+
+
+def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[Line]:
+    """Sleep until the next look, telling meanwhile what happens to home's mounts."""
+    if mounts is None:
+        time.sleep(seconds)
+        return
+    poll = select.poll()
+    poll.register(mounts.fileno(), select.POLLPRI)
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        if poll.poll(left * 1000):
+            yield from mount_lines(mounts.changes(), time.time())
 
 
 def _with_causes(state: Any, seen: Any, now: Any, looker: "Looker") -> list[Any]:
