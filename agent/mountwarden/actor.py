@@ -3,14 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import breaker
 from . import pause as pausing
 from .config import Config
 from .ledger import Attempt, Ledger, Now
 from .model import Action, Finding, Outcome
-from .remedies.plan import Circumstances, plan
+from .remedies.plan import Circumstances, ends_that, plan
 from .state import RunDirectory
 
 BUDGET = 5.0
@@ -68,7 +68,8 @@ class Actor:
             if action is None:
                 continue
             if why := breaker.objection(ledger, finding, action, _now(), config):
-                ledger = breaker.stop_sharing(ledger, finding, _now()) if why == breaker.FOUGHT else ledger
+                if why == breaker.FOUGHT:
+                    ledger = breaker.stop_sharing(ledger, finding, _now(), ends_that(finding.root))
                 continue
             ledger, wanted = breaker.begin(ledger, finding, _now()), action
             cycle.taken.add(finding.mountpoint)
@@ -106,9 +107,15 @@ def _automatic(finding: Finding, config: Config, now: Circumstances) -> Action |
 
 
 def circumstances(run: RunDirectory, ledger: Ledger) -> Circumstances:
-    """What the plan must know besides finding and configuration."""
+    """What decides whether an act is tried, but for what `breaker.objection` says and tells."""
     paused = pausing.read(run, time.time()) is not None
     return Circumstances(paused, breaker.attempted(ledger), breaker.left_alone(ledger))
+
+
+def told_circumstances(run: RunDirectory, ledger: Ledger, config: Config) -> Circumstances:
+    """The same with all that keeps the service from acting now, for whom it is told."""
+    limited = breaker.limited(ledger, _now(), config)
+    return replace(circumstances(run, ledger), fought=breaker.fought(ledger), limited=limited)
 
 
 def _finished(ledger: Ledger, finding: Finding, action: Action, outcome: Outcome) -> Ledger:

@@ -33,7 +33,7 @@ def run(arguments: Namespace) -> int:
     session.need_root("mountwarden plan")
     looker = session.looker(arguments)
     found = scan.scan(looker, wait=arguments.wait, known=scan.agents_since(looker.config, looker.boot_id))
-    circumstances = session.circumstances()
+    circumstances = session.circumstances(looker)
     chosen = [
         plan(finding, looker.config, circumstances)
         for finding in found.findings

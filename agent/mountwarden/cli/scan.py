@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from .. import look
-from ..config import Config
+from ..config import Config, Mode
 from ..errors import MountwardenError
 from ..ledger import silenced
 from ..model import Finding, Severity
@@ -81,13 +81,26 @@ def _identity(finding: Finding) -> tuple[str, int | None]:
 
 def agents_since(config: Config, boot_id: str, path: str = stored.PATH) -> dict[str, float]:
     """What the running agent has confirmed, by id, with the time since which it sees it; nothing without an agent."""
+    told = _agents_report(boot_id, path)
+    return (
+        {}
+        if told is None
+        else {f["id"]: report.seconds(f["since"]) for f in told["findings"] if f["confirmed"] and f["since"]}
+    )
+
+
+def agents_mode(boot_id: str, path: str = stored.PATH) -> Mode | None:
+    """Whether the running agent acts or only observes; None without an agent."""
+    told = _agents_report(boot_id, path)
+    return None if told is None else Mode(told["mode"])
+
+
+def _agents_report(boot_id: str, path: str) -> shape.ReportJson | None:
     try:
         told = stored.read(path)
     except (OSError, MountwardenError):
-        return {}
-    if told["host"]["boot_id"] != boot_id or stale(told, time.time()):
-        return {}
-    return {f["id"]: report.seconds(f["since"]) for f in told["findings"] if f["confirmed"] and f["since"]}
+        return None
+    return None if told["host"]["boot_id"] != boot_id or stale(told, time.time()) else told
 
 
 def stale(told: shape.ReportJson, now: float) -> str | None:
