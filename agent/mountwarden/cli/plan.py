@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> int:
     circumstances = session.circumstances(looker)
     chosen = [
         plan(finding, looker.config, circumstances)
-        for finding in found.findings
+        for finding in scan.as_the_agent_knows(found.findings, looker.boot_id)
         if (finding.id in arguments.id if arguments.id else finding.severity is not Severity.INFO)
     ]
     told = [_planned(finding) for finding in chosen]
