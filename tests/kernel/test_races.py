@@ -227,7 +227,7 @@ def raced(name: str, rounds: int) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", RACES)
 def test_some_races(name: str) -> None:
-    raced(name, 25)
+    raced(name, 15)
 
 
 @pytest.mark.long
