@@ -1,6 +1,6 @@
 """When the service tries nothing more by itself: one attempt a finding, a limit of acts, and a breaker a root. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from .config import Config
@@ -42,6 +42,13 @@ def begin(ledger: Ledger, finding: Finding, now: Now) -> Ledger:
     """An attempt starts. To be saved before the act: a killed service does not try again."""
     ledger = _marked(ledger, finding.id, Attempt.BEGUN)
     return replace(ledger, acts=(*_last_minute(ledger, now), now.boot))
+
+
+def withdraw(ledger: Ledger, findings: Sequence[Finding]) -> Ledger:
+    """Attempts that were begun last and then not made at all."""
+    for finding in findings:
+        ledger = _marked(ledger, finding.id, Attempt.NONE)
+    return replace(ledger, acts=ledger.acts[: len(ledger.acts) - len(findings)])
 
 
 def finish(

@@ -257,6 +257,17 @@ def test_a_look_is_not_used_again_when_whoever_takes_the_outcomes_was_slow(monke
     assert crash.in_few_processes(leaks(2, within), 20) == (3, "out-of-reach")
 
 
+def test_whoever_asked_may_end_it_between_two_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def within(holder: Namespace, found: list[Finding]) -> tuple[list[str], int]:
+        monkeypatch.setattr(detach, "MOST", 2)
+        answers = iter((True, True, False))
+        told = codes(apply.carry_out_all(found, looker(), Action.DETACH, go_on=lambda: next(answers)))
+        assert [number for number in range(6) if holder.is_mounted(merged(number))] == [4, 5]
+        return list(told.values()), held(holder)
+
+    assert crash.in_few_processes(leaks(6, within), 20) == (["done"] * 4, 2)
+
+
 def test_a_look_that_fails_fails_the_batch_and_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing(Counting):
         """Its second look fails, which was to verify the first batch."""

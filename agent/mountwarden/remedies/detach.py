@@ -16,7 +16,7 @@ import functools
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,11 +52,16 @@ def detach(finding: Finding, looker: "Looker") -> Outcome:
     return next(detach_all((finding,), looker))
 
 
-def detach_all(findings: Iterable[Finding], looker: "Looker") -> Iterator[Outcome]:
-    """The same for many, in batches: the outcome of each as soon as it is known. Raises nothing of the kernel's."""
+def detach_all(
+    findings: Iterable[Finding], looker: "Looker", go_on: Callable[[], bool] = lambda: True
+) -> Iterator[Outcome]:
+    """The same for many, in batches, before each of which `go_on` is asked: each outcome as soon as it is known.
+
+    Raises nothing of the kernel's.
+    """
     left = {finding.id: finding for finding in findings}
     look, ended = None, 0.0
-    while left:
+    while left and go_on():
         home = next(iter(left.values())).home
         batch = list(itertools.islice((finding for finding in left.values() if finding.home == home), MOST))
         try:
