@@ -3,14 +3,14 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import breaker
 from . import pause as pausing
 from .config import Config
 from .ledger import Attempt, Ledger, Now
 from .model import Action, Finding, Outcome
-from .remedies.plan import Circumstances, plan
+from .remedies.plan import Circumstances, ends_that, plan
 from .state import RunDirectory
 
 BUDGET = 5.0
@@ -21,7 +21,8 @@ BATCH = 256
 FAILED = frozenset({"failed", "no-answer", "unverified", "still-there", "not-shared", "still-severed"})
 """Codes of outcomes whose effect is missing or not known though all preconditions held. Others are preconditions."""
 
-CarryOut = Callable[[Sequence[Finding], Action], Iterable[Outcome]]
+CarryOut = Callable[[Sequence[Finding], Action, Callable[[], bool]], Iterable[Outcome]]
+"""What carries out one action for findings; before each of its batches it asks whether to go on."""
 
 
 class Actor:
@@ -46,13 +47,33 @@ class Actor:
             ledger, batch, action = self._begun(cycle, config, ledger)
             if not batch or action is None:
                 break
-            ledger = tell(ledger)
-            for outcome in self._carry_out(batch, action):
-                ledger = _finished(ledger, outcome.finding, action, outcome)
-                cycle.learn(outcome)
-                outcomes.append(outcome)
-            ledger = tell(ledger)
+            ledger, done = self._carried_out(batch, action, ledger, tell, until)
+            outcomes += done
+            cycle.learn(done)
         return tell(ledger), tuple(outcomes)
+
+    def _carried_out(
+        self,
+        batch: Sequence[Finding],
+        action: Action,
+        ledger: Ledger,
+        tell: Callable[[Ledger], Ledger],
+        until: float,
+    ) -> tuple[Ledger, list[Outcome]]:
+        """What came of it. What was not come to in time, or before a pause, has its attempt still before it."""
+        outcomes: list[Outcome] = []
+
+        def go_on() -> bool:
+            nonlocal ledger
+            ledger = tell(ledger)
+            return _boot() < until and pausing.read(self._run, time.time()) is None
+
+        for outcome in self._carry_out(batch, action, go_on):
+            ledger = _finished(ledger, outcome.finding, action, outcome)
+            outcomes.append(outcome)
+        told = {outcome.finding.id for outcome in outcomes}
+        ledger = breaker.withdraw(ledger, [finding for finding in batch if finding.id not in told])
+        return tell(ledger), outcomes
 
     def _begun(self, cycle: "_Cycle", config: Config, ledger: Ledger) -> tuple[Ledger, list[Finding], Action | None]:
         """Take the next findings that one and the same act may be tried on, and note that it is."""
@@ -68,7 +89,8 @@ class Actor:
             if action is None:
                 continue
             if why := breaker.objection(ledger, finding, action, _now(), config):
-                ledger = breaker.stop_sharing(ledger, finding, _now()) if why == breaker.FOUGHT else ledger
+                if why == breaker.FOUGHT:
+                    ledger = breaker.stop_sharing(ledger, finding, _now(), ends_that(finding.root))
                 continue
             ledger, wanted = breaker.begin(ledger, finding, _now()), action
             cycle.taken.add(finding.mountpoint)
@@ -92,12 +114,13 @@ class _Cycle:
         """Whether others may be acted on in one go with it."""
         return action is Action.DETACH and finding.root.path in self.proven
 
-    def learn(self, outcome: Outcome) -> None:
-        """Take in how an act ended."""
-        if outcome.done:
-            self.proven.add(outcome.finding.root.path)
-        elif outcome.code in FAILED:
-            self.proven.discard(outcome.finding.root.path)
+    def learn(self, outcomes: Iterable[Outcome]) -> None:
+        """Take in how acts ended."""
+        for outcome in outcomes:
+            if outcome.done:
+                self.proven.add(outcome.finding.root.path)
+            elif outcome.code in FAILED:
+                self.proven.discard(outcome.finding.root.path)
 
 
 def _automatic(finding: Finding, config: Config, now: Circumstances) -> Action | None:
@@ -106,9 +129,15 @@ def _automatic(finding: Finding, config: Config, now: Circumstances) -> Action |
 
 
 def circumstances(run: RunDirectory, ledger: Ledger) -> Circumstances:
-    """What the plan must know besides finding and configuration."""
+    """What decides whether an act is tried, but for what `breaker.objection` says and tells."""
     paused = pausing.read(run, time.time()) is not None
     return Circumstances(paused, breaker.attempted(ledger), breaker.left_alone(ledger))
+
+
+def told_circumstances(run: RunDirectory, ledger: Ledger, config: Config) -> Circumstances:
+    """The same with all that keeps the service from acting now, for whom it is told."""
+    limited = breaker.limited(ledger, _now(), config)
+    return replace(circumstances(run, ledger), fought=breaker.fought(ledger), limited=limited)
 
 
 def _finished(ledger: Ledger, finding: Finding, action: Action, outcome: Outcome) -> Ledger:

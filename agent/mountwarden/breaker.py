@@ -1,6 +1,6 @@
 """When the service tries nothing more by itself: one attempt a finding, a limit of acts, and a breaker a root. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from .config import Config
@@ -33,7 +33,7 @@ def objection(ledger: Ledger, finding: Finding, action: Action, now: Now, config
         return f"{FAILURES} attempts on this root failed; it is left alone until the service is reloaded"
     if action is Action.SHARE and root.shares >= SHARES:
         return FOUGHT
-    if len(_last_minute(ledger, now)) >= config.acts_per_minute:
+    if limited(ledger, now, config):
         return f"{config.acts_per_minute} acts were made within the last minute"
     return None
 
@@ -42,6 +42,13 @@ def begin(ledger: Ledger, finding: Finding, now: Now) -> Ledger:
     """An attempt starts. To be saved before the act: a killed service does not try again."""
     ledger = _marked(ledger, finding.id, Attempt.BEGUN)
     return replace(ledger, acts=(*_last_minute(ledger, now), now.boot))
+
+
+def withdraw(ledger: Ledger, findings: Sequence[Finding]) -> Ledger:
+    """Attempts that were begun last and then not made at all."""
+    for finding in findings:
+        ledger = _marked(ledger, finding.id, Attempt.NONE)
+    return replace(ledger, acts=ledger.acts[: len(ledger.acts) - len(findings)])
 
 
 def finish(
@@ -60,13 +67,16 @@ def finish(
     return replace(ledger, roots={**ledger.roots, finding.root.path: root}, pending=tuple(pending))
 
 
-def stop_sharing(ledger: Ledger, finding: Finding, now: Now) -> Ledger:
-    """Tell once that somebody makes this root private again and again. Called when `objection` says so."""
+def stop_sharing(ledger: Ledger, finding: Finding, now: Now, ends_that: str) -> Ledger:
+    """Tell once that somebody makes this root private again and again. Called when `objection` says so.
+
+    `ends_that` says which setting ends it.
+    """
     root = ledger.roots.get(finding.root.path, RootEntry())
     if root.shares < SHARES or root.fought:
         return ledger
     root = replace(root, fought=True)
-    event = _left_alone(ledger.entries[finding.id], now, FOUGHT)
+    event = _left_alone(ledger.entries[finding.id], now, f"{FOUGHT}; {ends_that}")
     return replace(ledger, roots={**ledger.roots, finding.root.path: root}, pending=(*ledger.pending, event))
 
 
@@ -93,6 +103,16 @@ def attempted(ledger: Ledger) -> frozenset[str]:
 def left_alone(ledger: Ledger) -> frozenset[bytes]:
     """Paths of the roots that nothing more is tried on."""
     return frozenset(path for path, root in ledger.roots.items() if root.left_alone)
+
+
+def fought(ledger: Ledger) -> frozenset[bytes]:
+    """Paths of the roots that are not shared any more, since they are made private again each time."""
+    return frozenset(path for path, root in ledger.roots.items() if root.shares >= SHARES)
+
+
+def limited(ledger: Ledger, now: Now, config: Config) -> bool:
+    """Whether so many acts were made within the last minute that none may be made now."""
+    return len(_last_minute(ledger, now)) >= config.acts_per_minute
 
 
 def forgive(ledger: Ledger) -> Ledger:

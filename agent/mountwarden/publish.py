@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import state, status
-from .actor import circumstances
+from .actor import told_circumstances
 from .cli import facts as report_facts
 from .config import Config
 from .ledger import Ledger
@@ -76,7 +76,7 @@ class Publisher:
             look,
             findings,
             config,
-            circumstances=circumstances(self._run, ledger),
+            circumstances=told_circumstances(self._run, ledger, config),
             agent=(os.getpid(), config.resync),
         )
         report = reporting.build(facts)

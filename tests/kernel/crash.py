@@ -113,7 +113,8 @@ def joining(holder: Namespace) -> tuple[Callable[[], bool], Any]:
     pair = rejoin._Pair(source, target)
 
     def join() -> bool:
-        root = os.open(f"/proc/{holder.pid}/root", os.O_PATH)
+        with rejoin._alive(holder.pid):
+            root = os.open(f"/proc/{holder.pid}/root", os.O_PATH)
         proc = os.open("/proc", os.O_PATH)
         rejoin._join_all([pair], holder.pid, holder.inode, root, proc)
         return True

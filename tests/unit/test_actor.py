@@ -1,6 +1,6 @@
 """What is done without a human: only what the plan calls automatic, once, in the open."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,9 +34,10 @@ class Scene:
             self.ledger, _ = book.update(self.ledger, findings, Now(at, at), CONFIG)
         self.findings = book.annotate(self.ledger, findings, Now(1.0, 1.0), CONFIG)
 
-    def carry_out(self, batch: Sequence[Finding], action: Action) -> Iterator[Outcome]:
+    def carry_out(self, batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
+        assert go_on()
         self.batches.append([one.id for one in batch])
-        assert self.saved[-len(batch) :] == [Attempt.BEGUN] * len(batch), "not saved before the act"
+        assert self.saved.count(Attempt.BEGUN) >= len(batch), "not saved before the act"
         for one in batch:
             code = self.codes.get(one.id, self.code)
             yield Outcome(one, action, code == "done", code, "text", "saw", "did", "verified")
@@ -116,12 +117,30 @@ def test_a_pause_counts_from_the_next_batch_on(tmp_path: Path) -> None:
     scene = Scene(tmp_path, A, B)
     carry_out = scene.carry_out
 
-    def paused(batch: Sequence[Finding], action: Action) -> Iterator[Outcome]:
+    def paused(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
+        yield from carry_out(batch, action, go_on)
         pause.write(scene.run, Pause(0.0, None, "now"))
-        return carry_out(batch, action)
 
     scene.carry_out = paused  # type: ignore[method-assign]
     assert scene.act() == ["done", "none"]
+
+
+def test_what_a_pause_keeps_from_being_tried_may_be_tried_afterwards(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, *many(5))
+    carry_out = scene.carry_out
+
+    def cut(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
+        yield from carry_out(batch[:2], action, go_on)
+        if len(batch) > 2:
+            pause.write(scene.run, Pause(0.0, None, "now"))
+            assert not go_on()
+
+    scene.carry_out = cut  # type: ignore[method-assign]
+    assert scene.act() == ["done", "done", "done", "none", "none"]
+    assert len(scene.ledger.acts) == 3
+    pause.end(scene.run)
+    scene.carry_out = carry_out  # type: ignore[method-assign]
+    assert scene.act() == ["done"] * 5
 
 
 def many(count: int) -> list[Finding]:

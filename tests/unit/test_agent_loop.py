@@ -86,7 +86,7 @@ class Told(Journal):
         self.events.append(event)
 
 
-def no_act(batch: Sequence[Finding], action: Action) -> Iterable[Outcome]:
+def no_act(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterable[Outcome]:
     raise AssertionError(f"{action} of {batch[0].id} although the mode is observe")
 
 

@@ -100,8 +100,11 @@ def test_a_root_is_shared_twice_and_then_left_to_its_owner() -> None:
         state = confirmed(one, ledger=state)
     assert "made private again" in (objection(state, one, action=Action.SHARE) or "")
     assert objection(state, one) is None
-    state = breaker.stop_sharing(breaker.stop_sharing(state, one, Now(6, 6)), one, Now(7, 7))
+    assert breaker.fought(state) == {one.root.path}
+    for at in (6, 7):
+        state = breaker.stop_sharing(state, one, Now(at, at), "a setting ends that")
     assert [event.kind for event in state.pending] == [EventKind.LEFT_ALONE]
+    assert state.pending[0].text.endswith("private again each time; a setting ends that")
 
 
 def test_an_act_that_a_kill_cut_short_is_told_and_not_tried_again() -> None:

@@ -21,7 +21,7 @@ from mountwarden.model import (
     Spot,
     Target,
 )
-from mountwarden.remedies.plan import named_units, plan
+from mountwarden.remedies.plan import Circumstances, named_units, plan
 from mountwarden.remedies.steps import describe
 
 from tests.support.findings import CONFIG, ROOT, finding
@@ -143,3 +143,37 @@ def test_a_stack_is_never_acted_on() -> None:
     one = finding(kind=Kind.STACKED, evidence=None, reach=None, holders=(UNIT, Holder(11, "sh", "session-1.scope")))
     assert told(one) == [("restart", False, "systemctl restart leaky.service"), ("restart", False, None)]
     assert told(replace(one, holders=())) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (Circumstances(paused=True), "acts are paused"),
+        (Circumstances(attempted=frozenset({finding().id})), "it was tried once already"),
+        (Circumstances(given_up=frozenset({ROOT.path})), "too many attempts failed under this root"),
+        (Circumstances(limited=True), "60 acts were made within the last minute"),
+        (Circumstances(observing=True), "the mode is observe"),
+    ],
+)
+def test_what_holds_the_service_back_is_told_and_leaves_the_command(now: Circumstances, why: str) -> None:
+    detach = plan(finding(), CONFIG, now).remedies[0]
+    assert (detach.automatic, detach.reason, detach.command) == (False, why, f"mountwarden detach {finding().id}")
+
+
+@pytest.mark.parametrize(
+    ("engine", "setting"),
+    [("docker", "Docker 18.03"), ("containers-storage", "skip_mount_home"), ("custom", 'policy = "off"')],
+)
+def test_a_root_that_is_shared_no_more_names_the_setting_that_ends_it(engine: str, setting: str) -> None:
+    root = replace(ROOT, engine=engine)
+    private = finding(
+        kind=Kind.PRIVATE_ROOT, root=root, reach=None, seen_at=root.path, mountpoint=root.path, evidence=Evidence.SPOT
+    )
+    config = Config(policies=(PolicyEntry(Action.SHARE, Policy.AUTO),))
+    assert plan(private, config).remedies[0].automatic
+    fought = plan(private, config, Circumstances(fought=frozenset({root.path}))).remedies[0]
+    assert not fought.automatic
+    assert setting in fought.reason
+    assert plan(finding(root=root), CONFIG, Circumstances(fought=frozenset({root.path}))).remedies[0].automatic == (
+        engine != "containers-storage"
+    )

@@ -96,7 +96,9 @@ def _serve(
         teller=Teller(directory, Journal()),
         actor=Actor(
             directory,
-            lambda findings, action: apply.carry_out_all(findings, looker, action, named=named_units(looker.config)),
+            lambda findings, action, go_on: apply.carry_out_all(
+                findings, looker, action, named=named_units(looker.config), go_on=go_on
+            ),
         ),
         triggers=triggers,
         notifier=notifier,

@@ -75,7 +75,7 @@ def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
             return past
         raise _unknown(arguments.id, [finding.id for finding in found.findings])
     explained, seen = facts.explained(one, found.seen, everything=True)
-    told = facts.facts(seen, explained, looker.config, circumstances=session.circumstances())
+    told = facts.facts(seen, explained, looker.config, circumstances=session.circumstances(looker))
     around = background.background(explained[0], seen, agent=arguments.id in known)
     return _Story(telling.build(told), _steps(told.findings[0]), around)
 

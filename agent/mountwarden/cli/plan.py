@@ -33,10 +33,10 @@ def run(arguments: Namespace) -> int:
     session.need_root("mountwarden plan")
     looker = session.looker(arguments)
     found = scan.scan(looker, wait=arguments.wait, known=scan.agents_since(looker.config, looker.boot_id))
-    circumstances = session.circumstances()
+    circumstances = session.circumstances(looker)
     chosen = [
         plan(finding, looker.config, circumstances)
-        for finding in found.findings
+        for finding in scan.as_the_agent_knows(found.findings, looker.boot_id)
         if (finding.id in arguments.id if arguments.id else finding.severity is not Severity.INFO)
     ]
     told = [_planned(finding) for finding in chosen]

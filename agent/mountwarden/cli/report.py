@@ -81,7 +81,7 @@ def live(arguments: Namespace) -> shape.ReportJson:
     everything = arguments.all or arguments.json
     found = scan.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=_progress)
     findings, seen = facts.explained(found.findings, found.seen)
-    return telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances()))
+    return telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances(looker)))
 
 
 def stored_elsewhere(path: str) -> tuple[shape.ReportJson, str]:

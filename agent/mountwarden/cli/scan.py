@@ -3,14 +3,14 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from .. import look
-from ..config import Config
+from ..config import Config, Mode
 from ..errors import MountwardenError
 from ..ledger import silenced
-from ..model import Finding, Severity
+from ..model import Evidence, Finding, Severity
 from ..tell import report, shape, stored
 
 
@@ -81,13 +81,39 @@ def _identity(finding: Finding) -> tuple[str, int | None]:
 
 def agents_since(config: Config, boot_id: str, path: str = stored.PATH) -> dict[str, float]:
     """What the running agent has confirmed, by id, with the time since which it sees it; nothing without an agent."""
+    told = _agents_report(boot_id, path)
+    return (
+        {}
+        if told is None
+        else {f["id"]: report.seconds(f["since"]) for f in told["findings"] if f["confirmed"] and f["since"]}
+    )
+
+
+def agents_mode(boot_id: str, path: str = stored.PATH) -> Mode | None:
+    """Whether the running agent acts or only observes; None without an agent."""
+    told = _agents_report(boot_id, path)
+    return None if told is None else Mode(told["mode"])
+
+
+def as_the_agent_knows(findings: Iterable[Finding], boot_id: str, path: str = stored.PATH) -> tuple[Finding, ...]:
+    """The findings with the evidence of the running agent, which may have seen home's mount before it went."""
+    told = _agents_report(boot_id, path)
+    known = (
+        {(f["id"], f["mount_id"] and f["mount_id"]["small"]): f["evidence"] for f in told["findings"]} if told else {}
+    )
+    return tuple(
+        replace(finding, evidence=Evidence(evidence)) if evidence else finding
+        for finding in findings
+        for evidence in (known.get((finding.id, finding.mount_id)),)
+    )
+
+
+def _agents_report(boot_id: str, path: str) -> shape.ReportJson | None:
     try:
         told = stored.read(path)
     except (OSError, MountwardenError):
-        return {}
-    if told["host"]["boot_id"] != boot_id or stale(told, time.time()):
-        return {}
-    return {f["id"]: report.seconds(f["since"]) for f in told["findings"] if f["confirmed"] and f["since"]}
+        return None
+    return None if told["host"]["boot_id"] != boot_id or stale(told, time.time()) else told
 
 
 def stale(told: shape.ReportJson, now: float) -> str | None:

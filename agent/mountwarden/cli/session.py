@@ -1,16 +1,20 @@
-"""What a command needs before it can look: the configuration, a Looker, whether acts are paused."""
+"""What a command needs before it can look: the configuration, a Looker, what the service goes by."""
 
 import os
-import time
 from argparse import Namespace
+from dataclasses import replace
 
-from .. import pause, silences
+from .. import ledger_json, silences, state
+from ..actor import told_circumstances
+from ..config import Mode
 from ..config_load import load
 from ..errors import MountwardenError
+from ..ledger import Ledger
 from ..look import Looker
 from ..model import Tier
 from ..remedies.plan import Circumstances
 from ..state import RunDirectory
+from . import scan
 
 
 def looker(arguments: Namespace) -> Looker:
@@ -19,9 +23,15 @@ def looker(arguments: Namespace) -> Looker:
     return Looker(silences.merged(load(arguments.config), RunDirectory()), tier=tier)
 
 
-def circumstances() -> Circumstances:
-    """Whether acts are paused."""
-    return Circumstances(paused=pause.read(RunDirectory(), time.time()) is not None)
+def circumstances(looker: Looker) -> Circumstances:
+    """What the service goes by besides the configuration: a pause, its ledger of this boot, and its own mode."""
+    run = RunDirectory()
+    try:
+        ledger, _why = ledger_json.load(state.read(run.ledger), looker.boot_id)
+    except OSError:  # not for us to read
+        ledger = Ledger(looker.boot_id)
+    found = told_circumstances(run, ledger, looker.config)
+    return replace(found, observing=scan.agents_mode(looker.boot_id) is Mode.OBSERVE)
 
 
 def need_root(what: str) -> None:

@@ -70,7 +70,7 @@ def take(arguments: Namespace) -> "Snapshot":
     known = scan.agents_since(looker.config, looker.boot_id)
     found = scan.scan(looker, wait=arguments.wait, everything=True, known=known)
     hostname, kernel = scan.host()
-    paused = session.circumstances().paused
+    paused = session.circumstances(looker).paused
     taken = taking.take(found.seen, found.findings, looker.config, hostname=hostname, kernel=kernel, paused=paused)
     return anonymous.anonymous(taken) if arguments.anonymous else taken
 

@@ -37,12 +37,20 @@ def carry_out(finding: Finding, looker: Looker, action: Action, *, named: frozen
 
 
 def carry_out_all(
-    findings: Iterable[Finding], looker: Looker, action: Action, *, named: frozenset[str] = frozenset()
+    findings: Iterable[Finding],
+    looker: Looker,
+    action: Action,
+    *,
+    named: frozenset[str] = frozenset(),
+    go_on: Callable[[], bool] = lambda: True,
 ) -> Iterator[Outcome]:
-    """The same for many, each outcome as it is known: detaches in batches, all else one by one."""
+    """The same for many, each outcome as it is known: detaches in batches, all else one by one.
+
+    `go_on` is asked before each batch; when it says no, what is left has no outcome.
+    """
     if action is Action.DETACH:
-        return detach_all(findings, looker)
-    return (carry_out(finding, looker, action, named=named) for finding in findings)
+        return detach_all(findings, looker, go_on)
+    return (carry_out(finding, looker, action, named=named) for finding in findings if go_on())
 
 
 def remove_leftovers(looker: Looker) -> list[bytes]:

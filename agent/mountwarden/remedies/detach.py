@@ -1,21 +1,22 @@
 """detach: rmdir-on-put. Look again, check everything that is on the mountpoint anywhere, replace it at home, verify.
 
-Leaks of one home are detached in batches, since a look at a whole host costs a hundred times what a rename does. A
-batch shares a look, a reading of all namespaces, a search for processes that use a mountpoint's directory, and the look
-that verifies; that one serves the next batch as its first. A batch is no longer than `MOST`, and begins no act later
-than `SECONDS` after its first: what it shares is at most that much older than it is for a single detach. Within that
-time a process may come to use the directory, or another namespace may mount on it or bind it, unseen. What protects a
-layer that is used again does not age, since it is asked for each leak right before its rename: the kernel's EBUSY where
-home has mounted it, the engine's record where it is written down, the way to the directory, its mount, its inode, its
-emptiness and its change time. What is left is an engine in another namespace that mounts and has not recorded it: it
-has that window in a single detach, too, and stands for it under the confirm time.
+A look at a whole host costs a hundred times what a rename does, so leaks of one home are detached in batches. A batch
+shares a look, one reading of all namespaces, one search for processes that use a mountpoint's directory itself, and
+the look that verifies, which is the first of the next batch. It has at most `MOST` leaks and begins no act later than
+`SECONDS` after its first, so what it shares is at most that much older than for a single detach.
+
+What protects a layer that is used again does not age. It is asked for each leak right before its rename: by the kernel
+itself whether home has mounted on it (EBUSY), of the engine's record whether it is live; the way to the directory, the
+mount it is on, its inode, its emptiness and its change time. What may be missed for that little longer is a process
+that begins to use the empty directory itself, which then has a removed one, and a mount that another namespace makes
+on it or of it. A single detach has the same gap, only shorter; the record and the confirm time stand against it.
 """
 
 import functools
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,11 +52,16 @@ def detach(finding: Finding, looker: "Looker") -> Outcome:
     return next(detach_all((finding,), looker))
 
 
-def detach_all(findings: Iterable[Finding], looker: "Looker") -> Iterator[Outcome]:
-    """The same for many, in batches: the outcome of each as soon as it is known. Raises nothing of the kernel's."""
+def detach_all(
+    findings: Iterable[Finding], looker: "Looker", go_on: Callable[[], bool] = lambda: True
+) -> Iterator[Outcome]:
+    """The same for many, in batches, before each of which `go_on` is asked: each outcome as soon as it is known.
+
+    Raises nothing of the kernel's.
+    """
     left = {finding.id: finding for finding in findings}
     look, ended = None, 0.0
-    while left:
+    while left and go_on():
         home = next(iter(left.values())).home
         batch = list(itertools.islice((finding for finding in left.values() if finding.home == home), MOST))
         try:
@@ -73,16 +79,15 @@ def detach_all(findings: Iterable[Finding], looker: "Looker") -> Iterator[Outcom
 
 def _together(outcomes: Iterable[Outcome], left: Mapping[str, Finding]) -> list[Outcome]:
     """Those of other findings on the same spots: one act ends, and verifies, the copies of all namespaces."""
-    done = {outcome.finding.spot: outcome for outcome in outcomes if outcome.done}
     told = {outcome.finding.id for outcome in outcomes}
-    twins = (finding for finding in left.values() if finding.id not in told and finding.spot in done)
-    return [
-        Outcome(
-            finding, Action.DETACH, True, "together", f"done together with {first.finding.id}", verified=first.verified
-        )
-        for finding in twins
-        if (first := done[finding.spot]) and finding.spot is not None
-    ]
+    done: dict[Spot | None, Outcome] = {o.finding.spot: o for o in outcomes if o.done and o.finding.spot}
+    found = []
+    for finding in left.values():
+        first = done.get(finding.spot)
+        if first is not None and finding.id not in told:
+            text = f"done together with {first.finding.id}"
+            found.append(Outcome(finding, Action.DETACH, True, "together", text, verified=first.verified))
+    return found
 
 
 class _Batch:
@@ -128,14 +133,14 @@ class _Batch:
         """What was done. A child that missed its deadline may have done it: the look afterwards tells."""
         if not leaks:
             return []
-        spots = [_spot(leak) for leak in leaks]
+        points = [_mountpoint(leak) for leak in leaks]
         home = leaks[0].finding.home
-        act = functools.partial(replace.replace_all, spots, proc, SECONDS)
+        act = functools.partial(replace.replace_all, points, proc, SECONDS)
         try:
             done: Sequence[replace.Replaced | Declined | str] = at_home(home, self._look, act)
         except NoAnswer as error:
-            self._tidy(home, spots)
-            done = [error.message] * len(spots)
+            self._tidy(home, points)
+            done = [error.message] * len(points)
         acts = []
         for leak, what in zip(leaks, done, strict=False):  # it is shorter where the time was up
             if isinstance(what, Declined):
@@ -144,10 +149,10 @@ class _Batch:
                 acts.append(Acted(leak.finding, leak.target.copies, _saw(leak, over[leak.spot]), _did(leak, what)))
         return acts
 
-    def _tidy(self, home: int | None, spots: Sequence[replace.Spot]) -> None:
+    def _tidy(self, home: int | None, points: Sequence[replace.Mountpoint]) -> None:
         """The killed child's sibling, which is all that it can have left."""
         try:
-            at_home(home, self._look, functools.partial(leftovers.remove_beside, spots))
+            at_home(home, self._look, functools.partial(leftovers.remove_beside, points))
         except (Declined, NoAnswer, OSError):
             return
 
@@ -209,9 +214,9 @@ def _others(leaks: Iterable[_Leak], look: "Look") -> tuple[dict[Spot, Declined],
     return others, over
 
 
-def _spot(leak: _Leak) -> replace.Spot:
+def _mountpoint(leak: _Leak) -> replace.Mountpoint:
     match = leak.target.match
-    return replace.Spot(
+    return replace.Mountpoint(
         base=match.root.path if not match.base.rel else match.base.mount.point,
         base_mount=match.base.mount.id,
         rel=match.rel[len(match.base.rel) + 1 :] if match.base.rel else match.rel,

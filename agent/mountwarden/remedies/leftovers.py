@@ -42,11 +42,11 @@ def remove(look: "Look") -> list[bytes]:
     return found
 
 
-def remove_beside(spots: Iterable[replace.Spot]) -> list[bytes]:
+def remove_beside(points: Iterable[replace.Mountpoint]) -> list[bytes]:
     """Remove the leftovers beside some mountpoints. Runs in the root's home."""
     found: list[bytes] = []
-    for spot in spots:
-        found += _swept(spot.base, spot.base_mount, [os.path.dirname(spot.rel) or b"."], is_file=spot.is_file)
+    for point in points:
+        found += _swept(point.base, point.base_mount, [os.path.dirname(point.rel) or b"."], is_file=point.is_file)
     return found
 
 

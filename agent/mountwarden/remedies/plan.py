@@ -13,6 +13,7 @@ from ..model import (
     Policy,
     Reach,
     Remedy,
+    Root,
     RootKind,
     Severity,
 )
@@ -35,6 +36,12 @@ class Circumstances:
     attempted: frozenset[str] = frozenset()
     given_up: frozenset[bytes] = frozenset()
     """Roots whose attempts failed too often: left alone until an operator says so."""
+    fought: frozenset[bytes] = frozenset()
+    """Roots that were shared and made private again so often that they are not shared any more."""
+    limited: bool = False
+    """So many acts were made within the last minute that none is made now."""
+    observing: bool = False
+    """The running service acts on nothing, whatever the configuration says."""
 
 
 def plan(finding: Finding, config: Config, circumstances: Circumstances = Circumstances()) -> Finding:
@@ -71,7 +78,7 @@ def _remedy(
         hard = _never_automatic(finding)
         policy = Policy.ASK if said is Policy.AUTO and hard else said
         reason = hard if said is Policy.AUTO and hard else f"the policy for it is {said}"
-    held = _held_back(finding, config, circumstances)
+    held = _held_back(action, finding, config, circumstances)
     if policy is Policy.AUTO and held:
         return Remedy(action, False, held, f"mountwarden {action} {finding.id}")
     command = None if policy is Policy.OFF else f"mountwarden {action} {finding.id}"
@@ -136,9 +143,9 @@ def _why_ask_share(finding: Finding) -> str | None:
     return None
 
 
-def _held_back(finding: Finding, config: Config, circumstances: Circumstances) -> str | None:
+def _held_back(action: Action, finding: Finding, config: Config, circumstances: Circumstances) -> str | None:
     """Why an act that may be automatic is not done now."""
-    if config.mode is Mode.OBSERVE:
+    if config.mode is Mode.OBSERVE or circumstances.observing:
         return "the mode is observe"
     if circumstances.paused:
         return "acts are paused"
@@ -148,7 +155,21 @@ def _held_back(finding: Finding, config: Config, circumstances: Circumstances) -
         return "it was tried once already"
     if finding.root.path in circumstances.given_up:
         return "too many attempts failed under this root"
+    if action is Action.SHARE and finding.root.path in circumstances.fought:
+        return f"it was made private again each time; {ends_that(finding.root)}"
+    if circumstances.limited:
+        return f"{config.acts_per_minute} acts were made within the last minute"
     return None
+
+
+def ends_that(root: Root) -> str:
+    """The setting that ends it, where a root that was shared is made private again."""
+    match root.engine:
+        case "containers-storage":
+            return 'skip_mount_home = "true" below [storage.options.overlay] in storage.conf ends that'
+        case "docker":
+            return "Docker 18.03 and newer leave it shared (moby commit 9803272f)"
+    return 'a [[policy]] with action = "share" and policy = "off" ends our part in it'
 
 
 def _why_no_rejoin(finding: Finding) -> str | None:

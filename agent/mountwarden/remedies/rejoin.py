@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,15 +50,13 @@ def rejoin(finding: Finding, looker: "Looker", *, named: frozenset[str] = frozen
     _check_alone(pairs, look)
     saw = "; ".join(f"mount {p.target.id} at {os.fsdecode(p.target.point)} has no master" for p in pairs)
     act = functools.partial(_join_all, pairs, pid, now.namespace or 0)
-    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            at_home(now.home, look, functools.partial(act, root, proc))
-        finally:
-            os.close(proc)
-    finally:
-        os.close(root)
+    with contextlib.ExitStack() as fds:
+        proc = uses.open_proc()
+        fds.callback(os.close, proc)
+        with _alive(pid):
+            root = os.open(f"{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
+        fds.callback(os.close, root)
+        at_home(now.home, look, functools.partial(act, root, proc))
     return _verified(now, looker, pairs, saw)
 
 
@@ -182,8 +181,20 @@ def _target(mount: Mount, root: int) -> int:
         raise Declined("changed", f"the way to the copy can't be walked: {error.strerror}") from error
 
 
+@contextlib.contextmanager
+def _alive(pid: int) -> Iterator[None]:
+    """What is asked of a process that has ended is told as such; a zombie's mountinfo is EINVAL."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ESRCH, errno.EINVAL):
+            raise
+        raise Declined("gone", f"process {pid} of it has ended") from error
+
+
 def _enter(pid: int, namespace: int, proc: int) -> None:
-    fd = os.open(f"{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    with _alive(pid):
+        fd = os.open(f"{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
     try:
         if os.fstat(fd).st_ino != namespace:
             raise Declined("changed", f"process {pid} is in another namespace now")
@@ -207,9 +218,10 @@ def _check_target(fd: int, wanted: Mount, pid: int, namespace: int, proc: int) -
     """By the id of the mount that `fd` now pins, in the text of the namespace that is meant: no pid reused, no id."""
     if calls.mount_id(fd) != wanted.id:
         raise Declined("covered", "another mount is on top of the copy there")
-    text = _read(proc, f"{pid}/mountinfo")
-    now = Table.from_text(text).get(wanted.id)
-    if os.readlink(f"{pid}/ns/mnt", dir_fd=proc) != f"mnt:[{namespace}]" or now != wanted:
+    with _alive(pid):
+        text = _read(proc, f"{pid}/mountinfo")
+        link = os.readlink(f"{pid}/ns/mnt", dir_fd=proc)
+    if link != f"mnt:[{namespace}]" or Table.from_text(text).get(wanted.id) != wanted:
         raise Declined("changed", "the mount is not the one that was judged any more")
 
 

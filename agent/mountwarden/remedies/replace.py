@@ -45,8 +45,8 @@ _WHY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """The mountpoint as judged: below which mount of home, and as what."""
+class Mountpoint:
+    """A mountpoint as judged: below which mount of home, and as what."""
 
     base: bytes
     """A directory at home, resolved, on the mount that holds the mountpoint."""
@@ -80,37 +80,39 @@ class Replaced:
     gid: int
 
 
-def replace_all(spots: Sequence[Spot], proc: int, seconds: float) -> list[Replaced | Declined]:
+def replace_all(points: Sequence[Mountpoint], proc: int, seconds: float) -> list[Replaced | Declined]:
     """Replace one after the other, and begin none later than `seconds` after the first. Runs in the root's home.
 
-    The list is shorter than `spots` when the time was up. `proc` is an open /proc of the host, for the search of
+    The list is shorter than `points` when the time was up. `proc` is an open /proc of the host, for the search of
     processes that use a directory itself.
     """
-    in_use = uses.directories_in_use(proc, frozenset(spot.name for spot in spots))
+    in_use = uses.directories_in_use(proc, frozenset(point.name for point in points))
     until = time.monotonic() + seconds
     done: list[Replaced | Declined] = []
-    for spot in spots:
+    for point in points:
         if done and time.monotonic() >= until:
             break
         try:
-            done.append(replace(spot, in_use))
+            done.append(replace(point, in_use))
         except Declined as error:
             done.append(error)
+        except Exception as error:  # a fault of ours: what was replaced before it must be told all the same
+            done.append(Declined("failed", f"{type(error).__name__}: {error}"))
     return done
 
 
-def replace(spot: Spot, in_use: InUse) -> Replaced:
+def replace(point: Mountpoint, in_use: InUse) -> Replaced:
     """Replace the mountpoint's directory (or file) by an empty one that looks the same. Runs in the root's home.
 
     Raises: Declined, with nothing changed, where any precondition does not hold.
     """
     try:
-        with _opened(os.open(spot.base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as base:
-            _check_mount(base, spot.base_mount)
-            directory = os.path.dirname(spot.rel) or b"."
+        with _opened(os.open(point.base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as base:
+            _check_mount(base, point.base_mount)
+            directory = os.path.dirname(point.rel) or b"."
             with _opened(calls.openat2(base, directory, os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)) as parent:
-                _check_mount(parent, spot.base_mount)
-                return _replace(parent, spot, in_use)
+                _check_mount(parent, point.base_mount)
+                return _replace(parent, point, in_use)
     except OSError as error:
         raise declined(error) from error
 
@@ -134,34 +136,34 @@ def _check_mount(fd: int, wanted: int) -> None:
         raise Declined("other-mount", "home has something else mounted there than when it was judged")
 
 
-def _replace(parent: int, spot: Spot, in_use: InUse) -> Replaced:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | (0 if spot.is_file else os.O_DIRECTORY)
+def _replace(parent: int, point: Mountpoint, in_use: InUse) -> Replaced:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | (0 if point.is_file else os.O_DIRECTORY)
     # RESOLVE_NO_XDEV: where home has mounted on it again, this is EXDEV and not the mount's root.
-    with _opened(calls.openat2(parent, spot.name, flags, resolve=_BENEATH)) as old:
+    with _opened(calls.openat2(parent, point.name, flags, resolve=_BENEATH)) as old:
         status = os.fstat(old)
-        _check_target(parent, old, status, spot)
+        _check_target(parent, old, status, point)
         _check_unused(in_use, status)
         sibling = PREFIX + secrets.token_hex(8).encode()
-        new = _make(parent, sibling, spot.is_file)
+        new = _make(parent, sibling, point.is_file)
         try:
             with _opened(new):
                 attributes.copy(old, new, status)
                 inode = os.fstat(new).st_ino
-                _check_record(spot)
-                _check_unchanged(parent, spot.name, old, status)
-                _rename(parent, sibling, spot.name)
+                _check_record(point)
+                _check_unchanged(parent, point.name, old, status)
+                _rename(parent, sibling, point.name)
         except BaseException:
-            _remove(parent, sibling, spot.is_file)
+            _remove(parent, sibling, point.is_file)
             raise
     return Replaced(status.st_ino, inode, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
 
 
-def _check_record(spot: Spot) -> None:
+def _check_record(point: Mountpoint) -> None:
     """What the engine has written down by now: it may mount in a namespace of its own, where no EBUSY protects it."""
-    now = engines.recorded(spot.match)
+    now = engines.recorded(point.match)
     if now is RecordState.LIVE:
         raise Declined("live", "the engine's record says that it is in use")
-    if spot.recorded and now is not RecordState.UNMOUNTED:
+    if point.recorded and now is not RecordState.UNMOUNTED:
         raise Declined("changed", "the engine's record says no more that it is unmounted")
 
 
@@ -182,11 +184,11 @@ def _rename(parent: int, sibling: bytes, name: bytes) -> None:
         raise
 
 
-def _check_target(parent: int, old: int, status: os.stat_result, spot: Spot) -> None:
+def _check_target(parent: int, old: int, status: os.stat_result, point: Mountpoint) -> None:
     for fd in (old, parent):
         if (calls.inode_flags(fd) or 0) & (abi.FS_IMMUTABLE_FL | abi.FS_APPEND_FL):
             raise Declined("immutable", "the directory or its parent has the immutable or append-only attribute")
-    if spot.is_file:
+    if point.is_file:
         if not uses.is_file(status):
             raise Declined("not-empty", "the mountpoint is not an empty file with one link")
     elif not uses.is_empty(old):
@@ -194,8 +196,7 @@ def _check_target(parent: int, old: int, status: os.stat_result, spot: Spot) -> 
 
 
 def _check_unused(in_use: InUse, status: os.stat_result) -> None:
-    others = [use for use in in_use.get((status.st_dev, status.st_ino), ()) if use.pid != os.getpid()]
-    if others:
+    if others := in_use.get((status.st_dev, status.st_ino)):
         raise Declined("in-use", f"the directory itself is in use by {_named(others)}")
 
 

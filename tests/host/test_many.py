@@ -1,0 +1,148 @@
+"""Many leaks at once on a booted host, and what the service stops doing, or never does, by itself."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from mountwarden.tell.report import seconds
+
+from tests.host.test_agent import UNIT, Service
+from tests.support.leaks import CONFIG, ROOT
+from tests.support.machine import Machine
+from tests.support.wait import wait_until
+
+_MOUNT = """
+import os, sys
+from mountwarden.kernel import calls
+for number in range(int(sys.argv[2])):
+    layer = b"%b/many%d" % (os.fsencode(sys.argv[1]), number)
+    names = [layer + b"/" + name for name in (b"lower", b"upper", b"work", b"merged")]
+    for name in names:
+        os.makedirs(name)
+    calls.mount(b"overlay", names[3], b"overlay", 0, b"lowerdir=%b,upperdir=%b,workdir=%b" % tuple(names[:3]))
+"""
+_UNMOUNT = """
+import os, sys
+from mountwarden.kernel import calls
+for number in range(int(sys.argv[2])):
+    calls.umount(b"%b/many%d/merged" % (os.fsencode(sys.argv[1]), number))
+"""
+
+
+class Fresh(Service):
+    """A service whose journal entries of earlier tests don't count."""
+
+    def events(self, *matches: str, event: str | None = None) -> list[dict[str, Any]]:
+        return super().events(*matches, f"_PID={self.host.main_pid(UNIT)}", event=event)
+
+
+@pytest.fixture
+def service(host: Machine) -> Iterator[Service]:
+    made = Fresh(host)
+    yield made
+    made.reset()
+    host.run("sh", "-c", f"umount -l {ROOT}; rmdir {ROOT}", check=False)
+
+
+def leak(service: Service, count: int) -> str:
+    """So many leaks in one unit, whose mounts the service, if it runs, has seen at home."""
+    host = service.host
+    host.python(_MOUNT, ROOT, str(count))
+    mounted = time.time()
+    if host.show(UNIT, "ActiveState") == "active":
+        wait_until(lambda: seconds(service.document("report")["taken"]) > mounted, 15, "a look after the mounts")
+    unit = host.unit("many", "PrivateTmp=yes", "MountFlags=private")
+    service.leaks.units.add(unit)
+    host.python(_UNMOUNT, ROOT, str(count))
+    return unit
+
+
+def held(host: Machine, unit: str) -> int:
+    return host.read(f"/proc/{host.main_pid(unit)}/mountinfo").count(f" {ROOT}/many")
+
+
+def span(entries: list[dict[str, Any]]) -> float:
+    """Seconds from the first to the last of journal entries."""
+    at = [float(entry["__REALTIME_TIMESTAMP"]) / 1e6 for entry in entries]
+    return max(at) - min(at)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_thousand_leaks_are_detached_by_one_command(host: Machine, service: Service) -> None:
+    service.leaks.prepare()
+    service.configure(CONFIG)
+    unit = leak(service, 1000)
+    assert held(host, unit) == 1000
+    done = host.run("bash", "-c", "TIMEFORMAT='%R %U %S'; time mountwarden detach --all --yes", timeout=120)
+    took, user, system = map(float, done.stderr.split())
+    assert len(done.stdout.splitlines()) == 1000
+    assert held(host, unit) == 0
+    entries = host.journal("SYSLOG_IDENTIFIER=mountwarden", "MOUNTWARDEN_EVENT=acted")
+    assert len({entry["MOUNTWARDEN_FINDING"] for entry in entries}) == len(entries) == 1000
+    assert all(entry["MOUNTWARDEN_SAW"] and entry["MOUNTWARDEN_VERIFIED"] for entry in entries)
+    print(
+        f"1,000 leaks: told in the journal within {span(entries):.2f} s; the whole command, with the confirm time, "
+        f"{took:.2f} s, {user + system:.2f} s of processor time"
+    )
+    assert user + system < 2, "processor time, since other tests may run beside this one"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_the_service_detaches_hundreds_by_itself(host: Machine, service: Service) -> None:
+    service.start("acts_per_minute = 1000\n" + CONFIG)
+    unit = leak(service, 300)
+    wait_until(lambda: held(host, unit) == 0, 60, "all are detached")
+    entries = wait_until(lambda: _if_as_many(service.events(event="acted"), 300), 10, "each act is told")
+    assert {entry["MOUNTWARDEN_EVIDENCE"] for entry in entries} == {"history"}
+    print(f"300 leaks by the service: the acts in {span(entries):.2f} s")
+
+
+def _if_as_many(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    assert len(entries) <= count
+    return entries if len(entries) == count else []
+
+
+def planned(host: Machine, kind: str) -> dict[str, Any]:
+    """The first remedy that `mountwarden plan` has for the one finding of that kind."""
+    told = json.loads(host.run("mountwarden", "report", "--json", check=False).stdout)
+    (finding,) = (one for one in told["findings"] if one["kind"] == kind and one["root"] == ROOT)
+    (plan,) = json.loads(host.run("mountwarden", "plan", finding["id"], "--json").stdout)["plan"]
+    return dict(plan["remedies"][0])
+
+
+@pytest.mark.long
+def test_a_root_that_is_made_private_again_and_again_is_left_to_its_owner(host: Machine, service: Service) -> None:
+    service.start()
+    for times in (1, 2):
+        host.run("mount", "--make-private", ROOT)
+        wait_until(lambda: len(service.events(event="acted")) == times, 15, "it is shared")  # noqa: B023
+        wait_until(lambda: len(service.events(event="cleared")) == times, 15, "that is seen")  # noqa: B023
+    host.run("mount", "--make-private", ROOT)
+    (told,) = wait_until(lambda: service.events(event="left-alone"), 15, "it is left alone")
+    assert "shared 2 times and made private again each time" in told["MESSAGE"]
+    assert 'policy = "off" ends our part' in told["MESSAGE"]
+    share = planned(host, "private-root")
+    assert (share["action"], share["automatic"]) == ("share", False)
+    assert "made private again each time" in share["reason"]
+    looked = time.time()
+    wait_until(lambda: seconds(service.document("report")["taken"]) > looked, 15, "it looked once more")
+    assert (len(service.events(event="left-alone")), len(service.events(event="acted"))) == (1, 2)
+    assert host.run("findmnt", "-no", "PROPAGATION", ROOT).stdout.strip() == "private"
+
+
+def test_an_agent_that_only_observes_acts_on_nothing_and_the_plan_knows(host: Machine, service: Service) -> None:
+    service.drop_in("ExecStart=\nExecStart=/usr/local/bin/mountwarden agent --observe")
+    service.start()
+    mountpoint, unit = service.make_seen("observed")
+    service.await_event("found", mountpoint)
+    detach = planned(host, "leaked")
+    assert (detach["action"], detach["automatic"], detach["reason"]) == ("detach", False, "the mode is observe")
+    assert detach["command"], "an operator may do it all the same"
+    looked = time.time()
+    wait_until(lambda: seconds(service.document("report")["taken"]) > looked, 15, "it looked once more")
+    assert service.events(event="acted") == []
+    assert mountpoint in host.read(f"/proc/{host.main_pid(unit)}/mountinfo")
