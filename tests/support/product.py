@@ -1,6 +1,9 @@
-"""The product on a test host, as plain files below /usr/local: what `make install` does."""
+"""The product on a test host, as plain files below /usr/local, which is what `make install` does; or as the .deb that
+MOUNTWARDEN_PACKAGE names.
+"""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +23,9 @@ sys.exit(run())
 
 def install_product(host: Shell) -> None:
     """Put this checkout's product, its units and the one library that Debian does not package on a test host."""
+    if package := os.environ.get("MOUNTWARDEN_PACKAGE"):
+        install_stopped(host, Path(package))
+        return
     host.copy_in(PROJECT / "agent/mountwarden", f"{LIBRARY}/mountwarden")
     host.copy_in(_inotify_simple(), f"{LIBRARY}/inotify_simple.py")
     host.write("/usr/local/bin/mountwarden", LAUNCHER, 0o755)
@@ -29,6 +35,21 @@ def install_product(host: Shell) -> None:
         host.write(f"/etc/systemd/system/{unit.name}", text)
     if units:
         host.run("systemctl", "daemon-reload")
+
+
+def install_package(host: Shell, package: Path) -> None:
+    """`dpkg -i`, with whatever it does by itself."""
+    host.copy_in(package, f"/root/{package.name}")
+    host.run("dpkg", "-i", f"/root/{package.name}")
+
+
+def install_stopped(host: Shell, package: Path) -> None:
+    """The package, its service not started, and links from where the tests know the product to be."""
+    host.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+    install_package(host, package)
+    host.run("rm", "/usr/sbin/policy-rc.d")
+    host.run("ln", "-s", "/usr/lib/mountwarden", LIBRARY)
+    host.run("ln", "-s", "/usr/bin/mountwarden", "/usr/local/bin/mountwarden")
 
 
 def _inotify_simple() -> Path:

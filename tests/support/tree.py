@@ -21,7 +21,8 @@ from pathlib import Path
 from tests.support import rootfs
 from tests.support.packages import BASE, EXTRAS, SUITES
 
-SUITE = "bookworm"
+SUITE = os.environ.get("MOUNTWARDEN_SUITE") or "bookworm"
+"""What test hosts are, where nothing else is asked for."""
 RECIPE = "2"
 """Raise it when what `_furnish` does to a tree changes."""
 
