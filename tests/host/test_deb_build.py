@@ -82,7 +82,14 @@ def test_it_brings_no_environment_and_no_byte_code(builds: Builds) -> None:
 
 def test_debhelper_wrote_all_that_runs_at_an_installation(builds: Builds, tmp_path: Path) -> None:
     subprocess.run(["dpkg-deb", "-e", builds.deb(), tmp_path], check=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"control", "md5sums", "conffiles", "postinst", "prerm", "postrm"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "control",
+        "md5sums",
+        "conffiles",
+        "postinst",
+        "prerm",
+        "postrm",
+    }
     for name in ("postinst", "prerm"):
         text = (tmp_path / name).read_text()
         own = re.sub(r"# Automatically added by .*?# End automatically added section\n", "", text, flags=re.DOTALL)
