@@ -92,7 +92,19 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 KEYS = st.sampled_from(
-    ["mode", "tick", "resync", "engines", "acts_per_minute", "metrics", "confirm", "root", "policy", "silence"]
+    [
+        "version",
+        "mode",
+        "tick",
+        "resync",
+        "engines",
+        "acts_per_minute",
+        "metrics",
+        "confirm",
+        "root",
+        "policy",
+        "silence",
+    ]
 )
 
 
