@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from .model import Action, Finding, Kind, MountClass, Policy, RootKind, Tier
 
 DIRECTORY = b"/etc/mountwarden"
+VERSION = 1
+"""Of the configuration's format: within it keys may be added, and none is removed or takes other values."""
 ENGINES = ("docker", "containers-storage", "containerd", "kubelet", "netns", "host")
 """Engines that `engines` may name. `[[policy]]` may name "custom" too: the `[[root]]` entries."""
 

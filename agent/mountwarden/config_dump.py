@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import fields
 
-from .config import Config, Confirm, PolicyEntry, RootEntry, Silence
+from .config import VERSION, Config, Confirm, PolicyEntry, RootEntry, Silence
 from .config_load import ANY, BEST
 
 _HEADS = {"root": "roots", "policy": "policies", "silence": "silences"}
@@ -28,6 +28,7 @@ def dump(config: Config, *, origin: bool = False) -> str:
 
 
 def _top(config: Config) -> Iterator[tuple[str, str]]:
+    yield "version", str(VERSION)
     yield "mode", _text(config.mode)
     yield "tick", _duration(config.tick)
     yield "resync", _duration(config.resync)
@@ -91,6 +92,9 @@ EXAMPLE = """\
 #
 # Nothing here is needed: what stands behind # is the default. Files in mountwarden.toml.d/*.toml are read after this
 # one, by name. `mountwarden config check` reads them all, `mountwarden config show --origin` says what counts and why.
+
+# The format of this file: a mountwarden that reads another one says so, instead of guessing.
+#version = 1
 
 # "act": detach leaked mounts where the evidence is certain and the policy is auto. "observe": only tell.
 #mode = "act"

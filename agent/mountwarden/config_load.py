@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar, cast
 
 from . import config_files
-from .config import DIRECTORY, ENGINES, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
+from .config import DIRECTORY, ENGINES, VERSION, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
 from .config_table import Source, Table
 from .errors import ConfigError
 from .model import Action, Kind, Policy, RootKind, Tier
@@ -79,6 +79,7 @@ def check(directory: bytes = DIRECTORY) -> list[ConfigError]:
 
 
 def _read(table: Table, draft: _Draft) -> None:
+    _check_version(table, draft)
     values = {
         "mode": table.choice("mode", Mode),
         "tick": table.seconds("tick", 0.1, 60),
@@ -109,6 +110,16 @@ def _read(table: Table, draft: _Draft) -> None:
             draft.origin[f"{name}[{len(entries)}]"] = table.source.at(entry.where)
             cast("list[object]", entries).append(made)
     table.done()
+
+
+def _check_version(table: Table, draft: _Draft) -> None:
+    """Before anything else of a file: another version's keys would only look misspelt."""
+    version = table.integer("version", 1, 1_000_000)
+    if version is None:
+        return
+    if version != VERSION:
+        table.wrong("version", f"this mountwarden reads version {VERSION}", f"write version = {VERSION}, or update it")
+    draft.origin["version"] = table.source.at("version")
 
 
 def _metrics(table: Table) -> bytes | None:

@@ -93,7 +93,20 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 KEYS = st.sampled_from(
-    ["mode", "tick", "resync", "tier", "engines", "acts_per_minute", "metrics", "confirm", "root", "policy", "silence"]
+    [
+        "version",
+        "mode",
+        "tick",
+        "resync",
+        "tier",
+        "engines",
+        "acts_per_minute",
+        "metrics",
+        "confirm",
+        "root",
+        "policy",
+        "silence",
+    ]
 )
 
 
