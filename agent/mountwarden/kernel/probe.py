@@ -6,6 +6,7 @@ missing capability may forbid one that the kernel has. Nothing that is tried cha
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -62,14 +63,6 @@ class Abilities:
     """statmount(2) tells all that a line of mountinfo does: subtype, source and options (Linux 6.13)."""
     events: Interface
     """fanotify tells of mounts in a mount namespace (Linux 6.15)."""
-    counts: Interface
-    """NS_MNT_GET_INFO tells how many mounts a namespace has (Linux 6.12)."""
-    walk: Interface
-    """NS_MNT_GET_NEXT walks all mount namespaces (Linux 6.12; EPERM outside the initial pid namespace)."""
-
-    def all(self) -> tuple[Interface, ...]:
-        """Each of them, in the order in which kernels got them."""
-        return self.statmount, self.listmount, self.foreign, self.counts, self.walk, self.fields, self.events
 
 
 def probe() -> Abilities:
@@ -80,17 +73,20 @@ def probe() -> Abilities:
         _attempt("listmount(2) and statmount(2) by namespace id", "other namespaces' mounts", _foreign),
         _attempt("statmount(2) with source and options", "new mounts without reading a table", _fields),
         _attempt("fanotify marks of mount namespaces", "mounts and umounts as they happen", _events),
-        _attempt("NS_MNT_GET_INFO", "how many mounts a namespace has", _counts),
-        _attempt("NS_MNT_GET_NEXT", "every mount namespace, those without a process too", _walk),
     )
+
+
+def explained(error: OSError) -> tuple[str, str]:
+    """An error's name, such as EPERM, and what it says of the kernel."""
+    code = errno.errorcode.get(error.errno or 0, "EIO")
+    return code, MEANINGS.get(code, os.strerror(error.errno or errno.EIO))
 
 
 def _attempt(name: str, gives: str, function: Callable[[], object]) -> Interface:
     try:
         function()
     except OSError as error:
-        code = errno.errorcode.get(error.errno or 0, "EIO")
-        return Interface(name, False, code, MEANINGS.get(code, os.strerror(error.errno or errno.EIO)))
+        return Interface(name, False, *explained(error))
     return Interface(name, True, None, gives)
 
 
@@ -103,7 +99,7 @@ def _first(namespace: int | None = None) -> int:
     ids = calls.id_buffer(1)
     if not calls.listmount(abi.LSMT_ROOT, 0, namespace, ids):
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    return int.from_bytes(ids.raw, "little")
+    return int.from_bytes(ids.raw, sys.byteorder)
 
 
 def _listmount() -> None:
@@ -167,23 +163,3 @@ def _events() -> None:
             os.close(own)
     finally:
         os.close(group)
-
-
-def _counts() -> None:
-    own = _own()
-    try:
-        calls.mnt_ns_info(own)
-    finally:
-        os.close(own)
-
-
-def _walk() -> None:
-    own = _own()
-    try:
-        fd = calls.mnt_ns_info(own, abi.NS_MNT_GET_NEXT)[2]
-    except FileNotFoundError:
-        return  # ours is the last one: the walk works
-    finally:
-        os.close(own)
-    if fd is not None:
-        os.close(fd)
