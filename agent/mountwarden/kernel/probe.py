@@ -63,6 +63,14 @@ class Abilities:
     """statmount(2) tells all that a line of mountinfo does: subtype, source and options (Linux 6.13)."""
     events: Interface
     """fanotify tells of mounts in a mount namespace (Linux 6.15)."""
+    counts: Interface
+    """NS_MNT_GET_INFO tells how many mounts a namespace has (Linux 6.12)."""
+    walk: Interface
+    """NS_MNT_GET_NEXT walks all mount namespaces (Linux 6.12; EPERM outside the initial pid namespace)."""
+
+    def all(self) -> tuple[Interface, ...]:
+        """Each of them, in the order in which kernels got them."""
+        return self.statmount, self.listmount, self.foreign, self.counts, self.walk, self.fields, self.events
 
 
 def probe() -> Abilities:
@@ -73,6 +81,8 @@ def probe() -> Abilities:
         _attempt("listmount(2) and statmount(2) by namespace id", "other namespaces' mounts", _foreign),
         _attempt("statmount(2) with source and options", "new mounts without reading a table", _fields),
         _attempt("fanotify marks of mount namespaces", "mounts and umounts as they happen", _events),
+        _attempt("NS_MNT_GET_INFO", "how many mounts a namespace has", _counts),
+        _attempt("NS_MNT_GET_NEXT", "every mount namespace, those without a process too", _walk),
     )
 
 
@@ -163,3 +173,23 @@ def _events() -> None:
             os.close(own)
     finally:
         os.close(group)
+
+
+def _counts() -> None:
+    own = _own()
+    try:
+        calls.mnt_ns_info(own)
+    finally:
+        os.close(own)
+
+
+def _walk() -> None:
+    own = _own()
+    try:
+        fd = calls.mnt_ns_info(own, abi.NS_MNT_GET_NEXT)[2]
+    except FileNotFoundError:
+        return  # ours is the last one: the walk works
+    finally:
+        os.close(own)
+    if fd is not None:
+        os.close(fd)

@@ -9,6 +9,13 @@ from .events import EventsObserver
 from .statmount import StatmountObserver
 from .text import Observer, TextObserver
 
+BEST_FIRST = tuple(Tier)
+
+
+def interfaces() -> tuple[Interface, ...]:
+    """What this kernel lets us use, by name, with the errno and its meaning where it does not. Tries each anew."""
+    return probe().all()
+
 
 def choose(wanted: Tier | None = None, found: Abilities | None = None) -> tuple[Tier, str]:
     """The tier for `wanted` (None: the best that works here), and why.
@@ -18,7 +25,7 @@ def choose(wanted: Tier | None = None, found: Abilities | None = None) -> tuple[
     if wanted is Tier.MOUNTINFO:
         return wanted, "asked for"
     found = found or probe()
-    best = next(tier for tier in Tier if lacking(tier, found) is None)
+    best = next(tier for tier in BEST_FIRST if lacking(tier, found) is None)
     if wanted is None:
         return best, _reason(found)
     missing = lacking(wanted, found)
@@ -37,7 +44,8 @@ def take(wanted: Tier | None = None) -> tuple[Tier, str, Observer]:
         name, meaning = explained(error)
         reason = _why(replace(found.events, errno=name, meaning=meaning))
         if wanted is Tier.EVENTS:
-            raise MountwardenError(f"the tier {wanted} does not work here: {reason}") from None
+            hint = f"--tier {Tier.STATMOUNT} does"
+            raise MountwardenError(f"the tier {wanted} does not work here: {reason}", hint=hint) from None
         return Tier.STATMOUNT, reason, _observer(Tier.STATMOUNT, found)
 
 
