@@ -33,7 +33,7 @@ def watcher() -> Looker:
     """A Looker in this process's namespace that has marked every other one of this test run."""
     only_ours()
     looker = Looker(CONFIG, home=own_namespace(), tier=Tier.EVENTS)
-    for _ in range(3):
+    for _ in range(4):
         looker.look()
     return looker
 

@@ -3,7 +3,8 @@
 Two fanotify groups: that of the homes wakes the service, and is never starved by the other one, which has all other
 namespaces. Both are emptied when a look begins. An event names a mount, not its namespace: one that went or moved is
 in the list of ids that we keep, one that came makes the number of mounts another. A namespace is marked before it is
-read, so that nothing is missed between; the first look marks nothing, since most looks are a command's only one.
+read, so that nothing is missed between. A command looks twice at most: until then namespaces are not marked, and told
+apart by their number of mounts.
 
 Not told by events: a change of propagation, a remount, a renamed directory. Homes' mounts whose propagation matters
 are compared at each look; the rest of it at resyncs, at which all lists are compared and some texts read again.
@@ -27,6 +28,8 @@ POLLED = 60.0
 """Seconds for which a namespace with too many events is compared at each look instead of marked."""
 RESYNC = 1.0
 """Seconds at least between two comparisons of everything for lost events."""
+_UNMARKED = 2
+"""Looks before the first mark."""
 _ROUNDS = 8
 """Resyncs in which the text of each namespace is read again once."""
 _FEW = 16
@@ -66,7 +69,7 @@ class EventsObserver(StatmountObserver):
         now = time.monotonic()
         missed = self._take_in_homes() + self._take_in_rest(members, now)
         self._looks += 1
-        if self._looks > 1:
+        if self._looks > _UNMARKED:
             self._mark_new(members, now)
         self._members = {inode: frozenset(pids) for inode, pids in members.items()}
         return missed
@@ -197,7 +200,7 @@ class EventsObserver(StatmountObserver):
 
     def _mark_home(self, inode: int, pids: tuple[int, ...]) -> None:
         """Mark it in the homes' group, and no more in the other one."""
-        if self._looks <= 1 or self._marked.get(inode) is self._homes:
+        if self._looks <= _UNMARKED or self._marked.get(inode) is self._homes:
             return
         if inode in self._marked:
             self._each(pids, inode, self._rest.unmark)
