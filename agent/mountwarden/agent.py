@@ -34,6 +34,8 @@ FAILURES = 10
 """Looks in a row that may fail before the service ends, for systemd to start it anew."""
 EXPLAINED = 50
 """Findings whose causes are asked for in one cycle; what is left of a storm is told without."""
+MISSED_SECONDS = 60.0
+"""How often missed mount events are told at most."""
 
 Explain = Callable[[Iterable[Finding], Picture], tuple[tuple[Finding, ...], tuple[Gap, ...]]]
 
@@ -43,6 +45,10 @@ class Looks(Protocol):
 
     config: Config
     boot_id: str
+
+    @property
+    def wake(self) -> int | None:
+        """A descriptor that is readable when a home's mounts changed, until the next look; None where there is none."""
 
     def look(self, *, resync: bool = False) -> Look:
         """One look at the host."""
@@ -82,6 +88,8 @@ class Agent:
         self._stopping = False
         self._changed = False
         self._alive_at = 0.0
+        self._missed: dict[str, tuple[float, int]] = {}
+        """By reason: when it was last told, and how often it was not told since."""
 
     def run(self) -> int:
         """Work until SIGTERM. READY has been said by the caller, before anything here can take its time."""
@@ -164,6 +172,8 @@ class Agent:
         full, cpu = self._schedule.full_is_due(started), _cpu()
         config = self._merged()
         look = self._looker.look(resync=full)
+        self._triggers.follow(self._looker.wake)
+        self._tell_missed(look)
         ended, cost = _boot(), _cpu() - cpu
         now = Now(look.started, started, ended - started)
         self._take_in(look, now, config)
@@ -266,6 +276,17 @@ class Agent:
     def _note(self, kind: EventKind, text: str, *data: tuple[str, str]) -> None:
         event = Event(kind, f"{kind}.{_boot() * 1e6:.0f}", time.time(), text, data=data)
         self._ledger = book.note(self._ledger, event)
+
+    def _tell_missed(self, look: Look) -> None:
+        """Told at once, and then once a minute."""
+        for missed in look.missed:
+            told, count = self._missed.get(missed.reason, (float("-inf"), 0))
+            if (now := _boot()) - told >= MISSED_SECONDS:
+                self._note(EventKind.MISSED, missed.text, ("COUNT", str(count + 1)))
+                told, count = now, -1
+            self._missed[missed.reason] = told, count + 1
+            if missed.reason == "overflow":
+                self._publisher.woken((Wake.OVERFLOW,))
 
     def _tell(self) -> None:
         self._ledger = self._teller.tell(self._ledger)

@@ -25,6 +25,8 @@ from .model import (
     Finding,
     Gap,
     GroupWant,
+    Missed,
+    Mount,
     Namespace,
     Picture,
     RecordWant,
@@ -56,6 +58,7 @@ class Look:
     tier_reason: str
     answers: Answers = field(default_factory=Answers)
     """What the judge was told beside the picture."""
+    missed: tuple[Missed, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -84,8 +87,7 @@ class Looker:
         self._host = Host()
         self._asked = tier
         self._settings = tier or config.tier
-        self.tier, self.tier_reason = tiers.choose(self._settings)
-        self._observer = tiers.observer(self.tier)
+        self.tier, self.tier_reason, self._observer = tiers.take(self._settings)
         self._history = History()
         self._pins = Pins()
         self._strays: dict[int, int] = {}
@@ -111,7 +113,7 @@ class Looker:
             self._host.resync()
             self._observer.resync()
         members = self._members(pids, threads=resync or not self._tables, gaps=gaps)
-        gaps += self._observer.begin_look(members)
+        missed = self._observer.begin_look(members)
         self._host.update(self._daemons.update(pids))
         roots, engine_gaps = engines.discover(self._host, self.config)
         gaps += engine_gaps
@@ -119,7 +121,7 @@ class Looker:
         changed = self._look_at_homes(roots, members, gaps)
         self._add_bare(members, pids, fresh, gaps)
         if self._calm is not None and not (resync or changed) and self._is_same(members, gaps):
-            return replace(self._calm[0], started=started, seconds=time.monotonic() - clock)
+            return replace(self._calm[0], started=started, seconds=time.monotonic() - clock, missed=missed)
         begun = list(gaps)
         copies, mounts, unread = self._look_elsewhere(members, changed or resync, gaps)
         picture = self._picture(members, copies, mounts, unread, gaps)
@@ -127,7 +129,7 @@ class Looker:
         self._suspects = frozenset(f.namespace for f in judgement.findings if f.namespace is not None)
         attributed = attribute_all(judgement.findings, picture)
         seconds = time.monotonic() - clock
-        look = Look(picture, attributed, tuple(gaps), started, seconds, self.tier, self.tier_reason, answers)
+        look = Look(picture, attributed, tuple(gaps), started, seconds, self.tier, self.tier_reason, answers, missed)
         # What was found or asked for can change though no mount does: an engine's record, a file that is closed.
         quiet = not (judgement.findings or judgement.wants or unread)
         self._calm = (look, begun) if quiet else None
@@ -151,10 +153,15 @@ class Looker:
         """Go over to another tier where a new configuration says so."""
         settings = self._asked or self.config.tier
         if settings != self._settings:
-            self.tier, self.tier_reason = tiers.choose(settings)
+            before = self._observer
+            self.tier, self.tier_reason, self._observer = tiers.take(settings)
             self._settings, self._calm = settings, None
-            self._observer.close()
-            self._observer = tiers.observer(self.tier)
+            before.close()
+
+    @property
+    def wake(self) -> int | None:
+        """A descriptor that is readable when a home's mounts changed, until the next look; None where there is none."""
+        return self._observer.wake
 
     def close(self) -> None:
         """Give back what is open. Looks go on to work, each of them anew."""
@@ -213,6 +220,8 @@ class Looker:
         if changed:
             self._settled = Settled(states)
         self._tables, self._states = tables, tuple(states)
+        for inode in tables:
+            self._observer.guard(inode, _guarded(state for state in states if state.home == inode))
         return changed
 
     def _state(self, root: Root, table: Table, home: int) -> RootState:
@@ -339,6 +348,13 @@ class Looker:
             {**answers.masters, **{want: masters.get(want.group) for want in groups}},
             {**answers.users, **{want: users.get(want.ids, ()) for want in held}},
         )
+
+
+def _guarded(states: Iterable[RootState]) -> Iterable[Mount]:
+    """Home's mounts whose propagation decides what an umount of it reaches."""
+    for state in states:
+        yield from (state.mount, *(base.mount for base in state.bases)) if state.mount else ()
+        yield from state.parents.values()
 
 
 def _copies(inode: int, seen: Seen, spots: Spots, watched: frozenset[tuple[str, bytes]]) -> Iterable[Copy]:

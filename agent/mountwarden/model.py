@@ -317,6 +317,15 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """Mount events that did not reach a look, which has therefore compared the mounts themselves."""
+
+    reason: str
+    """overflow or budget."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """A mount that was on a spot at home, and of which no copy is left in any namespace."""
 
@@ -530,6 +539,7 @@ class EventKind(enum.StrEnum):
     RESUMED = "resumed"
     GAP = "gap"
     CONFIG_KEPT = "config-kept"
+    MISSED = "missed"
     LOOK_FAILED = "look-failed"
     STARTED = "started"
 

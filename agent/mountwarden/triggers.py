@@ -49,7 +49,11 @@ class Watch:
 
 
 class Triggers:
-    """Everything the service waits for, in one poll(2)."""
+    """Everything the service waits for, in one poll(2).
+
+    Mounts of PID 1's namespace are told by its mountinfo; those of all homes by the descriptor that is followed, where
+    the kernel has mount events.
+    """
 
     def __init__(self, mountinfo: str = "/proc/1/mountinfo") -> None:
         """Opens what is kept open for life: home's mountinfo (it pins no namespace but PID 1's), inotify, a pipe.
@@ -62,6 +66,7 @@ class Triggers:
         self._write_end = write_end
         self._watches: dict[int, set[Watch]] = {}
         self._wanted: frozenset[Watch] = frozenset()
+        self._events: int | None = None
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, _noted)
@@ -90,13 +95,23 @@ class Triggers:
         poll = self._few if signals_only else self._all
         ready = dict(poll.poll(max(0.0, seconds) * 1000))
         wakes: set[Wake] = set()
-        if ready.get(self._mountinfo, 0) & select.POLLPRI:
+        told = self._events is not None and self._events in ready and seconds > 0  # else a look comes, and empties it
+        if told or ready.get(self._mountinfo, 0) & select.POLLPRI:
             wakes.add(Wake.MOUNTS)
         if self._inotify is not None and self._inotify.fileno() in ready:
             wakes |= self._read_inotify()
         if self._signals in ready:
             wakes |= self._read_signals()
         return frozenset(wakes)
+
+    def follow(self, events: int | None) -> None:
+        """Wake for mounts by this descriptor too, which is readable until a look has seen them; None: by none."""
+        if events != self._events:
+            if self._events is not None:
+                self._all.unregister(self._events)
+            if events is not None:
+                self._all.register(events, select.POLLIN)
+            self._events = events
 
     def drain(self) -> frozenset[Wake]:
         """What happened until now, without waiting."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from mountwarden.tell.report import seconds
 
+from tests.support import tiers
 from tests.support.leaks import CONFIG, OBSERVE, Leaks
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
@@ -340,3 +341,18 @@ def test_sigterm_ends_it_with_success(service: Service) -> None:
     assert service.host.show(UNIT, "Result") == "success"
     shown = service.host.run("mountwarden", "status", check=False)
     assert (shown.returncode, "not running" in shown.stdout) == (1, True)
+
+
+def test_it_has_the_command_line_s_tier_under_its_own_filter_and_capabilities(service: Service) -> None:
+    service.start(OBSERVE)
+    told = json.loads(service.host.run("mountwarden", "report", "--json", "--no-wait", check=False).stdout)
+    status = service.document("status")
+    assert status["tier"] == service.document("report")["tier"] == told["tier"] == tiers.available()[0]
+
+
+def test_a_tier_that_is_asked_for_is_used_from_the_next_reload_on(service: Service) -> None:
+    service.start(f'tier = "mountinfo"\n{OBSERVE}')
+    assert service.document("status")["tier_reason"] == "asked for"
+    service.configure(f'tier = "statmount"\n{OBSERVE}')
+    service.host.run("systemctl", "reload", UNIT)
+    wait_until(lambda: service.document("report")["tier"] == "statmount", 10, "the report names it")

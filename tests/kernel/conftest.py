@@ -12,7 +12,7 @@ from tests.support.scratch_ns import Sandbox
 BY_EACH_TIER = ("test_findings", "test_bare")
 """Modules whose tests run on each tier in `make test` too; of the others, those on the best one alone."""
 
-WITHOUT_A_LOOK = ("test_predict", "test_prove", "test_tiers", "test_who")
+WITHOUT_A_LOOK = ("test_events", "test_predict", "test_prove", "test_tiers", "test_who")
 """Modules whose tests never ask a Looker, or ask for each tier themselves."""
 
 

@@ -6,6 +6,7 @@ from mountwarden.look import Look, Looker
 from mountwarden.observe.enter import own_namespace
 
 from tests.kernel.topology import ROOT, Home
+from tests.support.ours import only_ours
 from tests.support.scratch_ns import hold
 from tests.support.wait import wait_until
 
@@ -13,7 +14,8 @@ MERGED = ROOT + b"/X/merged"
 
 
 def calm(looker: Looker) -> Look:
-    """The first look that is the one before it again; others' processes come and go on this machine."""
+    """The first look that is the one before it again."""
+    only_ours()
     seen = [looker.look()]
 
     def same() -> bool:

@@ -29,6 +29,7 @@ class Host:
     has_inotify = True
     watchdog = None
     boot_id = "boot"
+    wake = None
 
     def __init__(self, *looks: object) -> None:
         self.config = FAST
@@ -54,6 +55,9 @@ class Host:
 
     def watch(self, wanted: Iterable[object]) -> None:
         self.said.append("watch")
+
+    def follow(self, events: int | None) -> None:
+        assert events is None
 
     def ready(self) -> None:
         self.said.append("ready")

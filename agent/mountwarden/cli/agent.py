@@ -64,12 +64,14 @@ def run(arguments: Namespace) -> int:
 def _load(arguments: Namespace) -> "Config":
     """The configuration with what the options say. Raises: MountwardenError where its tier does not work here."""
     from ..config_load import load
-    from ..observe import tiers
 
     overrides = {"mode": "observe"} if arguments.observe else {}
     overrides |= {"tier": arguments.tier} if arguments.tier else {}
     config = load(arguments.config, overrides)
-    tiers.choose(config.tier)
+    if config.tier is not None:  # else the first look finds out: nothing is looked at before READY
+        from ..observe import tiers
+
+        tiers.choose(config.tier)
     return config
 
 

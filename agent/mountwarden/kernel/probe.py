@@ -6,6 +6,7 @@ missing capability may forbid one that the kernel has. Nothing that is tried cha
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -85,12 +86,17 @@ def probe() -> Abilities:
     )
 
 
+def explained(error: OSError) -> tuple[str, str]:
+    """An error's name, such as EPERM, and what it says of the kernel."""
+    code = errno.errorcode.get(error.errno or 0, "EIO")
+    return code, MEANINGS.get(code, os.strerror(error.errno or errno.EIO))
+
+
 def _attempt(name: str, gives: str, function: Callable[[], object]) -> Interface:
     try:
         function()
     except OSError as error:
-        code = errno.errorcode.get(error.errno or 0, "EIO")
-        return Interface(name, False, code, MEANINGS.get(code, os.strerror(error.errno or errno.EIO)))
+        return Interface(name, False, *explained(error))
     return Interface(name, True, None, gives)
 
 
@@ -103,7 +109,7 @@ def _first(namespace: int | None = None) -> int:
     ids = calls.id_buffer(1)
     if not calls.listmount(abi.LSMT_ROOT, 0, namespace, ids):
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    return int.from_bytes(ids.raw, "little")
+    return int.from_bytes(ids.raw, sys.byteorder)
 
 
 def _listmount() -> None:

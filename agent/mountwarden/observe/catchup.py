@@ -48,6 +48,8 @@ class Packed:
 
     def keys(self, uniques: set[int]) -> set[Key]:
         """What those of the mounts that are here are copies of."""
+        if not uniques:
+            return set()
         pairs = _PAIR.iter_unpack
         return {key for key, packed in self._packed.items() if any(unique in uniques for unique, _ in pairs(packed))}
 
@@ -107,7 +109,7 @@ def catch_up(
     lines = {unique: _line(lister, namespace, unique, masters) for unique in _few(added)}
     new = {unique: line for unique, line in lines.items() if any(needle in line.text for needle in before.wanted)}
     again = delta | {_key(line) for line in new.values()}
-    again |= held.keys(removed) if removed else set()
+    again |= held.keys(removed.difference(*map(held.uniques, delta)))
     again |= {key_of(candidate.mount.identity) for candidate in before.seen.candidates if candidate not in candidates}
     old = {unique for key in again for unique in held.uniques(key)}
     old |= {c.mount.unique for c in candidates if key_of(c.mount.identity) in again and c.mount.unique is not None}
@@ -124,7 +126,7 @@ def catch_up(
         before.seen.unreadable,
     )
     more = parents | {candidate.mount.unique for candidate in sifted.candidates if candidate.mount.unique is not None}
-    return CaughtUp(seen, stable | checksums(lister, namespace, more))
+    return CaughtUp(seen, stable | checksums(lister, namespace, more - stable.keys()))
 
 
 def difference(before: bytes, after: bytes) -> tuple[set[int], set[int]]:

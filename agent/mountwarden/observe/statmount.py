@@ -11,9 +11,9 @@ on, and the candidates themselves, are compared each time, everything else at a 
 
 import errno
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ..model import Door, Gap, Mount
+from ..model import Door, Missed, Mount
 from . import statmounts
 from .catchup import CantTell, Packed, catch_up, checksums
 from .mountinfo import Table
@@ -39,6 +39,23 @@ class Known:
     """None after the first reading: most namespaces are read by one look only, or not for a long time."""
     checked: Mapping[int, int] = field(default_factory=dict)
     """A hash of statmount's answer for each mount that decides what the candidates are, by unique id."""
+    signature: tuple[int, int] | None = None
+    """Length and hash of the text that it was read from; None where it was caught up with since."""
+    trusted: bool = True
+    """False: the text is to be read again."""
+
+    def read_from(self) -> tuple[object, ...]:
+        """What must be the same for a text to be the same."""
+        return self.wanted, self.settled, self.identified, self.listing, self.signature
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What is kept of a home between looks."""
+
+    text: bytes
+    table: Table
+    identified: Identified | None
 
 
 class StatmountObserver:
@@ -49,13 +66,18 @@ class StatmountObserver:
         self.doors: Mapping[int, Door] = {}
         self._fields = fields
         self._lister = Lister()
-        self._tables: dict[int, tuple[bytes, Table]] = {}
+        self._tables: dict[int, Home] = {}
         self._known: dict[int, Known] = {}
         self._masters: dict[int, int] = {}
         self._common = Common(Settled())
         self._deltas: dict[tuple[Settled, Settled], frozenset[Key]] = {}
 
-    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Gap, ...]:
+    @property
+    def wake(self) -> int | None:
+        """Nothing tells."""
+        return None
+
+    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
         """Nothing is missed: nothing tells."""
         return ()
 
@@ -63,18 +85,20 @@ class StatmountObserver:
         """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
         known, pids = self._tables.get(inode), tuple(pids)
         text = read_mountinfo(inode, pids)
-        if text is not None and (known is None or known[0] != text):
+        if text is not None and (known is None or known.text != text):
             both = self._read_both(inode, pids)
             text = None if both is None else both.text
-            known = None if both is None else (both.text, Table.from_text(both.text, both.uniques))
+            known = (
+                None if both is None else Home(both.text, Table.from_text(both.text, both.uniques()), both.identified)
+            )
         if text is None or known is None:
             self._tables.pop(inode, None)
             return None
         if self._tables.get(inode) is not known:
             self._tables[inode] = known
-            tables = (table for _text, table in self._tables.values())
-            self._masters = {mount.shared: mount.master for table in tables for mount in table.mounts if mount.shared}
-        return known[1]
+            mounts = (mount for home in self._tables.values() for mount in home.table.mounts)
+            self._masters = {mount.shared: mount.master for mount in mounts if mount.shared}
+        return known.table
 
     def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
         """A home's text is read whole each time."""
@@ -97,7 +121,7 @@ class StatmountObserver:
         known, pids = self._known.get(inode), tuple(pids)
         if self._common.known is not settled:
             self._common = Common(settled)
-        if known is not None and known.wanted == wanted and known.listing is not None:
+        if known is not None and known.trusted and known.wanted == wanted and known.listing is not None:
             try:
                 known = self._known[inode] = self._caught_up(inode, pids, known, settled)
                 return known.seen
@@ -113,11 +137,7 @@ class StatmountObserver:
 
     def resync(self) -> None:
         """Trust nothing that was read before."""
-        self._known = {
-            inode: Known(known.wanted, known.settled, known.seen, known.identified)
-            for inode, known in self._known.items()
-        }
-        self._tables.clear()
+        self._known = {inode: replace(known, trusted=False) for inode, known in self._known.items()}
 
     def forget(self, living: Iterable[int]) -> None:
         """Keep what is known of `living` namespaces only."""
@@ -155,13 +175,19 @@ class StatmountObserver:
         both = self._read_both(inode, pids)
         if both is None:
             return None
-        sifted = sift(both.text, wanted, self._common, uniques=both.uniques)
-        checked = None if both.identified is None else self._checked(both.identified.id, both.uniques, sifted)
+        signature = len(both.text), hash(both.text)
+        known = self._known.get(inode)
+        as_before = (wanted, settled, both.identified, both.listing, signature)
+        if known is not None and as_before == known.read_from():
+            return replace(known, trusted=True)
+        uniques = both.uniques()
+        sifted = sift(both.text, wanted, self._common, uniques=uniques)
+        checked = None if both.identified is None else self._checked(both.identified.id, uniques, sifted)
         if checked is None:
             return Known(wanted, settled, seen(both.text, sifted), both.identified)
-        packed = Packed.of(sifted, both.uniques)
+        packed = Packed.of(sifted, uniques)
         now = Seen(both.text.count(b"\n"), sifted.candidates, packed, sifted.unreadable)
-        return Known(wanted, settled, now, both.identified, both.listing, checked)
+        return Known(wanted, settled, now, both.identified, both.listing, checked, signature)
 
     def _checked(self, identity: int, by_small: Mapping[bytes, int], sifted: Sifted) -> dict[int, int] | None:
         """What to compare at the next reading; None where it is too much, or something went meanwhile."""
@@ -191,7 +217,7 @@ class StatmountObserver:
                 raise CantTell
             if settled is known.settled and identified == known.identified:
                 return known
-            return Known(known.wanted, settled, known.seen, identified, listing, known.checked)
+            return replace(known, settled=settled, identified=identified)
         if not self._fields:
             raise CantTell
         made = catch_up(self._lister, known, identified.id, listing, self._common, delta, self._masters)
@@ -223,30 +249,35 @@ class StatmountObserver:
                     return self._fitted(identified, before, text)
             except (CantTell, Gone):
                 break
-        return _Both(text, {}, None, b"")
+        return _Both(text, None, b"")
 
     def _fitted(self, identified: Identified, listing: bytes, text: bytes) -> "_Both":
         """The two together, where the lines are the mounts of the list in its order: by number, and both ends."""
-        smalls = [line.partition(b" ")[0] for line in text.split(b"\n")[:-1]]
         ids = memoryview(listing).cast("Q")
-        uniques = dict(zip(smalls, ids, strict=False))
+        lines = text[: text.find(b"\n")], text[text.rfind(b"\n", 0, -1) + 1 :]
         try:
-            if len(smalls) == len(ids) == len(uniques) and all(
-                statmounts.small_id(self._lister.answer(identified.id, uniques[small])) == int(small)
-                for small in (smalls[0], smalls[-1])
+            if len(ids) == text.count(b"\n") and all(
+                b"%d" % statmounts.small_id(self._lister.answer(identified.id, unique)) == line.partition(b" ")[0]
+                for unique, line in zip((ids[0], ids[-1]), lines, strict=True)
             ):
-                return _Both(text, uniques, identified, listing)
-        except (Gone, ValueError):
+                return _Both(text, identified, listing)
+        except (Gone, IndexError):
             pass
-        return _Both(text, {}, None, b"")
+        return _Both(text, None, b"")
 
 
 @dataclass(frozen=True, slots=True)
 class _Both:
     text: bytes
-    uniques: Mapping[bytes, int]
     identified: Identified | None
     listing: bytes
+
+    def uniques(self) -> Mapping[bytes, int]:
+        """Unique ids by small ones as written; none where the list does not fit."""
+        if self.identified is None:
+            return {}
+        smalls = [line.partition(b" ")[0] for line in self.text.split(b"\n")[:-1]]
+        return dict(zip(smalls, memoryview(self.listing).cast("Q"), strict=True))
 
 
 def _identify(inode: int, pids: Iterable[int]) -> Identified | None:

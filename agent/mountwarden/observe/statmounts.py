@@ -6,6 +6,7 @@ only if its bit is in the answer's mask; an empty text sets no bit.
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -19,7 +20,17 @@ ID = 8
 
 _PAGE = 4096
 """Ids that one listmount(2) is asked for."""
-_NEEDED = StatmountMask.SB_BASIC | StatmountMask.MNT_BASIC | StatmountMask.MNT_ROOT | StatmountMask.MNT_POINT
+_NEEDED = int(
+    StatmountMask.SB_BASIC
+    | StatmountMask.MNT_BASIC
+    | StatmountMask.MNT_ROOT
+    | StatmountMask.MNT_POINT
+    | StatmountMask.FS_TYPE
+)
+_SUBTYPE, _SOURCE, _OPTIONS, _ASKED = map(
+    int, (StatmountMask.FS_SUBTYPE, StatmountMask.SB_SOURCE, StatmountMask.MNT_OPTS, FIELDS)
+)
+"""Plain numbers: an enum's & is a call, and there are thousands of them in a look."""
 _SMALLEST, _LARGEST = 1 << 12, 1 << 20
 
 _ATTRIBUTES = (
@@ -72,12 +83,12 @@ class Lister:
             # Resumed from the last id itself: the kernel goes on behind it. An empty page ends it, not a short one.
             while count := calls.listmount(abi.LSMT_ROOT, last, namespace, self._page):
                 parts.append(memoryview(self._page)[: count * ID].tobytes())
-                last = int.from_bytes(parts[-1][-ID:], "little")
+                last = int.from_bytes(parts[-1][-ID:], sys.byteorder)
         except FileNotFoundError:
             raise Gone from None
         return b"".join(parts)
 
-    def answer(self, namespace: int, unique: int, mask: int = FIELDS) -> bytes:
+    def answer(self, namespace: int, unique: int, mask: int = _ASKED) -> bytes:
         """statmount's answer as it came, as long as it says. Raises: Gone; other OSErrors as statmount(2) does."""
         while True:
             try:
@@ -89,7 +100,7 @@ class Lister:
                     raise
                 self._buffer = calls.byte_buffer(len(self._buffer) * 4)
                 continue
-            size = int.from_bytes(memoryview(self._buffer)[:4], "little")
+            size = int.from_bytes(memoryview(self._buffer)[:4], sys.byteorder)
             return memoryview(self._buffer)[:size].tobytes()
 
     def line(self, namespace: int, unique: int, masters: Mapping[int, int]) -> Line:
@@ -109,7 +120,7 @@ def line(answer: bytes, unique: int, masters: Mapping[int, int]) -> Line:
     fields = abi.STATMOUNT.unpack_from(answer)
     _size, options, bits, major, minor, _magic, super_flags, fstype, identity, parent, small, small_parent = fields[:12]
     attributes, propagation, group, master, _origin, root, point, _namespace, subtype, source = fields[12:]
-    if bits & _NEEDED != _NEEDED or not bits & StatmountMask.FS_TYPE or identity != unique:
+    if bits & _NEEDED != _NEEDED or identity != unique:
         raise NotAsText
     if master and masters.get(master) != 0:
         raise NotAsText
@@ -126,9 +137,9 @@ def line(answer: bytes, unique: int, masters: Mapping[int, int]) -> Line:
         *([b"master:%d" % master] if master else ()),
         *([b"unbindable"] if propagation & abi.MS_UNBINDABLE else ()),
         b"-",
-        _type(_string(answer, fstype), text(StatmountMask.FS_SUBTYPE, subtype)),
-        escape(text(StatmountMask.SB_SOURCE, source)).replace(b"#", b"\\043"),
-        _super_options(super_flags, text(StatmountMask.MNT_OPTS, options)),
+        _type(_string(answer, fstype), text(_SUBTYPE, subtype)),
+        escape(text(_SOURCE, source)).replace(b"#", b"\\043"),
+        _super_options(super_flags, text(_OPTIONS, options)),
     ]
     return Line(b" ".join(words), unique, parent)
 

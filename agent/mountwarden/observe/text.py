@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from ..errors import NoAnswer
-from ..model import Door, Gap, Layout, Mount
+from ..model import Door, Layout, Missed, Mount
 from . import mountinfo
 from .mountinfo import Lines, Table
 from .namespaces import read_mountinfo
@@ -43,7 +43,11 @@ class Observer(Protocol):
     doors: Mapping[int, Door]
     """Ways into the namespaces that have no process."""
 
-    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Gap, ...]:
+    @property
+    def wake(self) -> int | None:
+        """A descriptor that is readable when a home's mounts changed; None where there is none."""
+
+    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
         """A look begins, at these namespaces by inode with their processes; what was missed since the last one."""
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
@@ -86,7 +90,12 @@ class TextObserver:
         self._common = Common(Settled())
         self.doors: Mapping[int, Door] = {}
 
-    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Gap, ...]:
+    @property
+    def wake(self) -> int | None:
+        """Nothing tells."""
+        return None
+
+    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
         """Nothing is missed: nothing tells."""
         return ()
 

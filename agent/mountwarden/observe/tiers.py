@@ -1,12 +1,15 @@
 """Which kernel interface looks use: the best that works here, or the one that is asked for."""
 
+from dataclasses import replace
+
 from ..errors import MountwardenError
-from ..kernel.probe import Abilities, Interface, probe
+from ..kernel.probe import Abilities, Interface, explained, probe
 from ..model import Tier
+from .events import EventsObserver
 from .statmount import StatmountObserver
 from .text import Observer, TextObserver
 
-BEST_FIRST = (Tier.STATMOUNT, Tier.MOUNTINFO)
+BEST_FIRST = tuple(Tier)
 
 
 def interfaces() -> tuple[Interface, ...]:
@@ -28,16 +31,29 @@ def choose(wanted: Tier | None = None, found: Abilities | None = None) -> tuple[
     missing = lacking(wanted, found)
     if missing is not None:
         raise MountwardenError(f"the tier {wanted} does not work here: {_why(missing)}", hint=f"--tier {best} does")
-    if wanted not in BEST_FIRST:
-        raise MountwardenError(f"the tier {wanted} is not in this version", hint=f"--tier {best}")
     return wanted, "asked for"
 
 
-def observer(tier: Tier, found: Abilities | None = None) -> Observer:
-    """A new observer of that tier, which must work here."""
+def take(wanted: Tier | None = None) -> tuple[Tier, str, Observer]:
+    """The tier as `choose` has it, and why, with a new observer of it. Raises: MountwardenError as `choose` does."""
+    found = probe()
+    tier, reason = choose(wanted, found)
+    try:
+        return tier, reason, _observer(tier, found)
+    except OSError as error:  # the last free fanotify groups went to others since they were tried
+        name, meaning = explained(error)
+        reason = _why(replace(found.events, errno=name, meaning=meaning))
+        if wanted is Tier.EVENTS:
+            hint = f"--tier {Tier.STATMOUNT} does"
+            raise MountwardenError(f"the tier {wanted} does not work here: {reason}", hint=hint) from None
+        return Tier.STATMOUNT, reason, _observer(Tier.STATMOUNT, found)
+
+
+def _observer(tier: Tier, found: Abilities) -> Observer:
     if tier is Tier.MOUNTINFO:
         return TextObserver()
-    return StatmountObserver(fields=(found or probe()).fields.available)
+    of = EventsObserver if tier is Tier.EVENTS else StatmountObserver
+    return of(fields=found.fields.available)
 
 
 def lacking(tier: Tier, found: Abilities) -> Interface | None:

@@ -17,6 +17,7 @@ IDS = {
     EventKind.RESUMED: "d4b997388f0443b2b4079dbf6c20023b",
     EventKind.GAP: "37ec7ff7e1344e8e80a5392d276c0810",
     EventKind.CONFIG_KEPT: "00e394dbe9f946618140ad22464b08a1",
+    EventKind.MISSED: "d9a7028545a84ffe943038cb6f19b41d",
     EventKind.LOOK_FAILED: "efae1c9414594aec9dc401a924f0d84b",
     EventKind.STARTED: "952335ae956a4bff8875cae550d9e4b9",
 }
@@ -36,6 +37,7 @@ _OF_SUBJECT = (
 _OF_DATA = {
     EventKind.SUMMARY: ("SUMMARY_OF", "COUNT", "FINDINGS", "ROOT"),
     EventKind.GAP: ("COUNT",),
+    EventKind.MISSED: ("COUNT",),
     EventKind.PAUSED: ("UNTIL",),
 }
 
@@ -45,6 +47,7 @@ _PRIORITY = {
     EventKind.ACTED: _NOTICE,
     EventKind.PAUSED: _NOTICE,
     EventKind.RESUMED: _NOTICE,
+    EventKind.MISSED: _NOTICE,
     EventKind.STARTED: _INFO,
     EventKind.CONFIG_KEPT: _ERROR,
     EventKind.LOOK_FAILED: _ERROR,
@@ -100,6 +103,7 @@ _PLAIN = {
     EventKind.RESUMED: "resumed: {text}",
     EventKind.GAP: "something can't be read, so that a leak there would not be seen: {text}",
     EventKind.CONFIG_KEPT: "the configuration is wrong, the old one is kept: {text}",
+    EventKind.MISSED: "mount events were missed, and the mounts looked at instead: {text}",
     EventKind.LOOK_FAILED: "a look failed: {text}",
 }
 
@@ -120,8 +124,8 @@ def fields(event: Event) -> tuple[tuple[str, str], ...]:
     return (*((PREFIX + name, value) for name, value in named), *extra)
 
 
-_EVENT = {EventKind.DECLINED: EventKind.FAILED.value}
-"""Whoever asks for what was not done asks for one word; the message id tells the two apart."""
+_EVENT = {EventKind.DECLINED: EventKind.FAILED.value, EventKind.MISSED: EventKind.GAP.value}
+"""Whoever asks for what was not done, or not seen, asks for one word; the message id tells the two apart."""
 
 
 def holder(subject: Subject) -> str:

@@ -1,0 +1,324 @@
+"""The events tier on a real kernel: what it is told, what it misses and says, and that it keeps nothing alive."""
+
+import contextlib
+import gc
+import os
+import re
+import select
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from mountwarden.kernel import abi, calls
+from mountwarden.look import Looker
+from mountwarden.model import Kind, Missed, Tier
+from mountwarden.observe import bare, budgets, namespaces, statmount, statmounts
+from mountwarden.observe import events as tier
+from mountwarden.observe.enter import in_namespace, own_namespace
+from mountwarden.observe.events import EventsObserver
+
+from tests.kernel.topology import CONFIG, ROOT, Home
+from tests.support import tiers
+from tests.support.ours import only_ours
+from tests.support.scratch_ns import Namespace, hold, overlay
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.skipif(Tier.EVENTS not in tiers.available(), reason="this kernel tells of no mounts")
+
+MERGED = ROOT + b"/X/merged"
+
+
+def watcher() -> Looker:
+    """A Looker in this process's namespace that has marked every other one of this test run."""
+    only_ours()
+    looker = Looker(CONFIG, home=own_namespace(), tier=Tier.EVENTS)
+    for _ in range(4):
+        looker.look()
+    return looker
+
+
+def leaks(looker: Looker) -> int:
+    return len([finding for finding in looker.look().findings if finding.kind is Kind.LEAKED])
+
+
+def storm(times: int) -> None:
+    """So many mounts and umounts, by this process."""
+    os.makedirs("/mnt/storm", exist_ok=True)
+    for _ in range(times):
+        calls.mount(b"storm", b"/mnt/storm", b"tmpfs", 0, b"size=4k")
+        calls.umount(b"/mnt/storm")
+
+
+def marked(looker: Looker) -> set[int]:
+    """Inodes of the namespaces that the groups have marks on, by the kernel's own word."""
+    assert isinstance(looker._observer, EventsObserver)
+    groups = looker._observer._homes, looker._observer._rest
+    text = "".join(Path(f"/proc/self/fdinfo/{group.fd}").read_text() for group in groups)
+    return set(map(int, re.findall("fanotify mnt_ns:([0-9]+)", text)))
+
+
+def reasons(missed: Iterable[Missed]) -> list[str]:
+    return [one.reason for one in missed]
+
+
+def test_a_quiet_look_reads_nothing_and_a_new_copy_is_no_text(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="slave") as other:
+
+        def check() -> list[tuple[set[int], bool]]:
+            looker, texts, listed = watcher(), list[int](), list[int]()
+            read, lister = namespaces.read_mountinfo, looker._observer._lister
+            ids = lister.ids
+            lister.ids = lambda namespace: (listed.append(namespace), ids(namespace))[1]
+            statmount.read_mountinfo = lambda inode, *rest: (texts.append(inode), read(inode, *rest))[1]
+            ours, seen = {own_namespace(): "home", other.inode: "other"}, []
+            own = statmounts.identify(other.pid, other.inode)
+            for step in (lambda: None, lambda: overlay(ROOT + b"/Y")):
+                step()
+                texts.clear()
+                listed.clear()
+                looker.look()
+                seen.append(({ours[inode] for inode in texts if inode in ours}, own is not None and own.id in listed))
+            return seen
+
+        assert home.run(check) == [(set(), False), ({"home"}, True)]
+
+
+def test_what_a_namespace_does_itself_is_seen_at_the_next_look(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as other:
+
+        def check() -> list[int]:
+            looker = watcher()
+            calls.umount(MERGED)
+            seen = [leaks(looker), leaks(looker)]
+            other.run(lambda: calls.umount(MERGED))
+            seen.append(leaks(looker))
+            other.run(lambda: overlay(ROOT + b"/X"))
+            return [*seen, leaks(looker)]
+
+        assert home.run(check) == [1, 1, 0, 1]
+
+
+def test_a_copy_that_is_moved_is_seen_where_it_is(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as other:
+
+        def move() -> None:
+            os.mkdir("/mnt/moved")
+            calls.mount(MERGED, b"/mnt/moved", None, abi.MS_MOVE)
+
+        def check() -> list[bytes]:
+            looker = watcher()
+            other.run(move)
+            looker.look()
+            return [copy.mount.point for copy in looker.look().picture.copies if copy.namespace == other.inode]
+
+        assert home.run(check) == [b"/mnt/moved"]
+
+
+def test_a_root_made_private_is_seen_though_no_event_tells(home: Home) -> None:
+    home.layer()
+
+    def check() -> list[list[str]]:
+        looker, seen = watcher(), []
+        for propagation in (abi.MS_PRIVATE, abi.MS_SHARED):
+            calls.mount(None, b"/mnt", None, propagation)
+            seen.append(
+                [finding.kind for finding in looker.look().findings if finding.namespace in (None, own_namespace())]
+            )
+        return seen
+
+    private, shared = home.run(check)
+    assert Kind.PRIVATE_ROOT in private
+    assert Kind.PRIVATE_ROOT not in shared
+
+
+def test_a_new_namespace_is_marked_at_its_first_look_and_forgotten_with_its_end(home: Home) -> None:
+    home.layer()
+
+    def check() -> tuple[list[bool], list[int], bool]:
+        looker = watcher()
+        calls.umount(MERGED)
+        with hold(propagation="private") as other:
+            inode = other.inode
+            there = [inode in marked(looker)]
+            looker.look()
+            there.append(inode in marked(looker))
+            other.run(lambda: overlay(ROOT + b"/X"))
+            seen = [leaks(looker)]
+            other.run(lambda: calls.umount(MERGED))
+            seen.append(leaks(looker))
+        wait_until(lambda: inode not in marked(looker), 5, "its mark goes with it")
+        looker.look()
+        assert isinstance(looker._observer, EventsObserver)
+        return there, seen, inode in looker._observer._marked
+
+    assert home.run(check) == ([False, True], [1, 0], False)
+
+
+def test_home_s_mounts_wake_and_those_of_others_do_not(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as other:
+
+        def check() -> list[bool]:
+            looker = watcher()
+            assert looker.wake is not None
+            poll, seen = select.poll(), []
+            poll.register(looker.wake, select.POLLIN)
+            for step in (lambda: None, lambda: other.run(lambda: storm(1)), lambda: storm(1)):
+                step()
+                seen.append(bool(poll.poll(0)))
+                looker.look()
+            return [*seen, bool(poll.poll(0))]
+
+        assert home.run(check) == [False, False, True, False]
+
+
+def test_an_overflow_is_told_and_nothing_is_unseen(home: Home) -> None:
+    """Unmounted in one namespace and home among 17,000 events more than the queue holds."""
+    home.layer()
+    limit = int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text())
+    with hold(home.sandbox, propagation="private") as other, hold(home.sandbox, propagation="private") as loud:
+
+        def check() -> tuple[list[list[str]], int, int]:
+            budgets.A_SECOND = 10**9
+            looker = watcher()
+            loud.run(lambda: storm(limit // 2 + 100))
+            calls.umount(MERGED)
+            first = looker.look()
+            tier.RESYNC = 3600.0
+            found = {finding.namespace for finding in first.findings if finding.kind is Kind.LEAKED}
+            loud.run(lambda: storm(limit // 2 + 100))
+            other.run(lambda: calls.umount(MERGED))
+            second = looker.look()
+            tier.RESYNC = 0.0
+            third = looker.look()
+            left = {finding.namespace for finding in third.findings if finding.kind is Kind.LEAKED}
+            return [reasons(look.missed) for look in (first, second, third)], len(found), len(left)
+
+        assert home.run(check) == ([["overflow"], [], ["overflow"]], 2, 1), "the second one is put off"
+
+
+def test_a_namespace_over_its_budget_is_polled_and_marked_again_later(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as loud:
+
+        def check() -> tuple[list[str], list[bool], list[int], bool]:
+            tier.POLLED = 3600.0
+            looker = watcher()
+            observer = looker._observer
+            assert isinstance(observer, EventsObserver)
+            there = [loud.inode in marked(looker)]
+            reached, reach = os.pipe()
+            go, let_go = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                in_namespace(loud.pid, lambda: (storm(2000), os.write(reach, b"x"), os.read(go, 1)), deadline=50)
+                os._exit(0)
+            os.read(reached, 1)
+            look = looker.look()
+            there.append(loud.inode in marked(looker))
+            os.write(let_go, b"x")
+            os.waitpid(pid, 0)
+            calls.umount(MERGED)
+            seen = [leaks(looker)]
+            loud.run(lambda: calls.umount(MERGED))
+            seen.append(leaks(looker))
+            observer._polled[loud.inode] = 0.0  # the hour is over
+            looker.look()
+            there.append(loud.inode in marked(looker))
+            return reasons(look.missed), there, seen, loud.inode in observer._polled
+
+        assert home.run(check) == (["budget"], [True, False, True], [1, 0], False)
+
+
+def test_a_looker_that_is_dropped_gives_its_groups_back(home: Home) -> None:
+    def check() -> tuple[bool, bool]:
+        looker = watcher()
+        fd = looker.wake
+        link = f"/proc/self/fd/{fd}"
+        there = os.readlink(link)
+        del looker
+        gc.collect()  # an error that was caught may hold it in a cycle
+        return "fanotify" in there, os.path.islink(link)
+
+    assert home.run(check) == (True, False)
+
+
+def walked() -> set[int]:
+    """Ids, which are never reused, of every mount namespace that the kernel has: from outside of whoever watches."""
+    return {calls.mnt_ns_info(fd)[0] for fd in bare._neighbours()}
+
+
+def identity(space: Namespace) -> int:
+    found = statmounts.identify(space.pid, space.inode)
+    assert found is not None
+    return found.id
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_500_namespaces_that_come_and_go_end_while_they_are_watched(home: Home) -> None:
+    home.layer()
+    try:
+        walked()
+    except OSError as error:
+        pytest.skip(f"the walk over all mount namespaces is not allowed here: {error}")
+    stop, stopped = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(stopped)
+            home.sandbox.run(lambda: look_until(stop), timeout=280)
+        finally:
+            os._exit(0)
+    os.close(stop)
+    try:
+        for _ in range(20):
+            with contextlib.ExitStack() as held:
+                ids = {identity(held.enter_context(hold(home.sandbox, propagation="slave"))) for _ in range(25)}
+                assert ids <= walked()
+                home.umount(MERGED)
+                home.layer()
+            wait_until(partial(ended, ids), 10, "they end while the watcher looks")
+    finally:
+        os.close(stopped)
+        os.waitpid(pid, 0)
+
+
+def ended(ids: set[int]) -> bool:
+    return not ids & walked()
+
+
+def look_until(stop: int) -> None:
+    """Look as the service does, but ten times as often."""
+    looker = watcher()
+    while not select.select([stop], [], [], 0.1)[0]:
+        looker.look()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_100_000_events_leave_no_descriptor_child_or_memory(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="slave"), hold(home.sandbox, propagation="private") as loud:
+
+        def check() -> list[tuple[int, int, int]]:
+            budgets.A_SECOND = 10**9
+            looker, used = watcher(), []
+            for number in range(1, 101):
+                storm(125)  # in the slave too
+                loud.run(lambda: storm(250))
+                looker.look(resync=number % 10 == 0)
+                if number in (10, 100):
+                    status = Path("/proc/self/status").read_text()
+                    anonymous = int(status.partition("RssAnon:")[2].split()[0])
+                    children = Path(f"/proc/self/task/{os.getpid()}/children")
+                    used.append((len(os.listdir("/proc/self/fd")), len(children.read_text().split()), anonymous))
+            return used
+
+        (fds, children, before), (fds_now, children_now, after) = home.sandbox.run(check, timeout=280)
+    assert (fds_now, children_now) == (fds, children)
+    assert after - before <= 1024, f"RssAnon grew by {after - before} KiB"

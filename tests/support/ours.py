@@ -1,0 +1,23 @@
+"""A Looker that sees this test run alone: what others do on the machine meanwhile would be seen too."""
+
+import os
+from collections.abc import Callable
+
+from mountwarden.observe import procs
+
+_RUN = os.getpid()
+
+
+def only_ours() -> None:
+    """From here on, for the rest of a forked child: no process but this run's own is there to be looked at."""
+    every: Callable[[], list[int]] = procs.pids
+    procs.pids = lambda: [pid for pid in every() if _is_ours(pid)]
+
+
+def _is_ours(pid: int) -> bool:
+    while pid not in (0, _RUN):
+        try:
+            pid = int(procs.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+    return pid == _RUN
