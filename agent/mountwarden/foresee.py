@@ -69,14 +69,14 @@ def umount(path: bytes, *, lazy: bool, pid: int | None = None) -> Foreseen:
 
     In another namespace the path must be absolute, without symbolic links: nothing is walked there.
 
-    Raises: MountwardenError where that namespace can't be read, or the mount is locked; OSError as stat(2) does where
-    the path is not there.
+    Raises: MountwardenError where that namespace can't be read, the path is not there, or the mount is locked; OSError
+    as stat(2) does else.
     """
     seen = survey(procs.pids())
     inode = own_namespace() if pid is None else _namespace_of(pid)
     if inode not in seen.tables:
         raise MountwardenError(f"the mounts of namespace {inode} can't be read", hint="mountwarden report tells why")
-    path = resolve.place(path).path if pid is None else _absolute(path)
+    path = _resolved(path) if pid is None else _absolute(path)
     mount = seen.tables[inode].containing(path)
     if mount is None or mount.point != path:
         return Foreseen(path, lazy, None, mount, gaps=seen.gaps)
@@ -88,6 +88,14 @@ def _namespace_of(pid: int) -> int:
         return procs.link_inode(pid, "mnt")
     except (FileNotFoundError, ProcessLookupError):
         raise MountwardenError(f"there is no process {pid}", hint="ps lists them") from None
+
+
+def _resolved(path: bytes) -> bytes:
+    try:
+        return resolve.place(path).path
+    except FileNotFoundError:
+        hint = "--namespace PID takes the path as that process sees it"
+        raise MountwardenError(f"{path_shown(path)} is not there", hint=hint) from None
 
 
 def _absolute(path: bytes) -> bytes:

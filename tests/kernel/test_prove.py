@@ -18,7 +18,7 @@ from tests.support.prove.mutants import PREDICTORS
 from tests.support.prove.search import first_wrong, fixed
 from tests.support.scratch_ns import hold
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 EXAMPLES = 300
 SEED = 3400

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 import traceback
 from collections.abc import Callable, Iterable
 
@@ -12,7 +13,7 @@ from tests.support.prove.steps import Scenario
 from tests.support.prove.steps import seeded as evenly
 from tests.support.prove.strategy import scenarios
 from tests.support.prove.tally import Tally
-from tests.support.prove.worker import worker
+from tests.support.prove.worker import Try, worker
 
 
 def each(examples: int, seed: int, function: Callable[[Scenario], None]) -> None:
@@ -34,10 +35,16 @@ def each(examples: int, seed: int, function: Callable[[Scenario], None]) -> None
 
 
 def search(examples: int, seed: int) -> Tally:
-    """Try them all in one worker."""
+    """Try them all in one worker; each thousand is told."""
     tally = Tally()
+
+    def note(attempt: Try, scenario: Scenario) -> None:
+        tally.note(scenario, attempt(scenario))
+        if tally.tried % 1000 == 0:
+            print(f"{tally.tried:,} of {examples:,}", file=sys.stderr, flush=True)
+
     with worker() as attempt:
-        each(examples, seed, lambda scenario: tally.note(scenario, attempt(scenario)))
+        each(examples, seed, lambda scenario: note(attempt, scenario))
     return tally
 
 
