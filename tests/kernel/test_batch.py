@@ -7,15 +7,18 @@ import os
 import random
 import select
 import shutil
+import signal
 import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from mountwarden import forked
+from mountwarden.cli import acts, audit
 from mountwarden.config import Config
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Look, Looker
@@ -267,6 +270,32 @@ def test_whoever_asked_may_end_it_between_two_batches(monkeypatch: pytest.Monkey
         return list(told.values()), held(holder)
 
     assert crash.in_few_processes(leaks(6, within), 20) == (["done"] * 4, 2)
+
+
+@pytest.mark.parametrize("how", ["signal", "pipe"])
+def test_an_operators_command_that_is_ended_tells_the_journal_all_that_was_done(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def within(holder: Namespace, found: list[Finding]) -> tuple[list[str], list[int]]:
+        told: list[str] = []
+        reader, writer = os.pipe()
+
+        def tell(outcome: Outcome) -> None:
+            told.append(outcome.code)
+            if how == "signal" and len(told) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            if how == "pipe" and len(told) == 1:
+                os.close(reader)
+
+        monkeypatch.setattr(detach, "MOST", 2)
+        monkeypatch.setattr(audit, "tell", tell)
+        monkeypatch.setattr("sys.stdout", open(writer, "w"))  # noqa: SIM115 (its last flush fails)
+        confirmed = [replace(finding, confirmed=True) for finding in found]
+        with pytest.raises(KeyboardInterrupt if how == "signal" else BrokenPipeError):
+            acts.carry_out(confirmed, looker(), Action.DETACH, json=False, no_color=True)
+        return told, [number for number in range(6) if holder.is_mounted(merged(number))]
+
+    assert crash.in_few_processes(leaks(6, within), 20) == (["done"] * 2, [2, 3, 4, 5])
 
 
 def test_a_look_that_fails_fails_the_batch_and_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
