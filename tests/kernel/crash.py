@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from mountwarden.kernel import abi, calls
@@ -98,10 +98,16 @@ def act(action: Action, kind: str, namespace: int | None) -> Callable[[], bool]:
     return lambda: run().done
 
 
-def act_all() -> Callable[[], bool]:
-    """The detach of all leaks in one go; whether each was done."""
+def carry_out_all() -> Iterator[Outcome]:
+    """The detach of all leaks in one go."""
     found = [finding for finding in looker().look().findings if finding.kind == "leaked"]
-    return lambda: all(outcome.done for outcome in apply.carry_out_all(found, looker(), Action.DETACH))
+    return apply.carry_out_all(found, looker(), Action.DETACH)
+
+
+def act_all() -> Callable[[], bool]:
+    """The same; whether each was done."""
+    outcomes = carry_out_all()
+    return lambda: all(outcome.done for outcome in outcomes)
 
 
 def joining(holder: Namespace) -> tuple[Callable[[], bool], Any]:

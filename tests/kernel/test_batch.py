@@ -7,15 +7,18 @@ import os
 import random
 import select
 import shutil
+import signal
 import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from mountwarden import forked
+from mountwarden.cli import acts, audit
 from mountwarden.config import Config
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Look, Looker
@@ -97,23 +100,24 @@ def test_a_thousand_leaks_are_detached_in_two_seconds() -> None:
         started = time.monotonic()
         alone = apply.carry_out(found[0], owner, Action.DETACH)
         single, looks = time.monotonic() - started, owner.looks
-        started = time.monotonic()
+        started, used = time.monotonic(), sum(os.times()[:4])
         outcomes = [alone, *apply.carry_out_all(found[1:], owner, Action.DETACH)]
-        took = time.monotonic() - started
+        took, used = time.monotonic() - started, sum(os.times()[:4]) - used
         assert Counter(outcome.code for outcome in outcomes) == {"done": 1000}
         assert held(holder) == 0
         assert {outcome.finding.id for outcome in outcomes} == {finding.id for finding in found}
         assert all("1 copy" in o.saw and os.fsdecode(o.finding.mountpoint) in o.did and o.verified for o in outcomes)
         assert all(sorted(os.listdir(layer(n))) == [b"lower", b"merged", b"upper", b"work"] for n in range(1000))
-        return {"1000": took, "1": single, "looks": owner.looks - looks}
+        return {"1000": took, "cpu": used, "1": single, "looks": owner.looks - looks}
 
     figures = crash.in_few_processes(leaks(1000, within), 90)
     alone = crash.in_few_processes(leaks(1, one), 20)
     print(
-        f"1,000 leaks detached in {figures['1000']:.2f} s with {figures['looks']} looks; a single one of them in "
+        f"1,000 leaks detached in {figures['1000']:.2f} s ({figures['cpu']:.2f} s of processor time) with "
+        f"{figures['looks']} looks; a single one of them in "
         f"{figures['1'] * 1e3:.0f} ms, a single one alone in {alone * 1e3:.0f} ms"
     )
-    assert figures["1000"] < 2
+    assert figures["cpu"] < 2, "seconds of processor time, since other tests may run beside this one"
 
 
 def one(holder: Namespace, found: list[Finding]) -> float:
@@ -266,6 +270,32 @@ def test_whoever_asked_may_end_it_between_two_batches(monkeypatch: pytest.Monkey
         return list(told.values()), held(holder)
 
     assert crash.in_few_processes(leaks(6, within), 20) == (["done"] * 4, 2)
+
+
+@pytest.mark.parametrize("how", ["signal", "pipe"])
+def test_an_operators_command_that_is_ended_tells_the_journal_all_that_was_done(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def within(holder: Namespace, found: list[Finding]) -> tuple[list[str], list[int]]:
+        told: list[str] = []
+        reader, writer = os.pipe()
+
+        def tell(outcome: Outcome) -> None:
+            told.append(outcome.code)
+            if how == "signal" and len(told) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            if how == "pipe" and len(told) == 1:
+                os.close(reader)
+
+        monkeypatch.setattr(detach, "MOST", 2)
+        monkeypatch.setattr(audit, "tell", tell)
+        monkeypatch.setattr("sys.stdout", open(writer, "w"))  # noqa: SIM115 (its last flush fails)
+        confirmed = [replace(finding, confirmed=True) for finding in found]
+        with pytest.raises(KeyboardInterrupt if how == "signal" else BrokenPipeError):
+            acts.carry_out(confirmed, looker(), Action.DETACH, json=False, no_color=True)
+        return told, [number for number in range(6) if holder.is_mounted(merged(number))]
+
+    assert crash.in_few_processes(leaks(6, within), 20) == (["done"] * 2, [2, 3, 4, 5])
 
 
 def test_a_look_that_fails_fails_the_batch_and_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,6 +193,32 @@ def test_a_child_that_hangs_at_the_rename_is_told_by_what_came_of_it(delay: str,
     assert crash.in_few_processes(run, 40) == happened
 
 
+def test_a_child_that_is_killed_within_a_batch_costs_one_leak_and_not_the_others() -> None:
+    """A new child goes on behind the one that was in hand; whatever was done is verified and told."""
+
+    def run(_sandbox: Sandbox) -> list[bool]:
+        layers = [ROOT + name for name in (b"/A", b"/B", b"/C", b"/D")]
+        for layer in layers:
+            overlay(layer)
+        with hold() as holder:
+            for layer in layers:
+                calls.umount(layer + b"/merged")
+            told = {}
+
+            def act() -> bool:
+                told.update({o.finding.mountpoint: (o.code, o.did) for o in crash.carry_out_all()})
+                codes = [told[layer + b"/merged"][0] for layer in layers]
+                begun = [text.startswith("started to rename") for _code, text in told.values()]
+                return codes == ["done", "still-there", "done", "still-there"] and begun == [True] * 4
+
+            _made, done = crash.traced(act, "rename,renameat,renameat2", "signal=KILL:when=2")
+            assert done
+            assert [sorted(os.listdir(layer)) for layer in layers] == [NAMES] * 4, "the siblings are tidied away"
+            return [holder.is_mounted(layer + b"/merged") for layer in layers]
+
+    assert crash.in_few_processes(run, 30) == [False, True, False, True]
+
+
 def test_only_our_own_leftovers_are_removed(home: Home) -> None:
     home.layer()
     ours = [replace.PREFIX + b"0123456789abcdef", replace.PREFIX + b"ffffffffffffffff"]

@@ -1,10 +1,12 @@
 """What the acts have in common: choose findings, describe or do, one line each, and an entry in the journal."""
 
+import contextlib
 import itertools
 import os
+import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
@@ -130,11 +132,16 @@ def carry_out(
     outcomes: list[Outcome] = []
     refused = [outcome for outcome in (unconfirmed(finding, action) for finding in findings) if outcome]
     confirmed = [finding for finding in findings if finding.confirmed]
-    for outcome in itertools.chain(refused, apply.carry_out_all(confirmed, looker, action, named=named)):
-        outcomes.append(outcome)
-        audit.tell(outcome)
-        if not json:
-            print(line(outcome, screen), flush=True)
+    with _ending() as ending:
+        acts = apply.carry_out_all(confirmed, looker, action, named=named, go_on=lambda: not ending)
+        for outcome in itertools.chain(refused, acts):
+            outcomes.append(outcome)
+            audit.tell(outcome)
+            try:
+                if not json and not ending:
+                    print(line(outcome, screen), flush=True)
+            except BrokenPipeError as error:
+                ending.append(error)
     if json:
         sys.stdout.write(stored.dumps({"outcomes": [as_json(outcome) for outcome in outcomes], "absent": list(absent)}))
     else:
@@ -143,6 +150,23 @@ def carry_out(
         if not outcomes and not absent:
             print(f"nothing to {action}")
     return 0 if not absent and all(outcome.done for outcome in outcomes) else 1
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[list[BaseException]]:
+    """Why to end, which is raised afterwards: a signal must not keep from the journal what a batch has done."""
+    ending: list[BaseException] = []
+    handlers = {
+        number: signal.signal(number, lambda *_signal: ending.append(KeyboardInterrupt()))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield ending
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if ending:
+        raise ending[0]
 
 
 def line(outcome: Outcome, screen: terminal.Terminal) -> str:

@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, MountwardenError, NoAnswer
@@ -130,24 +131,29 @@ class _Batch:
         return {leak.spot: over.get(leak.spot, 0) for leak in leaks if leak.spot not in others}
 
     def _replaced(self, leaks: Sequence[_Leak], over: Mapping[Spot, int], proc: int) -> list[Acted]:
-        """What was done. A child that missed its deadline may have done it: the look afterwards tells."""
-        if not leaks:
-            return []
-        points = [_mountpoint(leak) for leak in leaks]
-        home = leaks[0].finding.home
-        act = functools.partial(replace.replace_all, points, proc, SECONDS)
-        try:
-            done: Sequence[replace.Replaced | Declined | str] = at_home(home, self._look, act)
-        except NoAnswer as error:
-            self._tidy(home, points)
-            done = [error.message] * len(points)
         acts = []
-        for leak, what in zip(leaks, done, strict=False):  # it is shorter where the time was up
+        for leak, what in zip(leaks, self._answers(leaks, proc), strict=False):  # shorter where the time was up
             if isinstance(what, Declined):
                 self._outcomes.append(refused(leak.finding, Action.DETACH, what))
             else:
                 acts.append(Acted(leak.finding, leak.target.copies, _saw(leak, over[leak.spot]), _did(leak, what)))
         return acts
+
+    def _answers(self, leaks: Sequence[_Leak], proc: int) -> Sequence[replace.Replaced | Declined | str]:
+        """What the child says of each that it came to; of one that gave no answer, why, as often as it has begun."""
+        if not leaks:
+            return []
+        home, points = leaks[0].finding.home, [_mountpoint(leak) for leak in leaks]
+        with mmap(-1, replace.BEGUN.size) as begun:
+            try:
+                act = functools.partial(replace.replace_all, points, proc, SECONDS, begun)
+                return at_home(home, self._look, act)
+            except NoAnswer as error:
+                (count,) = replace.BEGUN.unpack_from(begun)
+                if not count:
+                    raise
+                self._tidy(home, points[:count])  # the look afterwards tells what it has done
+                return [error.message] * count
 
     def _tidy(self, home: int | None, points: Sequence[replace.Mountpoint]) -> None:
         """The killed child's sibling, which is all that it can have left."""

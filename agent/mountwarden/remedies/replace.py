@@ -13,9 +13,11 @@ import errno
 import os
 import secrets
 import stat
+import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 
 from .. import engines
 from ..errors import Declined
@@ -65,6 +67,9 @@ class Mountpoint:
         return self.rel.rpartition(b"/")[2]
 
 
+BEGUN = struct.Struct("=Q")
+"""How many of several were begun, in memory that a child shares with its parent."""
+
 InUse = Mapping[tuple[int, int], list[Use]]
 """Who uses a directory itself, by its (device, inode)."""
 
@@ -80,11 +85,11 @@ class Replaced:
     gid: int
 
 
-def replace_all(points: Sequence[Mountpoint], proc: int, seconds: float) -> list[Replaced | Declined]:
+def replace_all(points: Sequence[Mountpoint], proc: int, seconds: float, begun: mmap) -> list[Replaced | Declined]:
     """Replace one after the other, and begin none later than `seconds` after the first. Runs in the root's home.
 
     The list is shorter than `points` when the time was up. `proc` is an open /proc of the host, for the search of
-    processes that use a directory itself.
+    processes that use a directory itself. How many were begun stands in `begun`, for a parent that gets no answer.
     """
     in_use = uses.directories_in_use(proc, frozenset(point.name for point in points))
     until = time.monotonic() + seconds
@@ -92,6 +97,7 @@ def replace_all(points: Sequence[Mountpoint], proc: int, seconds: float) -> list
     for point in points:
         if done and time.monotonic() >= until:
             break
+        BEGUN.pack_into(begun, 0, len(done) + 1)
         try:
             done.append(replace(point, in_use))
         except Declined as error:
