@@ -67,8 +67,9 @@ def cut_off(foreseen: Sequence[Foreseen]) -> Iterator[Check]:
     for one in leaking:
         yield Check("namespaces.cut-off", NEXT, Status.WARN, _sentence(one), one.fix)
     if harmless := {one.namespace for one in others} - {one.namespace for one in leaking}:
-        text = f"{count(len(harmless), 'namespace')} cut off from a root, with no copy in them, nor any to come"
-        yield Check("namespaces.empty", NEXT, Status.OK, text, "a restart of what is in them ends that")
+        many = count(len(harmless), "namespace")
+        text = f"{many} cut off from a root, with no copy there: what is mounted later does not get there either"
+        yield Check("namespaces.empty", NEXT, Status.OK, text)
     if wanted:
         holders = count(len({one.namespace for one in wanted}), "namespace")
         kept = count(sum(one.kept for one in wanted), "copy", "copies")
@@ -87,7 +88,8 @@ def _sentence(one: Foreseen) -> str:
     if one.cause:
         parts.append(sentence(one.cause.text))
     if one.leaks and all(sight.root.rmdir_on_put for sight in one.sights if sight.leaks):
-        parts.append("Only the removal of the mountpoint, left to the engine, takes it away.")
+        point, them = ("mountpoint", "it") if one.leaks == 1 else ("mountpoints", "them")
+        parts.append(f"Only the removal of the {point}, left to the engine, takes {them} away.")
     return " ".join(parts)
 
 
