@@ -207,6 +207,12 @@ def test_hostile_names_are_text_in_the_svg() -> None:
     assert not any("\x1b" in line or "\n" in line for line in texts)
 
 
+def test_right_to_left_names_turn_nothing_else_round() -> None:
+    marked = "process 4 (\u2066שלום\u2069 \u2066עולם\u2069)"
+    assert marked in [text.text for text in ElementTree.fromstring(svg.render(charts.hostile())).iter(f"{SVG}text")]
+    assert marked in text.render(charts.hostile(), Terminal(80, bidi=True))
+
+
 def test_dot_quotes_what_would_end_a_string() -> None:
     assert dot.quoted('a"b', "c\\") == r'"a\"b\nc\\"'
     drawn = dot.render(charts.hostile())

@@ -227,8 +227,8 @@ def test_who_will_leak_is_named_with_why_and_what_ends_it() -> None:
         "the next mount",
         Status.WARN,
         "leaky.service will keep 2 mounts of /var/lib/docker when they are unmounted at home. leaky.service has "
-        "MountFlags=private, so umounts do not reach it. Only the removal of the mountpoints, left to the engine, takes "
-        "them away.",
+        "MountFlags=private, so umounts do not reach it. Only the removal of the mountpoints, left to the engine, "
+        "takes them away.",
         "Write it.",
     )
 
