@@ -118,6 +118,18 @@ def test_a_root_bound_a_second_time_is_a_sight_of_its_own(home: Home, propagatio
         assert copies(holder, each) == foretold == left
 
 
+def test_a_second_view_in_home_makes_the_engines_rmdir_busy_as_foretold(home: Home) -> None:
+    home.layer(b"X")
+    bind_elsewhere(home.sandbox, abi.MS_PRIVATE)
+    (one,) = (one for one in foreseen(home) if one.namespace == home.sandbox.inode)
+    assert (one.at_home, one.leaks) == (b"/mnt/elsewhere", 1)
+    home.umount(POINTS[0])
+    with pytest.raises(OSError, match="busy"):
+        home.run(lambda: os.rmdir(POINTS[0]))
+    home.umount(b"/mnt/elsewhere", abi.MNT_DETACH)
+    home.run(lambda: os.rmdir(POINTS[0]))
+
+
 def test_a_holder_without_copies_keeps_none(home: Home) -> None:
     """A private namespace is given no new mount: it leaks only what was live when it was made."""
     with hold(home.sandbox, propagation="private") as holder:
