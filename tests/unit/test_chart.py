@@ -99,14 +99,16 @@ def test_a_copy_that_is_bound_elsewhere_is_in_the_picture() -> None:
 
 def test_a_second_view_in_home_is_a_row_of_its_own() -> None:
     view = mount(5, 1, "/srv/chroot", device="8:1")
-    home = table(host_root(), layer(2, 1), view, layer(6, 5, point=b"/srv/chroot" + layer(2, 1).point))
+    other = mount(7, 1, "/mnt/again", device="8:1", shared=1)
+    home = table(host_root(), layer(2, 1), view, layer(6, 5, point=b"/srv/chroot" + layer(2, 1).point), other)
     state = root_state(ROOT, home, HOME)
     picture = Picture("boot", Tier.MOUNTINFO, (state,), {HOME: None}, (), 0)  # type: ignore[dict-item]
     people = {HOME: Members(NamespaceKind.PROCESS, (Holder(1, "systemd"),))}
     facts = chart.Seen(picture, (), sights(picture, {HOME: home}), people)
     (base,) = chart.bases(facts)
-    (row,) = base["namespaces"]
+    row, peer = base["namespaces"]
     assert (row["kind"], row["who"], row["leaks"]) == ("home", "/srv/chroot on the host itself", 1)
+    assert (peer["who"], peer["relation"]) == ("/mnt/again on the host itself", "peer")
     assert chart.summary(facts, [base])["cut_off"] == 0
 
 
