@@ -12,6 +12,9 @@ from .tell.report import propagation
 from .tell.text import shown
 
 ELSEWHERE = "elsewhere"
+HOME = "home"
+"""The kind of a second view of a root in home itself."""
+
 _WORST = [Relation.PEER, Relation.SLAVE, Relation.CUT_OFF]
 
 
@@ -78,17 +81,16 @@ def unjudged(picture: Picture) -> list[RootJson]:
 
 def _rows(mount: Mount, some: list[tuple[RootState, Base]], seen: Seen) -> list[RowJson]:
     roots = {state.root for state, _base in some}
-    sights: dict[int, list[Sight]] = {}
+    sights: dict[tuple[int, int], list[Sight]] = {}
     for sight in seen.sights:
         if sight.base.mount.id == mount.id and sight.root in roots:
-            sights.setdefault(sight.namespace, []).append(sight)
-    leaked: dict[int, list[Finding]] = {}
+            view = sight.mount.id if sight.at_home else 0
+            sights.setdefault((sight.namespace, view), []).append(sight)
+    leaked: dict[tuple[int, int], list[Finding]] = {}
     for finding in seen.findings:
         if counts(finding) and finding.namespace is not None and _holds(mount, finding):
-            leaked.setdefault(finding.namespace, []).append(finding)
-    rows = [
-        _row(inode, sights.get(inode, []), leaked.get(inode, []), seen) for inode in dict.fromkeys((*sights, *leaked))
-    ]
+            leaked.setdefault((finding.namespace, 0), []).append(finding)
+    rows = [_row(key[0], sights.get(key, []), leaked.get(key, []), seen) for key in dict.fromkeys((*sights, *leaked))]
     return sorted(rows, key=_order)
 
 
@@ -102,12 +104,12 @@ def _holds(mount: Mount, finding: Finding) -> bool:
 
 
 def _row(inode: int, sights: list[Sight], leaked: list[Finding], seen: Seen) -> RowJson:
-    people = seen.people[inode]
+    at_home = next((sight.mount.point for sight in sights if sight.at_home), None)
     worst = max(sights, key=lambda sight: _WORST.index(sight.relation), default=None)
     return {
         "namespace": inode,
-        "kind": str(people.kind),
-        "who": title(people.kind, people.holders, inode),
+        "kind": HOME if at_home else str(seen.people[inode].kind),
+        "who": f"{shown(at_home)} on the host itself" if at_home else _who(inode, seen),
         "relation": str(worst.relation) if worst else ELSEWHERE,
         "at": shown(worst.at) if worst else None,
         "peer_group": worst.mount.shared or None if worst else None,
@@ -119,6 +121,11 @@ def _row(inode: int, sights: list[Sight], leaked: list[Finding], seen: Seen) -> 
         "unconfirmed": sum(finding.count for finding in leaked if not finding.confirmed),
         "findings": [finding.id for finding in leaked],
     }
+
+
+def _who(inode: int, seen: Seen) -> str:
+    people = seen.people[inode]
+    return title(people.kind, people.holders, inode)
 
 
 def _order(row: RowJson) -> tuple[object, ...]:
@@ -135,7 +142,9 @@ def summary(seen: Seen, drawn: Iterable[BaseJson]) -> SummaryJson:
         "namespaces": len(seen.picture.namespaces),
         "mounts": seen.picture.mounts,
         "without": len(seen.picture.namespaces.keys() - shows),
-        "cut_off": len({row["namespace"] for row in rows if row["relation"] == Relation.CUT_OFF}),
+        "cut_off": len(
+            {row["namespace"] for row in rows if row["relation"] == Relation.CUT_OFF and row["kind"] != HOME}
+        ),
         "leaks": sum(row["leaks"] for row in rows),
         "leaked": sum(row["leaked"] for row in rows),
         "unconfirmed": sum(row["unconfirmed"] for row in rows),

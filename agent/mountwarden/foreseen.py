@@ -6,10 +6,10 @@ Effective, not configured: the peers and masters of the mounts that show the roo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from . import advice, bus, circumstances, holders
+from . import advice, bus, circumstances, holders, shown
 from . import cause as causes
 from .holders import Members
-from .model import Cause, Finding, Gap, Kind, Namespace, Picture, Severity
+from .model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity
 from .observe.mountinfo import join
 from .sights import Relation, Sight
 
@@ -44,6 +44,11 @@ class Foreseen:
         return sum(sight.kept for sight in self.sights)
 
     @property
+    def at_home(self) -> bytes | None:
+        """Where home itself has the root a second time; None for another namespace."""
+        return self.sights[0].mount.point if self.sights[0].at_home else None
+
+    @property
     def recurs(self) -> bool:
         """Whether it will be cut off again when it starts again; else a restart ends it."""
         private = any(not sight.base.mount.shared for sight in self.sights)
@@ -60,12 +65,13 @@ def foresee(found: Iterable[Sight], picture: Picture) -> tuple[tuple[Foreseen, .
 
     This reads who is in each such namespace, unit files and containers' configurations, and asks PID 1 once.
     """
-    cut = [sight for sight in found if sight.relation is Relation.CUT_OFF]
+    found = [sight for sight in found if sight.relation is Relation.CUT_OFF]
+    cut = [sight for sight in found if not sight.at_home]
     people = {inode: who(inode, picture) for inode in dict.fromkeys(sight.namespace for sight in cut)}
     findings = [_finding(sight, people[sight.namespace]) for sight in cut]
     services = {circumstances.system_service(finding) for finding in findings} - {None}
     answers = bus.units_facts({name for name in services if name})
-    grouped: dict[tuple[object, ...], Foreseen] = {}
+    grouped: dict[tuple[object, ...], Foreseen] = _at_home(sight for sight in found if sight.at_home)
     gaps: dict[Gap, None] = {}
     for sight, finding in zip(cut, findings, strict=True):
         one, more = _one(sight, finding, people[sight.namespace], answers)
@@ -74,6 +80,21 @@ def foresee(found: Iterable[Sight], picture: Picture) -> tuple[tuple[Foreseen, .
         known = grouped.get(key)
         grouped[key] = one if known is None else replace(known, sights=(*known.sights, *one.sights))
     return tuple(sorted(grouped.values(), key=lambda one: -one.leaks)), tuple(gaps)
+
+
+def _at_home(found: Iterable[Sight]) -> dict[tuple[object, ...], Foreseen]:
+    """Second views in home itself, each with what it holds: who made them is not known, what ends them is."""
+    nobody = Members(NamespaceKind.PROCESS)
+    by_view: dict[tuple[object, ...], Foreseen] = {}
+    for sight in found:
+        if sight.copies:
+            key = ("at home", sight.above[0].id)
+            known = by_view.get(key)
+            view = shown.path(sight.mount.point)
+            fix = f"Unmount it (umount -R {view}), or let umounts reach it: mount --make-rslave {view}"
+            sights = (sight,) if known is None else (*known.sights, sight)
+            by_view[key] = Foreseen(sight.namespace, nobody, sights, None, fix)
+    return by_view
 
 
 def _key(one: Foreseen) -> tuple[object, ...]:

@@ -1,8 +1,8 @@
-"""Which mounts of other namespaces show a root, and whether home's umounts reach them: leaks before they happen. Pure.
+"""Which other mounts show a root, and whether home's umounts reach them: leaks before they happen. Pure.
 
 A leak is decided long before it happens: an umount at home goes by the peers and slaves of the mount that holds the
 mountpoint. A namespace that shows the root by a mount which is neither keeps each copy that it has, whatever its unit
-or container was asked to have.
+or container was asked to have. So does home itself, where it has the root a second time under another path.
 """
 
 import enum
@@ -28,7 +28,7 @@ class Relation(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """A mount of another namespace that shows a root, or a part of it in which its engine mounts."""
+    """A mount that shows a root, or a part of it in which its engine mounts, beside the mount of home that holds it."""
 
     namespace: int
     """Its inode."""
@@ -45,11 +45,14 @@ class Sight:
     """The mount and all that hold it, the namespace's own "/" last."""
     copies: int = 0
     """Copies on it of what is live at home."""
+    at_home: bool = False
+    """It is a second view in home itself: a copy there keeps the engine from removing the mountpoint (EBUSY)."""
 
     @property
     def on_purpose(self) -> bool:
         """Its engine keeps the root private, and removes each mountpoint itself, which takes the copies along."""
-        return self.root.wants_private and self.root.rmdir_on_put and not self.base.mount.shared
+        wanted = self.root.wants_private and not self.base.mount.shared
+        return wanted and self.root.rmdir_on_put and not self.at_home
 
     @property
     def kept(self) -> int:
@@ -63,7 +66,7 @@ class Sight:
 
 
 def sights(picture: Picture, tables: Mapping[int, Table]) -> tuple[Sight, ...]:
-    """Every sight of every root in the namespaces of `tables` (by inode) that are not the root's home."""
+    """Every sight of every root in the namespaces of `tables` (by inode)."""
     graph = Graph(tables)
     copies = _copies_by_parent(picture, graph)
     found: list[Sight] = []
@@ -73,8 +76,7 @@ def sights(picture: Picture, tables: Mapping[int, Table]) -> tuple[Sight, ...]:
         for base in state.bases:
             reached = {mount.id for mount in graph.receivers(base.mount)}
             for inode, table in tables.items():
-                if inode != state.home:
-                    found += _of_namespace(inode, table, state, base, reached, copies)
+                found += _of_namespace(inode, table, state, base, reached, copies)
     return tuple(found)
 
 
@@ -86,11 +88,15 @@ def _of_namespace(
     reached: set[int],
     copies: Mapping[tuple[int, bytes, int], int],
 ) -> Iterator[Sight]:
+    own = {other.mount.id for other in state.bases}
     for mount, at, part in _showing(table, state, base):
+        if mount.id in own:
+            continue
         key = (inode, state.root.path, mount.id)
         relation = _relation(base.mount, mount, reached)
         above = tuple(_above(table, mount))
-        yield Sight(inode, state.root, base, mount, at, part, relation, above, copies.get(key, 0))
+        at_home = inode == state.home
+        yield Sight(inode, state.root, base, mount, at, part, relation, above, copies.get(key, 0), at_home)
 
 
 def _showing(table: Table, state: RootState, base: Base) -> Iterator[tuple[Mount, bytes, bytes]]:
@@ -145,7 +151,7 @@ def _copies_by_parent(picture: Picture, graph: Graph) -> dict[tuple[int, bytes, 
             identities = {mount.identity for mount in mounts}
             for copy in graph.on_dentry((spot.device, spot.path)):
                 inode = graph.places[copy.id].namespace
-                if inode != state.home and copy.identity in identities:
+                if copy.identity in identities:
                     key = (inode, state.root.path, copy.parent)
                     found[key] = found.get(key, 0) + 1
     return found

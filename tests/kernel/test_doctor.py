@@ -19,12 +19,13 @@ from mountwarden.observe import procs
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.interfaces import NEEDED, interfaces
 from mountwarden.sights import Relation, Sight, sights
-from mountwarden.tell.chart import fold
-from mountwarden.tell.chart.shape import BaseJson
+from mountwarden.tell.chart import fold, svg, text
+from mountwarden.tell.chart.shape import MapJson
+from mountwarden.tell.terminal import Terminal
 from mountwarden.who.tables import world
 
 from tests.kernel.topology import ROOT, Home
-from tests.support.scratch_ns import Namespace, hold, in_child
+from tests.support.scratch_ns import Namespace, Propagation, hold, in_child
 
 AGENT = Path(mountwarden.__file__).parents[1]
 NOBODY = 65534
@@ -118,6 +119,18 @@ def test_a_root_bound_a_second_time_is_a_sight_of_its_own(home: Home, propagatio
         assert copies(holder, each) == foretold == left
 
 
+def test_a_second_view_in_home_makes_the_engines_rmdir_busy_as_foretold(home: Home) -> None:
+    home.layer(b"X")
+    bind_elsewhere(home.sandbox, abi.MS_PRIVATE)
+    (one,) = (one for one in foreseen(home) if one.namespace == home.sandbox.inode)
+    assert (one.at_home, one.leaks) == (b"/mnt/elsewhere", 1)
+    home.umount(POINTS[0])
+    with pytest.raises(OSError, match="busy"):
+        home.run(lambda: os.rmdir(POINTS[0]))
+    home.umount(b"/mnt/elsewhere", abi.MNT_DETACH)
+    home.run(lambda: os.rmdir(POINTS[0]))
+
+
 def test_a_holder_without_copies_keeps_none(home: Home) -> None:
     """A private namespace is given no new mount: it leaks only what was live when it was made."""
     with hold(home.sandbox, propagation="private") as holder:
@@ -136,10 +149,10 @@ def test_who_will_leak_is_a_process_with_a_cause(home: Home) -> None:
         assert one.cause is not None
 
 
-def drawn(home: Home, *before: Callable[[], None]) -> list[BaseJson]:
+def drawn(home: Home, *before: Callable[[], None]) -> MapJson:
     """The picture by a looker that saw the host before, as a second look confirms it."""
 
-    def here() -> list[BaseJson]:
+    def here() -> MapJson:
         looker = Looker(home.config, home=own_namespace())
         seen: Look = looker.look()
         for step in before:
@@ -150,7 +163,7 @@ def drawn(home: Home, *before: Callable[[], None]) -> list[BaseJson]:
         inodes = {sight.namespace for sight in told} | {f.namespace for f in seen.findings if f.namespace}
         people = {inode: who(inode, seen.picture) for inode in inodes}
         facts = chart.Seen(seen.picture, seen.findings, told, people)
-        return command.document(facts, (), 0.0)["bases"]
+        return command.document(facts, (), 0.0)
 
     return home.run(here)
 
@@ -159,7 +172,7 @@ def test_the_map_shows_who_is_reached_and_what_leaked(home: Home) -> None:
     home.layer(b"X")
     home.layer(b"Y")
     with hold(home.sandbox, propagation="private") as cut, hold(home.sandbox, propagation="slave") as slave:
-        (base,) = drawn(home, lambda: calls.umount(POINTS[0]))
+        (base,) = drawn(home, lambda: calls.umount(POINTS[0]))["bases"]
         rows = {row["namespace"]: row for row in base["namespaces"]}
         assert rows.keys() == {cut.inode, slave.inode}
         assert (base["at"], base["propagation"], base["roots"][0]["live"]) == ("/mnt", "shared", 1)
@@ -170,6 +183,27 @@ def test_the_map_shows_who_is_reached_and_what_leaked(home: Home) -> None:
         )
         assert (rows[slave.inode]["copies"], rows[slave.inode]["relation"]) == (1, "slave")
         assert [fold.level(row) for row in base["namespaces"]] == ["leaked", "healthy"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+def test_two_hundred_namespaces_are_a_screen(home: Home) -> None:
+    """Most are reached; a few are cut off, and one copy has leaked in each of those."""
+    home.layer(b"X")
+    home.layer(b"Y")
+    with contextlib.ExitStack() as stack:
+        for number in range(200):
+            way: Propagation = "private" if number % 50 == 0 else "slave"
+            stack.enter_context(hold(home.sandbox, propagation=way))
+        document = drawn(home, lambda: calls.umount(POINTS[0]))
+        (base,) = document["bases"]
+        told = text.render(document, Terminal(80)).splitlines()
+        picture = svg.render(document)
+    assert [fold.level(row) for row in base["namespaces"]].count("leaked") == 4
+    assert any(line.startswith("└ · 196 processes  ") for line in told)
+    assert len(told) < 20
+    assert picture.count('class="bar leaked"') == 5, "and the legend"
+    assert "slaves: 196 copies within reach" in picture
 
 
 def test_the_canary_sings_and_leaves_nothing() -> None:
@@ -185,8 +219,8 @@ def test_a_canary_that_can_not_sing_is_told() -> None:
     def forbidden() -> canary.Song:
         # Its own user namespace has a limit of its own: none below it. Executing as no root then drops all rights.
         calls.unshare(abi.CLONE_NEWUSER)
-        for name, text in (("setgroups", "deny"), ("uid_map", "1000 0 1"), ("gid_map", "1000 0 1")):
-            Path(f"/proc/self/{name}").write_text(text)
+        for name, value in (("setgroups", "deny"), ("uid_map", "1000 0 1"), ("gid_map", "1000 0 1")):
+            Path(f"/proc/self/{name}").write_text(value)
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
         Path("/proc/sys/user/max_mnt_namespaces").write_text("0")
         return canary.sing()
@@ -218,8 +252,8 @@ def test_the_command_without_root_sees_what_it_can(tmp_path_factory: pytest.Temp
     def drop() -> None:
         # The checkout may be closed to others: capabilities go, root's own files stay readable.
         calls.unshare(abi.CLONE_NEWUSER)
-        for name, text in (("setgroups", "deny"), ("uid_map", "1000 0 1"), ("gid_map", "1000 0 1")):
-            Path(f"/proc/self/{name}").write_text(text)
+        for name, value in (("setgroups", "deny"), ("uid_map", "1000 0 1"), ("gid_map", "1000 0 1")):
+            Path(f"/proc/self/{name}").write_text(value)
 
     done = subprocess.run(argv, capture_output=True, text=True, check=False, preexec_fn=drop, cwd="/", timeout=50)
     document = json.loads(done.stdout)

@@ -40,6 +40,7 @@ def _leak(host: Machine) -> Iterator[tuple[str, str]]:
     host.run("systemctl", "daemon-reload")
     host.run("sh", "-c", MOUNT)
     host.run("systemctl", "start", "php-fpm")
+    yield "map", shell(host, "mountwarden map")
     host.run("umount", f"{LAYER}/merged")
     yield "report", shell(host, "mountwarden")
     finding = the_leak(host)

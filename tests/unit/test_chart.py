@@ -97,6 +97,21 @@ def test_a_copy_that_is_bound_elsewhere_is_in_the_picture() -> None:
     assert fold.lines(base)[0].what == "bound elsewhere: 1 leaked"
 
 
+def test_a_second_view_in_home_is_a_row_of_its_own() -> None:
+    view = mount(5, 1, "/srv/chroot", device="8:1")
+    other = mount(7, 1, "/mnt/again", device="8:1", shared=1)
+    home = table(host_root(), layer(2, 1), view, layer(6, 5, point=b"/srv/chroot" + layer(2, 1).point), other)
+    state = root_state(ROOT, home, HOME)
+    picture = Picture("boot", Tier.MOUNTINFO, (state,), {HOME: None}, (), 0)  # type: ignore[dict-item]
+    people = {HOME: Members(NamespaceKind.PROCESS, (Holder(1, "systemd"),))}
+    facts = chart.Seen(picture, (), sights(picture, {HOME: home}), people)
+    (base,) = chart.bases(facts)
+    row, peer = base["namespaces"]
+    assert (row["kind"], row["who"], row["leaks"]) == ("home", "/srv/chroot on the host itself", 1)
+    assert (peer["who"], peer["relation"]) == ("/mnt/again on the host itself", "peer")
+    assert chart.summary(facts, [base])["cut_off"] == 0
+
+
 def test_what_is_healthy_is_folded_with_counts() -> None:
     rows = [charts.row(n, kind=kind) for n, kind in enumerate(["service"] * 3 + ["container"] * 2 + ["process"] * 2)]
     (line,) = fold.lines(charts.base(*rows))
@@ -205,6 +220,12 @@ def test_hostile_names_are_text_in_the_svg() -> None:
     assert any("<script>hacked=1</script>" in line for line in texts)
     assert not list(root.iter(f"{SVG}script"))
     assert not any("\x1b" in line or "\n" in line for line in texts)
+
+
+def test_right_to_left_names_turn_nothing_else_round() -> None:
+    marked = "process 4 (\u2066שלום\u2069 \u2066עולם\u2069)"
+    assert marked in [text.text for text in ElementTree.fromstring(svg.render(charts.hostile())).iter(f"{SVG}text")]
+    assert marked in text.render(charts.hostile(), Terminal(80, bidi=True))
 
 
 def test_dot_quotes_what_would_end_a_string() -> None:

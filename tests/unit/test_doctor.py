@@ -227,10 +227,28 @@ def test_who_will_leak_is_named_with_why_and_what_ends_it() -> None:
         "the next mount",
         Status.WARN,
         "leaky.service will keep 2 mounts of /var/lib/docker when they are unmounted at home. leaky.service has "
-        "MountFlags=private, so umounts do not reach it. Only the removal of the mountpoint, left to the engine, takes "
-        "it away.",
+        "MountFlags=private, so umounts do not reach it. Only the removal of the mountpoints, left to the engine, "
+        "takes them away.",
         "Write it.",
     )
+
+
+def test_a_second_view_on_the_host_itself_is_named_by_its_place() -> None:
+    view = sight(at_home=True, mount=mount(5, 1, "/srv/ch\nroot", device="8:1"))
+    volumes = dataclasses.replace(view, root=dataclasses.replace(ROOT, path=b"/var/lib/docker/volumes"), copies=1)
+    (one,), gaps = foresee([view, volumes], picture(STATE))
+    assert foresee([dataclasses.replace(view, copies=0)], picture(STATE)) == ((), ()), "it is given no new one"
+    check = only(roots.cut_off([one]))
+    assert gaps == ()
+    assert check.text == (
+        "/srv/ch\\x0aroot on the host itself will keep 3 mounts of /var/lib/docker, /var/lib/docker/volumes when they "
+        "are unmounted at home. Then their directories can't be removed: device or resource busy."
+    )
+    assert check.hint == (
+        "Unmount it (umount -R /srv/ch\\x0aroot), or let umounts reach it: mount --make-rslave /srv/ch\\x0aroot"
+    )
+    assert command._foreseen(one)["kind"] == "home"
+    assert "no other mount namespace" in roots.reached([view]).text
 
 
 def test_who_is_cut_off_and_holds_nothing_is_named_where_it_comes_back() -> None:

@@ -69,6 +69,22 @@ def test_home_itself_is_no_sight() -> None:
     assert seen(table(host_root(), LIVE), {}) == []
 
 
+@pytest.mark.parametrize(("groups", "leaks"), [({}, 1), ({"shared": 1}, 0), ({"master": 1}, 0)], ids=str)
+def test_a_second_view_in_home_itself_is_a_sight(groups: dict[str, int], leaks: int) -> None:
+    view = mount(5, 1, "/srv/chroot", device="8:1", **groups)
+    copy = dataclasses.replace(LIVE, id=6, parent=5, point=b"/srv/chroot" + LIVE.point)
+    (sight,) = seen(table(host_root(), LIVE, view, copy), {})
+    assert (sight.at, sight.at_home, sight.copies, sight.leaks) == (b"/srv/chroot/var/lib/docker", True, 1, leaks)
+
+
+def test_no_engine_wants_a_second_view_in_home() -> None:
+    view = mount(5, 1, "/srv/chroot", device="8:1")
+    copy = dataclasses.replace(LIVE, id=6, parent=5, point=b"/srv/chroot" + LIVE.point)
+    root = dataclasses.replace(ROOT, wants_private=True)
+    (sight,) = seen(table(host_root(shared=0), LIVE, view, copy), {}, root)
+    assert (sight.leaks, sight.on_purpose) == (1, False)
+
+
 def test_a_bind_under_another_path_shows_the_root() -> None:
     own = mount(11, 10, "/", device="0:99")
     bind = mount(12, 11, "/host", device="8:1")

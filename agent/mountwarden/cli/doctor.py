@@ -110,13 +110,13 @@ def _interface(one: "Interface") -> checkup.InterfaceJson:
 
 
 def _foreseen(one: "Foreseen") -> checkup.ForeseenJson:
-    from ..tell.people import title
+    from ..doctor.roots import name
     from ..tell.text import sentence, shown
 
     return {
         "namespace": one.namespace,
-        "kind": str(one.who.kind),
-        "who": title(one.who.kind, one.who.holders, one.namespace),
+        "kind": "home" if one.at_home is not None else str(one.who.kind),
+        "who": name(one),
         "holders": report.holders(one.who.holders),
         "leaks": one.leaks,
         "on_purpose": one.on_purpose,

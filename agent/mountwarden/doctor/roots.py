@@ -67,8 +67,9 @@ def cut_off(foreseen: Sequence[Foreseen]) -> Iterator[Check]:
     for one in leaking:
         yield Check("namespaces.cut-off", NEXT, Status.WARN, _sentence(one), one.fix)
     if harmless := {one.namespace for one in others} - {one.namespace for one in leaking}:
-        text = f"{count(len(harmless), 'namespace')} cut off from a root, with no copy in them, nor any to come"
-        yield Check("namespaces.empty", NEXT, Status.OK, text, "a restart of what is in them ends that")
+        many = count(len(harmless), "namespace")
+        text = f"{many} cut off from a root, with no copy there: what is mounted later does not get there either"
+        yield Check("namespaces.empty", NEXT, Status.OK, text)
     if wanted:
         holders = count(len({one.namespace for one in wanted}), "namespace")
         kept = count(sum(one.kept for one in wanted), "copy", "copies")
@@ -78,17 +79,28 @@ def cut_off(foreseen: Sequence[Foreseen]) -> Iterator[Check]:
 
 
 def _sentence(one: Foreseen) -> str:
-    who = title(one.who.kind, one.who.holders, one.namespace)
+    who = name(one)
     if one.leaks:
         of, when = _names([s for s in one.sights if s.leaks]), "it is" if one.leaks == 1 else "they are"
         parts = [f"{who} will keep {count(one.leaks, 'mount')} of {of} when {when} unmounted at home."]
     else:
         parts = [f"{who} is cut off from {_names(one.sights)}: it will keep what is live there when it starts again."]
+    if one.at_home is not None:
+        parts.append("Then their directories can't be removed: device or resource busy.")
+        return " ".join(parts)
     if one.cause:
         parts.append(sentence(one.cause.text))
     if one.leaks and all(sight.root.rmdir_on_put for sight in one.sights if sight.leaks):
-        parts.append("Only the removal of the mountpoint, left to the engine, takes it away.")
+        point, them = ("mountpoint", "it") if one.leaks == 1 else ("mountpoints", "them")
+        parts.append(f"Only the removal of the {point}, left to the engine, takes {them} away.")
     return " ".join(parts)
+
+
+def name(one: Foreseen) -> str:
+    """The unit, container or process, or the place on the host itself; escaped."""
+    if one.at_home is not None:
+        return f"{shown(one.at_home)} on the host itself"
+    return title(one.who.kind, one.who.holders, one.namespace)
 
 
 def _names(sights: Sequence[Sight]) -> str:
@@ -101,7 +113,7 @@ def reached(sights: Iterable[Sight]) -> Check:
     """How many namespaces show roots, and receive every umount of those that are not private on purpose."""
     by_namespace: dict[int, list[Sight]] = {}
     for sight in sights:
-        if not sight.on_purpose:
+        if not sight.on_purpose and not sight.at_home:
             by_namespace.setdefault(sight.namespace, []).append(sight)
     well = [i for i, some in by_namespace.items() if all(s.relation is not Relation.CUT_OFF for s in some)]
     if not by_namespace:

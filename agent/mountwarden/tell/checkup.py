@@ -83,7 +83,7 @@ def render(document: DoctorJson, terminal: Terminal) -> str:
         for check in document["checks"]:
             if check["group"] == group:
                 lines += _check(check, terminal)
-    return "\n".join([*lines, "", _verdict(document, terminal)]) + "\n"
+    return terminal.lines([*lines, "", _verdict(document, terminal)])
 
 
 def _check(check: CheckJson, terminal: Terminal) -> Iterable[str]:

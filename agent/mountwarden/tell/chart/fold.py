@@ -13,7 +13,13 @@ MOST = 10
 _NAMED = 40
 """Names that a folded line lists at most, where there is room for them."""
 
-_KINDS = {"service": "service", "container": "container", "process": "process", "bare": "bare namespace"}
+_KINDS = {
+    "service": "service",
+    "container": "container",
+    "process": "process",
+    "bare": "bare namespace",
+    "home": "second view",
+}
 _PLURALS = {"process": "processes"}
 
 

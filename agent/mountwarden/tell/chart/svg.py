@@ -7,7 +7,7 @@ the right. A line with an arrow is propagation; a stub with a cross is where it 
 from dataclasses import dataclass, field
 from html import escape
 
-from ..text import count, fit, wrap
+from ..text import count, fit, isolated, wrap
 from . import fold
 from .shape import BaseJson, MapJson
 
@@ -72,7 +72,7 @@ def render(chart: MapJson, *, everything: bool = False) -> str:
 
 def _text(x: float, y: float, text: str, css: str = "") -> str:
     kind = f' class="{css}"' if css else ""
-    return f'<text x="{x:g}" y="{y:g}"{kind}>{escape(text)}</text>'
+    return f'<text x="{x:g}" y="{y:g}"{kind}>{escape(isolated(text))}</text>'
 
 
 def _columns(width: float) -> int:

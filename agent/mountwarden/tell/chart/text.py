@@ -28,7 +28,7 @@ def render(chart: MapJson, terminal: Terminal, *, everything: bool = False) -> s
         feet.append("what keeps the next one from leaking: mountwarden doctor")
     lines += [""] if feet else []
     lines += [terminal.paint(line, "dim") for foot in feet for line in _wrapped(foot, terminal)]
-    return "\n".join(lines) + "\n"
+    return terminal.lines(lines)
 
 
 def _wrapped(text: str, terminal: Terminal) -> list[str]:
