@@ -98,6 +98,17 @@ def test_the_lasting_fix_lasts(host: Machine, leaks: Leaks, found: tuple[str, st
     host.run("rm", "-r", fix["file"].rpartition("/")[0])
 
 
+def test_what_another_user_logged_as_if_it_were_ours_is_not_told(host: Machine, found: tuple[str, str]) -> None:
+    finding, _mountpoint = found
+    lines = ("MESSAGE=all is well", "SYSLOG_IDENTIFIER=mountwarden", "MOUNTWARDEN_EVENT=cleared")
+    text = "\n".join([*lines, f"MOUNTWARDEN_FINDING={finding}", "_UID=0", ""])
+    host.run("setpriv", "--reuid=1000", "--clear-groups", "logger", "--journald", input=text)
+    wait_until(lambda: host.journal("MESSAGE=all is well"), 10, "the entry is in the journal")
+    moments = {moment["what"]: moment for moment in explain(host, finding)["background"]["timeline"]}
+    assert moments["told"]["at"]
+    assert "cleared" not in moments
+
+
 def test_what_is_over_has_a_story_too(host: Machine, found: tuple[str, str]) -> None:
     finding, mountpoint = found
     assert host.run("mountwarden", "detach", finding).returncode == 0
