@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from . import cause as causes
 from . import shown
 from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
-from .model import Cause, Finding
+from .model import Cause, Finding, Root
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service")
 
-_STORAGE = '[storage.options.overlay]\nskip_mount_home = "true"\n'
+_SKIP = '[storage.options.overlay]\nskip_mount_home = "true"\n'
+_COUNTS = "/overlay-layers/mountpoints.json"
+"""The first file of such a store's record, below its runroot."""
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./@:-]+")
 _KUBERNETES = "in Kubernetes, mountPropagation: HostToContainer below the container's volumeMounts"
 
 
@@ -25,9 +28,16 @@ class Fix:
     content: str | None = None
     commands: tuple[str, ...] = ()
     """To be run after that, in this order."""
+    shared: bool = False
+    """The file may hold other settings, and is not to be replaced."""
 
     def __str__(self) -> str:
-        parts = [self.text] if self.file is None else [f"Write {self.file}:\n{(self.content or '').rstrip()}"]
+        own = self.file is not None and not self.shared
+        parts = [f"Write {self.file}:"] if own else [self.text]
+        if self.shared:
+            parts.append(f"{self.file}:")
+        if self.content:
+            parts.append(self.content.rstrip())
         if self.commands:
             parts.append("then run: " + " && ".join(self.commands))
         return "\n".join(parts)
@@ -89,12 +99,26 @@ def _root_fix(finding: Finding) -> Fix | None:
 
 
 def _storage_fix(finding: Finding) -> Fix:
-    """A user's own storage.conf is in the user's hands: which file that is, is not known here."""
+    """A storage.conf replaces the defaults as a whole, so one that is made for this must name the store too."""
+    text = "Let containers/storage keep its home as shared as what it lies on, and restart what started before that."
+    places = _store(finding.root)
+    if places is None:
+        return Fix(f"{text} Which storage.conf is in use is not known here.", content=_SKIP)
+    graph, run = places
+    store = f'[storage]\ndriver = "overlay"\nrunroot = "{run}"\ngraphroot = "{graph}"\n\n'
     return Fix(
-        "Let containers/storage keep its home as shared as what it lies on; then restart what started before that.",
-        file=None if finding.root.observe_only else "/etc/containers/storage.conf",
-        content=_STORAGE,
+        f"{text} Where the file is there already, its last section is all that is to be added.",
+        file="/etc/containers/storage.conf",
+        content=store + _SKIP,
+        shared=True,
     )
+
+
+def _store(root: Root) -> tuple[str, str] | None:
+    """graphroot and runroot of the host's own store; None for a user's, and for paths that TOML reads otherwise."""
+    run = root.record[0].removesuffix(_COUNTS) if root.record and root.record[0].endswith(_COUNTS) else ""
+    graph = shown.path(root.path)
+    return None if root.observe_only or not all(map(_PLAIN_PATH.fullmatch, (graph, run))) else (graph, run)
 
 
 def _quoted(unit: str) -> str:

@@ -1,11 +1,14 @@
 """The way of an umount, from home to a copy: the mounts that it passes on both sides, and where it stops. Pure."""
 
+import re
+from collections.abc import Iterable
+
 from . import shown
 from .cause import Case
 from .circumstances import Circumstances
 from .model import Finding, Kind, Mount, Reach
 from .tell.report import propagation
-from .tell.shape import ChainJson, LevelJson, SideJson
+from .tell.shape import ChainJson, GroupJson, LevelJson, SideJson
 
 
 def chain(finding: Finding, around: Circumstances) -> ChainJson | None:
@@ -17,6 +20,7 @@ def chain(finding: Finding, around: Circumstances) -> ChainJson | None:
     why = _why(case, at_home=at_home)
     return {
         "home": _home(case, cut=at_home),
+        "group": None,
         "holder": _holder(case, cut=why is not None and not at_home),
         "broken": why,
     }
@@ -34,7 +38,12 @@ def private_root(finding: Finding, home: Mount | None) -> ChainJson | None:
         "mountpoint": root,
         "mount": None,
     }
-    return {"home": side, "holder": None, "broken": f"{shown.path(home.point)} is {propagation(home)} at home"}
+    return {
+        "home": side,
+        "group": None,
+        "holder": None,
+        "broken": f"{shown.path(home.point)} is {propagation(home)} at home",
+    }
 
 
 def _cut_at_home(case: Case) -> bool:
@@ -97,3 +106,15 @@ def _level(mount: Mount, *, cut: bool) -> LevelJson:
 def _folded(levels: list[LevelJson]) -> list[LevelJson]:
     """A hostile namespace can be hundreds deep: the outermost and the last ones tell."""
     return levels if len(levels) <= 8 else [*levels[:2], *levels[-6:]]
+
+
+def sharing(group: int, texts: Iterable[bytes]) -> GroupJson:
+    """Who else is in a sharing group, by the mountinfo texts of the other namespaces; each may be large."""
+    peer, slave = (re.compile(rb" %s:%d(?= )" % (word, group)) for word in (b"shared", b"master"))
+    peers = slaves = 0
+    for text in texts:
+        if peer.search(text):
+            peers += 1
+        elif slave.search(text):
+            slaves += 1
+    return {"id": group, "peers": peers, "slaves": slaves}

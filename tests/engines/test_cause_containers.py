@@ -134,8 +134,23 @@ def test_podmans_own_root(podman_host: Machine) -> None:
         "bystander.service (PrivateTmp=yes, set when it was started as a transient unit)."
     )
     assert 'skip_mount_home = "true"' in severed["fix"]["content"]  # type: ignore[index]
+    the_fix_fixes_it(podman_host, severed["fix"])  # type: ignore[arg-type]
     private = only([f for f in found if f["kind"] == "private-root"])
     assert private["text"] == (
         "containers/storage makes /var/lib/containers/storage/overlay private each time it starts, "
         "as skip_mount_home is not set."
     )
+
+
+def the_fix_fixes_it(host: Machine, fix: dict[str, str]) -> None:
+    """With that file in place, podman works as before on a root that stays shared, and a new unit is reached."""
+    assert host.run("test", "-e", fix["file"], check=False).returncode == 1, "Debian has none"
+    host.run("umount", "-l", "/var/lib/containers/storage/overlay")
+    host.write(fix["file"], fix["content"])
+    container = run(host, "podman", "/etc:/data")
+    unit = host.unit("reached", "PrivateTmp=yes")
+    found = findings(host, "", engine="containers-storage")
+    host.run("systemctl", "stop", unit)
+    host.podman("rm", "-f", "-t", "0", container)
+    host.run("rm", fix["file"])
+    assert [one for one in found if one["kind"] in ("severed", "private-root")] == []

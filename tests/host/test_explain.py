@@ -76,6 +76,10 @@ def test_the_story_has_every_time_that_anything_tells(host: Machine, found: tupl
     (level,) = [level for level in background["chain"]["holder"]["levels"] if level["cut"]]
     assert (level["point"], level["propagation"]) == (ROOT, "private")
     group = background["chain"]["home"]["levels"][0]["peer_group"]
+    bystander = host.unit("bystander", "PrivateTmp=yes")
+    members = explain(host, finding)["background"]["chain"]["group"]
+    host.run("systemctl", "stop", bystander)
+    assert members == {"id": group, "peers": 0, "slaves": 1}, "the service that is not cut off"
     assert f"shared:{group} " in host.run("sh", "-c", f"grep ' {ROOT} ' /proc/1/mountinfo").stdout
 
 
@@ -92,6 +96,17 @@ def test_the_lasting_fix_lasts(host: Machine, leaks: Leaks, found: tuple[str, st
     host.run("umount", f"{layer}/merged")
     assert f"{layer}/merged" not in host.read(f"/proc/{host.main_pid('keeper')}/mountinfo"), "the umount arrived"
     host.run("rm", "-r", fix["file"].rpartition("/")[0])
+
+
+def test_what_another_user_logged_as_if_it_were_ours_is_not_told(host: Machine, found: tuple[str, str]) -> None:
+    finding, _mountpoint = found
+    lines = ("MESSAGE=all is well", "SYSLOG_IDENTIFIER=mountwarden", "MOUNTWARDEN_EVENT=cleared")
+    text = "\n".join([*lines, f"MOUNTWARDEN_FINDING={finding}", "_UID=0", ""])
+    host.run("setpriv", "--reuid=1000", "--clear-groups", "logger", "--journald", input=text)
+    wait_until(lambda: host.journal("MESSAGE=all is well"), 10, "the entry is in the journal")
+    moments = {moment["what"]: moment for moment in explain(host, finding)["background"]["timeline"]}
+    assert moments["told"]["at"]
+    assert "cleared" not in moments
 
 
 def test_what_is_over_has_a_story_too(host: Machine, found: tuple[str, str]) -> None:

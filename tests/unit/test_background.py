@@ -191,6 +191,18 @@ def test_a_deep_namespace_is_folded() -> None:
     assert levels == ["/31", "/32", "/55", "/56", "/57", "/58", "/59", "/60"]
 
 
+def test_who_else_is_in_the_sharing_group() -> None:
+    line = b"36 35 8:1 / /x%d rw %s - ext4 /dev/sda1 rw\n"
+    texts = (
+        line % (1, b"shared:52 ") + line % (2, b"master:52 "),
+        line % (3, b"master:52 propagate_from:5 "),
+        line % (4, b"shared:520 master:5 "),
+        line % (5, b""),
+    )
+    assert chain.sharing(52, texts) == {"id": 52, "peers": 1, "slaves": 1}
+    assert chain.sharing(5, texts) == {"id": 5, "peers": 0, "slaves": 1}
+
+
 def test_settings_have_their_file_and_line() -> None:
     flags, tmp = settings(AROUND)
     assert (flags["name"], flags["file"], flags["line"], flags["note"]) == ("MountFlags", FRAGMENT.decode(), 3, None)

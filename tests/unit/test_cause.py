@@ -440,13 +440,28 @@ def test_fix_of_a_unit_with_an_escaped_name_can_be_pasted() -> None:
     assert answer.commands[-1] == r"systemctl restart 'a\x2db.service'"
 
 
-def test_fix_of_an_engine_s_own_private_root() -> None:
-    root = Root(b"/var/lib/containers/storage/overlay", "containers-storage", RootKind.GRAPH, (LAYOUT,), None)
-    found = finding(home=PRIVATE_HOME, root=replace(root, wants_private=True))
+@pytest.mark.parametrize(
+    ("changes", "file"),
+    [
+        ({}, "/etc/containers/storage.conf"),
+        ({"observe_only": True}, None),
+        ({"record": ()}, None),
+        ({"path": b'/srv/a"b'}, None),
+        ({"record": ("/run/a b/overlay-layers/mountpoints.json",)}, None),
+    ],
+)
+def test_fix_of_an_engine_s_own_private_root(changes: dict[str, object], file: str | None) -> None:
+    record = ("/run/containers/storage/overlay-layers/mountpoints.json", "/x/layers.json")
+    root = Root(b"/var/lib/containers/storage", "containers-storage", RootKind.GRAPH, (LAYOUT,), None, record=record)
+    found = finding(home=PRIVATE_HOME, root=replace(root, wants_private=True, **changes))  # type: ignore[arg-type]
     answer = fix(found, Circumstances(ONLY_ROOT_PRIVATE, unit(TMP)))
     assert answer
-    assert answer.file == "/etc/containers/storage.conf"
-    assert answer.content == '[storage.options.overlay]\nskip_mount_home = "true"\n'
+    assert answer.content
+    skip = '[storage.options.overlay]\nskip_mount_home = "true"\n'
+    store = '[storage]\ndriver = "overlay"\nrunroot = "{}"\ngraphroot = "{}"\n\n'
+    whole = store.format("/run/containers/storage", "/var/lib/containers/storage") + skip
+    assert (answer.file, answer.content) == (file, whole if file else skip)
+    assert str(answer) == "\n".join([answer.text, *([f"{file}:"] if file else []), answer.content.rstrip()])
 
 
 def test_no_fix_of_what_is_not_known() -> None:

@@ -9,7 +9,7 @@ import pytest
 from mountwarden.cli.main import COMMANDS
 from mountwarden.config import Config
 from mountwarden.model import Kind
-from mountwarden.tell import messages
+from mountwarden.tell import messages, shape
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
@@ -70,6 +70,17 @@ def test_a_picture_is_used_and_holds_its_text(picture: Path) -> None:
         assert float(text.attrib["x"]) + letters * len(text.text or "") < wide, text.text
     used = [document for document in DOCUMENTS if f"](pictures/{picture.name})" in document.read_text()]
     assert used, "no document shows it"
+
+
+def test_the_reference_has_every_field_of_explain() -> None:
+    text = (PROJECT / "docs/reference.md").read_text()
+    chapter = text.partition("## The JSON of explain\n")[2].partition("\n## ")[0]
+    types = (
+        getattr(shape, f"{name}Json")
+        for name in ("Moment", "Level", "Side", "Group", "Chain", "Setting", "Fix", "Background")
+    )
+    fields = {field for kind in types for field in kind.__annotations__}
+    assert [field for field in sorted(fields) if not re.search(rf"[`.]{field}\b", chapter)] == []
 
 
 def test_every_kind_of_finding_is_explained() -> None:

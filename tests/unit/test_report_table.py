@@ -160,6 +160,13 @@ def test_other_encodings_get_ascii() -> None:
     assert shown(one(), 80, terminal=Terminal(80, ascii=True)).isascii()
 
 
+def test_a_person_who_sees_nothing_wrong_is_told_where_to_go_on() -> None:
+    hint = "something is busy all the same: mountwarden who PATH"
+    assert hint in shown(healthy(), 80, terminal=Terminal(80, interactive=True))
+    assert hint not in shown(healthy(), 80), "a script is not"
+    assert hint not in shown(one(), 80, terminal=Terminal(80, interactive=True))
+
+
 def test_a_command_for_a_whole_group_names_its_unit() -> None:
     assert r"→ mountwarden detach --all --unit 'big\x2ddata.service'" in shown(crowded(), 40)
 
@@ -220,6 +227,7 @@ def night() -> story.Told:
             "mountpoint": f"/host{path}",
             "mount": "overlay 0:41, mount 812",
         },
+        "group": {"id": 52, "peers": 1, "slaves": 3},
         "broken": "/host/var/lib/docker is private: it receives nothing from home's peer group 52",
     }
     setting = {"unit": "leaky.service", "name": "MountFlags", "value": "private", "file": fragment, "line": 7}

@@ -1,11 +1,17 @@
 """What explain asks for beyond the finding: the unit, its files, times, the journal."""
 
 from .. import advice, attribute, chain, look, timeline
-from ..model import Finding, Kind
+from ..circumstances import Circumstances
+from ..errors import NoAnswer
+from ..model import Finding, Kind, Namespace
 from ..observe import enter, times
+from ..observe.namespaces import read_mountinfo
 from ..settings import settings
 from ..tell.shape import BackgroundJson, ChainJson, FixJson
 from . import entries
+
+MOST_NAMESPACES = 500
+"""Of more, nobody waits for the count of those in home's sharing group."""
 
 
 def background(finding: Finding, seen: look.Look, *, agent: bool) -> BackgroundJson:
@@ -21,10 +27,29 @@ def background(finding: Finding, seen: look.Look, *, agent: bool) -> BackgroundJ
     fix = advice.lasting_fix(finding.cause, finding, around) if finding.cause else None
     return {
         "timeline": timeline.moments(finding, around, about_unit, known),
-        "chain": _chain(finding, seen) if finding.kind is Kind.PRIVATE_ROOT else chain.chain(finding, around),
+        "chain": _drawn(finding, around, seen),
         "settings": about_unit,
         "fix": _json(fix) if fix else None,
     }
+
+
+def _drawn(finding: Finding, around: Circumstances, seen: look.Look) -> ChainJson | None:
+    """The chain, and who else is in home's sharing group where few enough namespaces are to be read for that."""
+    if finding.kind is Kind.PRIVATE_ROOT:
+        return _chain(finding, seen)
+    drawn = chain.chain(finding, around)
+    group = around.home.shared if around.home else 0
+    if drawn is None or not group or len(seen.picture.namespaces) > MOST_NAMESPACES:
+        return drawn
+    others = (space for space in seen.picture.namespaces.values() if space.inode != finding.home)
+    return {**drawn, "group": chain.sharing(group, (text for space in others if (text := _mountinfo(space))))}
+
+
+def _mountinfo(space: Namespace) -> bytes | None:
+    try:
+        return read_mountinfo(space.inode, space.pids, space.door)
+    except (OSError, NoAnswer):
+        return None
 
 
 def over(finding_id: str) -> BackgroundJson | None:

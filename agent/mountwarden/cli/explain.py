@@ -64,11 +64,11 @@ def run(arguments: Namespace) -> int:
 
 def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
     """The story; of a finding that is over, what the journal has."""
-    from . import background, facts, scan, session
+    from . import background, facts, report, scan, session
 
     looker = session.looker(arguments)
     known = scan.agents_since(looker.config, looker.boot_id)
-    found = scan.scan(looker, wait=arguments.wait, everything=True, known=known)
+    found = scan.scan(looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again)
     one = [finding for finding in found.findings if finding.id == arguments.id]
     if not one:
         if past := background.over(arguments.id):

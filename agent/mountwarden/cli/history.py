@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..tell import stored
+from ..tell import stored, terminal
 from ..tell.messages import PREFIX
 from ..tell.text import shown
 from . import entries, options
@@ -42,8 +42,8 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         sys.stdout.write(stored.dumps({"history": told}))
     else:
-        for entry in told:
-            print(f"{entry['at']} {shown(entry['event'] or '-'):10} {shown(entry['message'])}")
+        lines = (f"{entry['at']} {shown(entry['event'] or '-'):10} {shown(entry['message'])}" for entry in told)
+        sys.stdout.write(terminal.of(sys.stdout).lines(lines))
     return 0
 
 

@@ -79,7 +79,7 @@ def live(arguments: Namespace) -> shape.ReportJson:
     looker = session.looker(arguments)
     known = scan.agents_since(looker.config, looker.boot_id)
     everything = arguments.all or arguments.json
-    found = scan.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=_progress)
+    found = scan.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=looking_again)
     findings, seen = facts.explained(found.findings, found.seen)
     return telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances(looker)))
 
@@ -129,6 +129,7 @@ def wanted(arguments: Namespace) -> Callable[[shape.FindingJson], bool]:
     return of
 
 
-def _progress(seconds: float) -> None:
+def looking_again(seconds: float) -> None:
+    """Tell a person at a terminal that a wait begins, where it takes long."""
     if sys.stderr.isatty() and seconds >= 2:
         print(f"looking again in {age(seconds)}, so that no engine at work is accused", file=sys.stderr, flush=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from . import shape
 from .terminal import Terminal
-from .text import fit, pad, width, wrap
+from .text import count, fit, pad, width, wrap
 
 NOT_KNOWN = "not known"
 _NARROW = 64
@@ -45,11 +45,21 @@ def _bounds(moment: shape.MomentJson) -> tuple[tuple[str, str | None], ...]:
 def chain(told: shape.ChainJson, terminal: Terminal) -> Iterable[str]:
     """Home above, the holder below it, and between them whether umounts get through."""
     yield from _side(told["home"], terminal)
-    if told["holder"] is None:
-        yield from _between(told["broken"], terminal)
-        return
+    if told["group"]:
+        yield from wrap(_members(told["group"]), terminal.columns, first="  ", rest="    ")
     yield from _between(told["broken"], terminal)
-    yield from _side(told["holder"], terminal)
+    if told["holder"]:
+        yield from _side(told["holder"], terminal)
+
+
+def _members(group: shape.GroupJson) -> str:
+    if not group["peers"] and not group["slaves"]:
+        return f"peer group {group['id']} is in no other mount namespace"
+    parts = [
+        f"{number:,} as {word}" for word, number in (("peer", group["peers"]), ("slave", group["slaves"])) if number
+    ]
+    others = count(group["peers"] + group["slaves"], "other mount namespace")
+    return f"peer group {group['id']} is in {others}: {', '.join(parts)}"
 
 
 def _between(broken: str | None, terminal: Terminal) -> Iterable[str]:

@@ -161,10 +161,19 @@ class SideJson(TypedDict):
     mount: str | None
 
 
+class GroupJson(TypedDict):
+    """In how many other mount namespaces home's sharing group has a peer or, without one, a slave of its own."""
+
+    id: int
+    peers: int
+    slaves: int
+
+
 class ChainJson(TypedDict):
     """Home and the holder, and why umounts do not get from one to the other (null: they do, or it is not known)."""
 
     home: SideJson
+    group: GroupJson | None
     holder: SideJson | None
     broken: str | None
 

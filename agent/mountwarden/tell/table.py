@@ -206,6 +206,8 @@ def _feet(report: shape.ReportJson, view: View) -> Iterable[str]:
         lines.append(f"{count(quiet, 'finding')} of severity info or silenced: mountwarden report --all")
     if any(counts(finding) for finding in findings):
         lines.append("the story of one: mountwarden explain ID")
+    elif view.terminal.interactive:
+        lines.append("something is busy all the same: mountwarden who PATH")
     for line in lines:
         yield from (view.terminal.paint(part, "dim") for part in wrap(line, columns, rest="  "))
 
