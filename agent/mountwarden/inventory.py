@@ -81,11 +81,10 @@ def _home_stacks(
     live: Mapping[Spot, list[Mount]], matches: Mapping[Spot, Match], table: Table, home: int
 ) -> Iterable[Stack]:
     for spot, mounts in live.items():
-        top, depth = mounts[-1], len(mounts)
-        while over := next((m for m in table.children(top.id) if m.point == top.point), None):
-            top, depth = over, depth + (over.identity == mounts[0].identity)
+        over = table.stacked_on(mounts[-1])
+        depth = len(mounts) + sum(mount.identity == mounts[0].identity for mount in over)
         if depth > 1:
-            yield Stack(home, matches[spot], top, depth)
+            yield Stack(home, matches[spot], [mounts[-1], *over][-1], depth)
 
 
 def stacks(copies: Iterable[Copy]) -> tuple[Stack, ...]:

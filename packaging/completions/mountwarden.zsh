@@ -517,7 +517,7 @@ _shtab_mountwarden_who_options=(
   "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
-  ":what is busy:"
+  ":what is busy\; a container by its name or id, a mount by its small or unique id:"
 )
 
 # guard to ensure default positional specs are added only once per session

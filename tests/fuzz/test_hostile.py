@@ -9,13 +9,14 @@ import pytest
 from mountwarden.config import Config
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Look, Looker
-from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity
-from mountwarden.observe import namespaces
+from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity, Tier
+from mountwarden.observe import namespaces, procs
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies.plan import plan
 from mountwarden.tell.text import shown
 
 from tests.kernel.topology import CONFIG, ROOT, Home
+from tests.support import tiers
 from tests.support.scratch_ns import Namespace, Overlay, Sandbox, hold, overlay
 
 MERGED = ROOT + b"/X/merged"
@@ -67,23 +68,72 @@ def test_an_overlay_with_the_text_of_a_real_leak_is_at_most_info_and_never_acted
         assert hostile.is_mounted(MERGED)
 
 
-def double(count: int) -> int:
-    """Multiply a bind until there are `count` mounts below /mnt/flood; how many there are."""
-    os.mkdir("/mnt/flood")
-    calls.mount(b"tmpfs", b"/mnt/flood", b"tmpfs")
-    calls.mount(None, b"/mnt/flood", None, abi.MS_PRIVATE)
+def double(count: int, base: str = "/mnt") -> int:
+    """Multiply a bind until there are `count` mounts below /mnt/flood (or another base); how many there are."""
+    flood = f"{base}/flood".encode()
+    os.makedirs(flood)
+    calls.mount(b"tmpfs", flood, b"tmpfs")
+    calls.mount(None, flood, None, abi.MS_PRIVATE)
     made = 1
-    os.mkdir("/mnt/flood/0")
-    calls.mount(b"tmpfs", b"/mnt/flood/0", b"tmpfs")
+    os.mkdir(flood + b"/0")
+    calls.mount(b"tmpfs", flood + b"/0", b"tmpfs")
     number = 1
     while made < count:
-        target = b"/mnt/flood/%d" % number
+        target = b"%b/%d" % (flood, number)
         os.mkdir(target)
         # Binds everything below, this target's siblings too: the number doubles.
-        calls.mount(b"/mnt/flood", target, None, abi.MS_BIND | abi.MS_REC)
+        calls.mount(flood, target, None, abi.MS_BIND | abi.MS_REC)
         made = made * 2 + 1
         number += 1
     return made
+
+
+def fill(count: int, base: str) -> int:
+    """Make `count` mounts exactly: doubled as far as that goes, and then bound once more in pieces."""
+    doubled = 1 << (count.bit_length() - 2)
+    double(doubled - 1, base)
+    more = f"{base}/more".encode()
+    os.mkdir(more)
+    calls.mount(b"tmpfs", more, b"tmpfs")
+    calls.mount(None, more, None, abi.MS_PRIVATE)
+    left, number = count - len(procs.read("/proc/self/mountinfo").splitlines()), 0
+    while left > 1:
+        piece = min(left.bit_length() - 1, doubled.bit_length() - 2)  # flood/N has 2**N mounts
+        target = b"%b/%d" % (more, number)
+        os.mkdir(target)
+        calls.mount(f"{base}/flood/{piece}".encode(), target, None, abi.MS_BIND | abi.MS_REC)
+        left, number = left - (1 << piece), number + 1
+    return left
+
+
+MOST = 99_000
+"""Mounts in one namespace, next to what fs.mount-max allows by default."""
+
+
+BASES = {"short": "/mnt", "long": "/mnt/" + "a" * 250 + "/" + "b" * 250}
+"""Where they are: with the longer paths, the text of mountinfo is beyond its budget."""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("tier", tiers.available(), ids=str)
+@pytest.mark.parametrize("base", BASES)
+def test_a_leak_beside_as_many_mounts_as_a_namespace_can_hold(home: Home, tier: Tier, base: str) -> None:
+    if (allowed := int(procs.read("/proc/sys/fs/mount-max"))) < MOST + 1000:
+        pytest.skip(f"fs.mount-max is {allowed}")
+    home.layer()
+    with hold(home.sandbox, propagation="private") as flood, hold(home.sandbox, propagation="private") as holder:
+        assert flood.run(fill, MOST, BASES[base], timeout=120) <= 1
+        lines = len(flood.mountinfo().splitlines())
+        assert MOST - 10 <= lines <= MOST
+        home.umount(MERGED)
+        with tiers.forced(tier):
+            look, seconds = timed(home)
+        assert own(look, holder), "the leak is found"
+        assert seconds < 3, seconds
+        gaps = [gap.reason for gap in look.gaps if gap.namespace == flood.inode]
+        assert bool(own(look, flood)) == (gaps == []), "its own copy is found, or that it could not be read is said"
+        assert (base == "long" and tier is Tier.MOUNTINFO) <= any(why.startswith("EFBIG") for why in gaps)
 
 
 def test_a_leak_beside_a_flood_of_mounts_is_found_in_3_seconds(home: Home) -> None:

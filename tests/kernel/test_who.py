@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from mountwarden.cli import main as command_line
+from mountwarden.errors import MountwardenError
 from mountwarden.kernel import abi, calls
 from mountwarden.who import find
 from mountwarden.who.facts import Answer, Keeper
@@ -252,3 +253,24 @@ def test_a_mount_id_means_its_file_system(home: Home) -> None:
     line = next(line for line in home.sandbox.mountinfo().splitlines() if b" /mnt/root/X/merged " in line)
     answer = who(home, line.split()[0])
     assert [k.where for k in answer.keepers] == [MERGED]
+
+
+def test_a_unique_mount_id_is_never_taken_for_a_small_one(home: Home) -> None:
+    """In our own namespace, and in another one."""
+    home.layer()
+    with hold(home.sandbox, propagation="private") as other:
+
+        def unique() -> int | None:
+            reached = os.open(MERGED, os.O_PATH)
+            try:
+                return calls.mount_id(reached, unique=True)
+            finally:
+                os.close(reached)
+
+        if home.run(unique) is None:
+            pytest.skip("this kernel has no unique mount ids")
+        for space in (home.sandbox, other):
+            answer = who(home, str(space.run(unique)))
+            assert {k.namespace for k in hows(answer, "mount")} == {home.sandbox.inode, other.inode}
+    with pytest.raises(MountwardenError, match="no container 4611686018427387905 is running"):
+        who(home, str((1 << 62) + 1))

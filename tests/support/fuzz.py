@@ -26,10 +26,14 @@ _LONGEST = 4096
 
 
 def mountinfo(data: bytes) -> None:
-    """The table of a text, walked; and what a sieve with a layout makes of the same text."""
+    """The table of a text, walked, as a root's home too; and lines found without parsing the text."""
+    from mountwarden.inventory import root_state
     from mountwarden.observe.mountinfo import Lines, Table
 
+    from tests.unit.facts import HOME, ROOT
+
     table = Table.from_text(data)
+    root_state(ROOT, table, HOME)
     for mount in table.mounts:
         table.spot(mount)
         table.visible(mount)
@@ -190,7 +194,7 @@ class Outcome:
     crash: bytes | None
     """The input that crashed it."""
     text: str
-    """What the fuzzer printed."""
+    """What the fuzzer printed at its end."""
 
 
 PIP = ("-m", "pip", "--quiet", "install", "--only-binary=:all:", "--require-hashes")
@@ -242,13 +246,14 @@ def fuzz(target: str, seconds: int) -> Outcome:
             command, cwd=place, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
         )
         text = (done.stdout + done.stderr).decode(errors="replace")
+        told = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))  # no progress
         crashes = [file.read_bytes() for file in Path(place).glob("out/*")]
     executions = re.findall(r"number_of_executed_units:\s*(\d+)", text)
     edges = re.findall(r"cov: (\d+)", text)
     if not executions and not crashes:
         raise RuntimeError(f"{target} was not fuzzed:\n{text}")
     counts = int(executions[-1]) if executions else 0
-    return Outcome(target, counts, int(edges[-1]) if edges else 0, crashes[0] if crashes else None, text)
+    return Outcome(target, counts, int(edges[-1]) if edges else 0, crashes[0] if crashes else None, told)
 
 
 def _inside(place: Path, target: str, seconds: int) -> None:

@@ -1,8 +1,14 @@
 """The parser of mountinfo: each odd line is a case with its reason."""
 
+from dataclasses import replace
+
 import pytest
+from mountwarden.inventory import root_state
+from mountwarden.model import Layout
 from mountwarden.observe import mountinfo
 from mountwarden.observe.mountinfo import Lines, Table, Unreadable, below, join, parse, parse_line
+
+from tests.unit.facts import HOME, ROOT
 
 PLAIN = b"36 35 98:0 /mnt1 /mnt2 rw,noatime shared:7 master:1 propagate_from:2 - ext3 /dev/root rw,errors=continue"
 
@@ -129,6 +135,27 @@ def test_a_covered_mount_is_not_visible() -> None:
     table = Table.from_text(STACK)
     visible = {mount.id for mount in table.mounts if table.visible(mount)}
     assert visible == {1, 2, 4, 5, 6}
+
+
+CIRCLES = {
+    "on each other": line(1, 0, "/") + line(2, 3, "/a") + line(3, 2, "/a") + line(4, 1, "/a"),
+    "below each other": line(1, 0, "/") + line(2, 3, "/a") + line(3, 2, "/a/b") + line(4, 1, "/a"),
+    "an id twice": line(1, 0, "/") + line(2, 1, "/a") + line(1, 2, "/a") + line(1, 0, "/"),
+    "upwards": line(1, 0, "/") + line(2, 1, "/a") + line(2, 1, "/") + line(2, 2, "/"),
+}
+
+
+@pytest.mark.parametrize("name", CIRCLES)
+@pytest.mark.timeout(5)
+def test_a_text_that_was_torn_while_it_was_read_ends_every_walk(name: str) -> None:
+    """Small ids are used again at once: between two reads of one text, a parent may become another mount."""
+    table = Table.from_text(CIRCLES[name])
+    for mount in table.mounts:
+        assert table.top(mount).point == mount.point
+        table.visible(mount)
+    table.containing(b"/a/b/c")
+    state = root_state(replace(ROOT, path=b"/a", layout=(Layout(b"*", None),)), table, HOME)
+    assert len(state.live) <= len(table.mounts)
 
 
 def test_a_deleted_mountpoint_is_on_no_spot() -> None:

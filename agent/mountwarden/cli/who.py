@@ -33,7 +33,11 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         description="Says everything that keeps a file system, a device or a layer busy.",
         epilog=_EPILOG,
     )
-    parser.add_argument("what", metavar="PATH|DEVICE|CONTAINER|MOUNT-ID", help="what is busy")
+    parser.add_argument(
+        "what",
+        metavar="PATH|DEVICE|CONTAINER|MOUNT-ID",
+        help="what is busy; a container by its name or id, a mount by its small or unique id",
+    )
     parser.set_defaults(run=run)
 
 

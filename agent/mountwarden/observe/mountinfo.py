@@ -194,11 +194,19 @@ class Table:
         """Where a mount of this table is attached."""
         return spot_of(mount, self.get(mount.parent))
 
+    def stacked_on(self, mount: Mount) -> list[Mount]:
+        """What is stacked on the root of `mount`, the last on top. A circle, as in a text that was torn, ends."""
+        stack, seen = list[Mount](), {mount.id}
+        while over := next((child for child in self.children(mount.id) if child.point == mount.point), None):
+            if over.id in seen:
+                break
+            seen.add(over.id)
+            stack.append(mount := over)
+        return stack
+
     def top(self, mount: Mount) -> Mount:
         """What is seen at the root of `mount`: the last of what is stacked on it."""
-        while over := next((child for child in self.children(mount.id) if child.point == mount.point), None):
-            mount = over
-        return mount
+        return [mount, *self.stacked_on(mount)][-1]
 
     def containing(self, path: bytes) -> Mount | None:
         """The mount that a walk from the namespace's root to `path` ends on; symbolic links must be resolved before."""
@@ -208,7 +216,7 @@ class Table:
             nearer = [
                 child
                 for child in self.children(mount.id)
-                if child.point != mount.point and below(child.point, path) is not None
+                if len(child.point) > len(mount.point) and below(child.point, path) is not None
             ]
             if not nearer:
                 return mount

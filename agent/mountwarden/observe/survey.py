@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import NoAnswer
 from ..kernel import abi, calls
-from ..model import Door, Gap, Mount
+from ..model import Door, Gap, Mount, Namespace
 from . import bare, namespaces, procs
 from .enter import own_namespace
 from .mountinfo import Table
@@ -154,6 +154,28 @@ def _with_unique_ids(table: Table, namespace: int | None) -> Table:
 
 def _named(mount: Mount, unique: Mapping[int, int]) -> Mount:
     return replace(mount, unique=unique[mount.id]) if mount.id in unique else mount
+
+
+def by_unique_id(unique: int, spaces: Iterable[Namespace]) -> tuple[int, int] | None:
+    """The namespace (inode) and small id of the mount with a unique id; None where none of `spaces` has it.
+
+    Before Linux 6.11 nothing tells.
+    """
+    answer = calls.id_buffer(_BUFFER // 8)
+    for space in spaces:
+        try:
+            _owner, named = _of_door(space.inode, space.door) if space.door else _of_processes(space.inode, space.pids)
+            if named is None:
+                continue
+            calls.statmount(unique, abi.StatmountMask.MNT_BASIC, named, answer)
+        except NoAnswer:
+            continue
+        except OSError as error:
+            if error.errno in (*_NO_INTERFACE, *_GONE):
+                continue
+            raise
+        return space.inode, int(_IDS.unpack_from(answer)[1])
+    return None
 
 
 def unique_ids(namespace: int) -> dict[int, int]:

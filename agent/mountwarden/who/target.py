@@ -3,30 +3,40 @@
 import glob
 import os
 import re
+from dataclasses import replace
 
 from ..cgroup import place as cgroup_place
 from ..errors import MountwardenError
 from ..model import Mount
-from ..observe import procs, resolve
+from ..observe import procs, resolve, survey
 from ..observe.mountinfo import Table, below, join
+from . import containers
 from .facts import Target
 from .tables import World
 
-_HINT = "give a path, a device such as /dev/loop0 or 7:0, a container's id, or a mount id of mountinfo"
+_HINT = "give a path, a device such as /dev/loop0 or 7:0, a container's name or id, or a mount id"
+_FIRST_UNIQUE = 1 << 31
+"""Unique mount ids begin here (fs/namespace.c: MNT_UNIQUE_ID_OFFSET), so that none is taken for a small one."""
 
 
 def target(asked: str, world: World) -> Target:
     """What is meant. Raises: MountwardenError where there is no such thing."""
     if re.fullmatch(r"[0-9]+:[0-9]+", asked):
         return Target(asked, asked, nodes=_nodes(asked))
-    if re.fullmatch(r"[0-9]{1,10}", asked) and (mount := _by_id(int(asked), world)):
+    if re.fullmatch(r"[0-9]{1,20}", asked) and (mount := _by_id(int(asked), world)):
         return _whole(asked, mount)
-    if re.fullmatch(r"[0-9a-f]{12,64}", asked) and not os.path.lexists(asked):
-        return _container(asked, world)
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", asked) and not os.path.lexists(asked):
+        known = containers.find(asked)
+        if known or re.fullmatch(r"[0-9a-f]{12,64}", asked):
+            return _container(asked, known, world)
     return _path(asked, world)
 
 
 def _by_id(identity: int, world: World) -> Mount | None:
+    if identity >= _FIRST_UNIQUE:
+        found = survey.by_unique_id(identity, world.namespaces.values())
+        table = world.tables.get(found[0]) if found else None
+        return table.get(found[1]) if found and table else None
     tables = (world.home, *world.tables.values())
     return next((mount for table in tables if (mount := table.get(identity))), None)
 
@@ -49,18 +59,18 @@ def _path(asked: str, world: World) -> Target:
     return Target(asked, mount.device, join(mount.root, rest)) if rest else _whole(asked, mount)
 
 
-def _container(asked: str, world: World) -> Target:
-    """The file system of its root, while it runs; else its layer, by Docker's own record."""
+def _container(asked: str, known: containers.Known | None, world: World) -> Target:
+    """The file system of its root, while it runs; else its layer, by the engine's own record."""
+    identity = known.id if known else asked
     for inode, space in world.namespaces.items():
         table = world.tables.get(inode)
-        if table and any(_is_in(pid, asked) for pid in space.pids) and inode != world.own:
+        if table and any(_is_in(pid, identity) for pid in space.pids) and inode != world.own:
             root = _root(table)
             if root is not None:
                 return _whole(asked, root)
-    for record in glob.glob(f"/var/lib/docker/image/overlay2/layerdb/mounts/{asked}*/mount-id"):
-        layer = procs.read(record).decode("ascii", "replace").strip()
-        return _path(f"/var/lib/docker/overlay2/{layer}", world)
-    raise MountwardenError(f"no container {asked} is running here, and Docker knows none", hint=_HINT)
+    if known is not None:
+        return replace(_path(known.layer, world), asked=asked)
+    raise MountwardenError(f"no container {asked} is running here, and no engine knows one", hint=_HINT)
 
 
 def _root(table: Table) -> Mount | None:
