@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 _FIELDS = 13
 _END = "TRAILER!!!"
@@ -13,7 +13,7 @@ _END = "TRAILER!!!"
 class Archive:
     """Entries are owned by root. A directory that an entry is in is made when it was not written yet."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._written: set[str] = set()
         self._numbers = 0

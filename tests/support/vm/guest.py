@@ -7,7 +7,7 @@ cgroup tree is mounted, so that a process can be put in a service's cgroup as sy
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from tests.support.vm.cpio import Archive
 from tests.support.vm.kernels import Unpacked
@@ -55,7 +55,7 @@ $b reboot -f
 
 
 def write(
-    file: BinaryIO,
+    file: IO[bytes],
     kernel: Unpacked,
     trees: Mapping[str, Path],
     command: Sequence[str],

@@ -1,18 +1,16 @@
 """What runs in a guest: `python3 -m tests.support.vm.inside [TEST-FILE]...`, whose last line is one JSON document.
 
 It holds what the kernel has by trying it, what the commands said and did on a leak made here, and what became of each
-test.
-The guest is thrown away, so its own mount namespace is home and nothing is cleaned up.
+test. The guest is thrown away, so its own mount namespace is home and nothing is cleaned up.
 """
 
-import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,119 +19,16 @@ from xml.etree import ElementTree
 from mountwarden.kernel import abi, calls
 
 from tests.support.scratch_ns import Namespace, hold, in_child, overlay
+from tests.support.vm.facts import facts
 from tests.support.wait import wait_until
 
 MARK = "@@answers "
 ROOT = b"/srv/layers"
 UNIT = "leaky.service"
 NOBODY = 65534
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 TIERS = ("mountinfo", "statmount", "events")
 _CONFIG = f'[[root]]\npath = "{ROOT.decode()}"\nkind = "graph"\n'
-
-
-# What the kernel has
-
-
-def facts() -> dict[str, str]:
-    """Each interface by its name: "ok", or the error's name."""
-    return {name: _tried(function) for name, function in _FACTS.items()}
-
-
-def _tried(function: Callable[[], object]) -> str:
-    try:
-        function()
-    except OSError as error:
-        return errno.errorcode.get(error.errno or 0, "?")
-    return "ok"
-
-
-def _unique() -> int:
-    identity = calls.mount_id(abi.AT_FDCWD, b"/", unique=True)
-    if identity is None:
-        raise OSError(errno.ENOSYS, "no unique id")
-    return identity
-
-
-def _own_namespace(function: Callable[[int], object]) -> Callable[[], None]:
-    def with_descriptor() -> None:
-        fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            function(fd)
-        finally:
-            os.close(fd)
-
-    return with_descriptor
-
-
-def _list_by_id(fd: int) -> None:
-    calls.listmount(abi.LSMT_ROOT, 0, calls.mnt_ns_id(fd), calls.id_buffer(8))
-
-
-def _watch(fd: int) -> None:
-    group = calls.fanotify_init(abi.FAN_CLOEXEC | abi.FAN_NONBLOCK | abi.FAN_REPORT_MNT)
-    try:
-        calls.fanotify_mark(group, abi.FAN_MARK_ADD | abi.FAN_MARK_MNTNS, abi.FAN_MNT_ATTACH, fd)
-    finally:
-        os.close(group)
-
-
-def _scratch(function: Callable[[], object], *, userns: bool = False) -> Callable[[], None]:
-    """In a mount namespace of its own, with a tmpfs on /mnt."""
-
-    def in_it() -> None:
-        with hold(userns=userns) as namespace:
-
-            def prepared() -> None:
-                calls.mount(b"tmpfs", b"/mnt", b"tmpfs")
-                function()
-
-            namespace.run(prepared)
-
-    return in_it
-
-
-def _join_group() -> None:
-    for name in (b"/mnt/a", b"/mnt/b"):
-        os.mkdir(name)
-    calls.mount(b"tmpfs", b"/mnt/a", b"tmpfs")
-    calls.mount(b"/mnt/a", b"/mnt/b", None, abi.MS_BIND)
-    calls.mount(None, b"/mnt/a", None, abi.MS_SHARED)
-    fds = [os.open(name, os.O_PATH | os.O_CLOEXEC) for name in ("/mnt/a", "/mnt/b")]
-    flags = abi.MOVE_MOUNT_SET_GROUP | abi.MOVE_MOUNT_F_EMPTY_PATH | abi.MOVE_MOUNT_T_EMPTY_PATH
-    calls.move_mount(fds[0], b"", fds[1], b"", flags)
-    (line,) = (x for x in Path("/proc/self/mountinfo").read_text().splitlines() if x.split(" ")[4] == "/mnt/b")
-    assert "shared:" in line, line
-
-
-def _set_attributes() -> None:
-    fd = os.open("/mnt", os.O_PATH | os.O_CLOEXEC)
-    calls.mount_setattr(fd, b"", abi.AT_EMPTY_PATH, propagation=abi.MS_SHARED)
-
-
-def _remove_mountpoint() -> None:
-    """Plain rmdir(2) of an unmounted mountpoint, of which another namespace has a copy."""
-    layer = overlay(b"/mnt/X")
-    with hold() as other:
-        calls.umount(layer.merged)
-        assert other.is_mounted(layer.merged)
-        os.rmdir(layer.merged)
-        if other.is_mounted(layer.merged):
-            raise OSError(errno.EBUSY, "the copy is still there")
-
-
-_FACTS: dict[str, Callable[[], object]] = {
-    "rmdir": _scratch(_remove_mountpoint),
-    "overlay in a user namespace": _scratch(lambda: overlay(b"/mnt/X"), userns=True),
-    "mount_setattr": _scratch(_set_attributes),
-    "MOVE_MOUNT_SET_GROUP": _scratch(_join_group),
-    "unique mount ids": _unique,
-    "statmount": lambda: calls.statmount(_unique(), abi.StatmountMask.MNT_BASIC, None, calls.id_buffer(256)),
-    "listmount": lambda: calls.listmount(abi.LSMT_ROOT, 0, None, calls.id_buffer(8)),
-    "listmount by namespace": _own_namespace(_list_by_id),
-    "NS_MNT_GET_INFO": _own_namespace(calls.mnt_ns_info),
-    "fanotify of mounts": _own_namespace(_watch),
-}
 
 
 # The commands
@@ -153,7 +48,7 @@ def command(*words: str, user: int = 0, before: Sequence[str] = ()) -> dict[str,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=_PATIENCE,
         preexec_fn=become if user else None,
     )
     answer: dict[str, Any] = {"status": done.returncode, "stderr": done.stderr, "seconds": time.monotonic() - started}
@@ -200,7 +95,7 @@ def by_itself() -> dict[str, Any]:
             calls.umount(layer.merged)
             started = time.monotonic()
             wait_until(lambda: not holder.is_mounted(layer.merged), _PATIENCE, "the agent detaches what leaked")
-            told = {"seconds": time.monotonic() - started, "stays": os.path.isdir(layer.merged)}
+            told: dict[str, Any] = {"seconds": time.monotonic() - started, "stays": os.path.isdir(layer.merged)}
             told["state"] = command("status", "--json")
         agent.send_signal(signal.SIGTERM)
         told["status"] = agent.wait(_PATIENCE)
@@ -264,7 +159,6 @@ def tests(files: list[str]) -> dict[str, Any]:
         "status": done.returncode,
         "seconds": time.monotonic() - started,
         "outcomes": {_name(case): _outcome(case) for case in ElementTree.parse(results).iter("testcase")},
-        "times": {_name(case): float(case.get("time") or 0) for case in ElementTree.parse(results).iter("testcase")},
     }
 
 

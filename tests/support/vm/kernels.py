@@ -55,10 +55,9 @@ KERNELS = (
     _cloud("6.1", "bookworm-security", r"6\.1\.0-\d+"),
     _cloud("6.12", "bookworm-security", r"6\.12\.\d+\+deb12"),
     _cloud("6.16", "trixie-backports", r"6\.16\.\d+\+deb13"),
-    _cloud("6.18", "trixie-backports", r"6\.18\.\d+\+deb13"),
     _cloud("7.3", "trixie-backports", r"7\.3\.\d+\+deb13"),
 )
-"""One for each set of interfaces that matters here, and Debian's newest of two series beside them."""
+"""One for each set of interfaces that matters here."""
 SHORT = ("5.10.218", "6.1", "7.3")
 
 
