@@ -141,8 +141,7 @@ class Looker:
         return (
             members.keys() == self._pids.keys()
             and gaps == self._calm[1]
-            and not any(self._is_another(inode, pids) for inode, pids in members.items())
-            and not any(self._observer.changed(inode, pids) for inode, pids in members.items())
+            and not any(self._is_another(*each) or self._observer.changed(*each) for each in members.items())
         )
 
     def _is_another(self, inode: int, pids: tuple[int, ...]) -> bool:

@@ -8,6 +8,10 @@ BURST = 0.5
 """Seconds of processor time that looks may cost at once, so that a costly one does not make the service blind."""
 LONGEST_PAUSE = 30.0
 """Seconds that a costly look may put off the next one at most."""
+TICK_FACTOR = 2500.0
+"""A tick comes not before so many times the processor time of the last one: an idle host is looked at for 0.04 %."""
+LONGEST_TICK = 3.0
+"""Seconds to which a tick is stretched at most; what happens on the host does not wait for it."""
 SETTLE = 0.02
 """Seconds after a wake-up before the look: what comes in together is looked at together."""
 
@@ -30,6 +34,8 @@ class Schedule:
     deadline: float | None = None
     """When the next finding would be confirmed."""
     looked: bool = False
+    stretched: float = 0.0
+    """Seconds between ticks by what the last one cost."""
 
     def woken(self, now: float) -> None:
         """Something happened; the first of many wake-ups decides."""
@@ -40,7 +46,7 @@ class Schedule:
         """When the next look is due."""
         if not self.looked:
             return self.started
-        wishes = [self.started + self.tick]
+        wishes = [self.started + max(self.tick, self.stretched)]
         if self.wake is not None:
             wishes.append(self.wake + SETTLE)
         if self.deadline is not None:
@@ -53,6 +59,8 @@ class Schedule:
 
     def done(self, started: float, ended: float, cost: float, *, full: bool, deadline: float | None) -> None:
         """A look is over. The first one pays for imports and cold caches: its cost puts nothing off."""
+        if self.looked and not full and self.wake is None:
+            self.stretched = min(TICK_FACTOR * cost, LONGEST_TICK)
         paid = (ended - self.ended) / COST_FACTOR
         self.started, self.ended, self.deadline = started, ended, deadline
         self.debt = max(0.0, self.debt - paid) + (cost if self.looked else 0.0)

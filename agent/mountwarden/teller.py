@@ -29,6 +29,7 @@ class Teller:
         self._run = run
         self._journal = journal
         self._saved = b""
+        self._kept: Ledger | None = None
 
     def load(self, boot_id: str) -> tuple[Ledger, str | None]:
         """The saved ledger without the events that the journal already has, and why a new one was started."""
@@ -39,10 +40,12 @@ class Teller:
 
     def save(self, ledger: Ledger) -> None:
         """Write the ledger if it is another one than was written last. Raises OSError."""
+        if ledger == self._kept:
+            return
         data = ledger_json.dump(ledger)
         if data != self._saved:
             state.write(self._run.ledger, data, state.OWN)
-            self._saved = data
+        self._saved, self._kept = data, ledger
 
     def tell(self, ledger: Ledger) -> Ledger:
         """Save, tell what is pending, save again; returns the ledger with nothing pending. Raises OSError."""

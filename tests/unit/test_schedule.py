@@ -1,7 +1,7 @@
 """When the service looks next."""
 
 import pytest
-from mountwarden.schedule import BURST, COST_FACTOR, LONGEST_PAUSE, SETTLE, Schedule
+from mountwarden.schedule import BURST, COST_FACTOR, LONGEST_PAUSE, LONGEST_TICK, SETTLE, TICK_FACTOR, Schedule
 
 
 def looked(*, cost: float = 0.0, deadline: float | None = None) -> Schedule:
@@ -21,6 +21,20 @@ def test_the_first_look_is_due_at_once_and_its_cost_puts_nothing_off() -> None:
 
 def test_a_tick_after_the_last_look() -> None:
     assert looked().next() == 11.0
+
+
+def test_ticks_are_as_far_apart_as_they_are_costly() -> None:
+    assert looked(cost=0.0008).next() == pytest.approx(10.0 + TICK_FACTOR * 0.0008)
+    assert looked(cost=0.1).next() == 10.0 + LONGEST_TICK
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_resync_or_a_woken_look_stretches_no_tick(full: bool) -> None:
+    schedule = looked()
+    if not full:
+        schedule.woken(10.5)
+    schedule.done(11.0, 11.1, 0.2, full=full, deadline=None)
+    assert schedule.next() == 12.0
 
 
 def test_a_wake_up_brings_the_look_forward_and_many_are_one() -> None:

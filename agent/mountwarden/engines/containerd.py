@@ -7,7 +7,6 @@ removed right after the umount. Tasks of dockerd have an empty rootfs unless con
 
 import fnmatch
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
@@ -15,7 +14,7 @@ from ..config import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
 from ..observe.procs import Daemon
 from .argv import option
-from .files import FileCache
+from .files import FileCache, toml
 from .host import Host
 
 ENGINE = "containerd"
@@ -104,7 +103,7 @@ def _imports(host: Host, file: bytes, table: _Table, daemon: Daemon | None) -> I
 
 def _toml(host: Host, path: bytes, daemon: Daemon | None) -> _Table:
     try:
-        return tomllib.loads((host.read(path, daemon) or b"").decode())
+        return toml(host.read(path, daemon) or b"")
     except (OSError, ValueError, RecursionError) as error:
         host.gap(f"containerd's {os.fsdecode(path)}", f"{type(error).__name__}: {error}")
         return {}

@@ -7,7 +7,6 @@ users (rootless podman) are not looked for here: they are for an observe-only mo
 """
 
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from ..model import Layout, MountClass, RecordState, Root, RootKind
 from ..observe.procs import Daemon
 from . import containers_storage_record
 from .argv import option
+from .files import toml
 from .host import Host
 
 ENGINE = "containers-storage"
@@ -148,7 +148,7 @@ def _toml(host: Host, path: bytes, daemon: Daemon | None) -> _Table | None:
     """The file as a table; None where there is none. One that can't be read is a gap, and counts as empty."""
     try:
         data = host.read(path, daemon)
-        return None if data is None else tomllib.loads(data.decode())
+        return None if data is None else toml(data)
     except (OSError, ValueError, RecursionError) as error:
         host.gap(f"containers/storage's {os.fsdecode(path)}", f"{type(error).__name__}: {error}")
         return {}

@@ -1,9 +1,11 @@
 """Reading an engine's files cheaply: a look runs each second, and these files hardly ever change."""
 
+import functools
 import os
 import stat
 import time
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 T = TypeVar("T")
@@ -15,6 +17,12 @@ _SETTLED_SECONDS = 1.0
 _ENTRIES = 8192
 
 _Stamp = tuple[int, int, int, int, int]
+
+
+@functools.lru_cache(64)
+def toml(data: bytes) -> Mapping[str, object]:
+    """The table of a TOML file, of which most are the same at each look. Raises: ValueError, RecursionError."""
+    return tomllib.loads(data.decode())
 
 
 class FileCache:
