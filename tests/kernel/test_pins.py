@@ -1,10 +1,16 @@
 """Who holds a mount that is gone: small mount ids are given to new mounts at once."""
 
 import os
+import signal
 from pathlib import Path
 
+import pytest
+from mountwarden.kernel import calls
 from mountwarden.observe import uses
 from mountwarden.observe.pins import Pins
+
+from tests.kernel import crash
+from tests.support.scratch_ns import Sandbox
 
 
 def test_an_id_that_a_new_mount_has_is_held_by_nobody() -> None:
@@ -19,3 +25,29 @@ def test_an_id_that_a_new_mount_has_is_held_by_nobody() -> None:
     known, free = Pins().users([reused])
     assert known == {reused: ()}
     assert free == {reused}
+
+
+def test_a_process_that_ends_during_the_search_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed, and collected, when its directory of descriptors is open and not yet read."""
+    listdir = os.listdir
+
+    def run(_sandbox: Sandbox) -> list[str]:
+        if (short := os.fork()) == 0:
+            signal.pause()
+
+        def ending(fd: int) -> list[str]:
+            if os.readlink(f"/proc/self/fd/{fd}") == f"/proc/{short}/fd":
+                os.kill(short, signal.SIGKILL)
+                os.waitpid(short, 0)
+            return listdir(fd)
+
+        monkeypatch.setattr(os, "listdir", ending)
+        proc = uses.open_proc()
+        try:
+            found = uses.users_by_mount(proc, frozenset({calls.mount_id(proc, b".")}))
+        finally:
+            os.close(proc)
+        assert not os.path.exists(f"/proc/{short}")
+        return [use.how for many in found.values() for use in many if use.pid == os.getpid()]
+
+    assert crash.in_few_processes(run, 20), "the descriptor of /proc itself, found behind the process that ended"

@@ -8,13 +8,14 @@ import os
 import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from ..kernel import abi, calls
 from ..model import Mount, Spot, Use
 from . import mountinfo
 from .mountinfo import Lines
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _NO_SYNC = abi.AT_STATX_DONT_SYNC | abi.AT_NO_AUTOMOUNT
@@ -77,40 +78,40 @@ def _search(proc: int, test: Callable[[bytes], T | None]) -> Iterator[tuple[Use,
         links = [(b"cwd", "cwd"), (b"root", "root")]
         links += [(b"fd/" + fd, f"fd {int(fd)}") for fd in _names(proc, pid + b"/fd")]
         for link, how in links:
-            answer = _asked(test, pid + b"/" + link)
+            answer = _of_process(test, pid + b"/" + link)
             if answer is not None:
                 yield Use(int(pid), _comm(proc, pid), how), answer
 
 
 def _names(proc: int, path: bytes) -> list[bytes]:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
-    except OSError as error:
-        if error.errno in _GONE:
-            return []
-        raise
+    return _of_process(_listed, proc, path) or []
+
+
+def _listed(proc: int, path: bytes) -> list[bytes]:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
     try:
         return [os.fsencode(name) for name in os.listdir(fd)]
     finally:
         os.close(fd)
 
 
-def _asked(test: Callable[[bytes], T | None], path: bytes) -> T | None:
+def _comm(proc: int, pid: bytes) -> str:
+    return _of_process(_read_comm, proc, pid) or "?"
+
+
+def _read_comm(proc: int, pid: bytes) -> str:
+    with os.fdopen(os.open(pid + b"/comm", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc), "rb", buffering=0) as file:
+        return os.fsdecode(file.read().rstrip(b"\n"))
+
+
+def _of_process(ask: Callable[P, T | None], *of: P.args, **more: P.kwargs) -> T | None:
+    """The answer, or None for a process that has ended, at whichever call, or may not be looked at."""
     try:
-        return test(path)
+        return ask(*of, **more)
     except OSError as error:
         if error.errno in _GONE:
             return None
         raise
-
-
-def _comm(proc: int, pid: bytes) -> str:
-    try:
-        fd = os.open(pid + b"/comm", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-    except OSError:
-        return "?"
-    with os.fdopen(fd, "rb", buffering=0) as file:
-        return os.fsdecode(file.read().rstrip(b"\n"))
 
 
 def bound(text: bytes, spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:
