@@ -58,6 +58,7 @@ def test_a_container_of_podman_with_a_slave_bind_is_not_named(podman_host: Machi
     assert found == []
 
 
+@pytest.mark.long
 def test_podmans_private_home_is_told_as_its_purpose(podman_host: Machine) -> None:
     container = run(podman_host, "podman")
     unit = podman_host.unit("bystander", "PrivateTmp=yes")

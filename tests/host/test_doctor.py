@@ -98,6 +98,7 @@ def test_a_private_unit_without_a_copy_is_named_for_its_next_start(host: Machine
     assert leaked(host, unit) == []
 
 
+@pytest.mark.long
 def test_a_unit_that_systemd_makes_a_slave_is_not_named(host: Machine, leaks: Leaks) -> None:
     unit = host.unit("fine", "PrivateTmp=yes", "ProtectSystem=strict")
     leaks.units.add(unit)

@@ -121,6 +121,15 @@ def test_what_is_healthy_is_folded_with_counts() -> None:
     assert len(fold.lines(charts.base(*rows), everything=True)) == 7
 
 
+def test_who_is_cut_off_where_nothing_is_mounted_is_counted() -> None:
+    rows = [charts.cut(n, f"bad-{n}.service", copies=0) for n in range(2)]
+    assert [line.who for line in fold.lines(charts.base(*rows))] == ["bad-0.service", "bad-1.service"]
+    empty = charts.base(*rows)
+    for root in empty["roots"]:
+        root["live"] = 0
+    assert [(line.who, line.what) for line in fold.lines(empty)] == [("2 services", "cut off: hold nothing now")]
+
+
 def test_the_worst_are_shown_and_the_rest_is_counted() -> None:
     rows = [charts.cut(n, f"bad-{n}.service", leaks=2, copies=2) for n in range(fold.MOST + 2)]
     told = fold.lines(charts.base(*rows))

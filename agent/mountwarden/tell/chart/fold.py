@@ -61,7 +61,9 @@ def lines(base: BaseJson, *, everything: bool = False) -> list[Line]:
     if everything:
         return [_single(row) for rows in by_level.values() for row in rows]
     told = _first([*by_level["leaked"], *by_level["leaks"]])
-    told += _few(by_level["cut-off"], "cut-off", "cut off")
+    # Where nothing is mounted, who is cut off matters less.
+    live = any(root["live"] for root in base["roots"])
+    told += _few(by_level["cut-off"], "cut-off", "cut off", 3 if live else 1)
     for relation in ("slave", "peer"):
         told += _few([row for row in by_level["healthy"] if row["relation"] == relation], relation, f"{relation}s", 1)
     return told
@@ -73,8 +75,8 @@ def _first(rows: list[RowJson]) -> list[Line]:
     return [_single(row) for row in rows[:most]] + ([_rest(rows[most:])] if rows[most:] else [])
 
 
-def _few(rows: list[RowJson], relation: str, name: str, most: int = 3) -> list[Line]:
-    """Up to `most` by themselves, more in one line."""
+def _few(rows: list[RowJson], relation: str, name: str, most: int) -> list[Line]:
+    """Up to `most` by themselves; more of them in one line."""
     return [_single(row) for row in rows] if len(rows) <= most else [_together(relation, name, rows)]
 
 
