@@ -71,7 +71,11 @@ def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
     found = scan.scan(looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again)
     one = [finding for finding in found.findings if finding.id == arguments.id]
     if not one:
-        if past := background.over(arguments.id):
+        past = background.over(arguments.id)
+        if arguments.id in known:
+            # What hangs on what was seen before, such as a mount that went, the service alone can know.
+            return replace(_last(arguments.id), background=past)
+        if past:
             return past
         raise _unknown(arguments.id, [finding.id for finding in found.findings])
     explained, seen = facts.explained(one, found.seen, everything=True)
