@@ -121,12 +121,17 @@ def test_what_the_service_alone_can_know_is_told_from_its_report(host: Machine, 
     wait_until(lambda: told(host, f"{layer}/merged:pinned"), 20, "the service told it")
     finding = told(host, f"{layer}/merged:pinned").split()[1]
     done = host.run("mountwarden", "explain", finding, check=False)
+    words = ("mountwarden", "report", "--kind", "pinned")
+    reported = host.run(*words, check=False)
     host.run("systemctl", "stop", unit)
+    over = host.run(*words, check=False)
     host.run("rm", "-r", "/etc/mountwarden/mountwarden.toml.d")
     assert done.returncode == 1
     assert done.stdout.startswith(f"{finding}  pinned, warning\n")
     assert unit in done.stdout
     assert "told: " in done.stdout
+    assert (reported.returncode, finding in reported.stdout) == (1, True)
+    assert (over.returncode, finding in over.stdout) == (0, False), "its holder has ended"
 
 
 def test_what_is_over_has_a_story_too(host: Machine, found: tuple[str, str]) -> None:

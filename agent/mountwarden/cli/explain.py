@@ -70,6 +70,7 @@ def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
     known = scan.agents_since(looker.config, looker.boot_id)
     found = scan.scan(looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again)
     one = [finding for finding in found.findings if finding.id == arguments.id]
+    one = list(scan.as_the_agent_knows(one, looker.boot_id))
     if not one:
         past = background.over(arguments.id)
         if arguments.id in known:
