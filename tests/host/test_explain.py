@@ -109,6 +109,31 @@ def test_what_another_user_logged_as_if_it_were_ours_is_not_told(host: Machine, 
     assert "cleared" not in moments
 
 
+@pytest.mark.long
+def test_what_the_service_alone_can_know_is_told_from_its_report(host: Machine, leaks: Leaks) -> None:
+    host.write("/etc/mountwarden/mountwarden.toml.d/50-pinned.toml", '[confirm]\npinned = "1s"\n')
+    host.run("systemctl", "reload", "mountwarden")
+    layer = leaks.mount()
+    unit = host.unit("pinner", command=("sh", "-c", f"exec 3>{layer}/merged/file; sleep infinity"))
+    host.run("systemctl", "restart", "mountwarden")
+    wait_until(lambda: host.run("mountwarden", "status", check=False).returncode == 0, 10, "the service has looked")
+    host.run("umount", "-l", f"{layer}/merged")
+    wait_until(lambda: told(host, f"{layer}/merged:pinned"), 20, "the service told it")
+    finding = told(host, f"{layer}/merged:pinned").split()[1]
+    done = host.run("mountwarden", "explain", finding, check=False)
+    words = ("mountwarden", "report", "--kind", "pinned")
+    reported = host.run(*words, check=False)
+    host.run("systemctl", "stop", unit)
+    over = host.run(*words, check=False)
+    host.run("rm", "-r", "/etc/mountwarden/mountwarden.toml.d")
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{finding}  pinned, warning\n")
+    assert unit in done.stdout
+    assert "told: " in done.stdout
+    assert (reported.returncode, finding in reported.stdout) == (1, True)
+    assert (over.returncode, finding in over.stdout) == (0, False), "its holder has ended"
+
+
 def test_what_is_over_has_a_story_too(host: Machine, found: tuple[str, str]) -> None:
     finding, mountpoint = found
     assert host.run("mountwarden", "detach", finding).returncode == 0

@@ -1,7 +1,10 @@
 """Two looks: what is confirmed, since when, and for how long the command line waits."""
 
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -9,7 +12,8 @@ from mountwarden.cli import facts as facts_of
 from mountwarden.cli import scan
 from mountwarden.config import Config, Confirm, PolicyEntry, Silence
 from mountwarden.look import Look, Looker
-from mountwarden.model import Action, Finding, MountClass, Policy, RootKind, Severity, Tier
+from mountwarden.model import Action, Finding, Holder, Kind, MountClass, Policy, RootKind, Severity, Tier
+from mountwarden.tell import report, stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding
 
@@ -86,6 +90,29 @@ def test_the_wait_is_the_slowest_that_is_allowed() -> None:
     found = run(Script([FRESH, volume, netns], [FRESH, volume, netns]), waiting=told.append)
     assert told == [0.02]
     assert [one.confirmed for one in found] == [True, True, False], "90 s are not waited for"
+
+
+def test_what_the_agent_alone_can_know_is_taken_from_its_report(tmp_path: Path) -> None:
+    me, ended = Holder(os.getpid(), "me"), Holder(2**22 + 1, "ended")
+    findings = [
+        finding(id="mw-0000000001", kind=Kind.PINNED, holders=(ended, me)),
+        finding(id="mw-0000000002", kind=Kind.ORPHANED, holders=(me,)),
+        finding(id="mw-0000000003", kind=Kind.PINNED, holders=(ended,)),
+        finding(id="mw-0000000004", kind=Kind.PINNED, holders=(me,), confirmed=False),
+        finding(id="mw-0000000005", holders=(me,)),
+    ]
+    told = report.build(facts(findings, agent=(os.getpid(), 60.0), taken=time.time()))
+    path = str(tmp_path / "report.json")
+    stored.write(told, path)
+    boot = told["host"]["boot_id"]
+    more = scan.only_the_agent_knows(boot, path)
+    assert [one["id"][-1] for one in more] == ["2", "1"]
+    assert scan.only_the_agent_knows("another boot", path) == []
+    assert scan.only_the_agent_knows(boot, str(tmp_path / "absent")) == []
+    joined = report.joined(report.build(facts([finding(id="mw-0000000002", kind=Kind.ORPHANED)])), more)
+    assert [one["id"][-1] for one in joined["findings"]] == ["2", "1"], "nobody twice"
+    assert joined["summary"]["by_kind"]["pinned"] == 1
+    assert joined["summary"]["findings"] == 2
 
 
 def test_silences_are_marked() -> None:

@@ -67,7 +67,7 @@ def _service() -> tuple[Mapping[str, Any] | MountwardenError, bool]:
         told = status.read()
     except MountwardenError as error:
         return error, False
-    return told, status.alive(told["pid"])
+    return told, stored.alive(told["pid"])
 
 
 def document(found: "Examination", now: float) -> checkup.DoctorJson:

@@ -70,8 +70,13 @@ def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
     known = scan.agents_since(looker.config, looker.boot_id)
     found = scan.scan(looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again)
     one = [finding for finding in found.findings if finding.id == arguments.id]
+    one = list(scan.as_the_agent_knows(one, looker.boot_id))
     if not one:
-        if past := background.over(arguments.id):
+        past = background.over(arguments.id)
+        if arguments.id in known:
+            # What hangs on what was seen before, such as a mount that went, the service alone can know.
+            return replace(_last(arguments.id), background=past)
+        if past:
             return past
         raise _unknown(arguments.id, [finding.id for finding in found.findings])
     explained, seen = facts.explained(one, found.seen, everything=True)

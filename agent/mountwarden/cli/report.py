@@ -80,8 +80,9 @@ def live(arguments: Namespace) -> shape.ReportJson:
     known = scan.agents_since(looker.config, looker.boot_id)
     everything = arguments.all or arguments.json
     found = scan.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=looking_again)
-    findings, seen = facts.explained(found.findings, found.seen)
-    return telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances(looker)))
+    findings, seen = facts.explained(scan.as_the_agent_knows(found.findings, looker.boot_id), found.seen)
+    told = telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances(looker)))
+    return telling.joined(told, scan.only_the_agent_knows(looker.boot_id))
 
 
 def stored_elsewhere(path: str) -> tuple[shape.ReportJson, str]:

@@ -10,7 +10,7 @@ from .. import look
 from ..config import Config, Mode
 from ..errors import MountwardenError
 from ..ledger import silenced
-from ..model import Evidence, Finding, Severity
+from ..model import Evidence, Finding, Kind, Severity
 from ..tell import report, shape, stored
 
 
@@ -106,6 +106,20 @@ def as_the_agent_knows(findings: Iterable[Finding], boot_id: str, path: str = st
         for finding in findings
         for evidence in (known.get((finding.id, finding.mount_id)),)
     )
+
+
+def only_the_agent_knows(boot_id: str, path: str = stored.PATH) -> list[shape.FindingJson]:
+    """The running agent's confirmed findings that no single look can make, while one of their holders lives.
+
+    What is pinned or orphaned shows only to who saw the mount go.
+    """
+    told = _agents_report(boot_id, path)
+    return [
+        finding
+        for finding in (told["findings"] if told else ())
+        if finding["kind"] in (Kind.PINNED, Kind.ORPHANED) and finding["confirmed"]
+        if any(stored.alive(holder["pid"]) for holder in finding["holders"])
+    ]
 
 
 def _agents_report(boot_id: str, path: str) -> shape.ReportJson | None:

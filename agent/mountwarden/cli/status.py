@@ -1,7 +1,6 @@
 """mountwarden status: what the service does, how, and at what cost."""
 
 import json
-import os
 import sys
 import time
 from argparse import Namespace
@@ -42,7 +41,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Show the stored status."""
     document = read()
-    running = alive(document["pid"])
+    running = stored.alive(document["pid"])
     if arguments.json:
         sys.stdout.write(stored.dumps({**document, "running": running}))
     else:
@@ -71,17 +70,6 @@ def read(run_directory: RunDirectory | None = None) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise MountwardenError(f"{path} is not a {SCHEMA}", hint="the service and this command differ in version")
     return document
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this id is there, ours or not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:

@@ -104,6 +104,15 @@ def select(report: shape.ReportJson, wanted: Callable[[shape.FindingJson], bool]
     return {**report, "summary": summary, "findings": findings}
 
 
+def joined(report: shape.ReportJson, more: Iterable[shape.FindingJson]) -> shape.ReportJson:
+    """The same report with those findings too that it does not have."""
+    has = {finding["id"] for finding in report["findings"]}
+    findings = sorted([*report["findings"], *(one for one in more if one["id"] not in has)], key=order)
+    old = report["summary"]
+    summary = _summary(findings, old["roots"], old["namespaces"], old["mounts"])
+    return {**report, "summary": summary, "findings": findings}
+
+
 def _summary(findings: Sequence[shape.FindingJson], roots: int, namespaces: int, mounts: int) -> shape.SummaryJson:
     by_kind = Counter(finding["kind"] for finding in findings)
     by_severity = Counter(finding["severity"] for finding in findings)

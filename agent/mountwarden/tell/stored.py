@@ -70,12 +70,15 @@ def read(path: str = PATH) -> shape.ReportJson:
 
 def agent_is_gone(report: shape.ReportJson) -> bool:
     """Whether the process that wrote the report has ended."""
-    if report["agent"] is None:
-        return True
+    return report["agent"] is None or not alive(report["agent"]["pid"])
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this id is there, ours or not."""
     try:
-        os.kill(report["agent"]["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
+        return False
     except PermissionError:
-        pass  # it lives, and is not ours
-    return False
+        pass
+    return True
