@@ -1,7 +1,7 @@
 """What an umount would do on this host, now: reads every namespace, then asks the model. Changes nothing."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,7 +16,7 @@ from .observe.behaviour import probe_behaviour
 from .observe.enter import own_namespace
 from .observe.survey import Survey, survey
 from .occupants import Occupant, occupants
-from .propagation import Answer, Prediction, concerned, predict_umount
+from .propagation import Answer, Behaviour, Prediction, concerned, predict_umount
 from .shown import path as path_shown
 from .staying import Staying, Why
 
@@ -64,6 +64,27 @@ class Foreseen:
     gaps: tuple[Gap, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an answer stands on: this host, or what was seen of one."""
+
+    survey: Survey
+    own: int
+    """Inode of the namespace in which the umount would be done."""
+    occupants: Callable[[frozenset[int]], tuple[tuple[Occupant, ...], tuple[Gap, ...]]]
+    """What holds one of these mounts (small ids), and what could not be asked."""
+    members: Callable[[Namespace], holders.Members]
+    behaviour: Callable[[], Behaviour]
+    with_causes: bool = True
+    """Whether this host can be asked why a copy would stay."""
+
+
+def here() -> Seen:
+    """This host, now."""
+    found, own = survey(procs.pids()), own_namespace()
+    return Seen(found, own, lambda mounts: occupants(mounts, found, own), holders.members, probe_behaviour)
+
+
 def umount(path: bytes, *, lazy: bool, pid: int | None = None) -> Foreseen:
     """What umount(2) of `path` would do; with `pid`, in the mount namespace of that process. Needs root.
 
@@ -72,14 +93,21 @@ def umount(path: bytes, *, lazy: bool, pid: int | None = None) -> Foreseen:
     Raises: MountwardenError where that namespace can't be read, the path is not there, or the mount is locked; OSError
     as stat(2) does else.
     """
-    seen = survey(procs.pids())
-    inode = own_namespace() if pid is None else _namespace_of(pid)
-    if inode not in seen.tables:
+    seen = here()
+    inode = seen.own if pid is None else _namespace_of(pid)
+    if pid is None and inode in seen.survey.tables:
+        path = _resolved(path)
+    return answer(path, seen, lazy=lazy, inode=inode, pid=pid)
+
+
+def answer(path: bytes, seen: Seen, *, lazy: bool, inode: int, pid: int | None = None) -> Foreseen:
+    """The same of what was seen, for an absolute path without symbolic links in the namespace with that inode."""
+    if inode not in seen.survey.tables:
         raise MountwardenError(f"the mounts of namespace {inode} can't be read", hint="mountwarden report tells why")
-    path = _resolved(path) if pid is None else _absolute(path)
-    mount = seen.tables[inode].containing(path)
+    path = _absolute(path)
+    mount = seen.survey.tables[inode].containing(path)
     if mount is None or mount.point != path:
-        return Foreseen(path, lazy, None, mount, gaps=seen.gaps)
+        return Foreseen(path, lazy, None, mount, gaps=seen.survey.gaps)
     return _Question(path, mount, inode, pid, lazy, seen).answer()
 
 
@@ -111,20 +139,20 @@ class _Question:
     inode: int
     pid: int | None
     lazy: bool
-    seen: Survey
+    seen: Seen
 
     def answer(self) -> Foreseen:
-        graph = Graph(self.seen.tables)
+        graph = Graph(self.seen.survey.tables)
         matter = concerned(graph, self.mount, lazy=self.lazy)
-        held, gaps = ((), ()) if self.lazy else occupants(matter, self.seen, own_namespace())
-        locked = locked_mounts(graph, self.seen.owners, matter)
+        held, gaps = ((), ()) if self.lazy else self.seen.occupants(matter)
+        locked = locked_mounts(graph, self.seen.survey.owners, matter)
         predict = partial(
             predict_umount,
             graph,
             self.mount,
             lazy=self.lazy,
             busy=frozenset(one.mount for one in held),
-            behaviour=probe_behaviour(),
+            behaviour=self.seen.behaviour(),
         )
         told = predict(locked=locked)
         if told.answer is Answer.LOCKED:
@@ -136,7 +164,7 @@ class _Question:
 
     def _other_locks(self, graph: Graph, matter: frozenset[int], locked: frozenset[int]) -> Iterator[frozenset[int]]:
         """The least and the most that may be locked of what the umount may reach."""
-        owners = self.seen.owners
+        owners = self.seen.survey.owners
         foreign = (i for i in matter if owners.get(graph.places[i].namespace) != owners.get(self.inode))
         own = locked & {self.mount.id}
         yield from ({own, own | frozenset(foreign)} if len(set(owners.values())) > 1 else ())
@@ -165,20 +193,20 @@ class _Question:
             reached=told.reached,
             left=left,
             spaces=spaces,
-            gaps=self.seen.gaps + gaps + more,
+            gaps=self.seen.survey.gaps + gaps + more,
         )
 
     def _spaces(
         self, graph: Graph, named: Iterable[Place], left: tuple[Left, ...], staying: Staying
     ) -> tuple[dict[int, Space], tuple[Gap, ...]]:
         inodes = sorted({place.namespace for place in named} | {one.place.namespace for one in left})
-        found = {inode: Space(holders.members(self._namespace(inode))) for inode in inodes}
+        found = {inode: Space(self.seen.members(self._namespace(inode))) for inode in inodes}
         severed = dict[int, Place]()
         for one in left:
             if one.why is Why.SEVERED:
                 severed.setdefault(one.place.namespace, one.place)
         gaps: tuple[Gap, ...] = ()
-        for inode, place in list(severed.items())[:MOST_CAUSES]:
+        for inode, place in list(severed.items())[: MOST_CAUSES if self.seen.with_causes else 0]:
             counterpart = staying.counterpart(place)
             assert counterpart is not None  # else it is elsewhere
             cause, more = self._cause(graph, place, counterpart, found[inode].members)
@@ -187,7 +215,7 @@ class _Question:
         return found, gaps
 
     def _namespace(self, inode: int) -> Namespace:
-        return Namespace(inode, self.seen.pids.get(inode, ()), door=self.seen.doors.get(inode))
+        return Namespace(inode, self.seen.survey.pids.get(inode, ()), door=self.seen.survey.doors.get(inode))
 
     def _cause(
         self, graph: Graph, place: Place, counterpart: Mount, members: holders.Members

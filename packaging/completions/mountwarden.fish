@@ -116,6 +116,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using predict' -l config -x -d 'd
 complete -c mountwarden -n '_shtab_mountwarden_using predict' -l no-color -d 'no colours; so does NO_COLOR in the environment'
 complete -c mountwarden -n '_shtab_mountwarden_using predict' -l lazy -d 'as umount --lazy (MNT_DETACH)'
 complete -c mountwarden -n '_shtab_mountwarden_using predict' -l namespace -x -d 'in the mount namespace of that process (PATH as it is there)'
+complete -c mountwarden -n '_shtab_mountwarden_using predict' -l from -x -d 'judge a file of mountwarden snapshot; needs no root'
 complete -c mountwarden -n '_shtab_mountwarden_using predict; and test $_shtab_mountwarden_npos -eq 0' -ka "umount" -d 'what would be done'
 complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a status -d 'Shows what the service last said of itself. Reading it needs root or the group systemd-journal.'
 complete -c mountwarden -n '_shtab_mountwarden_using status' -s h -l help -d 'show this help message and exit'

@@ -361,6 +361,7 @@ _shtab_mountwarden_predict_options=(
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--lazy[as umount --lazy (MNT_DETACH)]"
   "--namespace[in the mount namespace of that process (PATH as it is there)]:PID:"
+  "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
   ":what would be done:(umount)"
   ":where the file system is mounted:"
 )

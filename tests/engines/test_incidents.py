@@ -153,6 +153,7 @@ def test_incident_1_a_service_with_a_private_tmp_was_started_while_containers_ra
         private.run("test", "!", "-e", container.merged)
 
 
+@long
 def test_incident_1_is_none_where_the_directory_is_shared(docker: Machine) -> None:
     with running(docker) as container, unit(docker, "chronyd", "PrivateTmp=yes") as holder:
         assert container.merged in mountpoints(docker, docker.main_pid(holder))

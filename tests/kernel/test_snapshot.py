@@ -6,16 +6,18 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from mountwarden.cli import facts, scan, snapshot
+from mountwarden import foresee
+from mountwarden.cli import facts, predict, scan, snapshot
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Looker
-from mountwarden.model import Kind
+from mountwarden.model import Gap, Kind
 from mountwarden.observe import pins
 from mountwarden.observe.enter import own_namespace
-from mountwarden.snapshot import anonymous, document, take
-from mountwarden.snapshot.facts import Snapshot
+from mountwarden.snapshot import anonymous, document, surveyed, take
+from mountwarden.snapshot.facts import Snapshot, Surveyed
 from mountwarden.tell import report
 from mountwarden.tell.shape import FindingJson, ReportJson
 
@@ -26,7 +28,7 @@ MERGED = ROOT + b"/X/merged"
 HOST = {"hostname": "myhost", "kernel": "6.18"}
 
 
-def pair(home: Home, *steps: Callable[[], None]) -> tuple[ReportJson, Snapshot]:
+def pair(home: Home, *steps: Callable[[], None], survey: Surveyed | Gap | None = None) -> tuple[ReportJson, Snapshot]:
     """The report of the last look, each step being after a look, and a snapshot of the same look."""
     looker = Looker(home.config, home=own_namespace())
     looker.look()
@@ -36,7 +38,7 @@ def pair(home: Home, *steps: Callable[[], None]) -> tuple[ReportJson, Snapshot]:
     found = scan.scan(looker, wait=0.2, everything=True)
     findings, seen = facts.explained(found.findings, found.seen, everything=True)
     told = replace(facts.facts(seen, findings, looker.config), **HOST)  # type: ignore[arg-type]
-    return report.build(told), take.take(found.seen, found.findings, looker.config, paused=False, **HOST)
+    return report.build(told), take.take(found.seen, found.findings, looker.config, paused=False, survey=survey, **HOST)
 
 
 def reread(taken: Snapshot) -> ReportJson:
@@ -175,3 +177,39 @@ def test_the_file_is_the_owners_alone_and_never_replaced_unasked(tmp_path: Path,
     document.write(str(file), replace(taken, hostname="other"), force=True)
     assert document.read(str(file)).hostname == "other"
     assert os.listdir(tmp_path) == ["host.json"], "no temporary file is left"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("lazy", [False, pytest.param(True, marks=pytest.mark.long)], ids=["plain", "lazy"])
+def test_a_prediction_from_the_file_is_the_host_s(home: Home, lazy: bool) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private"), hold(home.sandbox, propagation="slave", cwd=MERGED) as busy:
+
+        def both() -> tuple[list[dict[str, Any]], str]:
+            taken = pair(home, survey=surveyed.take())[1]
+            assert taken.survey is not None
+            there = surveyed.seen(document.parse(document.dumps(taken).encode()))
+            hidden = anonymous.anonymous(taken, b"salt")
+            assert hidden.survey is not None
+            (point,) = (m.point for m in hidden.survey.tables[there.own] if m.point.endswith(b"/merged"))
+            told = [
+                foresee.umount(MERGED, lazy=lazy),
+                foresee.answer(MERGED, there, lazy=lazy, inode=there.own),
+                foresee.answer(point, surveyed.seen(hidden), lazy=lazy, inode=there.own),
+            ]
+            return [predict.document(one) for one in told], document.dumps(hidden)
+
+        pid = busy.pid
+        (here, plain, other), text = home.sandbox.run(both, timeout=100)
+    for told in (here, plain):
+        del told["gaps"], told["complete"]  # of this machine's other processes, a moment apart
+        for space in told["namespaces"]:
+            space["cause"] = None  # which asks the host
+    assert plain == here
+    assert here["answer"] == ("ok" if lazy else "busy")
+    assert lazy or [holder["pid"] for holder in here["because"]] == [pid]
+    for key in ("answer", "locks_inferred"):
+        assert other[key] == here[key]
+    for key in ("reached", "left"):
+        assert [place["mount_id"] for place in other[key]] == [place["mount_id"] for place in here[key]]
+    assert "root/X" not in text

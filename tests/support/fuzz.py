@@ -118,12 +118,22 @@ def _replace(found: Any, choices: Any) -> None:
 
 
 def _judge(taken: Any) -> None:
+    from mountwarden import foresee
     from mountwarden.cli import snapshot as command
+    from mountwarden.errors import MountwardenError
+    from mountwarden.snapshot import surveyed
     from mountwarden.tell import table, terminal
 
     told = command.report(taken)
     shown = table.render(told, table.View(terminal.Terminal(), 0.0, all=True))
     assert shown.replace("\n", "").isprintable()
+    try:
+        seen = surveyed.seen(taken)
+        for path in (b"/", b"/mnt", b"/mnt/a"):
+            for lazy in (False, True):
+                foresee.answer(path, seen, lazy=lazy, inode=seen.own)
+    except MountwardenError as error:
+        _one_line(error.message)
 
 
 @functools.cache

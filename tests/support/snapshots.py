@@ -25,7 +25,9 @@ from mountwarden.model import (
     Stack,
     Tier,
 )
-from mountwarden.snapshot.facts import Members, Snapshot, Told
+from mountwarden.occupants import Occupant
+from mountwarden.propagation import Behaviour
+from mountwarden.snapshot.facts import Members, Snapshot, Surveyed, Told
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount
 from tests.unit.facts import table as mounts
@@ -80,5 +82,36 @@ def made() -> Snapshot:
         members={OTHER: Members(NamespaceKind.CONTAINER, (holder,))},
         users={9: Holder(9, "acmed")},
         told={leak: Told(True, False, 1.5e9)},
+        survey=_survey(),
         circumstances={leak: circumstances.Circumstances((parent,), unit, (file,), "rslave", host_root())},
+    )
+
+
+def _survey() -> Surveyed:
+    """Home shares /mnt and what is on it; one namespace is a slave, another is cut off; a process is in the slave."""
+    root, mnt = {"device": "8:1", "fstype": "ext4"}, {"device": "0:60"}
+    tables = {
+        HOME: (
+            mount(1, 0, "/", shared=1, **root),
+            mount(2, 1, "/mnt", shared=2, **mnt),
+            mount(3, 2, "/mnt/a", device="0:61", shared=3),
+            mount(4, 3, "/mnt/a", device="0:62"),
+        ),
+        OTHER: (
+            mount(11, 10, "/", master=1, **root),
+            mount(12, 11, "/mnt", master=2, **mnt),
+            mount(13, 12, "/mnt/a", device="0:61", master=3),
+        ),
+        5: (mount(21, 20, "/", **root), mount(22, 21, "/mnt", **mnt)),
+    }
+    return Surveyed(
+        own=HOME,
+        tables=tables,
+        owners={HOME: 7, OTHER: 7, 5: 8},
+        pids={HOME: (1,), OTHER: (7, 8)},
+        doors={5: Door("bind", 0, b"/run/secret-name/ns")},
+        behaviour=Behaviour.KEEPS,
+        occupants=(Occupant("fd 3", 13, Holder(7, "acmed")), Occupant("loop0", 2, path=b"/mnt/acme.image")),
+        spaces={OTHER: Members(NamespaceKind.CONTAINER, (Holder(7, "acmed"),))},
+        gaps=(Gap("the mounts of a namespace", "EACCES", 9),),
     )

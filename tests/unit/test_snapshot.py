@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mountwarden import foresee
+from mountwarden.cli import predict
 from mountwarden.cli import snapshot as command
 from mountwarden.cli.main import main
 from mountwarden.config import RootEntry
+from mountwarden.errors import MountwardenError
 from mountwarden.model import (
     Evidence,
 )
-from mountwarden.snapshot import anonymous, clean, document
+from mountwarden.snapshot import anonymous, clean, document, surveyed
 from mountwarden.snapshot.codec import Wrong
 from mountwarden.snapshot.facts import Snapshot
 from mountwarden.tell import table, terminal
@@ -41,13 +44,39 @@ def parsed(found: object) -> Snapshot:
 def judge(snapshot: Snapshot) -> str:
     """Everything that report --from does with a snapshot."""
     told = command.report(snapshot)
-    return table.render(told, table.View(terminal.Terminal(), 0.0, all=True)) + json.dumps(told)
+    shown = table.render(told, table.View(terminal.Terminal(), 0.0, all=True)) + json.dumps(told)
+    try:
+        seen = surveyed.seen(snapshot)
+        told_of = [foresee.answer(b"/mnt/a", seen, lazy=lazy, inode=seen.own) for lazy in (False, True)]
+    except MountwardenError:
+        return shown  # it has no survey, or not of that namespace, or the mount is locked
+    return shown + "".join(map(predict.text, told_of))
 
 
 def test_what_is_written_is_read_again() -> None:
     snapshot = made()
     assert parsed(written(snapshot)) == snapshot
-    assert "leaked" in judge(snapshot)
+    told = judge(snapshot)
+    assert "leaked" in told
+    assert "umount of /mnt/a would succeed" in told
+
+
+def test_predictions_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(tmp_path / "s.json")
+    document.write(file, made())
+    assert main(["predict", "umount", "--from", file, "/mnt"]) == 1, "what is mounted below it"
+    assert "would fail: it is busy" in capsys.readouterr().out
+    assert main(["predict", "umount", "--from", file, "--lazy", "/mnt", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [place["mount_id"] for place in told["reached"]] == [12, 13]
+    assert [(place["mount_id"], place["why"]) for place in told["left"]] == [(22, "severed")]
+    assert main(["predict", "umount", "--from", file, "--namespace", "7", "/mnt/a"]) == 1
+    assert "process 7" in capsys.readouterr().out
+    assert main(["predict", "umount", "--from", file, "--namespace", "99", "/mnt"]) == 2
+    assert "there was no process 99" in capsys.readouterr().err
+    document.write(file, dataclasses.replace(made(), survey=None), force=True)
+    assert main(["predict", "umount", "--from", file, "/mnt"]) == 2
+    assert "too many" in capsys.readouterr().err
 
 
 def test_a_name_that_is_no_text_is_kept_to_the_byte() -> None:
@@ -138,6 +167,7 @@ HOSTILE = {
     "a truth for a number": edited(_put("shared", "Mount", 0, "id", True)),
     "a terminal's escape in an engine": edited(_put("shared", "Root", 0, "engine", "\\x1b[2J")),
     "mounts without what holds them": edited(_put("snapshot", "picture", "roots", 0, "bases", [])),
+    "a mount id twice": edited(lambda f: f["snapshot"]["survey"]["tables"][0].__setitem__(1, [0, 0])),
     "no layout": edited(_put("shared", "Root", 0, "layout", [])),
     "too many roots": edited(lambda f: f["snapshot"]["picture"].update(roots=f["snapshot"]["picture"]["roots"] * 1001)),
     "more values than a host has": b"[" + b"0," * 13_000_000 + b"0]",

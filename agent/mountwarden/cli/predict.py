@@ -47,6 +47,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.add_argument(
         "--namespace", metavar="PID", type=_pid, help="in the mount namespace of that process (PATH as it is there)"
     )
+    options.snapshot(parser)
     parser.set_defaults(run=run)
 
 
@@ -60,10 +61,24 @@ def run(arguments: Namespace) -> int:
     """Tell what would happen."""
     from .. import foresee
 
-    session.need_root("mountwarden predict")
-    told = foresee.umount(arguments.path, lazy=arguments.lazy, pid=arguments.namespace)
+    if arguments.snapshot is not None:
+        told = _stored(arguments)
+    else:
+        session.need_root("mountwarden predict")
+        told = foresee.umount(arguments.path, lazy=arguments.lazy, pid=arguments.namespace)
     sys.stdout.write(stored.dumps(document(told)) if arguments.json else text(told))
     return _STATUS[_answer(told)]
+
+
+def _stored(arguments: Namespace) -> "Foreseen":
+    """Of a snapshot: why a copy would stay is not in it beyond what its mounts show."""
+    from .. import foresee
+    from ..snapshot import document, surveyed
+
+    taken = document.read(arguments.snapshot)
+    seen, pid = surveyed.seen(taken), arguments.namespace
+    inode = seen.own if pid is None else surveyed.namespace_of(taken, pid)
+    return foresee.answer(arguments.path, seen, lazy=arguments.lazy, inode=inode, pid=pid)
 
 
 def _answer(told: "Foreseen") -> str:

@@ -29,7 +29,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "snapshot",
-        help="this host's picture in one file, which report and explain --from can judge elsewhere",
+        help="this host's picture in one file, which report, explain and predict --from can judge elsewhere",
         description="Looks as report does, and writes what the look saw to a file.",
         epilog=_EPILOG,
     )
@@ -62,7 +62,7 @@ def run(arguments: Namespace) -> int:
 
 def take(arguments: Namespace) -> "Snapshot":
     """A snapshot of a look now."""
-    from ..snapshot import anonymous
+    from ..snapshot import anonymous, surveyed
     from ..snapshot import take as taking
     from . import scan, session
 
@@ -71,7 +71,15 @@ def take(arguments: Namespace) -> "Snapshot":
     found = scan.scan(looker, wait=arguments.wait, everything=True, known=known)
     hostname, kernel = scan.host()
     paused = session.circumstances(looker).paused
-    taken = taking.take(found.seen, found.findings, looker.config, hostname=hostname, kernel=kernel, paused=paused)
+    taken = taking.take(
+        found.seen,
+        found.findings,
+        looker.config,
+        hostname=hostname,
+        kernel=kernel,
+        paused=paused,
+        survey=surveyed.take(),
+    )
     return anonymous.anonymous(taken) if arguments.anonymous else taken
 
 

@@ -73,6 +73,7 @@ class _Names:
     def __init__(self, salt: bytes, literals: frozenset[bytes]) -> None:
         self._salt = salt
         self._kept = COMMON | literals
+        self._known: dict[bytes, str] = {}
 
     def replaced(self, owner: str, name: str, text: Any) -> Any:
         """The text in the place of one that stands in that field."""
@@ -96,7 +97,9 @@ class _Names:
         return rule(self, text) if rule else text
 
     def _token(self, text: bytes) -> str:
-        return hashlib.blake2b(text, key=self._salt, digest_size=32).hexdigest()
+        if text not in self._known:
+            self._known[text] = hashlib.blake2b(text, key=self._salt, digest_size=32).hexdigest()
+        return self._known[text]
 
     def path(self, text: bytes) -> bytes:
         """A path, component by component."""
@@ -157,7 +160,7 @@ class _Names:
     def _how(self, text: str) -> str:
         if text.startswith("mount "):
             return "mount " + self._path_text(text.removeprefix("mount "))
-        return text if re.fullmatch(r"[a-z]+( [0-9]+)?", text) else _NOT_TOLD
+        return text if re.fullmatch(r"[a-z]+[0-9]*( [0-9]+)?", text) else _NOT_TOLD
 
     def _reason(self, text: str) -> str:
         return text if _ERROR.fullmatch(text) else _NOT_TOLD
@@ -183,6 +186,7 @@ _RULES: dict[tuple[str, str], Any] = {
     ("Holder", "comm"): _Names.comm,
     ("Use", "comm"): _Names.comm,
     ("Use", "how"): _Names._how,
+    ("Occupant", "how"): _Names._how,
     ("UnitFacts", "id"): _Names.unit,
     ("Directive", "value"): _Names._value,
     ("PolicyEntry", "unit"): _Names.unit,

@@ -5,10 +5,11 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import MountwardenError
-from ..model import RootState
+from ..model import Mount, RootState
 from .codec import Decoder, Encoder, Wrong
 from .facts import SCHEMA, Snapshot
 
@@ -92,6 +93,13 @@ def _check(snapshot: Snapshot) -> None:
     for state in snapshot.picture.roots:
         if why := _inconsistent(state):
             raise Wrong(f"a root is not consistent: {why}")
+    if snapshot.survey and _is_twice(snapshot.survey.tables):
+        raise Wrong("a mount id is there twice")
+
+
+def _is_twice(tables: Mapping[int, tuple[Mount, ...]]) -> bool:
+    ids = [mount.id for mounts in tables.values() for mount in mounts]
+    return len(ids) != len(set(ids))
 
 
 def _inconsistent(state: RootState) -> str | None:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from ..circumstances import Circumstances
 from ..config import Mode, PolicyEntry, RootEntry
-from ..model import Answers, Gap, Holder, NamespaceKind, Picture
+from ..model import Answers, Door, Gap, Holder, Mount, NamespaceKind, Picture
+from ..occupants import Occupant
+from ..propagation import Behaviour
 
 SCHEMA = "mountwarden.snapshot/1"
 
@@ -25,6 +27,28 @@ class Told:
     confirmed: bool
     silenced: bool
     since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Surveyed:
+    """All mounts of all namespaces, and what holds them: what a prediction stands on."""
+
+    own: int
+    """Inode of the namespace in which the snapshot was taken."""
+    tables: Mapping[int, tuple[Mount, ...]]
+    """By the namespace's inode. A mount id is there once."""
+    owners: Mapping[int, int]
+    """Inode of the user namespace that owns each."""
+    pids: Mapping[int, tuple[int, ...]]
+    doors: Mapping[int, Door]
+    """The way into each namespace that has no process."""
+    behaviour: Behaviour
+    """What this kernel does with overmounts."""
+    occupants: tuple[Occupant, ...]
+    """What holds a mount, without the names of files that processes have open."""
+    spaces: Mapping[int, Members]
+    """Who is in each namespace."""
+    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +82,5 @@ class Snapshot:
     """By the finding's id."""
     circumstances: Mapping[str, Circumstances] = field(default_factory=dict)
     """What the causes are judged from, by the id of the first finding of each cause."""
+    survey: Surveyed | None = None
+    """None where there were too many mounts."""

@@ -9,15 +9,26 @@ from ..config import Config
 from ..look import Look
 from ..model import Finding, Gap, Kind, Picture
 from .clean import clean
-from .facts import Members, Snapshot, Told
+from .facts import Members, Snapshot, Surveyed, Told
 
 
 def take(
-    seen: Look, findings: Iterable[Finding], config: Config, *, hostname: str, kernel: str, paused: bool
+    seen: Look,
+    findings: Iterable[Finding],
+    config: Config,
+    *,
+    hostname: str,
+    kernel: str,
+    paused: bool,
+    survey: Surveyed | Gap | None = None,
 ) -> Snapshot:
-    """What this look saw, without what is not known to be harmless. `findings` are confirmed and silenced already."""
+    """What this look saw, without what is not known to be harmless. `findings` are confirmed and silenced already.
+
+    `survey` is what surveyed.take() gives.
+    """
     findings = tuple(findings)
     around, gaps = surroundings(findings, seen.picture)
+    gaps += (survey,) if isinstance(survey, Gap) else ()
     named = {found.namespace: Members(found.namespace_kind, found.holders) for found in findings if _is_held(found)}
     whole = Snapshot(
         version=__version__,
@@ -37,6 +48,7 @@ def take(
         users={holder.pid: holder for f in findings if f.kind is Kind.PINNED for holder in f.holders},
         told={f.id: Told(f.confirmed, f.silenced, f.since) for f in findings},
         circumstances=around,
+        survey=None if isinstance(survey, Gap) else survey,
     )
     return clean(whole)
 

@@ -1,0 +1,72 @@
+"""What a prediction stands on: taken from this host, and given back from a snapshot."""
+
+from dataclasses import replace
+
+from .. import foresee, holders
+from ..errors import MountwardenError
+from ..model import Gap, Mount, Namespace, NamespaceKind
+from ..observe.mountinfo import Table
+from ..observe.survey import Survey
+from ..occupants import Occupant
+from .facts import Members, Snapshot, Surveyed
+
+MOST = 200_000
+"""Mounts that are written down."""
+
+
+def take() -> Surveyed | Gap:
+    """All mounts of this host; a gap where there are too many."""
+    seen = foresee.here()
+    tables, taken = dict[int, tuple[Mount, ...]](), set[int]()
+    for inode, table in seen.survey.tables.items():
+        # Namespaces are read one after the other, and ids used again meanwhile: the first stands.
+        tables[inode] = tuple(mount for mount in table.mounts if mount.id not in taken)
+        taken.update(mount.id for mount in table.mounts)
+    if len(taken) > MOST:
+        return Gap("what a prediction stands on", "it has too many mounts", None, len(taken))
+    held, gaps = seen.occupants(frozenset(taken))
+    spaces = {inode: _members(inode, seen) for inode in tables}
+    return Surveyed(
+        own=seen.own,
+        tables=tables,
+        owners=seen.survey.owners,
+        pids={inode: pids for inode, pids in seen.survey.pids.items() if inode in tables},
+        doors=seen.survey.doors,
+        behaviour=seen.behaviour(),
+        occupants=tuple(replace(one, path=b"") if one.holder else one for one in held),
+        spaces=spaces,
+        gaps=seen.survey.gaps + gaps,
+    )
+
+
+def _members(inode: int, seen: foresee.Seen) -> Members:
+    known = seen.survey
+    found = seen.members(Namespace(inode, known.pids.get(inode, ()), door=known.doors.get(inode)))
+    return Members(found.kind, found.holders)
+
+
+def seen(snapshot: Snapshot) -> foresee.Seen:
+    """What was seen of the snapshot's host. Raises: MountwardenError where that is not in it."""
+    known = snapshot.survey
+    if known is None:
+        raise MountwardenError("the snapshot has no mounts to predict from: there were too many")
+    tables = {inode: Table(mounts) for inode, mounts in known.tables.items()}
+
+    def occupants(mounts: frozenset[int]) -> tuple[tuple[Occupant, ...], tuple[Gap, ...]]:
+        return tuple(one for one in known.occupants if one.mount in mounts), ()
+
+    def members(namespace: Namespace) -> holders.Members:
+        found = known.spaces.get(namespace.inode, Members(None))
+        return holders.Members(found.kind or NamespaceKind.PROCESS, found.holders)
+
+    survey = Survey(tables, known.owners, known.pids, known.gaps, known.doors)
+    return foresee.Seen(survey, known.own, occupants, members, lambda: known.behaviour, with_causes=False)
+
+
+def namespace_of(snapshot: Snapshot, pid: int) -> int:
+    """Inode of the namespace of a process at that time. Raises: MountwardenError where none had that pid."""
+    known = snapshot.survey
+    found = [inode for inode, pids in known.pids.items() if pid in pids] if known else []
+    if not found:
+        raise MountwardenError(f"there was no process {pid}")
+    return found[0]
