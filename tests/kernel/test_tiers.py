@@ -9,6 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from mountwarden.kernel import abi, calls
+from mountwarden.kernel.probe import probe
 from mountwarden.look import Look, Looker
 from mountwarden.model import Finding, Mount, Tier
 from mountwarden.observe import mountinfo, pins, statmounts
@@ -27,6 +28,7 @@ pytestmark = [
 NOATIME, NODIRATIME, STRICTATIME, LAZYTIME, SYNCHRONOUS = 1 << 10, 1 << 11, 1 << 24, 1 << 25, 1 << 4  # sys/mount.h
 
 
+@pytest.mark.skipif(not probe().fields.available, reason="statmount(2) tells no source before Linux 6.13")
 def test_each_live_mount_is_the_same_line_by_both_ways(home: Home) -> None:
     """Odd names and every flag among them."""
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def _unique() -> int:
     if identity is None:
         raise OSError(errno.ENOSYS, "no unique id")
     return identity
+
+
+def _source() -> None:
+    answer = calls.id_buffer(256)
+    calls.statmount(_unique(), abi.StatmountMask.SB_SOURCE, None, answer)
+    if not int.from_bytes(answer.raw[8:16], sys.byteorder) & abi.StatmountMask.SB_SOURCE:
+        raise OSError(errno.EOPNOTSUPP, "no source")
 
 
 def _own_namespace(function: Callable[[int], object]) -> Callable[[], None]:
@@ -104,6 +112,7 @@ _FACTS: dict[str, Callable[[], object]] = {
     "MOVE_MOUNT_SET_GROUP": _scratch(_join_group),
     "unique mount ids": _unique,
     "statmount": lambda: calls.statmount(_unique(), abi.StatmountMask.MNT_BASIC, None, calls.id_buffer(256)),
+    "source by statmount": _source,
     "listmount": lambda: calls.listmount(abi.LSMT_ROOT, 0, None, calls.id_buffer(8)),
     "listmount by namespace": _own_namespace(_list_by_id),
     "NS_MNT_GET_INFO": _own_namespace(calls.mnt_ns_info),

@@ -25,9 +25,10 @@ TESTS = (
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A run of `inside` in a guest; `data` is its document."""
+    """A run of `inside` in a guest; `data` is its document, `said` what stood before that."""
 
     run: Run
+    said: str
     data: dict[str, Any]
 
     @property
@@ -60,18 +61,21 @@ def answered() -> list[Answers]:
 
 
 _answers: dict[str, Answers] = {}
-_failed: dict[str, Exception] = {}
+_silent: dict[str, Exception] = {}
 
 
 def answers(kernel: Kernel) -> Answers:
     """Boot and ask, once. Raises: Unavailable where this kernel can't be had; AssertionError where it said nothing."""
-    if kernel.name in _failed:
-        raise _failed[kernel.name]
+    if kernel.name in _silent:
+        raise _silent[kernel.name]
     if kernel.name not in _answers:
         try:
             _answers[kernel.name] = _asked(kernel)
-        except (Unavailable, AssertionError) as error:
-            _failed[kernel.name] = error
+        except Unavailable as error:
+            _silent[kernel.name] = error
+            raise
+        except AssertionError:
+            _silent[kernel.name] = AssertionError(f"the guest of {kernel.name} gave no answer: see the first failure")
             raise
     return _answers[kernel.name]
 
@@ -89,6 +93,6 @@ def _asked(kernel: Kernel) -> Answers:
         timeout=min(DEADLINE, left + _GRACE),
         environment={"PYTHONPATH": "/src/agent:/src"},
     )
-    _before, mark, text = run.output.rpartition(inside.MARK)
+    said, mark, text = run.output.rpartition(inside.MARK)
     assert mark, run.text()
-    return Answers(run, json.loads(text))
+    return Answers(run, said, json.loads(text))
