@@ -11,7 +11,7 @@ from tests.support.vm.apt import Unavailable
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
-TOPOLOGIES, SEED = 150, 3400
+TOPOLOGIES, SEED = 80, 3400
 ENOUGH = 240
 """Seconds that must be left before MOUNTWARDEN_DEADLINE, and that a guest may go on after it."""
 DIFFERENCE = "tests/kernel/test_prove.py::test_the_kernels_one_difference_is_told_as_this_kernel_has_it"

@@ -16,7 +16,6 @@ class Feature(enum.StrEnum):
     PEERS = "a peer group in several namespaces"
     SLAVE = "a slave in another namespace than its master"
     CHAIN = "a slave of a slave"
-    HIDDEN = "a master that is seen only beyond another (propagate_from)"
     PRIVATE = "a copy whose parent receives nothing"
     LOCKED = "copies that a user namespace locks"
     OWNERS = "three or more user namespaces"
@@ -107,7 +106,6 @@ def _depth(graph: Graph, mount: Mount) -> int:
 
 
 _BY_MOUNT: dict[Feature, Callable[[Graph, Mount], bool]] = {
-    Feature.HIDDEN: lambda _graph, mount: mount.propagate_from > 0,
     Feature.PRIVATE: _is_private_copy,
     Feature.SUBDIRECTORY: lambda _graph, mount: mount.root != b"/",
     Feature.SELF: _is_self,
