@@ -18,6 +18,7 @@ from mountwarden.observe.statmounts import Lister, NotAsText
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support import tiers
+from tests.support.ours import only_ours
 from tests.support.scratch_ns import Namespace, Sandbox, hold, overlay
 
 pytestmark = [
@@ -101,6 +102,12 @@ def _move(path: bytes) -> None:
     calls.mount(path + b"/merged", path + b"/moved", None, abi.MS_MOVE)
 
 
+def _inner(path: bytes) -> None:
+    """What is mounted below a copy keeps it where it is when home unmounts."""
+    os.makedirs(path + b"/merged/inner", exist_ok=True)
+    calls.mount(b"inner", path + b"/merged/inner", b"tmpfs", 0, b"size=4k")
+
+
 STEPS: dict[str, Callable[[bytes], None]] = {
     "mount": _mount,
     "umount": lambda path: calls.umount(path + b"/merged"),
@@ -109,6 +116,7 @@ STEPS: dict[str, Callable[[bytes], None]] = {
     "unbind": lambda path: calls.umount(path + b"/bound"),
     "stack": lambda path: calls.mount(path + b"/merged", path + b"/merged", None, abi.MS_BIND),
     "cover": lambda path: calls.mount(b"cover", path + b"/merged", b"tmpfs", 0, b"size=4k"),
+    "inner": _inner,
     "private": lambda path: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE),
     "shared": lambda path: calls.mount(None, b"/mnt", None, abi.MS_SHARED),
     "slave": lambda path: calls.mount(None, b"/mnt", None, abi.MS_SLAVE),
@@ -140,6 +148,7 @@ def told(play: Play, played: list[list[tuple[str, int, int]]], *, resync: bool) 
     """What the Looker of each tier sees after each round; that of the text trusts nothing that it saw before."""
 
     def watched() -> list[dict[Tier, Told]]:
+        only_ours()
         pins.PERIOD = 0.0  # who holds what is gone is searched for at each look
         lookers = {tier: Looker(CONFIG, home=own_namespace(), tier=tier) for tier in tiers.available()}
         seen = [{tier: _plain(looker, looker.look(), spaces) for tier, looker in lookers.items()}]

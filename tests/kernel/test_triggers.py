@@ -51,6 +51,19 @@ def test_mounts_do_not_wake_who_waits_for_signals_only_and_are_not_lost() -> Non
         assert home.run(check) == (set(), {Wake.MOUNTS})
 
 
+def test_what_is_followed_wakes_until_it_is_read_and_not_a_look_that_comes_anyway() -> None:
+    def check() -> list[set[str]]:
+        one, (reader, writer) = triggers(), os.pipe()
+        one.follow(reader)
+        seen = [set(one.wait(0.01))]
+        os.write(writer, b"x")
+        seen += [set(one.wait(2)), set(one.wait(2)), set(one.drain()), set(one.wait(0.01, signals_only=True))]
+        one.follow(None)
+        return [*seen, set(one.wait(0.01))]
+
+    assert in_child(check, 10) == [set(), {Wake.MOUNTS}, {Wake.MOUNTS}, set(), set(), set()]
+
+
 @pytest.mark.parametrize(
     ("number", "wake"),
     [(signal.SIGTERM, Wake.TERMINATE), (signal.SIGINT, Wake.TERMINATE), (signal.SIGHUP, Wake.RELOAD)],

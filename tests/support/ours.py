@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from mountwarden.observe import procs
+from mountwarden.observe import bare, procs
 
 _RUN = os.getpid()
 
@@ -12,6 +12,7 @@ def only_ours() -> None:
     """From here on, for the rest of a forked child: no process but this run's own is there to be looked at."""
     every: Callable[[], list[int]] = procs.pids
     procs.pids = lambda: [pid for pid in every() if _is_ours(pid)]
+    bare._walked = lambda: (frozenset(), ())  # others' namespaces would now seem to have no process
 
 
 def _is_ours(pid: int) -> bool:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mountwarden import agent
 from mountwarden.actor import Actor
 from mountwarden.agent import FAILURES, Agent
 from mountwarden.config import Config, Confirm, Mode
 from mountwarden.errors import ConfigError
 from mountwarden.look import Look
-from mountwarden.model import Action, Event, Finding, Gap, Outcome, Picture, Tier
+from mountwarden.model import Action, Event, Finding, Gap, Missed, Outcome, Picture, Tier
 from mountwarden.state import RunDirectory
 from mountwarden.tell.journal import Journal
 from mountwarden.teller import Teller
@@ -41,9 +42,10 @@ class Host:
         said = self.looks.pop(0)
         if isinstance(said, Exception):
             raise said
-        findings: Any = said
+        findings: Any = () if isinstance(said, Missed) else said
         picture = Picture("boot", Tier.MOUNTINFO, (), {}, (), 0)
-        return Look(picture, tuple(findings), (), 1e9, 0.001, Tier.MOUNTINFO, "why")
+        missed = (said,) if isinstance(said, Missed) else ()
+        return Look(picture, tuple(findings), (), 1e9, 0.001, Tier.MOUNTINFO, "why", missed=missed)
 
     def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
         return self.drain()
@@ -101,7 +103,7 @@ def no_cause(findings: Iterable[Finding], picture: Picture) -> tuple[tuple[Findi
 def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> tuple[int, list[Event]]:
     """Run the loop to its end: (exit status, what it told)."""
     run, journal = RunDirectory(path), Told()
-    agent = Agent(
+    service = Agent(
         host,
         load,
         directory=b"/etc/mountwarden",
@@ -112,7 +114,7 @@ def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> 
         notifier=host,  # type: ignore[arg-type]
         explain=no_cause,
     )
-    return agent.run(), journal.events
+    return service.run(), journal.events
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -129,6 +131,20 @@ def test_it_looks_until_sigterm_and_says_so(tmp_path: Path) -> None:
 def test_found_and_cleared(tmp_path: Path) -> None:
     one = finding(1)
     assert kinds(serve(Host([one], [one], [one], []), tmp_path)[1]) == ["started", "found", "cleared"]
+
+
+def test_missed_mount_events_are_told_at_once_and_then_once_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overflow, budget = Missed("overflow", "the queue was full"), Missed("budget", "one makes too many")
+    events = serve(Host(overflow, overflow, budget, overflow, []), tmp_path)[1]
+    assert [(event.kind.value, event.text) for event in events[1:]] == [
+        ("missed", "the queue was full"),
+        ("missed", "one makes too many"),
+    ]
+    monkeypatch.setattr(agent, "MISSED_SECONDS", 0.0)
+    events = serve(Host(overflow, overflow, []), tmp_path)[1]
+    assert [dict(event.data) for event in events[1:]] == [{"COUNT": "1"}, {"COUNT": "1"}]
 
 
 def test_a_failing_look_is_told_once_and_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ Not told by events: a change of propagation, a remount, a renamed directory. Hom
 are compared at each look; the rest of it at resyncs, at which all lists are compared and some texts read again.
 """
 
+import errno
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -138,7 +139,8 @@ class EventsObserver(StatmountObserver):
         try:
             return checksums(self._lister, known.identified.id, guards) == guards
         except (CantTell, Gone):
-            del self._tables[inode]  # what is there now may have the old one's small ids, and so the same text
+            # What is there now may have the old mount's small ids, and so the same text; or the namespace went.
+            del self._tables[inode], self._marked[inode]
             return False
 
     def _as_guards(self, namespace: int, mounts: Mapping[int | None, Mount]) -> dict[int, int]:
@@ -230,8 +232,9 @@ class EventsObserver(StatmountObserver):
             try:
                 if statmounts.with_namespace(pid, inode, function):
                     return True
-            except OSError:
-                continue  # the process ended; or the limit of marks, or a right that we lack: the next look tries again
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ESRCH):
+                    return False  # the limit of marks, or a right that we lack: the next look tries again
         return False
 
 
