@@ -78,7 +78,7 @@ def test_a_container_of_docker_that_binds_another_engines_root_is_named(docker_h
     harmless = run(docker_host, "docker", "-v", "/:/host")
     (one,) = of(docker_host, container)
     others = of(docker_host, harmless)
-    picture = docker_host.run("mountwarden", "map", "--no-wait").stdout
+    picture = docker_host.run("mountwarden", "map", "--no-wait", "--all").stdout
     docker_host.docker("rm", "-f", container, harmless)
     assert [sight["at"] for sight in one["sights"]] == ["/data"]
     assert "-v /var/lib/kubelet:/data:ro,rslave" in one["fix"]
