@@ -277,6 +277,22 @@ def test_incident_4_under_runc_itself(docker: Machine) -> None:
 
 
 @long
+def test_incident_4_under_crun(docker: Machine) -> None:
+    """Without a control group of its own nothing names the container; it is one by its namespaces."""
+    run = ("--runtime", "crun", "run", "-d", "--cgroups=disabled", "--network=none", "-v", "/:/rootfs:ro,rprivate")
+    with running(docker) as container, contextlib.ExitStack() as stack:
+        exporter = docker.podman(*run, "bb", "sleep", "1000").stdout.strip()
+        stack.callback(docker.podman, "rm", "-f", "-t", "0", exporter)
+        pid = int(docker.podman("inspect", "-f", "{{.State.Pid}}", exporter).stdout)
+        container.stop()
+        finding = only(docker, kind="leaked", mountpoint=container.merged, seen_at=f"/rootfs{container.merged}")
+        assert pid in {h["pid"] for h in finding["holders"]}
+        assert finding["namespace"]["kind"] == "container"
+        assert "bind-mounts the host's / at /rootfs with private propagation" in cause(finding)
+        detach(docker, finding, pid)
+
+
+@long
 def test_incident_5_rslave_that_is_not_in_effect(docker: Machine) -> None:
     with running(docker) as container, running(docker, "-v", "/:/host:ro,rslave") as exporter:
         # What releases of runc with that fault leave behind: rslave in the configuration, no master in mountinfo.
