@@ -1,47 +1,23 @@
-"""The ten incidents of docs/incidents.md with real engines: what is found, why, and what ends it.
-
-dockerd removes the mountpoint itself when it has unmounted a layer, which detaches every copy. Where a leak of a layer
-is wanted, the removal is refused to it with EBUSY, as by kernels that remove no mountpoint of any namespace.
-"""
+"""The ten incidents of docs/incidents.md with real engines: what is found, why, and what ends it."""
 
 import contextlib
 import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from tests.support import rootfs
-from tests.support.fixtures import booted
+from tests.support.incidents import cause, detach, docker, mountpoints, only, podman, report, running, unit
 from tests.support.machine import Machine
-from tests.support.strace import inject
 from tests.support.wait import wait_until
 
+__all__ = ["docker"]
+
 ROOT = "/var/lib/docker"
-CONFIG = """
-mode = "observe"
-[confirm]
-layer = "100ms"
-shm = "100ms"
-volume = "100ms"
-netns = "100ms"
-"""
 UNCONFINED = ("--cap-add=SYS_ADMIN", *(f"--security-opt={name}=unconfined" for name in ("seccomp", "apparmor")))
 long = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def docker() -> Iterator[Machine]:
-    """A host with dockerd, the image in both engines, and short confirm times."""
-    with booted() as host:
-        host.start_docker()
-        host.import_image("docker")
-        host.import_image("podman")
-        host.write("/etc/mountwarden/mountwarden.toml", CONFIG)
-        yield host
 
 
 @pytest.fixture
@@ -50,93 +26,6 @@ def private(docker: Machine) -> Iterator[Machine]:
     docker.run("mount", "--make-private", ROOT)
     yield docker
     docker.run("mount", "--make-shared", ROOT)
-
-
-@dataclass
-class Container:
-    """A running container of dockerd's."""
-
-    host: Machine
-    id: str
-    merged: str
-
-    def stop(self) -> None:
-        """Stop it: its layer is unmounted, and the removal of the mountpoint refused."""
-        with inject(self.host, self.host.main_pid("docker.service"), "unlinkat", "error=EBUSY", self.merged):
-            self.host.docker("stop", "-t", "0", self.id)
-
-    @property
-    def pid(self) -> int:
-        return int(self.host.docker("inspect", "-f", "{{.State.Pid}}", self.id).stdout)
-
-
-@contextlib.contextmanager
-def running(host: Machine, *options: str, command: tuple[str, ...] = ("sleep", "1000")) -> Iterator[Container]:
-    """A container, which is removed at the end: nothing may keep it from that."""
-    run = ("run", "-d", "--network=none", *options, "bb", *command)
-    identity = host.docker(*run).stdout.strip()
-    merged = host.docker("inspect", "-f", "{{.GraphDriver.Data.MergedDir}}", identity).stdout.strip()
-    try:
-        yield Container(host, identity, merged)
-    finally:
-        host.docker("rm", "-f", identity)
-
-
-@contextlib.contextmanager
-def podman(host: Machine, *options: str) -> Iterator[str]:
-    """A container of podman's; its id."""
-    identity = host.podman("run", "-d", "--network=none", *options, "bb", "sleep", "1000").stdout.strip()
-    try:
-        yield identity
-    finally:
-        host.podman("rm", "-f", "-t", "0", identity)
-
-
-@contextlib.contextmanager
-def unit(host: Machine, name: str, *properties: str, command: tuple[str, ...] = ("sleep", "1000")) -> Iterator[str]:
-    full = host.unit(name, *properties, command=command)
-    try:
-        yield full
-    finally:
-        host.run("systemctl", "stop", full)
-
-
-def report(host: Machine, *options: str) -> list[dict[str, Any]]:
-    """The findings that count, by the report's own exit status."""
-    done = host.run("mountwarden", "report", "--json", *options, check=False)
-    told = json.loads(done.stdout)
-    found = [f for f in told["findings"] if f["severity"] != "info" and f["confirmed"] and f["kind"] != "private-root"]
-    alarms = [f for f in told["findings"] if f["severity"] != "info" and f["confirmed"]]
-    assert done.returncode == bool(alarms), done.stderr
-    return found
-
-
-def only(host: Machine, **wanted: object) -> dict[str, Any]:
-    """The one finding with these fields; beside it there is at most the same container's network namespace."""
-    found = report(host)
-    (one,) = (f for f in found if all(f[name] == value for name, value in wanted.items()))
-    others = [f for f in found if f is not one]
-    assert {(f["fstype"], f["namespace"]["inode"]) for f in others} <= {("nsfs", one["namespace"]["inode"])}, others
-    return one
-
-
-def cause(finding: dict[str, Any]) -> str:
-    return str(finding["cause"]["text"])
-
-
-def mountpoints(host: Machine, pid: int) -> list[str]:
-    return [line.split(" ")[4] for line in host.read(f"/proc/{pid}/mountinfo").splitlines()]
-
-
-def detach(host: Machine, finding: dict[str, Any], pid: int) -> None:
-    """The remedy, as the report shows its command: then no copy is left, and nothing is found."""
-    assert finding["seen_at"] in mountpoints(host, pid)
-    for each in (finding, *(f for f in report(host) if f["id"] != finding["id"])):
-        remedy = next(r for r in each["remedies"] if r["action"] == "detach")
-        assert remedy["command"] == f"mountwarden detach {each['id']}"
-        host.run(*remedy["command"].split())
-        assert each["seen_at"] not in mountpoints(host, pid)
-    assert report(host) == []
 
 
 def test_incident_1_a_service_with_a_private_tmp_was_started_while_containers_ran(private: Machine) -> None:
@@ -215,45 +104,6 @@ def test_incident_4_a_monitoring_container_with_the_host_at_rootfs(docker: Machi
             "so umounts on the host do not reach it."
         )
         detach(docker, finding, pid)
-
-
-def findings(told: str) -> list[dict[str, Any]]:
-    return sorted(({**f, "since": None} for f in json.loads(told)["findings"]), key=lambda f: str(f["id"]))
-
-
-def judged(told: str) -> list[str]:
-    """What of the findings is no name."""
-    kept = ("kind", "severity", "evidence", "reach", "count", "mount_id", "device")
-    rows = [([f[name] for name in kept], f["cause"] and f["cause"]["code"]) for f in json.loads(told)["findings"]]
-    return sorted(map(str, rows))
-
-
-@long
-def test_incident_4_judged_elsewhere_from_a_snapshot(docker: Machine) -> None:
-    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "mountwarden")
-    with running(docker) as container, podman(docker, "-v", "/:/rootfs:ro,rprivate") as exporter:
-        container.stop()
-        live = docker.run("mountwarden", "report", "--json", "--all", check=False)
-        for name, options in (("plain", ()), ("hidden", ("--anonymous",))):
-            docker.run("mountwarden", "snapshot", *options, f"/srv/{name}")
-            assert docker.run("stat", "-c", "%a", f"/srv/{name}").stdout == "600\n"
-            docker.run("install", "-m", "644", f"/srv/{name}", f"/tmp/{name}")
-        told = docker.run(*nobody, "report", "--from", "/tmp/plain", "--json", "--all", check=False)
-        assert told.returncode == live.returncode == 1, told.stderr
-        assert findings(told.stdout) == findings(live.stdout)
-        leak = next(f for f in findings(live.stdout) if f["mountpoint"] == container.merged)
-        story = docker.run(*nobody, "explain", "--from", "/tmp/plain", leak["id"], check=False)
-        assert leak["cause"]["text"].split(" with ")[0] in " ".join(story.stdout.split())
-        hidden = docker.run(*nobody, "report", "--from", "/tmp/hidden", "--json", "--all", check=False)
-        assert judged(hidden.stdout) == judged(live.stdout)
-        text = docker.read("/tmp/hidden")
-        layer = container.merged.split("/")[-2]
-        for name in (exporter, exporter[:12], container.id, layer, docker.run("hostname").stdout.strip()):
-            assert name not in text
-        again = docker.run("mountwarden", "snapshot", "/srv/plain", check=False)
-        assert (again.returncode, "is there already" in again.stderr) == (2, True)
-        docker.run("mountwarden", "detach", leak["id"])
-        docker.run("rm", "/srv/plain", "/srv/hidden", "/tmp/plain", "/tmp/hidden")
 
 
 @long
