@@ -1,47 +1,23 @@
-"""The ten incidents of docs/incidents.md with real engines: what is found, why, and what ends it.
-
-dockerd removes the mountpoint itself when it has unmounted a layer, which detaches every copy. Where a leak of a layer
-is wanted, the removal is refused to it with EBUSY, as by kernels that remove no mountpoint of any namespace.
-"""
+"""The ten incidents of docs/incidents.md with real engines: what is found, why, and what ends it."""
 
 import contextlib
 import json
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from tests.support import rootfs
-from tests.support.fixtures import booted
+from tests.support.incidents import cause, detach, docker, mountpoints, only, podman, report, running, unit
 from tests.support.machine import Machine
-from tests.support.strace import inject
 from tests.support.wait import wait_until
 
+__all__ = ["docker"]
+
 ROOT = "/var/lib/docker"
-CONFIG = """
-mode = "observe"
-[confirm]
-layer = "100ms"
-shm = "100ms"
-volume = "100ms"
-netns = "100ms"
-"""
 UNCONFINED = ("--cap-add=SYS_ADMIN", *(f"--security-opt={name}=unconfined" for name in ("seccomp", "apparmor")))
 long = pytest.mark.long
-
-
-@pytest.fixture(scope="module")
-def docker() -> Iterator[Machine]:
-    """A host with dockerd, the image in both engines, and short confirm times."""
-    with booted() as host:
-        host.start_docker()
-        host.import_image("docker")
-        host.import_image("podman")
-        host.write("/etc/mountwarden/mountwarden.toml", CONFIG)
-        yield host
 
 
 @pytest.fixture
@@ -50,93 +26,6 @@ def private(docker: Machine) -> Iterator[Machine]:
     docker.run("mount", "--make-private", ROOT)
     yield docker
     docker.run("mount", "--make-shared", ROOT)
-
-
-@dataclass
-class Container:
-    """A running container of dockerd's."""
-
-    host: Machine
-    id: str
-    merged: str
-
-    def stop(self) -> None:
-        """Stop it: its layer is unmounted, and the removal of the mountpoint refused."""
-        with inject(self.host, self.host.main_pid("docker.service"), "unlinkat", "error=EBUSY", self.merged):
-            self.host.docker("stop", "-t", "0", self.id)
-
-    @property
-    def pid(self) -> int:
-        return int(self.host.docker("inspect", "-f", "{{.State.Pid}}", self.id).stdout)
-
-
-@contextlib.contextmanager
-def running(host: Machine, *options: str, command: tuple[str, ...] = ("sleep", "1000")) -> Iterator[Container]:
-    """A container, which is removed at the end: nothing may keep it from that."""
-    run = ("run", "-d", "--network=none", *options, "bb", *command)
-    identity = host.docker(*run).stdout.strip()
-    merged = host.docker("inspect", "-f", "{{.GraphDriver.Data.MergedDir}}", identity).stdout.strip()
-    try:
-        yield Container(host, identity, merged)
-    finally:
-        host.docker("rm", "-f", identity)
-
-
-@contextlib.contextmanager
-def podman(host: Machine, *options: str) -> Iterator[str]:
-    """A container of podman's; its id."""
-    identity = host.podman("run", "-d", "--network=none", *options, "bb", "sleep", "1000").stdout.strip()
-    try:
-        yield identity
-    finally:
-        host.podman("rm", "-f", "-t", "0", identity)
-
-
-@contextlib.contextmanager
-def unit(host: Machine, name: str, *properties: str, command: tuple[str, ...] = ("sleep", "1000")) -> Iterator[str]:
-    full = host.unit(name, *properties, command=command)
-    try:
-        yield full
-    finally:
-        host.run("systemctl", "stop", full)
-
-
-def report(host: Machine, *options: str) -> list[dict[str, Any]]:
-    """The findings that count, by the report's own exit status."""
-    done = host.run("mountwarden", "report", "--json", *options, check=False)
-    told = json.loads(done.stdout)
-    found = [f for f in told["findings"] if f["severity"] != "info" and f["confirmed"] and f["kind"] != "private-root"]
-    alarms = [f for f in told["findings"] if f["severity"] != "info" and f["confirmed"]]
-    assert done.returncode == bool(alarms), done.stderr
-    return found
-
-
-def only(host: Machine, **wanted: object) -> dict[str, Any]:
-    """The one finding with these fields; beside it there is at most the same container's network namespace."""
-    found = report(host)
-    (one,) = (f for f in found if all(f[name] == value for name, value in wanted.items()))
-    others = [f for f in found if f is not one]
-    assert {(f["fstype"], f["namespace"]["inode"]) for f in others} <= {("nsfs", one["namespace"]["inode"])}, others
-    return one
-
-
-def cause(finding: dict[str, Any]) -> str:
-    return str(finding["cause"]["text"])
-
-
-def mountpoints(host: Machine, pid: int) -> list[str]:
-    return [line.split(" ")[4] for line in host.read(f"/proc/{pid}/mountinfo").splitlines()]
-
-
-def detach(host: Machine, finding: dict[str, Any], pid: int) -> None:
-    """The remedy, as the report shows its command: then no copy is left, and nothing is found."""
-    assert finding["seen_at"] in mountpoints(host, pid)
-    for each in (finding, *(f for f in report(host) if f["id"] != finding["id"])):
-        remedy = next(r for r in each["remedies"] if r["action"] == "detach")
-        assert remedy["command"] == f"mountwarden detach {each['id']}"
-        host.run(*remedy["command"].split())
-        assert each["seen_at"] not in mountpoints(host, pid)
-    assert report(host) == []
 
 
 def test_incident_1_a_service_with_a_private_tmp_was_started_while_containers_ran(private: Machine) -> None:
@@ -233,6 +122,22 @@ def test_incident_4_under_runc_itself(docker: Machine) -> None:
         container.stop()
         finding = only(docker, kind="leaked", mountpoint=container.merged, seen_at=f"/rootfs{container.merged}")
         assert pid in {h["pid"] for h in finding["holders"]}
+        assert "bind-mounts the host's / at /rootfs with private propagation" in cause(finding)
+        detach(docker, finding, pid)
+
+
+@long
+def test_incident_4_under_crun(docker: Machine) -> None:
+    """Without a control group of its own nothing names the container; it is one by its namespaces."""
+    run = ("--runtime", "crun", "run", "-d", "--cgroups=disabled", "--network=none", "-v", "/:/rootfs:ro,rprivate")
+    with running(docker) as container, contextlib.ExitStack() as stack:
+        exporter = docker.podman(*run, "bb", "sleep", "1000").stdout.strip()
+        stack.callback(docker.podman, "rm", "-f", "-t", "0", exporter)
+        pid = int(docker.podman("inspect", "-f", "{{.State.Pid}}", exporter).stdout)
+        container.stop()
+        finding = only(docker, kind="leaked", mountpoint=container.merged, seen_at=f"/rootfs{container.merged}")
+        assert pid in {h["pid"] for h in finding["holders"]}
+        assert finding["namespace"]["kind"] == "container"
         assert "bind-mounts the host's / at /rootfs with private propagation" in cause(finding)
         detach(docker, finding, pid)
 

@@ -43,7 +43,7 @@ def pair(home: Home, *steps: Callable[[], None], survey: Surveyed | Gap | None =
 
 def reread(taken: Snapshot) -> ReportJson:
     """The report of the snapshot after it was a file."""
-    return snapshot.report(document.parse(document.dumps(taken).encode()))
+    return snapshot.report(document.parse(document.dumps(taken).encode()), everything=True)
 
 
 def check(home: Home, *steps: Callable[[], None]) -> tuple[ReportJson, ReportJson, str]:

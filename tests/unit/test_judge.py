@@ -181,12 +181,13 @@ def test_a_root_that_is_not_shared() -> None:
 
 
 def test_an_engine_whose_own_namespace_is_a_slave_means_it() -> None:
-    slave = table(host_root(shared=0, master=7))
+    slave = table(host_root(), mount(2, 1, "/var/lib/docker", shared=0, master=7))
     (finding,) = judged(picture(slave, {}, dataclasses.replace(ROOT, home_pid=9)))
     assert (finding.kind, finding.severity) == (Kind.PRIVATE_ROOT, Severity.INFO)
     assert not any(remedy.automatic for remedy in plan(finding, Config()).remedies)
     (at_home,) = judged(picture(slave, {}))
     assert at_home.severity is Severity.WARNING
+    assert any(remedy.automatic for remedy in plan(at_home, Config()).remedies)
     (cut,) = judged(picture(table(host_root(shared=0)), {}, dataclasses.replace(ROOT, home_pid=9)))
     assert cut.severity is Severity.WARNING, "a private one is no slave"
 

@@ -174,6 +174,9 @@ HOSTILE = {
 }
 
 
+REASONS = {"more values than a host has": "more than 12,000,000 values", "too many roots": "more than 1,000 roots"}
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_damaged_file_is_one_line_and_status_2(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "s.json"
@@ -184,6 +187,7 @@ def test_a_damaged_file_is_one_line_and_status_2(name: str, tmp_path: Path, caps
     told = [line for line in err.splitlines() if not line.startswith("hint: ")]
     assert len(told) == 1
     assert told[0].startswith(f"mountwarden: {file} can't be judged: ")
+    assert REASONS.get(name, "") in told[0]
 
 
 def test_a_file_that_is_too_large_or_none_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

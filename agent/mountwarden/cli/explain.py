@@ -88,7 +88,7 @@ def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
 def _stored(path: str, finding_id: str) -> _Story:
     from . import snapshot
 
-    facts = snapshot.facts_of(snapshot.load(path))
+    facts = snapshot.facts_of(snapshot.load(path), everything=True)
     one = [finding for finding in facts.findings if finding.id == finding_id]
     if not one:
         raise _unknown(finding_id, [finding.id for finding in facts.findings], path)

@@ -99,8 +99,8 @@ def load(path: str) -> "Snapshot":
     return document.read(path)
 
 
-def facts_of(taken: "Snapshot") -> telling.Facts:
-    """What a report tells of a snapshot, judged now by this version."""
+def facts_of(taken: "Snapshot", *, everything: bool = False) -> telling.Facts:
+    """What a report tells of a snapshot, judged now by this version; the causes of info only with `everything`."""
     from ..remedies.plan import Circumstances, plan
     from ..snapshot import judged
     from . import facts
@@ -108,7 +108,9 @@ def facts_of(taken: "Snapshot") -> telling.Facts:
     config, circumstances = judged.config(taken), Circumstances(paused=taken.paused)
     return telling.Facts(
         picture=taken.picture,
-        findings=tuple(plan(finding, config, circumstances) for finding in judged.findings(taken)),
+        findings=tuple(
+            plan(finding, config, circumstances) for finding in judged.findings(taken, everything=everything)
+        ),
         taken=taken.taken,
         seconds=taken.seconds,
         mode=str(taken.mode),
@@ -120,6 +122,6 @@ def facts_of(taken: "Snapshot") -> telling.Facts:
     )
 
 
-def report(taken: "Snapshot") -> shape.ReportJson:
+def report(taken: "Snapshot", *, everything: bool = False) -> shape.ReportJson:
     """The report of a snapshot."""
-    return telling.build(facts_of(taken))
+    return telling.build(facts_of(taken, everything=everything))

@@ -44,9 +44,6 @@ class _Mismatch(ValueError):
     """A value is not of the type that its place wants."""
 
 
-# --- facts to JSON
-
-
 class Encoder:
     """Turns facts into JSON, and collects what is shared."""
 
@@ -79,9 +76,6 @@ class Encoder:
 
     def _object(self, value: Any) -> dict[str, Any]:
         return {each.name: self.encode(getattr(value, each.name)) for each in fields(value)}
-
-
-# --- JSON to facts
 
 
 class Decoder:

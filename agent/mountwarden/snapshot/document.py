@@ -18,7 +18,7 @@ LARGEST = 128 << 20
 _MOST_VALUES = 12_000_000
 """JSON values in a file that is read, by a count of what separates them."""
 _MOST_ROOTS = 1_000
-_FEWEST_OF = "a snapshot is made by mountwarden snapshot FILE"
+_MADE_BY = "a snapshot is made by mountwarden snapshot FILE"
 
 
 def dumps(snapshot: Snapshot) -> str:
@@ -74,9 +74,9 @@ def parse(data: bytes) -> Snapshot:
     try:
         document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError):  # a number may be too long, too
-        raise Wrong("it is not JSON, or cut off", hint=_FEWEST_OF) from None
+        raise Wrong("it is not JSON, or cut off", hint=_MADE_BY) from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise Wrong(f"it is not a {SCHEMA}", hint=_FEWEST_OF)
+        raise Wrong(f"it is not a {SCHEMA}", hint=_MADE_BY)
     snapshot = Decoder(document.get("shared")).decode(Snapshot, document.get("snapshot"))
     _check(snapshot)
     return snapshot

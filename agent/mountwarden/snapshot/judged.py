@@ -6,19 +6,21 @@ from .. import cause, causes
 from ..circumstances import Circumstances
 from ..config import Config
 from ..judge import judge
-from ..model import Cause, Finding, Gap, Kind, Picture
+from ..model import Cause, Finding, Gap, Kind, Picture, Severity
 from .facts import Snapshot, Told
 
 
-def findings(snapshot: Snapshot) -> tuple[Finding, ...]:
-    """The findings with everything that a report tells of them, but for their remedies."""
+def findings(snapshot: Snapshot, *, everything: bool = False) -> tuple[Finding, ...]:
+    """The findings with what a report tells of them, but for their remedies; causes of info only with `everything`."""
     judged = (_attributed(found, snapshot) for found in judge(snapshot.picture, snapshot.answers).findings)
     told = [_told(found, snapshot.told.get(found.id)) for found in judged]
 
     def ask(found: Finding, _picture: Picture) -> tuple[Finding, tuple[Gap, ...]]:
         return replace(found, cause=_cause(found, snapshot)), ()
 
-    return causes.with_causes(told, snapshot.picture, ask)[0]
+    asked = [found for found in told if everything or found.severity is not Severity.INFO]
+    by_id = {found.id: found for found in causes.with_causes(asked, snapshot.picture, ask)[0]}
+    return tuple(by_id.get(found.id, found) for found in told)
 
 
 def config(snapshot: Snapshot) -> Config:
