@@ -23,7 +23,9 @@ test-all: ## test and test-long
 lint: ## ruff, mypy --strict, codespell, shellcheck, and the rules over the imports
 	@packaging/test lint
 
-bench: ## the side-by-side measurements
+bench: ## beside what people run instead; writes docs/benchmarks.md (or BENCH="--quick", BENCH="--namespaces 1000 --mounts 1000")
+	@packaging/setup --tools
+	@PYTHONPATH=agent:. .venv/bin/python -m tests.bench.agent $(or $(BENCH),--docs docs)
 	@packaging/test bench
 
 install: ## plain files below PREFIX (default /usr/local; DESTDIR is honoured)

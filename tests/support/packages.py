@@ -24,5 +24,6 @@ SUITES: dict[str, tuple[str, ...]] = {
 EXTRAS: dict[str, tuple[str, ...]] = {
     "metrics": ("prometheus", "prometheus-node-exporter"),
     "shells": ("zsh", "fish"),
+    "bench": ("python3-psutil",),
 }
 """Packages that only some `long` tests need; each extra that is asked for gives a tree of its own."""

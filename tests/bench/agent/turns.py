@@ -1,0 +1,38 @@
+"""Runs on a test host: times commands in turns, so that what disturbs the machine disturbs them alike.
+
+python3 turns.py ROUNDS with {name: argv} as JSON on standard input; prints {name: [[wall, cpu], ...]} in seconds, the
+processor's time being that of the command and all that it started.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+
+def once(argv: list[str]) -> tuple[float, float]:
+    """Wall and processor seconds of one run. What it prints goes to a file: grep stops early for /dev/null."""
+    start = time.perf_counter()
+    with open("/tmp/printed", "wb") as printed:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.DEVNULL)
+    _pid, _status, usage = os.wait4(process.pid, 0)
+    process.returncode = 0
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+
+
+def main() -> None:
+    """One warming round, then the rounds that count; every other one backwards."""
+    commands: dict[str, list[str]] = json.load(sys.stdin)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for number in range(int(sys.argv[1]) + 1):
+        order = list(commands) if number % 2 else list(reversed(commands))
+        for name in order:
+            took = once(commands[name])
+            if number:
+                times[name].append(took)
+    json.dump(times, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
