@@ -116,13 +116,13 @@ def joining(holder: Namespace) -> tuple[Callable[[], bool], Any]:
     source, target = home.containing(b"/mnt"), there.containing(b"/mnt")
     assert source
     assert target
-    pair = rejoin._Pair(source, target)
+    pair, inode = rejoin._Pair(source, target), holder.inode
 
     def join() -> bool:
         with rejoin._alive(holder.pid):
             root = os.open(f"/proc/{holder.pid}/root", os.O_PATH)
         proc = os.open("/proc", os.O_PATH)
-        rejoin._join_all([pair], holder.pid, holder.inode, root, proc)
+        rejoin._join_all([pair], holder.pid, inode, root, proc)
         return True
 
     return join, pair
