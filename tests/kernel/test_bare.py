@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Looker
-from mountwarden.model import Action, Finding, Kind, NamespaceKind, Outcome
+from mountwarden.model import Action, Door, Finding, Kind, NamespaceKind, Outcome, Tier
 from mountwarden.observe import bare, namespaces
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
@@ -184,3 +184,33 @@ def test_a_namespace_that_ended_before_the_walk_came_to_it_is_no_error() -> None
     # Not the inode of one that has ended: they are reused at once.
     assert gone(lambda: bare.through(bare.Door("walk"), 1, own_namespace))
     assert namespaces.read_mountinfo(1, (), bare.Door("walk")) is None
+
+
+def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tier) -> None:
+    """It is entered by a child otherwise, at each change of home."""
+    home.layer()
+    inode = bound(home)
+
+    def run() -> tuple[list[int], set[int | None]]:
+        looker, entered = Looker(home.config, home=own_namespace()), [0]
+        through = bare.through
+
+        def counted(door: Door, space: int, function: Callable[[], object], **more: float) -> object:
+            entered[-1] += space == inode
+            return through(door, space, function, **more)
+
+        bare.through = counted  # type: ignore[assignment]
+        for number in range(10):
+            os.mkdir(f"/mnt/{number}")
+            calls.mount(b"x", b"/mnt/%d" % number, b"tmpfs")  # home's table is another one
+            entered.append(0)
+            looker.look()
+            if not entered[-1]:
+                break
+        calls.umount(MERGED)
+        return entered, {finding.namespace for finding in leaked(looker)}
+
+    entered, seen = home.run(run)
+    assert any(entered)
+    assert (entered[-1] > 0) == (tier is Tier.MOUNTINFO)
+    assert seen == {inode}

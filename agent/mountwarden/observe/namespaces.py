@@ -111,13 +111,13 @@ def _read_from_inside(inode: int, way: int | Door) -> bytes:
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if isinstance(way, Door):
-            return bare.through(way, inode, lambda: _read_self(proc))
-        return in_namespace(way, lambda: _read_self(proc), inode=inode, deadline=DEADLINE)
+            return bare.through(way, inode, lambda: read_self(proc))
+        return in_namespace(way, lambda: read_self(proc), inode=inode, deadline=DEADLINE)
     finally:
         os.close(proc)
 
 
-def _read_self(proc: int) -> bytes:
+def read_self(proc: int) -> bytes:
     """The caller's mountinfo through our own /proc, since the entered namespace may have none, or a hostile one."""
     return _whole(os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc))
 

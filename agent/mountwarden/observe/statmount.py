@@ -10,11 +10,12 @@ on, and the candidates themselves, are compared each time, everything else at a 
 """
 
 import errno
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..model import Door, Missed, Mount
-from . import statmounts
+from . import bare, namespaces, statmounts
 from .catchup import CantTell, Packed, catch_up, checksums
 from .mountinfo import Table
 from .namespaces import read_mountinfo
@@ -127,7 +128,7 @@ class StatmountObserver:
                 return known.seen
             except (CantTell, Gone):
                 pass  # the text tells
-        read = self._read_first if known is None else self._read_again
+        read = self._read_first if known is None and pids else self._read_again
         fresh = read(inode, pids, wanted, settled)
         if fresh is None:
             self._known.pop(inode, None)
@@ -231,25 +232,48 @@ class StatmountObserver:
 
     def _read_both(self, inode: int, pids: tuple[int, ...]) -> "_Both | None":
         """A text with the list that fits it. None when nothing keeps the namespace any more."""
-        text = b""
+        both, door = None, self.doors.get(inode)
         for _ in range(_TRIES):
-            identified = _identify(inode, pids)
-            try:
-                before = None if identified is None else self._list(identified.id)
-            except (CantTell, Gone):
-                before = None
-            read = read_mountinfo(inode, pids, self.doors.get(inode))
-            if read is None:
-                return None
-            text = read
+            if pids or door is None:
+                both = self._read_once(lambda: _identify(inode, pids), lambda: read_mountinfo(inode, pids, door))
+            else:
+                both = self._read_from_inside(inode, door)
+            if both is None or both.whole:
+                break
+        return both
+
+    def _read_from_inside(self, inode: int, door: Door) -> "_Both | None":
+        """By one child in a namespace without a process: once its id is known, it is listed from outside."""
+        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return bare.through(
+                door,
+                inode,
+                lambda: self._read_once(lambda: statmounts.identify_self(proc), lambda: namespaces.read_self(proc)),
+            )
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        finally:
+            os.close(proc)
+
+    def _read_once(self, identify: Callable[[], Identified | None], read: Callable[[], bytes | None]) -> "_Both | None":
+        """One attempt; not `whole` where the list changed while the text was read."""
+        identified = identify()
+        try:
+            before = None if identified is None else self._list(identified.id)
+        except (CantTell, Gone):
+            before = None
+        text = read()
+        if text is None:
+            return None
+        try:
             if identified is None or before is None:
-                break
-            try:
-                if before == self._list(identified.id):
-                    return self._fitted(identified, before, text)
-            except (CantTell, Gone):
-                break
-        return _Both(text, None, b"")
+                return _Both(text, None, b"")
+            if before != self._list(identified.id):
+                return _Both(text, None, b"", whole=False)
+        except (CantTell, Gone):
+            return _Both(text, None, b"")
+        return self._fitted(identified, before, text)
 
     def _fitted(self, identified: Identified, listing: bytes, text: bytes) -> "_Both":
         """The two together, where the lines are the mounts of the list in its order: by number, and both ends."""
@@ -271,6 +295,7 @@ class _Both:
     text: bytes
     identified: Identified | None
     listing: bytes
+    whole: bool = True
 
     def uniques(self) -> Mapping[bytes, int]:
         """Unique ids by small ones as written; none where the list does not fit."""

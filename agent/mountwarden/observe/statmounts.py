@@ -200,6 +200,18 @@ def identify(pid: int, inode: int) -> Identified | None:
         os.close(fd)
 
 
+def identify_self(proc: int) -> Identified:
+    """The caller's own mount namespace, by a descriptor of our /proc: that of an entered one may be missing or hostile.
+
+    Raises: OSError as open(2) and the ioctls do.
+    """
+    fd = os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    try:
+        return _identified(fd)
+    finally:
+        os.close(fd)
+
+
 def _identified(fd: int) -> Identified:
     try:
         identity, mounts, _none = calls.mnt_ns_info(fd)
