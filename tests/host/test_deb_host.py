@@ -9,7 +9,7 @@ import pytest
 from tests.support import checkout, tree
 from tests.support.builds import Builds
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 FILES = {
     "bookworm": ("agent", "cause", "cli_service", "remedies"),
