@@ -57,10 +57,7 @@ def test_dockerd_in_a_unit_with_slave_mounts(host: Machine) -> None:
 
 
 SNAP = "/run/snapd/ns/docker.mnt"
-MAKE_NAMESPACE = """
-d=${1%/*}; mkdir -p $d; mount --bind $d $d; mount --make-private $d; touch $1
-unshare --mount=$1 --propagation=slave mount --make-rshared /
-"""
+MAKE_PLACE = "d=${1%/*}; mkdir -p $d; mount --bind $d $d; mount --make-private $d; touch $1"
 START = (
     f"nsenter --mount={SNAP} dockerd -H unix:///run/snap.sock --data-root /var/lib/docker --exec-root /run/snap "
     f"--pidfile /run/snap.pid --live-restore {FLAGS}"
@@ -69,7 +66,13 @@ START = (
 
 def test_dockerd_in_a_namespace_that_a_file_keeps_stopped_under_live_restore(host: Machine) -> None:
     """As the snap has it: a mount namespace bound to a file, which outlives the daemon as its containers do."""
-    host.run("sh", "-ec", MAKE_NAMESPACE, "sh", SNAP)
+    host.run("sh", "-ec", MAKE_PLACE, "sh", SNAP)
+    apart = ("unshare", "--mount", "--propagation=slave", "sh", "-c", "mount --make-rshared / && exec sleep 1000")
+    maker = host.unit("maker", command=apart)
+    pid = host.main_pid(maker)
+    wait_until(lambda: host.read(f"/proc/{pid}/comm") == "sleep\n", 20, "the namespace is made")
+    host.run("mount", "--bind", f"/proc/{pid}/ns/mnt", SNAP)
+    host.run("systemctl", "stop", maker)
     client = "docker -H unix:///run/snap.sock"
     unit = host.unit("snapdocker", "KillMode=process", "Delegate=yes", command=("sh", "-c", f"exec {START}"))
 

@@ -44,6 +44,29 @@ def mountinfo(data: bytes) -> None:
     lines.by_id(36)
 
 
+def sieve(data: bytes) -> None:
+    """A foreign text beside a home with one layer: no copy on a spot of the layout is missed."""
+    from mountwarden.inventory import Spots, root_state
+    from mountwarden.observe.mountinfo import Table
+    from mountwarden.observe.sift import Common, Settled, sift
+    from mountwarden.observe.text import needles
+
+    from tests.unit.facts import HOME, ROOT, host_root, layer
+    from tests.unit.facts import table as mounts
+
+    state = root_state(ROOT, mounts(host_root(), layer(20, 1)), HOME)
+    told = sift(data, needles(ROOT.layout, ()), Common(Settled((state,))))
+    found = {one.mount.id for one in told.candidates} | {int(i) for ids in told.settled.values() for i in ids}
+    table, spots = Table.from_text(data), Spots((state,))
+    ids = [line.split(b" ", 1)[0] for line in data.split(b"\n")]
+    if len(ids) != len(set(ids)) or re.search(rb"(^|[\n ])0[0-9]", data):
+        return  # as the kernel never writes it: an id twice, or with a zero before it
+    for mount in table.mounts:
+        spot = table.spot(mount)
+        if mount.fstype == "overlay" and spot is not None and spots.match(spot) is not None:
+            assert mount.id in found, mount
+
+
 def cgroup(data: bytes) -> None:
     """The unit and container of a cgroup file: names without slashes, whatever it says."""
     from mountwarden import cgroup as parser
@@ -150,6 +173,18 @@ def _mountinfo_seeds() -> list[bytes]:
     return [text[:_LONGEST], *text.splitlines(), b"36 35 0:9 /a\\040b /m rw shared:1 propagate_from:2 - fuse.x  rw,a=b"]
 
 
+def _sieve_seeds() -> list[bytes]:
+    options = b"rw,lowerdir=l,upperdir=/var/lib/docker/overlay2/X/diff,workdir=w\n"
+    copy = b"70 50 0:40 / %b rw,relatime%b - overlay overlay " + options
+    place = b"/var/lib/docker/overlay2/X/merged"
+    return [
+        b"50 49 8:1 / / rw master:1 - ext4 /dev/root rw\n" + copy % (place, b" master:7"),
+        b"50 49 8:1 / / rw - ext4 /dev/root rw\n" + copy % (place, b""),
+        b"49 48 0:9 / / rw - tmpfs t rw\n50 49 8:1 /var/lib /a\\040b rw - ext4 /dev/root rw\n"
+        + copy % (b"/a\\040b/docker/overlay2/Y/merged", b""),
+    ]
+
+
 def _cgroup_seeds() -> list[bytes]:
     identity = b"0123456789abcdef" * 4
     return [
@@ -185,6 +220,7 @@ def _snapshot_seeds() -> list[bytes]:
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]], int]] = {
     "mountinfo": (mountinfo, _mountinfo_seeds, _LONGEST),
+    "sieve": (sieve, _sieve_seeds, _LONGEST),
     "cgroup": (cgroup, _cgroup_seeds, _LONGEST),
     "storage.conf": (storage_conf, _storage_seeds, _LONGEST),
     "configuration": (configuration, _configuration_seeds, _LONGEST),

@@ -22,6 +22,8 @@ from ..model import Mount, Spot
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _DEVICE = re.compile(rb"[0-9]+:[0-9]+")
+_LONGEST_NUMBER = 20
+"""Digits of 2**64."""
 _TAGS = {b"shared": 0, b"master": 1, b"propagate_from": 2}
 
 
@@ -35,6 +37,11 @@ def escape(field: bytes) -> bytes:
     for byte in b"\\ \t\n":
         field = field.replace(bytes((byte,)), b"\\%03o" % byte)
     return field
+
+
+def is_number(text: bytes) -> bool:
+    """Whether it is a number as the kernel writes one: int() takes more, and refuses thousands of digits."""
+    return len(text) <= _LONGEST_NUMBER and text.isdigit()
 
 
 class Unreadable(ValueError):
@@ -52,7 +59,7 @@ def split(line: bytes) -> tuple[int, int, bytes]:
     head = line.split(b" ", 2)
     if len(head) != 3:
         raise Unreadable("fewer fields than an id, a parent and a mount")
-    if not head[0].isdigit() or not head[1].isdigit():
+    if not is_number(head[0]) or not is_number(head[1]):
         raise Unreadable("the mount id or its parent is not a number")
     return int(head[0]), int(head[1]), head[2]
 
@@ -96,7 +103,7 @@ def _tags(tags: list[bytes]) -> tuple[int, int, int, bool]:
         if name == b"unbindable":
             unbindable = True
         elif name in _TAGS:
-            if not value.isdigit():
+            if not is_number(value):
                 raise Unreadable("a peer group is not a number")
             groups[_TAGS[name]] = int(value)
         # A tag that we do not know is a newer kernel's: proc(5) says that parsers are to ignore it.

@@ -150,7 +150,7 @@ class _Sieve:
         for line in Lines(self.text).holding(wanted):
             head = line.split(b" ", 2)
             key = self._settled_as(head[1], head[2]) if len(head) == 3 else None
-            if key is not None:
+            if key is not None and mountinfo.is_number(head[0]):
                 settled.setdefault(key, []).append(head[0])
             elif candidate := self._candidate(line):
                 candidates.append(candidate)
@@ -196,7 +196,7 @@ class _Sieve:
         return made
 
     def _read_parent(self, identity: bytes) -> _Parent:
-        line = Lines(self.tree).by_id(int(identity)) if identity.isdigit() else None
+        line = Lines(self.tree).by_id(int(identity)) if mountinfo.is_number(identity) else None
         try:
             mount = None if line is None else self._mount(line)
         except mountinfo.Unreadable:
