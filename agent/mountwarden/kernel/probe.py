@@ -29,7 +29,7 @@ MEANINGS = {
     "ENOSYS": "this kernel does not have it",
     "ENOTTY": "this kernel does not have it",
     "EINVAL": "this kernel does not know these arguments",
-    "EOPNOTSUPP": "this kernel does not support it",
+    errno.errorcode[errno.EOPNOTSUPP]: "this kernel does not support it",
     "EPERM": "forbidden: a system call filter or a missing capability",
     "EACCES": "forbidden: a security module or a missing capability",
     "EMFILE": "the user's limit of fanotify groups is reached (fs.fanotify.max_user_groups)",
