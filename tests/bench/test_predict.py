@@ -4,8 +4,8 @@ import os
 from contextlib import ExitStack
 
 import pytest
-from mountwarden import foresee
 from mountwarden.kernel import abi, calls
+from mountwarden.predict import foresee
 
 from tests.support.scratch_ns import Sandbox, hold
 

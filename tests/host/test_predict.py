@@ -87,7 +87,7 @@ def test_a_link_leads_there_and_what_is_no_mountpoint_is_told(host: Machine, vol
 
 ASK_ALL = """
 import os
-from mountwarden import foresee
+from mountwarden.predict import foresee
 from mountwarden.kernel import abi, calls
 os.makedirs("/srv/stack")
 calls.mount(b"stack", b"/srv/stack", b"tmpfs")

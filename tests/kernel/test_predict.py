@@ -12,10 +12,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import pytest
-from mountwarden import foresee
 from mountwarden.cli import main as command_line
-from mountwarden.foresee import Foreseen
 from mountwarden.kernel import abi, calls
+from mountwarden.predict import foresee
+from mountwarden.predict.foresee import Foreseen
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, hold

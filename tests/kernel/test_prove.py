@@ -6,12 +6,12 @@
 import os
 
 import pytest
-from mountwarden import foresee
-from mountwarden.graph import Graph
 from mountwarden.kernel import abi, calls
 from mountwarden.observe import behaviour
 from mountwarden.observe.survey import survey
-from mountwarden.propagation import Behaviour, predict_umount
+from mountwarden.predict import foresee
+from mountwarden.predict.graph import Graph
+from mountwarden.predict.propagation import Behaviour, predict_umount
 
 from tests.kernel.topology import Home
 from tests.support.prove.mutants import PREDICTORS

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden import foresee
 from mountwarden.cli import facts, predict, scan, snapshot
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Looker
 from mountwarden.model import Gap, Kind
 from mountwarden.observe import pins
 from mountwarden.observe.enter import own_namespace
+from mountwarden.predict import foresee
 from mountwarden.snapshot import anonymous, document, surveyed, take
 from mountwarden.snapshot.facts import Snapshot, Surveyed
 from mountwarden.tell import report

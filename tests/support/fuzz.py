@@ -141,9 +141,9 @@ def _replace(found: Any, choices: Any) -> None:
 
 
 def _judge(taken: Any) -> None:
-    from mountwarden import foresee
     from mountwarden.cli import snapshot as command
     from mountwarden.errors import MountwardenError
+    from mountwarden.predict import foresee
     from mountwarden.snapshot import surveyed
     from mountwarden.tell import table, terminal
 

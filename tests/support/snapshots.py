@@ -25,8 +25,8 @@ from mountwarden.model import (
     Stack,
     Tier,
 )
-from mountwarden.occupants import Occupant
-from mountwarden.propagation import Behaviour
+from mountwarden.predict.occupants import Occupant
+from mountwarden.predict.propagation import Behaviour
 from mountwarden.snapshot.facts import Members, Snapshot, Surveyed, Told
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount

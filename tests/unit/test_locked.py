@@ -1,9 +1,9 @@
 """Which mounts are locked, told from who owns the namespaces and in what order the mounts were made."""
 
 import pytest
-from mountwarden.graph import Graph
-from mountwarden.locked import locked_mounts
 from mountwarden.model import Mount
+from mountwarden.predict.graph import Graph
+from mountwarden.predict.locked import locked_mounts
 
 from tests.unit.facts import HOME, OTHER, mount, table
 

@@ -1,13 +1,13 @@
 """What `mountwarden predict` says of a foreseen umount."""
 
 from mountwarden.cli.predict import document, text
-from mountwarden.foresee import Foreseen, Left, Space
-from mountwarden.graph import Place
 from mountwarden.holders import Members
 from mountwarden.model import Cause, Gap, Holder, NamespaceKind
-from mountwarden.occupants import Occupant
-from mountwarden.propagation import Answer
-from mountwarden.staying import Why
+from mountwarden.predict.foresee import Foreseen, Left, Space
+from mountwarden.predict.graph import Place
+from mountwarden.predict.occupants import Occupant
+from mountwarden.predict.propagation import Answer
+from mountwarden.predict.staying import Why
 
 from tests.unit.facts import mount
 

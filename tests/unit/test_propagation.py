@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
-from mountwarden.graph import Graph
 from mountwarden.model import Mount
-from mountwarden.propagation import Answer, Behaviour, Prediction, concerned, predict_detach, predict_umount
+from mountwarden.predict.graph import Graph
+from mountwarden.predict.propagation import Answer, Behaviour, Prediction, concerned, predict_detach, predict_umount
 
 from tests.unit.facts import HOME, OTHER, mount, table
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden import foresee
 from mountwarden.cli import predict
 from mountwarden.cli import snapshot as command
 from mountwarden.cli.main import main
@@ -21,6 +20,7 @@ from mountwarden.errors import MountwardenError
 from mountwarden.model import (
     Evidence,
 )
+from mountwarden.predict import foresee
 from mountwarden.snapshot import anonymous, clean, document, surveyed
 from mountwarden.snapshot.codec import Wrong
 from mountwarden.snapshot.facts import Snapshot

@@ -12,10 +12,10 @@ from . import options, session
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..foresee import Foreseen, Left, Space
-    from ..graph import Place
     from ..model import Gap, Holder
-    from ..occupants import Occupant
+    from ..predict.foresee import Foreseen, Left, Space
+    from ..predict.graph import Place
+    from ..predict.occupants import Occupant
 
 _EPILOG = """\
 exit status:
@@ -59,7 +59,7 @@ def _pid(text: str) -> int:
 
 def run(arguments: Namespace) -> int:
     """Tell what would happen."""
-    from .. import foresee
+    from ..predict import foresee
 
     if arguments.snapshot is not None:
         told = _stored(arguments)
@@ -72,7 +72,7 @@ def run(arguments: Namespace) -> int:
 
 def _stored(arguments: Namespace) -> "Foreseen":
     """Of a snapshot: why a copy would stay is not in it beyond what its mounts show."""
-    from .. import foresee
+    from ..predict import foresee
     from ..snapshot import document, surveyed
 
     taken = document.read(arguments.snapshot)

@@ -5,7 +5,7 @@ import os
 
 from .. import forked
 from ..kernel import abi, calls
-from ..propagation import Behaviour
+from ..predict.propagation import Behaviour
 
 _DEADLINE = 5.0
 _BASE = b"/proc"

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
-from .. import foresee, holders
+from .. import holders
 from ..errors import MountwardenError
 from ..model import Gap, Mount, Namespace, NamespaceKind
 from ..observe.mountinfo import Table
 from ..observe.survey import Survey
-from ..occupants import Occupant
+from ..predict import foresee
+from ..predict.occupants import Occupant
 from .facts import Members, Snapshot, Surveyed
 
 MOST = 200_000

@@ -4,8 +4,8 @@ import enum
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from mountwarden.graph import Graph
 from mountwarden.model import Mount
+from mountwarden.predict.graph import Graph
 
 from tests.support.prove.steps import BASE, Kind
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from mountwarden.graph import Graph
 from mountwarden.model import Mount
+from mountwarden.predict.graph import Graph
 
 from tests.support.prove.judge import Predictor
 

@@ -5,19 +5,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from . import cause as causes
-from . import circumstances, holders
-from .errors import MountwardenError, NoAnswer
+from .. import cause as causes
+from .. import circumstances, holders
+from ..errors import MountwardenError, NoAnswer
+from ..model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind, Severity
+from ..observe import namespaces, procs, resolve
+from ..observe.behaviour import probe_behaviour
+from ..observe.enter import own_namespace
+from ..observe.survey import Survey, survey
+from ..shown import path as path_shown
 from .graph import Graph, Place
 from .locked import locked_mounts
-from .model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind, Severity
-from .observe import namespaces, procs, resolve
-from .observe.behaviour import probe_behaviour
-from .observe.enter import own_namespace
-from .observe.survey import Survey, survey
 from .occupants import Occupant, occupants
 from .propagation import Answer, Behaviour, Prediction, concerned, predict_umount
-from .shown import path as path_shown
 from .staying import Staying, Why
 
 MOST_CAUSES = 5

@@ -10,12 +10,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from . import holders
-from .model import Gap, Holder
-from .observe import links, loops, procs
-from .observe.links import Link
-from .observe.mountinfo import Table, join, unescape
-from .observe.survey import Survey
+from .. import holders
+from ..model import Gap, Holder
+from ..observe import links, loops, procs
+from ..observe.links import Link
+from ..observe.mountinfo import Table, join, unescape
+from ..observe.survey import Survey
 
 _UNREADABLE = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM, errno.EINVAL)
 

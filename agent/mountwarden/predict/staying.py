@@ -3,8 +3,8 @@
 import enum
 from collections.abc import Collection, Iterable
 
+from ..model import Mount
 from .graph import Dentry, Graph, Place
-from .model import Mount
 
 
 class Why(enum.StrEnum):

@@ -15,8 +15,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..model import Mount
 from .graph import Dentry, Graph, Place
-from .model import Mount
 
 
 class Behaviour(enum.StrEnum):

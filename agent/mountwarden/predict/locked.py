@@ -16,10 +16,10 @@ of the host copied a container's namespace for itself (setns, then unshare), who
 
 from collections.abc import Iterable, Mapping
 
+from ..model import Mount
 from .ages import Ages
 from .copies import MOST, Copies
 from .graph import Graph, Place
-from .model import Mount
 
 
 def locked_mounts(graph: Graph, owners: Mapping[int, int], mounts: Iterable[int]) -> frozenset[int]:

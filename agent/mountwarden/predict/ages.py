@@ -4,8 +4,8 @@ Unique ids (Linux 6.8) are handed out one after the other, and copy_tree() takes
 that is below them: nothing but descendants of the parent is made between it and a mount that came with it.
 """
 
+from ..model import Mount
 from .graph import Graph, Place
-from .model import Mount
 
 
 class Ages:
