@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from mountwarden.kernel import abi, calls
+from mountwarden.kernel.probe import probe
 from mountwarden.look import Looker
 from mountwarden.model import Action, Door, Finding, Kind, NamespaceKind, Outcome, Tier
 from mountwarden.observe import bare, namespaces
@@ -212,5 +213,6 @@ def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tie
 
     entered, seen = home.run(run)
     assert any(entered)
-    assert (entered[-1] > 0) == (tier is Tier.MOUNTINFO)
+    # statmount(2) of Linux 6.12 tells no source, so that such a namespace goes on being entered.
+    assert (entered[-1] > 0) == (tier is Tier.MOUNTINFO or not probe().fields.available)
     assert seen == {inode}
