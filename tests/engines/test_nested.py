@@ -130,7 +130,9 @@ def test_podman_in_a_unit_with_a_private_tmp(podman_host: Machine) -> None:
     wait_until(lambda: copies(host, host.main_pid(unit), "/merged") >= COUNT, 200, "all are mounted in the unit")
     assert copies(host, 1, "/merged") == 0
     assert_quiet(host)
-    host.run("sh", "-c", "podman kill $(podman ps -q) >/dev/null", timeout=200)
+    # One that `podman ps` lists may have ended by itself before `podman kill` asks for it.
+    host.run("sh", "-c", "for id in $(podman ps -q); do podman kill $id; done; true", timeout=200)
+    wait_until(lambda: host.podman("ps", "-q").stdout == "", 60, "all containers have ended")
     assert_quiet(host)
     host.run("systemctl", "stop", unit)
     assert_quiet(host)

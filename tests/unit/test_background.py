@@ -94,7 +94,7 @@ def test_a_container_starts_with_its_process() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "whats"),
+    ("kind", "moments"),
     [
         (Kind.SEVERED, ["mounted", "started", "cut", "found"]),
         (Kind.PRIVATE_ROOT, ["cut", "found"]),
@@ -103,8 +103,8 @@ def test_a_container_starts_with_its_process() -> None:
         (Kind.ORPHANED, ["mounted", "started", "unmounted", "found"]),
     ],
 )
-def test_each_kind_has_its_moments(kind: Kind, whats: list[str]) -> None:
-    assert list(told(explained(kind=kind), Known(BORN, START))) == whats
+def test_each_kind_has_its_moments(kind: Kind, moments: list[str]) -> None:
+    assert list(told(explained(kind=kind), Known(BORN, START))) == moments
 
 
 def test_a_storm_s_entry_tells_it_too() -> None:
