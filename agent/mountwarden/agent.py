@@ -182,7 +182,7 @@ class Agent:
         findings = book.annotate(self._ledger, look.findings, now, config)
         self._ledger, outcomes = self._actor.act(findings, config, self._ledger, self._tell_now)
         self._publisher.publish(look, findings, config, self._ledger, pause, self._kept, cost, outcomes)
-        self._schedule.done(started, ended, cost, full=full, deadline=book.next_deadline(self._ledger))
+        self._schedule.done(started, ended, _cpu() - cpu, full=full, deadline=book.next_deadline(self._ledger))
         if outcomes:
             self._schedule.woken(_boot())
         self._watch(look)

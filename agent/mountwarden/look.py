@@ -99,6 +99,8 @@ class Looker:
         self._wanted: tuple[bytes, ...] = ()
         self._settled = Settled()
         self._held: tuple[Held, ...] = ()
+        self._strange: frozenset[tuple[str, bytes]] = frozenset()
+        """What copies were of at the last look that no home had, a second reading included."""
         self._calm: tuple[Look, list[Gap]] | None = None
         """The last look and the gaps it began with, where it found nothing and asked nothing."""
 
@@ -124,6 +126,7 @@ class Looker:
             return replace(self._calm[0], started=started, seconds=time.monotonic() - clock, missed=missed)
         begun = list(gaps)
         copies, mounts, unread = self._look_elsewhere(members, changed or resync, gaps)
+        copies = self._without_newer(copies, members)
         picture = self._picture(members, copies, mounts, unread, gaps)
         judgement, answers = self._judge(picture, members)
         self._suspects = frozenset(f.namespace for f in judgement.findings if f.namespace is not None)
@@ -134,6 +137,28 @@ class Looker:
         quiet = not (judgement.findings or judgement.wants or unread)
         self._calm = (look, begun) if quiet else None
         return look
+
+    def _without_newer(self, copies: list[Copy], members: Mapping[int, tuple[int, ...]]) -> list[Copy]:
+        """Without copies of what home has mounted since it was read: the next look sees both.
+
+        While containers start, every other namespace has a copy of each, and each would be suspected of being a leak.
+        """
+        here = frozenset(mount.identity for table in self._tables.values() for mount in table.mounts)
+        strange = {copy.mount.identity for copy in copies if copy.match and copy.mount.identity not in here}
+        if not strange <= self._strange:
+            newer = strange & frozenset(self._at_homes_now(members))
+            copies = [copy for copy in copies if copy.mount.identity not in newer]
+            strange -= newer
+        self._strange = frozenset(strange)
+        return copies
+
+    def _at_homes_now(self, members: Mapping[int, tuple[int, ...]]) -> Iterable[tuple[str, bytes]]:
+        for inode in self._tables:
+            try:
+                text = namespaces.read_mountinfo(inode, members.get(inode, ()))
+            except (OSError, NoAnswer):
+                continue  # what is strange stays so, as it was without this reading
+            yield from (mount.identity for mount in Table.from_text(text or b"").mounts)
 
     def _is_same(self, members: Mapping[int, tuple[int, ...]], gaps: list[Gap]) -> bool:
         """Whether the namespaces are those of the last look, with the same gaps in what is known of them."""
@@ -386,7 +411,7 @@ def pid1_namespace() -> int | None:
     try:
         return procs.link_inode(1, "mnt")
     except PermissionError:
-        pass
+        copies = self._without_newer(copies, members)
     try:
         first, own = procs.read("/proc/1/mountinfo"), procs.read("/proc/self/mountinfo")
     except OSError:

@@ -1,13 +1,18 @@
 """A look at a host on which nothing happened is the last one again, and never when something did."""
 
+from typing import Any
+
+import pytest
 from mountwarden.config import Config
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Look, Looker
+from mountwarden.model import Tier
 from mountwarden.observe.enter import own_namespace
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.ours import only_ours
-from tests.support.scratch_ns import hold
+from tests.support.scratch_ns import hold, overlay
+from tests.support.tiers import available
 from tests.support.wait import wait_until
 
 MERGED = ROOT + b"/X/merged"
@@ -73,3 +78,33 @@ def _joined(home: Home) -> None:
         assert look.picture is not before.picture
         assert other.inode in look.picture.namespaces
         assert [f.namespace for f in look.findings] == [other.inode]
+
+
+class Late(Looker):
+    """Looks at home, then home mounts a layer, then it looks at the others."""
+
+    late = False
+
+    def _look_elsewhere(self, *args: Any) -> Any:
+        if self.late:
+            overlay(ROOT + b"/late")
+        return super()._look_elsewhere(*args)
+
+
+@pytest.mark.parametrize("used", available())
+def test_what_home_mounts_during_a_look_is_not_suspected(home: Home, used: Tier) -> None:
+    """Containers start all the time: the copies that others get at once are no leaks."""
+    home.layer()
+    home.shared()
+    with hold(home.sandbox, propagation="slave") as other:
+        home.sandbox.run(lambda: _mounted_meanwhile(home.config, used))
+        assert other.is_mounted(ROOT + b"/late/merged")
+
+
+def _mounted_meanwhile(config: Config, used: Tier) -> None:
+    looker = Late(config, home=own_namespace(), tier=used)
+    assert looker.look().findings == ()
+    looker.late = True
+    assert looker.look(resync=True).findings == ()
+    looker.late = False
+    assert looker.look().findings == ()
