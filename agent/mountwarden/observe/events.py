@@ -31,7 +31,7 @@ RESYNC = 1.0
 """Seconds at least between two comparisons of everything for lost events."""
 _UNMARKED = 2
 """Looks before the first mark."""
-_ROUNDS = 8
+_ROUNDS = 16
 """Resyncs in which the text of each namespace is read again once."""
 _FEW = 16
 """Mounts that went or moved, at most, that are searched for in the lists: beyond, all lists are compared."""
