@@ -411,7 +411,7 @@ def pid1_namespace() -> int | None:
     try:
         return procs.link_inode(1, "mnt")
     except PermissionError:
-        copies = self._without_newer(copies, members)
+        pass
     try:
         first, own = procs.read("/proc/1/mountinfo"), procs.read("/proc/self/mountinfo")
     except OSError:
