@@ -162,13 +162,19 @@ class StatmountObserver:
         self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: Settled
     ) -> Known | None:
         """By the text alone, but for the unique ids of candidates: they are what a history knows them by."""
+        identified = _identify(inode, pids)
+        listing = self._listed(identified)
         text = read_mountinfo(inode, pids, self.doors.get(inode))
         if text is None:
             return None
         sifted = sift(text, wanted, self._common)
         if sifted.candidates:
-            return self._read_again(inode, pids, wanted, settled)
-        return Known(wanted, settled, seen(text, sifted), _identify(inode, pids))
+            if identified is None or listing is None or listing != self._listed(identified):
+                return self._read_again(inode, pids, wanted, settled)
+            both = self._fitted(identified, listing, text)
+            identified = both.identified
+            sifted = sift(text, wanted, self._common, uniques=both.uniques())
+        return Known(wanted, settled, seen(text, sifted), identified)
 
     def _read_again(
         self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: Settled
@@ -224,6 +230,13 @@ class StatmountObserver:
         made = catch_up(self._lister, known, identified.id, listing, self._common, delta, self._masters)
         return Known(known.wanted, settled, made.seen, identified, listing, made.checked)
 
+    def _listed(self, identified: Identified | None) -> bytes | None:
+        """The list of ids; None where it can't be had."""
+        try:
+            return None if identified is None else self._list(identified.id)
+        except (CantTell, Gone):
+            return None
+
     def _list(self, identity: int) -> bytes:
         try:
             return self._lister.ids(identity)
@@ -259,21 +272,14 @@ class StatmountObserver:
     def _read_once(self, identify: Callable[[], Identified | None], read: Callable[[], bytes | None]) -> "_Both | None":
         """One attempt; not `whole` where the list changed while the text was read."""
         identified = identify()
-        try:
-            before = None if identified is None else self._list(identified.id)
-        except (CantTell, Gone):
-            before = None
+        before = self._listed(identified)
         text = read()
         if text is None:
             return None
-        try:
-            if identified is None or before is None:
-                return _Both(text, None, b"")
-            if before != self._list(identified.id):
-                return _Both(text, None, b"", whole=False)
-        except (CantTell, Gone):
+        after = self._listed(identified)
+        if identified is None or before is None or after is None:
             return _Both(text, None, b"")
-        return self._fitted(identified, before, text)
+        return self._fitted(identified, before, text) if before == after else _Both(text, None, b"", whole=False)
 
     def _fitted(self, identified: Identified, listing: bytes, text: bytes) -> "_Both":
         """The two together, where the lines are the mounts of the list in its order: by number, and both ends."""
