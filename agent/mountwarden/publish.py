@@ -25,7 +25,7 @@ from .tell.shape import ReportJson
 from .tell.text import shown as printable
 from .triggers import Wake
 
-OFTEN = 30.0
+OFTEN = 10.0
 """Seconds after which the files are written again though nothing changed: their age is how readers trust them."""
 ACTS = 10
 """Last acts that the status shows."""
