@@ -47,14 +47,14 @@ class Page:
     def plot(self, name: str, svg: str) -> None:
         """A picture beside the page."""
         self.plots[name] = svg
-        self.parts.append(f"![{name}](pictures/{name}.svg)\n")
+        self.parts.append(f"![{name}](plots/{name}.svg)\n")
 
     def write(self, directory: Path) -> None:
         """The page and its pictures."""
-        (directory / "pictures").mkdir(parents=True, exist_ok=True)
+        (directory / "plots").mkdir(parents=True, exist_ok=True)
         (directory / "benchmarks.md").write_text("\n".join(self.parts))
         for name, svg in self.plots.items():
-            (directory / "pictures" / f"{name}.svg").write_text(svg)
+            (directory / "plots" / f"{name}.svg").write_text(svg)
 
 
 def machine() -> str:
