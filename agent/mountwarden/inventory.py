@@ -1,9 +1,10 @@
 """The picture: roots as home shows them, and what other namespaces hold on their spots. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from .model import Base, Copy, Layout, Match, Mount, Root, RootState, Spot, Stack, is_on_block_device
 from .observe.mountinfo import Table, below, join
+from .observe.sift import Candidate
 
 
 def match_layout(layout: Layout, rel: bytes) -> bytes | None:
@@ -150,3 +151,31 @@ def _hidden(state: RootState, base: Base, rel: bytes) -> bool:
 def identities(states: Iterable[RootState]) -> frozenset[tuple[str, bytes]]:
     """(device, mnt_root) of every live mount on a spot of the layouts."""
     return frozenset(mount.identity for state in states for mounts in state.live.values() for mount in mounts)
+
+
+def copies_elsewhere(
+    inode: int, candidates: Iterable[Candidate], spots: Spots, watched: frozenset[tuple[str, bytes]]
+) -> Iterator[Copy]:
+    """Those of a namespace's candidates that are on a spot, claim to be of one, or are of a `watched` identity."""
+    for candidate in candidates:
+        match = spots.match(candidate.spot) if candidate.spot is not None else None
+        claim = spots.claimed(candidate.mount) if match is None else None
+        if match is not None or claim is not None or candidate.mount.identity in watched:
+            yield Copy(inode, candidate.mount, candidate.parent, candidate.spot, match, claim=claim)
+
+
+def copies_at_home(
+    inode: int,
+    table: Table,
+    states: Iterable[RootState],
+    spots: Spots,
+    watched: frozenset[tuple[str, bytes]],
+) -> Iterator[Copy]:
+    """Copies that a home of some roots holds of the layers of the others."""
+    if all(state.home == inode for state in states):
+        return
+    for mount in table.mounts:
+        spot = table.spot(mount)
+        match = spots.match(spot) if spot is not None else None
+        if match is not None or mount.identity in watched:
+            yield Copy(inode, mount, table.get(mount.parent), spot, match)

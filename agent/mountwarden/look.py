@@ -37,7 +37,6 @@ from .model import (
     Want,
 )
 from .observe import bare, namespaces, procs, tiers
-from .observe.enter import own_namespace
 from .observe.mountinfo import Table
 from .observe.pins import Pins
 from .observe.sift import Held, Seen, Settled
@@ -126,8 +125,9 @@ class Looker:
             return replace(self._calm[0], started=started, seconds=time.monotonic() - clock, missed=missed)
         begun = list(gaps)
         copies, mounts, unread = self._look_elsewhere(members, changed or resync, gaps)
-        copies = self._without_newer(copies, members)
-        picture = self._picture(members, copies, mounts, unread, gaps)
+        here = frozenset(mount.identity for table in self._tables.values() for mount in table.mounts)
+        copies = self._without_newer(copies, here, members)
+        picture = self._picture(members, copies, here, mounts, unread, gaps)
         judgement, answers = self._judge(picture, members)
         self._suspects = frozenset(f.namespace for f in judgement.findings if f.namespace is not None)
         attributed = attribute_all(judgement.findings, picture)
@@ -138,12 +138,13 @@ class Looker:
         self._calm = (look, begun) if quiet else None
         return look
 
-    def _without_newer(self, copies: list[Copy], members: Mapping[int, tuple[int, ...]]) -> list[Copy]:
-        """Without copies of what home has mounted since it was read: the next look sees both.
+    def _without_newer(
+        self, copies: list[Copy], here: frozenset[tuple[str, bytes]], members: Mapping[int, tuple[int, ...]]
+    ) -> list[Copy]:
+        """Without copies of what a home has mounted since `here` was read of all homes: the next look sees both.
 
         While containers start, every other namespace has a copy of each, and each would be suspected of being a leak.
         """
-        here = frozenset(mount.identity for table in self._tables.values() for mount in table.mounts)
         strange = {copy.mount.identity for copy in copies if copy.match and copy.mount.identity not in here}
         if not strange <= self._strange:
             newer = strange & frozenset(self._at_homes_now(members))
@@ -224,7 +225,7 @@ class Looker:
         """Inode of the root's home; None where PID 1's can't be told."""
         if root.home is not None:
             return root.home
-        return self._fixed_home if self._fixed_home is not None else pid1_namespace()
+        return self._fixed_home if self._fixed_home is not None else namespaces.of_pid1()
 
     def _look_at_homes(self, roots: Iterable[Root], members: Mapping[int, tuple[int, ...]], gaps: list[Gap]) -> bool:
         """Bring the roots' states up to date; True when any home changed since the last look."""
@@ -303,10 +304,10 @@ class Looker:
             mounts += seen.mounts
             settled.append(seen.settled)
             gaps += [Gap("lines of mountinfo", why, inode, count) for why, count in seen.unreadable]
-            copies += _copies(inode, seen, spots, watched)
+            copies += inventory.copies_elsewhere(inode, seen.candidates, spots, watched)
         # A home of one root may hold copies of another's.
         for inode, table in self._tables.items():
-            copies += _home_copies(inode, table, self._states, spots, watched)
+            copies += inventory.copies_at_home(inode, table, self._states, spots, watched)
         self._observer.forget(members)
         self._observer.end_look()
         self._held = tuple(settled)
@@ -327,6 +328,7 @@ class Looker:
         self,
         members: Mapping[int, tuple[int, ...]],
         copies: list[Copy],
+        here: frozenset[tuple[str, bytes]],
         mounts: int,
         unread: frozenset[int],
         gaps: list[Gap],
@@ -340,7 +342,7 @@ class Looker:
             namespaces={inode: self._namespace(inode, pids) for inode, pids in members.items()},
             copies=told,
             mounts=mounts,
-            home_identities=frozenset(m.identity for table in self._tables.values() for m in table.mounts),
+            home_identities=here,
             stacks=inventory.stacks(told),
             gone=tuple(self._history.gone.values()),
             gaps=tuple(gaps),
@@ -379,48 +381,6 @@ def _guarded(states: Iterable[RootState]) -> Iterable[Mount]:
     for state in states:
         yield from (state.mount, *(base.mount for base in state.bases)) if state.mount else ()
         yield from state.parents.values()
-
-
-def _copies(inode: int, seen: Seen, spots: Spots, watched: frozenset[tuple[str, bytes]]) -> Iterable[Copy]:
-    for candidate in seen.candidates:
-        match = spots.match(candidate.spot) if candidate.spot is not None else None
-        claim = spots.claimed(candidate.mount) if match is None else None
-        if match is not None or claim is not None or candidate.mount.identity in watched:
-            yield Copy(inode, candidate.mount, candidate.parent, candidate.spot, match, claim=claim)
-
-
-def _home_copies(
-    inode: int,
-    table: Table,
-    states: Iterable[RootState],
-    spots: Spots,
-    watched: frozenset[tuple[str, bytes]],
-) -> Iterable[Copy]:
-    """Copies that a home of some roots holds of the layers of the others."""
-    if all(state.home == inode for state in states):
-        return
-    for mount in table.mounts:
-        spot = table.spot(mount)
-        match = spots.match(spot) if spot is not None else None
-        if match is not None or mount.identity in watched:
-            yield Copy(inode, mount, table.get(mount.parent), spot, match)
-
-
-def pid1_namespace() -> int | None:
-    """Inode of PID 1's mount namespace; our own where PID 1 can't be read but shows the same mounts; else None."""
-    try:
-        return procs.link_inode(1, "mnt")
-    except PermissionError:
-        pass
-    try:
-        first, own = procs.read("/proc/1/mountinfo"), procs.read("/proc/self/mountinfo")
-    except OSError:
-        return None
-    return own_namespace() if _ids(first) == _ids(own) else None
-
-
-def _ids(text: bytes) -> list[bytes]:
-    return [line.split(b" ", 1)[0] for line in text.splitlines()]
 
 
 def _reason(error: OSError | NoAnswer) -> str:

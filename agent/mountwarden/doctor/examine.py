@@ -10,8 +10,9 @@ from .. import config_load
 from ..config import Config
 from ..errors import MountwardenError
 from ..foreseen import Foreseen, foresee, who
-from ..look import Look, Looker, pid1_namespace
+from ..look import Look, Looker
 from ..model import Gap
+from ..observe import namespaces
 from ..observe.interfaces import Interface, interfaces
 from ..sights import sights
 from ..tell.text import sentence
@@ -55,7 +56,7 @@ def examine(asked: Asked) -> Examination:
     tried, errors = interfaces(), config_load.check(asked.directory)
     found = Examination((), tried) if os.geteuid() else _host(asked, tried, broken=bool(errors))
     song = canary.sing() if asked.canary else None
-    pid1 = pid1_namespace() if os.geteuid() == 0 else None
+    pid1 = namespaces.of_pid1() if os.geteuid() == 0 else None
     checks = (
         _release(found.look),
         *kernel.interfaces(tried),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..model import Door, Gap
 from . import bare, procs
-from .enter import DEADLINE, in_namespace
+from .enter import DEADLINE, in_namespace, own_namespace
 
 _VANISHED = (errno.ENOENT, errno.ESRCH)
 
@@ -131,3 +131,20 @@ def _whole(fd: int) -> bytes:
             if len(text) > BUDGET:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return bytes(text)
+
+
+def of_pid1() -> int | None:
+    """Inode of PID 1's mount namespace; our own where PID 1 can't be read but shows the same mounts; else None."""
+    try:
+        return procs.link_inode(1, "mnt")
+    except PermissionError:
+        pass
+    try:
+        first, own = procs.read("/proc/1/mountinfo"), procs.read("/proc/self/mountinfo")
+    except OSError:
+        return None
+    return own_namespace() if _ids(first) == _ids(own) else None
+
+
+def _ids(text: bytes) -> list[bytes]:
+    return [line.split(b" ", 1)[0] for line in text.splitlines()]

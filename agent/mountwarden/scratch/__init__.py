@@ -160,11 +160,11 @@ def _systemd(*words: str) -> str:
 
 def systemd_runs() -> bool:
     """Whether we are root in the mount namespace of a systemd that can run a unit for us."""
-    from ..look import pid1_namespace
+    from ..observe import namespaces
     from ..observe.enter import own_namespace
 
     here = os.geteuid() == 0 and os.path.isdir("/run/systemd/system") and shutil.which("systemd-run") is not None
-    return here and pid1_namespace() == own_namespace()
+    return here and namespaces.of_pid1() == own_namespace()
 
 
 def on_host(function: Callable[[bytes], int]) -> int:
