@@ -14,14 +14,14 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ..model import Door, Missed, Mount
+from ..model import Door
 from . import bare, namespaces, statmounts
 from .catchup import CantTell, Packed, catch_up, checksums
 from .mountinfo import Table
 from .namespaces import read_mountinfo
-from .sift import Common, Key, Seen, Settled, Sifted, sift
+from .sift import Key, Seen, Settled, Sifted, sift
 from .statmounts import Gone, Identified, Lister
-from .text import masters, seen
+from .text import Unwatched, seen
 
 _TRIES = 3
 """Attempts to read a text between two equal lists."""
@@ -59,28 +59,18 @@ class Home:
     identified: Identified | None
 
 
-class StatmountObserver:
+class StatmountObserver(Unwatched):
     """Reads namespaces by listmount(2) and statmount(2), with the results of `TextObserver` and unique ids."""
 
     def __init__(self, *, fields: bool = True) -> None:
         """`fields`: this kernel's statmount(2) tells all that mountinfo does; else what is new is read as text."""
-        self.doors: Mapping[int, Door] = {}
+        super().__init__()
         self._fields = fields
         self._lister = Lister()
         self._tables: dict[int, Home] = {}
         self._known: dict[int, Known] = {}
         self._masters: dict[int, int] = {}
-        self._common = Common(Settled())
         self._deltas: dict[tuple[Settled, Settled], frozenset[Key]] = {}
-
-    @property
-    def wake(self) -> int | None:
-        """Nothing tells."""
-        return None
-
-    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
-        """Nothing is missed: nothing tells."""
-        return ()
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
         """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
@@ -101,9 +91,6 @@ class StatmountObserver:
             self._masters = {mount.shared: mount.master for mount in mounts if mount.shared}
         return known.table
 
-    def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
-        """A home's text is read whole each time."""
-
     def seen(self, inode: int) -> Seen | None:
         """What was last read of a namespace."""
         known = self._known.get(inode)
@@ -120,8 +107,7 @@ class StatmountObserver:
     def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: Settled) -> Seen | None:
         """Read a namespace now. None when nothing keeps it any more."""
         known, pids = self._known.get(inode), tuple(pids)
-        if self._common.known is not settled:
-            self._common = Common(settled)
+        self._shared_with(settled)
         if known is not None and known.trusted and known.wanted == wanted and known.listing is not None:
             try:
                 known = self._known[inode] = self._caught_up(inode, pids, known, settled)
@@ -148,15 +134,8 @@ class StatmountObserver:
 
     def end_look(self) -> None:
         """Drop what only serves to read many namespaces at once."""
-        self._common = Common(Settled())
+        super().end_look()
         self._deltas.clear()
-
-    def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
-        """The master of each peer group that any namespace shows a member of; 0: it has none."""
-        return masters(groups, members, self.doors)
-
-    def close(self) -> None:
-        """Nothing is open."""
 
     def _read_first(
         self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: Settled

@@ -81,14 +81,12 @@ class Observer(Protocol):
         """Give back what is open."""
 
 
-class TextObserver:
-    """Reads namespaces by their mountinfo, and remembers what it saw of each."""
+class Unwatched:
+    """What is the same for each observer that nothing tells of mounts, and that has nothing open."""
 
     def __init__(self) -> None:
-        self._tables: dict[int, tuple[bytes, Table]] = {}
-        self._seen: dict[int, tuple[_Signature, Seen]] = {}
-        self._common = Common(Settled())
         self.doors: Mapping[int, Door] = {}
+        self._common = Common(Settled())
 
     @property
     def wake(self) -> int | None:
@@ -98,6 +96,47 @@ class TextObserver:
     def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
         """Nothing is missed: nothing tells."""
         return ()
+
+    def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
+        """A home's text is read whole each time."""
+
+    def end_look(self) -> None:
+        """Drop what only serves to read many namespaces at once."""
+        self._common = Common(Settled())
+
+    def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
+        """The master of each peer group that any namespace shows a member of; 0: it has none."""
+        wanted, found = set(groups), dict[int, int]()
+        for inode, pids in members.items():
+            if wanted <= found.keys():
+                break
+            try:
+                lines = Lines(read_mountinfo(inode, pids, self.doors.get(inode)) or b"")
+            except (OSError, NoAnswer):
+                continue
+            for line in lines.holding(b" shared:%d " % group for group in wanted):
+                with contextlib.suppress(mountinfo.Unreadable):
+                    mount = mountinfo.parse_line(line)
+                    found[mount.shared] = mount.master
+        return found
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _shared_with(self, settled: Settled) -> Common:
+        """What this look's namespaces have in common; begun anew where another Settled would judge them."""
+        if self._common.known is not settled:
+            self._common = Common(settled)
+        return self._common
+
+
+class TextObserver(Unwatched):
+    """Reads namespaces by their mountinfo, and remembers what it saw of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tables: dict[int, tuple[bytes, Table]] = {}
+        self._seen: dict[int, tuple[_Signature, Seen]] = {}
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
         """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
@@ -109,9 +148,6 @@ class TextObserver:
             known = (text, Table.from_text(text))
             self._tables[inode] = known
         return known[1]
-
-    def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
-        """A home's text is read whole each time."""
 
     def seen(self, inode: int) -> Seen | None:
         """What was last read of a namespace."""
@@ -131,9 +167,7 @@ class TextObserver:
         signature = (len(text), hash(text), wanted, settled)
         known = self._seen.get(inode)
         if known is None or known[0] != signature:
-            if self._common.known is not settled:
-                self._common = Common(settled)
-            known = self._seen[inode] = signature, seen(text, sift(text, wanted, self._common))
+            known = self._seen[inode] = signature, seen(text, sift(text, wanted, self._shared_with(settled)))
         return known[1]
 
     def resync(self) -> None:
@@ -145,35 +179,7 @@ class TextObserver:
         self._seen = {inode: known for inode, known in self._seen.items() if inode in alive}
         self._tables = {inode: known for inode, known in self._tables.items() if inode in alive}
 
-    def end_look(self) -> None:
-        """Drop what only serves to parse many namespaces at once."""
-        self._common = Common(Settled())
-
-    def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
-        """The master of each peer group that any namespace shows a member of; 0: it has none."""
-        return masters(groups, members, self.doors)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
 
 def seen(text: bytes, sifted: Sifted) -> Seen:
     """What a whole text was sifted to."""
     return Seen(text.count(b"\n"), sifted.candidates, Reached(sifted.settled), sifted.unreadable)
-
-
-def masters(groups: Iterable[int], members: Mapping[int, tuple[int, ...]], doors: Mapping[int, Door]) -> dict[int, int]:
-    """The master of each peer group that any namespace shows a member of; 0: it has none."""
-    wanted, found = set(groups), dict[int, int]()
-    for inode, pids in members.items():
-        if wanted <= found.keys():
-            break
-        try:
-            lines = Lines(read_mountinfo(inode, pids, doors.get(inode)) or b"")
-        except (OSError, NoAnswer):
-            continue
-        for line in lines.holding(b" shared:%d " % group for group in wanted):
-            with contextlib.suppress(mountinfo.Unreadable):
-                mount = mountinfo.parse_line(line)
-                found[mount.shared] = mount.master
-    return found
