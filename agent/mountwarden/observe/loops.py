@@ -1,12 +1,32 @@
-"""What a loop device is set up on, by the device itself: its file may be on a mount that no namespace shows."""
+"""What the kernel itself has open: the files of loop devices, and swap areas."""
 
+import glob
 import os
+from collections.abc import Iterator
 
 from ..kernel import calls
+from . import procs
+from .mountinfo import unescape
+
+
+def loops() -> Iterator[tuple[str, bytes]]:
+    """Each loop device that is set up: its name (such as loop0), and its file's path as it was when it was set up."""
+    for path in sorted(glob.glob("/sys/block/loop*/loop/backing_file")):
+        yield path.split("/")[3], procs.read_or_empty(path).rstrip(b"\n").removesuffix(b" (deleted)")
+
+
+def swaps() -> Iterator[tuple[bytes, bytes]]:
+    """Path and type ("file" or "partition") of each swap area, from proc_swaps(5)."""
+    for line in procs.read_or_empty("/proc/swaps").splitlines()[1:]:
+        path, kind = [*line.split(), b"", b""][:2]
+        yield unescape(path), kind
 
 
 def backing_device(name: str) -> str | None:
-    """major:minor of the file system of the file behind `name` (such as loop0); None where it can't be asked."""
+    """major:minor of the file system of the file behind `name` (such as loop0); None where it can't be asked.
+
+    By the device itself: its file may be on a mount that no namespace shows.
+    """
     try:
         fd = os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

@@ -30,6 +30,14 @@ def read(path: str) -> bytes:
         return file.read()
 
 
+def read_or_empty(path: str) -> bytes:
+    """The same; empty where it can't be read."""
+    try:
+        return read(path)
+    except OSError:
+        return b""
+
+
 def comm(pid: int) -> str:
     """The process's name, proc_pid_comm(5). An attacker chooses it: shown, never trusted."""
     return os.fsdecode(read(f"/proc/{pid}/comm").rstrip(b"\n"))

@@ -5,7 +5,6 @@ with io_uring, an exported directory of nfsd) is not found.
 """
 
 import errno
-import glob
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from .. import holders
 from ..model import Gap, Holder
 from ..observe import links, loops, procs
 from ..observe.links import Link
-from ..observe.mountinfo import Table, join, unescape
+from ..observe.mountinfo import Table, join
 from ..observe.survey import Survey
 
 _UNREADABLE = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM, errno.EINVAL)
@@ -109,26 +108,16 @@ def _devices(mounts: frozenset[int], seen: Survey, home: Table | None) -> tuple[
         for mount in table.mounts:
             by_device.setdefault(mount.device, set()).add(mount.id)
     found, unknown = list[Occupant](), 0
-    for path in sorted(glob.glob("/sys/block/loop*/loop/backing_file")):
-        name = path.split("/")[3]
-        device, backing = loops.backing_device(name), _read(path).rstrip(b"\n").removesuffix(b" (deleted)")
-        on = by_device.get(device or "", set())
+    for name, backing in loops.loops():
+        on = by_device.get(loops.backing_device(name) or "", set())
         shown = home.containing(backing) if home is not None else None
         if shown is not None and shown.id in on:
             found += [Occupant(name, shown.id, path=backing)] if shown.id in mounts else []
         else:
             unknown += not mounts.isdisjoint(on)
-    for line in _read("/proc/swaps").splitlines()[1:]:
-        path_of, kind = [*line.split(), b"", b""][:2]
-        shown = home.containing(unescape(path_of)) if home is not None and kind == b"file" else None
+    for path, kind in loops.swaps():
+        shown = home.containing(path) if home is not None and kind == b"file" else None
         if shown is not None and shown.id in mounts:
-            found.append(Occupant("swap", shown.id, path=unescape(path_of)))
+            found.append(Occupant("swap", shown.id, path=path))
     reason = "its file is on one of several mounts of the file system"
     return found, (Gap("what a loop device holds", reason, None, unknown),) if unknown else ()
-
-
-def _read(path: str) -> bytes:
-    try:
-        return procs.read(path)
-    except OSError:
-        return b""
