@@ -1,0 +1,128 @@
+"""What is wrong, who holds it and why, and what was done about it."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from .host import Copy, Match, Root, Spot
+from .words import Action, Evidence, Kind, MountClass, NamespaceKind, Reach, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that keeps a namespace or a superblock alive."""
+
+    pid: int
+    comm: str
+    unit: str | None = None
+    container: str | None = None
+    user: int | None = None
+    """Real uid."""
+    user_unit: str | None = None
+    """The unit of a user's own systemd, below `unit`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a copy was left behind: a stable code, and one exact sentence."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What ends a finding, and whether the service would do it by itself."""
+
+    action: Action
+    automatic: bool
+    reason: str
+    """Why it is automatic, or why it is not."""
+    command: str | None
+    """To be pasted; None where an id or name holds what a shell would read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a remedy acts on, as judged: everything that is checked again right before the act."""
+
+    match: Match
+    copies: tuple[Copy, ...]
+    """The leaked copies on that spot, in all namespaces; of a severed root, those that are cut off."""
+    here: tuple[Copy, ...] = ()
+    """The leaked copies of the finding's own namespace, those bound elsewhere too; bottom of a stack first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong."""
+
+    id: str
+    kind: Kind
+    severity: Severity
+    root: Root
+    home: int | None
+    spot: Spot | None
+    layer: bytes | None
+    mountpoint: bytes
+    """Path at home."""
+    seen_at: bytes | None
+    """Path in the holder's namespace."""
+    namespace: int | None
+    """Inode of the holder's namespace; home's own for private-root."""
+    fstype: str
+    device: str
+    mount_id: int | None
+    unique_id: int | None
+    evidence: Evidence | None
+    reach: Reach | None
+    mount_class: MountClass = MountClass.LAYER
+    count: int = 1
+    detail: str = ""
+    """A judge's remark, such as the newer mount that hides the spot."""
+    target: Target | None = None
+    # Filled in after judgement:
+    namespace_kind: NamespaceKind | None = None
+    namespace_id: int | None = None
+    holders: tuple[Holder, ...] = ()
+    cause: Cause | None = None
+    remedies: tuple[Remedy, ...] = ()
+    confirmed: bool = False
+    silenced: bool = False
+    since: float | None = None
+    """Seconds since the Epoch at which it was first seen."""
+
+    @property
+    def starting(self) -> bool:
+        """Its namespace is held by nothing but a runtime that sets a container up, before the change of its root.
+
+        A process chooses its name: by this one, a finding is only told later.
+        """
+        return bool(self.holders) and all(RUNTIME_INIT.fullmatch(holder.comm) for holder in self.holders)
+
+
+RUNTIME_INIT = re.compile(r"(runc|youki):\[[0-9]:[A-Z]+\]|runc|crun|youki")
+"""Names of the processes in which runc (libcontainer/nsenter), crun and youki enter and prepare a container."""
+
+
+def finding_id(boot_id: str, kind: Kind, root: bytes, spot: bytes, namespace: int | None) -> str:
+    """The stable id of a finding: the same in each run, tier, journal and command."""
+    parts = (boot_id.encode(), kind.encode(), root, spot, b"%d" % (namespace or 0))
+    digest = hashlib.sha256(b"\0".join(b"%d:%s" % (len(part), part) for part in parts))
+    return "mw-" + digest.hexdigest()[:10]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one act, enough to reconstruct it."""
+
+    finding: Finding
+    action: Action
+    done: bool
+    code: str
+    """done, or why not: the code of the refusal."""
+    text: str
+    """One line for people."""
+    saw: str = ""
+    did: str = ""
+    verified: str = ""

@@ -1,0 +1,248 @@
+"""What a look sees of the host: mounts, namespaces, the engines' roots, and the picture of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .words import MountClass, RootKind, Tier
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount of one namespace, as a line of proc_pid_mountinfo(5) or statmount(2) describes it."""
+
+    id: int
+    parent: int
+    device: str
+    root: bytes
+    point: bytes
+    options: bytes
+    shared: int
+    master: int
+    propagate_from: int
+    unbindable: bool
+    fstype: str
+    source: bytes
+    super_options: bytes
+    unique: int | None = None
+
+    @property
+    def identity(self) -> tuple[str, bytes]:
+        """What is mounted, wherever it is: (device, mnt_root)."""
+        return self.device, self.root
+
+
+def is_on_block_device(mount: Mount) -> bool:
+    """Whether the mount keeps a block device busy. btrfs shows anonymous device numbers for its subvolumes."""
+    return not mount.device.startswith("0:") or mount.fstype == "btrfs"
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a mount is attached, as the kernel sees it: the same spot is the same dentry, whatever path shows it."""
+
+    device: str
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A way into a mount namespace that has no process."""
+
+    via: str
+    """bind, fd, or walk (by the walk over all namespaces alone: nothing that we can name holds it)."""
+    pid: int = 0
+    """The process that has the descriptor; for a bind, one in the namespace that shows it (0: our own)."""
+    path: bytes = b""
+    """Of the nsfs file, as seen there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A mount namespace at one look."""
+
+    inode: int
+    pids: tuple[int, ...] = ()
+    """Processes in it, lowest first; empty when only a bind or a descriptor keeps it."""
+    id: int | None = None
+    """The 64-bit id that is never reused (Linux 6.11)."""
+    user: int | None = None
+    """Inode of the user namespace of its first process."""
+    via: str = "process"
+    """How the look reached it: process, bind, fd or walk."""
+    door: Door | None = None
+    """The way in where it has no process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One pattern of paths below a root on which the engine mounts. `*` stands for one path component.
+
+    `**` alone stands for any directory, and then for mounts of block devices only.
+    """
+
+    pattern: bytes
+    fstype: str | None
+    """The type that the engine mounts there; None for any."""
+    mount_class: MountClass = MountClass.LAYER
+    is_file: bool = False
+    """The mountpoint is a file (nsfs): a file is put in its place instead of a directory."""
+    needs_history: bool = False
+    """Nothing is leaked there by its spot alone: any directory may be a mountpoint of somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A directory whose mounts are guarded, as an engine's module found it."""
+
+    path: bytes
+    """Real path in its home's view, symlinks resolved."""
+    engine: str
+    kind: RootKind
+    layout: tuple[Layout, ...]
+    home: int | None
+    """Inode of the mount namespace whose view counts; None: PID 1's."""
+    home_known: bool = True
+    """False where the engine is configured but not running: judged, never acted on."""
+    home_pid: int | None = None
+    """A process in home whose root is "/", where home is not the agent's own namespace."""
+    record: tuple[str, ...] = ()
+    """Paths of the engine's own record, for engines/ to read; empty: it keeps none that we know."""
+    rmdir_on_put: bool = True
+    """Whether the engine itself removes the mountpoint after an umount."""
+    wants_private: bool = False
+    """The engine makes this root private on purpose (containers/storage without skip_mount_home)."""
+    aliases: tuple[bytes, ...] = ()
+    """Names of the same directory in the configuration, through symbolic links."""
+    daemonless: bool = False
+    """The engine mounts in whatever namespace it is called in: without a word of its record nothing is accused."""
+    observe_only: bool = False
+    """Roots of a user's own configuration: never acted on by the root agent."""
+
+    def is_called(self, path: bytes) -> bool:
+        """Whether the configuration means this root by `path`."""
+        return path == self.path or path in self.aliases
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A mount of home that holds a part of a root: where a root's spots lie as the kernel sees them."""
+
+    mount: Mount
+    spot: Spot
+    """(device, path in the file system) of the directory `rel` below the root."""
+    rel: bytes
+    """Path below the root; empty for the root itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A spot that lies in the layout of a root."""
+
+    root: Root
+    base: Base
+    layout: Layout
+    rel: bytes
+    """The mountpoint's path below the root."""
+    layer: bytes
+    """What the layout's `*` stands for; for several, all of them joined by slashes."""
+    mountpoint: bytes
+    """The path at home."""
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A mount outside a root's homes that may be a copy of one of home's mounts."""
+
+    namespace: int
+    mount: Mount
+    parent: Mount | None
+    spot: Spot | None
+    """None for an overmount, or where the parent is not visible."""
+    match: Match | None = None
+    """The layout that its spot is in."""
+    history: Match | None = None
+    """The spot on which home was seen to have the same (device, mnt_root) until it went, this copy being there then."""
+    claim: Match | None = None
+    """The layer that its own options name: an attacker's text for all we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The same mount many times on one mountpoint, of home (`namespace` is home's) or of another namespace."""
+
+    namespace: int
+    match: Match
+    top: Mount
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class RootState:
+    """A root as one look found it."""
+
+    root: Root
+    home: int | None
+    """Inode of home, None where it could not be read."""
+    mount: Mount | None
+    """Home's mount that contains the root."""
+    bases: tuple[Base, ...] = ()
+    live: Mapping[Spot, tuple[Mount, ...]] = field(default_factory=dict)
+    """Home's mounts on spots of the layout, bottom of each stack first."""
+    matches: Mapping[Spot, Match] = field(default_factory=dict)
+    """The match of each spot of `live`."""
+    parents: Mapping[int, Mount] = field(default_factory=dict)
+    """What each of the live mounts is mounted on, by the live mount's id."""
+    stacks: tuple[Stack, ...] = ()
+    """Mounts of the layout that are there many times over."""
+    status: str = "ok"
+    """ok, or why the root can't be judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something that could not be read: what, where and why. A gap is never taken for an absence."""
+
+    what: str
+    reason: str
+    namespace: int | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Mount events that did not reach a look, which has therefore compared the mounts themselves."""
+
+    reason: str
+    """overflow or budget."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A mount that was on a spot at home, and of which no copy is left in any namespace."""
+
+    match: Match
+    mount: Mount
+    ids: frozenset[int]
+    """Small mount ids that it had, in home and elsewhere; what still holds one of them open pins the superblock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The host at one look."""
+
+    boot_id: str
+    tier: Tier
+    roots: tuple[RootState, ...]
+    namespaces: Mapping[int, Namespace]
+    copies: tuple[Copy, ...]
+    mounts: int
+    """How many mounts the look passed over, in all namespaces."""
+    home_identities: frozenset[tuple[str, bytes]] = frozenset()
+    """(device, mnt_root) of every mount of every home."""
+    stacks: tuple[Stack, ...] = ()
+    """What is stacked in namespaces that are no home."""
+    gone: tuple[Gone, ...] = ()
+    """Mounts that a home had and that no namespace has any more."""
+    gaps: tuple[Gap, ...] = ()

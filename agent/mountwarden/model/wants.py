@@ -1,0 +1,57 @@
+"""What the judge asks beside the picture, and the answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .host import Match
+from .words import RecordState
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One way in which a process uses a directory or a mount."""
+
+    pid: int
+    comm: str
+    how: str
+    """cwd, root, "fd 7", or "mount PATH" for a bind in its namespace."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.comm}, {self.how})" if self.pid else self.how
+
+
+@dataclass(frozen=True, slots=True)
+class RecordWant:
+    """The judge asks for the engine's record of one layer. The answer is a RecordState."""
+
+    match: Match
+
+
+@dataclass(frozen=True, slots=True)
+class GroupWant:
+    """The judge asks for the master of a peer group. The answer is an int (0: none), or None where nothing shows it."""
+
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsersWant:
+    """The judge asks which processes hold mounts that no namespace has any more. The answer is a tuple of Use."""
+
+    ids: frozenset[int]
+
+
+Want = RecordWant | GroupWant | UsersWant
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the judge has been told of what it wanted to know. What is missing is not known yet."""
+
+    records: Mapping[RecordWant, RecordState] = field(default_factory=dict)
+    masters: Mapping[GroupWant, int | None] = field(default_factory=dict)
+    users: Mapping[UsersWant, tuple[Use, ...]] = field(default_factory=dict)
+
+    def lacks(self, want: Want) -> bool:
+        """Whether it is not answered."""
+        return want not in self.records and want not in self.masters and want not in self.users
