@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.test_fresh_machine import pytestmark as needs
 from tests.support import checkout, fresh
 
-pytestmark = needs
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600), *fresh.NEEDS]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """From the README's prerequisites to the main job, on machines that have nothing else."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,7 @@ from tests.support import checkout, fresh
 pytestmark = [
     pytest.mark.long,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(os.geteuid() != 0, reason="building a machine needs root"),
-    pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="building a machine needs mmdebstrap"),
+    *fresh.NEEDS,
 ]
 
 NO_PYSTEMD = "Package: python3-pystemd\\nPin: release *\\nPin-Priority: -1\\n"

@@ -1,6 +1,5 @@
 """The wheel and the source archive on a machine that has neither the checkout nor the system's Python packages."""
 
-import os
 import shutil
 import tarfile
 import zipfile
@@ -14,8 +13,7 @@ from tests.support.builds import Builds
 pytestmark = [
     pytest.mark.long,
     pytest.mark.timeout(400),
-    pytest.mark.skipif(os.geteuid() != 0, reason="building a machine needs root"),
-    pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="building a machine needs mmdebstrap"),
+    *fresh.NEEDS,
 ]
 
 TOOLS = "python3-venv gcc pkg-config libsystemd-dev python3-dev"

@@ -1,5 +1,6 @@
 """Documents of `mountwarden map`, made by hand: of any size, healthy or not, and with hostile names."""
 
+from collections.abc import Callable
 from typing import Any
 
 from mountwarden.tell.chart.shape import SCHEMA, BaseJson, MapJson, RowJson
@@ -153,3 +154,13 @@ def hostile() -> MapJson:
     ]
     gaps: Any = [{"what": "<b>&", "namespace": None, "reason": '"EACCES"', "count": 2}]
     return chart(base(*rows, at=shown(HOSTILE[1]), roots=roots), gaps=gaps, complete=False)
+
+
+CHARTS: dict[str, Callable[[], MapJson]] = {
+    "healthy": healthy,
+    "5": small,
+    "50": lambda: large(50),
+    "200": lambda: large(200),
+    "hostile": hostile,
+}
+"""What pictures are drawn of in tests, by name."""

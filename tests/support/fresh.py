@@ -9,7 +9,15 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.support import mirror, tree
+
+NEEDS = (
+    pytest.mark.skipif(os.geteuid() != 0, reason="building a machine needs root"),
+    pytest.mark.skipif(not shutil.which("mmdebstrap"), reason="building a machine needs mmdebstrap"),
+)
+"""For the `pytestmark` of tests that need such a machine."""
 
 RECIPE = "1"
 """Raise it when what is installed changes."""

@@ -1,6 +1,7 @@
 """Facts made by hand for tests of pure code."""
 
 import dataclasses
+from typing import Any
 
 from mountwarden.model import Copy, Layout, Match, Mount, Picture, Root, RootKind, Spot, Tier
 from mountwarden.observe.mountinfo import Table
@@ -60,3 +61,12 @@ def picture(*, roots: tuple[object, ...] = (), copies: tuple[Copy, ...] = (), id
 
 
 __all__ = ["HOME", "OTHER", "ROOT", "Match", "Spot", "host_root", "layer", "mount", "picture", "table"]
+
+
+def paths(value: Any, at: str = "") -> list[str]:
+    """Each field of a document by its path, as the reference names it."""
+    if isinstance(value, dict):
+        return [p for key, one in value.items() for p in (f"{at}{key}", *paths(one, f"{at}{key}."))]
+    if isinstance(value, list):
+        return [p for one in value for p in paths(one, at[:-1] + "[].")]
+    return []

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,19 +22,11 @@ from mountwarden.tell.text import width
 
 from tests.support import charts
 from tests.support.reports import finding
-from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
-from tests.unit.test_doctor import paths
+from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, paths, table
 
 SCREENS = Path(__file__).parent / "screens"
 SVG = "{http://www.w3.org/2000/svg}"
 THIRD, FOURTH = 4026533111, 4026533222
-CHARTS: dict[str, Callable[[], MapJson]] = {
-    "healthy": charts.healthy,
-    "5": charts.small,
-    "50": lambda: charts.large(50),
-    "200": lambda: charts.large(200),
-    "hostile": charts.hostile,
-}
 
 
 def seen() -> MapJson:
@@ -162,9 +153,9 @@ def test_a_line_says_how_it_is_reached_and_what_it_holds(changes: dict[str, obje
 
 
 @pytest.mark.parametrize("columns", [40, 80])
-@pytest.mark.parametrize("name", CHARTS)
+@pytest.mark.parametrize("name", charts.CHARTS)
 def test_screen(name: str, columns: int) -> None:
-    screen = text.render(CHARTS[name](), Terminal(columns))
+    screen = text.render(charts.CHARTS[name](), Terminal(columns))
     path = SCREENS / f"map-{name}-{columns}.txt"
     if os.environ.get("MOUNTWARDEN_SCREENS") == "write":
         path.write_text(screen)
@@ -188,9 +179,9 @@ def test_a_headline_says_the_worst() -> None:
     assert fold.headline(charts.chart())[1] == "no root was seen on vm1"
 
 
-@pytest.mark.parametrize("name", CHARTS)
+@pytest.mark.parametrize("name", charts.CHARTS)
 def test_svg_is_a_document_of_known_elements_alone(name: str) -> None:
-    document = CHARTS[name]()
+    document = charts.CHARTS[name]()
     root = ElementTree.fromstring(svg.render(document))
     kinds = {element.tag.removeprefix(SVG) for element in root.iter()}
     assert kinds <= {"svg", "title", "desc", "style", "rect", "text", "path", "g"}
@@ -201,9 +192,9 @@ def test_svg_is_a_document_of_known_elements_alone(name: str) -> None:
     assert all(line.what in texts for base in document["bases"] for line in fold.lines(base))
 
 
-@pytest.mark.parametrize("name", CHARTS)
+@pytest.mark.parametrize("name", charts.CHARTS)
 def test_svg_draws_nothing_beyond_its_page(name: str) -> None:
-    root = ElementTree.fromstring(svg.render(CHARTS[name]()))
+    root = ElementTree.fromstring(svg.render(charts.CHARTS[name]()))
     wide, high = float(root.attrib["width"]), float(root.attrib["height"])
     for box in root.iter(f"{SVG}rect"):
         x, y = float(box.get("x", 0)), float(box.get("y", 0))
@@ -254,13 +245,13 @@ def test_dot_has_one_node_for_a_namespace_that_two_mounts_are_shown_in() -> None
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
-@pytest.mark.parametrize("name", CHARTS)
+@pytest.mark.parametrize("name", charts.CHARTS)
 def test_graphviz_accepts_the_dot(name: str) -> None:
-    drawn = dot.render(CHARTS[name]())
+    drawn = dot.render(charts.CHARTS[name]())
     done = subprocess.run(["dot", "-Tsvg"], input=drawn, capture_output=True, text=True, check=True, timeout=20)
     assert done.stderr == ""
     texts = " ".join(element.text or "" for element in ElementTree.fromstring(done.stdout).iter(f"{SVG}text"))
-    assert fold.headline(CHARTS[name]())[1] in texts
+    assert fold.headline(charts.CHARTS[name]())[1] in texts
 
 
 def test_the_documents_fields_are_the_references() -> None:

@@ -5,26 +5,18 @@ import re
 import shutil
 import subprocess
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from mountwarden.tell.chart import svg
-from mountwarden.tell.chart.shape import MapJson
 
 from tests.support import charts
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 SVG = "{http://www.w3.org/2000/svg}"
-CHARTS: dict[str, Callable[[], MapJson]] = {
-    "healthy": charts.healthy,
-    "5": charts.small,
-    "50": lambda: charts.large(50),
-    "200": lambda: charts.large(200),
-    "hostile": charts.hostile,
-}
 PROBE = """<!doctype html><meta charset="utf-8"><title>probe</title><body>{svg}<script>
 const page = document.querySelector("svg").getBoundingClientRect();
 const told = [...document.querySelectorAll("svg text")].map(text => {{
@@ -55,9 +47,9 @@ def size(drawn: str) -> tuple[int, int]:
     return int(root.attrib["width"]), int(root.attrib["height"])
 
 
-@pytest.mark.parametrize("name", CHARTS)
+@pytest.mark.parametrize("name", charts.CHARTS)
 def test_every_text_is_drawn_within_the_page(tmp_path: Path, name: str) -> None:
-    drawn = svg.render(CHARTS[name]())
+    drawn = svg.render(charts.CHARTS[name]())
     page = tmp_path / "probe.html"
     page.write_text(PROBE.format(svg=drawn))
     wide, high = size(drawn)
@@ -72,9 +64,9 @@ def test_every_text_is_drawn_within_the_page(tmp_path: Path, name: str) -> None:
     assert (told["scripts"], told["hacked"]) == (0, None)
 
 
-@pytest.mark.parametrize("name", CHARTS)
+@pytest.mark.parametrize("name", charts.CHARTS)
 def test_the_picture_has_its_colours(tmp_path: Path, name: str) -> None:
-    drawn = svg.render(CHARTS[name]())
+    drawn = svg.render(charts.CHARTS[name]())
     page, shot = tmp_path / "map.svg", tmp_path / "map.png"
     page.write_text(drawn)
     wide, high = size(drawn)

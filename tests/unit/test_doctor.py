@@ -1,8 +1,7 @@
-"""The lines of `mountwarden doctor`: each from facts made by hand, and the screen compared with `screens/`."""
+"""The lines of `mountwarden doctor`: each from facts made by hand."""
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,11 @@ from mountwarden.observe import tiers
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.interfaces import NEEDED, Interface
 from mountwarden.sights import Relation, Sight
-from mountwarden.tell import checkup
 from mountwarden.tell.messages import IDS
-from mountwarden.tell.terminal import Terminal
-from mountwarden.tell.text import width
 
 from tests.support.reports import finding
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
 
-SCREENS = Path(__file__).parent / "screens"
 LEAKY = Members(NamespaceKind.SERVICE, (Holder(4711, "sleep", unit="leaky.service"),))
 STATE = root_state(ROOT, table(host_root(), layer(2, 1)), HOME)
 CAUSE = Cause("mount-flags", "leaky.service has MountFlags=private, so umounts do not reach it.")
@@ -334,68 +329,6 @@ def test_the_canarys_line() -> None:
     failed = canary.check(canary.Song(False, "no\x1b[2J", "nobody"))
     assert failed.status is Status.FAIL
     assert "\x1b" not in failed.text
-
-
-def whole() -> checkup.DoctorJson:
-    """Lines of all sorts: long, wrapped, with hints of one and of several lines."""
-    fix = str(advice.mount_flags_fix("leaky.service"))
-    tried = [
-        Interface("openat2(2)", True, None, "a detach can't be led astray"),
-        Interface("NS_MNT_GET_NEXT", False, "ENOTTY", "this kernel does not have it"),
-    ]
-    checks = (
-        kernel.release("6.18.0", "mountinfo", "asked for"),
-        *kernel.interfaces(tried),
-        system.agent(STATUS, running=False),
-        *roots.roots(picture(STATE), ()),
-        *roots.cut_off([foreseen(fix=fix)]),
-        *roots.gaps([Gap("the mounts of a namespace", "EACCES", OTHER, 3)]),
-        canary.check(canary.Song(True, "", "a process of its own", 0.004, 0.003, 0.09)),
-    )
-    song = canary.Song(True, "", "a process of its own", 0.004, 0.003, 0.09)
-    return command.document(Examination(checks, tuple(tried), (foreseen(fix=fix),), song), 1_790_000_000.0)
-
-
-@pytest.mark.parametrize("columns", [40, 80])
-def test_screen(columns: int) -> None:
-    screen = checkup.render(whole(), Terminal(columns))
-    path = SCREENS / f"doctor-{columns}.txt"
-    if os.environ.get("MOUNTWARDEN_SCREENS") == "write":
-        path.write_text(screen)
-    assert screen == path.read_text()
-    files = [line for line in screen.splitlines() if not line.startswith("      ")]
-    assert max(map(width, files)) <= columns
-
-
-def test_every_line_ends_in_its_status() -> None:
-    document = whole()
-    screen = checkup.render(document, Terminal(80))
-    ends = re.findall(r"^.{75} ( {0,2}(?:ok|warn|fail))$", screen, re.MULTILINE)
-    assert [end.strip() for end in ends] == [check["status"] for check in document["checks"]]
-
-
-def test_colours_are_by_status() -> None:
-    screen = checkup.render(whole(), Terminal(80, colour=True))
-    assert "\x1b[1;31mfail\x1b[0m" in screen
-    assert "\x1b[33mwarn\x1b[0m" in screen
-    assert "\x1b[32m  ok\x1b[0m" in screen
-
-
-def test_the_documents_fields_are_the_references() -> None:
-    """A field that docs/reference.md does not have is not documented; one that only it has is gone."""
-    reference = (Path(__file__).parents[2] / "docs/reference.md").read_text()
-    chapter = reference.split("## The doctor's JSON\n")[1].split("\n## ")[0]
-    named = set(re.findall(r"^\| `([^`]+)` \|", chapter, re.MULTILINE))
-    assert named == set(paths(whole()))
-
-
-def paths(value: Any, at: str = "") -> list[str]:
-    """Each field of a document by its path, as the reference names it."""
-    if isinstance(value, dict):
-        return [p for key, one in value.items() for p in (f"{at}{key}", *paths(one, f"{at}{key}."))]
-    if isinstance(value, list):
-        return [p for one in value for p in paths(one, at[:-1] + "[].")]
-    return []
 
 
 def test_without_root_what_can_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
