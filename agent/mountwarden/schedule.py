@@ -8,9 +8,9 @@ BURST = 0.5
 """Seconds of processor time that looks may cost at once, so that a costly one does not make the service blind."""
 LONGEST_PAUSE = 30.0
 """Seconds that a costly look may put off the next one at most."""
-TICK_FACTOR = 2500.0
-"""A tick comes not before so many times the processor time of the last one: an idle host is looked at for 0.04 %."""
-LONGEST_TICK = 3.0
+TICK_FACTOR = 4000.0
+"""A tick comes not before so many times the processor time of the last one: an idle host is looked at for 0.025 %."""
+LONGEST_TICK = 5.0
 """Seconds to which a tick is stretched at most; what happens on the host does not wait for it."""
 SETTLE = 0.02
 """Seconds after a wake-up before the look: what comes in together is looked at together."""
