@@ -56,7 +56,7 @@ def sieve(data: bytes) -> None:
 
     state = root_state(ROOT, mounts(host_root(), layer(20, 1)), HOME)
     told = sift(data, needles(ROOT.layout, ()), Common(Settled((state,))))
-    found = {one.mount.id for one in told.candidates} | {int(i) for ids in told.settled.values() for i in ids}
+    found = {one.mount.id for one in told.candidates} | set(map(int, told.smalls))
     table, spots = Table.from_text(data), Spots((state,))
     ids = [line.split(b" ", 1)[0] for line in data.split(b"\n")]
     if len(ids) != len(set(ids)) or re.search(rb"(^|[\n ])0[0-9]", data):

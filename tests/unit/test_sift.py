@@ -3,7 +3,7 @@
 import pytest
 from mountwarden.inventory import root_state
 from mountwarden.observe.mountinfo import Unreadable, parse_line
-from mountwarden.observe.sift import Common, Settled, Sifted, sift
+from mountwarden.observe.sift import Common, Reached, Settled, Sifted, sift
 from mountwarden.observe.text import needles
 
 from tests.unit.facts import HOME, ROOT, host_root, layer, table
@@ -19,14 +19,24 @@ def sifted(text: bytes) -> Sifted:
 
 def test_a_copy_that_an_umount_at_home_reaches_is_settled() -> None:
     told = sifted(PARENT + b"70" + COPY)
-    assert list(told.settled.values()) == [[b"70"]]
+    assert (told.keys, told.smalls) == ([(b"0:40", b"/")], [b"70"])
     assert told.candidates == ()
+
+
+def test_ids_are_told_by_what_they_are_copies_of() -> None:
+    common = Common(Settled((STATE,)))
+    copies = [PARENT + b"70" + COPY + b"71" + COPY, PARENT + b"80" + COPY, PARENT + b"90" + COPY, PARENT]
+    held = [Reached(sift(text, needles(ROOT.layout, ()), common), common) for text in copies]
+    told = [[one.ids(("0:40", b"/")) for one in held] for _ in range(2)]
+    assert told == [[(70, 71), (80,), (90,), ()]] * 2
+    assert [one.ids(("0:41", b"/")) for one in held] == [()] * 4
+    assert len(common.places) == 3, "the second and the third share what they are copies of"
 
 
 @pytest.mark.parametrize("identity", [b"7x", b"", b"\xff70", b"7" * 5000], ids=["7x", "none", "byte", "long"])
 def test_one_whose_id_is_no_number_is_an_unreadable_line(identity: bytes) -> None:
     told = sifted(PARENT + identity + COPY)
-    assert (told.settled, told.candidates) == ({}, ())
+    assert (told.keys, told.smalls, told.candidates) == ([], [], ())
     assert told.unreadable == (("the mount id or its parent is not a number", 1),)
 
 

@@ -33,10 +33,10 @@ class Packed:
     @classmethod
     def of(cls, sifted: Sifted, uniques: Mapping[bytes, int]) -> "Packed":
         """From what a text was sifted to, with the unique ids of its mounts by small ones as written."""
-        pack = _PAIR.pack
-        return cls(
-            {key: b"".join([pack(uniques[small], int(small)) for small in ids]) for key, ids in sifted.settled.items()}
-        )
+        packed, pack = dict[Key, bytes](), _PAIR.pack
+        for key, small in zip(sifted.keys, sifted.smalls, strict=True):
+            packed[key] = packed.get(key, b"") + pack(uniques[small], int(small))
+        return cls(packed)
 
     def ids(self, identity: Identity) -> tuple[int, ...]:
         """The small mount ids of the copies of that device and root."""

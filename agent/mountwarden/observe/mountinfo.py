@@ -14,7 +14,7 @@ two spaces in a row. A field may be of any length up to what one line holds (the
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -22,8 +22,10 @@ from ..model import Mount, Spot
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _DEVICE = re.compile(rb"[0-9]+:[0-9]+")
-_LONGEST_NUMBER = 20
-"""Digits of 2**64."""
+_LONGEST_NUMBER = 19
+"""Digits with which a number is below 2**64 whatever they are; the kernel's ids here are int."""
+NO_NUMBER = "the mount id or its parent is not a number"
+"""Why a line is unreadable."""
 _TAGS = {b"shared": 0, b"master": 1, b"propagate_from": 2}
 
 
@@ -44,6 +46,13 @@ def is_number(text: bytes) -> bool:
     return len(text) <= _LONGEST_NUMBER and text.isdigit()
 
 
+def are_numbers(texts: Sequence[bytes]) -> bool:
+    """The same for many at once, of which there may be none."""
+    return not texts or (
+        b"".join(texts).isdigit() and 0 < min(map(len, texts)) <= max(map(len, texts)) <= _LONGEST_NUMBER
+    )
+
+
 class Unreadable(ValueError):
     """A line that is no mount. Its text is the reason."""
 
@@ -60,7 +69,7 @@ def split(line: bytes) -> tuple[int, int, bytes]:
     if len(head) != 3:
         raise Unreadable("fewer fields than an id, a parent and a mount")
     if not is_number(head[0]) or not is_number(head[1]):
-        raise Unreadable("the mount id or its parent is not a number")
+        raise Unreadable(NO_NUMBER)
     return int(head[0]), int(head[1]), head[2]
 
 

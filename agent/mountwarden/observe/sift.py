@@ -5,6 +5,7 @@ umounts. Of these only the mount ids are kept. They are told apart on the raw by
 makes a look at many thousand mounts cost little more than reading them.
 """
 
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -61,15 +62,33 @@ class Held(Protocol):
         """The small mount ids of the copies of that device and root."""
 
 
-@dataclass(frozen=True, slots=True)
 class Reached:
-    """Small ids of mounts by what they are copies of, kept as mountinfo writes them: few of them are ever asked for."""
+    """Small ids of settled copies by what they are copies of. Few are ever asked for, and there are many of them.
 
-    by_key: Mapping[Key, list[bytes]]
+    What there are copies of is the same in most namespaces and is shared by them; the ids are a text until one is asked
+    for.
+    """
+
+    __slots__ = ("_ids", "_places")
+
+    def __init__(self, sifted: "Sifted", common: "Common") -> None:
+        keys = tuple(sifted.keys)
+        places = common.places.get(keys)
+        if places is None:
+            places = common.places[keys] = {}
+            for place, key in enumerate(keys):
+                places[key] = (*places.get(key, ()), place)
+        self._places: Mapping[Key, tuple[int, ...]] = places
+        self._ids: bytes | array[int] = b" ".join(sifted.smalls)
 
     def ids(self, identity: Identity) -> tuple[int, ...]:
         """The mount ids of the copies of that device and root."""
-        return tuple(map(int, self.by_key.get(key_of(identity), ())))
+        places = self._places.get(key_of(identity))
+        if places is None:
+            return ()
+        if isinstance(self._ids, bytes):
+            self._ids = array("Q", map(int, self._ids.split()))
+        return tuple(self._ids[place] for place in places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +106,10 @@ class Sifted:
     """What is left of a text."""
 
     candidates: tuple[Candidate, ...]
-    settled: Mapping[Key, list[bytes]]
-    """Small ids as written."""
+    keys: list[Key]
+    """What each settled copy is one of."""
+    smalls: list[bytes]
+    """Their small ids, as written."""
     parents: tuple[bytes, ...]
     """Small ids, as written, of what candidates and settled mounts are mounted on."""
     unreadable: tuple[tuple[str, int], ...] = ()
@@ -103,6 +124,8 @@ class Common:
     """The parsed rest of a line."""
     verdicts: dict[tuple[bytes, bytes, int, frozenset[int]], dict[bytes, Key | None]] = field(default_factory=dict)
     """By what a line's mount is mounted on, then by the rest of the line: of what it is a settled copy."""
+    places: dict[tuple[Key, ...], Mapping[Key, tuple[int, ...]]] = field(default_factory=dict)
+    """By what the settled copies of a namespace are copies of, in their order: at which places each is."""
 
 
 def sift(
@@ -141,29 +164,39 @@ class _Sieve:
     tree: bytes
     uniques: Mapping[bytes, int]
     parents: dict[bytes, _Parent] = field(default_factory=dict)
-    settled: dict[Key, list[bytes]] = field(default_factory=dict)
+    keys: list[Key] = field(default_factory=list)
+    smalls: list[bytes] = field(default_factory=list)
     unreadable: dict[str, int] = field(default_factory=dict)
 
     def sift(self, wanted: tuple[bytes, ...]) -> Sifted:
         candidates = []
-        settled = self.settled
-        for line in Lines(self.text).holding(wanted):
-            head = line.split(b" ", 2)
-            key = self._settled_as(head[1], head[2]) if len(head) == 3 else None
-            if key is not None and mountinfo.is_number(head[0]):
-                settled.setdefault(key, []).append(head[0])
+        known, keys, smalls = self.parents.get, self.keys, self.smalls
+        for line in Lines(self.text).holding(wanted):  # with the reading, this loop is what a first look costs
+            fields = line.split(b" ", 2)
+            key = None
+            if len(fields) == 3:
+                small, on, rest = fields
+                parent = known(on) or self._parent(on)
+                try:
+                    key = parent.verdicts[rest]
+                except KeyError:
+                    key = parent.verdicts[rest] = self._verdict(parent, rest.split(b" ", 3))
+            if key is not None:
+                keys.append(key)
+                smalls.append(small)
             elif candidate := self._candidate(line):
                 candidates.append(candidate)
+        if not mountinfo.are_numbers(smalls):
+            self._drop_nameless()
         candidates += self._beneath(candidates)
-        return Sifted(tuple(candidates), settled, tuple(self.parents), tuple(self.unreadable.items()))
+        return Sifted(tuple(candidates), keys, smalls, tuple(self.parents), tuple(self.unreadable.items()))
 
-    def _settled_as(self, parent_id: bytes, rest: bytes) -> Key | None:
-        parent = self.parents.get(parent_id) or self._parent(parent_id)
-        try:
-            return parent.verdicts[rest]
-        except KeyError:
-            verdict = parent.verdicts[rest] = self._verdict(parent, rest.split(b" ", 3))
-            return verdict
+    def _drop_nameless(self) -> None:
+        """Without lines whose id is no number. They are told apart only here: no kernel writes any."""
+        for place in reversed(range(len(self.smalls))):
+            if not mountinfo.is_number(self.smalls[place]):
+                self._count_unreadable(mountinfo.NO_NUMBER)
+                del self.smalls[place], self.keys[place]
 
     def _verdict(self, parent: _Parent, fields: list[bytes]) -> Key | None:
         """What an umount at home of the same would reach; None where it is not certain that one would."""
@@ -175,21 +208,30 @@ class _Sieve:
 
     def _beneath(self, candidates: list[Candidate]) -> Iterable[Candidate]:
         """Settled mounts of which there is more here, as in a stack: the judge must see all of them."""
-        for candidate in tuple(candidates):
-            for identity in self.settled.pop(key_of(candidate.mount.identity), ()):
-                line = Lines(self.text).by_id(int(identity))
-                if line is not None and (found := self._candidate(line)):
-                    yield found
+        again = {key_of(candidate.mount.identity) for candidate in candidates}
+        if again.isdisjoint(self.keys):
+            return
+        places = [place for place, key in enumerate(self.keys) if key in again]
+        beneath = [self.smalls[place] for place in places]
+        for place in reversed(places):
+            del self.keys[place], self.smalls[place]
+        for small in beneath:
+            line = Lines(self.text).by_id(int(small))
+            if line is not None and (found := self._candidate(line)):
+                yield found
 
     def _candidate(self, line: bytes) -> Candidate | None:
         try:
             mount = self._mount(line)
         except mountinfo.Unreadable as error:
-            self.unreadable[str(error)] = self.unreadable.get(str(error), 0) + 1
+            self._count_unreadable(str(error))
             return None
         identity = b"%d" % mount.parent
         parent = (self.parents.get(identity) or self._parent(identity)).mount
         return Candidate(mount, parent, mountinfo.spot_of(mount, parent))
+
+    def _count_unreadable(self, reason: str) -> None:
+        self.unreadable[reason] = self.unreadable.get(reason, 0) + 1
 
     def _parent(self, identity: bytes) -> _Parent:
         made = self.parents[identity] = self._read_parent(identity)

@@ -153,7 +153,7 @@ class StatmountObserver(Unwatched):
             both = self._fitted(identified, listing, text)
             identified = both.identified
             sifted = sift(text, wanted, self._common, uniques=both.uniques())
-        return Known(wanted, settled, seen(text, sifted), identified)
+        return Known(wanted, settled, seen(text, sifted, self._common), identified)
 
     def _read_again(
         self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: Settled
@@ -170,7 +170,7 @@ class StatmountObserver(Unwatched):
         sifted = sift(both.text, wanted, self._common, uniques=uniques)
         checked = None if both.identified is None else self._checked(both.identified.id, uniques, sifted)
         if checked is None:
-            return Known(wanted, settled, seen(both.text, sifted), both.identified)
+            return Known(wanted, settled, seen(both.text, sifted, self._common), both.identified)
         packed = Packed.of(sifted, uniques)
         now = Seen(both.text.count(b"\n"), sifted.candidates, packed, sifted.unreadable)
         return Known(wanted, settled, now, both.identified, both.listing, checked, signature)

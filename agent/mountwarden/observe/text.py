@@ -66,7 +66,7 @@ class Observer(Protocol):
         """Read a namespace now. None when nothing keeps it any more."""
 
     def resync(self) -> None:
-        """Trust nothing that was read before."""
+        """Trust nothing that was read before: what is to be read again has `changed`."""
 
     def forget(self, living: Iterable[int]) -> None:
         """Keep what is known of `living` namespaces only."""
@@ -137,6 +137,7 @@ class TextObserver(Unwatched):
         super().__init__()
         self._tables: dict[int, tuple[bytes, Table]] = {}
         self._seen: dict[int, tuple[_Signature, Seen]] = {}
+        self._stale = set[int]()
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
         """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
@@ -155,23 +156,26 @@ class TextObserver(Unwatched):
         return None if known is None else known[1]
 
     def changed(self, inode: int, pids: Iterable[int]) -> bool:
-        """Only the text would tell."""
-        return False
+        """Only the text would tell: at a resync it is read again."""
+        return inode in self._stale
 
     def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: Settled) -> Seen | None:
         """Read a namespace now. None when nothing keeps it any more."""
         text = read_mountinfo(inode, pids, self.doors.get(inode))
+        self._stale.discard(inode)
         if text is None:
             self._seen.pop(inode, None)
             return None
         signature = (len(text), hash(text), wanted, settled)
         known = self._seen.get(inode)
         if known is None or known[0] != signature:
-            known = self._seen[inode] = signature, seen(text, sift(text, wanted, self._shared_with(settled)))
+            common = self._shared_with(settled)
+            known = self._seen[inode] = signature, seen(text, sift(text, wanted, common), common)
         return known[1]
 
     def resync(self) -> None:
-        """Each reading is of a whole text."""
+        """Read each text again."""
+        self._stale = set(self._seen)
 
     def forget(self, living: Iterable[int]) -> None:
         """Keep what is known of `living` namespaces only."""
@@ -180,6 +184,6 @@ class TextObserver(Unwatched):
         self._tables = {inode: known for inode, known in self._tables.items() if inode in alive}
 
 
-def seen(text: bytes, sifted: Sifted) -> Seen:
-    """What a whole text was sifted to."""
-    return Seen(text.count(b"\n"), sifted.candidates, Reached(sifted.settled), sifted.unreadable)
+def seen(text: bytes, sifted: Sifted, common: Common) -> Seen:
+    """What a whole text was sifted to, with others that have much in common."""
+    return Seen(text.count(b"\n"), sifted.candidates, Reached(sifted, common), sifted.unreadable)
