@@ -1,7 +1,8 @@
 """One look at the host: observe, judge, fetch what the judge wants, judge again, say who holds what.
 
 The command line looks once or twice; the agent keeps one Looker, whose looks after the first are cheap: a namespace
-is read again only when it is new, when a home changed since, when something suspicious is in it, or at a resync.
+is read again only when it is new, when a home changed since, when something suspicious is in it, or when the observer
+says so, as it does at a resync.
 """
 
 import errno
@@ -124,7 +125,7 @@ class Looker:
         if self._calm is not None and not (resync or changed) and self._is_same(members, gaps):
             return replace(self._calm[0], started=started, seconds=time.monotonic() - clock, missed=missed)
         begun = list(gaps)
-        copies, mounts, unread = self._look_elsewhere(members, changed or resync, gaps)
+        copies, mounts, unread = self._look_elsewhere(members, changed, gaps)
         here = frozenset(mount.identity for table in self._tables.values() for mount in table.mounts)
         copies = self._without_newer(copies, here, members)
         picture = self._picture(members, copies, here, mounts, unread, gaps)

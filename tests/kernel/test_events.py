@@ -136,6 +136,44 @@ def test_a_root_made_private_is_seen_though_no_event_tells(home: Home) -> None:
     assert Kind.PRIVATE_ROOT not in shared
 
 
+def test_each_text_is_read_again_when_its_turn_comes_and_shows_what_no_event_tells(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="slave") as other:
+
+        def check() -> tuple[int, set[str], set[str]]:
+            looker, texts = watcher(), list[int]()
+            looker.look(resync=True)
+            read = namespaces.read_mountinfo
+            statmount.read_mountinfo = lambda inode, *rest: (texts.append(inode), read(inode, *rest))[1]
+
+            def turns() -> set[str]:
+                looks = [looker.look(resync=True) for _ in range(tier._ROUNDS)]
+                return {finding.kind for look in looks for finding in look.findings if finding.namespace == other.inode}
+
+            before, times = turns(), texts.count(other.inode)
+            other.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_REC | abi.MS_PRIVATE))
+            assert leaks(looker) == 0
+            return times, before, turns()
+
+        assert home.run(check) == (1, set(), {Kind.SEVERED})
+
+
+def test_at_a_resync_the_mounts_of_each_namespace_are_counted(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="slave") as other:
+
+        def check() -> list[int]:
+            looker = watcher()
+            observer = looker._observer
+            assert isinstance(observer, EventsObserver)
+            mounts = looker.look(resync=True).picture.mounts
+            other.run(lambda: calls.umount(MERGED))
+            observer._rest.drain()  # as if the kernel had not told
+            return [looker.look(resync=resync).picture.mounts - mounts for resync in (False, True)]
+
+        assert home.run(check) == [0, -1]
+
+
 def test_a_new_namespace_is_marked_at_its_first_look_and_forgotten_with_its_end(home: Home) -> None:
     home.layer()
 

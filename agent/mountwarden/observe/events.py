@@ -7,7 +7,8 @@ read, so that nothing is missed between. A command looks twice at most: until th
 apart by their number of mounts.
 
 Not told by events: a change of propagation, a remount, a renamed directory. Homes' mounts whose propagation matters
-are compared at each look; the rest of it at resyncs, at which all lists are compared and some texts read again.
+are compared at each look. The rest is found at resyncs: each compares the number of mounts of all namespaces, and reads
+the texts of some again.
 """
 
 import errno
@@ -48,7 +49,7 @@ class EventsObserver(StatmountObserver):
         self._polled: dict[int, float] = {}
         self._members: dict[int, frozenset[int]] = {}
         self._dirty: set[int] = set()
-        self._count = False
+        self._count = self._recount = False
         self._lost = False
         self._resynced = float("-inf")
         self._guards: dict[int, dict[int, int]] = {}
@@ -111,12 +112,13 @@ class EventsObserver(StatmountObserver):
         return seen
 
     def resync(self) -> None:
-        """Compare all lists again, and read some texts again: those of all in `_ROUNDS` resyncs."""
+        """Count all mounts again, and read some texts again: those of all in `_ROUNDS` resyncs."""
         self._round += 1
         for inode in self._known:
             if inode % _ROUNDS == self._round % _ROUNDS or inode not in self._marked:
                 self._distrust(inode)
-        self._dirty |= self._known.keys()
+                self._dirty.add(inode)
+        self._recount = True
         self._guards.clear()
 
     def forget(self, living: Iterable[int]) -> None:
@@ -166,7 +168,7 @@ class EventsObserver(StatmountObserver):
         events = self._rest.drain()
         over = [inode for inode in budgets.over(events, now - self._looked) if self._unmark(inode, members, now)]
         self._looked = now
-        self._count = bool(events.attached)
+        self._count, self._recount = self._recount or bool(events.attached), False
         self._note(events)
         missed = tuple(map(_over_budget, over))
         self._lost = self._lost or events.lost

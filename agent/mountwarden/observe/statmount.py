@@ -97,8 +97,10 @@ class StatmountObserver(Unwatched):
         return None if known is None else known.seen
 
     def changed(self, inode: int, pids: Iterable[int]) -> bool:
-        """Whether the namespace has another number of mounts than when it was read."""
+        """Whether it is not trusted any more, or has another number of mounts than when it was read."""
         known = self._known.get(inode)
+        if known is not None and not known.trusted:
+            return True
         if known is None or known.identified is None or known.identified.mounts is None:
             return False
         now = _identify(inode, pids)
