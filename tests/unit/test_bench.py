@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from tests.bench.agent.figures import Line, lines_table, paired, percentile
+from tests.bench.agent.figures import Line, lines_table, paired, percentile, resampled
 from tests.bench.agent.plots import HEIGHT, WIDTH, chart
 
 
@@ -32,3 +32,9 @@ def test_a_chart_has_each_point_within_the_page_and_names_its_lines() -> None:
     assert dots[1][0] > dots[0][0]
     assert dots[1][1] < dots[0][1], "more is higher"
     assert {"cost <now>", "a & b", "c"} <= {text.text for text in svg.iter(f"{name}text")}
+
+
+def test_resamples_lie_around_the_ratio_and_closer_with_more_values() -> None:
+    few, many = ([float(number % 10 + 10) for number in range(count)] for count in (20, 2000))
+    wide, narrow = (resampled(values, [value / 2 for value in values], 0.5) for values in (few, many))
+    assert wide[0] < narrow[0] < 2.0 < narrow[1] < wide[1]

@@ -86,7 +86,7 @@ def at_target(page: Page, crowd: Crowd, tiers: Sequence[str], quick: bool) -> No
     page.section("The service, idle", service.idle(crowd, tiers, 10 if quick else 60))
     page.section(
         f"The service while containers come and go at {size}",
-        service.churn(crowd, "mountinfo", 1 if quick else 3, 20 if quick else 100),
+        service.churn(crowd, "mountinfo", 2 if quick else 16, 20),
     )
 
 

@@ -1,5 +1,6 @@
 """Figures and their ratios: medians of runs that were taken in turns, so that ratios hold where times don't."""
 
+import random
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,16 @@ def percentile(values: Sequence[float], share: float) -> float:
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Median of the ratios of each round, whose two halves stood side by side."""
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def resampled(ours: Sequence[float], theirs: Sequence[float], share: float, times: int = 1000) -> tuple[float, float]:
+    """Between what the ratio of two percentiles lies in 95 % of random draws from the values, as many as there are."""
+    draw = random.Random(0)
+    ratios = sorted(
+        percentile(draw.choices(ours, k=len(ours)), share) / percentile(draw.choices(theirs, k=len(theirs)), share)
+        for _ in range(times)
+    )
+    return ratios[times * 25 // 1000], ratios[times * 975 // 1000 - 1]
 
 
 def milliseconds(seconds: float) -> str:
