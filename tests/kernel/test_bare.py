@@ -1,8 +1,9 @@
 """Mount namespaces that no process is in: held by a bind of their nsfs file, or by a descriptor."""
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from mountwarden.kernel import abi, calls
@@ -31,17 +32,29 @@ def bound(home: Home, within: Namespace | None = None) -> int:
         os.close(os.open(BIND, os.O_CREAT | os.O_RDONLY))
 
     within.run(prepare)
-    for _ in range(64):
-        with hold(home.sandbox, propagation="private") as held:
+    for processor in sorted(os.sched_getaffinity(0)):
+        with on(processor), hold(home.sandbox, propagation="private") as held:
             source = b"/proc/%d/ns/mnt" % held.pid
             try:
                 within.run(calls.mount, source, BIND, None, abi.MS_BIND)
                 return held.inode
             except OSError as error:
-                # A namespace may hold younger ones only, and from Linux 6.18 a younger one may have a lower id.
+                # A namespace may hold those with higher ids only, which Linux gives by processor since 6.18: a later
+                # one of the same processor has a higher one.
                 if error.errno != errno.EINVAL:
                     raise
-    raise AssertionError("no copy was younger than home")
+    raise AssertionError("no copy has a higher id than home")
+
+
+@contextlib.contextmanager
+def on(processor: int) -> Iterator[None]:
+    """Run this process, and what it forks, on that processor alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {processor})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def leaked(looker: Looker) -> tuple[Finding, ...]:
