@@ -1,10 +1,13 @@
-"""The one door to pystemd: what PID 1 says of a unit.
+"""The one door to pystemd, and what PID 1 says of a unit.
 
-pystemd's calls block and hold the GIL, and its import costs 10 MiB, so all of it happens in a forked child with a
-deadline, which answers with plain facts.
+pystemd's calls block and hold the GIL, so questions are asked in a forked child with a deadline, which answers with
+plain facts. Its signals are another matter: see `unit_signals`.
 """
 
+import importlib
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +105,33 @@ class UnitFacts:
     """Its files have changed since PID 1 read them."""
 
 
+def library(name: str) -> Any:
+    """A module of pystemd: "dbuslib", "journal".
+
+    The package's own text imports all its interfaces and lxml, 6 MiB that nothing here uses; so it is left out, and an
+    empty module with its path stands for it. Where a module does not work so, all of it is imported after all.
+
+    Raises: ImportError.
+    """
+    spared = _spare_the_package()
+    try:
+        return importlib.import_module(f"pystemd.{name}")
+    except Exception:
+        if not spared:
+            raise
+        for module in [one for one in sys.modules if one.partition(".")[0] == "pystemd"]:
+            del sys.modules[module]
+        return importlib.import_module(f"pystemd.{name}")
+
+
+def _spare_the_package() -> bool:
+    """Whether the empty module was put there now."""
+    if "pystemd" in sys.modules or (spec := importlib.util.find_spec("pystemd")) is None:
+        return False
+    sys.modules["pystemd"] = importlib.util.module_from_spec(spec)
+    return True
+
+
 Call = Callable[[bytes, bytes], Mapping[bytes, Any]]
 """(unit, interface) to all its properties, as GetAll of org.freedesktop.DBus.Properties answers."""
 
@@ -128,10 +158,9 @@ def _gap(unit: str, reason: str) -> Gap:
 def _open() -> Call:
     """In the child: connect to PID 1 itself as root, else through the system bus. Raises: NoAnswer."""
     try:
-        from pystemd.dbuslib import DBus, DBusAddress, path_encode
-
+        dbus = library("dbuslib")
         direct = os.geteuid() == 0 and os.path.exists(_PRIVATE_SOCKET)
-        bus = DBusAddress(b"unix:path=" + _PRIVATE_SOCKET.encode(), True) if direct else DBus()
+        bus = dbus.DBusAddress(b"unix:path=" + _PRIVATE_SOCKET.encode(), True) if direct else dbus.DBus()
         bus.open()
     except ImportError as error:
         raise NoAnswer(f"pystemd can't be imported: {error}") from None
@@ -139,7 +168,7 @@ def _open() -> Call:
         raise NoAnswer(f"no connection to PID 1: {error}") from None
 
     def call(unit: bytes, interface: bytes) -> Mapping[bytes, Any]:
-        path = path_encode(b"/org/freedesktop/systemd1/unit", unit)
+        path = dbus.path_encode(b"/org/freedesktop/systemd1/unit", unit)
         properties = b"org.freedesktop.DBus.Properties"
         body = bus.call_method(_SYSTEMD, path, properties, b"GetAll", [(ord("s"), _SYSTEMD + b"." + interface)]).body
         return body if isinstance(body, dict) else {}

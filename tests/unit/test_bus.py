@@ -1,9 +1,13 @@
 """What PID 1 of several versions answers, read into facts; and the ways in which there is no answer."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import mountwarden
 import pytest
 from mountwarden import bus
 from mountwarden.bus import Directive, UnitFacts
@@ -134,3 +138,57 @@ def test_an_error_of_one_unit_costs_only_that_one(monkeypatch: pytest.MonkeyPatc
 def test_nothing_asked_forks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus.forked, "ask", None)
     assert bus.units_facts(()) == {}
+
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+IMPORTS = f"""
+import importlib, sys
+sys.path.insert(0, {str(Path(mountwarden.__file__).parents[1])!r})
+import importlib.util
+if importlib.util.find_spec("pystemd") is None:
+    sys.exit("no pystemd")
+from mountwarden import bus
+how = {{"spared": bus.library, "plain": lambda name: importlib.import_module(f"pystemd.{{name}}")}}[sys.argv[1]]
+for name in sys.argv[2:]:
+    assert how(name).__name__ == f"pystemd.{{name}}"
+from pystemd.journal import sendv
+from pystemd.dbuslib import DBus, DBusAddress, path_encode
+assert path_encode(b"/a", b"b.c") == b"/a/b_2ec"
+status = open("/proc/self/status").read().split()
+print(status[status.index("VmRSS:") + 1], "lxml" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(not os.access(SYSTEM_PYTHON, os.X_OK), reason=f"{SYSTEM_PYTHON} is what the launcher runs")
+@pytest.mark.parametrize("names", [("journal", "dbuslib"), ("dbuslib", "journal")])
+def test_the_package_itself_is_spared(names: tuple[str, str]) -> None:
+    def loaded(how: str) -> tuple[int, str]:
+        command = [SYSTEM_PYTHON, "-I", "-c", IMPORTS, how, *names]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if "no pystemd" in done.stderr:
+            pytest.skip(f"{SYSTEM_PYTHON} has no pystemd")
+        assert done.stderr == ""
+        kib, lxml = done.stdout.split()
+        return int(kib), lxml
+
+    spared, plain = loaded("spared"), loaded("plain")
+    assert (spared[1], plain[1]) == ("False", "True")
+    assert spared[0] < plain[0] - 3 * 1024, "it is for the memory"
+
+
+def test_a_package_whose_modules_need_it_is_imported_whole(tmp_path: Path) -> None:
+    (tmp_path / "pystemd").mkdir()
+    (tmp_path / "pystemd/__init__.py").write_text("from .dbuslib import answer as answered\nneeded = 7\n")
+    (tmp_path / "pystemd/dbuslib.py").write_text("answer = 1\n")
+    (tmp_path / "pystemd/journal.py").write_text("from pystemd import needed\n")
+    code = """
+import sys
+sys.path[:0] = sys.argv[1:]
+from mountwarden import bus
+assert bus.library("dbuslib").answer == 1
+assert not hasattr(sys.modules["pystemd"], "needed"), "an empty module stands for the package"
+del sys.modules["pystemd"], sys.modules["pystemd.dbuslib"]
+assert bus.library("journal").needed == 7
+"""
+    agent = str(Path(mountwarden.__file__).parents[1])
+    subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path), agent], check=True)

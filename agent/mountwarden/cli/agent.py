@@ -1,5 +1,6 @@
 """mountwarden agent: the service itself."""
 
+import contextlib
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ def _load(arguments: Namespace) -> "Config":
 def _serve(
     arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", load: "Callable[[], Config]"
 ) -> int:
-    from .. import causes, look, state
+    from .. import bus, causes, look, state
     from ..actor import Actor
     from ..agent import Agent
     from ..remedies import apply
@@ -86,6 +87,8 @@ def _serve(
     from ..tell.journal import Journal
     from ..teller import Teller
 
+    with contextlib.suppress(ImportError):  # the journal says so, once
+        bus.library("journal")
     directory = state.RunDirectory()
     directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
     state.sweep(directory.path)
