@@ -148,8 +148,10 @@ class Agent:
         elif Wake.CONFIG in wakes:
             self._reload(forgive=False)
             self._changed = True
-        if wakes - {Wake.TERMINATE, Wake.RELOAD}:
+        if wakes - {Wake.TERMINATE, Wake.RELOAD, Wake.UNITS}:
             self._schedule.woken(_boot())
+        if Wake.UNITS in wakes:
+            self._schedule.started_service(_boot())
         if wakes & {Wake.ROOTS, Wake.ENGINES, Wake.CONFIG, Wake.OVERFLOW}:
             self._watched = None
             self._schedule.full = float("-inf")
@@ -186,6 +188,8 @@ class Agent:
         if outcomes:
             self._schedule.woken(_boot())
         self._watch(look)
+        if full:  # never before the first look: the bus is nothing that a start waits for
+            self._triggers.listen()
 
     def _take_in(self, look: Look, now: Now, config: Config) -> None:
         due = book.due(self._ledger, look.findings, now, config)

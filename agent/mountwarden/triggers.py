@@ -1,4 +1,4 @@
-"""What wakes the service before its tick: mounts at home, directories that appear or change, signals.
+"""What wakes the service before its tick: mounts at home, services, directories that appear or change, signals.
 
 While a look is already due, only signals are waited for: however many mounts come in, they cost one wake-up. The kernel
 keeps the rest: a mountinfo that changed says so at the next poll(2), inotify queues what it has, or says that it lost
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from .unit_signals import UnitSignals
+
 ENGINE_DIRECTORIES = (b"/etc/docker", b"/etc/containers", b"/etc/containerd")
 """Where engines keep the files that name their roots."""
 USUAL_ROOTS = (b"/var/lib/docker", b"/var/lib/containers/storage", b"/run/containerd", b"/var/lib/kubelet")
@@ -28,6 +30,7 @@ class Wake(enum.StrEnum):
     """Why the service woke."""
 
     MOUNTS = "mounts"
+    UNITS = "units"
     ROOTS = "roots"
     ENGINES = "engines"
     CONFIG = "config"
@@ -67,6 +70,8 @@ class Triggers:
         self._watches: dict[int, set[Watch]] = {}
         self._wanted: frozenset[Watch] = frozenset()
         self._events: int | None = None
+        self._units = UnitSignals()
+        self._heard: int | None = None
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, _noted)
@@ -85,6 +90,7 @@ class Triggers:
     def close(self) -> None:
         """Give everything back."""
         signal.set_wakeup_fd(-1)
+        self._units.close()
         for fd in (self._mountinfo, self._signals, self._write_end):
             os.close(fd)
         if self._inotify is not None:
@@ -98,6 +104,8 @@ class Triggers:
         told = self._events is not None and self._events in ready and seconds > 0  # else a look comes, and empties it
         if told or ready.get(self._mountinfo, 0) & select.POLLPRI:
             wakes.add(Wake.MOUNTS)
+        if self._heard in ready:
+            wakes |= self._read_units()
         if self._inotify is not None and self._inotify.fileno() in ready:
             wakes |= self._read_inotify()
         if self._signals in ready:
@@ -107,14 +115,33 @@ class Triggers:
     def follow(self, events: int | None) -> None:
         """Wake for mounts by this descriptor too, which is readable until a look has seen them; None: by none."""
         if events != self._events:
-            if self._events is not None:
-                self._all.unregister(self._events)
-            if events is not None:
-                self._all.register(events, select.POLLIN)
+            self._swap(self._events, events)
             self._events = events
 
+    def listen(self) -> None:
+        """Wake for services too, from when the bus answers. Asked again now and then, it replaces a lost connection."""
+        self._hear(self._units.open())
+
+    def _read_units(self) -> set[Wake]:
+        """Once told, services are not listened for until the look that comes for it: many cost one wake-up."""
+        told = self._units.read()
+        self._hear(None if told else self._units.fd)
+        return {Wake.UNITS} if told else set()
+
+    def _hear(self, fd: int | None) -> None:
+        if fd != self._heard:
+            self._swap(self._heard, fd)
+            self._heard = fd
+
+    def _swap(self, old: int | None, new: int | None) -> None:
+        if old is not None:
+            self._all.unregister(old)
+        if new is not None:
+            self._all.register(new, select.POLLIN)
+
     def drain(self) -> frozenset[Wake]:
-        """What happened until now, without waiting."""
+        """What happened until now, without waiting. A look follows: services are listened for again."""
+        self._hear(self._units.fd)
         return self.wait(0)
 
     def watch(self, wanted: Iterable[Watch]) -> None:

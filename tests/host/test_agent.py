@@ -113,7 +113,7 @@ def test_it_lives_in_pid_1s_mount_namespace(service: Service) -> None:
     )
 
 
-def test_ready_comes_before_the_first_look_and_before_the_bus(service: Service) -> None:
+def test_ready_comes_first_then_a_look_and_then_the_bus(service: Service) -> None:
     service.drop_in(
         "ExecStart=\n"
         "ExecStart=/usr/bin/strace -D -s 64 -e trace=openat,readlink,connect,sendto,sendmsg -o /tmp/trace "
@@ -121,13 +121,16 @@ def test_ready_comes_before_the_first_look_and_before_the_bus(service: Service) 
         "SystemCallFilter=\nWatchdogSec=0"
     )
     service.start()
+    wait_until(lambda: "dbus/system_bus" in service.host.read("/tmp/trace"), 10, "it connects to the bus")
     lines = service.host.read("/tmp/trace").splitlines()
     ready = next(number for number, line in enumerate(lines) if "READY=1" in line)
     other = [number for number, line in enumerate(lines) if re.search(r'"/proc/[1-9][0-9]*/(ns|stat|comm)', line)]
     looks = [number for number in other if '"/proc/1/ns/mnt"' not in lines[number]]
     bus = [number for number, line in enumerate(lines) if "/systemd/private" in line or "dbus/system_bus" in line]
     assert looks, "the trace shows no look at all"
-    assert ready < min(looks + bus)
+    assert ready < min(looks) < min(bus)
+    published = next(number for number, line in enumerate(lines) if "STATUS=" in line and number > ready)
+    assert published < min(bus), "the first look is all over"
 
 
 def test_a_stopped_start_holds_nobody_up(service: Service) -> None:

@@ -1,6 +1,7 @@
 """The loop with a host that does not exist: how it fails, retries, reloads and ends."""
 
 import io
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,9 @@ class Host:
 
     def follow(self, events: int | None) -> None:
         assert events is None
+
+    def listen(self) -> None:
+        self.said.append(f"listen, {len(self.looks)} looks left")
 
     def ready(self) -> None:
         self.said.append("ready")
@@ -173,6 +177,33 @@ def test_a_file_that_came_before_its_directory_was_watched_is_loaded(tmp_path: P
     host.wakes = [frozenset(), frozenset({Wake.CONFIG})]
     serve(host, tmp_path, lambda: answers.pop(0))
     assert host.config is new
+
+
+def test_it_listens_for_units_after_a_full_look_and_never_before_the_first(tmp_path: Path) -> None:
+    class Changing(Host):
+        def look(self, *, resync: bool = False) -> Look:
+            look = super().look(resync=resync)
+            self.wakes = [frozenset({Wake.ROOTS})] if len(self.looks) == 1 else []
+            return look
+
+    host = Changing(OSError(5, "Input/output error"), [], [], [], [])
+    serve(host, tmp_path)
+    assert [said for said in host.said if said.startswith("listen")] == ["listen, 3 looks left", "listen, 0 looks left"]
+
+
+def test_a_service_s_job_is_a_reason_to_look(tmp_path: Path) -> None:
+    class Starting(Host):
+        def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
+            assert not signals_only, "mounts are not put off by it"
+            return super().wait(seconds)
+
+    host = Starting([], [])
+    host.wakes = [frozenset(), frozenset(), frozenset({Wake.UNITS})]
+    host.config = replace(FAST, tick=5.0)
+    started = time.monotonic()
+    serve(host, tmp_path)
+    assert host.looks == []
+    assert time.monotonic() - started < 2
 
 
 def test_looks_that_fail_for_good_end_the_service(tmp_path: Path) -> None:

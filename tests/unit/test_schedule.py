@@ -1,7 +1,16 @@
 """When the service looks next."""
 
 import pytest
-from mountwarden.schedule import BURST, COST_FACTOR, LONGEST_PAUSE, LONGEST_TICK, SETTLE, TICK_FACTOR, Schedule
+from mountwarden.schedule import (
+    BURST,
+    COST_FACTOR,
+    LONGEST_PAUSE,
+    LONGEST_TICK,
+    SERVICE_SETTLE,
+    SETTLE,
+    TICK_FACTOR,
+    Schedule,
+)
 
 
 def looked(*, cost: float = 0.0, deadline: float | None = None) -> Schedule:
@@ -42,6 +51,18 @@ def test_a_wake_up_brings_the_look_forward_and_many_are_one() -> None:
     schedule.woken(10.3)
     schedule.woken(10.9)
     assert schedule.next() == pytest.approx(10.3 + SETTLE)
+
+
+def test_a_service_is_looked_for_a_while_after_the_last_one_that_started() -> None:
+    schedule = looked()
+    schedule.started_service(10.3)
+    assert schedule.next() == pytest.approx(10.3 + SERVICE_SETTLE)
+    schedule.started_service(10.32)
+    schedule.woken(10.33)
+    schedule.done(10.35, 10.36, 0.0, full=False, deadline=None)
+    assert schedule.next() == pytest.approx(10.32 + SERVICE_SETTLE), "another look was too soon for it"
+    schedule.done(10.32 + SERVICE_SETTLE, 10.6, 0.1, full=False, deadline=None)
+    assert schedule.next() == pytest.approx(10.32 + SERVICE_SETTLE + 1.0), "and stretches no tick"
 
 
 def test_a_deadline_brings_the_look_forward() -> None:

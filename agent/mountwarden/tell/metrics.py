@@ -47,7 +47,7 @@ EVENTS = Metric(
     "mountwarden_events_total",
     Type.COUNTER,
     "",
-    "Times since the service's start that the kernel woke it: mounts changed at home, or a watched directory did.",
+    "Times since the service's start that it was woken: by mounts at home, a service's job, or a watched directory.",
     ("source",),
 )
 OVERFLOWS = Metric(
@@ -97,8 +97,10 @@ Samples = Mapping[tuple[str, ...], float]
 """Values of labels, in the order of the declaration, to the value."""
 
 
-SOURCES = ("mounts", "roots", "engines", "config")
-"""What of the host wakes the service: home's mounts, and the directories of roots, engines and our configuration."""
+SOURCES = ("mounts", "units", "roots", "engines", "config")
+"""What of the host wakes the service: home's mounts, services' jobs, and the directories of roots, engines and our
+configuration.
+"""
 OVERFLOW = "overflow"
 
 

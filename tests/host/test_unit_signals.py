@@ -1,0 +1,140 @@
+"""A unit that starts is looked at at once, and no state of the message bus keeps the service from its work."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.host.test_agent import UNIT, Service
+from tests.support import tiers
+from tests.support.leaks import OBSERVE
+from tests.support.machine import Machine
+from tests.support.wait import wait_until
+
+METRICS = "/run/mountwarden-test.prom"
+SLOW = f'tick = "30s"\nresync = "60s"\nmetrics = "{METRICS}"\n{OBSERVE}'
+FAST = f'tick = "0.5s"\nresync = "1s"\nmetrics = "{METRICS}"\n{OBSERVE}'
+STARTS = """
+import json, subprocess, sys, time
+def findings():
+    with open("/run/mountwarden/report.json") as file:
+        return {one["id"] for one in json.load(file)["findings"]}
+took = []
+for number in range(3):
+    before = findings()
+    command = ["systemd-run", "--quiet", f"--unit={sys.argv[1]}-{number}", "-p", "PrivateTmp=yes"]
+    subprocess.run([*command, "-p", "MountFlags=private", "sleep", "infinity"], check=True)
+    started = time.monotonic()
+    while not findings() - before and time.monotonic() < started + 5:
+        pass
+    took.append(time.monotonic() - started)
+print(json.dumps(took))
+"""
+"""A layer is mounted: each of these units' copies of it is severed, which is found with no mount changing at home."""
+
+
+@pytest.fixture
+def service(host: Machine) -> Iterator[Service]:
+    one = Service(host)
+    yield one
+    host.run("systemctl", "start", "dbus.socket", "dbus.service")
+    one.reset()
+
+
+def told(service: Service) -> int:
+    """How often units have woken it; it looks once when the bus has let it in."""
+    text = service.host.run("cat", METRICS, check=False).stdout
+    return int(re.findall(r'source="units"} (\d+)', text)[0]) if text else 0
+
+
+def buses(host: Machine) -> int:
+    """How many connections to the system bus the service has, by the inodes that the other ends name."""
+    pid = host.main_pid(UNIT)
+    text = host.run("ss", "-xnpH").stdout
+    own = {line.split()[5] for line in text.splitlines() if f"pid={pid}," in line and line.startswith("u_str")}
+    ends = [line.split() for line in text.splitlines() if "/run/dbus/system_bus_socket" in line]
+    return sum(end[7] in own for end in ends)
+
+
+def let_in(service: Service) -> None:
+    wait_until(lambda: buses(service.host) == 1, 10, "one connection to the system bus")
+
+
+@pytest.mark.parametrize("tier", tiers.available())
+def test_a_unit_that_starts_is_looked_at_at_once(service: Service, tier: str) -> None:
+    service.start(f'tier = "{tier}"\n{SLOW}')
+    let_in(service)
+    service.leaks.mount()
+    name = f"at-once-{tier}"
+    service.leaks.units |= {f"{name}-{number}.service" for number in range(3)}
+    took = json.loads(service.host.python(STARTS, name).stdout)
+    assert max(took) < 1.0
+    assert sorted(took)[0] < 0.3
+
+
+def test_many_jobs_cost_one_look(service: Service) -> None:
+    service.start(SLOW)
+    let_in(service)
+    service.leaks.mount()
+    for _ in range(3):
+        service.host.run("systemd-run", "--quiet", "--scope", "true")
+    pid = str(service.host.main_pid(UNIT))
+    service.host.run("kill", "-STOP", pid)
+    try:
+        for number in range(20):
+            service.host.run("systemd-run", "--quiet", f"--unit=many-{number}", "true")
+        service.leaks.units.add(service.host.unit("many-last", "PrivateTmp=yes", "MountFlags=private"))
+    finally:
+        service.host.run("kill", "-CONT", pid)
+    wait_until(lambda: service.document("report")["findings"], 10, "the last one is found")
+    assert told(service) == 2, "one when it was let in, one for all these services, none for a scope"
+
+
+def test_a_stopped_broker_holds_nothing_up(service: Service) -> None:
+    broker = service.host.main_pid("dbus.service")
+    service.drop_in("WatchdogSec=2")
+    service.host.run("kill", "-STOP", str(broker))
+    try:
+        service.start(FAST)
+        pid = service.host.main_pid(UNIT)
+        mountpoint, _unit = service.leaks.make("leaky-stopped-broker")
+        service.await_event("found", mountpoint)
+    finally:
+        service.host.run("kill", "-CONT", str(broker))
+    wait_until(lambda: told(service), 15, "the service is let in once the broker works again")
+    assert (service.host.main_pid(UNIT), service.host.show(UNIT, "NRestarts")) == (pid, "0")
+
+
+@pytest.mark.long
+def test_a_lost_bus_is_done_without_and_connected_to_again(service: Service) -> None:
+    host = service.host
+    service.start(FAST)
+    let_in(service)
+    pid = host.main_pid(UNIT)
+
+    def descriptors() -> Counter[str]:
+        return Counter(host.run("sh", "-c", f"readlink /proc/{pid}/fd/* | sed 's/[0-9]*//g'").stdout.split())
+
+    wait_until(lambda: told(service), 15, "let in")
+    before = descriptors()
+    for number in (1, 2):
+        host.run("systemctl", "stop", "dbus.socket", "dbus.service")
+        mountpoint, _unit = service.leaks.make(f"leaky-no-bus-{number}")
+        service.await_event("found", mountpoint)
+        assert buses(host) == 0
+        seen = told(service)
+        host.run("systemctl", "start", "dbus.socket", "dbus.service")
+        wait_until(lambda seen=seen: told(service) > seen, 20, "let in again")  # type: ignore[misc]
+    seen = told(service)
+    host.run("systemctl", "restart", "dbus.service")
+    wait_until(lambda: told(service) > seen, 20, "and after a restart")
+    assert wait_until(lambda: not descriptors() - before, 10), descriptors()
+    assert host.main_pid(UNIT) == pid
+    said = [line["MESSAGE"] for line in host.journal(f"_PID={pid}") if "MOUNTWARDEN_EVENT" not in line]
+    assert said == [], "nothing but what was found"
+    host.run("systemctl", "daemon-reexec")
+    seen = told(service)
+    service.leaks.make("leaky-reexec")
+    wait_until(lambda: told(service) > seen, 15, "PID 1's new program tells as well")
