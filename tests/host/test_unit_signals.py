@@ -4,11 +4,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.host.test_agent import UNIT, Service
-from tests.support import tiers
+from tests.support import odd_bus, tiers
 from tests.support.leaks import OBSERVE
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
@@ -33,6 +34,29 @@ for number in range(3):
 print(json.dumps(took))
 """
 """A layer is mounted: each of these units' copies of it is severed, which is found with no mount changing at home."""
+
+FLOOD = """
+import sys, time
+bus = socket.socket(socket.AF_UNIX)
+bus.connect("/run/dbus/system_bus_socket")
+bus.sendall(b"\\0AUTH EXTERNAL\\r\\nDATA\\r\\n")
+while b"OK" not in bus.recv(999):
+    pass
+hello = [(1, "o", _PATH), (2, "s", _BUS), (3, "s", "Hello"), (6, "s", _BUS)]
+bus.sendall(b"BEGIN\\r\\n" + message(1, 1, hello, b""))
+peer, unit = sys.argv[1:]
+place, manager = "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
+told = [(1, "o", place), (2, "s", manager), (3, "s", "JobRemoved"), (6, "s", peer), (8, "g", "uoss")]
+body = padded(struct.pack("<I", 7) + string(place + "/job/7"), 4)
+body = padded(body + string(unit), 4) + string("done")
+until = time.monotonic() + 3
+sent = 0
+while time.monotonic() < until:
+    bus.sendall(message(4, 2, told, body))
+    sent += 1
+print(sent)
+"""
+"""After the text of tests.support.odd_bus: tells one client on the bus that a unit's job ended, as often as can be."""
 
 
 @pytest.fixture
@@ -60,6 +84,12 @@ def buses(host: Machine) -> int:
 
 def let_in(service: Service) -> None:
     wait_until(lambda: buses(service.host) == 1, 10, "one connection to the system bus")
+
+
+def cpu_seconds(service: Service) -> float:
+    """What the service has used."""
+    group = service.host.show(UNIT, "ControlGroup")
+    return int(service.host.read(f"/sys/fs/cgroup{group}/cpu.stat").split()[1]) / 1e6
 
 
 @pytest.mark.parametrize("tier", tiers.available())
@@ -105,6 +135,28 @@ def test_a_stopped_broker_holds_nothing_up(service: Service) -> None:
         service.host.run("kill", "-CONT", str(broker))
     wait_until(lambda: told(service), 15, "the service is let in once the broker works again")
     assert (service.host.main_pid(UNIT), service.host.show(UNIT, "NRestarts")) == (pid, "0")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("unit", ["any.service", "any.scope"])
+def test_a_flood_by_another_user_costs_a_bounded_share(service: Service, unit: str) -> None:
+    host = service.host
+    service.start(FAST)
+    let_in(service)
+    pid = str(host.main_pid(UNIT))
+    names = [line.split() for line in host.run("busctl", "--no-pager", "--no-legend", "list").stdout.splitlines()]
+    (own,) = [name for name, owner, *_ in names if owner == pid and name.startswith(":")]
+    host.write("/tmp/flood.py", Path(odd_bus.__file__).read_text() + FLOOD)
+    used = cpu_seconds(service)
+    with host.popen("runuser", "-u", "nobody", "--", "/usr/bin/python3", "/tmp/flood.py", own, unit) as flood:
+        mountpoint, _unit = service.leaks.make(f"leaky-flood-{unit.rpartition('.')[2]}")
+        out, err = flood.communicate(timeout=20)
+    service.await_event("found", mountpoint)
+    assert err == b""
+    assert int(out) > 1000
+    assert cpu_seconds(service) - used < 0.5
+    assert told(service) < 100
+    assert host.main_pid(UNIT) == int(pid)
 
 
 @pytest.mark.long

@@ -1,4 +1,6 @@
-"""A message bus that misbehaves, in the process of its client: what it will answer is in the socket beforehand."""
+"""A message bus that misbehaves, in the process of its client: what it will answer is in the socket beforehand. And
+messages as bytes, for a client that misbehaves. It needs the standard library alone: its text runs on a test host.
+"""
 
 import os
 import socket
@@ -33,30 +35,32 @@ class OddBus:
 
 def greeting() -> bytes:
     """What a broker answers until a client is connected: its name, and the signal that it has it."""
-    name = _string(":1.7")
-    answer = _message(2, 1, [(5, "u", 1), (6, "s", ":1.7"), (7, "s", _BUS), (8, "g", "s")], name)
+    name = string(":1.7")
+    answer = message(2, 1, [(5, "u", 1), (6, "s", ":1.7"), (7, "s", _BUS), (8, "g", "s")], name)
     named = [(1, "o", _PATH), (2, "s", _BUS), (3, "s", "NameAcquired"), (6, "s", ":1.7"), (7, "s", _BUS), (8, "g", "s")]
-    return AUTHENTICATED + answer + _message(4, 2, named, name)
+    return AUTHENTICATED + answer + message(4, 2, named, name)
 
 
-def _message(kind: int, serial: int, fields: list[tuple[int, str, int | str]], body: bytes) -> bytes:
+def message(kind: int, serial: int, fields: list[tuple[int, str, int | str]], body: bytes) -> bytes:
     """D-Bus specification, "Message Format": little endian, version 1."""
     packed = b""
     for code, signature, value in fields:
-        packed = _padded(packed, 8) + bytes([code, 1]) + signature.encode() + b"\0"
+        packed = padded(packed, 8) + bytes([code, 1]) + signature.encode() + b"\0"
         if isinstance(value, int):
-            packed = _padded(packed, 4) + struct.pack("<I", value)
+            packed = padded(packed, 4) + struct.pack("<I", value)
         elif signature == "g":
             packed += bytes([len(value)]) + value.encode() + b"\0"
         else:
-            packed = _padded(packed, 4) + _string(value)
+            packed = padded(packed, 4) + string(value)
     head = b"l" + bytes([kind, 1, 1]) + struct.pack("<III", len(body), serial, len(packed))
-    return _padded(head + packed, 8) + body
+    return padded(head + packed, 8) + body
 
 
-def _string(value: str) -> bytes:
+def string(value: str) -> bytes:
+    """As a body or a field has it."""
     return struct.pack("<I", len(value)) + value.encode() + b"\0"
 
 
-def _padded(data: bytes, to: int) -> bytes:
+def padded(data: bytes, to: int) -> bytes:
+    """With zeros up to the next multiple."""
     return data + bytes(-len(data) % to)
