@@ -160,6 +160,7 @@ def test_a_flood_by_another_user_costs_a_bounded_share(service: Service, unit: s
 
 
 @pytest.mark.long
+@pytest.mark.timeout(120)
 def test_a_lost_bus_is_done_without_and_connected_to_again(service: Service) -> None:
     host = service.host
     service.start(FAST)
