@@ -94,6 +94,7 @@ class Looker:
         self._doors: dict[int, Door] = {}
         self._suspects: frozenset[int] = frozenset()
         self._pids: dict[int, frozenset[int]] = {}
+        self._new = namespaces.New()
         self._tables: dict[int, Table] = {}
         self._states: tuple[RootState, ...] = ()
         self._wanted: tuple[bytes, ...] = ()
@@ -169,6 +170,7 @@ class Looker:
             members.keys() == self._pids.keys()
             and gaps == self._calm[1]
             and not any(self._is_another(*each) or self._observer.changed(*each) for each in members.items())
+            and not self._new.due()
         )
 
     def _is_another(self, inode: int, pids: tuple[int, ...]) -> bool:
@@ -290,11 +292,13 @@ class Looker:
         mounts = sum(len(table.mounts) for table in self._tables.values())
         unread, searched = set[int](), False
         spots, watched = Spots(self._states), self._history.watched() | inventory.identities(self._states)
+        new = [each[0] for each in members.items() if each[0] not in self._pids or self._is_another(*each)]
+        again = self._suspects | self._new.again(new if self._pids else (), members)
         for inode, pids in members.items():
             if inode in self._tables:
                 continue
             seen = self._observer.seen(inode)
-            reread_it = reread or inode in self._suspects or self._is_another(inode, pids)
+            reread_it = reread or inode in again or self._is_another(inode, pids)
             if seen is None or reread_it or self._observer.changed(inode, pids):
                 seen = self._read(inode, pids, wanted, unread, gaps)
             if seen is None and inode in self._doors and inode not in unread:

@@ -7,6 +7,7 @@ from mountwarden.config import Config
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Tier
+from mountwarden.observe import namespaces
 from mountwarden.observe.enter import own_namespace
 
 from tests.kernel.topology import ROOT, Home
@@ -78,6 +79,27 @@ def _joined(home: Home) -> None:
         assert look.picture is not before.picture
         assert other.inode in look.picture.namespaces
         assert [f.namespace for f in look.findings] == [other.inode]
+
+
+def test_a_namespace_that_was_looked_at_before_it_was_set_up_is_read_again(home: Home) -> None:
+    home.layer()
+    home.shared()
+    home.sandbox.run(lambda: _looked_amid(home.config))
+
+
+def _looked_amid(config: Config) -> None:
+    looker = Looker(config, home=own_namespace())
+    calm(looker)
+    with hold(propagation="slave") as other:
+        for _ in range(2):
+            assert looker.look().findings == ()
+        other.run(lambda: calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE))
+
+        def told() -> bool:
+            return [found.namespace for found in looker.look().findings] == [other.inode]
+
+        assert not told(), "nothing tells of it"
+        wait_until(told, 3 * namespaces.SETUP, "it is read once more")
 
 
 class Late(Looker):

@@ -6,7 +6,8 @@ an open descriptor would pin the namespace, and make the watcher the leaker.
 
 import errno
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from ..model import Door, Gap
@@ -63,6 +64,33 @@ def _stray_threads(pid: int, inode: int) -> Iterable[tuple[int, int]]:
             raise
         if other != inode:
             yield tid, other
+
+
+SETUP = 1.0
+"""Seconds in which a new mount namespace is set up by who made it."""
+
+
+class New:
+    """Namespaces that are to be read once more, because they were new when they were read.
+
+    Who makes one sets the propagation of its mounts afterwards, which nothing tells of: a reading amid that sees what
+    is about to change.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[int, float] = {}
+
+    def due(self) -> bool:
+        """Whether the time of any has come."""
+        return any(due <= time.monotonic() for due in self._due.values())
+
+    def again(self, new: Iterable[int], living: Container[int]) -> frozenset[int]:
+        """Inodes of those whose time has come, which are new no more; that of the `new` ones begins now."""
+        now = time.monotonic()
+        done = frozenset(inode for inode, due in self._due.items() if due <= now)
+        self._due = {inode: due for inode, due in self._due.items() if due > now and inode in living}
+        self._due |= dict.fromkeys(new, now + SETUP)
+        return done
 
 
 BUDGET = 32 << 20
