@@ -7,8 +7,8 @@ read, so that nothing is missed between. A command looks twice at most: until th
 apart by their number of mounts.
 
 Not told by events: a change of propagation, a remount, a renamed directory. Homes' mounts whose propagation matters
-are compared at each look. The rest is found at resyncs: each compares the number of mounts of all namespaces, and reads
-the texts of some again.
+are compared at each look. The rest is found at resyncs: of each namespace the number of mounts is compared, and what
+candidates and settled copies are mounted on; the texts of some are read again.
 """
 
 import errno
@@ -23,7 +23,7 @@ from .catchup import CantTell, checksums
 from .fanotify import Events, Group
 from .mountinfo import Table
 from .sift import Seen, Settled
-from .statmount import Home, StatmountObserver
+from .statmount import Home, Known, StatmountObserver
 from .statmounts import Gone, NotAsText
 
 POLLED = 60.0
@@ -112,10 +112,10 @@ class EventsObserver(StatmountObserver):
         return seen
 
     def resync(self) -> None:
-        """Count all mounts again, and read some texts again: those of all in `_ROUNDS` resyncs."""
+        """Count all mounts, compare what decides, and read some texts again: those of all in `_ROUNDS` resyncs."""
         self._round += 1
-        for inode in self._known:
-            if inode % _ROUNDS == self._round % _ROUNDS or inode not in self._marked:
+        for inode, known in tuple(self._known.items()):
+            if inode % _ROUNDS == self._round % _ROUNDS or inode not in self._marked or not self._holds(known):
                 self._distrust(inode)
                 self._dirty.add(inode)
         self._recount = True
@@ -132,6 +132,15 @@ class EventsObserver(StatmountObserver):
 
     def _distrust(self, inode: int) -> None:
         self._known[inode] = replace(self._known[inode], trusted=False)
+
+    def _holds(self, known: Known) -> bool:
+        """Whether what its candidates and settled copies are mounted on is as it was."""
+        if known.listing is None or known.identified is None:
+            return False  # read once only: what decides is kept from the second time on
+        try:
+            return checksums(self._lister, known.identified.id, known.checked) == known.checked
+        except (CantTell, Gone):
+            return False
 
     def _is_quiet(self, inode: int, known: Home) -> bool:
         """Whether a home is as it was read, by its events and its guarded mounts."""
