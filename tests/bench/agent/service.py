@@ -80,11 +80,12 @@ def churn(crowd: Crowd, tier: str, blocks: int, starts: int) -> list[Line]:
     host.start_docker()
     host.import_image()
     start(host, tier)
-    _run(host, starts, 0.1)  # what the service may spend at once is spent
+    many = starts * blocks
+    _run(host, many, 0.1)  # what the service may spend at once is spent
     before, clock = used(host), time.monotonic()
-    _run(host, starts * blocks // 2, 0.1)
+    _run(host, 2 * many, 0.1)
     spent = time.monotonic() - clock
-    share, rate = (used(host) - before) / spent * 100, starts * (blocks // 2) / spent
+    share, rate = (used(host) - before) / spent * 100, 2 * many / spent
     took: dict[str, list[float]] = {"thaw": [], "freeze": []}
     for number in range(2 * blocks):
         state = ("freeze", "thaw")[(number + number // 2) % 2]
