@@ -83,7 +83,7 @@ for _ in range(20):
     odd.accept()
     odd.hang_up()
 assert fds() == before
-assert took() < 1.0
+assert took() < 5.0
 """
     run(code, str(tmp_path / "bus"))
 
@@ -102,7 +102,7 @@ while signals.fd is not None:
     assert not signals.read()
 odd.listener.close()
 assert fds() == before
-assert took() < 1.0
+assert took() < 5.0
 """
     run(code, str(tmp_path / "bus"))
 
@@ -117,7 +117,7 @@ odd.accept(greeting())
 while signals.fd is not None:
     assert readable()
     assert not signals.read()
-assert unit_signals.CALL_SECONDS <= took() < unit_signals.CALL_SECONDS + 1
+assert unit_signals.CALL_SECONDS <= took() < unit_signals.CALL_SECONDS + 8
 assert b"JobRemoved" in odd.peers[0].recv(9999), "it came as far as a call"
 assert os.environ["SYSTEMD_BUS_TIMEOUT"] == "17s"
 """
