@@ -19,6 +19,8 @@ SERVICE_SETTLE = 0.1
 namespace is made later: by up to 0.5 ms in systemd 252, by 10 to 30 ms in 257. A look amid that reads mounts whose
 propagation is yet to be set, which nothing tells of. What comes later still, the tick sees.
 """
+SERVICE_BURST = 0.1
+"""The part of `BURST` that looks because of services may use: the rest is for mounts, whose leaks are waited for."""
 
 
 @dataclass(slots=True)
@@ -60,7 +62,10 @@ class Schedule:
         wishes = [self.started + max(self.tick, self.stretched)]
         if self.wake is not None:
             wishes.append(self.wake + SETTLE)
-        wishes += [at for at in (self.service, self.deadline) if at is not None]
+        if self.service is not None:
+            wishes.append(max(self.service, self.ended + COST_FACTOR * (self.debt - SERVICE_BURST)))
+        if self.deadline is not None:
+            wishes.append(self.deadline)
         return max(min(wishes), self.ended + min(COST_FACTOR * max(0.0, self.debt - BURST), LONGEST_PAUSE))
 
     def full_is_due(self, now: float) -> bool:

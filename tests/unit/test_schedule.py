@@ -6,6 +6,7 @@ from mountwarden.schedule import (
     COST_FACTOR,
     LONGEST_PAUSE,
     LONGEST_TICK,
+    SERVICE_BURST,
     SERVICE_SETTLE,
     SETTLE,
     TICK_FACTOR,
@@ -88,6 +89,15 @@ def test_in_the_long_run_looks_cost_what_time_allows() -> None:
         schedule.done(now - 0.1, now, 0.1, full=False, deadline=None)
         spent += 0.1
     assert spent == pytest.approx(BURST + 990 / COST_FACTOR, rel=0.05)
+
+
+def test_services_leave_a_part_of_what_may_be_spent_at_once() -> None:
+    """A host that starts services all the time is told of its leaks as soon as any."""
+    schedule = looked(cost=SERVICE_BURST + 0.01)
+    schedule.started_service(10.2)
+    assert schedule.next() == pytest.approx(10.1 + COST_FACTOR * 0.01)
+    schedule.woken(10.2)
+    assert schedule.next() == pytest.approx(10.2 + SETTLE)
 
 
 def test_no_look_puts_the_next_one_off_for_ever() -> None:
