@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from mountwarden.model import Cause, Event, EventKind, Kind, Severity, Subject
@@ -105,13 +106,12 @@ def test_without_a_socket_lines_go_to_stderr_and_that_is_said_once(tmp_path: obj
 
 
 @pytest.mark.parametrize("socket", ["/proc/self/status", "/nonexistent"])
-def test_a_journal_that_fails_is_said_once_and_lines_go_to_stderr(monkeypatch: pytest.MonkeyPatch, socket: str) -> None:
+def test_a_journal_that_fails_is_said_once_and_lines_go_to_stderr(socket: str) -> None:
     def fail(*_fields: str) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(journal.Journal, "_load", lambda _self: fail)
     stderr = io.StringIO()
-    teller = journal.Journal(stderr=stderr, socket=socket)
+    teller = journal.Journal(stderr=stderr, socket=socket, library=lambda _name: SimpleNamespace(sendv=fail))
     for key in ("one", "two"):
         teller.send(Event(EventKind.FOUND, key, 2.0, subject=subject()))
     said, *lines = stderr.getvalue().splitlines()
@@ -119,11 +119,11 @@ def test_a_journal_that_fails_is_said_once_and_lines_go_to_stderr(monkeypatch: p
     assert [line[:3] for line in lines] == ["<4>", "<4>"]
 
 
-def test_entries_go_to_the_journal_with_their_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_go_to_the_journal_with_their_fields() -> None:
     sent: list[str] = []
-    monkeypatch.setattr(journal.Journal, "_load", lambda _self: lambda *words: sent.extend(words))
-    stderr = io.StringIO()
-    journal.Journal(stderr=stderr, socket="/proc/self/status").send(Event(EventKind.GAP, "k", 2.0, "a gap"))
+    stderr, library = io.StringIO(), {"journal": SimpleNamespace(sendv=lambda *words: sent.extend(words))}
+    told = journal.Journal(stderr=stderr, socket="/proc/self/status", library=library.__getitem__)
+    told.send(Event(EventKind.GAP, "k", 2.0, "a gap"))
     assert {"MOUNTWARDEN_EVENT=gap", "MOUNTWARDEN_EVENT_ID=k", "SYSLOG_IDENTIFIER=mountwarden"} <= set(sent)
     assert stderr.getvalue() == ""
 

@@ -1,6 +1,5 @@
 """mountwarden agent: the service itself."""
 
-import contextlib
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -87,8 +86,6 @@ def _serve(
     from ..tell.journal import Journal
     from ..teller import Teller
 
-    with contextlib.suppress(ImportError):  # the journal says so, once
-        bus.library("journal")
     directory = state.RunDirectory()
     directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
     state.sweep(directory.path)
@@ -98,7 +95,7 @@ def _serve(
         load,
         directory=arguments.config,
         run=directory,
-        teller=Teller(directory, Journal()),
+        teller=Teller(directory, Journal(library=bus.library)),
         actor=Actor(
             directory,
             lambda findings, action, go_on: apply.carry_out_all(

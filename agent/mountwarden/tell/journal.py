@@ -3,10 +3,11 @@
 Everything that came from the host passes `clean` here, and nowhere else on its way to the journal.
 """
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..model import Event
 from . import messages
@@ -38,11 +39,18 @@ def fields(event: Event) -> tuple[tuple[str, str], ...]:
 class Journal:
     """Where events are told. Made once; a missing library or socket is said once, on stderr."""
 
-    def __init__(self, *, stderr: TextIO | None = None, socket: str = SOCKET) -> None:
+    def __init__(
+        self,
+        *,
+        stderr: TextIO | None = None,
+        socket: str = SOCKET,
+        library: Callable[[str], Any] = lambda name: importlib.import_module(f"pystemd.{name}"),
+    ) -> None:
+        """`library` gives a module of pystemd by its name there, or raises ImportError."""
         self._stderr = stderr if stderr is not None else sys.stderr
         self._socket = socket
         self._complained = False
-        self._sendv = self._load()
+        self._sendv = self._load(library)
 
     @property
     def structured(self) -> bool:
@@ -63,13 +71,12 @@ class Journal:
             self._complain(f"{self._socket} is not there")
         self._line(entry)
 
-    def _load(self) -> Callable[..., object] | None:
+    def _load(self, library: Callable[[str], Any]) -> Callable[..., object] | None:
         try:
-            from pystemd.journal import sendv
+            return library("journal").sendv  # type: ignore[no-any-return]
         except ImportError as error:
             self._complain(str(error))
             return None
-        return sendv  # type: ignore[no-any-return]
 
     def _complain(self, why: str) -> None:
         if not self._complained:
