@@ -292,14 +292,13 @@ class Looker:
         mounts = sum(len(table.mounts) for table in self._tables.values())
         unread, searched = set[int](), False
         spots, watched = Spots(self._states), self._history.watched() | inventory.identities(self._states)
-        new = [each[0] for each in members.items() if each[0] not in self._pids or self._is_another(*each)]
-        again = self._suspects | self._new.again(new if self._pids else (), members)
+        new = frozenset(each[0] for each in members.items() if each[0] not in self._pids or self._is_another(*each))
+        again = new | self._suspects | self._new.again(new if self._pids else (), members)
         for inode, pids in members.items():
             if inode in self._tables:
                 continue
             seen = self._observer.seen(inode)
-            reread_it = reread or inode in again or self._is_another(inode, pids)
-            if seen is None or reread_it or self._observer.changed(inode, pids):
+            if seen is None or reread or inode in again or self._observer.changed(inode, pids):
                 seen = self._read(inode, pids, wanted, unread, gaps)
             if seen is None and inode in self._doors and inode not in unread:
                 searched = searched or self._search_doors(members)
