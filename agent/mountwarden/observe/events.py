@@ -23,7 +23,7 @@ from .catchup import CantTell, checksums
 from .fanotify import Events, Group
 from .mountinfo import Table
 from .sift import Seen, Settled
-from .statmount import Home, Known, StatmountObserver
+from .statmount import Home, StatmountObserver
 from .statmounts import Gone, NotAsText
 
 POLLED = 60.0
@@ -132,15 +132,6 @@ class EventsObserver(StatmountObserver):
 
     def _distrust(self, inode: int) -> None:
         self._known[inode] = replace(self._known[inode], trusted=False)
-
-    def _holds(self, known: Known) -> bool:
-        """Whether what its candidates and settled copies are mounted on is as it was."""
-        if known.listing is None or known.identified is None:
-            return False  # read once only: what decides is kept from the second time on
-        try:
-            return checksums(self._lister, known.identified.id, known.checked) == known.checked
-        except (CantTell, Gone):
-            return False
 
     def _is_quiet(self, inode: int, known: Home) -> bool:
         """Whether a home is as it was read, by its events and its guarded mounts."""

@@ -201,7 +201,7 @@ class StatmountObserver(Unwatched):
             self._deltas[change] = settled.differs(known.settled)
         delta = self._deltas[change]
         if listing == known.listing and not delta:
-            if checksums(self._lister, identified.id, known.checked) != known.checked:
+            if not self._holds(known):
                 raise CantTell
             if settled is known.settled and identified == known.identified:
                 return known
@@ -210,6 +210,15 @@ class StatmountObserver(Unwatched):
             raise CantTell
         made = catch_up(self._lister, known, identified.id, listing, self._common, delta, self._masters)
         return Known(known.wanted, settled, made.seen, identified, listing, made.checked)
+
+    def _holds(self, known: Known) -> bool:
+        """Whether candidates, and what they and settled copies are mounted on, are as they were at the last reading."""
+        if known.listing is None or known.identified is None:
+            return False  # read once only: what decides is kept from the second time on
+        try:
+            return checksums(self._lister, known.identified.id, known.checked) == known.checked
+        except (CantTell, Gone):
+            return False
 
     def _listed(self, identified: Identified | None) -> bytes | None:
         """The list of ids; None where it can't be had."""
