@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,11 @@ from tests.support.leftovers import belongings
 from tests.support.wait import wait_until
 
 pytest_plugins = ["tests.support.reporting"]
+
+# A shell starts what it leaves in the background with SIGINT ignored, and so would all that the tests start be, some of
+# which end by it. A handler is no heirloom.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
