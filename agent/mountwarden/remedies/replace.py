@@ -174,9 +174,14 @@ def _check_record(point: Mountpoint) -> None:
 
 
 def _check_unchanged(parent: int, name: bytes, old: int, status: os.stat_result) -> None:
-    """By inode, since a mount in flight may be on it; by its change time, since attributes were copied from it."""
-    if os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino != status.st_ino:
-        raise Declined("changed", "the directory was replaced by something else meanwhile")
+    """By inode; by its change time, since attributes were copied from it; and that nothing is mounted on it.
+
+    Not by stat(2), which would hold a mount in flight while its file system answers, and an umount2(2) without
+    MNT_DETACH would be refused with EBUSY meanwhile. RESOLVE_NO_XDEV lets go of it at once.
+    """
+    with _opened(calls.openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, resolve=_BENEATH)) as now:
+        if os.fstat(now).st_ino != status.st_ino:
+            raise Declined("changed", "the directory was replaced by something else meanwhile")
     if os.fstat(old).st_ctime_ns != status.st_ctime_ns:
         raise Declined("changed", "the directory's attributes were changed meanwhile")
 
