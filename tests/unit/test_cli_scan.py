@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from mountwarden.cli import agents, scan
 from mountwarden.cli import facts as facts_of
-from mountwarden.cli import scan
-from mountwarden.config import Config, Confirm, PolicyEntry, Silence
+from mountwarden.config import Config, Confirm, Mode, PolicyEntry, Silence
 from mountwarden.look import Look, Looker
-from mountwarden.model import Action, Finding, Holder, Kind, MountClass, Policy, RootKind, Severity, Tier
+from mountwarden.model import Action, Evidence, Finding, Holder, Kind, MountClass, Policy, RootKind, Severity, Tier
 from mountwarden.tell import report, stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding
@@ -105,14 +105,28 @@ def test_what_the_agent_alone_can_know_is_taken_from_its_report(tmp_path: Path) 
     path = str(tmp_path / "report.json")
     stored.write(told, path)
     boot = told["host"]["boot_id"]
-    more = scan.only_the_agent_knows(boot, path)
+    more = agents.read(boot, path).alone()
     assert [one["id"][-1] for one in more] == ["2", "1"]
-    assert scan.only_the_agent_knows("another boot", path) == []
-    assert scan.only_the_agent_knows(boot, str(tmp_path / "absent")) == []
+    assert agents.read("another boot", path).alone() == []
+    assert agents.read(boot, str(tmp_path / "absent")).alone() == []
     joined = report.joined(report.build(facts([finding(id="mw-0000000002", kind=Kind.ORPHANED)])), more)
     assert [one["id"][-1] for one in joined["findings"]] == ["2", "1"], "nobody twice"
     assert joined["summary"]["by_kind"]["pinned"] == 1
     assert joined["summary"]["findings"] == 2
+
+
+def test_what_the_agent_has_seen_counts_for_a_look_of_now(tmp_path: Path) -> None:
+    mine = finding(evidence=Evidence.HISTORY, mount_id=77)
+    told = report.build(facts([mine], agent=(os.getpid(), 60.0), taken=time.time()))
+    path = str(tmp_path / "report.json")
+    stored.write(told, path)
+    agent = agents.read(told["host"]["boot_id"], path)
+    assert agent.since() == {mine.id: mine.since}
+    assert agent.mode is Mode.ACT
+    looked = [replace(mine, evidence=Evidence.SPOT), replace(mine, evidence=Evidence.SPOT, mount_id=78)]
+    assert [one.evidence for one in agent.as_known(looked)] == [Evidence.HISTORY, Evidence.SPOT]
+    none = agents.read("another boot", path)
+    assert (none.since(), none.mode, none.as_known(looked)) == ({}, None, tuple(looked))
 
 
 def test_silences_are_marked() -> None:

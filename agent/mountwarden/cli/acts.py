@@ -13,7 +13,7 @@ from ..errors import MountwardenError
 from ..model import Action, Finding, Outcome
 from ..tell import stored, terminal
 from ..tell.text import count, sentence, shown
-from . import scan, session
+from . import agents, scan, session
 
 if TYPE_CHECKING:
     from ..look import Looker
@@ -23,7 +23,7 @@ def looked(arguments: Namespace, action: Action) -> scan.Scan:
     """A scan for an act, which needs root."""
     session.need_root(f"mountwarden {action}")
     looker = session.looker(arguments)
-    known = scan.agents_since(looker.config, looker.boot_id)
+    known = agents.read(looker.boot_id).since()
     everything = action is Action.REJOIN  # what is severed is info, and must hold as well
     return scan.scan(looker, wait=arguments.wait, known=known, everything=everything)
 

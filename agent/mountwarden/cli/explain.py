@@ -64,13 +64,13 @@ def run(arguments: Namespace) -> int:
 
 def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
     """The story; of a finding that is over, what the journal has."""
-    from . import background, facts, report, scan, session
+    from . import agents, background, facts, report, scan, session
 
     looker = session.looker(arguments)
-    known = scan.agents_since(looker.config, looker.boot_id)
+    known = agents.read(looker.boot_id).since()
     found = scan.scan(looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again)
-    one = [finding for finding in found.findings if finding.id == arguments.id]
-    one = list(scan.as_the_agent_knows(one, looker.boot_id))
+    agent = agents.read(looker.boot_id)
+    one = agent.as_known(finding for finding in found.findings if finding.id == arguments.id)
     if not one:
         past = background.over(arguments.id)
         if arguments.id in known:
@@ -80,7 +80,7 @@ def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
             return past
         raise _unknown(arguments.id, [finding.id for finding in found.findings])
     explained, seen = facts.explained(one, found.seen, everything=True)
-    told = facts.facts(seen, explained, looker.config, circumstances=session.circumstances(looker))
+    told = facts.facts(seen, explained, looker.config, circumstances=session.circumstances(looker, agent))
     around = background.background(explained[0], seen, agent=arguments.id in known)
     return _Story(telling.build(told), _steps(told.findings[0]), around)
 

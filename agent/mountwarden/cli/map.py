@@ -66,10 +66,10 @@ def look(arguments: Namespace) -> "MapJson":
     from ..foreseen import who
     from ..sights import sights
     from ..who.tables import world
-    from . import scan
+    from . import agents, scan
 
     looker = session.looker(arguments)
-    known = scan.agents_since(looker.config, looker.boot_id)
+    known = agents.read(looker.boot_id).since()
     found = scan.scan(looker, wait=arguments.wait, known=known)
     picture = found.seen.picture
     read = world()

@@ -28,15 +28,16 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Show the plan."""
     from ..remedies.plan import plan
-    from . import scan, session
+    from . import agents, scan, session
 
     session.need_root("mountwarden plan")
     looker = session.looker(arguments)
-    found = scan.scan(looker, wait=arguments.wait, known=scan.agents_since(looker.config, looker.boot_id))
-    circumstances = session.circumstances(looker)
+    found = scan.scan(looker, wait=arguments.wait, known=agents.read(looker.boot_id).since())
+    agent = agents.read(looker.boot_id)
+    circumstances = session.circumstances(looker, agent)
     chosen = [
         plan(finding, looker.config, circumstances)
-        for finding in scan.as_the_agent_knows(found.findings, looker.boot_id)
+        for finding in agent.as_known(found.findings)
         if (finding.id in arguments.id if arguments.id else finding.severity is not Severity.INFO)
     ]
     told = [_planned(finding) for finding in chosen]

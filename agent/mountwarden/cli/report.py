@@ -74,15 +74,16 @@ def run(arguments: Namespace) -> int:
 
 def live(arguments: Namespace) -> shape.ReportJson:
     """A report of a look now."""
-    from . import facts, scan, session
+    from . import agents, facts, scan, session
 
     looker = session.looker(arguments)
-    known = scan.agents_since(looker.config, looker.boot_id)
+    known = agents.read(looker.boot_id).since()
     everything = arguments.all or arguments.json
     found = scan.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=looking_again)
-    findings, seen = facts.explained(scan.as_the_agent_knows(found.findings, looker.boot_id), found.seen)
-    told = telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances(looker)))
-    return telling.joined(told, scan.only_the_agent_knows(looker.boot_id))
+    agent = agents.read(looker.boot_id)
+    findings, seen = facts.explained(agent.as_known(found.findings), found.seen)
+    told = telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances(looker, agent)))
+    return telling.joined(told, agent.alone())
 
 
 def stored_elsewhere(path: str) -> tuple[shape.ReportJson, str]:
@@ -99,7 +100,7 @@ def last(path: str = stored.PATH, now: float | None = None) -> shape.ReportJson:
 
     Raises: MountwardenError where there is none that can be relied on, with how to get one.
     """
-    from .scan import stale
+    from .agents import stale
 
     try:
         told = stored.read(path)

@@ -3,15 +3,13 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from .. import look
-from ..config import Config, Mode
-from ..errors import MountwardenError
+from ..config import Config
 from ..ledger import silenced
-from ..model import Evidence, Finding, Kind, Severity
-from ..tell import report, shape, stored
+from ..model import Finding, Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,68 +75,6 @@ def _confirmed(
 
 def _identity(finding: Finding) -> tuple[str, int | None]:
     return finding.device, finding.unique_id or finding.mount_id
-
-
-def agents_since(config: Config, boot_id: str, path: str = stored.PATH) -> dict[str, float]:
-    """What the running agent has confirmed, by id, with the time since which it sees it; nothing without an agent."""
-    told = _agents_report(boot_id, path)
-    return (
-        {}
-        if told is None
-        else {f["id"]: report.seconds(f["since"]) for f in told["findings"] if f["confirmed"] and f["since"]}
-    )
-
-
-def agents_mode(boot_id: str, path: str = stored.PATH) -> Mode | None:
-    """Whether the running agent acts or only observes; None without an agent."""
-    told = _agents_report(boot_id, path)
-    return None if told is None else Mode(told["mode"])
-
-
-def as_the_agent_knows(findings: Iterable[Finding], boot_id: str, path: str = stored.PATH) -> tuple[Finding, ...]:
-    """The findings with the evidence of the running agent, which may have seen home's mount before it went."""
-    told = _agents_report(boot_id, path)
-    known = (
-        {(f["id"], f["mount_id"] and f["mount_id"]["small"]): f["evidence"] for f in told["findings"]} if told else {}
-    )
-    return tuple(
-        replace(finding, evidence=Evidence(evidence)) if evidence else finding
-        for finding in findings
-        for evidence in (known.get((finding.id, finding.mount_id)),)
-    )
-
-
-def only_the_agent_knows(boot_id: str, path: str = stored.PATH) -> list[shape.FindingJson]:
-    """The running agent's confirmed findings that no single look can make, while one of their holders lives.
-
-    What is pinned or orphaned shows only to who saw the mount go.
-    """
-    told = _agents_report(boot_id, path)
-    return [
-        finding
-        for finding in (told["findings"] if told else ())
-        if finding["kind"] in (Kind.PINNED, Kind.ORPHANED) and finding["confirmed"]
-        if any(stored.alive(holder["pid"]) for holder in finding["holders"])
-    ]
-
-
-def _agents_report(boot_id: str, path: str) -> shape.ReportJson | None:
-    try:
-        told = stored.read(path)
-    except (OSError, MountwardenError):
-        return None
-    return None if told["host"]["boot_id"] != boot_id or stale(told, time.time()) else told
-
-
-def stale(told: shape.ReportJson, now: float) -> str | None:
-    """Why a stored report can't be trusted any more; None when it can."""
-    from ..tell.text import age
-
-    if stored.agent_is_gone(told):
-        return "the agent that wrote it has ended"
-    old = now - report.seconds(told["taken"])
-    resync = told["agent"]["resync"] if told["agent"] else 0.0
-    return f"it is {age(old)} old" if old > 3 * resync else None
 
 
 def host() -> tuple[str, str]:

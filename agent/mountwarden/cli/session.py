@@ -14,7 +14,7 @@ from ..look import Looker
 from ..model import Tier
 from ..remedies.plan import Circumstances
 from ..state import RunDirectory
-from . import scan
+from .agents import Agents
 
 
 def looker(arguments: Namespace) -> Looker:
@@ -23,7 +23,7 @@ def looker(arguments: Namespace) -> Looker:
     return Looker(silences.merged(load(arguments.config), RunDirectory()), tier=tier)
 
 
-def circumstances(looker: Looker) -> Circumstances:
+def circumstances(looker: Looker, agent: Agents) -> Circumstances:
     """What the service goes by besides the configuration: a pause, its ledger of this boot, and its own mode."""
     run = RunDirectory()
     try:
@@ -31,7 +31,7 @@ def circumstances(looker: Looker) -> Circumstances:
     except OSError:  # not for us to read
         ledger = Ledger(looker.boot_id)
     found = told_circumstances(run, ledger, looker.config)
-    return replace(found, observing=scan.agents_mode(looker.boot_id) is Mode.OBSERVE)
+    return replace(found, observing=agent.mode is Mode.OBSERVE)
 
 
 def need_root(what: str) -> None:

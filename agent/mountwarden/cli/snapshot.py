@@ -64,13 +64,13 @@ def take(arguments: Namespace) -> "Snapshot":
     """A snapshot of a look now."""
     from ..snapshot import anonymous, surveyed
     from ..snapshot import take as taking
-    from . import scan, session
+    from . import agents, scan, session
 
     looker = session.looker(arguments)
-    known = scan.agents_since(looker.config, looker.boot_id)
-    found = scan.scan(looker, wait=arguments.wait, everything=True, known=known)
+    agent = agents.read(looker.boot_id)
+    found = scan.scan(looker, wait=arguments.wait, everything=True, known=agent.since())
     hostname, kernel = scan.host()
-    paused = session.circumstances(looker).paused
+    paused = session.circumstances(looker, agent).paused
     taken = taking.take(
         found.seen,
         found.findings,
