@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 
 from . import cause as causes
-from . import shown
 from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
 from .model import Cause, Finding, Root
+from .shown import shown
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service")
 
@@ -86,7 +86,7 @@ def _container_fix(cause: Cause, finding: Finding, around: Circumstances) -> Fix
         text = "See that the source of the bind is shared before the container starts, and that its runtime is current."
         return Fix(text)
     source = source_of(finding, around, bind)
-    volume = f"{shown.path(source) if source else 'SOURCE'}:{shown.path(bind.point)}"
+    volume = f"{shown(source) if source else 'SOURCE'}:{shown(bind.point)}"
     readonly = "ro," if b"ro" in bind.options.split(b",") else ""
     return Fix(f"Create the container again with -v {volume}:{readonly}rslave ({_KUBERNETES}).")
 
@@ -94,7 +94,7 @@ def _container_fix(cause: Cause, finding: Finding, around: Circumstances) -> Fix
 def _root_fix(finding: Finding) -> Fix | None:
     if finding.root.wants_private:
         return _storage_fix(finding)
-    root = shown.path(finding.root.path)
+    root = shown(finding.root.path)
     return Fix(f"Keep {root} shared (remedy: share), and restart what started before that.")
 
 
@@ -117,7 +117,7 @@ def _storage_fix(finding: Finding) -> Fix:
 def _store(root: Root) -> tuple[str, str] | None:
     """graphroot and runroot of the host's own store; None for a user's, and for paths that TOML reads otherwise."""
     run = root.record[0].removesuffix(_COUNTS) if root.record and root.record[0].endswith(_COUNTS) else ""
-    graph = shown.path(root.path)
+    graph = shown(root.path)
     return None if root.observe_only or not all(map(_PLAIN_PATH.fullmatch, (graph, run))) else (graph, run)
 
 

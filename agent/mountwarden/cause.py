@@ -14,10 +14,11 @@ A sentence claims no more than that. Where the facts do not tell, it says that t
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import shown, unitfile
+from . import unitfile
 from .bus import MS_PRIVATE, Directive
 from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
 from .model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
+from .shown import shown, unit_name, utc
 
 MOUNT_FLAGS = "mount-flags"
 ROOT_PRIVATE = "root-private"
@@ -62,7 +63,7 @@ class Case:
     @property
     def root(self) -> str:
         """What a sentence calls home's mount that holds the mountpoint."""
-        return shown.path(self.home.point if self.home else self.finding.root.path)
+        return shown(self.home.point if self.home else self.finding.root.path)
 
     @property
     def where(self) -> str:
@@ -78,12 +79,12 @@ class Case:
         if not holders:
             return f"mount namespace {self.finding.namespace}"
         if service := system_service(self.finding):
-            return shown.name(service)
+            return unit_name(service)
         first = container_of(self.finding) or holders[0]
         if first.container:
             return f"container {_short(first.container)}"
         unit = first.user_unit or first.unit
-        return f"process {first.pid} ({shown.name(first.comm)})" + (f" of {shown.name(unit)}" if unit else "")
+        return f"process {first.pid} ({unit_name(first.comm)})" + (f" of {unit_name(unit)}" if unit else "")
 
     @property
     def space(self) -> str:
@@ -107,7 +108,7 @@ def explain(finding: Finding, around: Circumstances) -> Cause | None:
 
 
 def _of_private_root(finding: Finding) -> Cause:
-    root = shown.path(finding.mountpoint)
+    root = shown(finding.mountpoint)
     if finding.root.wants_private:
         text = f"containers/storage makes {root} private each time it starts, as skip_mount_home is not set."
         return Cause(ENGINE, text)
@@ -155,13 +156,13 @@ def _container(case: Case) -> Cause | None:
     if bind.master:
         return _root_private(case)
     if bind.shared:
-        return _not_known(f"{shown.path(bind.point)} in {case.subject} is in a peer group of its own")
+        return _not_known(f"{shown(bind.point)} in {case.subject} is in a peer group of its own")
     return _private_bind(case, bind)
 
 
 def _private_bind(case: Case, bind: Mount) -> Cause:
-    found, target = source_of(case.finding, case.around, bind), shown.path(bind.point)
-    source = f"the host's {shown.path(found)}" if found else "a directory of the host"
+    found, target = source_of(case.finding, case.around, bind), shown(bind.point)
+    source = f"the host's {shown(found)}" if found else "a directory of the host"
     if case.around.asked in ("slave", "rslave", "shared", "rshared"):
         text = (
             f"{_upper(case.subject)} was to bind-mount {source} at {target} with {case.around.asked} propagation, but "
@@ -181,8 +182,7 @@ def _inside(case: Case) -> Cause | None:
     if not unit or not unit.directives or not parent or not top or parent.shared or not top.shared:
         return None
     text = (
-        f"A process made {shown.path(parent.point)} private in {case.space}, "
-        f"so umounts {case.where} do not reach it there."
+        f"A process made {shown(parent.point)} private in {case.space}, so umounts {case.where} do not reach it there."
     )
     return Cause(INSIDE, text)
 
@@ -213,11 +213,11 @@ def _own_namespace(case: Case) -> Cause | None:
         return None
     made = "that none of its unit's settings made" if system_service(case.finding) else "of its own"
     first = case.finding.holders[0]
-    process = f"Process {first.pid} ({shown.name(first.comm)})"
-    unit_name = first.user_unit or first.unit
-    of_unit = f" of {shown.name(unit_name)}" if unit_name else ""
+    process = f"Process {first.pid} ({unit_name(first.comm)})"
+    owner = first.user_unit or first.unit
+    of_unit = f" of {unit_name(owner)}" if owner else ""
     text = (
-        f"{process}{of_unit} is in a mount namespace {made}, in which {shown.path(parent.point)} has no master, "
+        f"{process}{of_unit} is in a mount namespace {made}, in which {shown(parent.point)} has no master, "
         f"so umounts {case.where} do not reach it."
     )
     return Cause(OWN_NAMESPACE, text)
@@ -244,7 +244,7 @@ def _root_private(case: Case) -> Cause:
     if container_of(case.finding):
         when = f"when {case.subject} started"
     elif unit and unit.directives:
-        when = f"when {case.subject} started" + (f" at {shown.time(unit.started)}" if unit.started else "")
+        when = f"when {case.subject} started" + (f" at {utc(unit.started)}" if unit.started else "")
         it = "its mount namespace"
     text = f"{case.root} was private {when} or became private later, so no umount there reaches {it}{made_by}."
     return Cause(ROOT_PRIVATE, text)
@@ -257,7 +257,7 @@ def _made_by(case: Case) -> str:
         return ""
     known = [(item, _place(case, item)) for item in unit.directives if not _changed(case, item)]
     written = [(item, place) for item, place in known if place] or known
-    words = [f"{item.name}={shown.name(item.value)}" + (f", {place}" if place else "") for item, place in written]
+    words = [f"{item.name}={unit_name(item.value)}" + (f", {place}" if place else "") for item, place in written]
     return f" ({'; '.join(words)})" if words else ""
 
 
@@ -268,7 +268,7 @@ def _place(case: Case, directive: Directive) -> str | None:
     file, line = found
     if file.path.startswith(_TRANSIENT):
         return "set when it was started as a transient unit"
-    return f"{shown.path(file.path)}:{line}"
+    return f"{shown(file.path)}:{line}"
 
 
 def _changed(case: Case, directive: Directive) -> str | None:
@@ -276,12 +276,12 @@ def _changed(case: Case, directive: Directive) -> str | None:
     found = unitfile.locate(case.around.files, directive.name, directive.value)
     unit = case.around.unit
     if found and unit and unit.started and found[0].modified > unit.started:
-        return shown.path(found[0].path)
+        return shown(found[0].path)
     return None
 
 
 def _seen(case: Case) -> str:
-    return f"{shown.path(case.parent.point) if case.parent else 'its parent'} in {case.space}"
+    return f"{shown(case.parent.point) if case.parent else 'its parent'} in {case.space}"
 
 
 def _sides(case: Case) -> tuple[Mount, Mount | None]:
@@ -291,7 +291,7 @@ def _sides(case: Case) -> tuple[Mount, Mount | None]:
 
 def _short(container: str) -> str:
     hexadecimal = len(container) == 64 and all(char in "0123456789abcdef" for char in container)
-    return container[:12] if hexadecimal else shown.name(container)
+    return container[:12] if hexadecimal else unit_name(container)
 
 
 def _upper(text: str) -> str:

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable
 
-from . import shown
 from .cause import Case
 from .circumstances import Circumstances
 from .model import Finding, Kind, Mount, Reach
+from .shown import shown
 from .tell.report import propagation
 from .tell.shape import ChainJson, GroupJson, LevelJson, SideJson
 
@@ -30,7 +30,7 @@ def private_root(finding: Finding, home: Mount | None) -> ChainJson | None:
     """Home alone: its root sends no umount anywhere."""
     if home is None:
         return None
-    root = shown.path(finding.mountpoint)
+    root = shown(finding.mountpoint)
     side: SideJson = {
         "who": "home",
         "namespace": finding.home,
@@ -42,7 +42,7 @@ def private_root(finding: Finding, home: Mount | None) -> ChainJson | None:
         "home": side,
         "group": None,
         "holder": None,
-        "broken": f"{shown.path(home.point)} is {propagation(home)} at home",
+        "broken": f"{shown(home.point)} is {propagation(home)} at home",
     }
 
 
@@ -59,7 +59,7 @@ def _why(case: Case, *, at_home: bool) -> str | None:
         return f"{case.root} is {propagation(home)} at home, so an umount there goes nowhere"
     if home.shared in (parent.shared, parent.master):
         return None
-    point = shown.path(parent.point)
+    point = shown(parent.point)
     if parent.master:
         return f"{point} is a slave of peer group {parent.master}, and home's is {home.shared}"
     if parent.shared:
@@ -74,8 +74,8 @@ def _home(case: Case, *, cut: bool) -> SideJson:
         "who": "home",
         "namespace": finding.home,
         "levels": [_level(home, cut=cut)] if home else [],
-        "mountpoint": shown.path(case.around.mountpoint or finding.mountpoint),
-        "mount": f"{shown.path(finding.fstype.encode())}, mounted" if mounted else None,
+        "mountpoint": shown(case.around.mountpoint or finding.mountpoint),
+        "mount": f"{shown(finding.fstype.encode())}, mounted" if mounted else None,
     }
 
 
@@ -88,14 +88,14 @@ def _holder(case: Case, *, cut: bool) -> SideJson:
         "who": case.subject,
         "namespace": finding.namespace,
         "levels": _folded(levels),
-        "mountpoint": shown.path(finding.seen_at or finding.mountpoint),
-        "mount": f"{shown.path(finding.fstype.encode())} {finding.device}{number}",
+        "mountpoint": shown(finding.seen_at or finding.mountpoint),
+        "mount": f"{shown(finding.fstype.encode())} {finding.device}{number}",
     }
 
 
 def _level(mount: Mount, *, cut: bool) -> LevelJson:
     return {
-        "point": shown.path(mount.point),
+        "point": shown(mount.point),
         "propagation": propagation(mount),
         "peer_group": mount.shared or None,
         "master": mount.master or None,

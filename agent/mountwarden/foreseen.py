@@ -6,11 +6,12 @@ Effective, not configured: the peers and masters of the mounts that show the roo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from . import advice, bus, circumstances, holders, shown
+from . import advice, bus, circumstances, holders
 from . import cause as causes
 from .holders import Members
 from .model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity
 from .observe.mountinfo import join
+from .shown import shown
 from .sights import Relation, Sight
 
 _BY_BIND = (causes.PRIVATE_BIND, causes.SLAVE_NOT_EFFECTIVE)
@@ -90,7 +91,7 @@ def _at_home(found: Iterable[Sight]) -> dict[tuple[object, ...], Foreseen]:
         if sight.copies:
             key = ("at home", sight.above[0].id)
             known = by_view.get(key)
-            view = shown.path(sight.mount.point)
+            view = shown(sight.mount.point)
             fix = f"Unmount it (umount -R {view}), or let umounts reach it: mount --make-rslave {view}"
             sights = (sight,) if known is None else (*known.sights, sight)
             by_view[key] = Foreseen(sight.namespace, nobody, sights, None, fix)

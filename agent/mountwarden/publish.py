@@ -18,11 +18,11 @@ from .look import Look
 from .model import Finding, Outcome
 from .notify import Notifier
 from .pause import Pause
+from .shown import shown as printable
 from .state import RunDirectory
 from .tell import metrics, stored
 from .tell import report as reporting
 from .tell.shape import ReportJson
-from .tell.text import shown as printable
 from .triggers import Wake
 
 OFTEN = 10.0

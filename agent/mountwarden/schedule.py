@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 COST_FACTOR = 70.0
-"""Looks may cost one in so many seconds of processor time: 1.4 % of one core in the long run. What is told between looks
-costs the service some 0.4 % more where containers start as fast as two processors can.
+"""Looks may cost one in so many seconds of processor time: 1.4 % of one core in the long run. What is told between
+looks costs the service some 0.4 % more where containers start as fast as two processors can.
 """
 BURST = 0.3
 """Seconds of processor time that looks may cost at once, so that a costly one does not make the service blind."""

@@ -1,8 +1,9 @@
 """The directives that give a unit its mount namespace, each with the file and line that set it. Pure."""
 
-from . import shown, unitfile
+from . import unitfile
 from .bus import Directive
 from .circumstances import Circumstances
+from .shown import shown, unit_name
 from .tell.shape import SettingJson
 
 TRANSIENT = b"/run/systemd/transient/"
@@ -17,9 +18,9 @@ def _setting(around: Circumstances, directive: Directive) -> SettingJson:
     assert around.unit
     found = unitfile.locate(around.files, directive.name, directive.value)
     told: SettingJson = {
-        "unit": shown.name(around.unit.id),
+        "unit": unit_name(around.unit.id),
         "name": directive.name,
-        "value": shown.name(directive.value),
+        "value": unit_name(directive.value),
         "file": None,
         "line": None,
         "note": None,
@@ -33,4 +34,4 @@ def _setting(around: Circumstances, directive: Directive) -> SettingJson:
         return {**told, "note": "set when it was started as a transient unit"}
     changed = around.unit.started is not None and file.modified > around.unit.started
     note = "the file was changed after the unit started" if changed else None
-    return {**told, "file": shown.path(file.path), "line": line, "note": note}
+    return {**told, "file": shown(file.path), "line": line, "note": note}

@@ -9,9 +9,10 @@ from .breaker import left_alone
 from .ledger import Ledger
 from .model import Outcome, Severity
 from .pause import Pause
+from .shown import shown
 from .tell.report import timestamp
 from .tell.shape import ReportJson
-from .tell.text import count, shown
+from .tell.text import count
 
 SCHEMA = "mountwarden.status/1"
 

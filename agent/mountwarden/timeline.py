@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import cause as causes
-from . import shown
 from .circumstances import Circumstances, bind_above, container_of
 from .model import Evidence, Finding, Kind
+from .shown import sentence, shown, unit_name
 from .tell.report import timestamp
 from .tell.shape import MomentJson, SettingJson
-from .tell.text import sentence
 
 JOURNAL = 20
 """Entries of the journal that are told, the last ones."""
@@ -99,7 +98,7 @@ def _mounted(finding: Finding, around: Circumstances, start: float | None, known
         return
     came_with_it = finding.cause is not None and finding.cause.code in _COPIED_AT_START
     before = start if came_with_it else None
-    text = f"{shown.path(around.mountpoint or finding.mountpoint)} was mounted at home"
+    text = f"{shown(around.mountpoint or finding.mountpoint)} was mounted at home"
     source = "its directory's birth" if known.born else None
     yield _moment("mounted", None, text, source, after=known.born, before=before)
 
@@ -109,9 +108,9 @@ def _started(finding: Finding, around: Circumstances, known: Known) -> Iterable[
         return
     first = finding.holders[0]
     if around.unit:
-        yield _moment("started", around.unit.started, f"{shown.name(around.unit.id)} started", "systemd")
+        yield _moment("started", around.unit.started, f"{unit_name(around.unit.id)} started", "systemd")
         return
-    process = f"process {first.pid} ({shown.name(first.comm)})"
+    process = f"process {first.pid} ({unit_name(first.comm)})"
     inside = container_of(finding)
     text = f"{process} of container {(inside.container or '')[:12]} started" if inside else f"{process} started"
     yield _moment("started", known.process, text, "its process" if known.process else None)
@@ -129,7 +128,7 @@ def _cut(
             yield _moment("cut", start, f"propagation cut here: MountFlags=private{place}", "systemd")
         case causes.PRIVATE_BIND:
             bind = bind_above(around.above)
-            where = shown.path(bind.point) if bind else "its volume"
+            where = shown(bind.point) if bind else "its volume"
             yield _moment("cut", start, f"propagation cut here: {where} bound with private propagation", "its process")
         case causes.INSIDE:
             yield _moment("cut", None, "propagation cut here: made private inside", after=start)

@@ -13,7 +13,7 @@ from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity,
 from mountwarden.observe import namespaces, procs
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies.plan import plan
-from mountwarden.tell.text import shown
+from mountwarden.shown import shown
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support import tiers

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from mountwarden.shown import shown
 from mountwarden.tell.chart.shape import SCHEMA, BaseJson, MapJson, RowJson
-from mountwarden.tell.text import shown
 
 HOSTILE = (
     "<script>hacked=1</script>\"&'\n\x1b[31m",

@@ -101,9 +101,10 @@ PURE = {
     "judge": ("judge",),
     **dict.fromkeys(_LEDGER, (*_LEDGER, "config")),
     **dict.fromkeys(("remedies.plan", "remedies.restart", "remedies.steps"), ("config", "remedies.restart")),
-    "tell": ("tell",),
+    "tell": ("tell", "shown"),
+    "shown": (),
 }
-"""The pure parts, and what they may import beside model and errors: themselves, and the configuration's shape."""
+"""The pure parts, and what they may import beside model and errors: themselves, the configuration's shape, escapes."""
 
 
 @pytest.mark.parametrize("area", PURE)

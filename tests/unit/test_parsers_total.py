@@ -58,7 +58,7 @@ def test_unit_file(text: bytes) -> None:
 def test_bus(properties: dict[bytes, object]) -> None:
     facts = bus.facts("x.service", properties)
     assert all(isinstance(path, bytes) for path in facts.drop_ins)
-    assert all(shown.name(item.value).isprintable() for item in facts.directives)
+    assert all(shown.unit_name(item.value).isprintable() for item in facts.directives)
 
 
 @given(st.binary(max_size=60))
@@ -68,4 +68,4 @@ def test_runtime_configuration(text: bytes) -> None:
 
 @given(st.binary())
 def test_shown_is_printable(raw: bytes) -> None:
-    assert shown.path(raw).isprintable()
+    assert shown.shown(raw).isprintable()

@@ -1,22 +1,72 @@
+"""Text of the host: what may be shown, and back again."""
+
+import os
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mountwarden import shown
 
+HOSTILE = [
+    (b"\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+    (b"a\nb\tc\rd\x00\x7f", r"a\x0ab\x09c\x0dd\x00\x7f"),
+    (b"\x9b31m", r"\x9b31m"),  # a bare byte that an 8-bit terminal takes for CSI
+    ("\u009b31m".encode(), r"\xc2\x9b31m"),  # the same as a character of C1
+    ("\u202egnp.exe".encode(), r"\xe2\x80\xaegnp.exe"),  # right-to-left override
+    ("a\u200bb\u2066c".encode(), r"a\xe2\x80\x8bb\xe2\x81\xa6c"),  # zero width, isolate
+    ("\u3164\u2800".encode(), r"\xe3\x85\xa4\xe2\xa0\x80"),  # letters that print as nothing
+    ("\u0301a".encode(), r"\xcc\x81a"),  # a mark that would sit on our own text
+    (("a" + "\u0301" * 6).encode(), "a" + "\u0301" * 4 + r"\xcc\x81\xcc\x81"),
+    (b"caf\xe9", r"caf\xe9"),
+    (b"\xed\xa0\x80", r"\xed\xa0\x80"),  # a surrogate is no UTF-8
+    (b"\xff\xfe", r"\xff\xfe"),
+    ("\u2028".encode(), r"\xe2\x80\xa8"),
+    ("\ufeffx".encode(), r"\xef\xbb\xbfx"),
+]
 
-def test_plain_text_stays() -> None:
-    assert shown.path("/var/lib/größe".encode()) == "/var/lib/größe"
+
+@pytest.mark.parametrize(("given", "wanted"), HOSTILE)
+def test_what_would_act_on_a_terminal_is_escaped(given: bytes, wanted: str) -> None:
+    assert shown.shown(given) == wanted
+    assert shown.unshown(wanted) == given
 
 
-def test_control_characters_and_undecodable_bytes_are_escaped() -> None:
-    assert shown.path(b"/a\x1b[2J\n\xff\xe2\x80\xae") == r"/a\x1b[2J\x0a\xff\xe2\x80\xae"
+@pytest.mark.parametrize(
+    "plain", ["/var/lib/docker", "a b", "層の名前", "דוגמה", "café", r"back\slash", r"dev-x\x", "👾"]
+)
+def test_what_prints_as_itself_stays(plain: str) -> None:
+    assert shown.shown(plain.encode()) == plain
 
 
-def test_escapes_are_told_from_a_name_that_looks_like_one() -> None:
-    assert shown.path(rb"\x0a") != shown.path(b"\n")
+def test_a_backslash_that_reads_as_an_escape_is_escaped() -> None:
+    assert shown.shown(rb"a\x41\xZZ\\x0a") == r"a\x5cx41\xZZ\\x5cx0a"
 
 
-def test_unit_keeps_its_own_escapes() -> None:
-    assert shown.name(r"dev-disk\x2da.service") == r"dev-disk\x2da.service"
-    assert shown.name("a b\x1b") == r"a b\x1b"
+@given(st.binary())
+def test_every_byte_string_comes_back(data: bytes) -> None:
+    visible = shown.shown(data)
+    assert shown.unshown(visible) == data
+    assert all(not unicodedata.category(character).startswith("C") for character in visible)
+
+
+@given(st.text())
+def test_every_str_is_shown_without_controls(name: str) -> None:
+    assert shown.shown(name).isprintable()
+
+
+def test_a_str_is_taken_as_the_file_system_gave_it() -> None:
+    assert shown.shown(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
+
+
+def test_a_sentence_keeps_the_escapes_that_it_has() -> None:
+    assert shown.sentence("held by a\\x1bb\x1b[m") == r"held by a\x1bb\x1b[m"
+
+
+def test_unit_names_keep_systemds_own_escapes() -> None:
+    assert shown.unit_name(r"dev-disk\x2da.mount") == r"dev-disk\x2da.mount"
+    assert shown.unit_name("a\x1bb.service") == r"a\x1bb.service"
 
 
 def test_time_is_utc() -> None:
-    assert shown.time(1795498811.9) == "2026-11-24T05:40:11Z"
+    assert shown.utc(1795498811.9) == "2026-11-24T05:40:11Z"

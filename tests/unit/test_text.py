@@ -1,71 +1,10 @@
-"""Text of the host: what may reach a terminal, back again, and how wide it is."""
-
-import os
-import unicodedata
+"""How wide shown text is, where it breaks, and figures with their units."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mountwarden.shown import shown
 from mountwarden.tell import text
-
-HOSTILE = [
-    (b"\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
-    (b"a\nb\tc\rd\x00\x7f", r"a\x0ab\x09c\x0dd\x00\x7f"),
-    (b"\x9b31m", r"\x9b31m"),  # a bare byte that an 8-bit terminal takes for CSI
-    ("\u009b31m".encode(), r"\xc2\x9b31m"),  # the same as a character of C1
-    ("\u202egnp.exe".encode(), r"\xe2\x80\xaegnp.exe"),  # right-to-left override
-    ("a\u200bb\u2066c".encode(), r"a\xe2\x80\x8bb\xe2\x81\xa6c"),  # zero width, isolate
-    ("\u3164\u2800".encode(), r"\xe3\x85\xa4\xe2\xa0\x80"),  # letters that print as nothing
-    ("\u0301a".encode(), r"\xcc\x81a"),  # a mark that would sit on our own text
-    (("a" + "\u0301" * 6).encode(), "a" + "\u0301" * 4 + r"\xcc\x81\xcc\x81"),
-    (b"caf\xe9", r"caf\xe9"),
-    (b"\xed\xa0\x80", r"\xed\xa0\x80"),  # a surrogate is no UTF-8
-    (b"\xff\xfe", r"\xff\xfe"),
-    ("\u2028".encode(), r"\xe2\x80\xa8"),
-    ("\ufeffx".encode(), r"\xef\xbb\xbfx"),
-]
-
-
-@pytest.mark.parametrize(("given", "wanted"), HOSTILE)
-def test_what_would_act_on_a_terminal_is_escaped(given: bytes, wanted: str) -> None:
-    assert text.shown(given) == wanted
-    assert text.unshown(wanted) == given
-
-
-@pytest.mark.parametrize(
-    "plain", ["/var/lib/docker", "a b", "層の名前", "דוגמה", "café", r"back\slash", r"dev-x\x", "👾"]
-)
-def test_what_prints_as_itself_stays(plain: str) -> None:
-    assert text.shown(plain.encode()) == plain
-
-
-def test_a_backslash_that_reads_as_an_escape_is_escaped() -> None:
-    assert text.shown(rb"a\x41\xZZ\\x0a") == r"a\x5cx41\xZZ\\x5cx0a"
-
-
-@given(st.binary())
-def test_every_byte_string_comes_back(data: bytes) -> None:
-    shown = text.shown(data)
-    assert text.unshown(shown) == data
-    assert all(not unicodedata.category(character).startswith("C") for character in shown)
-
-
-@given(st.text())
-def test_every_str_is_shown_without_controls(name: str) -> None:
-    assert text.shown(name).isprintable()
-
-
-def test_a_str_is_taken_as_the_file_system_gave_it() -> None:
-    assert text.shown(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
-
-
-def test_a_sentence_keeps_the_escapes_that_it_has() -> None:
-    assert text.sentence("held by a\\x1bb\x1b[m") == r"held by a\x1bb\x1b[m"
-
-
-def test_unit_names_keep_systemds_own_escapes() -> None:
-    assert text.unit_name(r"dev-disk\x2da.mount") == r"dev-disk\x2da.mount"
-    assert text.unit_name("a\x1bb.service") == r"a\x1bb.service"
 
 
 @pytest.mark.parametrize(
@@ -160,6 +99,6 @@ def test_right_to_left_text_turns_nothing_else_round(plain: str, marked: str) ->
 
 @given(st.text())
 def test_isolation_adds_nothing_but_balanced_marks(name: str) -> None:
-    marked = text.isolated(text.shown(name))
-    assert marked.replace(LRI, "").replace(PDI, "") == text.shown(name)
+    marked = text.isolated(shown(name))
+    assert marked.replace(LRI, "").replace(PDI, "") == shown(name)
     assert [c for c in marked if c in (LRI, PDI)] == [LRI, PDI] * marked.count(LRI)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
 from ..model import Action, Finding, Outcome
+from ..shown import sentence, shown
 from ..tell import stored, terminal
-from ..tell.text import count, sentence, shown
+from ..tell.text import count
 from . import agents, scan, session
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from ..shown import sentence, shown
 from ..tell import stored
-from ..tell.text import sentence, shown
 from . import options
 
 if TYPE_CHECKING:

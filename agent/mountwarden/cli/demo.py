@@ -13,9 +13,10 @@ from ..config import Config, RootEntry
 from ..errors import MountwardenError
 from ..model import Action, Finding, Kind, Outcome, RootKind
 from ..scratch import stage
+from ..shown import sentence, shown
 from ..tell import report as telling
 from ..tell import shape, story, table, terminal
-from ..tell.text import cost, sentence, shown, wrap
+from ..tell.text import cost, wrap
 from . import options
 
 if TYPE_CHECKING:

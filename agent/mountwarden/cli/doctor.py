@@ -98,7 +98,7 @@ def document(found: "Examination", now: float) -> checkup.DoctorJson:
 
 def _interface(one: "Interface") -> checkup.InterfaceJson:
     from ..observe.interfaces import NEEDED
-    from ..tell.text import sentence
+    from ..shown import sentence
 
     return {
         "name": one.name,
@@ -111,7 +111,7 @@ def _interface(one: "Interface") -> checkup.InterfaceJson:
 
 def _foreseen(one: "Foreseen") -> checkup.ForeseenJson:
     from ..doctor.roots import name
-    from ..tell.text import sentence, shown
+    from ..shown import sentence, shown
 
     return {
         "namespace": one.namespace,
@@ -138,7 +138,7 @@ def _foreseen(one: "Foreseen") -> checkup.ForeseenJson:
 
 
 def _canary(song: "Song") -> checkup.CanaryJson:
-    from ..tell.text import sentence
+    from ..shown import sentence
 
     return {
         "done": song.done,

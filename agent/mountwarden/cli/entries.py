@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import MountwardenError
+from ..shown import shown
 from ..tell.journal import IDENTIFIER
 from ..tell.messages import PREFIX
 from ..tell.report import timestamp
-from ..tell.text import shown
 
 DEADLINE = 60.0
 """Seconds that journalctl gets."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
 from ..model import Action, Finding, Severity
+from ..shown import sentence, shown
 from ..tell import report as telling
 from ..tell import shape, stored, story, terminal
-from ..tell.text import sentence, shown
 from . import options
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from ..shown import shown
 from ..tell import stored, terminal
 from ..tell.messages import PREFIX
-from ..tell.text import shown
 from . import entries, options
 
 if TYPE_CHECKING:

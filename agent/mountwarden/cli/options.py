@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from .. import config as configuration
 from ..errors import MountwardenError
 from ..model import Kind, Severity, Tier
-from ..tell.text import shown
+from ..shown import shown
 
 _EXAMPLES = """\
 examples:

@@ -6,11 +6,11 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from .. import pause as pausing
+from ..shown import shown
 from ..state import RunDirectory
 from ..status import paused
 from ..tell import stored
 from ..tell.report import timestamp
-from ..tell.text import shown
 from . import options
 from .durations import duration
 

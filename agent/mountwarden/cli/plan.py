@@ -5,8 +5,8 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..model import Action, Finding, Severity
+from ..shown import sentence, shown
 from ..tell import stored
-from ..tell.text import sentence, shown
 from . import options
 
 if TYPE_CHECKING:

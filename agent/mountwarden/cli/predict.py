@@ -5,8 +5,9 @@ import sys
 from argparse import ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
 
+from ..shown import sentence, shown, unit_name
 from ..tell import stored
-from ..tell.text import count, sentence, shown, unit_name, wrap
+from ..tell.text import count, wrap
 from . import options, session
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
 from ..model import Severity
+from ..shown import unit_name
 from ..tell import report as telling
 from ..tell import shape, stored, table, terminal
-from ..tell.text import age, unit_name
+from ..tell.text import age
 from . import options
 
 if TYPE_CHECKING:

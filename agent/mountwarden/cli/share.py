@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
 from ..model import Action, Finding, Kind, Severity
-from ..tell.text import shown
+from ..shown import shown
 from . import acts, options, scan
 
 if TYPE_CHECKING:

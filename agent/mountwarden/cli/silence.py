@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from .. import silences
 from ..config import Silence
 from ..errors import MountwardenError
+from ..shown import shown
 from ..state import RunDirectory
 from ..tell import stored
 from ..tell.report import timestamp
-from ..tell.text import shown
 from . import options
 from .durations import duration
 

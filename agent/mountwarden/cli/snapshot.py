@@ -4,9 +4,9 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from ..shown import shown
 from ..tell import report as telling
 from ..tell import shape, stored
-from ..tell.text import shown
 from . import options
 
 if TYPE_CHECKING:

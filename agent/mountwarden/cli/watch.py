@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
+from ..shown import sentence, shown
 from ..tell import report, terminal
-from ..tell.text import sentence, shown
 from . import options
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
+from ..shown import sentence, shown
 from ..tell import stored
-from ..tell.text import count, sentence, shown
+from ..tell.text import count
 from . import options, session
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from ..model import Action, Finding, Kind, RootKind
 from ..observe.enter import own_namespace
 from ..remedies import apply
 from ..scratch import stage
-from ..tell.text import cost, sentence
+from ..shown import sentence
+from ..tell.text import cost
 from .facts import Check, Status
 
 GROUP = "canary"

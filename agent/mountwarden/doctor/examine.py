@@ -14,8 +14,8 @@ from ..look import Look, Looker
 from ..model import Gap
 from ..observe import namespaces
 from ..observe.interfaces import Interface, interfaces
+from ..shown import sentence
 from ..sights import sights
-from ..tell.text import sentence
 from ..who.tables import world
 from . import canary, kernel, roots, system, units
 from .facts import Check, Status

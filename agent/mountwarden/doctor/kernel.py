@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..observe.interfaces import NEEDED, REFUSALS, Interface
 from ..observe.mountinfo import Table
-from ..tell.text import count, shown
+from ..shown import shown
+from ..tell.text import count
 from .facts import Check, Status
 
 GROUP = "kernel"

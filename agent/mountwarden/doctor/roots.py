@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..foreseen import Foreseen
 from ..model import Finding, Gap, Kind, Mount, Picture, RootState
+from ..shown import sentence, shown
 from ..sights import Relation, Sight
 from ..tell.people import title
-from ..tell.text import count, sentence, shown
+from ..tell.text import count
 from .facts import Check, Status
 
 ROOTS = "roots"

@@ -9,8 +9,8 @@ from typing import Any
 from .. import __version__
 from ..errors import MountwardenError
 from ..observe.enter import own_namespace
+from ..shown import sentence, shown
 from ..tell.messages import IDS
-from ..tell.text import sentence, shown
 from .facts import Check, Status
 
 SYSTEMD = "systemd"

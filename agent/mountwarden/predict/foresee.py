@@ -13,7 +13,7 @@ from ..observe import namespaces, procs, resolve
 from ..observe.behaviour import probe_behaviour
 from ..observe.enter import own_namespace
 from ..observe.survey import Survey, survey
-from ..shown import path as path_shown
+from ..shown import shown
 from .graph import Graph, Place
 from .locked import locked_mounts
 from .occupants import Occupant, occupants
@@ -123,12 +123,12 @@ def _resolved(path: bytes) -> bytes:
         return resolve.place(path).path
     except FileNotFoundError:
         hint = "--namespace PID takes the path as that process sees it"
-        raise MountwardenError(f"{path_shown(path)} is not there", hint=hint) from None
+        raise MountwardenError(f"{shown(path)} is not there", hint=hint) from None
 
 
 def _absolute(path: bytes) -> bytes:
     if not path.startswith(b"/"):
-        raise MountwardenError(f"{path_shown(path)} is not absolute", hint="as that namespace shows it, from /")
+        raise MountwardenError(f"{shown(path)} is not absolute", hint="as that namespace shows it, from /")
     return b"/" + os.path.normpath(path).lstrip(b"/")
 
 
@@ -157,7 +157,7 @@ class _Question:
         told = predict(locked=locked)
         if told.answer is Answer.LOCKED:
             hint = "it goes with what it is mounted on, or when its directory is removed outside"
-            what = f"{path_shown(self.path)} is locked"
+            what = f"{shown(self.path)} is locked"
             raise MountwardenError(f"{what}: its user namespace may not unmount it alone", hint=hint)
         inferred = any(predict(locked=other) != told for other in self._other_locks(graph, matter, locked))
         return replace(self._foreseen(graph, told, locked, held, gaps), inferred=inferred)

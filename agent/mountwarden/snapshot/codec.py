@@ -1,7 +1,7 @@
 """Facts as JSON and back, by the types of their fields.
 
 A dataclass is an object, a tuple or a set an array, a mapping an array of pairs; text of the host, bytes or not, is as
-`tell.text.shown` makes it, which is reversible. Facts of `SHARED`, of which there are many and the same in many places,
+`shown.shown` makes it, which is reversible. Facts of `SHARED`, of which there are many and the same in many places,
 stand once each in an array by their class's name, and are called by their index there.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from ..errors import MountwardenError
 from ..model import Base, Match, Mount, Root
-from ..tell.text import shown, unshown
+from ..shown import shown, unshown
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from ..model import Event
+from ..shown import shown
 from . import messages
-from .text import shown
 
 IDENTIFIER = "mountwarden"
 SOCKET = "/run/systemd/journal/socket"

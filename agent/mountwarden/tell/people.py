@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..model import Holder, NamespaceKind
-from .text import shown, unit_name
+from ..shown import shown, unit_name
 
 
 def title(kind: NamespaceKind, holders: Sequence[Holder], inode: int) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from .. import __version__
 from ..model import Action, Finding, Gap, Holder, Kind, Mount, Picture, Policy, RootState, Severity
+from ..shown import sentence, shown, unit_name
 from . import shape
-from .text import sentence, shown, unit_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,80 +1,14 @@
-"""Text from the host (paths, names, options) as it may be shown, and how wide it is on a terminal.
-
-What is shown is UTF-8 where the bytes are valid and each character prints as itself; everything else is `\\xNN`, a byte
-each: control characters, terminal escapes, bidirectional controls, invisible characters, bytes that are no UTF-8.
-The form is reversible: a backslash that would read as such an escape is escaped itself.
-"""
+"""How shown text stands on a terminal: how wide it is, where it breaks, and figures with their units."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 
-_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
-_AMBIGUOUS = re.compile(rb"\\(?=x[0-9a-fA-F]{2})")
-_PLAIN = re.compile(r"[\x20-\x7e]*\Z")
-_MARKS_IN_A_ROW = 4
-
-# Letters and marks that str.isprintable() lets pass and a terminal draws as nothing (Default_Ignorable_Code_Point of
-# DerivedCoreProperties.txt, and the blank Braille pattern).
-_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | frozenset(
-    chr(code) for first, last in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF)) for code in range(first, last)
-)
-
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 _LRI, _PDI = "\u2066", "\u2069"
 
-_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
 _WORD = re.compile(r"[A-Za-z0-9_./@:\\][A-Za-z0-9:_.@/=,+\\-]*\Z")
 _OPTION = re.compile(r"--?[a-z][a-z-]*\Z")
-
-
-def raw(text: bytes | str) -> bytes:
-    """The bytes of a text that the host gave: a `str` is taken as os.fsdecode makes it."""
-    if isinstance(text, bytes):
-        return text
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-
-
-def shown(text: bytes | str) -> str:
-    """Text of the host as it may reach a terminal or a JSON document. `unshown` turns it back."""
-    data = _AMBIGUOUS.sub(rb"\\x5c", raw(text))
-    decoded = data.decode("utf-8", "surrogateescape")
-    if _PLAIN.match(decoded):
-        return decoded
-    return "".join(_pieces(decoded))
-
-
-def sentence(text: str) -> str:
-    """A sentence of ours with text of the host in it, escaped already or not: fit for a terminal, not reversible."""
-    decoded = raw(text).decode("utf-8", "surrogateescape")
-    return decoded if _PLAIN.match(decoded) else "".join(_pieces(decoded))
-
-
-def unshown(text: str) -> bytes:
-    """The bytes that `shown` was given."""
-    parts = _ESCAPE.split(text)
-    return b"".join(bytes([int(part, 16)]) if at % 2 else raw(part) for at, part in enumerate(parts))
-
-
-def _pieces(decoded: str) -> list[str]:
-    pieces: list[str] = []
-    marks = _MARKS_IN_A_ROW  # a mark with nothing before it would land on our own text
-    for character in decoded:
-        mark = unicodedata.category(character) in ("Mn", "Me")
-        marks = marks + 1 if mark else 0
-        if character.isprintable() and character not in _INVISIBLE and marks <= _MARKS_IN_A_ROW:
-            pieces.append(character)
-        else:
-            pieces.append("".join(f"\\x{byte:02x}" for byte in raw(character)))
-    return pieces
-
-
-def unit_name(text: str) -> str:
-    """A unit's name: as it is where it is in systemd's own character set (`\\x2d` and all), else as `shown`."""
-    return text if _UNIT.match(text) else shown(text)
 
 
 def isolated(text: str) -> str:
