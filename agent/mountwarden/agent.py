@@ -79,7 +79,7 @@ class Agent:
         self._teller, self._actor, self._triggers, self._notifier = teller, actor, triggers, notifier
         self._explain = explain
         self._tidy = tidy
-        self._publisher = Publisher(run, notifier, inotify=triggers.has_inotify)
+        self._publisher = Publisher(run, notifier, triggers)
         self._ledger = book.Ledger(looker.boot_id)
         self._schedule = Schedule(looker.config.tick, looker.config.resync, started=_boot())
         self._kept: str | None = None

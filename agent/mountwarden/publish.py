@@ -23,7 +23,7 @@ from .state import RunDirectory
 from .tell import metrics, stored
 from .tell import report as reporting
 from .tell.shape import ReportJson
-from .triggers import Wake
+from .triggers import Triggers, Wake
 
 OFTEN = 10.0
 """Seconds after which the files are written again though nothing changed: their age is how readers trust them."""
@@ -36,8 +36,8 @@ EVERYBODY = 0o644
 class Publisher:
     """Writes when something changed, else now and then."""
 
-    def __init__(self, run: RunDirectory, notifier: Notifier, *, inotify: bool) -> None:
-        self._run, self._notifier, self._inotify = run, notifier, inotify
+    def __init__(self, run: RunDirectory, notifier: Notifier, triggers: Triggers) -> None:
+        self._run, self._notifier, self._triggers = run, notifier, triggers
         self._started = time.time()
         self._acts: collections.deque[dict[str, Any]] = collections.deque(maxlen=ACTS)
         self._counted: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -69,7 +69,9 @@ class Publisher:
         findings, outcomes = tuple(findings), tuple(outcomes)
         self._counted.update((str(outcome.action), outcome.code) for outcome in outcomes)
         self._acts.extend(status.act(outcome, time.time()) for outcome in outcomes)
-        shown = (findings, look.picture.roots, look.gaps, config, pause, kept, len(self._acts) and self._acts[-1])
+        last = self._acts[-1] if self._acts else None
+        told = self._triggers.has_unit_signals
+        shown = (findings, look.picture.roots, look.gaps, config, pause, kept, last, told)
         if shown == self._shown and time.monotonic() - self._written < min(OFTEN, config.resync):
             return
         facts = report_facts.facts(
@@ -91,7 +93,8 @@ class Publisher:
                 pause,
                 kept,
                 tuple(self._acts),
-                self._inotify,
+                self._triggers.has_inotify,
+                told,
             )
         )
         try:

@@ -34,6 +34,8 @@ class Facts:
     """Why the old configuration is kept; None when it is not."""
     acts: tuple[Mapping[str, Any], ...]
     inotify: bool
+    unit_signals: bool
+    """Whether systemd tells of services' jobs; without, as without inotify, the tick sees what happens."""
 
 
 def build(facts: Facts) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def build(facts: Facts) -> dict[str, Any]:
         "tier": report["tier"],
         "tier_reason": facts.tier_reason,
         "inotify": facts.inotify,
+        "unit_signals": facts.unit_signals,
         "look": {
             "taken": report["taken"],
             "took_seconds": report["took_seconds"],

@@ -87,6 +87,11 @@ class Triggers:
         """Whether directories can be watched; without, the tick sees them."""
         return self._inotify is not None
 
+    @property
+    def has_unit_signals(self) -> bool:
+        """Whether systemd tells of services' jobs by now; without, the tick sees their namespaces."""
+        return self._units.subscribed
+
     def close(self) -> None:
         """Give everything back."""
         signal.set_wakeup_fd(-1)

@@ -56,6 +56,11 @@ class UnitSignals:
         self._others = 0
         self._callback = lambda message, error=None, userdata=None: self._job_removed(message)
 
+    @property
+    def subscribed(self) -> bool:
+        """Whether PID 1 tells us: from its answer until the connection is lost."""
+        return self._subscribed
+
     def open(self) -> int | None:
         """Begin to connect, where that is not done and was not tried just now; a handshake that hangs is given up."""
         if self._subscribed or time.monotonic() - self._begun < RETRY_SECONDS:

@@ -73,6 +73,16 @@ def told(service: Service) -> int:
     return int(re.findall(r'source="units"} (\d+)', text)[0]) if text else 0
 
 
+def woken(host: Machine, how: str) -> bool:
+    """Whether `status` says so by now."""
+
+    def says() -> bool:
+        lines = host.run("mountwarden", "status").stdout.splitlines()
+        return any(line.startswith("woken ") and line.endswith(how) for line in lines)
+
+    return wait_until(says, 15, how)
+
+
 def buses(host: Machine) -> int:
     """How many connections to the system bus the service has, by the inodes that the other ends name."""
     pid = host.main_pid(UNIT)
@@ -171,15 +181,18 @@ def test_a_lost_bus_is_done_without_and_connected_to_again(service: Service) -> 
         return Counter(host.run("sh", "-c", f"readlink /proc/{pid}/fd/* | sed 's/[0-9]*//g'").stdout.split())
 
     wait_until(lambda: told(service), 15, "let in")
+    assert woken(host, "directories (inotify), services (system bus)")
     before = descriptors()
     for number in (1, 2):
         host.run("systemctl", "stop", "dbus.socket", "dbus.service")
         mountpoint, _unit = service.leaks.make(f"leaky-no-bus-{number}")
         service.await_event("found", mountpoint)
         assert buses(host) == 0
+        assert woken(host, "directories (inotify); services only with the tick")
         seen = told(service)
         host.run("systemctl", "start", "dbus.socket", "dbus.service")
         wait_until(lambda seen=seen: told(service) > seen, 20, "let in again")  # type: ignore[misc]
+    assert woken(host, "services (system bus)")
     seen = told(service)
     host.run("systemctl", "restart", "dbus.service")
     wait_until(lambda: told(service) > seen, 20, "and after a restart")

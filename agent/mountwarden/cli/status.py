@@ -80,6 +80,7 @@ def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
         f"service  {state}",
         f"mode     {status['mode']}{_paused(status['paused'])}",
         f"tier     {status['tier']} ({status['tier_reason']})",
+        f"woken    {_woken(status)}",
         f"look     {age(now - seconds(look['taken']))} ago, {_look(look)}",
         f"seen     {', '.join(count(summary[f'{what}s'], noun) for what, noun in _SEEN)}",
         f"findings {status['confirmed']} confirmed; {summary['findings']} with info, silenced and unconfirmed ones",
@@ -97,6 +98,13 @@ def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
 
 
 _SEEN = (("root", "root"), ("namespace", "mount namespace"), ("mount", "mount"))
+
+
+def _woken(status: dict[str, Any]) -> str:
+    ways = (("inotify", "directories", "inotify"), ("unit_signals", "services", "system bus"))
+    told = "".join(f", {what} ({way})" for key, what, way in ways if status.get(key))
+    untold = " and ".join(what for key, what, _way in ways if not status.get(key))
+    return f"at once by mounts{told}" + (f"; {untold} only with the tick" if untold else "")
 
 
 def _look(look: dict[str, Any]) -> str:
