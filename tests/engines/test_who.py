@@ -11,10 +11,23 @@ from tests.support.machine import Machine
 pytestmark = pytest.mark.long
 
 
-@pytest.fixture(scope="module")
-def host() -> Iterator[Machine]:
+MOVED_STORE = """
+[storage]
+driver = "overlay"
+graphroot = "/var/lib/containers/moved"
+runroot = "/run/containers/storage"
+"""
+
+
+@pytest.fixture(scope="module", params=["at home", "moved"])
+def host(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """With both engines, their data in the usual place or where their configuration says."""
+    moved = request.param == "moved"
     with booted() as machine:
-        machine.start_docker()
+        if moved:
+            machine.run("mkdir", "-p", "/var/lib/containers/moved", "/var/lib/docker/moved")
+            machine.write("/etc/containers/storage.conf", MOVED_STORE)
+        machine.start_docker(*(["--data-root=/var/lib/docker/moved"] if moved else []))
         for engine in ("docker", "podman"):
             machine.import_image(engine)
         yield machine

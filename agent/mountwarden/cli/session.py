@@ -4,14 +4,15 @@ import os
 from argparse import Namespace
 from dataclasses import replace
 
-from .. import ledger_json, silences, state
+from .. import engines, ledger_json, silences, state
 from ..actor import told_circumstances
 from ..config import Mode
 from ..config_load import load
 from ..errors import MountwardenError
 from ..ledger import Ledger
 from ..look import Looker
-from ..model import Tier
+from ..model import Root, Tier
+from ..observe import procs
 from ..remedies.plan import Circumstances
 from ..state import RunDirectory
 from .agents import Agents
@@ -21,6 +22,12 @@ def looker(arguments: Namespace) -> Looker:
     """A Looker for the configuration that the options name, with the silences of this boot."""
     tier = None if arguments.tier is None else Tier(arguments.tier)
     return Looker(silences.merged(load(arguments.config), RunDirectory()), tier=tier)
+
+
+def roots(arguments: Namespace) -> list[Root]:
+    """The roots of the configuration that the options name, without a look at what is mounted."""
+    host = engines.Host(procs.DaemonWatch(engines.COMMANDS).update(procs.pids()))
+    return engines.discover(host, load(arguments.config))[0]
 
 
 def circumstances(looker: Looker, agent: Agents) -> Circumstances:

@@ -2,14 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ..engines.files import read
+from ..model import Root, RootKind
 
-DOCKER = "/var/lib/docker"
-PODMAN = "/var/lib/containers/storage"
 _SHORTEST = 12
 
 
@@ -27,30 +26,37 @@ class Known:
         return asked in self.names or (len(asked) >= _SHORTEST and self.id.startswith(asked))
 
 
-def find(asked: str) -> Known | None:
-    """The container of that name or id; Docker's comes first where podman has the same name."""
-    return next((known for known in (*_docker(), *_podman()) if known.is_called(asked)), None)
+def find(asked: str, roots: Iterable[Root]) -> Known | None:
+    """The container of that name or id, of the engines whose roots these are; the first where two have the name.
+
+    A root that another namespace than our own shows is left out: what is at its path here is another directory.
+    """
+    stores = (root for root in roots if root.kind is RootKind.GRAPH and root.home_pid is None)
+    every = (known for root in stores if root.engine in _READ for known in _READ[root.engine](os.fsdecode(root.path)))
+    return next((known for known in every if known.is_called(asked)), None)
 
 
-def _docker() -> Iterator[Known]:
-    """containers/ID/config.v2.json has the name, with a slash before it; layerdb the name of the layer."""
-    for identity in _listed(f"{DOCKER}/containers"):
-        config = _load(f"{DOCKER}/containers/{identity}/config.v2.json")
-        name = config.get("Name") if isinstance(config, dict) else None
-        layer = _text(f"{DOCKER}/image/overlay2/layerdb/mounts/{identity}/mount-id")
-        if layer is not None:
-            names = (name.removeprefix("/"),) if isinstance(name, str) else ()
-            yield Known(identity, names, f"{DOCKER}/overlay2/{layer}")
+def _docker(root: str) -> Iterator[Known]:
+    """containers/ID/config.v2.json has the name, with a slash before it, and the driver; layerdb the layer's name."""
+    for identity in _listed(f"{root}/containers"):
+        match _load(f"{root}/containers/{identity}/config.v2.json"):
+            case {"Name": str(name), "Driver": str(driver)} if "/" not in driver:
+                layer = _text(f"{root}/image/{driver}/layerdb/mounts/{identity}/mount-id")
+                if layer is not None:
+                    yield Known(identity, (name.removeprefix("/"),), f"{root}/{driver}/{layer}")
 
 
-def _podman() -> Iterator[Known]:
+def _podman(root: str) -> Iterator[Known]:
     """containers.json of containers/storage lists all, with the layer of each."""
-    listed = _load(f"{PODMAN}/overlay-containers/containers.json")
+    listed = _load(f"{root}/overlay-containers/containers.json")
     for entry in listed if isinstance(listed, list) else ():
         match entry:
             case {"id": str(identity), "layer": str(layer), "names": list(names)}:
                 texts = tuple(name for name in names if isinstance(name, str))
-                yield Known(identity, texts, f"{PODMAN}/overlay/{os.path.basename(layer)}")
+                yield Known(identity, texts, f"{root}/overlay/{os.path.basename(layer)}")
+
+
+_READ: dict[str, Callable[[str], Iterator[Known]]] = {"docker": _docker, "containers-storage": _podman}
 
 
 def _listed(path: str) -> list[str]:

@@ -1,17 +1,22 @@
 """The whole answer."""
 
+from collections.abc import Iterable
+
+from ..model import Root
 from . import devices, mounts, processes, tables
 from . import target as targets
 from .facts import Answer
 
 
-def who(asked: str) -> Answer:
-    """Who keeps `asked` busy: a path, a device, a container's id, or a mount id. Needs root to see all of it.
+def who(asked: str, roots: Iterable[Root] = ()) -> Answer:
+    """Who keeps `asked` busy: a path, a device, a container, or a mount id. Needs root to see all of it.
+
+    A container that does not run, and one named by its name, is looked for in the engines' `roots`.
 
     Raises: MountwardenError where there is no such thing.
     """
     world = tables.world()
-    target = targets.target(asked, world)
+    target = targets.target(asked, world, roots)
     by_process, gaps = processes.keepers(target, world)
     found = (*mounts.keepers(target, world), *devices.keepers(target, world), *by_process)
     return Answer(target, found, world.gaps + gaps)
