@@ -56,14 +56,15 @@ class Builds:
         """The source archive."""
         return self._made("dist", "*.tar.gz")
 
-    def newer(self) -> Path:
-        """A .deb of the next version, with the same content."""
-        place = self._place / "newer"
+    def newer(self, kind: str = "deb") -> Path:
+        """A .deb (or .rpm) of the next version, with the same content."""
+        place = self._place / f"newer-{kind}"
         if not place.exists():
-            source = checkout.copy(self._place / "newer-source")
-            raise_version(source, NEWER)
-            _check(make("deb", source, place))
-        return next(place.glob("*.deb"))
+            source = self._place / "newer-source"
+            if not source.exists():
+                raise_version(checkout.copy(source), NEWER)
+            _check(make(kind, source, place))
+        return next(place.glob(f"*.{kind}"))
 
     def _made(self, kind: str, pattern: str) -> Path:
         place = self._place / kind
@@ -82,6 +83,8 @@ def raise_version(source: Path, version: str) -> None:
     changelog = source / "packaging/debian/changelog"
     entry = re.sub(r"\A(\S+) \(.*?\)", rf"\1 ({version})", changelog.read_text())
     changelog.write_text(f"{entry}\n{changelog.read_text()}")
+    specification = source / "packaging/mountwarden.spec"
+    specification.write_text(re.sub(r"(?m)^Version: .*", f"Version: {version}", specification.read_text()))
 
 
 def _check(done: subprocess.CompletedProcess[str]) -> None:
