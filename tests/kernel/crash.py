@@ -81,6 +81,15 @@ def in_few_processes(function: Callable[[Sandbox], T], timeout: float) -> T:
     return in_child(inner, timeout)
 
 
+def goes_on(counts: Counter[str], rounds: int, within: int) -> bool:
+    """Whether a race needs another round: there were not so many yet, or too few of their steps fell in the window.
+
+    On a busy machine the hostile process is often late. It gets ten times the rounds; what is judged is the same.
+    """
+    done = counts["rounds"]
+    return done < rounds or (counts["in the window"] < within and done < 10 * rounds)
+
+
 def looker() -> Looker:
     return Looker(CONFIG, home=own_namespace())
 
