@@ -15,6 +15,8 @@ from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
 METRICS = "/run/mountwarden-test.prom"
+AGAIN = 40.0
+"""Seconds in which a new bus is heard and that shows in the metrics: three ticks, of 5 s at most, and what they cost."""
 SLOW = f'tick = "30s"\nresync = "60s"\nmetrics = "{METRICS}"\n{OBSERVE}'
 FAST = f'tick = "0.5s"\nresync = "1s"\nmetrics = "{METRICS}"\n{OBSERVE}'
 STARTS = """
@@ -117,8 +119,8 @@ def test_many_jobs_cost_one_look(service: Service) -> None:
     service.start(SLOW)
     let_in(service)
     service.leaks.mount()
-    for _ in range(3):
-        service.host.run("systemd-run", "--quiet", "--scope", "true")
+    for _ in range(6):
+        service.host.run("systemd-run", "--quiet", "--scope", "sleep", "0.2")  # so that each would be told by itself
     pid = str(service.host.main_pid(UNIT))
     service.host.run("kill", "-STOP", pid)
     try:
@@ -127,23 +129,24 @@ def test_many_jobs_cost_one_look(service: Service) -> None:
         service.leaks.units.add(service.host.unit("many-last", "PrivateTmp=yes", "MountFlags=private"))
     finally:
         service.host.run("kill", "-CONT", pid)
-    wait_until(lambda: service.document("report")["findings"], 10, "the last one is found")
-    # A timer's service may add one.
-    assert told(service) in (2, 3), "one when it was let in, one for all these services, none for each of three scopes"
+    wait_until(lambda: service.document("report")["findings"], 20, "the last one is found")
+    wait_until(lambda: told(service) > 1, 20, "the metrics tell of it too, which are written behind the report")
+    # Two are usual. A signal that comes behind the others may add one, and so may a timer's service.
+    assert told(service) < 5, "one when it was let in, one for all these services, none for each of six scopes"
 
 
 def test_a_stopped_broker_holds_nothing_up(service: Service) -> None:
     broker = service.host.main_pid("dbus.service")
-    service.drop_in("WatchdogSec=2")
+    service.drop_in("WatchdogSec=4")
     service.host.run("kill", "-STOP", str(broker))
     try:
         service.start(FAST)
         pid = service.host.main_pid(UNIT)
         mountpoint, _unit = service.leaks.make("leaky-stopped-broker")
-        service.await_event("found", mountpoint)
+        service.await_event("found", mountpoint, 10)
     finally:
         service.host.run("kill", "-CONT", str(broker))
-    wait_until(lambda: told(service), 15, "the service is let in once the broker works again")
+    wait_until(lambda: told(service), AGAIN, "the service is let in once the broker works again")
     assert (service.host.main_pid(UNIT), service.host.show(UNIT, "NRestarts")) == (pid, "0")
 
 
@@ -170,7 +173,7 @@ def test_a_flood_by_another_user_costs_a_bounded_share(service: Service, unit: s
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_lost_bus_is_done_without_and_connected_to_again(service: Service) -> None:
     host = service.host
     service.start(FAST)
@@ -180,7 +183,7 @@ def test_a_lost_bus_is_done_without_and_connected_to_again(service: Service) -> 
     def descriptors() -> Counter[str]:
         return Counter(host.run("sh", "-c", f"readlink /proc/{pid}/fd/* | sed 's/[0-9]*//g'").stdout.split())
 
-    wait_until(lambda: told(service), 15, "let in")
+    wait_until(lambda: told(service), AGAIN, "let in")
     assert woken(host, "directories (inotify), services (system bus)")
     before = descriptors()
     for number in (1, 2):
@@ -191,11 +194,11 @@ def test_a_lost_bus_is_done_without_and_connected_to_again(service: Service) -> 
         assert woken(host, "directories (inotify); services only with the tick")
         seen = told(service)
         host.run("systemctl", "start", "dbus.socket", "dbus.service")
-        wait_until(lambda seen=seen: told(service) > seen, 20, "let in again")  # type: ignore[misc]
+        wait_until(lambda seen=seen: told(service) > seen, AGAIN, "let in again")  # type: ignore[misc]
     assert woken(host, "services (system bus)")
     seen = told(service)
     host.run("systemctl", "restart", "dbus.service")
-    wait_until(lambda: told(service) > seen, 20, "and after a restart")
+    wait_until(lambda: told(service) > seen, AGAIN, "and after a restart")
     assert wait_until(lambda: not descriptors() - before, 10), descriptors()
     assert host.main_pid(UNIT) == pid
     said = [line["MESSAGE"] for line in host.journal(f"_PID={pid}") if "MOUNTWARDEN_EVENT" not in line]
@@ -203,4 +206,4 @@ def test_a_lost_bus_is_done_without_and_connected_to_again(service: Service) -> 
     host.run("systemctl", "daemon-reexec")
     seen = told(service)
     service.leaks.make("leaky-reexec")
-    wait_until(lambda: told(service) > seen, 15, "PID 1's new program tells as well")
+    wait_until(lambda: told(service) > seen, AGAIN, "PID 1's new program tells as well")
