@@ -196,7 +196,7 @@ def test_the_plugin_restarts_under_a_running_container(docker: Machine) -> None:
     docker.docker(*RUN, "-d", "--name", "under", "bb", "sleep", "1000")
     pid = docker.main_pid(UNIT)
     docker.run("kill", "-9", str(pid))
-    wait_until(lambda: docker.main_pid(UNIT) not in (0, pid), 10, "systemd restarts the plugin")
+    wait_until(lambda: docker.main_pid(UNIT) not in (0, pid), 30, "systemd restarts the plugin")
     docker.docker("exec", "under", "ls", "/bin/busybox")
     assert docker.docker(*RUN, "--rm", "bb", "echo", "hi").stdout == "hi\n"
     docker.run("systemctl", "restart", UNIT)
@@ -210,7 +210,7 @@ def test_dockerd_is_killed_and_comes_back(docker: Machine) -> None:
     docker.docker(*RUN, "-d", "--stop-timeout", "1", "--name", "orphan", "bb", "sleep", "1000")
     docker.run("systemctl", "kill", "-s", "KILL", "docker.service")
     docker.run("systemctl", "start", "docker.service")
-    wait_until(lambda: mounts(docker) == [], 20, "dockerd puts the layer of the container that it finds ended")
+    wait_until(lambda: mounts(docker) == [], 30, "dockerd puts the layer of the container that it finds ended")
     docker.docker("start", "orphan")
     assert len(mounts(docker)) == 1
     docker.docker("rm", "-f", "orphan")
@@ -254,7 +254,7 @@ def test_the_plugin_starts_after_dockerd_wants_it(docker: Machine) -> None:
     docker.stop_docker()
     docker.run("systemctl", "stop", UNIT, "mountwarden-graphdriver.socket")
     docker.run("systemctl", "start", "--no-block", "docker.service")
-    wait_until(lambda: docker.show("docker.service", "ActiveState") == "activating", 10, "dockerd starts")
+    wait_until(lambda: docker.show("docker.service", "ActiveState") == "activating", 30, "dockerd starts")
     docker.run("systemctl", "start", "mountwarden-graphdriver.socket")
     wait_until(lambda: docker.show("docker.service", "ActiveState") == "active", 30, "dockerd is up")
     assert docker.docker(*RUN, "--rm", "bb", "echo", "hi").stdout == "hi\n"
@@ -335,8 +335,8 @@ def test_the_agent_catches_what_a_driver_without_rmdir_leaks(docker: Machine) ->
     assert b"attached" in tracer.stderr.readline()
     docker.docker("stop", "-t", "0", "leaks")
     assert docker.run("test", "-d", mountpoint, check=False).returncode == 0
-    wait_until(lambda: mountpoint in told(docker, "found"), 20, "the agent finds the leak")
-    wait_until(lambda: mountpoint not in docker.read(f"/proc/{pid}/mountinfo"), 20, "the agent detaches it")
+    wait_until(lambda: mountpoint in told(docker, "found"), 30, "the agent finds the leak")
+    wait_until(lambda: mountpoint not in docker.read(f"/proc/{pid}/mountinfo"), 30, "the agent detaches it")
     os.killpg(tracer.pid, signal.SIGTERM)
     tracer.communicate(timeout=10)
     docker.docker("start", "leaks")

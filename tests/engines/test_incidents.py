@@ -65,9 +65,9 @@ def test_incident_2_a_one_shot_service_that_dbus_starts(private: Machine) -> Non
             f"{ROOT} is private on the host, so no umount there reaches the mount namespace"
         )
         told = f"MOUNTWARDEN_FINDING={finding['id']}"
-        wait_until(lambda: private.journal(told, "MOUNTWARDEN_EVENT=found"), 10, "the service has told it")
+        wait_until(lambda: private.journal(told, "MOUNTWARDEN_EVENT=found"), 30, "the service has told it")
         private.run("systemctl", "stop", holder)  # as it does by itself when it is idle
-        wait_until(lambda: private.journal(told, "MOUNTWARDEN_EVENT=cleared"), 10, "it is gone with its holder")
+        wait_until(lambda: private.journal(told, "MOUNTWARDEN_EVENT=cleared"), 30, "it is gone with its holder")
         assert report(private) == []
         history = private.run("mountwarden", "history").stdout
         assert holder in history, "its name is there after the fact"
@@ -81,7 +81,7 @@ def test_incident_3_udevd_whose_root_alone_is_a_slave(private: Machine) -> None:
     command = ("unshare", "--mount", "--propagation=unchanged", "sh", "-c", script)
     with running(private) as container, unit(private, "udevd", command=command) as holder:
         pid = private.main_pid(holder)
-        wait_until(lambda: private.read(f"/proc/{pid}/comm") == "sleep\n", 10, "it has set up its namespace")
+        wait_until(lambda: private.read(f"/proc/{pid}/comm") == "sleep\n", 30, "it has set up its namespace")
         container.stop()
         finding = only(private, kind="leaked", mountpoint=container.merged)
         assert {h["unit"] for h in finding["holders"]} == {holder}
@@ -210,9 +210,9 @@ def test_incident_8_a_container_that_doubles_its_mounts_at_each_restart(docker: 
     options = (*UNCONFINED, "-v", "/var/lib/kubelet:/var/lib/kubelet:rshared")
     with running(docker, *options, command=("sh", "-c", script)) as plugin:
         for at in range(1, 4):
-            wait_until(lambda count=1 << at: mountpoints(docker, 1).count(volume) == count, 20, "it has bound it again")
+            wait_until(lambda count=1 << at: mountpoints(docker, 1).count(volume) == count, 30, "it has bound it again")
             docker.docker("restart", "-t", "0", plugin.id)
-        wait_until(lambda: mountpoints(docker, 1).count(volume) == 16, 20, "they doubled each time")
+        wait_until(lambda: mountpoints(docker, 1).count(volume) == 16, 30, "they doubled each time")
         found = [f for f in report(docker) if f["kind"] == "stacked"]
         assert found
         assert {f["mountpoint"] for f in found} == {volume}
@@ -245,7 +245,7 @@ def test_incident_9_a_volume_that_a_bystander_pins(docker: Machine) -> None:
         assert bystander.id[:12] in told, told
         detach(docker, finding, bystander.pid)
         docker.run("losetup", "--detach", device)
-        wait_until(lambda: not docker.run("losetup", "-j", "/srv/pv").stdout, 10, "the device is free")
+        wait_until(lambda: not docker.run("losetup", "-j", "/srv/pv").stdout, 30, "the device is free")
     docker.run("rm", "-r", "/var/lib/kubelet/plugins", "/srv/pv")
 
 
@@ -262,13 +262,13 @@ def test_incident_10_a_container_that_starts_holds_the_layer_of_another(private:
     late = ("-e", "trace=pivot_root", "-e", "inject=pivot_root:delay_enter=6s")
     with running(private) as container:
         starting = private.popen("strace", "-f", "-o", "/dev/null", *late, "runc", "run", "--bundle", bundle, "b")
-        wait_until(lambda: _init(private, container.merged), 20, "runc init has a copy")
+        wait_until(lambda: _init(private, container.merged), 30, "runc init has a copy")
         pid = _init(private, container.merged)
         container.stop()
         assert container.merged in mountpoints(private, pid)
         assert report(private) == [], "it has not held for long enough, and never will"
-        wait_until(lambda: "running" in private.run("runc", "list", check=False).stdout, 20, "it starts")
-        wait_until(lambda: container.merged not in mountpoints(private, pid), 10, "its copies went with the old root")
+        wait_until(lambda: "running" in private.run("runc", "list", check=False).stdout, 30, "it starts")
+        wait_until(lambda: container.merged not in mountpoints(private, pid), 30, "its copies went with the old root")
         assert report(private) == []
         private.run("runc", "delete", "--force", "b")
         os.killpg(starting.pid, signal.SIGTERM)

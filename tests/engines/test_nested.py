@@ -92,7 +92,7 @@ def test_a_tmpfs_that_a_container_mounts_over_its_volume(watched: Machine) -> No
     host.docker(*run, "--name=over", "bb", "sh", "-c", "mount -t tmpfs x /data && sleep 1000")
     host.docker(*run, "--name=beside", "bb", "sleep", "1000")
     pid = int(host.docker("inspect", "-f", "{{.State.Pid}}", "over").stdout)
-    wait_until(lambda: copies(host, pid, "/data") == 2, 10, "the tmpfs is mounted over the volume")
+    wait_until(lambda: copies(host, pid, "/data") == 2, 30, "the tmpfs is mounted over the volume")
     assert_quiet(host)
     host.docker("rm", "-f", "over", "beside")
     assert_quiet(host)

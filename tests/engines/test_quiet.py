@@ -77,7 +77,7 @@ def keep_namespace(host: Machine, path: str) -> None:
     for processor in sorted(os.sched_getaffinity(0)):
         maker = host.unit(f"maker{processor}", f"CPUAffinity={processor}", command=apart)
         pid = host.main_pid(maker)
-        wait_until(lambda pid=pid: host.read(f"/proc/{pid}/comm") == "sleep\n", 20, "the namespace is made")
+        wait_until(lambda pid=pid: host.read(f"/proc/{pid}/comm") == "sleep\n", 30, "the namespace is made")
         bound = host.run("mount", "--bind", f"/proc/{pid}/ns/mnt", path, check=False)
         host.run("systemctl", "stop", maker)
         if bound.returncode == 0:
@@ -123,7 +123,7 @@ def test_dockerd_killed_between_umount_and_rmdir_and_started_again(docker: Machi
     host.run("systemctl", "daemon-reload")
     with inject(host, host.main_pid("docker.service"), "unlinkat", "error=EBUSY:signal=SIGKILL", merged):
         host.docker("stop", "-t", "0", containers[0], check=False)
-        wait_until(lambda: host.show("docker.service", "ActiveState") == "failed", 20, "dockerd was killed")
+        wait_until(lambda: host.show("docker.service", "ActiveState") == "failed", 30, "dockerd was killed")
     assert merged not in host.read("/proc/1/mountinfo")
     host.run("test", "-d", merged)
     assert_quiet(host)
@@ -144,7 +144,7 @@ def test_podman_in_a_container_of_podman(host: Machine) -> None:
     host.podman(
         "run", "-d", *RIGHTS[:-1], "--cap-add=MKNOD", "--network=none", "--name=outer", *binds, "usr", "sh", "-c", start
     )
-    wait_until(lambda: host.podman("exec", "outer", "test", "-d", "/var/tmp", check=False).returncode == 0, 20)
+    wait_until(lambda: host.podman("exec", "outer", "test", "-d", "/var/tmp", check=False).returncode == 0, 30)
     host.run("sh", "-c", "podman save bb | podman exec -i outer podman load")
 
     def inner(command: str) -> str:
@@ -173,7 +173,7 @@ def test_nspawn_containers_beside_dockerd(docker: Machine) -> None:
         host.unit("one", command=(*spawn, "-D", "/var/lib/machines/one", "/bin/sleep", "2000")),
         host.unit("two", command=(*spawn, "-D", "/var/lib/machines/two", bind, "/bin/sleep", "2000")),
     ]
-    wait_until(lambda: host.run("pgrep", "-fcx", "/bin/sleep 2000", check=False).stdout == "2\n", 20, "both run")
+    wait_until(lambda: host.run("pgrep", "-fcx", "/bin/sleep 2000", check=False).stdout == "2\n", 30, "both run")
     assert_quiet(host)
     host.run("sh", "-c", "docker rm -f $(docker ps -aq)", timeout=200)
     assert_quiet(host)

@@ -125,7 +125,7 @@ def test_dockers_record(docker_host: Machine) -> None:
         image = graph(docker_host, "docker", "bb", "UpperDir").removesuffix("/diff") + "/merged"
         for when, state in (("start", "live"), ("pause", "live"), ("unpause", "live"), ("kill", "unmounted")):
             docker_host.docker(when, "c1")
-            wait_until(lambda: looks.record(layer) == state, 5, f"after {when} the layer is {state}")  # noqa: B023
+            wait_until(lambda: looks.record(layer) == state, 30, f"after {when} the layer is {state}")  # noqa: B023
             assert looks.record(init) == state
             assert looks.record(shm) == state
             assert looks.record(image) == "unmounted"
@@ -141,7 +141,7 @@ def test_containerds_record(docker_host: Machine) -> None:
         docker_host.ctr("run", "-d", "--null-io", "--cpu-shares", "0", image, "c1", "/bin/sleep", "1000")
         assert looks.record(rootfs) == "live"
         docker_host.ctr("task", "kill", "-s", "KILL", "c1")
-        wait_until(lambda: looks.record(rootfs) == "unknown", 5, "the task has ended")
+        wait_until(lambda: looks.record(rootfs) == "unknown", 30, "the task has ended")
         docker_host.ctr("task", "rm", "c1")
         docker_host.ctr("container", "rm", "c1")
         assert looks.record(rootfs) == "unknown"
@@ -224,7 +224,7 @@ def test_a_dockerd_with_its_own_namespace_is_the_home() -> None:
             assert looks.roots()["containerd:/run/docker/containerd/daemon"][:2] == [home, True]
             assert looks.record(layer) == "live"
             machine.docker("kill", container)
-            wait_until(lambda: looks.record(layer) == "unmounted", 5, "the layer is unmounted")
+            wait_until(lambda: looks.record(layer) == "unmounted", 30, "the layer is unmounted")
 
 
 def test_userns_remap_has_a_root_of_its_own() -> None:

@@ -65,7 +65,7 @@ def await_look(host: Machine, moment: float) -> None:
         text = host.run("cat", "/run/mountwarden/report.json", check=False).stdout
         return bool(text) and datetime.datetime.fromisoformat(json.loads(text)["taken"]).timestamp() > moment
 
-    wait_until(looked, 30, "the agent looked")
+    wait_until(looked, 60, "the agent looked")
 
 
 def lived(host: Machine) -> int:
@@ -94,7 +94,7 @@ def soak(count: int, plants: int, seconds: float) -> str:
         def acted() -> set[str]:
             return {event["MOUNTWARDEN_MOUNTPOINT"] for event in events(host, "acted")}
 
-        wait_until(lambda: acted() >= planted.keys(), 30, "every planted leak is found and detached")
+        wait_until(lambda: acted() >= planted.keys(), 60, "every planted leak is found and detached")
         assert oracle.still_leaked() == []
         wait_until(lambda: lived(host) == count, seconds, "all containers have lived")
         assert set(host.read("/tmp/load").split()) == {"0"}, "every container ran"

@@ -48,7 +48,7 @@ class Service:
     def looked(self) -> None:
         """Wait until the running service has published a look."""
         pid = self.host.main_pid(UNIT)
-        wait_until(lambda: (self.document("report")["agent"] or {}).get("pid") == pid, 10, "a report of this process")
+        wait_until(lambda: (self.document("report")["agent"] or {}).get("pid") == pid, 30, "a report of this process")
 
     def document(self, name: str) -> Any:
         """A file of /run/mountwarden; empty while there is none."""
@@ -64,7 +64,7 @@ class Service:
         more = [f"MOUNTWARDEN_EVENT={event}"] if event else []
         return self.host.journal("SYSLOG_IDENTIFIER=mountwarden", *more, *matches)
 
-    def await_event(self, event: str, mountpoint: str, timeout: float = 10) -> dict[str, Any]:
+    def await_event(self, event: str, mountpoint: str, timeout: float = 30) -> dict[str, Any]:
         """The entry of this event for a mountpoint, once it is there."""
         match = f"MOUNTWARDEN_MOUNTPOINT={mountpoint}"
         return wait_until(lambda: self.events(match, event=event), timeout, f"{event} of {mountpoint}")[0]
@@ -72,7 +72,7 @@ class Service:
     def make_seen(self, unit: str) -> tuple[str, str]:
         """A new leak whose mount the service saw at home before: only then it has the history to act on."""
         layer, mounted = self.leaks.mount(), time.time()
-        wait_until(lambda: seconds(self.document("report")["taken"]) > mounted, 15, "a look after the mount")
+        wait_until(lambda: seconds(self.document("report")["taken"]) > mounted, 30, "a look after the mount")
         return f"{layer}/merged", self.leaks.leak(layer, unit)
 
     def status_text(self) -> str:
@@ -121,7 +121,7 @@ def test_ready_comes_first_then_a_look_and_then_the_bus(service: Service) -> Non
         "SystemCallFilter=\nWatchdogSec=0"
     )
     service.start()
-    wait_until(lambda: "dbus/system_bus" in service.host.read("/tmp/trace"), 10, "it connects to the bus")
+    wait_until(lambda: "dbus/system_bus" in service.host.read("/tmp/trace"), 30, "it connects to the bus")
     lines = service.host.read("/tmp/trace").splitlines()
     ready = next(number for number, line in enumerate(lines) if "READY=1" in line)
     other = [number for number, line in enumerate(lines) if re.search(r'"/proc/[1-9][0-9]*/(ns|stat|comm)', line)]
@@ -152,7 +152,7 @@ def test_a_failing_start_holds_nobody_up(service: Service) -> None:
     started = time.monotonic()
     try:
         host.run("systemctl", "start", UNIT, "docker.service", check=False)
-        wait_until(lambda: host.show("docker.service", "ActiveState") == "active", 15, "docker is active")
+        wait_until(lambda: host.show("docker.service", "ActiveState") == "active", 30, "docker is active")
         assert time.monotonic() - started < 10
         assert host.show(UNIT, "ExecMainStatus") == "78"
         assert host.show(UNIT, "NRestarts") == "0"
@@ -178,18 +178,18 @@ def test_a_reload_takes_a_good_configuration_and_keeps_the_old_one_for_a_bad(ser
     assert service.document("report")["mode"] == "act"
     service.configure(OBSERVE)
     service.host.run("systemctl", "reload", UNIT)
-    wait_until(lambda: service.document("report")["mode"] == "observe", 5, "the new mode")
-    wait_until(lambda: "only observing" in service.status_text(), 5, "the new mode in STATUS")
+    wait_until(lambda: service.document("report")["mode"] == "observe", 30, "the new mode")
+    wait_until(lambda: "only observing" in service.status_text(), 30, "the new mode in STATUS")
     service.configure("mode = 'obsreve'\n")
     service.host.run("systemctl", "reload", UNIT)
-    wait_until(lambda: "old configuration kept" in service.status_text(), 5, "STATUS says so")
+    wait_until(lambda: "old configuration kept" in service.status_text(), 30, "STATUS says so")
     (told, *_) = service.events(event="config-kept")
     assert "obsreve" in told["MESSAGE"]
     assert service.document("report")["mode"] == "observe"
     assert service.host.show(UNIT, "ActiveState") == "active"
     service.configure(CONFIG)
-    wait_until(lambda: service.document("report")["mode"] == "act", 5, "the corrected file, without a reload")
-    wait_until(lambda: "kept" not in service.status_text(), 5, "STATUS is quiet again")
+    wait_until(lambda: service.document("report")["mode"] == "act", 30, "the corrected file, without a reload")
+    wait_until(lambda: "kept" not in service.status_text(), 30, "STATUS is quiet again")
 
 
 def test_a_leak_is_found_acted_on_and_cleared_and_its_owner_sees_it(service: Service) -> None:
@@ -237,7 +237,7 @@ def test_stop_and_start_keep_the_ledger(service: Service) -> None:
     service.host.run("systemctl", "stop", UNIT)
     service.host.run("systemctl", "start", UNIT)
     service.looked()
-    wait_until(lambda: [one for one in service.findings(mountpoint) if one["confirmed"]], 5, "still confirmed")
+    wait_until(lambda: [one for one in service.findings(mountpoint) if one["confirmed"]], 30, "still confirmed")
     assert service.findings(mountpoint)[0]["since"] == before["since"]
     service.leaks.end(unit)
     service.await_event("cleared", mountpoint)
@@ -258,12 +258,12 @@ def test_what_ends_while_the_service_is_stopped_is_cleared_at_its_start(service:
 def test_a_pause_stops_acts_and_resume_lets_them_go_on(service: Service) -> None:
     service.start()
     service.host.run("mountwarden", "pause", "--for", "1h", "--reason", "storage migration")
-    wait_until(lambda: "paused until" in service.status_text(), 5, "STATUS says so")
+    wait_until(lambda: "paused until" in service.status_text(), 30, "STATUS says so")
     (told,) = service.events(event="paused")
     assert "storage migration" in told["MESSAGE"]
     mountpoint, _unit = service.make_seen("leaky-paused")
     service.await_event("found", mountpoint)
-    (one,) = wait_until(lambda: service.findings(mountpoint), 5, "it is in the report")
+    (one,) = wait_until(lambda: service.findings(mountpoint), 30, "it is in the report")
     assert (one["remedies"][0]["action"], one["remedies"][0]["automatic"]) == ("detach", False)
     assert service.events(f"MOUNTWARDEN_MOUNTPOINT={mountpoint}", event="acted") == []
     assert "storage migration" in service.host.run("mountwarden", "status").stdout
@@ -276,15 +276,15 @@ def test_a_pause_stops_acts_and_resume_lets_them_go_on(service: Service) -> None
 def test_a_silenced_finding_is_not_told_and_not_acted_on(service: Service) -> None:
     service.start(OBSERVE + "[confirm]\nlayer = 3\n")
     mountpoint, unit = service.leaks.make("leaky-silenced")
-    (one,) = wait_until(lambda: service.findings(mountpoint), 5, "it is in the report")
+    (one,) = wait_until(lambda: service.findings(mountpoint), 30, "it is in the report")
     service.host.run("mountwarden", "silence", one["id"], "--for", "1h", "--reason", "known")
-    wait_until(lambda: [f for f in service.findings(mountpoint) if f["silenced"] and f["confirmed"]], 10, "silenced")
+    wait_until(lambda: [f for f in service.findings(mountpoint) if f["silenced"] and f["confirmed"]], 30, "silenced")
     service.configure(CONFIG)
     service.host.run("systemctl", "reload", UNIT)
-    wait_until(lambda: service.document("report")["mode"] == "act", 5, "the mode is act")
+    wait_until(lambda: service.document("report")["mode"] == "act", 30, "the mode is act")
     assert service.findings(mountpoint)
     service.leaks.end(unit)
-    wait_until(lambda: not service.findings(mountpoint), 5, "it is over")
+    wait_until(lambda: not service.findings(mountpoint), 30, "it is over")
     assert service.events(f"MOUNTWARDEN_FINDING={one['id']}") == []
 
 
@@ -293,16 +293,16 @@ def test_the_watchdog_ends_a_hanging_service_and_it_comes_back(service: Service)
     service.start()
     pid = service.host.main_pid(UNIT)
     service.host.run("kill", "-STOP", str(pid))
-    wait_until(lambda: service.host.main_pid(UNIT) not in (0, pid), 15, "another process serves")
+    wait_until(lambda: service.host.main_pid(UNIT) not in (0, pid), 30, "another process serves")
     assert service.host.show(UNIT, "NRestarts") == "1"
     service.looked()
 
 
 def test_a_working_service_feeds_its_watchdog(service: Service) -> None:
-    service.drop_in("WatchdogSec=1")
+    service.drop_in("WatchdogSec=3")
     service.start()
     pid, at = service.host.main_pid(UNIT), time.monotonic()
-    wait_until(lambda: time.monotonic() - at > 4, 6, "four watchdog times went by")
+    wait_until(lambda: time.monotonic() - at > 7, 20, "two watchdog times went by")
     assert service.host.main_pid(UNIT) == pid
 
 
@@ -331,16 +331,17 @@ def test_nothing_grows_with_looks_and_leaks(service: Service) -> None:
     before = descriptors()
     for number in (1, 2, 3):
         leak(number)
-    assert wait_until(lambda: not descriptors() - before, 5), descriptors()  # `before` may hold what a look had open
+    assert wait_until(lambda: not descriptors() - before, 30), descriptors()  # `before` may hold what a look had open
     group = service.host.show(UNIT, "ControlGroup")
-    assert service.host.read(f"/sys/fs/cgroup{group}/cgroup.procs").split() == [str(service.host.main_pid(UNIT))]
+    alone, procs = [str(service.host.main_pid(UNIT))], f"/sys/fs/cgroup{group}/cgroup.procs"
+    wait_until(lambda: service.host.read(procs).split() == alone, 30, "no child but one that a look has just now")
 
 
 def test_sigterm_ends_it_with_success(service: Service) -> None:
     service.start()
     started = time.monotonic()
     service.host.run("systemctl", "stop", UNIT)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10, "systemd would kill it after 20 s"
     assert service.host.show(UNIT, "Result") == "success"
     shown = service.host.run("mountwarden", "status", check=False)
     assert (shown.returncode, "not running" in shown.stdout) == (1, True)
@@ -358,4 +359,4 @@ def test_a_tier_that_is_asked_for_is_used_from_the_next_reload_on(service: Servi
     assert service.document("status")["tier_reason"] == "asked for"
     service.configure(f'tier = "statmount"\n{OBSERVE}')
     service.host.run("systemctl", "reload", UNIT)
-    wait_until(lambda: service.document("report")["tier"] == "statmount", 10, "the report names it")
+    wait_until(lambda: service.document("report")["tier"] == "statmount", 30, "the report names it")

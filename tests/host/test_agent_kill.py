@@ -33,7 +33,7 @@ def test_exactly_one_found_and_one_cleared_for_each_finding(host: Machine) -> No
                 service.leaks.end(open_units.pop(0))
             _pause(dice.uniform(0.0, 0.8))
             host.run("systemctl", "kill", "--signal=KILL", UNIT)
-            wait_until(lambda: host.main_pid(UNIT) != 0, 10, "it was started again")
+            wait_until(lambda: host.main_pid(UNIT) != 0, 30, "it was started again")
         host.run("systemctl", "restart", UNIT)
         for mountpoint in planted[-2:]:
             service.await_event("found", mountpoint)

@@ -290,4 +290,4 @@ def test_an_ended_demo_cleans_up(host: Machine, whom: str, number: signal.Signal
             os.kill(guard if whom == "guard" else child(guard), number)
         demo.communicate(timeout=20)
     assert demo.returncode != 0
-    wait_until(lambda: demo_leftovers(host) == before, 20)
+    wait_until(lambda: demo_leftovers(host) == before, 30)

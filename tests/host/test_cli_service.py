@@ -35,7 +35,7 @@ def service(host: Machine, mode: str) -> Iterator[Machine]:
     host.run("sh", "-c", MAKE)
     host.run("systemctl", "start", "mountwarden")
     unit = host.unit("leaky", "PrivateTmp=yes", "MountFlags=private")
-    wait_until(lambda: stored(host)["summary"]["namespaces"] > 1, 10, "the first report")
+    wait_until(lambda: stored(host)["summary"]["namespaces"] > 1, 30, "the first report")
     yield host
     host.run("systemctl", "stop", "mountwarden", unit)
     host.run(
@@ -52,7 +52,7 @@ def test_watch_follows_the_service(service: Machine) -> None:
     with service.popen("mountwarden", "watch", "--json", "-n", "0") as watch:
         assert watch.stdout
         try:
-            wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 0, 10)
+            wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 0, 30)
             service.run("umount", MERGED)
             told = [json.loads(watch.stdout.readline()) for _event in range(3)]
         finally:
@@ -60,7 +60,7 @@ def test_watch_follows_the_service(service: Machine) -> None:
     assert [one["event"] for one in told] == ["found", "acted", "cleared"]
     assert len({one["finding"] for one in told}) == 1
     assert "leaky.service" in told[0]["text"]
-    wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 1, 10, "nothing is left")
+    wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 1, 30, "nothing is left")
 
 
 def until(watch: "subprocess.Popen[bytes]", event: str) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_watch_shows_pauses_acts_and_with_verbose_mounts(service: Machine) -> No
     with service.popen("mountwarden", "watch", "--json", "--verbose", "-n", "0") as watch:
         assert watch.stdout
         try:
-            wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 0, 10)
+            wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 0, 30)
             service.run("mountwarden", "pause", "--reason", "a migration")
             assert "a migration" in until(watch, "paused")["text"]
             service.run("mountwarden", "resume")
@@ -95,7 +95,7 @@ def test_watch_shows_pauses_acts_and_with_verbose_mounts(service: Machine) -> No
     assert told[1]["finding"] == told[2]["finding"] == cleared["finding"]
     assert came["text"].startswith("/mnt: tmpfs ")
     assert went["text"] == came["text"]
-    wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 1, 10, "nothing is left")
+    wait_until(lambda: service.run("pgrep", "-x", "journalctl", check=False).returncode == 1, 30, "nothing is left")
 
 
 @pytest.mark.long
@@ -116,7 +116,7 @@ def test_watch_shows_mounts_without_the_service_too(service: Machine) -> None:
 @pytest.mark.parametrize("mode", ["observe"])
 def test_report_goes_by_what_the_service_has_seen(service: Machine, mode: str) -> None:
     service.run("umount", MERGED)
-    wait_until(lambda: any(one["confirmed"] for one in stored(service)["findings"]), 10, "the service has confirmed it")
+    wait_until(lambda: any(one["confirmed"] for one in stored(service)["findings"]), 30, "the service has confirmed it")
     (known,) = stored(service)["findings"]
     done = service.run("mountwarden", "report", "--json", "--no-wait", check=False)
     (found,) = json.loads(done.stdout)["findings"]

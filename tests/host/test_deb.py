@@ -102,8 +102,8 @@ def test_no_finding_is_lost_or_doubled_by_an_upgrade(service: Service, builds: B
     told = [before, f"{layer}/merged", after]
     for mountpoint in told:
         service.await_event("found", mountpoint)
-    wait_until(lambda: service.document("report")["version"] == NEWER, 10, "a report of the new version")
-    wait_until(lambda: all(len(service.findings(mountpoint)) == 1 for mountpoint in told), 10, "all in the report")
+    wait_until(lambda: service.document("report")["version"] == NEWER, 30, "a report of the new version")
+    wait_until(lambda: all(len(service.findings(mountpoint)) == 1 for mountpoint in told), 30, "all in the report")
     again = service.findings(before)[0]
     assert (again["id"], again["since"]) == (one["id"], one["since"])
     events = Counter((one["MOUNTWARDEN_EVENT"], one.get("MOUNTWARDEN_MOUNTPOINT")) for one in service.events())

@@ -34,9 +34,9 @@ def found(host: Machine, leaks: Leaks) -> Iterator[tuple[str, str]]:
     host.write(UNIT, TEXT)
     host.run("systemctl", "daemon-reload")
     host.run("systemctl", "start", "keeper")
-    wait_until(lambda: "severed" in told(host, f"{ROOT}:severed"), 15, "the service has seen the layer mounted")
+    wait_until(lambda: "severed" in told(host, f"{ROOT}:severed"), 30, "the service has seen the layer mounted")
     host.run("umount", f"{layer}/merged")
-    wait_until(lambda: told(host, f"{layer}/merged:leaked"), 15, "the service told it")
+    wait_until(lambda: told(host, f"{layer}/merged:leaked"), 30, "the service told it")
     yield told(host, f"{layer}/merged:leaked").split()[1], f"{layer}/merged"
     host.run("systemctl", "stop", "keeper")
 
@@ -103,7 +103,7 @@ def test_what_another_user_logged_as_if_it_were_ours_is_not_told(host: Machine, 
     lines = ("MESSAGE=all is well", "SYSLOG_IDENTIFIER=mountwarden", "MOUNTWARDEN_EVENT=cleared")
     text = "\n".join([*lines, f"MOUNTWARDEN_FINDING={finding}", "_UID=0", ""])
     host.run("setpriv", "--reuid=1000", "--clear-groups", "logger", "--journald", input=text)
-    wait_until(lambda: host.journal("MESSAGE=all is well"), 10, "the entry is in the journal")
+    wait_until(lambda: host.journal("MESSAGE=all is well"), 30, "the entry is in the journal")
     moments = {moment["what"]: moment for moment in explain(host, finding)["background"]["timeline"]}
     assert moments["told"]["at"]
     assert "cleared" not in moments
@@ -116,9 +116,9 @@ def test_what_the_service_alone_can_know_is_told_from_its_report(host: Machine, 
     layer = leaks.mount()
     unit = host.unit("pinner", command=("sh", "-c", f"exec 3>{layer}/merged/file; sleep infinity"))
     host.run("systemctl", "restart", "mountwarden")
-    wait_until(lambda: host.run("mountwarden", "status", check=False).returncode == 0, 10, "the service has looked")
+    wait_until(lambda: host.run("mountwarden", "status", check=False).returncode == 0, 30, "the service has looked")
     host.run("umount", "-l", f"{layer}/merged")
-    wait_until(lambda: told(host, f"{layer}/merged:pinned"), 20, "the service told it")
+    wait_until(lambda: told(host, f"{layer}/merged:pinned"), 30, "the service told it")
     finding = told(host, f"{layer}/merged:pinned").split()[1]
     done = host.run("mountwarden", "explain", finding, check=False)
     words = ("mountwarden", "report", "--kind", "pinned")
@@ -137,7 +137,7 @@ def test_what_the_service_alone_can_know_is_told_from_its_report(host: Machine, 
 def test_what_is_over_has_a_story_too(host: Machine, found: tuple[str, str]) -> None:
     finding, mountpoint = found
     assert host.run("mountwarden", "detach", finding).returncode == 0
-    wait_until(lambda: host.journal(f"MOUNTWARDEN_FINDING={finding}", "MOUNTWARDEN_EVENT=cleared"), 10, "it is over")
+    wait_until(lambda: host.journal(f"MOUNTWARDEN_FINDING={finding}", "MOUNTWARDEN_EVENT=cleared"), 30, "it is over")
     done = host.run("mountwarden", "explain", finding)
     assert done.stdout.startswith(f"{finding}  is over: no look shows it now\n")
     assert f"{mountpoint} leaked" in " ".join(done.stdout.split())

@@ -38,7 +38,7 @@ def events(host: Machine, event: str, *matches: str) -> list[dict[str, Any]]:
 
 
 def await_event(host: Machine, event: str, *matches: str) -> dict[str, Any]:
-    wait_until(lambda: events(host, event, *matches), 20, f"a {event} entry")
+    wait_until(lambda: events(host, event, *matches), 30, f"a {event} entry")
     return events(host, event, *matches)[-1]
 
 
@@ -90,7 +90,7 @@ def test_what_the_catalog_speaks_of_is_sent(host: Machine, leaks: Leaks) -> None
         layer = leaks.mount()
         unit = host.unit(name, "PrivateTmp=yes", "MountFlags=private")
         leaks.units.add(unit)
-        wait_until(lambda: copies_seen(host) > 0, 15, "the service has seen the copy")
+        wait_until(lambda: copies_seen(host) > 0, 30, "the service has seen the copy")
         host.run("sh", "-c", f"umount {layer}/merged && {spoil.format(layer) or 'true'}")
         await_event(host, "failed" if spoil else "acted", f"MOUNTWARDEN_MOUNTPOINT={layer}/merged")
         leaks.end(unit)
@@ -108,7 +108,7 @@ def test_a_storm_is_one_entry_and_every_finding_is_in_it(host: Machine, leaks: L
     layers = [leaks.mount() for _ in range(MANY)]
     unit = host.unit("storm", "PrivateTmp=yes", "MountFlags=private")
     host.run("umount", *(f"{layer}/merged" for layer in layers))
-    wait_until(lambda: sum(map(len, told(host, "found", layers))) == MANY, 20, "all are told")
+    wait_until(lambda: sum(map(len, told(host, "found", layers))) == MANY, 30, "all are told")
     singly, summed = told(host, "found", layers)
     assert len({*singly, *summed}) == MANY, "nobody twice, nobody lost"
     assert len(singly) <= 20 < MANY <= len(singly) + len(summed)
@@ -116,7 +116,7 @@ def test_a_storm_is_one_entry_and_every_finding_is_in_it(host: Machine, leaks: L
     assert re.search(r"one of \d+ in one entry \(journal\)", " ".join(story.split()))
     assert lacking(events(host, "summary")) == []
     host.run("systemctl", "stop", unit)
-    wait_until(lambda: sum(map(len, told(host, "cleared", layers))) == MANY, 20, "all are told to be over")
+    wait_until(lambda: sum(map(len, told(host, "cleared", layers))) == MANY, 30, "all are told to be over")
     assert {one for some in told(host, "cleared", layers) for one in some} == {*singly, *summed}
     past = host.run("mountwarden", "explain", summed[0]).stdout
     assert past.startswith(f"{summed[0]}  is over")

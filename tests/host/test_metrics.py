@@ -23,12 +23,12 @@ def test_a_leak_counts_while_it_is_there(host: Machine) -> None:
     host.write("/etc/mountwarden/mountwarden.toml", CONFIG)
     host.run("sh", "-c", MAKE)
     host.run("systemctl", "start", "mountwarden")
-    wait_until(lambda: value(host, LEAKED) == "0", 10, "the file is there, with a series at 0")
+    wait_until(lambda: value(host, LEAKED) == "0", 30, "the file is there, with a series at 0")
     assert host.run("stat", "-c", "%a", FILE).stdout == "644\n"
     host.unit("leaky", "PrivateTmp=yes", "MountFlags=private")
     host.run("umount", f"{LAYER}/merged")
-    wait_until(lambda: value(host, LEAKED) == "1", 10, "the leak counts")
+    wait_until(lambda: value(host, LEAKED) == "1", 30, "the leak counts")
     assert float(value(host, "mountwarden_oldest_finding_timestamp_seconds")) > 1e9
     assert host.run("mountwarden", "detach", "--all", "--yes", check=False).returncode == 0
-    wait_until(lambda: value(host, LEAKED) == "0", 10, "it counts no more")
+    wait_until(lambda: value(host, LEAKED) == "0", 30, "it counts no more")
     host.run("systemctl", "stop", "leaky.service", "mountwarden")

@@ -38,7 +38,7 @@ def test_an_overlay_bound_elsewhere_is_unmounted_inside_by_policy(host: Machine,
     host.run("nsenter", "-t", str(pid), "-m", "sh", "-c", script)
     bound = time.time()
     # The bind is no event at home: only a resync sees it, and without having seen it there nobody may act on it.
-    wait_until(lambda: seconds(service.document("report")["taken"]) > bound + 2.5, 20, "a resync after the bind")
+    wait_until(lambda: seconds(service.document("report")["taken"]) > bound + 2.5, 30, "a resync after the bind")
     assert "/tmp/o" in mounted(host, unit)
     host.run("umount", f"{layer}/merged")
     entry = service.await_event("acted", f"{layer}/merged", 20)
@@ -77,7 +77,7 @@ def test_the_service_removes_what_a_killed_act_left_at_its_start(host: Machine, 
     left, kept = f"{layer}/.mountwarden-0123456789abcdef", f"{layer}/.mountwarden-x"
     host.run("mkdir", left, kept)
     service.start(CONFIG)
-    wait_until(lambda: host.run("test", "-e", left, check=False).returncode, 10, "the leftover is gone")
+    wait_until(lambda: host.run("test", "-e", left, check=False).returncode, 30, "the leftover is gone")
     assert host.run("test", "-d", kept).returncode == 0
     (started,) = service.events(event="started")[-1:]
     assert left in started["MESSAGE"]

@@ -16,7 +16,7 @@ from tests.support.wait import wait_until
 
 METRICS = "/run/mountwarden-test.prom"
 AGAIN = 40.0
-"""Seconds in which a new bus is heard and that shows in the metrics: three ticks, of 5 s at most, and what they cost."""
+"""Seconds in which a new bus is heard, and that shows in the metrics: three ticks, of 5 s at most, and their cost."""
 SLOW = f'tick = "30s"\nresync = "60s"\nmetrics = "{METRICS}"\n{OBSERVE}'
 FAST = f'tick = "0.5s"\nresync = "1s"\nmetrics = "{METRICS}"\n{OBSERVE}'
 STARTS = """

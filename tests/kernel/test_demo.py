@@ -100,7 +100,7 @@ def test_an_ended_demo_leaves_no_process(program: Path, number: signal.Signals) 
         assert len(children) == 3, "the middle one, the stage and the holder"
         demo.send_signal(number)
         demo.communicate(timeout=10)
-    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), 5)
+    wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), 30)
     assert demo.returncode != 0
     assert procs.read("/proc/self/mountinfo") == mounts
 

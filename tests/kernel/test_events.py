@@ -203,7 +203,7 @@ def test_a_new_namespace_is_marked_at_its_first_look_and_forgotten_with_its_end(
             seen = [leaks(looker)]
             other.run(lambda: calls.umount(MERGED))
             seen.append(leaks(looker))
-        wait_until(lambda: inode not in marked(looker), 5, "its mark goes with it")
+        wait_until(lambda: inode not in marked(looker), 10, "its mark goes with it")
         looker.look()
         assert isinstance(looker._observer, EventsObserver)
         return there, seen, inode in looker._observer._marked
@@ -334,7 +334,7 @@ def test_500_namespaces_that_come_and_go_end_while_they_are_watched(home: Home) 
                 assert ids <= walked()
                 home.umount(MERGED)
                 home.layer()
-            wait_until(partial(ended, ids), 10, "they end while the watcher looks")
+            wait_until(partial(ended, ids), 30, "they end while the watcher looks")
     finally:
         os.close(stopped)
         os.waitpid(pid, 0)

@@ -106,7 +106,7 @@ def test_a_container_whose_layer_home_unmounts_is_orphaned(home: Home) -> None:
 
         def end() -> None:
             os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: b"\nState:\tZ" in procs.read(f"/proc/{pid}/status"), 5, "it has ended")
+            wait_until(lambda: b"\nState:\tZ" in procs.read(f"/proc/{pid}/status"), 30, "it has ended")
 
         container.run(enter)  # pivot_root(2) moves the roots of all processes of the namespace
         before, after, gone = looks(home, lambda: calls.umount(MERGED), end, kind=Kind.ORPHANED)
@@ -181,7 +181,7 @@ def test_a_block_device_that_a_copy_keeps_busy_is_critical_and_a_detach_frees_it
         assert (finding.severity, finding.reach, finding.mountpoint) == (Severity.CRITICAL, Reach.RMDIR, b"/mnt/disk")
         assert outcome.done, outcome.text
         assert not holder.is_mounted(b"/mnt/disk")
-        wait_until(lambda: not attached(disk), 5, "the device is free")
+        wait_until(lambda: not attached(disk), 30, "the device is free")
 
 
 def test_a_namespace_with_the_inode_of_one_that_ended_is_read_anew(home: Home) -> None:

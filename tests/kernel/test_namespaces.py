@@ -124,7 +124,7 @@ def test_a_zombie_is_no_reader(sandbox: Sandbox) -> None:
     if pid == 0:
         os._exit(0)
     try:
-        wait_until(lambda: b"\nState:\tZ" in procs.read(f"/proc/{pid}/status"), 5, "it is a zombie")
+        wait_until(lambda: b"\nState:\tZ" in procs.read(f"/proc/{pid}/status"), 30, "it is a zombie")
         assert namespaces.members([pid], threads=True).by_inode == {}
         assert namespaces.read_mountinfo(1, [pid]) is None
     finally:

@@ -187,7 +187,7 @@ def test_a_copy_in_a_namespace_without_a_process_is_unmounted(home: Home) -> Non
             fd = os.open(f"/proc/{holder.pid}/ns/mnt", os.O_RDONLY)
             try:
                 os.kill(holder.pid, signal.SIGKILL)
-                wait_until(lambda: not os.path.exists(f"/proc/{holder.pid}/ns/mnt"), 5)
+                wait_until(lambda: not os.path.exists(f"/proc/{holder.pid}/ns/mnt"), 10)
                 calls.umount(MERGED)
                 (finding,) = home.found("leaked")
                 outcome = home.carry_out(finding, Action.UNMOUNT)

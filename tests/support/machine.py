@@ -114,7 +114,7 @@ class Machine(Engines):
     def _open_session(self) -> None:
         scope = ["systemd-run", "--quiet", "--scope", "--slice=user-0.slice", f"--unit={SESSION}"]
         self._session = self.popen(*scope, "sleep", "infinity")
-        wait_until(lambda: self.show(SESSION, "ActiveState") == "active", 10, "the session scope is active")
+        wait_until(lambda: self.show(SESSION, "ActiveState") == "active", 30, "the session scope is active")
 
     def close(self) -> None:
         """End the host: its processes, mounts, control group and loop devices. May be called again."""

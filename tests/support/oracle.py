@@ -93,7 +93,7 @@ class Oracle:
             unit = self.host.unit(name, command=command)
             pid = self.host.main_pid(unit)
             own = f"[ $(readlink /proc/{pid}/ns/mnt) != $(readlink /proc/1/ns/mnt) ]"
-            wait_until(lambda: self.host.run("sh", "-c", own, check=False).returncode == 0, 10, "it has unshared")
+            wait_until(lambda: self.host.run("sh", "-c", own, check=False).returncode == 0, 30, "it has unshared")
             return pid, unit
         unit = self.host.unit(name, *(text.format(layer=layer) for text in how))
         return self.host.main_pid(unit), unit

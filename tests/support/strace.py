@@ -18,7 +18,7 @@ def inject(host: Machine, pid: int, call: str, what: str, path: str) -> Iterator
     filters = ("-e", f"trace={call}", "-e", f"inject={call}:{what}", "-P", path)
     tracer = host.popen("strace", "-f", "-o", "/dev/null", *filters, "-p", str(pid))
     try:
-        wait_until(lambda: _is_traced(host, pid), 10, "strace has attached to every thread")
+        wait_until(lambda: _is_traced(host, pid), 30, "strace has attached to every thread")
         yield
     finally:
         os.killpg(tracer.pid, signal.SIGTERM)

@@ -7,7 +7,7 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-def wait_until(condition: Callable[[], _T], timeout: float = 10, what: str = "") -> _T:
+def wait_until(condition: Callable[[], _T], timeout: float = 30, what: str = "") -> _T:
     """Call `condition` until its answer is true, and return that answer.
 
     The pause between two looks grows from 1 ms to 100 ms. After `timeout` seconds, and one last look, an

@@ -121,7 +121,7 @@ def test_get_is_taken_back_if_nobody_hears_the_answer() -> None:
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(path)
         s.sendall(b"POST /GraphDriver.Get HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (len(body) + 5) + body)
-    wait_until(lambda: not server.running, 5, "the plugin gives up the broken request")
+    wait_until(lambda: not server.running, 30, "the plugin gives up the broken request")
     assert is_mounted() == 0
     _say_and_hang_up(path, "Get")
     assert is_mounted() == 0
@@ -218,7 +218,7 @@ def test_remove_waits_for_an_apply_that_still_runs() -> None:
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(SOCKET)
         s.sendall(APPLY + chunked(TAR[:20_000]))
-        wait_until(lambda: os.path.exists(f"{HOME}/n/tmproot/new"), 5, "apply is at it")
+        wait_until(lambda: os.path.exists(f"{HOME}/n/tmproot/new"), 30, "apply is at it")
         removal = threading.Thread(target=driver.remove, args=("n",))
         removal.start()
         removal.join(0.2)
