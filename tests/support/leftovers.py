@@ -44,8 +44,11 @@ def _fds() -> dict[str, str]:
 def _children() -> dict[str, str]:
     found = {}
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            found[pid] = f"{pid} {_comm(pid)}"
+        try:
+            pids = (task / "children").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # a thread is there for a moment after it was joined
+        found |= {pid: f"{pid} {_comm(pid)}" for pid in pids}
     return found
 
 
