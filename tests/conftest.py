@@ -20,13 +20,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
-    """A mount, descriptor, child or mount namespace that outlives the test fails it; dying ones get 10 seconds."""
+    """A mount, descriptor, child or mount namespace that outlives the test fails it; dying ones get 5 seconds."""
     before = belongings()
     yield
     if not belongings().beyond(before):
         return
     gc.collect()  # what only a cycle of references holds is nobody's any more
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: not belongings().beyond(before), 10)
+        wait_until(lambda: not belongings().beyond(before), 5)
     if left := belongings().beyond(before):
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)

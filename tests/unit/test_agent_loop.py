@@ -28,7 +28,7 @@ FAST = Config(mode=Mode.OBSERVE, tick=0.01, confirm=Confirm(layer=0.0))
 class Host:
     """A Looker, the triggers and systemd in one: a script of looks, then SIGTERM."""
 
-    has_inotify = True
+    has_inotify = has_unit_signals = True
     watchdog = None
     boot_id = "boot"
     wake = None
