@@ -47,7 +47,7 @@ def run(arguments: Namespace) -> int:
     from ..who import find
 
     session.need_root("mountwarden who")
-    answer = find.who(arguments.what, session.roots(arguments))
+    answer = find.who(arguments.what, lambda: session.roots(arguments))
     if arguments.json:
         sys.stdout.write(stored.dumps(document(answer)))
     else:

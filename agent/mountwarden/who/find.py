@@ -1,6 +1,6 @@
 """The whole answer."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..model import Root
 from . import devices, mounts, processes, tables
@@ -8,10 +8,11 @@ from . import target as targets
 from .facts import Answer
 
 
-def who(asked: str, roots: Iterable[Root] = ()) -> Answer:
+def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> Answer:
     """Who keeps `asked` busy: a path, a device, a container, or a mount id. Needs root to see all of it.
 
-    A container that does not run, and one named by its name, is looked for in the engines' `roots`.
+    A container that does not run, and one named by its name, is looked for in the engines' `roots`,
+    which are asked for then alone.
 
     Raises: MountwardenError where there is no such thing.
     """

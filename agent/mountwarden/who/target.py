@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ..cgroup import place as cgroup_place
@@ -20,14 +20,14 @@ _FIRST_UNIQUE = 1 << 31
 """Unique mount ids begin here (fs/namespace.c: MNT_UNIQUE_ID_OFFSET), so that none is taken for a small one."""
 
 
-def target(asked: str, world: World, roots: Iterable[Root]) -> Target:
+def target(asked: str, world: World, roots: Callable[[], Iterable[Root]]) -> Target:
     """What is meant. Raises: MountwardenError where there is no such thing."""
     if re.fullmatch(r"[0-9]+:[0-9]+", asked):
         return Target(asked, asked, nodes=_nodes(asked))
     if re.fullmatch(r"[0-9]{1,20}", asked) and (mount := _by_id(int(asked), world)):
         return _whole(asked, mount)
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", asked) and not os.path.lexists(asked):
-        known = containers.find(asked, roots)
+        known = containers.find(asked, roots())
         if known or re.fullmatch(r"[0-9a-f]{12,64}", asked):
             return _container(asked, known, world)
     return _path(asked, world)
