@@ -1,6 +1,7 @@
 """The picture: roots as home shows them, and what other namespaces hold on their spots. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from .model import Base, Copy, Layout, Match, Mount, Root, RootState, Spot, Stack, is_on_block_device
 from .observe.mountinfo import Table, below, join
@@ -55,7 +56,8 @@ def root_state(root: Root, table: Table, home: int) -> RootState:
             live.setdefault(spot, []).append(candidate)
             matches[spot] = match
             parents[candidate.id] = parent
-    stacked = tuple(_home_stacks(live, matches, table, home))
+    on_spots = ((mount, matches[spot]) for spot, mounts in live.items() for mount in mounts)
+    stacked = tuple(_stacks(home, table, on_spots))
     return RootState(root, home, mount, bases, {k: tuple(v) for k, v in live.items()}, matches, parents, stacked)
 
 
@@ -78,26 +80,27 @@ def _inner_bases(root: Root, table: Table) -> Iterable[Base]:
             yield Base(mount, Spot(mount.device, mount.root), rel)
 
 
-def _home_stacks(
-    live: Mapping[Spot, list[Mount]], matches: Mapping[Spot, Match], table: Table, home: int
-) -> Iterable[Stack]:
-    for spot, mounts in live.items():
-        over = table.stacked_on(mounts[-1])
-        depth = len(mounts) + sum(mount.identity == mounts[0].identity for mount in over)
-        if depth > 1:
-            yield Stack(home, matches[spot], [mounts[-1], *over][-1], depth)
-
-
 def stacks(copies: Iterable[Copy]) -> tuple[Stack, ...]:
-    """What is there several times over on one mountpoint of a namespace, with at least one of it on a spot."""
-    found: dict[tuple[int, bytes, str, bytes], list[Copy]] = {}
+    """What is there several times over on one mountpoint of a namespace, with the lowest of it on a spot."""
+    spaces: dict[int, list[Copy]] = {}
     for copy in copies:
-        found.setdefault((copy.namespace, copy.mount.point, *copy.mount.identity), []).append(copy)
-    return tuple(
-        Stack(many[0].namespace, match, many[-1].mount, len(many))
-        for many in found.values()
-        if len(many) > 1 and (match := next((copy.match for copy in many if copy.match), None))
-    )
+        spaces.setdefault(copy.namespace, []).append(copy)
+    found: list[Stack] = []
+    for inode, many in spaces.items():
+        if len({copy.mount.identity for copy in many}) < len(many):
+            known = {mount.id: mount for copy in many for mount in (copy.parent, copy.mount) if mount}
+            on_spots = ((copy.mount, copy.match) for copy in many if copy.match)
+            found += _stacks(inode, Table(known.values()), on_spots)
+    return tuple(found)
+
+
+def _stacks(namespace: int, table: Table, on_spots: Iterable[tuple[Mount, Match]]) -> Iterator[Stack]:
+    """Each mountpoint by itself. The same spot in another view, or the same path beneath a cover, is another one."""
+    for lowest, match in on_spots:
+        pile = [lowest, *table.stacked_on(lowest)]
+        identity, depth = Counter(mount.identity for mount in pile).most_common(1)[0]
+        if depth > 1:
+            yield Stack(namespace, match, [mount for mount in pile if mount.identity == identity][-1], depth)
 
 
 class Spots:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from mountwarden.config import Config
+from mountwarden.judge.stacked import DEPTH
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome, Reach, Severity
@@ -89,6 +91,39 @@ def test_a_self_bind_that_multiplies_is_stacked(home: Home) -> None:
     assert before == []
     # On a shared mount each bind of it on itself doubles what is there.
     assert [(f.count, f.mountpoint, f.remedies) for f in after] == [(8, MERGED, ())]
+
+
+def test_what_a_chroot_shows_once_more_is_not_stacked_but_what_is_bound_on_itself_there_is(home: Home) -> None:
+    """`ip netns add demo; mount --rbind / DIR; mount --make-rprivate DIR`, and then a self-bind of the copy."""
+    home.config = Config(engines=("netns",))
+    chroot, netns = b"/mnt/chroot", b"/run/netns/demo"
+
+    def add() -> None:
+        calls.mount(None, b"/", None, abi.MS_REC | abi.MS_SHARED)
+        calls.mount(b"run", b"/run", b"tmpfs")
+        os.makedirs(b"/run/netns")
+        calls.mount(b"/run/netns", b"/run/netns", None, abi.MS_BIND)
+        os.close(os.open(netns, os.O_CREAT | os.O_RDONLY))
+        calls.unshare(0x40000000)  # CLONE_NEWNET
+        calls.mount(b"/proc/self/ns/net", netns, None, abi.MS_BIND)
+
+    def bind() -> None:
+        os.mkdir(chroot)
+        calls.mount(b"/", chroot, None, abi.MS_REC | abi.MS_BIND)
+        calls.mount(None, chroot, None, abi.MS_REC | abi.MS_PRIVATE)
+
+    def again() -> None:
+        for _ in range(DEPTH - 1):
+            calls.mount(chroot + netns, chroot + netns, None, abi.MS_BIND)
+
+    home.run(add)
+    assert looks(home, bind, again, kind=Kind.STACKED)[:2] == [[], []]
+    points = [line.split(b" ")[4] for line in home.sandbox.mountinfo().splitlines()]
+    assert points.count(netns) == 2, "also on the directory that the self-bind of /run/netns covers"
+    assert points.count(chroot + netns) == DEPTH + 1
+    with hold(home.sandbox, propagation="private") as other:
+        found = {(f.namespace, f.count, f.mountpoint, f.seen_at) for f in home.findings() if f.kind is Kind.STACKED}
+        assert found == {(space, DEPTH, netns, chroot + netns) for space in (home.sandbox.inode, other.inode)}
 
 
 def test_a_container_whose_layer_home_unmounts_is_orphaned(home: Home) -> None:

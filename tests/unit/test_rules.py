@@ -1,10 +1,10 @@
-"""severed, pinned, stacked, orphaned, claimed, and block devices: every topology is a few facts."""
+"""severed, pinned, orphaned, claimed, and block devices: every topology is a few facts."""
 
 import dataclasses
 
 import pytest
 from mountwarden.config import Confirm
-from mountwarden.inventory import Spots, root_state, stacks
+from mountwarden.inventory import Spots, root_state
 from mountwarden.judge import judge
 from mountwarden.model import (
     Answers,
@@ -125,32 +125,6 @@ def test_what_somebody_holds_open_after_it_went_is_pinned() -> None:
     (finding,) = found(shown, Kind.PINNED, Answers(users={want: users}))
     assert finding.holders == (Holder(8, "sh"), Holder(9, "tail"))
     assert (finding.reach, finding.namespace, finding.count) == (Reach.HOLDERS, None, 3)
-
-
-def test_many_of_the_same_on_one_mountpoint_are_stacked() -> None:
-    stack = [layer(2, 1), *(layer(n, n - 1) for n in range(3, 6))]
-    state = root_state(ROOT, table(host_root(), *stack), HOME)
-    (finding,) = found(picture(state), Kind.STACKED)
-    assert (finding.count, finding.namespace, finding.mount_id) == (4, HOME, 5)
-    assert finding.remedies == ()
-
-
-def test_a_runtime_s_bind_of_a_layer_on_itself_is_not() -> None:
-    state = root_state(ROOT, table(host_root(), layer(2, 1), layer(3, 2)), HOME)
-    assert found(picture(state), Kind.STACKED) == []
-
-
-def test_another_file_system_on_top_does_not_count() -> None:
-    others = [layer(n, n - 1, device=f"0:{n}") for n in range(3, 7)]
-    state = root_state(ROOT, table(host_root(), layer(2, 1), *others), HOME)
-    assert found(picture(state), Kind.STACKED) == []
-
-
-def test_a_stack_in_another_namespace() -> None:
-    copies = [copy(parent(), identity=n) for n in range(12, 16)]
-    (stack,) = stacks(copies)
-    (finding,) = found(picture(LIVE, stacks=(stack,)), Kind.STACKED)
-    assert (finding.count, finding.namespace) == (4, OTHER)
 
 
 def own_root(history: Match | None) -> Copy:

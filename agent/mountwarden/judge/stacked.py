@@ -7,14 +7,18 @@ DEPTH = 4
 
 
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Want]]:
-    """One finding for each mountpoint and namespace. There is never an automatic act: some of them may be in use."""
+    """One finding for each spot and namespace, of the mountpoint that has the most on it.
+
+    There is never an automatic act: some of them may be in use.
+    """
     homes = {(state.root.path, state.root.home): state.home for state in picture.roots}
     stacks = [stack for state in picture.roots for stack in state.stacks] + list(picture.stacks)
-    return [
-        _finding(picture, stack, homes.get((stack.match.root.path, stack.match.root.home)))
-        for stack in stacks
-        if stack.depth >= DEPTH
-    ], set()
+    found: dict[str, Finding] = {}
+    for stack in sorted(stacks, key=lambda stack: (-stack.depth, stack.top.point)):
+        if stack.depth >= DEPTH:
+            one = _finding(picture, stack, homes.get((stack.match.root.path, stack.match.root.home)))
+            found.setdefault(one.id, one)
+    return list(found.values()), set()
 
 
 def _finding(picture: Picture, stack: Stack, home: int | None) -> Finding:
