@@ -1,6 +1,7 @@
 """Which remedies a finding has, in which order, who decides on each, and what may be pasted."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from mountwarden.config import Config, PolicyEntry, RootEntry
@@ -143,6 +144,41 @@ def test_a_stack_is_never_acted_on() -> None:
     one = finding(kind=Kind.STACKED, evidence=None, reach=None, holders=(UNIT, Holder(11, "sh", "session-1.scope")))
     assert told(one) == [("restart", False, "systemctl restart leaky.service"), ("restart", False, None)]
     assert told(replace(one, holders=())) == []
+
+
+INIT = Holder(1, "systemd", "init.scope")
+HOME = 1
+"""The inode of the home of what `finding` makes."""
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize(
+    ("namespace", "holders"),
+    [
+        (HOME, (INIT, *HELD)),
+        (HOME, HELD),
+        (HOME, ()),
+        (42, (INIT,)),
+        (42, (INIT, *HELD)),
+        (42, (*HELD, replace(INIT, unit="systemd.service"))),
+        (42, (replace(INIT, container="f" * 64),)),
+        (None, (INIT,)),
+        (None, (UNIT, INIT)),
+    ],
+)
+def test_what_lives_at_home_or_with_process_1_is_never_to_be_restarted_or_ended(
+    kind: Kind, namespace: int | None, holders: tuple[Holder, ...]
+) -> None:
+    one = finding(kind=kind, namespace=namespace, home=HOME, holders=holders)
+    for reach, space in product((None, *Reach), (None, *NamespaceKind)):
+        remedies = plan(replace(one, reach=reach, namespace_kind=space), CONFIG).remedies
+        assert [r.command for r in remedies if r.command and not r.command.startswith("mountwarden ")] == []
+        assert [r.reason for r in remedies if r.action is Action.RESTART or "ending" in r.reason] == []
+
+
+def test_a_home_that_is_not_known_is_nobody_s_namespace() -> None:
+    one = finding(kind=Kind.PINNED, namespace=None, home=None, reach=Reach.HOLDERS, holders=(UNIT,))
+    assert told(one) == [("restart", False, "systemctl restart leaky.service")]
 
 
 @pytest.mark.parametrize(

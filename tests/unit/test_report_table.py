@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mountwarden.cli.plan import _lines
+from mountwarden.config import Config
 from mountwarden.model import (
     Action,
     Cause,
@@ -21,6 +23,7 @@ from mountwarden.model import (
     RootState,
     Severity,
 )
+from mountwarden.remedies.plan import plan
 from mountwarden.tell import report, shape, story, table, text, words
 from mountwarden.tell.terminal import Terminal
 
@@ -276,6 +279,19 @@ def test_every_kind_has_its_words(kind: Kind, space: NamespaceKind | None) -> No
     assert words.wrong(kind, space).startswith(f"{kind}: ")
     assert f"● {kind}: " in shown(told, 160)
     assert str(kind) in story.tell(story.Told(told["findings"][0], {}, NOW, told["taken"]), Terminal(80))
+
+
+def test_a_stack_at_home_has_no_remedy_and_a_way_out_by_hand() -> None:
+    init = Holder(1, "systemd", "init.scope")
+    found = plan(finding(kind=Kind.STACKED, home=5, namespace=5, holders=(init, LEAKY)), Config())
+    told = report.build(facts([found]))
+    screen = " ".join(story.tell(story.Told(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)).split())
+    assert "What ends it Stop what mounts it there again and again, then umount(8) what is on top" in screen
+    assert "the last one may be in use" in screen
+    planned = "\n".join(_lines(found))
+    assert "umount(8)" in planned
+    for seen in (screen, planned, shown(told, 80, all=True)):
+        assert re.search(r"systemctl|kill|ending|always works", seen) is None
 
 
 def _holders(space: NamespaceKind | None) -> Sequence[Holder]:

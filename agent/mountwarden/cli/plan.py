@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..model import Action, Finding, Severity
 from ..shown import sentence, shown
-from ..tell import stored
+from ..tell import stored, words
 from . import options
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _lines(finding: Finding) -> list[str]:
         lines.append(f"  {remedy.action}, {who}: {sentence(remedy.reason)}")
         lines += [f"    {number}. {step}" for number, step in enumerate(_steps(finding, remedy.action), 1)]
         lines += [f"    $ {remedy.command}"] if remedy.command else []
-    return lines if finding.remedies else [*lines, "  nothing ends it that we know of"]
+    return lines if finding.remedies else [*lines, f"  {words.by_hand(finding.kind)}"]
 
 
 def _steps(finding: Finding, action: Action) -> list[str]:

@@ -24,7 +24,7 @@ def advice(finding: Finding) -> list[Remedy]:
     """One remedy for each unit, container or group of processes that holds it; fewest processes first."""
     if finding.kind not in _WHY or (finding.kind is Kind.LEAKED and finding.evidence is Evidence.CLAIMED):
         return []
-    if finding.kind is Kind.STACKED and not finding.holders:
+    if _stays(finding):
         return []
     groups: dict[tuple[str, str], list[Holder]] = {}
     for holder in finding.holders:
@@ -34,6 +34,12 @@ def advice(finding: Finding) -> list[Remedy]:
         groups = {key: held for key, held in groups.items() if key[0] != "process"}
     ordered = sorted(groups.items(), key=lambda item: (_ORDER[item[0][0]], len(item[1]), item[0][1]))
     return [_remedy(finding, kind, name, held) for (kind, name), held in ordered]
+
+
+def _stays(finding: Finding) -> bool:
+    """Whether it is home's own, or process 1 has a part in it: home stays, and the host ends with process 1."""
+    at_home = finding.namespace is not None and finding.namespace == finding.home
+    return at_home or any(holder.pid == 1 for holder in finding.holders)
 
 
 _ORDER = {"service": 0, "user": 1, "process": 2, "container": 3}

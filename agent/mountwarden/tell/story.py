@@ -156,7 +156,8 @@ def _why(finding: shape.FindingJson) -> str:
 
 
 def _ways_out(finding: shape.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:
-    return list(_remedies(finding, steps, terminal)) or _indented(["Nothing that we know of."], terminal)
+    by_hand = words.sentence_case(words.by_hand(finding["kind"])) + "."
+    return list(_remedies(finding, steps, terminal)) or _indented([by_hand], terminal)
 
 
 def _remedies(finding: shape.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:

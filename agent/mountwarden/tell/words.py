@@ -15,6 +15,11 @@ _WRONG = {
 }
 _HERE = {"service": "in this service", "container": "in this container", "process": "in this process's namespace"}
 
+_BY_HAND = {
+    Kind.STACKED: "stop what mounts it there again and again, then umount(8) what is on top, and look how many are "
+    "left after each: one umount may take others along, and the last one may be in use",
+}
+
 _KNOWN = {
     Evidence.HISTORY: "home's mount was seen here until it went",
     Evidence.RECORD: "the engine's own record says that it is unmounted",
@@ -26,6 +31,11 @@ _KNOWN = {
 def wrong(kind: str, namespace_kind: str | None) -> str:
     """What is wrong, in one line that begins with the kind."""
     return _WRONG[Kind(kind)].format(here=_HERE.get(namespace_kind or "", "in this namespace"))
+
+
+def by_hand(kind: str) -> str:
+    """What people can do about a finding that has no remedy."""
+    return _BY_HAND.get(Kind(kind), "nothing that we know of ends it")
 
 
 def known(evidence: str | None) -> str | None:
