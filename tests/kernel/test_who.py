@@ -103,6 +103,35 @@ def test_a_working_directory_on_a_detached_mount_is_told_where_fuser_is_blind(ho
     assert hows(who(home, device), "cwd") == []
 
 
+def test_nobody_is_told_to_end_process_1_or_what_lives_with_it(home: Home) -> None:
+    """Asked from another mount namespace than that of process 1, which uses a file system with all its might."""
+    home.layer()
+
+    def ask() -> tuple[int, Answer]:
+        calls.unshare(abi.CLONE_NEWNS)
+        return os.stat("/proc/1/ns/mnt").st_ino, find.who(os.fsdecode(MERGED))
+
+    def init() -> tuple[int, Answer]:
+        assert os.getpid() == 1
+        calls.mount(b"proc", b"/proc", b"proc")
+        os.chdir(MERGED)
+        fd = os.open(MERGED + b"/file", os.O_CREAT | os.O_RDWR)
+        os.ftruncate(fd, 4096)
+        with mmap.mmap(fd, 4096):
+            return in_child(ask)
+
+    def boot() -> tuple[int, Answer]:
+        calls.unshare(abi.CLONE_NEWNS | 0x20000000)  # CLONE_NEWPID
+        return in_child(init)
+
+    inode, answer = home.run(boot)
+    (there,) = (keeper for keeper in hows(answer, "mount") if keeper.namespace == inode)
+    assert (there.holders[0].pid, there.needs) == (1, "umount it in its namespace")
+    needs = {(keeper.how, keeper.needs) for keeper in answer.keepers if keeper.needs.startswith("process 1 ")}
+    ways = {"cwd": "leave the directory", "file": "close it", "map": "let go of it"}
+    assert needs == {(how, f"process 1 must {way}") for how, way in ways.items()}
+
+
 def test_a_root_and_an_executable_are_told(home: Home) -> None:
     layer = home.layer()
     home.run(lambda: subprocess.run(["cp", "/bin/sleep", layer.merged + b"/sleep"], check=True))

@@ -109,6 +109,8 @@ def _needs(space: Namespace, members: holders.Members, *, own: bool) -> str:
             "bind": "unmount the nsfs file that keeps its namespace",
             "fd": "the process that keeps its namespace open must close it",
         }.get(space.door.via, "what keeps its namespace must let go")
+    if 1 in space.pids:
+        return "umount it in its namespace"  # the host ends with process 1
     first = members.holders[0] if members.holders else None
     if first and first.container:
         return f"umount it in its namespace, or stop container {first.container[:12]}"

@@ -10,7 +10,7 @@ from ..observe.mountinfo import below, join
 from .facts import Keeper, Target
 from .tables import World
 
-_NEEDS = {"cwd": "leave the directory, or end", "file": "close it, or end", "device": "close it, or end"}
+_NEEDS = {"cwd": "leave the directory", "file": "close it", "device": "close it"}
 
 
 def keepers(target: Target, world: World) -> tuple[tuple[Keeper, ...], tuple[Gap, ...]]:
@@ -32,12 +32,18 @@ def _kept(target: Target, world: World, found: Iterable[Link], by_id: Mapping[in
         yield Keeper(
             how=how,
             where=link.path,
-            needs=f"process {link.pid} must {_NEEDS.get(how, 'end')}",
+            needs=f"process {link.pid} must {_needs(how, link.pid)}",
             namespace=world.by_pid.get(link.pid),
             mount=link.mount,
             holders=tuple(holder for holder in (known[link.pid],) if holder),
             detail=(link.how if how in ("file", "device") else "") + ("" if mount else " on a detached mount"),
         )
+
+
+def _needs(how: str, pid: int) -> str:
+    if pid == 1:  # with which the host would end
+        return _NEEDS.get(how, "let go of it")
+    return f"{_NEEDS[how]}, or end" if how in _NEEDS else "end"
 
 
 def _how(link: Link, mount: Mount | None, target: Target) -> str | None:
