@@ -12,7 +12,7 @@ from mountwarden.cli import agents, scan
 from mountwarden.cli import facts as facts_of
 from mountwarden.config import Config, Confirm, Mode, PolicyEntry, Silence
 from mountwarden.look import Look, Looker
-from mountwarden.model import Action, Evidence, Finding, Holder, Kind, MountClass, Policy, RootKind, Severity, Tier
+from mountwarden.model import Action, Evidence, Finding, MountClass, Policy, RootKind, Severity, Tier
 from mountwarden.tell import report, stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding
@@ -90,29 +90,6 @@ def test_the_wait_is_the_slowest_that_is_allowed() -> None:
     found = run(Script([FRESH, volume, netns], [FRESH, volume, netns]), waiting=told.append)
     assert told == [0.02]
     assert [one.confirmed for one in found] == [True, True, False], "90 s are not waited for"
-
-
-def test_what_the_agent_alone_can_know_is_taken_from_its_report(tmp_path: Path) -> None:
-    me, ended = Holder(os.getpid(), "me"), Holder(2**22 + 1, "ended")
-    findings = [
-        finding(id="mw-0000000001", kind=Kind.PINNED, holders=(ended, me)),
-        finding(id="mw-0000000002", kind=Kind.ORPHANED, holders=(me,)),
-        finding(id="mw-0000000003", kind=Kind.PINNED, holders=(ended,)),
-        finding(id="mw-0000000004", kind=Kind.PINNED, holders=(me,), confirmed=False),
-        finding(id="mw-0000000005", holders=(me,)),
-    ]
-    told = report.build(facts(findings, agent=(os.getpid(), 60.0), taken=time.time()))
-    path = str(tmp_path / "report.json")
-    stored.write(told, path)
-    boot = told["host"]["boot_id"]
-    more = agents.read(boot, path).alone()
-    assert [one["id"][-1] for one in more] == ["2", "1"]
-    assert agents.read("another boot", path).alone() == []
-    assert agents.read(boot, str(tmp_path / "absent")).alone() == []
-    joined = report.joined(report.build(facts([finding(id="mw-0000000002", kind=Kind.ORPHANED)])), more)
-    assert [one["id"][-1] for one in joined["findings"]] == ["2", "1"], "nobody twice"
-    assert joined["summary"]["by_kind"]["pinned"] == 1
-    assert joined["summary"]["findings"] == 2
 
 
 def test_what_the_agent_has_seen_counts_for_a_look_of_now(tmp_path: Path) -> None:

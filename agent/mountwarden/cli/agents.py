@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..config import Mode
 from ..errors import MountwardenError
-from ..model import Evidence, Finding, Kind
+from ..model import Evidence, Finding
 from ..tell import report, shape, stored
 
 
@@ -23,30 +23,20 @@ class Agents:
 
     def since(self) -> dict[str, float]:
         """What it has confirmed, by id, with the time since which it sees it."""
-        return {f["id"]: report.seconds(f["since"]) for f in self._findings() if f["confirmed"] and f["since"]}
+        return {f["id"]: report.seconds(f["since"]) for f in self.findings if f["confirmed"] and f["since"]}
 
     def as_known(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """The findings with its evidence: it may have seen home's mount before that went."""
-        known = {(f["id"], f["mount_id"] and f["mount_id"]["small"]): f["evidence"] for f in self._findings()}
+        known = {(f["id"], f["mount_id"] and f["mount_id"]["small"]): f["evidence"] for f in self.findings}
         return tuple(
             replace(finding, evidence=Evidence(evidence)) if evidence else finding
             for finding in findings
             for evidence in (known.get((finding.id, finding.mount_id)),)
         )
 
-    def alone(self) -> list[shape.FindingJson]:
-        """Its confirmed findings that no single look can make, while one of their holders lives.
-
-        What is pinned or orphaned shows only to who saw the mount go.
-        """
-        return [
-            finding
-            for finding in self._findings()
-            if finding["kind"] in (Kind.PINNED, Kind.ORPHANED) and finding["confirmed"]
-            if any(stored.alive(holder["pid"]) for holder in finding["holders"])
-        ]
-
-    def _findings(self) -> list[shape.FindingJson]:
+    @property
+    def findings(self) -> list[shape.FindingJson]:
+        """What it tells, confirmed or not."""
         return self.told["findings"] if self.told else []
 
 

@@ -36,7 +36,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         "report",
         help="what is wrong on this host, now (the default command)",
         description="Looks at every mount namespace of the host now. Where something is found, looks again after the\n"
-        "confirm time; the service need not run. Without root, shows the service's last report.",
+        "confirm time; the service need not run. Where it does, tells what it alone can\n"
+        "know too, as far as that still holds. Without root, shows the service's last report.",
         epilog=_EXAMPLES,
     )
     parser.add_argument("--all", action="store_true", help="info and silenced findings too, long groups in full")
@@ -75,7 +76,7 @@ def run(arguments: Namespace) -> int:
 
 def live(arguments: Namespace) -> shape.ReportJson:
     """A report of a look now."""
-    from . import agents, facts, scan, session
+    from . import agents, facts, joined, scan, session
 
     looker = session.looker(arguments)
     known = agents.read(looker.boot_id).since()
@@ -84,7 +85,7 @@ def live(arguments: Namespace) -> shape.ReportJson:
     agent = agents.read(looker.boot_id)
     findings, seen = facts.explained(agent.as_known(found.findings), found.seen)
     told = telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances(looker, agent)))
-    return telling.joined(told, agent.alone())
+    return telling.joined(told, joined.alone(agent, found))
 
 
 def stored_elsewhere(path: str) -> tuple[shape.ReportJson, str]:

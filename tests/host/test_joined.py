@@ -1,0 +1,79 @@
+"""The commands on a real systemd beside the running service: what it alone can know, they tell too, while it holds."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from mountwarden.tell.report import seconds
+
+from tests.support.machine import Machine
+from tests.support.wait import wait_until
+
+DISK = "/mnt/e"
+UNIT = "holder.service"
+MAKE = f"truncate -s 16M /tmp/disk && mkfs.ext4 -q /tmp/disk && mkdir -p {DISK} && mount -o loop /tmp/disk {DISK}"
+CLEAN = f"umount {DISK}; rm -f /tmp/disk; rmdir {DISK}; rm -rf /etc/mountwarden"
+
+
+@pytest.fixture
+def leak(host: Machine) -> Iterator[dict[str, Any]]:
+    """A disk that home has unmounted and a unit still holds, as the service's own report tells it."""
+    host.write("/etc/mountwarden/mountwarden.toml", '[confirm]\nvolume = "1s"\n')
+    host.run("sh", "-c", MAKE)
+    host.run("systemctl", "start", "mountwarden")
+    host.unit(UNIT, "MountFlags=private")
+    started = time.time()
+    wait_until(lambda: taken(host) > started, 30, "the service has looked at the unit's namespace")
+    host.run("umount", DISK)
+    yield wait_until(lambda: told(host), 30, "the service told it")[0]
+    host.run("systemctl", "kill", "-s", "CONT", "mountwarden")
+    host.run("systemctl", "stop", "mountwarden")
+    host.run("systemctl", "stop", UNIT, check=False)
+    host.run("sh", "-c", CLEAN, check=False)
+
+
+def reported(host: Machine) -> dict[str, Any]:
+    """The service's report; without findings while there is none."""
+    text = host.run("cat", "/run/mountwarden/report.json", check=False).stdout
+    return dict(json.loads(text)) if text else {"taken": "1970-01-01T00:00:00Z", "findings": []}
+
+
+def taken(host: Machine) -> float:
+    """When the service has looked last, as its report says."""
+    return seconds(reported(host)["taken"])
+
+
+def told(host: Machine) -> list[dict[str, Any]]:
+    """What the service has confirmed at the disk's mountpoint."""
+    return [one for one in reported(host)["findings"] if one["mountpoint"] == DISK and one["confirmed"]]
+
+
+def mountwarden(host: Machine, *words: str) -> tuple[int, str]:
+    done = host.run("mountwarden", *words, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_command_tells_what_the_service_tells(host: Machine, leak: dict[str, Any]) -> None:
+    finding = leak["id"]
+    assert (leak["severity"], leak["evidence"]) == ("critical", "history"), "no single look has that"
+    status, text = mountwarden(host, "report")
+    assert (status, finding in text, "1 critical" in text) == (1, True, True)
+    status, text = mountwarden(host, "report", "--json", "--unit", UNIT)
+    document = json.loads(text)
+    (one,) = document["findings"]
+    names = ("id", "kind", "severity", "cause", "since", "silenced", "confirmed", "remedies")
+    assert status == 1
+    assert {name: one[name] for name in names} == {name: leak[name] for name in names}
+    assert document["summary"]["by_severity"]["critical"] == 1
+    assert mountwarden(host, "report", "--unit", "other.service")[0] == 0
+    assert mountwarden(host, "report", "--npd")[0] == 1
+    host.run("systemctl", "kill", "-s", "STOP", "mountwarden")
+    host.run("systemctl", "stop", UNIT)
+    assert told(host), "the service's report is of before"
+    status, text = mountwarden(host, "report")
+    assert (status, finding in text) == (0, False), "what is over is not told"
+    host.run("systemctl", "kill", "-s", "CONT", "mountwarden")
+    wait_until(lambda: not told(host), 30, "the service has seen it go")
+    assert mountwarden(host, "report")[0] == 0
