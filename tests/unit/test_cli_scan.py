@@ -106,6 +106,17 @@ def test_what_the_agent_has_seen_counts_for_a_look_of_now(tmp_path: Path) -> Non
     assert (none.since(), none.mode, none.as_known(looked)) == ({}, None, tuple(looked))
 
 
+def test_what_its_own_options_alone_name_is_as_bad_as_the_agent_has_seen_it() -> None:
+    seen = finding(evidence=Evidence.HISTORY, detail="the copy is bound on a directory that is not the mountpoint")
+    agent = agents.Agents(report.build(facts([seen])))
+    claimed = replace(seen, evidence=Evidence.CLAIMED, severity=Severity.INFO, detail="suspected")
+    assert agent.as_known([claimed]) == (seen,)
+    worse = replace(seen, evidence=Evidence.SPOT, severity=Severity.CRITICAL, detail="mounted again at home")
+    assert agent.as_known([worse]) == (replace(worse, evidence=Evidence.HISTORY),), "the look is newer"
+    both = agents.Agents(report.build(facts([claimed])))
+    assert both.as_known([claimed]) == (claimed,)
+
+
 def test_silences_are_marked() -> None:
     config = replace(CONFIG, silences=(Silence("known", id=FRESH.id),))
     assert [one.silenced for one in run(Script([FRESH], [FRESH], config=config))] == [True]

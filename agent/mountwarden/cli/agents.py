@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..config import Mode
 from ..errors import MountwardenError
-from ..model import Evidence, Finding
+from ..model import Evidence, Finding, Severity
 from ..tell import report, shape, stored
 
 
@@ -27,17 +27,23 @@ class Agents:
 
     def as_known(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """The findings with its evidence: it may have seen home's mount before that went."""
-        known = {(f["id"], f["mount_id"] and f["mount_id"]["small"]): f["evidence"] for f in self.findings}
-        return tuple(
-            replace(finding, evidence=Evidence(evidence)) if evidence else finding
-            for finding in findings
-            for evidence in (known.get((finding.id, finding.mount_id)),)
-        )
+        known = {(f["id"], f["mount_id"]["small"]): f for f in self.findings}
+        return tuple(_as_seen(finding, known.get((finding.id, finding.mount_id))) for finding in findings)
 
     @property
     def findings(self) -> list[shape.FindingJson]:
         """What it tells, confirmed or not."""
         return self.told["findings"] if self.told else []
+
+
+def _as_seen(finding: Finding, told: shape.FindingJson | None) -> Finding:
+    """With the evidence that was told of it; what the look itself could only suspect is then as bad as was told."""
+    if told is None or not told["evidence"]:
+        return finding
+    seen = replace(finding, evidence=Evidence(told["evidence"]))
+    if finding.evidence is not Evidence.CLAIMED:
+        return seen
+    return replace(seen, severity=Severity(told["severity"]), detail=told["detail"] or "")
 
 
 def read(boot_id: str, path: str = stored.PATH) -> Agents:
