@@ -69,11 +69,16 @@ def test_every_command_tells_what_the_service_tells(host: Machine, leak: dict[st
     assert document["summary"]["by_severity"]["critical"] == 1
     assert mountwarden(host, "report", "--unit", "other.service")[0] == 0
     assert mountwarden(host, "report", "--npd")[0] == 1
+    status, text = mountwarden(host, "explain", finding)
+    assert (status, text.startswith(f"{finding}  leaked, critical\n"), UNIT in text) == (1, True, True)
+    assert mountwarden(host, "explain", f"{finding[:-1]}x")[1].endswith(f"did you mean {finding}?\n")
     host.run("systemctl", "kill", "-s", "STOP", "mountwarden")
     host.run("systemctl", "stop", UNIT)
     assert told(host), "the service's report is of before"
     status, text = mountwarden(host, "report")
     assert (status, finding in text) == (0, False), "what is over is not told"
+    status, text = mountwarden(host, "explain", finding)
+    assert (status, text.startswith(f"{finding}  is over: ")) == (0, True)
     host.run("systemctl", "kill", "-s", "CONT", "mountwarden")
     wait_until(lambda: not told(host), 30, "the service has seen it go")
     assert mountwarden(host, "report")[0] == 0

@@ -16,6 +16,9 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from .agents import Agents
+    from .scan import Scan
+
 
 def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command to the parser."""
@@ -72,17 +75,23 @@ def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
     agent = agents.read(looker.boot_id)
     one = agent.as_known(finding for finding in found.findings if finding.id == arguments.id)
     if not one:
-        past = background.over(arguments.id)
-        if arguments.id in known:
-            # What hangs on what was seen before, such as a mount that went, the service alone can know.
-            return replace(_last(arguments.id), background=past)
-        if past:
-            return past
-        raise _unknown(arguments.id, [finding.id for finding in found.findings])
+        return _beyond(arguments.id, agent, found)
     explained, seen = facts.explained(one, found.seen, everything=True)
     told = facts.facts(seen, explained, looker.config, circumstances=session.circumstances(looker, agent))
     around = background.background(explained[0], seen, agent=arguments.id in known)
     return _Story(telling.build(told), _steps(told.findings[0]), around)
+
+
+def _beyond(finding_id: str, agent: "Agents", found: "Scan") -> _Story | shape.BackgroundJson:
+    """Of what the look does not show: the service's finding, while it holds; else what the journal has of it."""
+    from . import background, joined
+
+    past, theirs = background.over(finding_id), joined.alone(agent, found)
+    if agent.told and any(one["id"] == finding_id for one in theirs):
+        return _Story(telling.select(agent.told, lambda one: one["id"] == finding_id), background=past)
+    if past:
+        return past
+    raise _unknown(finding_id, [finding.id for finding in found.findings] + [one["id"] for one in theirs])
 
 
 def _stored(path: str, finding_id: str) -> _Story:
