@@ -56,7 +56,7 @@ def mountwarden(host: Machine, *words: str) -> tuple[int, str]:
 
 
 def test_every_command_tells_what_the_service_tells(host: Machine, leak: dict[str, Any]) -> None:
-    finding = leak["id"]
+    finding, commands = leak["id"], [remedy["command"] for remedy in leak["remedies"] if remedy["command"]]
     assert (leak["severity"], leak["evidence"]) == ("critical", "history"), "no single look has that"
     status, text = mountwarden(host, "report")
     assert (status, finding in text, "1 critical" in text) == (1, True, True)
@@ -72,6 +72,11 @@ def test_every_command_tells_what_the_service_tells(host: Machine, leak: dict[st
     status, text = mountwarden(host, "explain", finding)
     assert (status, text.startswith(f"{finding}  leaked, critical\n"), UNIT in text) == (1, True, True)
     assert mountwarden(host, "explain", f"{finding[:-1]}x")[1].endswith(f"did you mean {finding}?\n")
+    status, text = mountwarden(host, "plan")
+    assert text.startswith(f"{finding} leaked {DISK}\n")
+    assert [line.strip() for line in text.splitlines() if "$ " in line] == [f"$ {command}" for command in commands]
+    planned = json.loads(mountwarden(host, "plan", "--json", finding)[1])["plan"]
+    assert planned == [{"id": finding, "remedies": [{**remedy, "steps": []} for remedy in leak["remedies"]]}]
     host.run("systemctl", "kill", "-s", "STOP", "mountwarden")
     host.run("systemctl", "stop", UNIT)
     assert told(host), "the service's report is of before"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden.cli.plan import _lines
+from mountwarden.cli.plan import _lines, _planned
 from mountwarden.config import Config
 from mountwarden.model import (
     Action,
@@ -288,7 +288,7 @@ def test_a_stack_at_home_has_no_remedy_and_a_way_out_by_hand() -> None:
     screen = " ".join(story.tell(story.Told(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)).split())
     assert "What ends it Stop what mounts it there again and again, then umount(8) what is on top" in screen
     assert "the last one may be in use" in screen
-    planned = "\n".join(_lines(found))
+    planned = "\n".join(_lines(*_planned(found)))
     assert "umount(8)" in planned
     for seen in (screen, planned, shown(told, 80, all=True)):
         assert re.search(r"systemctl|kill|ending|always works", seen) is None

@@ -2,11 +2,11 @@
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from ..model import Action, Finding, Severity
 from ..shown import sentence, shown
-from ..tell import stored, words
+from ..tell import shape, stored, words
 from . import options
 
 if TYPE_CHECKING:
@@ -28,50 +28,67 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Show the plan."""
     from ..remedies.plan import plan
-    from . import agents, scan, session
+    from . import agents, joined, scan, session
 
     session.need_root("mountwarden plan")
     looker = session.looker(arguments)
     found = scan.scan(looker, wait=arguments.wait, known=agents.read(looker.boot_id).since())
     agent = agents.read(looker.boot_id)
     circumstances = session.circumstances(looker, agent)
-    chosen = [
-        plan(finding, looker.config, circumstances)
-        for finding in agent.as_known(found.findings)
-        if (finding.id in arguments.id if arguments.id else finding.severity is not Severity.INFO)
-    ]
-    told = [_planned(finding) for finding in chosen]
+
+    def meant(finding_id: str, severity: str) -> bool:
+        return finding_id in arguments.id if arguments.id else severity != Severity.INFO
+
+    own = [one for one in agent.as_known(found.findings) if meant(one.id, one.severity)]
+    chosen = [_planned(plan(finding, looker.config, circumstances)) for finding in own]
+    chosen += [_told(one) for one in joined.alone(agent, found) if meant(one["id"], one["severity"])]
     if arguments.json:
-        sys.stdout.write(stored.dumps({"plan": told}))
+        sys.stdout.write(stored.dumps({"plan": [planned for _kind, _title, planned in chosen]}))
     else:
-        print("\n\n".join("\n".join(_lines(finding)) for finding in chosen) or "nothing to do")
+        print("\n\n".join("\n".join(_lines(*one)) for one in chosen) or "nothing to do")
     return 0
 
 
-def _planned(finding: Finding) -> dict[str, object]:
-    return {
-        "id": finding.id,
-        "remedies": [
-            {
-                "action": str(remedy.action),
-                "automatic": remedy.automatic,
-                "reason": sentence(remedy.reason),
-                "command": remedy.command,
-                "steps": _steps(finding, remedy.action),
-            }
-            for remedy in finding.remedies
-        ],
-    }
+class _Remedy(shape.RemedyJson):
+    steps: list[str]
 
 
-def _lines(finding: Finding) -> list[str]:
-    lines = [f"{finding.id} {finding.kind} {shown(finding.mountpoint)}"]
-    for remedy in finding.remedies:
-        who = "by the service itself" if remedy.automatic else "left to you"
-        lines.append(f"  {remedy.action}, {who}: {sentence(remedy.reason)}")
-        lines += [f"    {number}. {step}" for number, step in enumerate(_steps(finding, remedy.action), 1)]
-        lines += [f"    $ {remedy.command}"] if remedy.command else []
-    return lines if finding.remedies else [*lines, f"  {words.by_hand(finding.kind)}"]
+class _Planned(TypedDict):
+    id: str
+    remedies: list[_Remedy]
+
+
+def _planned(finding: Finding) -> tuple[str, str, _Planned]:
+    """The kind, the title, and each way out with its steps."""
+    remedies: list[_Remedy] = [
+        {
+            "action": str(remedy.action),
+            "automatic": remedy.automatic,
+            "reason": sentence(remedy.reason),
+            "command": remedy.command,
+            "steps": _steps(finding, remedy.action),
+        }
+        for remedy in finding.remedies
+    ]
+    title = f"{finding.id} {finding.kind} {shown(finding.mountpoint)}"
+    return finding.kind, title, {"id": finding.id, "remedies": remedies}
+
+
+def _told(finding: shape.FindingJson) -> tuple[str, str, _Planned]:
+    """The same as the service told it: without the steps, which only who judged can say."""
+    remedies: list[_Remedy] = [{**remedy, "steps": []} for remedy in finding["remedies"]]
+    title = f"{finding['id']} {finding['kind']} {finding['mountpoint']}"
+    return finding["kind"], title, {"id": finding["id"], "remedies": remedies}
+
+
+def _lines(kind: str, title: str, planned: _Planned) -> list[str]:
+    lines = [title]
+    for remedy in planned["remedies"]:
+        who = "by the service itself" if remedy["automatic"] else "left to you"
+        lines.append(f"  {remedy['action']}, {who}: {remedy['reason']}")
+        lines += [f"    {number}. {step}" for number, step in enumerate(remedy["steps"], 1)]
+        lines += [f"    $ {remedy['command']}"] if remedy["command"] else []
+    return lines if planned["remedies"] else [*lines, f"  {words.by_hand(kind)}"]
 
 
 def _steps(finding: Finding, action: Action) -> list[str]:
