@@ -77,6 +77,12 @@ def test_every_command_tells_what_the_service_tells(host: Machine, leak: dict[st
     assert [line.strip() for line in text.splitlines() if "$ " in line] == [f"$ {command}" for command in commands]
     planned = json.loads(mountwarden(host, "plan", "--json", finding)[1])["plan"]
     assert planned == [{"id": finding, "remedies": [{**remedy, "steps": []} for remedy in leak["remedies"]]}]
+    why = "the running service alone knows this finding, and a single look cannot prove it"
+    for words in (("detach",), ("unmount",), ("unmount", "--dry-run"), ("rejoin", "--yes")):
+        status, text = mountwarden(host, *words, finding)
+        assert (status, text.splitlines()[-1]) == (1, f"{finding}: declined: {why}")
+    status, text = mountwarden(host, "unmount", "--json", finding)
+    assert (status, json.loads(text)) == (1, {"outcomes": [], "absent": [finding]})
     host.run("systemctl", "kill", "-s", "STOP", "mountwarden")
     host.run("systemctl", "stop", UNIT)
     assert told(host), "the service's report is of before"
@@ -84,6 +90,7 @@ def test_every_command_tells_what_the_service_tells(host: Machine, leak: dict[st
     assert (status, finding in text) == (0, False), "what is over is not told"
     status, text = mountwarden(host, "explain", finding)
     assert (status, text.startswith(f"{finding}  is over: ")) == (0, True)
+    assert mountwarden(host, "unmount", finding) == (1, f"{finding}: declined: there is no such finding now\n")
     host.run("systemctl", "kill", "-s", "CONT", "mountwarden")
     wait_until(lambda: not told(host), 30, "the service has seen it go")
     assert mountwarden(host, "report")[0] == 0

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
@@ -14,7 +15,7 @@ from ..model import Action, Finding, Outcome
 from ..shown import sentence, shown
 from ..tell import stored, terminal
 from ..tell.text import count
-from . import agents, scan, session
+from . import agents, joined, scan, session
 
 if TYPE_CHECKING:
     from ..look import Looker
@@ -65,11 +66,12 @@ def run(
     if bool(arguments.id) == arguments.all:
         raise MountwardenError(f"{action} takes ids or --all, and not both", hint="mountwarden report lists the ids")
     found = looked(arguments, action)
-    findings, absent = chosen(arguments, found, action, means)
+    findings, without = chosen(arguments, found, action, means)
+    absent = missing(without, found)
     if arguments.dry_run:
         describe(findings, action, json=arguments.json)
-        for finding_id in absent if not arguments.json else ():
-            print(missing(finding_id))
+        for why in absent.values() if not arguments.json else ():
+            print(why)
         return 1 if absent else 0
     asked = findings if arguments.all else [finding for finding in findings if ask(finding)]
     if not consent(asked, action, yes=arguments.yes):
@@ -93,9 +95,11 @@ def unconfirmed(finding: Finding, action: Action) -> Outcome | None:
     return Outcome(finding, action, False, "unconfirmed", text)
 
 
-def missing(finding_id: str) -> str:
-    """The line of an id that no finding has now."""
-    return f"{shown(finding_id)}: declined: there is no such finding now"
+def missing(ids: Sequence[str], found: scan.Scan) -> dict[str, str]:
+    """Of each id that no finding of the look has, the line that declines it."""
+    theirs = {one["id"] for one in joined.alone(agents.read(found.looker.boot_id), found)} if ids else set()
+    known = "the running service alone knows this finding, and a single look cannot prove it"
+    return {one: f"{shown(one)}: declined: {known if one in theirs else 'there is no such finding now'}" for one in ids}
 
 
 def describe(findings: Iterable[Finding], action: Action, *, json: bool) -> int:
@@ -122,10 +126,13 @@ def carry_out(
     *,
     json: bool,
     no_color: bool,
-    absent: Sequence[str] = (),
+    absent: Mapping[str, str] = MappingProxyType({}),
     named: frozenset[str] = frozenset(),
 ) -> int:
-    """Do it, and print each outcome as it comes. 0 when all were done, 1 when some were not."""
+    """Do it, and print each outcome as it comes. 0 when all were done, 1 when some were not.
+
+    `absent` has, by id, the line of what is declined since the look has no such finding.
+    """
     from ..remedies import apply
     from . import audit
 
@@ -146,8 +153,8 @@ def carry_out(
     if json:
         sys.stdout.write(stored.dumps({"outcomes": [as_json(outcome) for outcome in outcomes], "absent": list(absent)}))
     else:
-        for finding_id in absent:
-            print(missing(finding_id))
+        for why in absent.values():
+            print(why)
         if not outcomes and not absent:
             print(f"nothing to {action}")
     return 0 if not absent and all(outcome.done for outcome in outcomes) else 1
