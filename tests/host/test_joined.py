@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from mountwarden.tell.report import seconds
 
+from tests.support.leaks import CONFIG, ROOT, Leaks
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
@@ -27,7 +28,7 @@ def leak(host: Machine) -> Iterator[dict[str, Any]]:
     started = time.time()
     wait_until(lambda: taken(host) > started, 30, "the service has looked at the unit's namespace")
     host.run("umount", DISK)
-    yield wait_until(lambda: told(host), 30, "the service told it")[0]
+    yield wait_until(lambda: told(host, DISK), 30, "the service told it")[0]
     host.run("systemctl", "kill", "-s", "CONT", "mountwarden")
     host.run("systemctl", "stop", "mountwarden")
     host.run("systemctl", "stop", UNIT, check=False)
@@ -45,9 +46,9 @@ def taken(host: Machine) -> float:
     return seconds(reported(host)["taken"])
 
 
-def told(host: Machine) -> list[dict[str, Any]]:
-    """What the service has confirmed at the disk's mountpoint."""
-    return [one for one in reported(host)["findings"] if one["mountpoint"] == DISK and one["confirmed"]]
+def told(host: Machine, mountpoint: str) -> list[dict[str, Any]]:
+    """What the service has confirmed at a mountpoint."""
+    return [one for one in reported(host)["findings"] if one["mountpoint"] == mountpoint and one["confirmed"]]
 
 
 def mountwarden(host: Machine, *words: str) -> tuple[int, str]:
@@ -85,12 +86,33 @@ def test_every_command_tells_what_the_service_tells(host: Machine, leak: dict[st
     assert (status, json.loads(text)) == (1, {"outcomes": [], "absent": [finding]})
     host.run("systemctl", "kill", "-s", "STOP", "mountwarden")
     host.run("systemctl", "stop", UNIT)
-    assert told(host), "the service's report is of before"
+    assert told(host, DISK), "the service's report is of before"
     status, text = mountwarden(host, "report")
     assert (status, finding in text) == (0, False), "what is over is not told"
     status, text = mountwarden(host, "explain", finding)
     assert (status, text.startswith(f"{finding}  is over: ")) == (0, True)
     assert mountwarden(host, "unmount", finding) == (1, f"{finding}: declined: there is no such finding now\n")
     host.run("systemctl", "kill", "-s", "CONT", "mountwarden")
-    wait_until(lambda: not told(host), 30, "the service has seen it go")
+    wait_until(lambda: not told(host, DISK), 30, "the service has seen it go")
     assert mountwarden(host, "report")[0] == 0
+
+
+def test_a_layer_bound_on_another_directory_of_a_namespace_is_told_too(host: Machine) -> None:
+    leaks = Leaks(host)
+    leaks.prepare()
+    merged = f"{leaks.mount()}/merged"
+    host.write("/etc/mountwarden/mountwarden.toml", 'mode = "observe"\n' + CONFIG)
+    host.run("systemctl", "start", "mountwarden")
+    script = f"mount --bind {merged} /opt && umount {merged} && exec sleep infinity"
+    unit = host.unit("binder", "MountFlags=private", command=("sh", "-c", script))
+    wait_until(lambda: "sleep" in host.read(f"/proc/{host.main_pid(unit)}/comm"), 30, "it has bound the layer")
+    started = time.time()
+    wait_until(lambda: taken(host) > started, 30, "the service has looked at the unit's namespace")
+    host.run("umount", merged)
+    (leak,) = wait_until(lambda: told(host, merged), 30, "the service told it")
+    status, text = mountwarden(host, "report", "--json")
+    beside = [one for one in json.loads(text)["findings"] if one["id"] == leak["id"]]
+    host.run("systemctl", "stop", "mountwarden", unit)
+    host.run("sh", "-c", f"umount {ROOT}; rm -r /etc/mountwarden")
+    assert (leak["seen_at"], leak["evidence"], leak["severity"]) == ("/opt", "history", "warning")
+    assert (status, beside) == (1, [leak])
