@@ -18,7 +18,7 @@ from . import unitfile
 from .bus import MS_PRIVATE, Directive
 from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
 from .model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
-from .shown import shown, unit_name, utc
+from .shown import short_id, shown, unit_name, utc
 
 MOUNT_FLAGS = "mount-flags"
 ROOT_PRIVATE = "root-private"
@@ -82,9 +82,9 @@ class Case:
             return unit_name(service)
         first = container_of(self.finding) or holders[0]
         if first.container:
-            return f"container {_short(first.container)}"
+            return f"container {shown(short_id(first.container))}"
         unit = first.user_unit or first.unit
-        return f"process {first.pid} ({unit_name(first.comm)})" + (f" of {unit_name(unit)}" if unit else "")
+        return f"process {first.pid} ({shown(first.comm)})" + (f" of {unit_name(unit)}" if unit else "")
 
     @property
     def space(self) -> str:
@@ -213,7 +213,7 @@ def _own_namespace(case: Case) -> Cause | None:
         return None
     made = "that none of its unit's settings made" if system_service(case.finding) else "of its own"
     first = case.finding.holders[0]
-    process = f"Process {first.pid} ({unit_name(first.comm)})"
+    process = f"Process {first.pid} ({shown(first.comm)})"
     owner = first.user_unit or first.unit
     of_unit = f" of {unit_name(owner)}" if owner else ""
     text = (
@@ -287,11 +287,6 @@ def _seen(case: Case) -> str:
 def _sides(case: Case) -> tuple[Mount, Mount | None]:
     assert case.parent  # _unseen comes first
     return case.parent, case.home
-
-
-def _short(container: str) -> str:
-    hexadecimal = len(container) == 64 and all(char in "0123456789abcdef" for char in container)
-    return container[:12] if hexadecimal else unit_name(container)
 
 
 def _upper(text: str) -> str:

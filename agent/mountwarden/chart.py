@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .holders import Members
 from .model import Base, Finding, Kind, Mount, Picture, RootState, Severity
-from .shown import shown
+from .shown import sentence, shown
 from .sights import Relation, Sight
 from .tell.chart.shape import BaseJson, RootJson, RowJson, SummaryJson
 from .tell.people import title
@@ -70,7 +70,7 @@ def _root(state: RootState, base: Base | None = None) -> RootJson:
         "kind": str(state.root.kind),
         "live": sum(parent is not None and base is not None and parent.id == base.mount.id for parent in parents),
         "wants_private": state.root.wants_private,
-        "status": shown(state.status),
+        "status": sentence(state.status),
     }
 
 

@@ -21,6 +21,7 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | fro
 )
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
+_ID = re.compile(r"[0-9a-f]{64}\Z")
 
 
 def raw(text: bytes | str) -> bytes:
@@ -70,6 +71,11 @@ def _pieces(decoded: str) -> list[str]:
 def unit_name(text: str) -> str:
     """A unit's name: as it is where it is in systemd's own character set (`\\x2d` and all), else as `shown`."""
     return text if _UNIT.match(text) else shown(text)
+
+
+def short_id(container: str) -> str:
+    """An engine's id of 64 digits as `docker ps` has it, its first 12; a machine's name whole, and not escaped here."""
+    return container[:12] if _ID.match(container) else container
 
 
 def utc(seconds: float) -> str:

@@ -9,7 +9,7 @@ from .breaker import left_alone
 from .ledger import Ledger
 from .model import Outcome, Severity
 from .pause import Pause
-from .shown import shown
+from .shown import sentence, shown
 from .tell.report import timestamp
 from .tell.shape import ReportJson
 from .tell.text import count
@@ -77,7 +77,7 @@ def act(outcome: Outcome, at: float) -> dict[str, Any]:
         "mountpoint": shown(outcome.finding.mountpoint),
         "done": outcome.done,
         "code": outcome.code,
-        "text": shown(outcome.text),
+        "text": sentence(outcome.text),
     }
 
 
@@ -101,7 +101,7 @@ def line(report: ReportJson, pause: Pause | None, kept: str | None) -> str:
     if report["gaps"]:
         parts.append(count(sum(gap["count"] for gap in report["gaps"]), "gap"))
     if kept:
-        parts.append(f"old configuration kept: {shown(kept)}")
+        parts.append(f"old configuration kept: {sentence(kept)}")
     return "; ".join(parts)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from . import cause as causes
 from .circumstances import Circumstances, bind_above, container_of
 from .model import Evidence, Finding, Kind
-from .shown import sentence, shown, unit_name
+from .shown import sentence, short_id, shown, unit_name
 from .tell.report import timestamp
 from .tell.shape import MomentJson, SettingJson
 
@@ -110,9 +110,11 @@ def _started(finding: Finding, around: Circumstances, known: Known) -> Iterable[
     if around.unit:
         yield _moment("started", around.unit.started, f"{unit_name(around.unit.id)} started", "systemd")
         return
-    process = f"process {first.pid} ({unit_name(first.comm)})"
+    process = f"process {first.pid} ({shown(first.comm)})"
     inside = container_of(finding)
-    text = f"{process} of container {(inside.container or '')[:12]} started" if inside else f"{process} started"
+    text = (
+        f"{process} of container {shown(short_id(inside.container or ''))} started" if inside else f"{process} started"
+    )
     yield _moment("started", known.process, text, "its process" if known.process else None)
 
 

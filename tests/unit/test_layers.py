@@ -100,7 +100,7 @@ _LEDGER = ("ledger", "ledger_facts", "storms")
 PURE = {
     "judge": ("judge",),
     **dict.fromkeys(_LEDGER, (*_LEDGER, "config")),
-    **dict.fromkeys(("remedies.plan", "remedies.restart", "remedies.steps"), ("config", "remedies.restart")),
+    **dict.fromkeys(("remedies.plan", "remedies.restart", "remedies.steps"), ("config", "remedies.restart", "shown")),
     "tell": ("tell", "shown"),
     "shown": (),
 }

@@ -55,7 +55,7 @@ def test_many_are_counted() -> None:
 def test_who_makes_it_busy_and_how() -> None:
     because = (
         Occupant("fd 3", 7, Holder(9, "tail", "log.service"), b"/srv/data/log"),
-        Occupant("socket", 70, Holder(10, "db", None, "0123456789abcdef"), b"/run/s"),
+        Occupant("socket", 70, Holder(10, "db", None, "0123456789abcdef" * 4), b"/run/s"),
         Occupant("loop0", 7, None, b"/srv/data/image"),
         Occupant("swap", 7, None, b"/srv/data/swap"),
     )

@@ -2,9 +2,10 @@
 
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from ..shown import shown
+from ..shown import sentence
 from ..tell import stored, terminal
 from ..tell.messages import PREFIX
 from . import entries, options
@@ -42,9 +43,13 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         sys.stdout.write(stored.dumps({"history": told}))
     else:
-        lines = (f"{entry['at']} {shown(entry['event'] or '-'):10} {shown(entry['message'])}" for entry in told)
-        sys.stdout.write(terminal.of(sys.stdout).lines(lines))
+        sys.stdout.write(terminal.of(sys.stdout).lines(map(as_text, told)))
     return 0
+
+
+def as_text(entry: Mapping[str, Any]) -> str:
+    """An entry as a line."""
+    return f"{entry['at']} {sentence(entry['event'] or '-'):10} {sentence(entry['message'])}"
 
 
 def _words(arguments: Namespace) -> list[str]:

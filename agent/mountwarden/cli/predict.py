@@ -5,15 +5,15 @@ import sys
 from argparse import ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
 
-from ..shown import sentence, shown, unit_name
-from ..tell import stored
+from ..shown import sentence, shown
+from ..tell import people, report, stored
 from ..tell.text import count, wrap
 from . import options, session
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..model import Gap, Holder
+    from ..model import Gap
     from ..predict.foresee import Foreseen, Left, Space
     from ..predict.graph import Place
     from ..predict.occupants import Occupant
@@ -93,7 +93,7 @@ def document(told: "Foreseen") -> dict[str, Any]:
         "answer": _answer(told),
         "path": shown(told.path),
         "lazy": told.lazy,
-        "because": [_holder(one.holder) for one in told.because if one.holder is not None],
+        "because": report.holders(one.holder for one in told.because if one.holder is not None),
         "devices": [{"device": one.how, "path": shown(one.path)} for one in told.because if one.holder is None],
         "below": [_place(place) for place in told.below],
         "reached": [_place(place) for place in told.reached],
@@ -116,18 +116,8 @@ def _space(inode: int, space: "Space") -> dict[str, Any]:
     return {
         "inode": inode,
         "kind": str(space.members.kind),
-        "holders": [_holder(holder) for holder in space.members.holders],
+        "holders": report.holders(space.members.holders),
         "cause": {"code": space.cause.code, "text": sentence(space.cause.text)} if space.cause else None,
-    }
-
-
-def _holder(holder: "Holder") -> dict[str, Any]:
-    return {
-        "pid": holder.pid,
-        "comm": shown(holder.comm),
-        "unit": shown(holder.unit) if holder.unit else None,
-        "container": shown(holder.container) if holder.container else None,
-        "user": holder.user,
     }
 
 
@@ -165,7 +155,7 @@ def _why_busy(told: "Foreseen", one: "Occupant") -> str:
     on = "" if told.mount is not None and one.mount == told.mount.id else " on the copy in its namespace"
     how = _HOW.get(one.how) or f"its descriptor {one.how.removeprefix('fd ')}"
     seen = f", {shown(one.path)}" if one.path else ""
-    return f"{_person(one.holder)} has {how}{on}{seen}"
+    return f"{people.person(one.holder)} has {how}{on}{seen}"
 
 
 _HOW = {
@@ -175,12 +165,6 @@ _HOW = {
     "map": "a mapped file",
     "socket": "a bound socket",
 }
-
-
-def _person(holder: "Holder") -> str:
-    unit = f", {unit_name(holder.unit)}" if holder.unit else ""
-    container = f", container {shown(holder.container[:12])}" if holder.container else ""
-    return f"process {holder.pid} ({shown(holder.comm)}{unit}{container})"
 
 
 def _reached(told: "Foreseen") -> list[str]:
@@ -227,7 +211,7 @@ def _who(told: "Foreseen", inode: int) -> str:
     if not members.holders:
         return f"mount namespace {inode}, where no process is"
     more = len(members.holders) + members.more - 1
-    return f"the namespace of {_person(members.holders[0])}" + (f" and {more:,} more" if more else "")
+    return f"the namespace of {people.person(members.holders[0])}" + (f" and {more:,} more" if more else "")
 
 
 def _some(title: str, texts: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from ..shown import sentence, shown
-from ..tell import stored
+from ..tell import people, report, stored
 from ..tell.text import count
 from . import options, session
 
@@ -61,8 +61,8 @@ def text(answer: "Answer") -> str:
     for keeper in answer.keepers:
         detail = f" ({sentence(keeper.detail.strip())})" if keeper.detail else ""
         lines.append(f"  {keeper.how:8} {shown(keeper.where)}{detail}")
-        if people := "; ".join(_person(holder) for holder in keeper.holders):
-            lines.append(f"           held by {people}")
+        if held_by := "; ".join(map(people.person, keeper.holders)):
+            lines.append(f"           held by {held_by}")
         lines.append(f"           to let go: {sentence(keeper.needs)}")
     lines += [f"not seen: {_gap(gap)}" for gap in answer.gaps]
     return "\n".join(lines) + "\n"
@@ -72,12 +72,6 @@ def _heading(answer: "Answer") -> str:
     part = f", {shown(answer.target.path)} in it" if answer.target.path else ""
     kept = f"kept busy by {count(len(answer.keepers), 'thing')}" if answer.keepers else "kept busy by nothing"
     return f"{shown(answer.target.asked)} (device {answer.target.device}{part}): {kept}"
-
-
-def _person(holder: Any) -> str:
-    unit = f", {shown(holder.unit)}" if holder.unit else ""
-    container = f", container {shown(holder.container[:12])}" if holder.container else ""
-    return f"process {holder.pid} ({shown(holder.comm)}{unit}{container})"
 
 
 def _gap(gap: "Gap") -> str:
@@ -109,14 +103,5 @@ def _keeper(keeper: "Keeper") -> dict[str, Any]:
         "needs": sentence(keeper.needs),
         "namespace": keeper.namespace,
         "mount_id": keeper.mount,
-        "holders": [
-            {
-                "pid": holder.pid,
-                "comm": shown(holder.comm),
-                "unit": shown(holder.unit) if holder.unit else None,
-                "container": shown(holder.container) if holder.container else None,
-                "user": holder.user,
-            }
-            for holder in keeper.holders
-        ],
+        "holders": report.holders(keeper.holders),
     }

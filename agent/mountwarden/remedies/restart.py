@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ..model import Action, Evidence, Finding, Holder, Kind, Remedy
+from ..shown import shown, unit_name
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*\.(service|scope)")
 _WHY = {
@@ -68,7 +69,9 @@ def _service(_finding: Finding, name: str, _held: Sequence[Holder]) -> tuple[str
 def _user_service(_finding: Finding, name: str, held: Sequence[Holder]) -> tuple[str, str | None]:
     user = held[0].user
     command = f"systemctl --user --machine={user}@.host restart {_quoted(name)}"
-    return f"restarting {name} of user {user}", command if user is not None and _UNIT.fullmatch(name) else None
+    return f"restarting {unit_name(name)} of user {user}", command if user is not None and _UNIT.fullmatch(
+        name
+    ) else None
 
 
 def _container(finding: Finding, _name: str, held: Sequence[Holder]) -> tuple[str, str | None]:
@@ -80,7 +83,7 @@ def _container(finding: Finding, _name: str, held: Sequence[Holder]) -> tuple[st
 
 
 def _processes(finding: Finding, name: str, held: Sequence[Holder]) -> tuple[str, str | None]:
-    within = f" of {name}" if name else ""
+    within = f" of {unit_name(name)}" if name else ""
     pids = " ".join(str(holder.pid) for holder in held[:_MOST])
     return f"ending {_listed(held)}{within}", f"kill {pids}" if finding.kind is not Kind.STACKED else None
 
@@ -89,7 +92,7 @@ _WHAT = {"service": _service, "user": _user_service, "container": _container, "p
 
 
 def _listed(held: Iterable[Holder]) -> str:
-    named = [f"process {holder.pid} ({holder.comm})" for holder in held]
+    named = [f"process {holder.pid} ({shown(holder.comm)})" for holder in held]
     return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
 
 

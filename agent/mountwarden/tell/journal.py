@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from ..model import Event
-from ..shown import shown
+from ..shown import sentence
 from . import messages
 
 IDENTIFIER = "mountwarden"
@@ -21,7 +21,7 @@ LONGEST = 48 * 1024
 
 def clean(value: str) -> str:
     """A value as it may stand in the journal: printable, on one line, of bounded length."""
-    return shown(value)[:LONGEST]
+    return sentence(value)[:LONGEST]
 
 
 def fields(event: Event) -> tuple[tuple[str, str], ...]:

@@ -4,6 +4,7 @@ The ids are random (sd-id128 new); an id never changes its meaning.
 """
 
 from ..model import Event, EventKind, Kind, Severity, Subject
+from ..shown import short_id, shown, unit_name
 
 IDS = {
     EventKind.FOUND: "ac05996646d6430297cd38b47d8faa5b",
@@ -78,11 +79,11 @@ def priority(event: Event) -> int:
 
 
 def sentence(event: Event) -> str:
-    """One line for a person. Text of the host in it is as it came."""
+    """One line for a person. Names of the subject are escaped; the event's own text is as it came."""
     subject = event.subject
     if subject is None:
         return _PLAIN.get(event.kind, "{text}").format(text=event.text)
-    name = f"{_text(subject.mountpoint)} ({subject.id})"
+    name = f"{shown(subject.mountpoint)} ({subject.id})"
     match event.kind:
         case EventKind.FOUND:
             return _found(subject)
@@ -93,7 +94,7 @@ def sentence(event: Event) -> str:
         case EventKind.DECLINED:
             return f"{_action(event)} declined, nothing was changed: {name}: {event.text}"
         case EventKind.LEFT_ALONE:
-            return f"{_text(subject.root)} is left alone: {event.text}"
+            return f"{shown(subject.root)} is left alone: {event.text}"
         case _:
             return f"{_action(event)} failed: {name}: {event.text}"
 
@@ -116,11 +117,11 @@ def fields(event: Event) -> tuple[tuple[str, str], ...]:
         named += _of_subject(subject)
         if subject.unit:
             # journalctl -u asks for UNIT= of PID 1's own entries, and for OBJECT_SYSTEMD_UNIT= of any other of root's.
-            extra += [("UNIT", subject.unit), ("OBJECT_SYSTEMD_UNIT", subject.unit)]
+            extra += [(name, unit_name(subject.unit)) for name in ("UNIT", "OBJECT_SYSTEMD_UNIT")]
         if subject.pid:
             extra.append(("OBJECT_PID", str(subject.pid)))
     known = {name for name, _ in named}
-    named += [(name, value) for name, value in event.data if name not in known]
+    named += [(name, shown(value) if name == "ROOT" else value) for name, value in event.data if name not in known]
     return (*((PREFIX + name, value) for name, value in named), *extra)
 
 
@@ -130,18 +131,18 @@ _EVENT = {EventKind.DECLINED: EventKind.FAILED.value, EventKind.MISSED: EventKin
 
 def holder(subject: Subject) -> str:
     """Who keeps it, in a few words."""
-    if subject.unit:
-        return f"{subject.unit}, container {subject.container[:12]}" if subject.container else subject.unit
-    if subject.container:
-        return f"container {subject.container[:12]}"
+    parts = [unit_name(subject.unit)] if subject.unit else []
+    parts += [f"container {shown(short_id(subject.container))}"] if subject.container else []
+    if parts:
+        return ", ".join(parts)
     if subject.pid:
-        return f"process {subject.pid} ({subject.comm})"
+        return f"process {subject.pid} ({shown(subject.comm or '')})"
     return f"mount namespace {subject.namespace}" if subject.namespace else "a namespace without a process"
 
 
 def _found(subject: Subject) -> str:
     text = _FOUND[subject.kind].format(
-        mountpoint=_text(subject.mountpoint), root=_text(subject.root), holder=holder(subject), count=subject.count
+        mountpoint=shown(subject.mountpoint), root=shown(subject.root), holder=holder(subject), count=subject.count
     )
     because = f"; {subject.cause.text.removesuffix('.')}" if subject.cause else ""
     return f"{text}{because} ({subject.id})"
@@ -154,20 +155,16 @@ def _of_subject(subject: Subject) -> list[tuple[str, str]]:
         ("FINDING", subject.id),
         ("KIND", subject.kind),
         ("SEVERITY", subject.severity),
-        ("ROOT", _text(subject.root)),
+        ("ROOT", shown(subject.root)),
         ("ENGINE", subject.engine),
-        ("MOUNTPOINT", _text(subject.mountpoint)),
+        ("MOUNTPOINT", shown(subject.mountpoint)),
         ("NAMESPACE", str(subject.namespace or "-")),
         ("CAUSE", subject.cause.text if subject.cause else "not known"),
         ("EVIDENCE", subject.evidence or "-"),
         ("HOLDER", holder(subject)),
-        *((name, _text(value)) for name, value in optional if value is not None),
+        *((name, shown(value)) for name, value in optional if value is not None),
     ]
 
 
 def _action(event: Event) -> str:
     return dict(event.data).get("ACTION", "an act")
-
-
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")

@@ -1,20 +1,35 @@
-"""Who is in a mount namespace, as short as it can be told."""
+"""Processes, and who is in a mount namespace, as short as they can be told; escaped."""
 
 from collections.abc import Sequence
 
 from ..model import Holder, NamespaceKind
-from ..shown import shown, unit_name
+from ..shown import short_id, shown, unit_name
 
 
 def title(kind: NamespaceKind, holders: Sequence[Holder], inode: int) -> str:
-    """The unit, else the container, else the process, else the namespace itself; escaped."""
+    """The unit, else the container, else the process, else the namespace itself."""
     if not holders:
         return f"mount namespace {inode}"
     first = next((holder for holder in holders if holder.container), holders[0])
     if kind is NamespaceKind.CONTAINER and first.container:
-        return f"container {shown(first.container[:12])}"
+        return _container(first.container)
     unit = first.user_unit or first.unit
     if kind is NamespaceKind.SERVICE and unit:
         return unit_name(unit)
-    named = f"process {first.pid} ({shown(first.comm)})"
-    return f"{named} of {unit_name(unit)}" if unit and not unit.endswith(".slice") else named
+    return process(first) + (f" of {unit_name(unit)}" if unit and not unit.endswith(".slice") else "")
+
+
+def process(holder: Holder) -> str:
+    """By its pid and name."""
+    return f"process {holder.pid} ({shown(holder.comm)})"
+
+
+def person(holder: Holder) -> str:
+    """A process with its unit and container."""
+    more = [unit_name(holder.unit)] if holder.unit else []
+    more += [_container(holder.container)] if holder.container else []
+    return f"process {holder.pid} ({', '.join([shown(holder.comm), *more])})"
+
+
+def _container(container: str) -> str:
+    return f"container {shown(short_id(container))}"

@@ -1,6 +1,7 @@
 """Findings in plain words: what is wrong, who holds it, what ends it."""
 
 from ..model import Evidence, Kind, Severity
+from ..shown import short_id
 from . import shape
 from .report import blind, counts
 from .text import count
@@ -50,7 +51,7 @@ def holder(finding: shape.FindingJson) -> str:
     units = sorted({one["unit"] for one in finding["holders"] if one["unit"]})
     containers = sorted({one["container"] for one in finding["holders"] if one["container"]})
     if containers:
-        return "container " + containers[0][:12] + _more(containers)
+        return "container " + short_id(containers[0]) + _more(containers)
     if units:
         return units[0] + _more(units)
     if finding["holders"]:

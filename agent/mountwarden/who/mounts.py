@@ -8,6 +8,7 @@ from .. import holders
 from ..model import Mount, Namespace
 from ..observe import resolve
 from ..observe.mountinfo import Table, below, join, unescape
+from ..shown import short_id, shown, unit_name
 from .facts import Keeper, Target
 from .tables import World
 
@@ -113,7 +114,7 @@ def _needs(space: Namespace, members: holders.Members, *, own: bool) -> str:
         return "umount it in its namespace"  # the host ends with process 1
     first = members.holders[0] if members.holders else None
     if first and first.container:
-        return f"umount it in its namespace, or stop container {first.container[:12]}"
+        return f"umount it in its namespace, or stop container {shown(short_id(first.container))}"
     if first and (unit := holders.service_of(first)):
-        return f"umount it in its namespace, or restart {unit}"
+        return f"umount it in its namespace, or restart {unit_name(unit)}"
     return "umount it in its namespace, or end its processes"

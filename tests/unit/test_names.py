@@ -1,0 +1,199 @@
+"""A unit, a container and a process have one name each, whatever command tells of them."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from mountwarden import advice, chain, chart, ledger, settings, status, timeline
+from mountwarden import cause as causes
+from mountwarden.bus import MS_PRIVATE, Directive, UnitFacts
+from mountwarden.circumstances import Circumstances
+from mountwarden.cli import acts, doctor, entries, history, plan, predict, watch, who
+from mountwarden.cli import map as map_command
+from mountwarden.doctor import roots
+from mountwarden.foreseen import Foreseen
+from mountwarden.holders import Members
+from mountwarden.inventory import root_state
+from mountwarden.model import (
+    Action,
+    Event,
+    EventKind,
+    Finding,
+    Holder,
+    Kind,
+    Namespace,
+    NamespaceKind,
+    Outcome,
+    Picture,
+    Severity,
+    Tier,
+)
+from mountwarden.predict.foresee import Foreseen as Umount
+from mountwarden.predict.foresee import Space
+from mountwarden.predict.graph import Place
+from mountwarden.predict.occupants import Occupant
+from mountwarden.predict.propagation import Answer
+from mountwarden.remedies import restart
+from mountwarden.sights import Relation, Sight, sights
+from mountwarden.snapshot import codec
+from mountwarden.tell import journal, report, story, table, words
+from mountwarden.tell.chart import dot, svg, text
+from mountwarden.tell.terminal import Terminal
+from mountwarden.who import mounts
+from mountwarden.who.facts import Answer as Kept
+from mountwarden.who.facts import Keeper, Target
+
+from tests.support.reports import NOW, facts, finding
+from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount
+from tests.unit.facts import table as mount_table
+
+UNIT = r"my\x2dapp.service"
+HOLDER = Holder(4711, "a\\x41\x1b", unit=UNIT)
+USERS = Holder(4711, "a\\x41\x1b", unit="user@1000.service", user_unit=UNIT)
+BOXED = Holder(4711, "a\\x41\x1b", unit=UNIT, container="a-machine\\x42\x1b")
+COMM, CONTAINER = r"a\x5cx41\x1b", r"a-machine\x5cx42\x1b"
+SCREEN = Terminal(10_000)
+
+
+def texts(document: Any) -> Iterator[str]:
+    """Every text of a JSON document."""
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, dict):
+        yield from texts(list(document.values()))
+    elif isinstance(document, list | tuple):
+        for one in document:
+            yield from texts(one)
+
+
+def held(one: Holder) -> Finding:
+    """A leak in the hands of one holder, with its cause, and what ends a file that both hold open."""
+    found = finding(holders=(one,), namespace_kind=kind_of(one))
+    pinned = replace(found, kind=Kind.PINNED, holders=(one, Holder(4712, one.comm)))
+    return replace(found, cause=causes.explain(found, around(found)), remedies=tuple(restart.advice(pinned)))
+
+
+def around(found: Finding) -> Circumstances:
+    top = mount(11, 10, "/", device="8:1")
+    unit = UnitFacts(UNIT, started=NOW, mount_flags=MS_PRIVATE, directives=(Directive("MountFlags", "private"),))
+    return Circumstances((top,), None if found.holders[0].container else unit, home=host_root())
+
+
+def keeper(one: Holder) -> Keeper:
+    members = Members(NamespaceKind.SERVICE, (one,))
+    return Keeper("mount", b"/m", mounts._needs(Namespace(OTHER, (4711,)), members, own=False), holders=(one,))
+
+
+def kept(one: Holder) -> Kept:
+    return Kept(Target("/m", "0:41"), (keeper(one),))
+
+
+def umount(one: Holder) -> Umount:
+    place = Place(OTHER, mount(70, 60, "/srv/data"))
+    space = Space(Members(NamespaceKind.SERVICE, (one,)))
+    return Umount(
+        b"/srv/data",
+        False,
+        mount(7, 1, "/srv/data"),
+        answer=Answer.BUSY,
+        because=(Occupant("cwd", 7, one),),
+        reached=(place,),
+        spaces={OTHER: space},
+    )
+
+
+def foreseen(one: Holder) -> Foreseen:
+    state = root_state(ROOT, mount_table(host_root(), layer(2, 1)), HOME)
+    there = mount(11, 10, "/", device="8:1")
+    sight = Sight(OTHER, ROOT, state.bases[0], there, b"/var/lib/docker", b"", Relation.CUT_OFF, (there,), 2)
+    found = held(one)
+    fix = advice.lasting_fix(found.cause, found, around(found)) if found.cause else None
+    return Foreseen(OTHER, Members(kind_of(one), (one,)), (sight,), found.cause, str(fix) if fix else None)
+
+
+def kind_of(one: Holder) -> NamespaceKind:
+    return NamespaceKind.CONTAINER if one.container else NamespaceKind.SERVICE
+
+
+def drawn(one: Holder) -> Any:
+    home = mount_table(host_root(), layer(2, 1))
+    state = root_state(ROOT, home, HOME)
+    picture = Picture("boot", Tier.MOUNTINFO, (state,), {OTHER: None}, (), 2)  # type: ignore[dict-item]
+    seen = sights(picture, {HOME: home, OTHER: mount_table(mount(11, 10, "/", device="8:1"))})
+    people = {OTHER: Members(kind_of(one), (one,))}
+    return map_command.document(chart.Seen(picture, (), seen, people), (), NOW)
+
+
+def background(one: Holder) -> Any:
+    found = held(one)
+    about, known = around(found), timeline.Known(process=1.0)
+    set_by = settings.settings(about)
+    return [timeline.moments(found, about, set_by, known), chain.chain(found, about), set_by]
+
+
+def told(one: Holder) -> Any:
+    return report.build(facts([held(one)]))
+
+
+def entry(one: Holder) -> dict[str, str]:
+    return dict(journal.fields(Event(EventKind.FOUND, "key", NOW, subject=ledger.subject_of(held(one), NOW))))
+
+
+def from_journal(one: Holder) -> dict[str, Any]:
+    return entries.entry({"__REALTIME_TIMESTAMP": "1000000", **entry(one)})
+
+
+def outcome(one: Holder) -> Outcome:
+    return Outcome(held(one), Action.REJOIN, False, "x", "; ".join(remedy.reason for remedy in held(one).remedies))
+
+
+def from_snapshot(one: Holder) -> Any:
+    encoder = codec.Encoder()
+    row = encoder.encode(one)
+    return report.holders([codec.Decoder(encoder.shared).decode(Holder, row)])
+
+
+def journalctl(one: Holder) -> bytes:
+    return json.dumps({"__REALTIME_TIMESTAMP": "1000000", **entry(one)}).encode()
+
+
+DOCUMENTS: dict[str, Callable[[Holder], Any]] = {
+    "report --json": told,
+    "report": lambda one: table.render(told(one), table.View(SCREEN, NOW)),
+    "report --npd": lambda one: words.one_line(told(one), 1, Severity.WARNING),
+    "explain": lambda one: story.tell(story.Told(told(one)["findings"][0], {}, NOW, told(one)["taken"]), SCREEN),
+    "explain's background": background,
+    "plan --json": lambda one: plan._planned(held(one))[2],
+    "plan": lambda one: plan._lines(*plan._planned(held(one))),
+    "acts --json": lambda one: acts.as_json(outcome(one)),
+    "acts": lambda one: acts.line(outcome(one), SCREEN),
+    "status's acts": lambda one: status.act(outcome(one), NOW),
+    "who --json": lambda one: who.document(kept(one)),
+    "who": lambda one: who.text(kept(one)),
+    "predict --json": lambda one: predict.document(umount(one)),
+    "predict": lambda one: predict.text(umount(one)),
+    "doctor --json": lambda one: doctor._foreseen(foreseen(one)),
+    "doctor": lambda one: [check.text for check in roots.cut_off([foreseen(one)])],
+    "map --json": drawn,
+    "map": lambda one: text.render(drawn(one), SCREEN),
+    "map --dot": lambda one: dot.render(drawn(one)).replace("\\\\", "\\"),
+    "map --svg": lambda one: svg.render(drawn(one)),
+    "journal": entry,
+    "watch": lambda one: [line.text for line in watch.journal_lines([journalctl(one)])],
+    "history --json": from_journal,
+    "history": lambda one: history.as_text(from_journal(one)),
+    "snapshot": from_snapshot,
+}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+@pytest.mark.parametrize("one", [HOLDER, USERS, BOXED], ids=["service", "a user's service", "container"])
+def test_names_are_the_same_everywhere(document: str, one: Holder) -> None:
+    words_of = "\n".join(texts(DOCUMENTS[document](one)))
+    assert r"my\x5cx2d" not in words_of, "a unit is called what systemctl calls it"
+    assert any(name in words_of for name in (UNIT, CONTAINER, COMM, "user@1000.service"))
+    assert words_of.count("a-machine") == words_of.count(CONTAINER)
+    assert "a\\x41" not in words_of
+    assert "\x1b" not in words_of
