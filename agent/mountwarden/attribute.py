@@ -27,18 +27,16 @@ def _attributed(finding: Finding, picture: Picture, known: dict[int, holders.Mem
         known_now = (holders.holder(holder.pid) or holder for holder in finding.holders)
         return replace(finding, holders=tuple(known_now))
     namespace = _namespace(finding, picture)
+    if namespace is None:
+        return finding
+    finding = replace(finding, namespace_id=namespace.id)
     # A root that is private at home is held by nobody: everything on the host is in that namespace.
-    if namespace is None or finding.kind is Kind.PRIVATE_ROOT:
+    if finding.kind is Kind.PRIVATE_ROOT:
         return finding
     if namespace.inode not in known:
         known[namespace.inode] = holders.members(namespace)
     members = known[namespace.inode]
-    return replace(
-        finding,
-        holders=finding.holders or members.holders,
-        namespace_kind=members.kind,
-        namespace_id=namespace.id,
-    )
+    return replace(finding, holders=finding.holders or members.holders, namespace_kind=members.kind)
 
 
 def cause(finding: Finding, picture: Picture) -> Cause | None:

@@ -38,6 +38,7 @@ from .model import (
     Want,
 )
 from .observe import bare, namespaces, procs, tiers
+from .observe.ids import Ids
 from .observe.mountinfo import Table
 from .observe.pins import Pins
 from .observe.sift import Held, Seen, Settled
@@ -90,6 +91,7 @@ class Looker:
         self.tier, self.tier_reason, self._observer = tiers.take(self._settings)
         self._history = History()
         self._pins = Pins()
+        self._ids = Ids()
         self._strays: dict[int, int] = {}
         self._doors: dict[int, Door] = {}
         self._suspects: frozenset[int] = frozenset()
@@ -132,6 +134,7 @@ class Looker:
         picture = self._picture(members, copies, here, mounts, unread, gaps)
         judgement, answers = self._judge(picture, members)
         self._suspects = frozenset(f.namespace for f in judgement.findings if f.namespace is not None)
+        picture = self._with_ids(picture)
         attributed = attribute_all(judgement.findings, picture)
         seconds = time.monotonic() - clock
         look = Look(picture, attributed, tuple(gaps), started, seconds, self.tier, self.tier_reason, answers, missed)
@@ -355,6 +358,12 @@ class Looker:
     def _namespace(self, inode: int, pids: tuple[int, ...]) -> Namespace:
         door = self._doors.get(inode)
         return Namespace(inode, pids, via=door.via if door else "process", door=door)
+
+    def _with_ids(self, picture: Picture) -> Picture:
+        """The picture with the ids of the namespaces in which something was found."""
+        spaces = picture.namespaces
+        ids = self._ids.of(spaces[inode] for inode in self._suspects if inode in spaces)
+        return replace(picture, namespaces={**spaces, **{i: replace(spaces[i], id=known) for i, known in ids.items()}})
 
     def _judge(self, picture: Picture, members: Mapping[int, tuple[int, ...]]) -> tuple[Judgement, Answers]:
         """Judge until nothing more is wanted; the judgement, and the answers that it stands on."""

@@ -9,7 +9,7 @@ from tests.kernel.topology import Home
 from tests.support import tiers
 from tests.support.scratch_ns import Sandbox
 
-BY_EACH_TIER = ("test_findings", "test_bare")
+BY_EACH_TIER = ("test_findings", "test_bare", "test_namespace_ids")
 """Modules whose tests run on each tier in `make test` too; of the others, those on the best one alone."""
 
 WITHOUT_A_LOOK = ("test_events", "test_predict", "test_prove", "test_tiers", "test_who")

@@ -21,6 +21,7 @@ from mountwarden.snapshot.facts import Snapshot, Surveyed
 from mountwarden.tell import report
 from mountwarden.tell.shape import FindingJson, ReportJson
 
+from tests.kernel.test_namespace_ids import by_statmount
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import hold, overlay
 
@@ -114,6 +115,7 @@ def test_copies_that_are_cut_off_and_a_private_root(home: Home) -> None:
     with hold(home.sandbox, propagation="private"), hold(home.sandbox, propagation="slave"):
         live, hidden, text = check(home)
     assert {f["kind"] for f in live["findings"]} == {"severed", "private-root"}
+    assert all(f["namespace"]["id"] for f in live["findings"]) == (home.run(by_statmount) is not None)
     assert_same_without_names(live, hidden, text)
 
 

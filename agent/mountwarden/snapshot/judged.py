@@ -31,16 +31,12 @@ def config(snapshot: Snapshot) -> Config:
 def _attributed(finding: Finding, snapshot: Snapshot) -> Finding:
     if finding.kind is Kind.PINNED:
         return replace(finding, holders=tuple(snapshot.users.get(h.pid, h) for h in finding.holders))
+    if namespace := snapshot.picture.namespaces.get(finding.namespace or 0):
+        finding = replace(finding, namespace_id=namespace.id)
     members = snapshot.members.get(finding.namespace) if finding.namespace is not None else None
     if members is None or finding.kind is Kind.PRIVATE_ROOT:
         return finding
-    namespace = snapshot.picture.namespaces.get(finding.namespace or 0)
-    return replace(
-        finding,
-        holders=finding.holders or members.holders,
-        namespace_kind=members.kind,
-        namespace_id=namespace.id if namespace else None,
-    )
+    return replace(finding, holders=finding.holders or members.holders, namespace_kind=members.kind)
 
 
 def _told(finding: Finding, told: Told | None) -> Finding:

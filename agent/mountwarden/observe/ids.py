@@ -1,0 +1,67 @@
+"""The 64-bit ids of mount namespaces, which are never reused as their inodes are (Linux 6.11)."""
+
+import functools
+import os
+from collections.abc import Iterable, Mapping
+
+from ..errors import NoAnswer
+from ..kernel import abi, calls
+from ..model import Door, Namespace
+from . import bare, statmounts
+from .enter import own_namespace
+
+
+class Ids:
+    """Asks for ids, and remembers them from one time to the next: a door costs a child each time."""
+
+    def __init__(self) -> None:
+        self._known: Mapping[int, int] = {}
+
+    def of(self, spaces: Iterable[Namespace]) -> Mapping[int, int]:
+        """Ids by inode: not of a namespace that is gone or may not be opened, nor where this kernel has none.
+
+        Nothing stays open: a descriptor would pin the namespace.
+        """
+        found = ((space.inode, self._id(space)) for space in spaces)
+        self._known = {inode: identity for inode, identity in found if identity is not None}
+        return self._known
+
+    def _id(self, space: Namespace) -> int | None:
+        known = self._known.get(space.inode)
+        if known is not None and _lives(known):
+            return known
+        if space.pids or space.door is None:
+            return next((found for pid in space.pids if (found := _of_process(pid, space.inode)) is not None), None)
+        return _of_door(space.door, space.inode) if _has_ids() else None
+
+
+def _lives(identity: int) -> bool:
+    """Whether there is a namespace with that id; while there is, no other one has its inode."""
+    try:
+        calls.listmount(abi.LSMT_ROOT, 0, identity, calls.id_buffer(1))
+    except OSError:
+        return False
+    return True
+
+
+def _of_process(pid: int, inode: int) -> int | None:
+    try:
+        found = statmounts.identify(pid, inode)
+    except OSError:
+        return None
+    return None if found is None else found.id
+
+
+def _of_door(door: Door, inode: int) -> int | None:
+    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return bare.through(door, inode, lambda: statmounts.identify_self(proc)).id
+    except (OSError, NoAnswer):
+        return None
+    finally:
+        os.close(proc)
+
+
+@functools.cache
+def _has_ids() -> bool:
+    return _of_process(os.getpid(), own_namespace()) is not None

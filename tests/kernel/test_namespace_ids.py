@@ -1,0 +1,118 @@
+"""The 64-bit id of a finding's namespace, against what statmount(2) says of a mount in it."""
+
+from collections.abc import Callable
+
+from mountwarden.kernel import abi, calls
+from mountwarden.kernel.abi import StatmountMask
+from mountwarden.look import Look, Looker
+from mountwarden.model import Finding, Kind
+from mountwarden.model import Namespace as Space
+from mountwarden.observe import bare, ids, namespaces
+from mountwarden.observe.enter import own_namespace
+
+from tests.kernel.test_bare import bound
+from tests.kernel.topology import ROOT, Home
+from tests.support.scratch_ns import hold
+
+MERGED = ROOT + b"/X/merged"
+
+
+def by_statmount() -> int | None:
+    """mnt_ns_id of the caller's root; None before Linux 6.11, which tells it by no other way either."""
+    answer = calls.byte_buffer(1024)
+    try:
+        root = calls.mount_id(abi.AT_FDCWD, b"/", unique=True)
+        calls.statmount(root or 0, StatmountMask.MNT_NS_ID, None, answer)
+    except OSError:
+        return None
+    fields = abi.STATMOUNT.unpack_from(answer)
+    return int(fields[19]) if fields[2] & StatmountMask.MNT_NS_ID else None
+
+
+def looks(home: Home, *steps: Callable[[], None]) -> list[tuple[Look, int | None]]:
+    """A look after each step, by one looker, and the id of a bare namespace that then has a finding."""
+
+    def watched() -> list[tuple[Look, int | None]]:
+        looker, seen = Looker(home.config, home=own_namespace()), list[tuple[Look, int | None]]()
+        for step in steps:
+            step()
+            look = looker.look()
+            doors = [(s.door, s.inode) for f in look.findings if (s := space(look, f)) and s.door]
+            seen.append((look, bare.through(*doors[0], by_statmount) if doors else None))
+        return seen
+
+    return home.run(watched)
+
+
+def space(look: Look, finding: Finding) -> Space | None:
+    return look.picture.namespaces.get(finding.namespace or 0)
+
+
+def only(look: Look, kind: Kind) -> Finding:
+    (finding,) = (finding for finding in look.findings if finding.kind is kind)
+    return finding
+
+
+def test_a_process_s_namespace(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as held:
+        wanted = held.run(by_statmount)
+        (severed, _), (leaked, _), (again, _) = looks(home, lambda: None, lambda: calls.umount(MERGED), lambda: None)
+    assert only(severed, Kind.SEVERED).namespace_id == wanted
+    assert [only(look, Kind.LEAKED).namespace_id for look in (leaked, again)] == [wanted, wanted]
+    assert wanted is None or wanted > 0
+
+
+def test_a_home_that_is_private(home: Home) -> None:
+    home.layer()
+    ((look, _),) = looks(home, lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    assert only(look, Kind.PRIVATE_ROOT).namespace_id == home.run(by_statmount)
+
+
+def test_a_namespace_without_a_process(home: Home) -> None:
+    home.layer()
+    bound(home)
+    for look, wanted in looks(home, lambda: calls.umount(MERGED), lambda: None):
+        assert only(look, Kind.LEAKED).namespace_id == wanted
+
+
+def test_what_is_known_is_not_asked_for_again_through_a_door(home: Home) -> None:
+    """It is entered by a child."""
+    inode = bound(home)
+
+    def run() -> tuple[list[int | None], int]:
+        entered, through, asked = [0], bare.through, ids.Ids()
+
+        def counted(*words: object, **more: object) -> object:
+            entered[0] += 1
+            return through(*words, **more)  # type: ignore[arg-type]
+
+        bare.through = counted  # type: ignore[assignment]
+        (door,) = (door for other, door in bare.doors({}, {}, ())[0].items() if other == inode)
+        return [asked.of([Space(inode, door=door)]).get(inode) for _ in range(3)], entered[0]
+
+    found, entered = home.run(run)
+    assert len(set(found)) == 1
+    assert entered == (0 if found[0] is None else 1)
+
+
+def test_an_inode_that_is_used_again_has_another_id() -> None:
+    asked = ids.Ids()
+    for _ in range(100):
+        with hold() as first:
+            before, inode = asked.of([Space(first.inode, (first.pid,))]), first.inode
+        with hold() as second:
+            after, reused = asked.of([Space(second.inode, (second.pid,))]), second.inode == inode
+            wanted = second.run(by_statmount)
+            assert after == ({} if wanted is None else {second.inode: wanted})
+        if reused:
+            assert before != after or wanted is None
+            return
+    raise AssertionError("no inode was used again")
+
+
+def test_what_has_ended_has_no_id() -> None:
+    with hold() as ended:
+        pid, inode = ended.pid, ended.inode
+    assert ids.Ids().of([Space(inode, (pid,)), Space(1, door=bare.Door("bind", 0, b"/nonexistent"))]) == {}
+    assert namespaces.read_mountinfo(inode, (pid,)) is None
