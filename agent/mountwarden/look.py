@@ -346,7 +346,7 @@ class Looker:
             boot_id=self.boot_id,
             tier=self.tier,
             roots=self._states,
-            namespaces={inode: self._namespace(inode, pids) for inode, pids in members.items()},
+            namespaces={i: Namespace(i, pids, door=self._doors.get(i)) for i, pids in members.items()},
             copies=told,
             mounts=mounts,
             home_identities=here,
@@ -354,10 +354,6 @@ class Looker:
             gone=tuple(self._history.gone.values()),
             gaps=tuple(gaps),
         )
-
-    def _namespace(self, inode: int, pids: tuple[int, ...]) -> Namespace:
-        door = self._doors.get(inode)
-        return Namespace(inode, pids, via=door.via if door else "process", door=door)
 
     def _with_ids(self, picture: Picture) -> Picture:
         """The picture with the ids of the namespaces in which something was found."""

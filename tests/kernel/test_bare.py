@@ -69,9 +69,9 @@ def detached(home: Home) -> tuple[Finding, Outcome, str, tuple[Finding, ...]]:
         looker = Looker(home.config, home=own_namespace())
         seen = looker.look()
         (finding,) = (f for f in seen.findings if f.kind is Kind.LEAKED)
-        via = seen.picture.namespaces[finding.namespace or 0].via
+        door = seen.picture.namespaces[finding.namespace or 0].door
         outcome = apply.carry_out(finding, looker, Action.DETACH)
-        return finding, outcome, via, leaked(Looker(home.config, home=own_namespace()))
+        return finding, outcome, door.via if door else "process", leaked(Looker(home.config, home=own_namespace()))
 
     return home.run(run)
 

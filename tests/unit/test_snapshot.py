@@ -61,6 +61,14 @@ def test_what_is_written_is_read_again() -> None:
     assert "umount of /mnt/a would succeed" in told
 
 
+def test_fields_that_others_wrote_are_passed_over() -> None:
+    """Namespaces had `user` and `via` once, and a later version may have more."""
+    found = written(made())
+    for _inode, namespace in found["snapshot"]["picture"]["namespaces"]:
+        namespace.update(user=None, via="process", later=[1])
+    assert parsed(found) == made()
+
+
 def test_predictions_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(tmp_path / "s.json")
     document.write(file, made())

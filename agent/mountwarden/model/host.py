@@ -65,10 +65,6 @@ class Namespace:
     """Processes in it, lowest first; empty when only a bind or a descriptor keeps it."""
     id: int | None = None
     """The 64-bit id that is never reused (Linux 6.11)."""
-    user: int | None = None
-    """Inode of the user namespace of its first process."""
-    via: str = "process"
-    """How the look reached it: process, bind, fd or walk."""
     door: Door | None = None
     """The way in where it has no process."""
 

@@ -40,7 +40,7 @@ def world() -> World:
     spaces = {inode: Namespace(inode, members) for inode, members in found.by_inode.items()}
     _read(spaces, tables, gaps)
     doors, more = bare.doors(found.by_inode, {own: tables[own]}, pids)
-    spaces_without = {inode: Namespace(inode, via=door.via, door=door) for inode, door in doors.items()}
+    spaces_without = {inode: Namespace(inode, door=door) for inode, door in doors.items()}
     _read(spaces_without, tables, gaps)
     by_pid = {pid: inode for inode, members in found.by_inode.items() for pid in members}
     return World(own, spaces | spaces_without, tables, tuple(pids), (*gaps, *more), by_pid)
