@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import fields
 
+from . import durations
 from .config import VERSION, Config, Confirm, PolicyEntry, RootEntry, Silence
 from .config_load import ANY, BEST
 
@@ -18,7 +19,7 @@ def dump(config: Config, *, origin: bool = False) -> str:
     lines = [_line(key, value, key, config, origin) for key, value in _top(config)]
     lines += ["", "[confirm]"]
     for each in fields(Confirm):
-        value = _duration(getattr(config.confirm, each.name))
+        value = _text(durations.text(getattr(config.confirm, each.name)))
         lines.append(_line(each.name, value, f"confirm.{each.name}", config, origin))
     for name, attribute in _HEADS.items():
         for index, entry in enumerate(getattr(config, attribute)):
@@ -30,8 +31,8 @@ def dump(config: Config, *, origin: bool = False) -> str:
 def _top(config: Config) -> Iterator[tuple[str, str]]:
     yield "version", str(VERSION)
     yield "mode", _text(config.mode)
-    yield "tick", _duration(config.tick)
-    yield "resync", _duration(config.resync)
+    yield "tick", _text(durations.text(config.tick))
+    yield "resync", _text(durations.text(config.resync))
     yield "tier", _text(config.tier or BEST)
     yield "engines", _list(config.engines)
     yield "acts_per_minute", str(config.acts_per_minute)
@@ -75,11 +76,6 @@ def _character(each: str) -> str:
 
 def _list(values: tuple[str | bytes, ...]) -> str:
     return f"[{', '.join(_text(value) for value in values)}]"
-
-
-def _duration(value: float) -> str:
-    """Whole seconds as "60s"; else the shortest number that reads back the same."""
-    return f'"{int(value)}s"' if value == int(value) else repr(value)
 
 
 def _moment(value: float) -> str:

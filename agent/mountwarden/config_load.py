@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar, cast
 
-from . import config_files
+from . import config_files, durations
 from .config import DIRECTORY, ENGINES, VERSION, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
 from .config_table import Source, Table
 from .errors import ConfigError
@@ -207,7 +207,7 @@ def _config(draft: _Draft) -> Config:
     )
     if config.resync < config.tick:
         where = draft.origin.get("resync", draft.origin.get("tick", "defaults"))
-        raise ConfigError(f"{where}: resync: must not be shorter than tick ({config.tick:g} s)")
+        raise ConfigError(f"{where}: resync: must not be shorter than tick ({durations.text(config.tick)})")
     twice = [entry.path for index, entry in enumerate(config.roots) if entry.path in _paths(config.roots[:index])]
     if twice:
         index = max(index for index, entry in enumerate(config.roots) if entry.path == twice[0])

@@ -4,22 +4,13 @@ import datetime
 import enum
 import math
 import posixpath
-import re
 from collections.abc import Mapping
 from typing import NoReturn, TypeVar
 
+from . import durations
 from .errors import ConfigError
 
 E = TypeVar("E", bound=enum.StrEnum)
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
-
-
-def seconds(text: str) -> float | None:
-    """The seconds of a duration such as `500ms`, `1s`, `2m`, `1.5h` or `7d`; None for anything else."""
-    match = _DURATION.fullmatch(text)
-    return float(match[1]) * _UNITS[match[2]] if match else None
 
 
 class Source:
@@ -125,16 +116,22 @@ class Table:
         return value
 
     def seconds(self, name: str, low: float, high: float) -> float | None:
-        """A duration, as a number of seconds or a string such as "500ms" or "2m", between `low` and `high`."""
+        """A time span between `low` and `high`, as text or as a number of seconds, in whole microseconds."""
         value = self._get(name)
         if value is None:
             return None
-        length = seconds(value) if isinstance(value, str) else value
+        length = self._span(name, value) if isinstance(value, str) else value
         if not isinstance(length, (int, float)) or isinstance(length, bool) or not _finite(length):
-            self.wrong(name, "a duration is wanted", 'write seconds as a number, or "500ms", "1s", "2m", "1h", "7d"')
+            self.wrong(name, "a duration is wanted", durations.HINT)
         if not low <= length <= high:
-            self.wrong(name, f"must be {low:g} s to {high:g} s")
-        return float(length)
+            self.wrong(name, f"must be {durations.text(low)} to {durations.text(high)}")
+        return round(float(length), 6)
+
+    def _span(self, name: str, text: str) -> float:
+        try:
+            return durations.parse(text)
+        except ValueError as error:
+            self.wrong(name, f"{_quoted(text)} {error}", durations.HINT)
 
     def moment(self, name: str) -> float | None:
         """A date and time with its offset, as seconds since the Epoch."""

@@ -11,7 +11,6 @@ from pathlib import Path
 import mountwarden
 import pytest
 from mountwarden.cli import main as cli
-from mountwarden.cli import options
 
 AGENT = Path(mountwarden.__file__).parents[1]
 HEAVY = ("argparse", "json", "rich", "pystemd", "lxml", "asyncio", "importlib.metadata", "ctypes", "mountwarden.look")
@@ -152,10 +151,3 @@ def test_one_command_imports_no_other(command: str) -> None:
     done = python(code)
     assert module in done.stdout.split(), done.stderr
     assert set(done.stdout.split()) & others == set()
-
-
-def test_seconds_are_checked() -> None:
-    assert options.seconds("2.5") == 2.5
-    for wrong in ("x", "-1", "3601", "nan", "inf"):
-        with pytest.raises(Exception, match="seconds from 0 to 3600"):
-            options.seconds(wrong)

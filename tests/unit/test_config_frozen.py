@@ -11,7 +11,7 @@ from mountwarden.errors import ConfigError
 FROZEN = [line.split(" ", 1) for line in Path(__file__).with_name("config-1.fields").read_text().splitlines()]
 
 SAMPLES = {
-    "duration": (('"6s"', "6", "6.0", '"6000ms"', '"0.1m"'), ('"7s"',)),
+    "duration": (('"6s"', "6", "6.0", '"6000ms"', '"0.1m"', '"5 sec 1s"'), ('"7s"',)),
     "integer": (("5",), ("6",)),
     "path": (('"/srv/one.prom"',), ('"/srv/two.prom"',)),
     "text": (('"one"',), ('"two"',)),

@@ -14,7 +14,12 @@ TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"
 COMPONENT = TEXT.map(lambda text: text.replace("/", "_").replace("*", "x")).filter(lambda text: text not in (".", ".."))
 PATHS = st.lists(COMPONENT, min_size=1, max_size=4).map(lambda parts: ("/" + "/".join(parts)).encode())
 PATTERNS = st.lists(COMPONENT | st.just("*"), min_size=1, max_size=4).map(lambda parts: "/".join(parts).encode())
-SECONDS = st.floats(0, 3600)
+
+
+def seconds(least: float, most: float) -> st.SearchStrategy[float]:
+    return st.integers(int(least * 1e6), int(most * 1e6)).map(lambda microseconds: microseconds / 1e6)
+
+
 MOMENTS = st.integers(-(10**9), 10**10).map(float)
 
 
@@ -60,9 +65,9 @@ SILENCES = st.builds(
 CONFIGS = st.builds(
     Config,
     mode=st.sampled_from(Mode),
-    tick=st.floats(0.1, 60),
-    resync=st.floats(60, 3600),
-    confirm=st.builds(Confirm, *[SECONDS] * 7),
+    tick=seconds(0.1, 60),
+    resync=seconds(60, 3600),
+    confirm=st.builds(Confirm, *[seconds(0, 3600)] * 7),
     engines=st.lists(st.sampled_from(ENGINES), unique=True).map(tuple),
     roots=st.lists(ROOTS, max_size=3, unique_by=lambda root: root.path).map(tuple),
     policies=st.lists(POLICIES, max_size=3).map(tuple),

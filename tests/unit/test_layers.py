@@ -103,6 +103,7 @@ PURE = {
     **dict.fromkeys(("remedies.plan", "remedies.restart", "remedies.steps"), ("config", "remedies.restart", "shown")),
     "tell": ("tell", "shown"),
     "shown": (),
+    "durations": (),
 }
 """The pure parts, and what they may import beside model and errors: themselves, the configuration's shape, escapes."""
 

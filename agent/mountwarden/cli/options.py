@@ -3,10 +3,11 @@
 import argparse
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from .. import config as configuration
+from .. import durations
 from ..errors import MountwardenError
 from ..model import Kind, Severity, Tier
 from ..shown import shown
@@ -108,10 +109,10 @@ def waiting(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--wait",
-        metavar="SECONDS",
-        type=seconds,
+        metavar="TIME",
+        type=duration(3600.0, zero=True),
         default=5.0,
-        help="wait at most so long for findings to hold for their confirm time (default: 5)",
+        help="wait at most so long for findings to hold for their confirm time (default: 5s)",
     )
     group.add_argument("--no-wait", action="store_const", const=0.0, dest="wait", help="one look; nothing is confirmed")
 
@@ -123,15 +124,20 @@ def snapshot(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def seconds(text: str) -> float:
-    """An argument in seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
-    return value
+def duration(most: float, *, zero: bool = False) -> Callable[[str], float]:
+    """The type of an argument: a time span of at most so many seconds, and of none only with `zero`."""
+
+    def seconds(text: str) -> float:
+        try:
+            found = durations.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} {error}; {durations.HINT}") from None
+        if found > most or not (found or zero):
+            least = "0" if zero else "more than 0"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {least} to {durations.text(most)}")
+        return found
+
+    return seconds
 
 
 def severity(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from .. import durations
 from .. import pause as pausing
 from ..shown import shown
 from ..state import RunDirectory
@@ -12,7 +13,6 @@ from ..status import paused
 from ..tell import stored
 from ..tell.report import timestamp
 from . import options
-from .durations import duration
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -32,7 +32,13 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         "pause", help="let the service act on nothing for a while", description=_PAUSE.split("\n\n")[0],
         epilog=_PAUSE.split("\n\n")[1], tier=False,
     )  # fmt: skip
-    pause.add_argument("--for", dest="seconds", metavar="TIME", type=duration, help="so long (default: until resume)")
+    pause.add_argument(
+        "--for",
+        dest="seconds",
+        metavar="TIME",
+        type=options.duration(durations.parse("10y")),
+        help="so long (default: until resume)",
+    )
     pause.add_argument("--reason", metavar="TEXT", default="", help="shown by status and report, and in the journal")
     pause.set_defaults(run=run_pause)
     resume = subparsers.add_parser("resume", help="end a pause", description="Lets the service act again.", tier=False)

@@ -6,7 +6,7 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from .. import silences
+from .. import durations, silences
 from ..config import Silence
 from ..errors import MountwardenError
 from ..shown import shown
@@ -14,7 +14,6 @@ from ..state import RunDirectory
 from ..tell import stored
 from ..tell.report import timestamp
 from . import options
-from .durations import duration
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -48,7 +47,14 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         tier=False,
     )
     parser.add_argument("id", metavar="ID", nargs="?", help="the finding")
-    parser.add_argument("--for", dest="seconds", metavar="TIME", type=duration, default=DAY, help="default: 1d")
+    parser.add_argument(
+        "--for",
+        dest="seconds",
+        metavar="TIME",
+        type=options.duration(durations.parse("10y")),
+        default=DAY,
+        help="default: 1d",
+    )
     parser.add_argument("--reason", metavar="TEXT", help="why; needed")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--list", action="store_true", help="show the silences that were made by this command")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .. import durations
 from ..errors import MountwardenError
 from ..shown import sentence, shown
 from ..tell import report, terminal
@@ -162,7 +163,7 @@ def _looked(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[Line]
 
     session.need_root(f"watching without {UNIT}")
     looker = session.looker(arguments)
-    print(f"{UNIT} is not active: looking each {looker.config.tick:g} s", file=sys.stderr)
+    print(f"{UNIT} is not active: looking each {durations.text(looker.config.tick)}", file=sys.stderr)
     return looked(looker, mounts)
 
 
