@@ -86,7 +86,7 @@ def test_what_the_catalog_speaks_of_is_sent(host: Machine, leaks: Leaks) -> None
     host.write("/etc/mountwarden/mountwarden.toml", 'mode = "obsreve"\n')
     await_event(host, "config-kept")
     host.write("/etc/mountwarden/mountwarden.toml", CONFIG)
-    for name, spoil in (("told-acted", ""), ("told-declined", "touch {}/merged/data")):
+    for name, spoil in ((r"told\x2dacted", ""), ("told-declined", "touch {}/merged/data")):
         layer = leaks.mount()
         unit = host.unit(name, "PrivateTmp=yes", "MountFlags=private")
         leaks.units.add(unit)
@@ -95,6 +95,7 @@ def test_what_the_catalog_speaks_of_is_sent(host: Machine, leaks: Leaks) -> None
         await_event(host, "failed" if spoil else "acted", f"MOUNTWARDEN_MOUNTPOINT={layer}/merged")
         leaks.end(unit)
         await_event(host, "cleared", f"MOUNTWARDEN_MOUNTPOINT={layer}/merged")
+        assert await_event(host, "found", f"--unit={unit}")["MOUNTWARDEN_HOLDER"] == unit
     entries = host.journal(OURS, "_SYSTEMD_UNIT=mountwarden.service")
     by_id = {kind: [e for e in entries if e.get("MESSAGE_ID") == key] for kind, key in messages.IDS.items()}
     seen = {str(kind) for kind, some in by_id.items() if some}
