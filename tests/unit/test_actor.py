@@ -96,7 +96,8 @@ def test_one_act_on_a_spot_does_for_all_its_copies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"evidence": Evidence.SPOT}, {"evidence": Evidence.CLAIMED}, {"confirmed": False}, {"silenced": True}]
+    "changes",
+    [*({"evidence": one} for one in Evidence if one is not Evidence.HISTORY), {"confirmed": False}, {"silenced": True}],
 )
 def test_what_is_not_automatic_is_left_alone(tmp_path: Path, changes: dict[str, object]) -> None:
     scene = Scene(tmp_path, A)

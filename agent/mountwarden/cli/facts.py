@@ -54,7 +54,7 @@ def explained(
 def policies(root: Root, config: Config) -> dict[Action, Policy]:
     """Who decides on share and detach under a root, as the plan of its best-proved finding would say."""
     acting = replace(config, mode=Mode.ACT)
-    cases = ((Action.SHARE, Kind.PRIVATE_ROOT, None), (Action.DETACH, Kind.LEAKED, Evidence.RECORD))
+    cases = ((Action.SHARE, Kind.PRIVATE_ROOT, None), (Action.DETACH, Kind.LEAKED, Evidence.HISTORY))
     return {action: _policy(action, plan(_example(root, kind, evidence), acting)) for action, kind, evidence in cases}
 
 

@@ -112,7 +112,9 @@ def _never_automatic(finding: Finding) -> str | None:
         return "the root belongs to a user's own engine"
     if not finding.root.home_known:
         return f"{finding.root.engine} is not running, so its view of the root is not known"
-    if finding.kind is Kind.LEAKED and finding.evidence not in (Evidence.HISTORY, Evidence.RECORD):
+    if finding.kind is Kind.LEAKED and finding.evidence is Evidence.RECORD:
+        return "the engine's record speaks of the container, not of this mount"
+    if finding.kind is Kind.LEAKED and finding.evidence is not Evidence.HISTORY:
         return "nothing but the spot says that it is leaked"
     return None
 
