@@ -115,10 +115,10 @@ def _storage_fix(finding: Finding) -> Fix:
 
 
 def _store(root: Root) -> tuple[str, str] | None:
-    """graphroot and runroot of the host's own store; None for a user's, and for paths that TOML reads otherwise."""
+    """graphroot and runroot of the host's own store; None for paths that TOML reads otherwise."""
     run = root.record[0].removesuffix(_COUNTS) if root.record and root.record[0].endswith(_COUNTS) else ""
     graph = shown(root.path)
-    return None if root.observe_only or not all(map(_PLAIN_PATH.fullmatch, (graph, run))) else (graph, run)
+    return (graph, run) if all(map(_PLAIN_PATH.fullmatch, (graph, run))) else None
 
 
 def _quoted(unit: str) -> str:

@@ -81,7 +81,6 @@ def test_fix_of_a_unit_with_an_escaped_name_can_be_pasted() -> None:
     ("changes", "file"),
     [
         ({}, "/etc/containers/storage.conf"),
-        ({"observe_only": True}, None),
         ({"record": ()}, None),
         ({"path": b'/srv/a"b'}, None),
         ({"record": ("/run/a b/overlay-layers/mountpoints.json",)}, None),

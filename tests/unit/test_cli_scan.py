@@ -127,7 +127,7 @@ def test_silences_are_marked() -> None:
     [
         (DOCKER, Config(), Policy.AUTO, Policy.AUTO),
         (replace(DOCKER, engine="containers-storage", wants_private=True), Config(), Policy.ASK, Policy.ASK),
-        (replace(DOCKER, observe_only=True), Config(), Policy.ASK, Policy.ASK),
+        (replace(DOCKER, home_known=False), Config(), Policy.ASK, Policy.ASK),
         (DOCKER, Config(policies=(PolicyEntry(Action.DETACH, Policy.OFF),)), Policy.AUTO, Policy.OFF),
         (replace(DOCKER, kind=RootKind.VOLUME), Config(), Policy.AUTO, Policy.ASK),
     ],

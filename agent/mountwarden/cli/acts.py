@@ -37,7 +37,7 @@ def chosen(
     if bool(arguments.id) == arguments.all:
         raise MountwardenError(f"{action} takes ids or --all, and not both", hint="mountwarden report lists the ids")
     if arguments.all:
-        usable = [f for f in found.findings if f.confirmed and not f.silenced and not f.root.observe_only]
+        usable = [f for f in found.findings if f.confirmed and not f.silenced]
         return [f for f in usable if means(f) and _matches(f, arguments)], []
     by_id = {finding.id: finding for finding in found.findings}
     wanted = list(dict.fromkeys(arguments.id))

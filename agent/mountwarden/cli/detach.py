@@ -52,5 +52,4 @@ def detachable(finding: Finding) -> bool:
         and finding.reach is Reach.RMDIR
         and finding.confirmed
         and not finding.silenced
-        and not finding.root.observe_only
     )

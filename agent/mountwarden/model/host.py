@@ -111,8 +111,6 @@ class Root:
     """Names of the same directory in the configuration, through symbolic links."""
     daemonless: bool = False
     """The engine mounts in whatever namespace it is called in: without a word of its record nothing is accused."""
-    observe_only: bool = False
-    """Roots of a user's own configuration: never acted on by the root agent."""
 
     def is_called(self, path: bytes) -> bool:
         """Whether the configuration means this root by `path`."""

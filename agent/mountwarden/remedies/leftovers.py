@@ -31,7 +31,7 @@ def remove(look: "Look") -> list[bytes]:
     """
     found: list[bytes] = []
     for state in look.picture.roots:
-        if state.root.observe_only or state.mount is None or state.root.kind not in _KINDS:
+        if state.mount is None or state.root.kind not in _KINDS:
             continue
         for base in state.bases:
             for layout in state.root.layout:

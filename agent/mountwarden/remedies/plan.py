@@ -74,7 +74,7 @@ def _remedy(
         (Policy.ASK, why_ask) if why_ask else (Policy.AUTO, "its kind, its evidence and its home leave no doubt")
     )
     if (said := _said(action, finding, config)) is not None:
-        # A policy opens the gate of kind and engine; evidence, home and a user's own root are no matter of taste.
+        # A policy opens the gate of kind and engine; evidence and home are no matter of taste.
         hard = _never_automatic(finding)
         policy = Policy.ASK if said is Policy.AUTO and hard else said
         reason = hard if said is Policy.AUTO and hard else f"the policy for it is {said}"
@@ -108,8 +108,6 @@ def _said(action: Action, finding: Finding, config: Config) -> Policy | None:
 
 
 def _never_automatic(finding: Finding) -> str | None:
-    if finding.root.observe_only:
-        return "the root belongs to a user's own engine"
     if not finding.root.home_known:
         return f"{finding.root.engine} is not running, so its view of the root is not known"
     if finding.kind is Kind.LEAKED and finding.evidence is Evidence.RECORD:
