@@ -84,6 +84,64 @@ def test_a_roots_policy_speaks_of_share_and_detach_alone() -> None:
     assert told(finding(), config)[0][:2] == ("detach", True)
 
 
+PROVED = {
+    Action.DETACH: finding(holders=(UNIT,)),
+    Action.UNMOUNT: finding(holders=(UNIT,), reach=Reach.INSIDE),
+    Action.SHARE: finding(holders=(UNIT,), kind=Kind.PRIVATE_ROOT, evidence=None, reach=None),
+    Action.REJOIN: severed(),
+}
+UNPROVED = [
+    ({"evidence": Evidence.RECORD}, "the engine's record speaks of the container, not of this mount"),
+    ({"evidence": Evidence.SPOT}, "nothing but the spot says that it is leaked"),
+    ({"evidence": Evidence.CLAIMED}, None),
+]
+"""What is no proof of a leak, and the reason that is told; None: no act is offered."""
+AWAY = ({"root": replace(ROOT, home_known=False)}, "docker is not running, so its view of the root is not known")
+DOUBTS = {
+    Action.DETACH: [*UNPROVED, AWAY],
+    Action.UNMOUNT: [*UNPROVED, AWAY],
+    Action.SHARE: [AWAY],
+    Action.REJOIN: [AWAY],
+}
+SAID = [*(("policy", action) for action in PROVED), ("root", Action.SHARE), ("root", Action.DETACH)]
+"""Which table decides on which action."""
+
+
+def decided(by: str, one: Finding, action: Action) -> list[tuple[bool, str, bool] | None]:
+    """By auto, ask and off in that table: is the act automatic, why, and is its command told? None: not offered."""
+    told = []
+    for policy in Policy:
+        entries = {
+            "policy": Config(policies=(PolicyEntry(action, policy, unit="leaky.service"),)),
+            "root": Config(roots=(RootEntry(ROOT.path, policy=policy),)),
+        }
+        remedies = plan(one, entries[by]).remedies
+        told.append(
+            next(((r.automatic, r.reason, r.command is not None) for r in remedies if r.action is action), None)
+        )
+    return told
+
+
+@pytest.mark.parametrize(("by", "action"), SAID)
+def test_a_policy_decides_where_evidence_and_home_leave_no_doubt(by: str, action: Action) -> None:
+    assert decided(by, PROVED[action], action) == [
+        (True, "the policy for it is auto", True),
+        (False, "the policy for it is ask", True),
+        (False, "the policy for it is off", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by", "action", "doubt", "why"), [(by, action, *doubt) for by, action in SAID for doubt in DOUBTS[action]]
+)
+def test_auto_never_overrules_evidence_nor_an_unknown_home(
+    by: str, action: Action, doubt: dict[str, object], why: str | None
+) -> None:
+    one = replace(PROVED[action], **doubt)  # type: ignore[arg-type]
+    never = [(False, why, True), (False, "the policy for it is ask", True), (False, "the policy for it is off", False)]
+    assert decided(by, one, action) == (never if why else [None] * 3)
+
+
 def test_what_a_detach_does_not_reach_is_unmounted_inside() -> None:
     one = finding(reach=Reach.INSIDE, holders=(UNIT,))
     assert [action for action, _auto, _command in told(one)] == ["unmount", "restart"]
