@@ -3,19 +3,22 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
-from mountwarden.config import Config
+from mountwarden.config import PolicyEntry, RootEntry
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity, Tier
 from mountwarden.observe import namespaces, procs
 from mountwarden.observe.enter import own_namespace
+from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
 from mountwarden.shown import shown
 
-from tests.kernel.topology import CONFIG, ROOT, Home
+from tests.kernel.crash import in_few_processes
+from tests.kernel.topology import DOCKER, LAYER, ROOT, Home, dockerd
 from tests.support import tiers
 from tests.support.scratch_ns import Namespace, Overlay, Sandbox, hold, overlay
 
@@ -43,29 +46,38 @@ def own(look: Look, *spaces: Namespace) -> list[Finding]:
     return [finding for finding in look.findings if finding.namespace in inodes]
 
 
-def test_an_overlay_with_the_text_of_a_real_leak_is_at_most_info_and_never_acted_on(home: Home) -> None:
-    """Made in a user namespace, at the very path, with the very options, on file systems of its own."""
-    layer = home.layer()
-    home.umount(layer.merged)
-    with hold(home.sandbox, propagation="private", userns=True) as hostile, hold(home.sandbox) as watcher:
+def imitated(judge: Callable[[Looker, Namespace, Finding], None]) -> None:
+    """Calls `judge` with the suspicion of a mount that has the text of a real leak, and that leak beside it.
 
-        def imitate() -> None:
-            calls.mount(b"tmpfs", b"/mnt", b"tmpfs")
-            overlay(ROOT + b"/X")
+    It is made in a user namespace, at the very path, with the very options, on file systems of its own; and dockerd
+    runs, whose record says that the layer is unmounted.
+    """
 
-        hostile.run(imitate)
-        line = next(line for line in hostile.mountinfo().splitlines() if b" /mnt/root/X/merged " in line)
-        assert b"upperdir=" + layer.upper in line, "word for word what the engine's own would say"
-        look = home.look()
-        found = own(look, hostile, watcher)
-        assert all(finding.severity is Severity.INFO for finding in found)
-        assert all(finding.evidence is Evidence.CLAIMED for finding in found)
-        for finding in found:
-            told = plan(finding, Config(engines=(), roots=CONFIG.roots))
-            assert not any(remedy.automatic for remedy in told.remedies)
-            outcome = home.act(finding, Action.DETACH)
-            assert not outcome.done, outcome.text
-        assert hostile.is_mounted(MERGED)
+    def run(_sandbox: Sandbox) -> None:
+        with dockerd(), hold(propagation="private", userns=True) as hostile:
+            real = overlay(LAYER)
+            with hold() as watcher:
+                calls.umount(real.merged)
+                hostile.run(lambda: (calls.mount(b"tmpfs", b"/var/lib", b"tmpfs"), overlay(LAYER)))
+                line = next(line for line in hostile.mountinfo().splitlines() if b" %b " % real.merged in line)
+                assert b"upperdir=" + real.upper in line, "word for word what the engine's own would say"
+                looker = Looker(DOCKER, home=own_namespace())
+                look = looker.look()
+                assert [finding.evidence for finding in own(look, watcher)] == [Evidence.RECORD]
+                (claim,) = own(look, hostile)
+                judge(looker, hostile, claim)
+                assert hostile.is_mounted(real.merged)
+
+    in_few_processes(run, 20)
+
+
+def test_an_overlay_with_the_text_of_a_real_leak_is_info_and_never_acted_on() -> None:
+    def judge(looker: Looker, _hostile: Namespace, claim: Finding) -> None:
+        assert (claim.severity, claim.evidence) == (Severity.INFO, Evidence.CLAIMED)
+        for action in (Action.DETACH, Action.UNMOUNT):
+            assert apply.carry_out(claim, looker, action).code == "claimed"
+
+    imitated(judge)
 
 
 def double(count: int, base: str = "/mnt") -> int:
@@ -264,13 +276,15 @@ def restless(within: Namespace, seconds: float = 2.5) -> int:
         os._exit(0)
 
 
-def test_a_policy_cannot_make_a_claim_automatic(home: Home) -> None:
+def test_a_policy_cannot_make_a_claim_automatic() -> None:
     """Nothing in the text of a foreign namespace ever leads to an act, however the host is configured."""
-    layer = home.layer()
-    home.umount(layer.merged)
-    with hold(home.sandbox, propagation="private", userns=True) as hostile:
-        hostile.run(lambda: (calls.mount(b"tmpfs", b"/mnt", b"tmpfs"), overlay(ROOT + b"/X")))
-        for finding in own(home.look(), hostile):
-            entry = CONFIG.roots[0].__class__(ROOT, policy=Policy.AUTO)
-            told = plan(finding, Config(engines=(), roots=(entry,)))
-            assert not any(remedy.automatic for remedy in told.remedies)
+    root = b"/var/lib/docker"
+    entries = tuple(PolicyEntry(action, Policy.AUTO, root=root) for action in Action)
+    config = replace(DOCKER, policies=entries, roots=(RootEntry(root, policy=Policy.AUTO),))
+
+    def judge(_looker: Looker, _hostile: Namespace, claim: Finding) -> None:
+        assert plan(claim, config).remedies == (), "not even offered"
+        real = plan(replace(claim, evidence=Evidence.HISTORY), config)
+        assert any(remedy.automatic for remedy in real.remedies), "what is not its evidence would allow it"
+
+    imitated(judge)

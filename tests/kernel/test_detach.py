@@ -1,15 +1,10 @@
 """rmdir-on-put on real mounts: what it detaches, and everything that it must decline."""
 
-import contextlib
 import os
-import shutil
 import stat
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from mountwarden.config import Config
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Reach, RootKind
@@ -18,9 +13,8 @@ from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
 
 from tests.kernel import crash
-from tests.kernel.topology import ROOT, Home, state, with_layout
+from tests.kernel.topology import DOCKER, LAYER, ROOT, Home, dockerd, state, with_layout
 from tests.support.scratch_ns import Namespace, Sandbox, hold, overlay
-from tests.unit.engines.trees import docker_container
 
 MERGED = ROOT + b"/X/merged"
 
@@ -268,30 +262,15 @@ def test_a_spoofed_text_is_no_finding(home: Home) -> None:
         assert home.leaked() == ()
 
 
-@contextlib.contextmanager
-def dockerd() -> Iterator[None]:
-    """A process of that name, by which its data-root below /var/lib, empty here, has a home."""
-    calls.mount(b"tmpfs", b"/var/lib", b"tmpfs")
-    sleep = shutil.which("sleep")
-    assert sleep
-    os.symlink(sleep, "/var/lib/dockerd")
-    with subprocess.Popen(["sleep", "1000"], executable="/var/lib/dockerd") as running:
-        try:
-            yield
-        finally:
-            running.kill()
-
-
 def test_a_layer_that_home_never_had_is_left_to_a_human_though_its_record_says_unmounted() -> None:
     """A backup mounts the layer of a created container where its engine would, in a namespace of its own."""
 
     def run(_sandbox: Sandbox) -> str:
         with dockerd(), hold() as backup:
-            docker_container(Path("/var/lib/docker"), "c1", "l1")
-            layer = overlay(b"/var/lib/docker/overlay2/l1", mounted=False)
-            looker = Looker(Config(engines=("docker",)), home=own_namespace())
+            layer = overlay(LAYER, mounted=False)
+            looker = Looker(DOCKER, home=own_namespace())
             looker.look()
-            backup.run(lambda: overlay(b"/var/lib/docker/overlay2/l1"))
+            backup.run(lambda: overlay(LAYER))
             (finding,) = (found for found in looker.look(resync=True).findings if found.kind == "leaked")
             assert (finding.evidence, finding.root.home_known) == (Evidence.RECORD, True)
             remedy = plan(finding, looker.config).remedies[0]

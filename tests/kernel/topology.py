@@ -1,8 +1,12 @@
 """A guarded root in a sandbox, and leaks in it."""
 
+import contextlib
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 from mountwarden.config import Config, RootEntry
@@ -13,11 +17,16 @@ from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 
 from tests.support.scratch_ns import Overlay, Sandbox, overlay
+from tests.unit.engines.trees import docker_container
 
 T = TypeVar("T")
 
 ROOT = b"/mnt/root"
 CONFIG = Config(engines=(), roots=(RootEntry(ROOT),))
+
+DOCKER = Config(engines=("docker",))
+LAYER = b"/var/lib/docker/overlay2/l1"
+"""The layer of `dockerd`'s one container."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,24 @@ def _looker(config: Config) -> Looker:
 
 def _look(config: Config) -> Look:
     return _looker(config).look()
+
+
+@contextlib.contextmanager
+def dockerd() -> Iterator[None]:
+    """A process of that name, and a data-root whose record has one container, which does not run.
+
+    To be called in a pid namespace of few processes: others would take it for an engine of theirs.
+    """
+    sleep = shutil.which("sleep")
+    assert sleep
+    calls.mount(b"tmpfs", b"/var/lib", b"tmpfs")
+    docker_container(Path("/var/lib/docker"), "c1", os.path.basename(LAYER).decode())
+    os.symlink(sleep, "/var/lib/dockerd")
+    with subprocess.Popen(["sleep", "1000"], executable="/var/lib/dockerd") as running:
+        try:
+            yield
+        finally:
+            running.kill()
 
 
 def with_layout(*patterns: bytes, **other: object) -> Config:
