@@ -141,6 +141,12 @@ def test_a_container_whose_layer_home_has_or_never_had_is_not() -> None:
     assert found(picture(EMPTY, own_root(None)), Kind.ORPHANED) == []
 
 
+def test_a_namespace_that_no_process_is_in_is_no_orphan() -> None:
+    """A file or descriptor keeps it: nothing lives on the layer, and there is nothing to end."""
+    for namespaces in ({OTHER: Namespace(OTHER, ())}, {}):
+        assert found(picture(EMPTY, own_root(match_of(EMPTY)), namespaces=namespaces), Kind.ORPHANED) == []
+
+
 RECORDED = dataclasses.replace(ROOT, record=("/r",))
 
 
