@@ -172,6 +172,23 @@ def test_what_is_seen_by_the_shared_checks_is_declined_for_that_one_alone() -> N
     assert told == {merged(number): code for number, code in enumerate(want)}
 
 
+def test_a_leak_beside_another_mount_on_its_spot_is_declined_alone() -> None:
+    def within(holder: Namespace, found: list[Finding]) -> dict[bytes, str]:
+        with hold() as other:
+            other.run(lambda: overlay(layer(1), upper=b"upper2"))
+            mine = [finding for finding in looker().look().findings if finding.namespace == holder.inode]
+            told = codes(apply.carry_out_all(mine, looker(), Action.DETACH))
+            assert [n for n in range(3) if holder.is_mounted(merged(n))] == [1]
+            assert other.is_mounted(merged(1))
+            everything = [finding for finding in looker().look().findings if finding.kind == "leaked"]
+            assert codes(apply.carry_out_all(everything, looker(), Action.DETACH)) == {merged(1): "mixed"}
+            assert len(everything) == 2
+            return told
+
+    told = crash.in_few_processes(leaks(3, within), 20)
+    assert told == {merged(0): "done", merged(1): "mixed", merged(2): "done"}
+
+
 def test_the_engines_record_is_asked_right_before_each_rename(monkeypatch: pytest.MonkeyPatch) -> None:
     data_root = Path("/var/lib/docker")
 

@@ -11,6 +11,7 @@ from mountwarden.model import Action, Evidence, Finding, Reach, RootKind
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
+from mountwarden.remedies.steps import describe
 
 from tests.kernel import crash
 from tests.kernel.topology import DOCKER, LAYER, ROOT, Home, dockerd, state, with_layout
@@ -313,6 +314,106 @@ def test_declines_another_mount_on_the_spot_that_was_not_judged(leaked: Leaked) 
         other.run(lambda: calls.mount(b"tmpfs", MERGED, b"tmpfs"))
         text = declined(home, holder, finding, "shared-spot")
         assert str(other.inode) in text
+        assert other.is_mounted(MERGED)
+
+
+def test_declines_and_names_another_mount_that_would_go_too(leaked: Leaked) -> None:
+    """Home has unmounted the one overlay; another namespace works on an overlay of its own, on the same spot."""
+    home, holder, _finding = leaked
+    with hold(home.sandbox) as other:
+        other.run(lambda: overlay(ROOT + b"/X", upper=b"upper2"))
+        first, second = sorted(home.leaked(), key=lambda found: found.namespace != holder.inode)
+        assert (first.namespace, second.namespace) == (holder.inode, other.inode)
+        text = declined(home, holder, first, "mixed")
+        another_one = f"mount {second.mount_id} in namespace {other.inode}"
+        assert text.endswith(f"another mount on that spot would go too: {another_one} (overlay {second.device})")
+        declined(home, holder, second, "mixed")
+        assert other.is_mounted(MERGED)
+        told = [step.describe() for step in describe(first, Action.DETACH)]
+        (step,) = [step for step in told if another_one in step]
+        assert step.startswith(f"{another_one} is another one (overlay {second.device}) and would go too: declined")
+        assert f"overlay {first.device} and what is mounted on it: mount {first.mount_id} in namespace" in told[-1]
+
+
+def test_a_record_lets_no_detach_take_another_mount() -> None:
+    """What it says of the container is said of both mounts alike."""
+
+    def run(_sandbox: Sandbox) -> str:
+        with dockerd():
+            layer = overlay(LAYER)
+            with hold() as holder, hold() as other:
+                calls.umount(layer.merged)
+                other.run(lambda: (calls.umount(layer.merged), overlay(LAYER, upper=b"upper2")))
+                looker = Looker(DOCKER, home=own_namespace())
+                found = [finding for finding in looker.look().findings if finding.kind == "leaked"]
+                assert [finding.evidence for finding in found] == [Evidence.RECORD] * 2
+                finding = next(finding for finding in found if finding.namespace == holder.inode)
+                code = apply.carry_out(finding, looker, Action.DETACH).code
+                assert holder.is_mounted(layer.merged)
+                assert other.is_mounted(layer.merged)
+                return code
+
+    assert crash.in_few_processes(run, 20) == "mixed"
+
+
+def test_a_mount_that_is_no_leak_is_named_as_well(leaked: Leaked) -> None:
+    """Another namespace has on that directory what home has elsewhere."""
+    home, holder, _finding = leaked
+    home.run(lambda: overlay(b"/mnt/other"))
+    with hold(home.sandbox) as other:
+        other.run(lambda: calls.mount(b"/mnt/other/merged", MERGED, None, abi.MS_BIND))
+        (finding,) = home.leaked()
+        (step,) = [step.describe() for step in describe(finding, Action.DETACH) if "another one" in step.describe()]
+        assert f"in namespace {other.inode} is another one (overlay " in step
+        declined(home, holder, finding, "shared-spot")
+        assert other.is_mounted(MERGED)
+
+
+def test_equal_copies_of_many_namespaces_are_named_and_go_together(leaked: Leaked) -> None:
+    home, holder, _finding = leaked
+    with hold(holder, propagation="private") as other:
+        finding = next(found for found in home.leaked() if found.namespace == holder.inode)
+        told = describe(finding, Action.DETACH)[-1].describe()
+        assert all(f"in namespace {space.inode}" in told for space in (holder, other))
+        assert "another" not in told
+        assert home.act(finding, Action.DETACH).done
+        assert not holder.is_mounted(MERGED)
+        assert not other.is_mounted(MERGED)
+
+
+def test_declines_another_mount_that_came_after_the_look(leaked: Leaked) -> None:
+    """It has the freed id of the copy that was judged there, so that the id alone does not tell it."""
+    home, holder, finding = leaked
+    with hold(holder, propagation="private") as other:
+
+        def swap() -> bool:
+            """Whether it has that id: what else runs on this machine may have taken it."""
+            calls.mount(b"tmpfs", b"/tmp", b"tmpfs")
+            overlay(b"/tmp/other")
+            judged = calls.mount_id(abi.AT_FDCWD, MERGED)
+            calls.umount(MERGED)
+            calls.mount(b"/tmp/other/merged", MERGED, None, abi.MS_BIND)
+            return calls.mount_id(abi.AT_FDCWD, MERGED) == judged
+
+        class Meddling(Looker):
+            """The other namespace comes between the first look and the reading of all namespaces."""
+
+            code = ""
+
+            def look(self, *, resync: bool = False) -> Look:
+                look = super().look(resync=resync)
+                self.code = self.code or ("mixed" if other.run(swap) else "shared-spot")
+                return look
+
+        def act() -> tuple[str, str]:
+            looker = Meddling(home.config, home=own_namespace())
+            return apply.carry_out(finding, looker, Action.DETACH).code, looker.code
+
+        before = home.run(lambda: state(MERGED))
+        told, wanted = home.run(act)
+        assert told == wanted
+        assert home.run(lambda: state(MERGED)) == before
+        assert holder.is_mounted(MERGED)
         assert other.is_mounted(MERGED)
 
 

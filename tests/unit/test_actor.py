@@ -70,6 +70,7 @@ def test_each_finding_gets_one_attempt(tmp_path: Path) -> None:
         ("done", "done", "acted"),
         ("live", "declined", "declined"),
         ("bound", "declined", "declined"),
+        ("mixed", "declined", "declined"),
         ("failed", "failed", "failed"),
         ("no-answer", "failed", "failed"),
         ("still-there", "failed", "failed"),

@@ -8,6 +8,7 @@ from mountwarden.config import Config
 from mountwarden.inventory import Spots, root_state
 from mountwarden.judge import judge
 from mountwarden.model import (
+    Action,
     Answers,
     Copy,
     Evidence,
@@ -26,6 +27,7 @@ from mountwarden.model import (
 )
 from mountwarden.observe.mountinfo import Table
 from mountwarden.remedies.plan import plan
+from mountwarden.remedies.steps import describe
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
 
@@ -145,6 +147,39 @@ def test_one_finding_for_each_spot_and_namespace() -> None:
     (on_x,) = (f for f in found if f.namespace == OTHER + 1)
     assert on_x.target is not None
     assert len(on_x.target.copies) == 3, "one detach drops all copies on the spot"
+
+
+def steps(finding: Finding) -> list[str]:
+    return [step.describe() for step in describe(finding, Action.DETACH)]
+
+
+def test_each_mount_that_would_go_with_the_directory_is_named_and_another_one_as_such() -> None:
+    """Three namespaces have copies of one mount, and two have others on the same spot, one of which home has too."""
+    elsewhere = {OTHER + n: private(layer(2, 1)) for n in (0, 1, 2)}
+    elsewhere[OTHER + 3] = private(layer(2, 1, device="0:41"))
+    elsewhere[OTHER + 4] = private(layer(2, 1, device="0:42"))
+    found = judged(picture(table(host_root(), mount(9, 1, "/x", device="0:42", fstype="overlay")), elsewhere))
+    first, _second, _third, another = sorted(found, key=lambda finding: finding.namespace or 0)
+    names = {n: f"mount 12 in namespace {OTHER + n}" for n in range(5)}
+    devices = {0: "0:40", 1: "0:40", 2: "0:40", 3: "0:41", 4: "0:42"}
+    is_another = {
+        n: f"{names[n]} is another one (overlay {devices[n]}) and would go too: declined while it is there"
+        for n in range(5)
+    }
+    assert steps(first)[2:-2] == [is_another[n] for n in (3, 4)]
+    assert steps(another)[2:-2] == [is_another[n] for n in (0, 1, 2, 4)]
+    goes = f"{names[0]}, {names[1]}, {names[2]}"
+    assert steps(first)[-1] == f"the kernel drops overlay 0:40 and what is mounted on it: {goes}; look again: gone"
+
+
+@pytest.mark.parametrize("change", [{"device": "0:41"}, {"root": b"/sub"}, {"super_options": b"rw"}])
+def test_what_differs_in_device_root_or_options_is_another_mount(change: dict[str, object]) -> None:
+    held = {OTHER: private(layer(2, 1)), OTHER + 1: private(layer(2, 1, **change))}
+    for finding in judged(picture(table(host_root()), held)):
+        assert sum("is another one" in step for step in steps(finding)) == 1
+    ro = private(layer(2, 1, options=b"ro"))
+    for finding in judged(picture(table(host_root()), held | {OTHER + 1: ro})):
+        assert not any("is another one" in step for step in steps(finding)), "a read-only view of it is none"
 
 
 def bound_elsewhere(*, own_root: bool = False) -> Picture:

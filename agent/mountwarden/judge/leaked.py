@@ -1,5 +1,6 @@
 """leaked: no home has the mount, a copy of it remains elsewhere, and no record says that it is in use."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ..model import (
@@ -16,6 +17,7 @@ from ..model import (
     RecordWant,
     RootState,
     Severity,
+    Spot,
     Target,
     Want,
     finding_id,
@@ -57,8 +59,9 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Want]]
     by_spot: dict[tuple[_Key, bytes], list[Copy]] = {}
     for (key, path, _namespace), found in leaks.items():
         by_spot.setdefault((key, path), []).extend(leak.copy for leak in found if leak.on_spot)
+    there = _on_spots(picture.copies, {found[0].match.spot for found in leaks.values()})
     findings = [
-        _finding(picture, states[key], namespace, found, tuple(by_spot[key, path]))
+        _finding(picture, states[key], namespace, found, tuple(by_spot[key, path]), there.get(found[0].match.spot, ()))
         for (key, path, namespace), found in leaks.items()
     ]
     return findings, wants
@@ -119,8 +122,22 @@ def _evidence(copy: Copy, record: RecordState) -> Evidence:
     return Evidence.RECORD if record is RecordState.UNMOUNTED else Evidence.SPOT
 
 
+def _on_spots(copies: Iterable[Copy], spots: Collection[Spot]) -> dict[Spot, tuple[Copy, ...]]:
+    """All mounts that are on one of the spots, by that."""
+    found: dict[Spot, list[Copy]] = {}
+    for copy in copies if spots else ():
+        if copy.spot is not None and copy.spot in spots:
+            found.setdefault(copy.spot, []).append(copy)
+    return {spot: tuple(many) for spot, many in found.items()}
+
+
 def _finding(
-    picture: Picture, state: RootState, namespace: int, leaks: list[_Leak], everywhere: tuple[Copy, ...]
+    picture: Picture,
+    state: RootState,
+    namespace: int,
+    leaks: list[_Leak],
+    everywhere: tuple[Copy, ...],
+    there: tuple[Copy, ...],
 ) -> Finding:
     on_spot = [leak for leak in leaks if leak.on_spot]
     first = (on_spot or leaks)[0]
@@ -147,7 +164,7 @@ def _finding(
         mount_class=match.layout.mount_class,
         count=len(leaks),
         detail=_detail(first, newer=bool(newer), same_upper=same_upper),
-        target=Target(match, everywhere, tuple(leak.copy for leak in on_spot or leaks)),
+        target=Target(match, everywhere, tuple(leak.copy for leak in on_spot or leaks), there),
     )
 
 

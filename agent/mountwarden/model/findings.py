@@ -51,6 +51,8 @@ class Target:
     """The leaked copies on that spot, in all namespaces; of a severed root, those that are cut off."""
     here: tuple[Copy, ...] = ()
     """The leaked copies of the finding's own namespace, those bound elsewhere too; bottom of a stack first."""
+    there: tuple[Copy, ...] = ()
+    """All mounts on that spot, leaked or not, in all namespaces: what goes with the mountpoint's directory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,11 @@ class Mount:
         """What is mounted, wherever it is: (device, mnt_root)."""
         return self.device, self.root
 
+    def same_as(self, other: "Mount") -> bool:
+        """Whether both are of the same, by type and options too: a device's number is given away again at once."""
+        mine, its = (self.fstype, self.super_options), (other.fstype, other.super_options)
+        return self.identity == other.identity and mine == its
+
 
 def is_on_block_device(mount: Mount) -> bool:
     """Whether the mount keeps a block device busy. btrfs shows anonymous device numbers for its subvolumes."""

@@ -176,7 +176,6 @@ def _judged(finding: Finding, seen: Finding | None, look: "Look") -> _Leak:
         raise Declined("changed", "its root has another home than when it was judged")
     if now.target is None or not now.target.copies:
         raise Declined("changed", "no copy is on the mountpoint any more")
-    _check_evidence(now, now.target)
     return _Leak(now, now.target)
 
 
@@ -186,23 +185,14 @@ def _check_kind(finding: Finding) -> None:
         raise Declined("out-of-reach", finding.detail or "the copy is not on the mountpoint")
 
 
-def _check_evidence(now: Finding, target: Target) -> None:
-    """A replaced directory drops all copies on it: what is known of one must hold for each."""
-    if now.evidence is not Evidence.HISTORY:
-        return  # the record speaks of the layer, and the spot of itself
-    known = {copy.mount.identity for copy in target.copies if copy.history is not None}
-    for copy in target.copies:
-        if copy.mount.identity not in known:
-            raise Declined("mixed", f"namespace {copy.namespace} has another mount on that spot, of unknown history")
-
-
-def _others(leaks: Iterable[_Leak], look: "Look") -> tuple[dict[Spot, Declined], dict[Spot, int]]:
-    """Spots whose directory itself is mounted, or that a mount is on which was not judged; and what lies on copies."""
+def _others(leaks: Sequence[_Leak], look: "Look") -> tuple[dict[Spot, Declined], dict[Spot, int]]:
+    """Spots whose directory itself is mounted, or that another mount is on than was judged; and what lies on copies."""
+    own = {leak.spot: leak.target.here[0].mount for leak in leaks}
     judged: dict[int, dict[int, Spot]] = {}
     for leak in leaks:
         for copy in leak.target.copies:
             judged.setdefault(copy.namespace, {})[copy.mount.id] = leak.spot
-    spots = frozenset(leak.spot for leak in leaks)
+    spots = frozenset(own)
     others: dict[Spot, Declined] = {}
     over: dict[Spot, int] = {}
     for inode, text in texts(look):
@@ -214,6 +204,9 @@ def _others(leaks: Iterable[_Leak], look: "Look") -> tuple[dict[Spot, Declined],
             if mount.id not in here:
                 told = f"namespace {inode} has another mount ({mount.fstype}) on that spot"
                 others.setdefault(spot, Declined("shared-spot", told))
+            elif not mount.same_as(own[spot]):
+                told = f"mount {mount.id} in namespace {inode} ({mount.fstype} {mount.device})"
+                others.setdefault(spot, Declined("mixed", f"another mount on that spot would go too: {told}"))
         for mount in uses.mounted_on(text, frozenset(here)):
             if mount.id not in here:
                 over[here[mount.parent]] = over.get(here[mount.parent], 0) + 1

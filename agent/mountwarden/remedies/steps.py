@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from ..model import Action, Copy, Finding, Kind
+from ..model import Action, Copy, Finding, Kind, Reach, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ def describe(finding: Finding, action: Action) -> list[Step]:
         return _share(finding)
     if finding.target is None:
         return []
-    if action is Action.DETACH:
-        return _detach(finding, finding.target.copies)
+    if action is Action.DETACH and finding.kind is Kind.LEAKED and finding.reach is Reach.RMDIR:
+        return _detach(finding, finding.target)
     if action is Action.UNMOUNT:
         return _unmount(finding, finding.target.here)
     if action is Action.REJOIN and finding.kind is Kind.SEVERED:
@@ -39,14 +39,27 @@ def _share(finding: Finding) -> list[Step]:
     ]
 
 
-def _detach(finding: Finding, copies: tuple[Copy, ...]) -> list[Step]:
-    where, seen = os.fsdecode(finding.mountpoint), len({copy.namespace for copy in copies})
+def _detach(finding: Finding, target: Target) -> list[Step]:
+    judged = target.here[0].mount
+    leaked = {(copy.namespace, copy.mount.id) for copy in target.copies if copy.mount.same_as(judged)}
+    others = [copy for copy in target.there if (copy.namespace, copy.mount.id) not in leaked]
+    goes = ", ".join(_named(*each) for each in sorted(leaked))
     return [
         Step("look again: still leaked, by the same mounts, with no home and no record using it"),
         Step("no namespace may have the directory itself bound or another mount on it, and no process may use it"),
-        Step(f"rename an empty directory with the same attributes over {where} at home"),
-        Step(f"the kernel drops the copies on it in {seen} namespace{'s' if seen != 1 else ''}; look again: gone"),
+        *map(_other, others),
+        Step(f"rename an empty directory with the same attributes over {os.fsdecode(finding.mountpoint)} at home"),
+        Step(f"the kernel drops {judged.fstype} {judged.device} and what is mounted on it: {goes}; look again: gone"),
     ]
+
+
+def _named(namespace: int, mount: int) -> str:
+    return f"mount {mount} in namespace {namespace}"
+
+
+def _other(copy: Copy) -> Step:
+    name, mount = _named(copy.namespace, copy.mount.id), copy.mount
+    return Step(f"{name} is another one ({mount.fstype} {mount.device}) and would go too: declined while it is there")
 
 
 def _unmount(finding: Finding, copies: tuple[Copy, ...]) -> list[Step]:
