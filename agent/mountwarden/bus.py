@@ -15,6 +15,7 @@ from typing import Any
 from . import forked
 from .errors import NoAnswer
 from .model import Gap
+from .namespacing_directives import TABLE, NamespacingDirective
 
 DEADLINE = 3.0
 """Seconds for one child, however many units it is asked about."""
@@ -26,53 +27,6 @@ MS_SLAVE = 1 << 19
 _PRIVATE_SOCKET = "/run/systemd/private"
 _SYSTEMD = b"org.freedesktop.systemd1"
 _TYPES = {"service": b"Service", "socket": b"Socket", "mount": b"Mount", "swap": b"Swap", "scope": b"Scope"}
-
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "DynamicUser": (False,),
-    "PrivateTmp": (False, "no"),
-    "PrivateDevices": (False,),
-    "PrivateMounts": (False,),
-    "ProtectSystem": ("no",),
-    "ProtectHome": ("no",),
-    "ProtectKernelTunables": (False,),
-    "ProtectKernelModules": (False,),
-    "ProtectKernelLogs": (False,),
-    "ProtectControlGroups": (False, "no"),
-    "ProtectProc": ("default",),
-    "ProcSubset": ("all",),
-    "PrivateIPC": (False,),
-    "PrivatePIDs": ("no",),
-    "PrivateBPF": ("no",),
-    "LogNamespace": ("",),
-    "IPCNamespacePath": ("",),
-    "RootImage": ("",),
-    "ReadWritePaths": ([],),
-    "ReadOnlyPaths": ([],),
-    "InaccessiblePaths": ([],),
-    "ExecPaths": ([],),
-    "NoExecPaths": ([],),
-    "BindPaths": ([],),
-    "BindReadOnlyPaths": ([],),
-    "TemporaryFileSystem": ([],),
-    "MountImages": ([],),
-    "ExtensionImages": ([],),
-    "ExtensionDirectories": ([],),
-}
-"""Directives that give a unit a mount namespace, with the values that do not (exec_needs_mount_namespace())."""
-
-_SOMETIMES: dict[str, tuple[Any, ...]] = {
-    "RootDirectory": ("",),
-    "PrivateNetwork": (False,),
-    "NetworkNamespacePath": ("",),
-    "ProtectHostname": (False,),
-    "BindLogSockets": (False,),
-    "LoadCredential": ([],),
-    "LoadCredentialEncrypted": ([],),
-    "SetCredential": ([],),
-    "SetCredentialEncrypted": ([],),
-    "ImportCredential": ([],),
-}
-"""Directives that do so in some versions of systemd or beside others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +163,7 @@ def facts(unit: str, properties: Mapping[bytes, Any]) -> UnitFacts:
         main_pid=_typed(held, "MainPID", int, 0),
         mount_flags=flags,
         directives=(*_mount_flags(flags), *_directives(held)),
-        perhaps=any(_set(held.get(name), neutral) for name, neutral in _SOMETIMES.items()),
+        perhaps=any(_in_effect(held, row) is not None for row in TABLE if not row.always),
         needs_reload=_typed(held, "NeedDaemonReload", bool, False),
     )
 
@@ -225,18 +179,18 @@ def _mount_flags(flags: int) -> tuple[Directive, ...]:
 
 
 def _directives(held: Mapping[str, Any]) -> tuple[Directive, ...]:
-    """From systemd 257 on a property with more than two values has a second one, named …Ex, that is text."""
-    found: list[Directive] = []
-    for name, neutral in _NEUTRAL.items():
-        value = held.get(f"{name}Ex", held.get(name))
-        if _set(value, neutral):
-            found.append(Directive(name, _written(value)))
-    return tuple(found)
+    found = ((row.name, _in_effect(held, row)) for row in TABLE if row.always)
+    return tuple(Directive(name, _written(value)) for name, value in found if value is not None)
 
 
-def _set(value: Any, neutral: tuple[Any, ...]) -> bool:
-    """Whether a value of the expected type is in effect."""
-    return any(type(value) is type(plain) for plain in neutral) and value not in neutral
+def _in_effect(held: Mapping[str, Any], row: NamespacingDirective) -> Any:
+    """The value of a directive, None where it makes no mount namespace or has not the expected type.
+
+    From systemd 257 on a property with more than two values has a second one, named …Ex, that is text.
+    """
+    value = held.get(f"{row.name}Ex", held.get(row.name))
+    expected = any(type(value) is type(plain) for plain in row.neutral.dbus)
+    return value if expected and value not in row.neutral.dbus else None
 
 
 def _written(value: Any) -> str:

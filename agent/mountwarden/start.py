@@ -11,20 +11,8 @@ from collections.abc import Callable, Iterable
 
 from .errors import RefusedToRun
 from .model import Gap
+from .namespacing_directives import setting
 
-DIRECTIVES = (
-    *("PrivateTmp", "PrivateDevices", "PrivateMounts", "PrivateNetwork", "PrivateIPC", "PrivateUsers", "PrivatePIDs"),
-    *("ProtectSystem", "ProtectHome", "ProtectProc", "ProcSubset", "ProtectHostname", "ProtectControlGroups"),
-    *("ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs"),
-    *("ReadOnlyPaths", "ReadWritePaths", "InaccessiblePaths", "ExecPaths", "NoExecPaths"),
-    *("BindPaths", "BindReadOnlyPaths", "TemporaryFileSystem", "MountFlags", "MountImages", "ExtensionImages"),
-    *("ExtensionDirectories", "RootDirectory", "RootImage", "DynamicUser", "MountAPIVFS", "LogNamespace"),
-    *("LoadCredential", "LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted", "ImportCredential"),
-)
-"""systemd.exec(5): each can give a unit a mount namespace of its own, some only in newer versions."""
-
-_NEUTRAL = frozenset({"", "no", "false", "off", "0", "shared", "default", "all"})
-_NAMES = frozenset(DIRECTIVES)
 _DEADLINE = 3.0
 
 
@@ -68,18 +56,10 @@ def fault() -> str | None:
         return None
     for path, lines in _files(_run(["systemctl", "cat", "--no-pager", unit])):
         for text, number in lines:
-            if setting := guilty(text):
-                return f"{setting} ({path}, line {number})" if path else setting
-    shown = _run(["systemctl", "show", "--no-pager", *(f"--property={name}" for name in DIRECTIVES), unit])
-    return next((setting for line in shown.splitlines() if (setting := guilty(line))), None)
-
-
-def guilty(line: str) -> str | None:
-    """The setting of a line of a unit file if it makes a mount namespace. A pure reading: later lines may undo it."""
-    name, sign, value = (part.strip() for part in line.partition("="))
-    if sign and name in _NAMES and value.lower() not in _NEUTRAL:
-        return f"{name}={value}"
-    return None
+            if found := setting(text):
+                return f"{found} ({path}, line {number})" if path else found
+    shown = _run(["systemctl", "show", "--no-pager", unit])
+    return next((found for line in shown.splitlines() if (found := setting(line))), None)
 
 
 def _own_unit() -> str | None:

@@ -102,8 +102,7 @@ PURE = {
     **dict.fromkeys(_LEDGER, (*_LEDGER, "config")),
     **dict.fromkeys(("remedies.plan", "remedies.restart", "remedies.steps"), ("config", "remedies.restart", "shown")),
     "tell": ("tell", "shown"),
-    "shown": (),
-    "durations": (),
+    **dict.fromkeys(("shown", "durations", "namespacing_directives"), ()),
 }
 """The pure parts, and what they may import beside model and errors: themselves, the configuration's shape, escapes."""
 

@@ -8,34 +8,6 @@ from mountwarden import start
 from mountwarden.errors import RefusedToRun
 
 
-@pytest.mark.parametrize(
-    ("line", "setting"),
-    [
-        ("PrivateTmp=yes", "PrivateTmp=yes"),
-        ("  ProtectSystem = strict ", "ProtectSystem=strict"),
-        ("ReadOnlyPaths=/srv /opt", "ReadOnlyPaths=/srv /opt"),
-        ("MountFlags=private", "MountFlags=private"),
-        ("BindPaths=/a:/b", "BindPaths=/a:/b"),
-        ("PrivateTmp=no", None),
-        ("MountFlags=shared", None),
-        ("PrivateTmp=", None),
-        ("ProtectProc=default", None),
-        ("#PrivateTmp=yes", None),
-        ("# PrivateTmp=yes", None),
-        ("NoNewPrivileges=yes", None),
-        ("MemoryMax=1G", None),
-        ("", None),
-    ],
-)
-def test_settings_that_make_a_mount_namespace(line: str, setting: str | None) -> None:
-    assert start.guilty(line) == setting
-
-
-def test_the_shipped_unit_has_none() -> None:
-    unit = Path(__file__).parents[2] / "units/mountwarden.service"
-    assert [line for line in unit.read_text().splitlines() if start.guilty(line)] == []
-
-
 def proc(place: Path, first: str, own: str) -> str:
     """A stand-in for /proc with the namespaces of PID 1 and of ourselves."""
     for name, link in (("1", first), ("self", own)):
