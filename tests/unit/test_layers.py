@@ -142,6 +142,11 @@ def test_agent_never_reaches_the_graphdriver() -> None:
         assert not {name for name in _reached(module) if _within(name, "graphdriver")}
 
 
+def test_the_graphdriver_stands_apart() -> None:
+    for module in (name for name in MODULES if _within(name, "graphdriver")):
+        assert {name for name in _ours(module) if not _within(name, "graphdriver", "kernel", "errors")} == set(), module
+
+
 @pytest.mark.parametrize("area", FLOW)
 def test_arrows_never_point_back(area: str) -> None:
     later = {*FLOW[FLOW.index(area) + 1 :], *DRIVERS}

@@ -5,6 +5,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..graphdriver import service
+from ..namespacing_directives import setting
 from . import options
 
 if TYPE_CHECKING:
@@ -41,5 +42,5 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(args: Namespace) -> int:
     """Serve; 0 after an orderly end."""
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(message)s")
-    service.serve(service.Settings(args.name, args.home, args.socket, args.state))
+    service.serve(service.Settings(args.name, args.home, args.socket, args.state), setting)
     return 0

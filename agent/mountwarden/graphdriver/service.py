@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from . import support
 from .driver import GraphdriverError
 from .plugin import GraphdriverPlugin
-from .visibility import require_visible
+from .visibility import Reading, require_visible
 from .wire import Server, listen
 
 _LISTEN_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
@@ -37,11 +37,14 @@ class Settings:
         return self.state or f"/run/mountwarden-graphdriver/{self.name}.json"
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; requests that run then are finished first. Mounts stay as they are."""
+def serve(settings: Settings, makes_namespace: Reading) -> None:
+    """Serve until SIGTERM or SIGINT; requests that run then are finished first. Mounts stay as they are.
+
+    With `makes_namespace` a refusal names the directives of our unit that are to blame.
+    """
     if settings.name in _BUILT_IN:
         raise GraphdriverError(f"{settings.name} is a driver of Docker's own, which wins", hint="take another name")
-    require_visible(os.fsencode(os.path.abspath(settings.home or _DOCKER_ROOT)))
+    require_visible(os.fsencode(os.path.abspath(settings.home or _DOCKER_ROOT)), makes_namespace)
     support.load_overlay_module()
     support.require_overlay()
     plugin = GraphdriverPlugin(settings.home, settings.state_path())

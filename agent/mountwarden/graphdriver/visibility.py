@@ -7,43 +7,16 @@ failure shows only as a program that runc cannot find. So it is checked before t
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import RefusedToRun
 
 _SYSTEMCTL_SECONDS = 3
-_DEFAULTS = {"no", "", "0", "inherit", "[not set]", "[unprintable]"}
-# systemd.exec(5): each of these gives a unit a mount namespace of its own.
-_DIRECTIVES = (
-    "PrivateTmp",
-    "PrivateDevices",
-    "PrivateMounts",
-    "PrivateNetwork",
-    "ProtectSystem",
-    "ProtectHome",
-    "ProtectProc",
-    "ProtectKernelTunables",
-    "ProtectKernelModules",
-    "ProtectKernelLogs",
-    "ProtectControlGroups",
-    "ProtectHostname",
-    "ReadOnlyPaths",
-    "ReadWritePaths",
-    "InaccessiblePaths",
-    "ExecPaths",
-    "NoExecPaths",
-    "BindPaths",
-    "BindReadOnlyPaths",
-    "TemporaryFileSystem",
-    "RootDirectory",
-    "RootImage",
-    "MountFlags",
-    "MountAPIVFS",
-    "DynamicUser",
-    "LoadCredential",
-)
-_PROTECT_PROC_DEFAULT = "default"
 _OCTAL = re.compile(rb"\\([0-7]{3})")
+
+Reading = Callable[[str], str | None]
+"""The setting of a line `Name=value` if it gives a unit a mount namespace, else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +51,7 @@ def reaches(ours: Propagation | None, theirs: Propagation | None) -> bool:
     return bool(ours and theirs and ours.shared and ours.shared in (theirs.shared, theirs.master))
 
 
-def require_visible(home: bytes, init_pid: int = 1) -> None:
+def require_visible(home: bytes, makes_namespace: Reading, init_pid: int = 1) -> None:
     """Raise `RefusedToRun` if mounts made here do not reach the mount namespace of PID 1, and so dockerd's.
 
     Where not even PID 1's mountinfo can be read, nothing is known and nothing is refused.
@@ -92,7 +65,7 @@ def require_visible(home: bytes, init_pid: int = 1) -> None:
         return
     if not reaches(propagation_of(ours, home), propagation_of(theirs, home)):
         raise RefusedToRun(
-            f"mounts made here do not reach the host: dockerd would see empty containers ({_blame()})",
+            f"mounts made here do not reach the host: dockerd would see empty containers ({_blame(makes_namespace)})",
             hint="run the plugin in the host's mount namespace, or share the home's mount with it",
         )
 
@@ -115,13 +88,13 @@ def _read(path: str) -> bytes:
         return file.read()
 
 
-def _blame() -> str:
+def _blame(makes_namespace: Reading) -> str:
     """Which directives of the unit that this process runs in give it a mount namespace of its own."""
     unit = unit_of(_read("/proc/self/cgroup"))
-    set_directives = directives(_properties(unit)) if unit else []
-    if not set_directives:
+    found = directives(_properties(unit), makes_namespace) if unit else []
+    if not found:
         return "the plugin has a mount namespace of its own"
-    return f"{unit} has {', '.join(set_directives)}"
+    return f"{unit} has {', '.join(found)}"
 
 
 def unit_of(cgroup: bytes) -> str | None:
@@ -133,7 +106,7 @@ def unit_of(cgroup: bytes) -> str | None:
 def _properties(unit: str) -> str:
     try:
         answer = subprocess.run(
-            ["systemctl", "show", "--property", ",".join(_DIRECTIVES), "--", unit],
+            ["systemctl", "show", "--", unit],
             capture_output=True,
             text=True,
             timeout=_SYSTEMCTL_SECONDS,
@@ -144,11 +117,6 @@ def _properties(unit: str) -> str:
     return answer.stdout
 
 
-def directives(properties: str) -> list[str]:
+def directives(properties: str, makes_namespace: Reading) -> list[str]:
     """Those that are set, as `Name=value`, from the output of systemctl show."""
-    found = []
-    for line in properties.splitlines():
-        name, _, value = line.partition("=")
-        if name in _DIRECTIVES and value not in _DEFAULTS and value != _PROTECT_PROC_DEFAULT:
-            found.append(line)
-    return found
+    return [found for line in properties.splitlines() if (found := makes_namespace(line))]

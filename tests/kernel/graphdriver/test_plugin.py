@@ -20,6 +20,7 @@ from mountwarden.errors import RefusedToRun
 from mountwarden.graphdriver import service, visibility
 from mountwarden.graphdriver.driver import GraphdriverError
 from mountwarden.kernel import abi, calls
+from mountwarden.namespacing_directives import setting
 
 from tests.kernel.graphdriver import client, tars
 from tests.kernel.graphdriver.client import PluginClient
@@ -314,10 +315,10 @@ def test_the_service_tells_when_it_is_ready_and_ends_in_order(monkeypatch: pytes
     notify.bind("/mnt/notify")
     notify.settimeout(10)
     monkeypatch.setenv("NOTIFY_SOCKET", "/mnt/notify")
-    monkeypatch.setattr(service, "require_visible", lambda home: None)
+    monkeypatch.setattr(service, "require_visible", lambda *_of: None)
     pid = os.fork()
     if not pid:
-        service.serve(service.Settings("mine", HOME, "/mnt/s.sock", "/mnt/state.json"))
+        service.serve(service.Settings("mine", HOME, "/mnt/s.sock", "/mnt/state.json"), setting)
         os._exit(0)
     with notify:
         assert notify.recv(1000) == b"READY=1\nSTATUS=serving mine"
@@ -362,7 +363,7 @@ def test_what_init_can_see(flags: int, seen: bool) -> None:
     try:
         context: Any = contextlib.nullcontext() if seen else pytest.raises(RefusedToRun, match="do not reach")
         with context:
-            visibility.require_visible(b"/mnt/home", pid)
+            visibility.require_visible(b"/mnt/home", setting, pid)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mountwarden.graphdriver.visibility import Propagation, directives, propagation_of, reaches, unit_of
 from mountwarden.graphdriver.wire import BrokenBody, ChunkedBody, ChunkedWriter, SizedBody
+from mountwarden.namespacing_directives import setting
 
 
 def read(body: io.RawIOBase) -> bytes:
@@ -118,5 +119,5 @@ def test_the_unit_and_its_directives() -> None:
     assert unit_of(b"0::/system.slice/my\\x2dgd.service\n") == "my\\x2dgd.service"
     assert unit_of(b"0::/user.slice/user-0.slice/session-1.scope\n") is None
     text = "PrivateTmp=yes\nProtectSystem=no\nMountFlags=\nLoadCredential=[unprintable]\nProtectProc=default\n"
-    text += "BindPaths=/a:/a\n"
-    assert directives(text) == ["PrivateTmp=yes", "BindPaths=/a:/a"]
+    text += "BindPaths=/a:/a\nPrivateIPC=yes\nDescription=a=b\n"
+    assert directives(text, setting) == ["PrivateTmp=yes", "BindPaths=/a:/a", "PrivateIPC=yes"]
