@@ -188,9 +188,14 @@ def _in_effect(held: Mapping[str, Any], row: NamespacingDirective) -> Any:
 
     From systemd 257 on a property with more than two values has a second one, named …Ex, that is text.
     """
-    value = held.get(f"{row.name}Ex", held.get(row.name))
+    value = _flagged(held, row.name) if row.mark else held.get(f"{row.name}Ex", held.get(row.name))
     expected = any(type(value) is type(plain) for plain in row.neutral.dbus)
     return value if expected and value not in row.neutral.dbus else None
+
+
+def _flagged(held: Mapping[str, Any], name: str) -> list[Any]:
+    """The items of a list of directories that have flags, of (path, link, flags); the one flag that there is is ro."""
+    return [item for item in _typed(held, f"{name}Symlink", list, []) if isinstance(item, tuple) and any(item[2:])]
 
 
 def _written(value: Any) -> str:

@@ -1,6 +1,8 @@
 """The directives of systemd.exec(5) that give a unit a mount namespace of its own, and the values that do not.
 
-As exec_needs_mount_namespace() of systemd's src/core/execute.c has it, from 219 on.
+By exec_needs_mount_namespace() of systemd's src/core/execute.c, read in 247, 252, 257 and 262; older versions know
+fewer of them. What makes none by itself is not here, though systemd heeds it in a namespace that others make
+(LoadCredential=, ProtectHostname=, RootImageOptions=, …); nor is what makes another kind of namespace (PrivateUsers=).
 """
 
 from dataclasses import dataclass
@@ -27,14 +29,16 @@ CHOICE = Neutral((False, "no"), _FALSE)
 """A boolean up to 256; from 257 on there is a second property that is text."""
 MODE = Neutral(("no",), _FALSE)
 NAME = Neutral(("",))
+ROOT = Neutral(("", "/"), frozenset({"/"}))
 LIST = Neutral(([],))
 """Assignments add up, an empty one resets the list."""
 FLAGS = Neutral((), frozenset({"shared"}))
 """The bits of mount(2) on D-Bus."""
 
 _NEEDS = "exec_needs_mount_namespace()"
+_DIRECTORIES = ("RuntimeDirectory", "StateDirectory", "CacheDirectory", "LogsDirectory", "ConfigurationDirectory")
 _NETWORK = f"{_NEEDS}, from 254 on, if not with PrivateMounts=no"
-_BESIDE = "systemd.exec(5): beside others"
+_READ_ONLY = f"{_NEEDS}, from 257 on; without the mark beside RootDirectory= or DynamicUser="
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,13 @@ class NamespacingDirective:
     """Any other value does, in each version that knows it; else in some versions only, or beside other directives."""
     source: str = _NEEDS
     """Where systemd says so, and when, where that is not always."""
+    mark: str = ""
+    """Only a value with an item that ends in this makes one. On D-Bus such an item has flags."""
+
+    def written(self, value: str) -> bool:
+        """Whether a value in a unit file, or in what systemctl show prints, makes one."""
+        plain = value.lower() in self.neutral.written | _UNSET
+        return not plain and any(item.endswith(self.mark) for item in value.split())
 
 
 TABLE = (
@@ -68,9 +79,13 @@ TABLE = (
     NamespacingDirective("LogNamespace", NAME),
     NamespacingDirective("IPCNamespacePath", NAME),
     NamespacingDirective("RootImage", NAME),
+    NamespacingDirective("RootMStack", NAME),
     NamespacingDirective("ReadWritePaths", LIST),
     NamespacingDirective("ReadOnlyPaths", LIST),
     NamespacingDirective("InaccessiblePaths", LIST),
+    NamespacingDirective("ReadWriteDirectories", LIST, source=f"{_NEEDS}: the name of ReadWritePaths= up to 230"),
+    NamespacingDirective("ReadOnlyDirectories", LIST, source=f"{_NEEDS}: the name of ReadOnlyPaths= up to 230"),
+    NamespacingDirective("InaccessibleDirectories", LIST, source=f"{_NEEDS}: that of InaccessiblePaths= up to 230"),
     NamespacingDirective("ExecPaths", LIST),
     NamespacingDirective("NoExecPaths", LIST),
     NamespacingDirective("BindPaths", LIST),
@@ -80,17 +95,12 @@ TABLE = (
     NamespacingDirective("ExtensionImages", LIST),
     NamespacingDirective("ExtensionDirectories", LIST),
     NamespacingDirective("MountFlags", FLAGS),
-    NamespacingDirective("RootDirectory", NAME, False, f"{_NEEDS}, if not with MountAPIVFS=no"),
-    NamespacingDirective("MountAPIVFS", BOOLEAN, False, f"{_NEEDS}, beside RootDirectory="),
+    NamespacingDirective("RootDirectory", ROOT, False, f"{_NEEDS}, if not with MountAPIVFS=no"),
+    NamespacingDirective("MountAPIVFS", BOOLEAN, False, f"{_NEEDS}, beside RootDirectory=; alone from 257 on"),
     NamespacingDirective("BindLogSockets", BOOLEAN, False, f"{_NEEDS}; PID 1 says yes, too, where others imply it"),
     NamespacingDirective("PrivateNetwork", BOOLEAN, False, _NETWORK),
     NamespacingDirective("NetworkNamespacePath", NAME, False, _NETWORK),
-    NamespacingDirective("ProtectHostname", BOOLEAN, False, _BESIDE),
-    NamespacingDirective("LoadCredential", LIST, False, _BESIDE),
-    NamespacingDirective("LoadCredentialEncrypted", LIST, False, _BESIDE),
-    NamespacingDirective("SetCredential", LIST, False, _BESIDE),
-    NamespacingDirective("SetCredentialEncrypted", LIST, False, _BESIDE),
-    NamespacingDirective("ImportCredential", LIST, False, _BESIDE),
+    *(NamespacingDirective(name, LIST, False, _READ_ONLY, ":ro") for name in _DIRECTORIES),
 )
 
 _BY_NAME = {row.name: row for row in TABLE}
@@ -103,6 +113,4 @@ def setting(line: str) -> str | None:
     """
     name, sign, value = (part.strip() for part in line.partition("="))
     row = _BY_NAME.get(name)
-    if not sign or row is None or value.lower() in row.neutral.written | _UNSET:
-        return None
-    return f"{name}={value}"
+    return f"{name}={value}" if sign and row and row.written(value) else None

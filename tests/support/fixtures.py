@@ -11,11 +11,11 @@ from tests.support.product import install_product
 
 
 @contextlib.contextmanager
-def booted() -> Iterator[Machine]:
+def booted(suite: str = tree.SUITE) -> Iterator[Machine]:
     """A test host with the product, for a fixture; the test is skipped where none can run."""
-    if reason := tree.obstacle():
+    if reason := tree.obstacle(suite):
         pytest.skip(reason)
-    with Machine() as machine:
+    with Machine(suite=suite) as machine:
         install_product(machine)
         yield machine
 

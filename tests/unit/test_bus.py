@@ -94,7 +94,7 @@ def test_garbage_is_an_empty_answer() -> None:
 
 def test_some_settings_make_a_namespace_in_some_versions_only() -> None:
     assert bus.facts("x.service", {b"PrivateNetwork": True}).perhaps
-    assert not bus.facts("x.service", {b"PrivateNetwork": False, b"RootDirectory": b"", b"LoadCredential": []}).perhaps
+    assert not bus.facts("x.service", {b"PrivateNetwork": False, b"RootDirectory": b"", b"PrivateUsers": True}).perhaps
 
 
 def test_without_pystemd_there_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:

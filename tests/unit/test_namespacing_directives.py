@@ -20,7 +20,7 @@ def test_a_directive_has_one_row() -> None:
 
 @ROWS
 def test_a_unit_file_sets_it_or_not(row: NamespacingDirective) -> None:
-    assert setting(f"{row.name}=/a") == f"{row.name}=/a"
+    assert setting(f"{row.name}=/a::ro") == f"{row.name}=/a::ro"
     assert setting(f"{row.name}=") is None
     for value in row.neutral.written:
         assert setting(f"{row.name} = {value.upper()} ") is None
@@ -29,12 +29,27 @@ def test_a_unit_file_sets_it_or_not(row: NamespacingDirective) -> None:
 @ROWS
 def test_pid_1_says_that_it_is_in_effect_or_not(row: NamespacingDirective) -> None:
     for plain in row.neutral.dbus:
-        unset = bus.facts("x.service", {row.name.encode(): plain})
+        value, words = OTHERS[type(plain)] if not row.mark else ([(b"a", b"", 1)], "")
+        key = row.name.encode() + (b"Symlink" if row.mark else b"")
+        unset, told = bus.facts("x.service", {key: plain}), bus.facts("x.service", {key: value})
         assert (unset.directives, unset.perhaps) == ((), False)
-        value, told = OTHERS[type(plain)]
-        told_of = bus.facts("x.service", {row.name.encode(): value})
-        assert told_of.directives == ((Directive(row.name, told),) if row.always else ())
-        assert told_of.perhaps is not row.always
+        assert told.directives == ((Directive(row.name, words),) if row.always else ())
+        assert told.perhaps is not row.always
+
+
+@pytest.mark.parametrize(
+    ("items", "perhaps"),
+    [
+        ([(b"a", b"", 0), (b"b", b"link", 0)], False),
+        ([(b"a", b"", 0), (b"b", b"link", 1)], True),
+        ([(b"a",), b"b", 7], False),
+        (b"a", False),
+    ],
+)
+def test_a_directory_makes_one_only_if_it_is_read_only(items: Any, perhaps: bool) -> None:
+    told = bus.facts("x.service", {b"StateDirectorySymlink": items, b"StateDirectory": [b"a", b"b"]})
+    assert (told.directives, told.perhaps) == ((), perhaps)
+    assert setting("StateDirectory=a b:link") is None
 
 
 @pytest.mark.parametrize(
@@ -51,7 +66,10 @@ def test_pid_1_says_that_it_is_in_effect_or_not(row: NamespacingDirective) -> No
         ("BindLogSockets=yes", "BindLogSockets=yes"),
         ("PrivateTmp=no", None),
         ("PrivateTmp=N", None),
+        ("StateDirectory=a b::ro", "StateDirectory=a b::ro"),
+        ("RootDirectory=/", None),
         ("PrivateUsers=yes", None),
+        ("LoadCredential=a:/etc/a", None),
         ("MountFlags=shared", None),
         ("PrivateTmp=", None),
         ("ProtectProc=default", None),

@@ -118,6 +118,6 @@ def test_what_reaches_whom(
 def test_the_unit_and_its_directives() -> None:
     assert unit_of(b"0::/system.slice/my\\x2dgd.service\n") == "my\\x2dgd.service"
     assert unit_of(b"0::/user.slice/user-0.slice/session-1.scope\n") is None
-    text = "PrivateTmp=yes\nProtectSystem=no\nMountFlags=\nLoadCredential=[unprintable]\nProtectProc=default\n"
+    text = "PrivateTmp=yes\nProtectSystem=no\nMountFlags=\nTemporaryFileSystem=[unprintable]\nProtectProc=default\n"
     text += "BindPaths=/a:/a\nPrivateIPC=yes\nDescription=a=b\n"
     assert directives(text, setting) == ["PrivateTmp=yes", "BindPaths=/a:/a", "PrivateIPC=yes"]
