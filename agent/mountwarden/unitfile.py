@@ -10,24 +10,12 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .namespacing_directives import LIST, TABLE
+
 PLACES = (b"/etc/systemd/", b"/run/systemd/", b"/usr/lib/systemd/", b"/lib/systemd/")
 """The only folders from which unit files are read: root's own."""
 
-LISTS = frozenset(
-    (
-        "ReadWritePaths",
-        "ReadOnlyPaths",
-        "InaccessiblePaths",
-        "ExecPaths",
-        "NoExecPaths",
-        "BindPaths",
-        "BindReadOnlyPaths",
-        "TemporaryFileSystem",
-        "MountImages",
-        "ExtensionImages",
-        "ExtensionDirectories",
-    )
-)
+LISTS = frozenset(row.name for row in TABLE if row.neutral == LIST)
 """Directives that add up over several assignments."""
 
 _SECTIONS = (b"Service", b"Socket", b"Mount", b"Swap")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden import unitfile
+from mountwarden.namespacing_directives import LIST, TABLE
 from mountwarden.unitfile import Assignment, UnitFile, locate, parse
 
 MAIN = b"""# comment
@@ -76,6 +77,12 @@ def test_a_list_begins_after_its_last_reset() -> None:
     reset = file(b"/drop-in", b"[Service]\nReadOnlyPaths=\nReadOnlyPaths=/c\nReadOnlyPaths=/d\n")
     assert locate([main], "ReadOnlyPaths", "/a /b") == (main, 2)
     assert locate([main, reset], "ReadOnlyPaths", "/c /d") == (reset, 3)
+
+
+@pytest.mark.parametrize("name", [row.name for row in TABLE if row.neutral == LIST])
+def test_every_list_of_the_table_adds_up(name: str) -> None:
+    main = file(b"/u", f"[Service]\n{name}=/a::ro\n{name}=/b\n".encode())
+    assert locate([main], name, "/a /b") == (main, 2)
 
 
 def test_reads_only_below_the_folders_of_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
