@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from .model import Base, Copy, Layout, Match, Mount, Root, RootState, Spot, Stack, is_on_block_device
+from .model import Base, Candidate, Copy, Layout, Match, Mount, Root, RootState, Spot, Stack, is_on_block_device
 from .observe.mountinfo import Table, below, join
-from .observe.sift import Candidate
 
 
 def match_layout(layout: Layout, rel: bytes) -> bytes | None:

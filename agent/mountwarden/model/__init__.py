@@ -7,6 +7,7 @@ from .events import Event, Subject
 from .findings import RUNTIME_INIT, Cause, Finding, Holder, Outcome, Remedy, Target, finding_id
 from .host import (
     Base,
+    Candidate,
     Copy,
     Door,
     Gap,
@@ -44,6 +45,7 @@ __all__ = [
     "Action",
     "Answers",
     "Base",
+    "Candidate",
     "Cause",
     "Copy",
     "Door",

@@ -50,6 +50,15 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A mount that is worth a judgement, with its parent and spot."""
+
+    mount: Mount
+    parent: Mount | None
+    spot: Spot | None
+
+
+@dataclass(frozen=True, slots=True)
 class Door:
     """A way into a mount namespace that has no process."""
 

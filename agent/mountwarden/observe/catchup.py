@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from .sift import Candidate, Common, Identity, Key, Seen, Sifted, key_of, sift
+from ..model import Candidate
+from .sift import Common, Identity, Key, Seen, Sifted, key_of, sift
 from .statmounts import ID, Gone, Line, Lister, NotAsText
 
 FEW = 64

@@ -11,19 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
-from ..model import Mount, RootState, Spot
+from ..model import Candidate, Mount, RootState
 from . import mountinfo
 from .mountinfo import Lines, Rest
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A mount that is worth a judgement, with its parent and spot."""
-
-    mount: Mount
-    parent: Mount | None
-    spot: Spot | None
-
 
 Identity = tuple[str, bytes]
 Key = tuple[bytes, ...]
