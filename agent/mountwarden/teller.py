@@ -13,8 +13,8 @@ from . import ledger_json, state
 from .ledger import Ledger
 from .model import Event
 from .state import RunDirectory
-from .tell.journal import IDENTIFIER, Journal
-from .tell.messages import PREFIX
+from .tell import messages
+from .tell.journal import IDENTIFIER, PREFIX, Journal
 
 DEADLINE = 5.0
 """Seconds for each call of journalctl."""
@@ -53,7 +53,7 @@ class Teller:
         if not ledger.pending:
             return ledger
         for event in ledger.pending:
-            self._journal.send(event)
+            self._journal.send(messages.entry(event))
         ledger = book.told(ledger, [event.key for event in ledger.pending])
         self.save(ledger)
         return ledger

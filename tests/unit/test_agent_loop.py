@@ -14,9 +14,10 @@ from mountwarden.agent import FAILURES, Agent
 from mountwarden.config import Config, Confirm, Mode
 from mountwarden.errors import ConfigError
 from mountwarden.look import Look
-from mountwarden.model import Action, Event, Finding, Gap, Missed, Outcome, Picture, Tier
+from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
 from mountwarden.state import RunDirectory
-from mountwarden.tell.journal import Journal
+from mountwarden.tell import messages
+from mountwarden.tell.journal import Entry, Journal
 from mountwarden.teller import Teller
 from mountwarden.triggers import Wake
 
@@ -86,14 +87,14 @@ class Told(Journal):
 
     def __init__(self) -> None:
         super().__init__(stderr=io.StringIO())
-        self.events: list[Event] = []
+        self.entries: list[dict[str, str]] = []
 
     @property
     def structured(self) -> bool:
         return False
 
-    def send(self, event: Event) -> None:
-        self.events.append(event)
+    def send(self, entry: Entry) -> None:
+        self.entries.append(dict(entry))
 
 
 def no_act(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterable[Outcome]:
@@ -104,7 +105,7 @@ def no_cause(findings: Iterable[Finding], picture: Picture) -> tuple[tuple[Findi
     return tuple(findings), ()
 
 
-def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> tuple[int, list[Event]]:
+def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> tuple[int, list[dict[str, str]]]:
     """Run the loop to its end: (exit status, what it told)."""
     run, journal = RunDirectory(path), Told()
     service = Agent(
@@ -118,11 +119,12 @@ def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> 
         notifier=host,  # type: ignore[arg-type]
         explain=no_cause,
     )
-    return service.run(), journal.events
+    return service.run(), journal.entries
 
 
-def kinds(events: list[Event]) -> list[str]:
-    return [event.kind.value for event in events]
+def kinds(entries: list[dict[str, str]]) -> list[str]:
+    by_id = {identity: kind.value for kind, identity in messages.IDS.items()}
+    return [by_id[entry["MESSAGE_ID"]] for entry in entries]
 
 
 def test_it_looks_until_sigterm_and_says_so(tmp_path: Path) -> None:
@@ -142,13 +144,11 @@ def test_missed_mount_events_are_told_at_once_and_then_once_a_minute(
 ) -> None:
     overflow, budget = Missed("overflow", "the queue was full"), Missed("budget", "one makes too many")
     events = serve(Host(overflow, overflow, budget, overflow, []), tmp_path)[1]
-    assert [(event.kind.value, event.text) for event in events[1:]] == [
-        ("missed", "the queue was full"),
-        ("missed", "one makes too many"),
-    ]
+    assert kinds(events[1:]) == ["missed", "missed"]
+    assert [event["MOUNTWARDEN_TEXT"] for event in events[1:]] == ["the queue was full", "one makes too many"]
     monkeypatch.setattr(agent, "MISSED_SECONDS", 0.0)
     events = serve(Host(overflow, overflow, []), tmp_path)[1]
-    assert [dict(event.data) for event in events[1:]] == [{"COUNT": "1"}, {"COUNT": "1"}]
+    assert [event["MOUNTWARDEN_COUNT"] for event in events[1:]] == ["1", "1"]
 
 
 def test_a_failing_look_is_told_once_and_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +157,7 @@ def test_a_failing_look_is_told_once_and_tried_again(tmp_path: Path, capsys: pyt
     status, events = serve(Host([one], [one], *broken, [one], []), tmp_path)
     assert status == 0
     assert kinds(events) == ["started", "found", "look-failed", "cleared"]
-    assert "Input/output error" in events[2].text
+    assert "Input/output error" in events[2]["MOUNTWARDEN_TEXT"]
     lines = capsys.readouterr().err.splitlines()
     assert lines
     assert all(line.startswith("<7>") for line in lines), "the traceback is for debugging, not an alert"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden.model import Event, EventKind, Kind, Severity, Subject
-from mountwarden.tell import journal, messages
+from mountwarden.tell import messages
 
 CATALOG = Path(__file__).parents[2] / "packaging" / "catalog" / "mountwarden.catalog"
 
@@ -53,6 +53,6 @@ def test_lines_are_76_columns_at_most() -> None:
 @pytest.mark.parametrize("kind", list(EventKind))
 def test_fields_of_the_text_are_sent(kind: EventKind) -> None:
     wanted = set(re.findall(r"@([A-Z_]+)@", entries()[messages.IDS[kind]]))
-    sent = {name: value for name, value in journal.fields(event(kind)) if value}
+    sent = {name: value for name, value in messages.entry(event(kind)) if value}
     assert wanted <= messages.declared(kind)
     assert messages.declared(kind) <= set(sent)

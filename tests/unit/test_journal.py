@@ -30,8 +30,16 @@ def subject(**changes: object) -> Subject:
     return Subject(**(facts | changes))  # type: ignore[arg-type]
 
 
+def written(event: Event) -> list[tuple[str, str]]:
+    """The entry as pystemd's sendv is given it."""
+    given: list[str] = []
+    library = SimpleNamespace(sendv=lambda *fields: given.extend(fields))
+    journal.Journal(socket="/proc/self/status", library=lambda _name: library).send(messages.entry(event))
+    return [(name, value) for name, _, value in (field.partition("=") for field in given)]
+
+
 def fields(kind: EventKind, text: str = "", **changes: object) -> dict[str, str]:
-    return dict(journal.fields(Event(kind, "key", 2.0, text, subject(**changes))))
+    return dict(written(Event(kind, "key", 2.0, text, subject(**changes))))
 
 
 def test_found_names_everything() -> None:
@@ -82,7 +90,7 @@ def test_every_kind_has_its_sentence(kind: Kind) -> None:
 
 def test_hostile_names_stay_on_one_line_and_in_their_field() -> None:
     evil = b"/r/\x1b[2J\nPRIORITY=0\nMOUNTWARDEN_FINDING=mw-other/\xff"
-    for name, value in journal.fields(Event(EventKind.FOUND, "key", 2.0, subject=subject(mountpoint=evil))):
+    for name, value in written(Event(EventKind.FOUND, "key", 2.0, subject=subject(mountpoint=evil))):
         assert value.isprintable(), name
     sent = fields(EventKind.FOUND, mountpoint=evil)
     assert sent["MOUNTWARDEN_MOUNTPOINT"] == r"/r/\x1b[2J\x0aPRIORITY=0\x0aMOUNTWARDEN_FINDING=mw-other/\xff"
@@ -96,8 +104,8 @@ def test_long_values_are_cut() -> None:
 def test_without_a_socket_lines_go_to_stderr_and_that_is_said_once(tmp_path: object) -> None:
     stderr = io.StringIO()
     teller = journal.Journal(stderr=stderr, socket=f"{tmp_path}/none")
-    teller.send(Event(EventKind.FOUND, "key", 2.0, subject=subject()))
-    teller.send(Event(EventKind.CLEARED, "other", 3.0, subject=subject()))
+    teller.send(messages.entry(Event(EventKind.FOUND, "key", 2.0, subject=subject())))
+    teller.send(messages.entry(Event(EventKind.CLEARED, "other", 3.0, subject=subject())))
     said, found, cleared = stderr.getvalue().splitlines()
     assert said.startswith("<4>the journal can't be written with fields")
     assert found.startswith("<4>/var/lib/docker/overlay2/X/merged leaked")
@@ -113,7 +121,7 @@ def test_a_journal_that_fails_is_said_once_and_lines_go_to_stderr(socket: str) -
     stderr = io.StringIO()
     teller = journal.Journal(stderr=stderr, socket=socket, library=lambda _name: SimpleNamespace(sendv=fail))
     for key in ("one", "two"):
-        teller.send(Event(EventKind.FOUND, key, 2.0, subject=subject()))
+        teller.send(messages.entry(Event(EventKind.FOUND, key, 2.0, subject=subject())))
     said, *lines = stderr.getvalue().splitlines()
     assert "telling on stderr" in said
     assert [line[:3] for line in lines] == ["<4>", "<4>"]
@@ -123,7 +131,7 @@ def test_entries_go_to_the_journal_with_their_fields() -> None:
     sent: list[str] = []
     stderr, library = io.StringIO(), {"journal": SimpleNamespace(sendv=lambda *words: sent.extend(words))}
     told = journal.Journal(stderr=stderr, socket="/proc/self/status", library=library.__getitem__)
-    told.send(Event(EventKind.GAP, "k", 2.0, "a gap"))
+    told.send(messages.entry(Event(EventKind.GAP, "k", 2.0, "a gap")))
     assert {"MOUNTWARDEN_EVENT=gap", "MOUNTWARDEN_EVENT_ID=k", "SYSLOG_IDENTIFIER=mountwarden"} <= set(sent)
     assert stderr.getvalue() == ""
 
@@ -134,7 +142,7 @@ def test_a_closed_stderr_stops_nothing(tmp_path: object) -> None:
             raise BrokenPipeError
 
     teller = journal.Journal(stderr=Closed(), socket=f"{tmp_path}/none")
-    teller.send(Event(EventKind.FOUND, "key", 2.0, subject=subject()))
+    teller.send(messages.entry(Event(EventKind.FOUND, "key", 2.0, subject=subject())))
     assert teller._complained
 
 

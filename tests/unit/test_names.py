@@ -38,7 +38,7 @@ from mountwarden.predict.propagation import Answer
 from mountwarden.remedies import restart
 from mountwarden.sights import Relation, Sight, sights
 from mountwarden.snapshot import codec
-from mountwarden.tell import journal, report, story, table, words
+from mountwarden.tell import journal, messages, report, story, table, words
 from mountwarden.tell.chart import dot, svg, text
 from mountwarden.tell.terminal import Terminal
 from mountwarden.who import mounts
@@ -138,7 +138,8 @@ def told(one: Holder) -> Any:
 
 
 def entry(one: Holder) -> dict[str, str]:
-    return dict(journal.fields(Event(EventKind.FOUND, "key", NOW, subject=ledger.subject_of(held(one), NOW))))
+    fields = messages.entry(Event(EventKind.FOUND, "key", NOW, subject=ledger.subject_of(held(one), NOW)))
+    return {name: journal.clean(value) for name, value in fields}
 
 
 def from_journal(one: Holder) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from mountwarden import ledger_json, state, teller
 from mountwarden.ledger import Ledger
 from mountwarden.model import Event, EventKind
 from mountwarden.state import RunDirectory
-from mountwarden.tell.journal import Journal
+from mountwarden.tell.journal import Entry, Journal
 from mountwarden.teller import Teller, in_journal
 
 EVENTS = tuple(Event(EventKind.GAP, f"key-{number}", 1.0, "text") for number in range(3))
 
 
 class Recorder(Journal):
-    """A journal that remembers; like the real one it takes any event."""
+    """A journal that remembers; like the real one it takes any entry."""
 
     def __init__(self, run: RunDirectory) -> None:
         super().__init__(stderr=io.StringIO())
@@ -29,8 +29,8 @@ class Recorder(Journal):
     def structured(self) -> bool:
         return True
 
-    def send(self, event: Event) -> None:
-        self.told.append(event.key)
+    def send(self, entry: Entry) -> None:
+        self.told.append(dict(entry)["MOUNTWARDEN_EVENT_ID"])
         self.saved.append(len(ledger_json.load(state.read(self._run.ledger), "boot")[0].pending))
 
 

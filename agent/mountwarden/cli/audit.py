@@ -6,13 +6,14 @@ import time
 from ..actor import FAILED
 from ..ledger import subject_of
 from ..model import Event, EventKind, Outcome
+from ..tell import messages
 from ..tell.journal import SOCKET, Journal
 
 
 def tell(outcome: Outcome) -> None:
     """Write the entry; nothing where there is no journal."""
     if os.path.exists(SOCKET):
-        Journal().send(event(outcome, time.time()))
+        Journal().send(messages.entry(event(outcome, time.time())))
 
 
 def event(outcome: Outcome, now: float) -> Event:

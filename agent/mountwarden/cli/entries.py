@@ -7,8 +7,7 @@ from typing import Any
 
 from ..errors import MountwardenError
 from ..shown import shown
-from ..tell.journal import IDENTIFIER
-from ..tell.messages import PREFIX
+from ..tell.journal import IDENTIFIER, PREFIX
 from ..tell.report import timestamp
 
 DEADLINE = 60.0

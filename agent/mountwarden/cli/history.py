@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..shown import sentence
 from ..tell import stored, terminal
-from ..tell.messages import PREFIX
+from ..tell.journal import PREFIX
 from . import entries, options
 
 if TYPE_CHECKING:

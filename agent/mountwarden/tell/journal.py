@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
-from ..model import Event
 from ..shown import sentence
-from . import messages
 
 IDENTIFIER = "mountwarden"
+PREFIX = "MOUNTWARDEN_"
+"""Of our own fields' names."""
 SOCKET = "/run/systemd/journal/socket"
 LONGEST = 48 * 1024
 """Bytes of one value; journald stores longer ones, journalctl shows none of them."""
@@ -24,20 +24,12 @@ def clean(value: str) -> str:
     return sentence(value)[:LONGEST]
 
 
-def fields(event: Event) -> tuple[tuple[str, str], ...]:
-    """The entry's fields, MESSAGE first. Names are ours; values are clean."""
-    named = (
-        ("MESSAGE", messages.sentence(event)),
-        ("MESSAGE_ID", messages.IDS[event.kind]),
-        ("PRIORITY", str(messages.priority(event))),
-        ("SYSLOG_IDENTIFIER", IDENTIFIER),
-        *messages.fields(event),
-    )
-    return tuple((name, clean(value)) for name, value in named)
+Entry = Iterable[tuple[str, str]]
+"""Field names, which are ours, and their values; MESSAGE, MESSAGE_ID and PRIORITY are among them."""
 
 
 class Journal:
-    """Where events are told. Made once; a missing library or socket is said once, on stderr."""
+    """Where entries are written. Made once; a missing library or socket is said once, on stderr."""
 
     def __init__(
         self,
@@ -57,13 +49,13 @@ class Journal:
         """Whether entries carry their fields, so that they can be looked up."""
         return self._sendv is not None
 
-    def send(self, event: Event) -> None:
-        """Tell one event. Never fails: the last resort is a line on stderr."""
-        entry = fields(event)
+    def send(self, entry: Entry) -> None:
+        """Write one entry. Never fails: the last resort is a line on stderr."""
+        entry = [(name, clean(value)) for name, value in (*entry, ("SYSLOG_IDENTIFIER", IDENTIFIER))]
         if self._sendv is not None and os.path.exists(self._socket):
             try:
                 self._sendv(*(f"{name}={value}" for name, value in entry))
-            except Exception as error:  # whatever pystemd raises, the event must be told
+            except Exception as error:  # whatever pystemd raises, the entry must be written
                 self._complain(f"{type(error).__name__}: {error}")
             else:
                 return
@@ -83,10 +75,10 @@ class Journal:
             self._complained = True
             self._write(f"<4>the journal can't be written with fields ({clean(why)}); telling on stderr")
 
-    def _line(self, entry: Iterable[tuple[str, str]]) -> None:
+    def _line(self, entry: Entry) -> None:
         """One line with sd-daemon(3)'s priority prefix: the sentence, then the fields that scripts look for."""
         values = dict(entry)
-        rest = " ".join(f"{name}={value}" for name, value in entry if name.startswith("MOUNTWARDEN_"))
+        rest = " ".join(f"{name}={value}" for name, value in entry if name.startswith(PREFIX))
         self._write(f"<{values['PRIORITY']}>{values['MESSAGE']} [MESSAGE_ID={values['MESSAGE_ID']} {rest}]")
 
     def _write(self, line: str) -> None:

@@ -5,6 +5,7 @@ The ids are random (sd-id128 new); an id never changes its meaning.
 
 from ..model import Event, EventKind, Kind, Severity, Subject
 from ..shown import short_id, shown, unit_name
+from .journal import PREFIX
 
 IDS = {
     EventKind.FOUND: "ac05996646d6430297cd38b47d8faa5b",
@@ -22,8 +23,6 @@ IDS = {
     EventKind.LOOK_FAILED: "efae1c9414594aec9dc401a924f0d84b",
     EventKind.STARTED: "952335ae956a4bff8875cae550d9e4b9",
 }
-
-PREFIX = "MOUNTWARDEN_"
 
 ABOUT_A_FINDING = frozenset(
     {EventKind.FOUND, EventKind.CLEARED, EventKind.ACTED, EventKind.DECLINED, EventKind.FAILED, EventKind.LEFT_ALONE}
@@ -109,8 +108,13 @@ _PLAIN = {
 }
 
 
-def fields(event: Event) -> tuple[tuple[str, str], ...]:
-    """All fields but the well-known first four, in a fixed order."""
+def entry(event: Event) -> tuple[tuple[str, str], ...]:
+    """The entry's fields in a fixed order, MESSAGE first, as `Journal.send` takes them."""
+    first = (("MESSAGE", sentence(event)), ("MESSAGE_ID", IDS[event.kind]), ("PRIORITY", str(priority(event))))
+    return (*first, *_fields(event))
+
+
+def _fields(event: Event) -> tuple[tuple[str, str], ...]:
     named = [("EVENT", _EVENT.get(event.kind, event.kind.value)), ("EVENT_ID", event.key), ("TEXT", event.text or "-")]
     extra: list[tuple[str, str]] = []
     if subject := event.subject:
