@@ -25,8 +25,8 @@ from .notify import Notifier
 from .pause import Pause
 from .publish import Publisher
 from .schedule import Schedule
+from .shown import timestamp
 from .state import RunDirectory
-from .tell.report import timestamp
 from .teller import Teller
 from .triggers import Triggers, Wake, local, watch_list
 

@@ -18,7 +18,7 @@ from . import unitfile
 from .bus import MS_PRIVATE, Directive
 from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
 from .model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
-from .shown import short_id, shown, unit_name, utc
+from .shown import short_id, shown, timestamp, unit_name
 
 MOUNT_FLAGS = "mount-flags"
 ROOT_PRIVATE = "root-private"
@@ -244,7 +244,7 @@ def _root_private(case: Case) -> Cause:
     if container_of(case.finding):
         when = f"when {case.subject} started"
     elif unit and unit.directives:
-        when = f"when {case.subject} started" + (f" at {utc(unit.started)}" if unit.started else "")
+        when = f"when {case.subject} started" + (f" at {timestamp(unit.started, 'seconds')}" if unit.started else "")
         it = "its mount namespace"
     text = f"{case.root} was private {when} or became private later, so no umount there reaches {it}{made_by}."
     return Cause(ROOT_PRIVATE, text)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from .cause import Case
 from .circumstances import Circumstances
 from .model import Finding, Kind, Mount, Reach
+from .observe.mountinfo import propagation
 from .shown import shown
-from .tell.report import propagation
 from .tell.shape import ChainJson, GroupJson, LevelJson, SideJson
 
 

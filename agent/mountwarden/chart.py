@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from .holders import Members
 from .model import Base, Finding, Kind, Mount, Picture, RootState, Severity
+from .observe.mountinfo import propagation
 from .shown import sentence, shown
 from .sights import Relation, Sight
 from .tell.chart.shape import BaseJson, RootJson, RowJson, SummaryJson
 from .tell.people import title
-from .tell.report import propagation
 
 ELSEWHERE = "elsewhere"
 HOME = "home"

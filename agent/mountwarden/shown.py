@@ -78,7 +78,12 @@ def short_id(container: str) -> str:
     return container[:12] if _ID.match(container) else container
 
 
-def utc(seconds: float) -> str:
-    """Seconds since the Epoch as RFC 3339 in UTC, to the second."""
-    moment = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC)
-    return moment.isoformat().replace("+00:00", "Z")
+def timestamp(seconds: float, timespec: str = "milliseconds") -> str:
+    """Seconds since the Epoch as RFC 3339 in UTC; `timespec` as datetime.isoformat() takes it, the rest is cut off."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def seconds(moment: str) -> float:
+    """Seconds since the Epoch of an RFC 3339 timestamp. Raises: ValueError."""
+    return datetime.datetime.fromisoformat(moment).timestamp()

@@ -9,8 +9,7 @@ from .breaker import left_alone
 from .ledger import Ledger
 from .model import Outcome, Severity
 from .pause import Pause
-from .shown import sentence, shown
-from .tell.report import timestamp
+from .shown import sentence, shown, timestamp
 from .tell.shape import ReportJson
 from .tell.text import count
 

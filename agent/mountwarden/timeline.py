@@ -12,8 +12,7 @@ from typing import Any
 from . import cause as causes
 from .circumstances import Circumstances, bind_above, container_of
 from .model import Evidence, Finding, Kind
-from .shown import sentence, short_id, shown, unit_name
-from .tell.report import timestamp
+from .shown import sentence, short_id, shown, timestamp, unit_name
 from .tell.shape import MomentJson, SettingJson
 
 JOURNAL = 20

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden.tell.report import seconds
+from mountwarden.shown import seconds
 
 from tests.support import tiers
 from tests.support.leaks import CONFIG, OBSERVE, Leaks

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from mountwarden.tell.report import seconds
+from mountwarden.shown import seconds
 
 from tests.host.test_agent import UNIT, Service
 from tests.support.leaks import CONFIG, ROOT

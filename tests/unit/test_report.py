@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mountwarden import model
 from mountwarden.model import Gap, RootState, Severity
+from mountwarden.observe.mountinfo import propagation
+from mountwarden.shown import seconds, timestamp
 from mountwarden.tell import report, stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding, mount
@@ -222,9 +224,9 @@ def test_select_counts_anew() -> None:
     ],
 )
 def test_propagation_in_words(changes: dict[str, Any], wanted: str) -> None:
-    assert report.propagation(mount(**changes)) == wanted
+    assert propagation(mount(**changes)) == wanted
 
 
 def test_timestamps_come_back() -> None:
-    assert report.timestamp(NOW) == "2026-09-21T14:13:20.000Z"
-    assert report.seconds(report.timestamp(NOW + 0.25)) == NOW + 0.25
+    assert timestamp(NOW) == "2026-09-21T14:13:20.000Z"
+    assert seconds(timestamp(NOW + 0.25)) == NOW + 0.25

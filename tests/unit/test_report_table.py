@@ -24,6 +24,7 @@ from mountwarden.model import (
     Severity,
 )
 from mountwarden.remedies.plan import plan
+from mountwarden.shown import timestamp
 from mountwarden.tell import report, shape, story, table, text, words
 from mountwarden.tell.terminal import Terminal
 
@@ -203,12 +204,12 @@ def night() -> story.Told:
     fragment = "/etc/systemd/system/leaky.service"
     moment = {"after": None, "before": None, "source": None}
     timeline: list[Any] = [
-        {**moment, "what": "mounted", "at": None, "after": report.timestamp(NOW - 900), "text": f"{path} was mounted"},
-        {**moment, "what": "started", "at": report.timestamp(NOW - 800), "text": "leaky.service started"},
+        {**moment, "what": "mounted", "at": None, "after": timestamp(NOW - 900), "text": f"{path} was mounted"},
+        {**moment, "what": "started", "at": timestamp(NOW - 800), "text": "leaky.service started"},
         {
             **moment,
             "what": "told",
-            "at": report.timestamp(NOW - 190),
+            "at": timestamp(NOW - 190),
             "text": "told in the journal",
             "source": "journal",
         },
@@ -267,7 +268,7 @@ def test_a_story_in_ascii_has_no_sign_of_ours() -> None:
 
 def test_a_finding_that_is_over_has_its_story_too() -> None:
     background: shape.BackgroundJson = {"timeline": [], "chain": None, "settings": [], "fix": None}
-    entry: Any = {"what": "cleared", "at": report.timestamp(NOW), "after": None, "before": None, "text": "it is over"}
+    entry: Any = {"what": "cleared", "at": timestamp(NOW), "after": None, "before": None, "text": "it is over"}
     screen = story.tell_over("mw-x", {**background, "timeline": [{**entry, "source": "journal"}]}, Terminal(80))
     assert screen == "mw-x  is over: no look shows it now\n  2026-09-21 14:13:20Z  cleared: it is over (journal)\n"
 

@@ -69,4 +69,4 @@ def test_unit_names_keep_systemds_own_escapes() -> None:
 
 
 def test_time_is_utc() -> None:
-    assert shown.utc(1795498811.9) == "2026-11-24T05:40:11Z"
+    assert shown.timestamp(1795498811.9, "seconds") == "2026-11-24T05:40:11Z"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from ..config import Mode
 from ..errors import MountwardenError
 from ..model import Evidence, Finding, Severity
-from ..tell import report, shape, stored
+from ..shown import seconds
+from ..tell import shape, stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Agents:
 
     def since(self) -> dict[str, float]:
         """What it has confirmed, by id, with the time since which it sees it."""
-        return {f["id"]: report.seconds(f["since"]) for f in self.findings if f["confirmed"] and f["since"]}
+        return {f["id"]: seconds(f["since"]) for f in self.findings if f["confirmed"] and f["since"]}
 
     def as_known(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """The findings with its evidence: it may have seen home's mount before that went."""
@@ -61,6 +62,6 @@ def stale(told: shape.ReportJson, now: float) -> str | None:
 
     if stored.agent_is_gone(told):
         return "the agent that wrote it has ended"
-    old = now - report.seconds(told["taken"])
+    old = now - seconds(told["taken"])
     resync = told["agent"]["resync"] if told["agent"] else 0.0
     return f"it is {age(old)} old" if old > 3 * resync else None

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
+from ..shown import timestamp
 from ..tell import checkup, report, stored, terminal
 from . import options
 
@@ -80,7 +81,7 @@ def document(found: "Examination", now: float) -> checkup.DoctorJson:
     return {
         "schema": checkup.SCHEMA,
         "version": __version__,
-        "taken": report.timestamp(now),
+        "taken": timestamp(now),
         "host": {"hostname": hostname, "kernel": release, "boot_id": boot_id()},
         "root": os.geteuid() == 0,
         "tier": str(found.look.tier) if found.look else None,

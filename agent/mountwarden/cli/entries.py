@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import MountwardenError
-from ..shown import shown
+from ..shown import shown, timestamp
 from ..tell.journal import IDENTIFIER, PREFIX
-from ..tell.report import timestamp
 
 DEADLINE = 60.0
 """Seconds that journalctl gets."""

@@ -4,6 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from ..shown import timestamp
 from ..tell import report, stored, terminal
 from ..tell.chart import dot, svg
 from ..tell.chart import text as drawing
@@ -91,7 +92,7 @@ def document(seen: "Seen", gaps: "tuple[Gap, ...]", started: float) -> "MapJson"
     return {
         "schema": SCHEMA,
         "version": __version__,
-        "taken": report.timestamp(started),
+        "taken": timestamp(started),
         "host": {"hostname": hostname, "kernel": release, "boot_id": seen.picture.boot_id},
         "complete": not gaps and not unjudged,
         "summary": chart.summary(seen, drawn),

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from .. import durations
 from .. import pause as pausing
-from ..shown import shown
+from ..shown import shown, timestamp
 from ..state import RunDirectory
 from ..status import paused
 from ..tell import stored
-from ..tell.report import timestamp
 from . import options
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
 from ..model import Severity
-from ..shown import unit_name
+from ..shown import seconds, unit_name
 from ..tell import report as telling
 from ..tell import shape, stored, table, terminal
 from ..tell.text import age
@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> int:
         told, note = live(arguments), None
     else:
         told = last()
-        note = f"the service's report of {age(time.time() - telling.seconds(told['taken']))} ago; a look now needs root"
+        note = f"the service's report of {age(time.time() - seconds(told['taken']))} ago; a look now needs root"
     told = telling.select(told, wanted(arguments))
     if arguments.json:
         sys.stdout.write(stored.dumps(told))

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from .. import durations, silences
 from ..config import Silence
 from ..errors import MountwardenError
-from ..shown import shown
+from ..shown import shown, timestamp
 from ..state import RunDirectory
 from ..tell import stored
-from ..tell.report import timestamp
 from . import options
 
 if TYPE_CHECKING:

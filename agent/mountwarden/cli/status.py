@@ -7,10 +7,10 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
+from ..shown import seconds
 from ..state import RunDirectory
 from ..status import SCHEMA
 from ..tell import stored
-from ..tell.report import seconds
 from ..tell.text import age, cost, count
 from . import options
 

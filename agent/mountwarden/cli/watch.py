@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import durations
 from ..errors import MountwardenError
-from ..shown import sentence, shown
-from ..tell import report, terminal
+from ..observe.mountinfo import propagation
+from ..shown import sentence, shown, timestamp
+from ..tell import terminal
 from . import options
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def as_text(line: Line, screen: terminal.Terminal) -> str:
 
 def as_json(line: Line) -> str:
     """The event as one line of JSON."""
-    told = {"at": report.timestamp(line.at), "event": line.event, "finding": line.finding, "text": line.text}
+    told = {"at": timestamp(line.at), "event": line.event, "finding": line.finding, "text": line.text}
     return json.dumps(told, ensure_ascii=False)
 
 
@@ -134,7 +135,7 @@ def mount_lines(changes: "Iterable[Changed]", now: float) -> Iterator[Line]:
     """Home's mounts that came, went or were changed."""
     for one in changes:
         mount = one.mount
-        state = report.propagation(mount) + (f", peer group {mount.shared}" if mount.shared else "")
+        state = propagation(mount) + (f", peer group {mount.shared}" if mount.shared else "")
         text = f"{shown(mount.point)}: {shown(mount.fstype)} {mount.device}, {state}"
         yield Line(now, str(one.how), None, text)
 

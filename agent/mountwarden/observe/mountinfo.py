@@ -133,6 +133,12 @@ def build(identity: int, parent: int, rest: Rest, unique: int | None = None) -> 
     return Mount(identity, parent, *rest, unique)
 
 
+def propagation(mount: Mount) -> str:
+    """The mount's propagation in findmnt(8)'s words: shared, slave, both, private or unbindable."""
+    words = [word for word, group in (("shared", mount.shared), ("slave", mount.master)) if group]
+    return ",".join(words) or ("unbindable" if mount.unbindable else "private")
+
+
 def parse(text: bytes, uniques: Mapping[bytes, int] = MappingProxyType({})) -> tuple[list[Mount], dict[str, int]]:
     """Every mount of a text, and how many lines were unreadable, by reason."""
     mounts: list[Mount] = []

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..model import Severity, Tier
-from .report import seconds
+from ..shown import seconds
 from .shape import ReportJson
 
 

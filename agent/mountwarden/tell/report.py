@@ -1,13 +1,13 @@
 """The report (mountwarden.report/1), built from facts, and what it says as an exit status. Pure."""
 
-import datetime
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import __version__
-from ..model import Action, Finding, Gap, Holder, Kind, Mount, Picture, Policy, RootState, Severity
-from ..shown import sentence, shown, unit_name
+from ..model import Action, Finding, Gap, Holder, Kind, Picture, Policy, RootState, Severity
+from ..observe.mountinfo import propagation
+from ..shown import sentence, shown, timestamp, unit_name
 from . import shape
 
 
@@ -61,17 +61,6 @@ def order(finding: shape.FindingJson) -> tuple[int, bool, str, str, str]:
     """Sort key: the worst first, silenced and unconfirmed ones behind, then by kind, mountpoint and id."""
     quiet = finding["silenced"] or not finding["confirmed"]
     return -Severity(finding["severity"]).rank, quiet, finding["kind"], finding["mountpoint"], finding["id"]
-
-
-def timestamp(seconds: float) -> str:
-    """RFC 3339, in UTC, to the millisecond."""
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def seconds(moment: str) -> float:
-    """Seconds since the Epoch of an RFC 3339 timestamp."""
-    return datetime.datetime.fromisoformat(moment).timestamp()
 
 
 def counts(finding: shape.FindingJson, fail_on: Severity = Severity.WARNING) -> bool:
@@ -150,12 +139,6 @@ def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> shape.Roo
         "status": sentence(state.status),
         "policy": {str(action): str(who) for action, who in policy.items()} if policy is not None else None,
     }
-
-
-def propagation(mount: Mount) -> str:
-    """The mount's propagation in findmnt(8)'s words: shared, slave, both, private or unbindable."""
-    words = [word for word, group in (("shared", mount.shared), ("slave", mount.master)) if group]
-    return ",".join(words) or ("unbindable" if mount.unbindable else "private")
 
 
 def _finding(finding: Finding) -> shape.FindingJson:

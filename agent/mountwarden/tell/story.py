@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..model import Action, Kind
+from ..shown import seconds
 from . import drawing, shape, words
-from .report import seconds
 from .terminal import Terminal
 from .text import age, wrap
 

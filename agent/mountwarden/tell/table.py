@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..model import Severity
+from ..shown import seconds
 from . import shape, words
-from .report import blind, counts, seconds
+from .report import blind, counts
 from .terminal import Terminal
 from .text import age, command, cost, count, fit, pad, width, wrap
 
