@@ -34,6 +34,11 @@ def raw(text: bytes | str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
+def decoded(text: bytes) -> str:
+    """Bytes of the host as text that `raw` turns back, whatever they are: not yet to be shown."""
+    return text.decode("utf-8", "surrogateescape")
+
+
 def shown(text: bytes | str) -> str:
     """Text of the host as it may reach a terminal or a JSON document. `unshown` turns it back."""
     data = _AMBIGUOUS.sub(rb"\\x5c", raw(text))

@@ -1,160 +1,83 @@
-"""The way of the data, held over the imports: arrows never point back, and the kernel edge stays at the edge."""
+"""The rules over the package's rooms: nothing breaks them, and each of them can be broken."""
 
-import ast
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
+import subprocess
+import sys
+from collections.abc import Callable
 
 import pytest
 
-AGENT = Path(__file__).parents[2] / "agent"
-PACKAGE = "mountwarden"
-FLOW = ["kernel", "observe", "engines", "inventory", "judge", "attribute", "ledger", "remedies", "tell"]
-"""Who may import whom: each only what stands before it (and itself)."""
-DRIVERS = {"look", "agent", "cli", "scratch", "graphdriver"}
-"""What runs the flow; nothing of the flow imports it, but that an act looks again before it does anything."""
+from tests.support import rooms
+from tests.support.rooms import Modules
 
+Rule = Callable[[Modules], list[str]]
 
-def _modules() -> dict[str, Path]:
-    """Each module's dotted name below the package ("" for the package itself), and its file."""
-    files = sorted((AGENT / PACKAGE).rglob("*.py"))
-    return {_name(file): file for file in files}
-
-
-def _name(file: Path) -> str:
-    parts = file.relative_to(AGENT / PACKAGE).with_suffix("").parts
-    return ".".join(part for part in parts if part != "__init__")
-
-
-MODULES = _modules()
-
-
-@cache
-def _imported(module: str) -> frozenset[str]:
-    """Absolute dotted names that the module imports anywhere in its text, but not those for type checkers alone."""
-    tree = ast.parse(MODULES[module].read_bytes())
-    return frozenset(name for node in _running(tree) for name in _names(node, module))
-
-
-def _running(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
-            yield from _running(child)
-
-
-def _names(node: ast.AST, module: str) -> Iterator[str]:
-    if isinstance(node, ast.Import):
-        yield from (alias.name for alias in node.names)
-    elif isinstance(node, ast.ImportFrom):
-        base = _base(node, module)
-        yield base
-        # `from package import x` imports the module package.x, where there is one.
-        yield from (f"{base}.{alias.name}" for alias in node.names if _own(f"{base}.{alias.name}") in MODULES)
-
-
-def _base(node: ast.ImportFrom, module: str) -> str:
-    if not node.level:
-        return node.module or ""
-    is_package = MODULES[module].name == "__init__.py"
-    parts = [PACKAGE, *filter(None, module.split("."))]
-    parts = parts[: len(parts) - node.level + is_package]
-    return ".".join([*parts, *([node.module] if node.module else [])])
-
-
-def _own(name: str) -> str | None:
-    """The name below the package; None for what is not ours."""
-    if name == PACKAGE:
-        return ""
-    return name.removeprefix(f"{PACKAGE}.") if name.startswith(f"{PACKAGE}.") else None
-
-
-def _ours(module: str) -> set[str]:
-    """Our modules that this one imports; the bare package, which holds constants only, is left out."""
-    return {own for name in _imported(module) if (own := _own(name))}
-
-
-def _within(module: str, *areas: str) -> bool:
-    return any(module == area or module.startswith(f"{area}.") for area in areas)
-
-
-def _area(module: str) -> str:
-    return module.partition(".")[0]
-
-
-def _reached(module: str) -> set[str]:
-    """All our modules that importing this one may load, packages on the way included."""
-    reached: set[str] = set()
-    left = {module}
-    while left:
-        name = left.pop()
-        if name in reached or name not in MODULES:
-            continue
-        reached.add(name)
-        left |= _ours(name)
-        left |= {".".join(name.split(".")[:depth]) for depth in range(1, name.count(".") + 1)}
-    return reached
-
-
-_LEDGER = ("ledger", "ledger_facts", "storms")
-PURE = {
-    "judge": ("judge",),
-    **dict.fromkeys(_LEDGER, (*_LEDGER, "config")),
-    **dict.fromkeys(("remedies.plan", "remedies.restart", "remedies.steps"), ("config", "remedies.restart", "shown")),
-    "tell": ("tell", "shown"),
-    **dict.fromkeys(("shown", "durations", "namespacing_directives"), ()),
+BREAKS: dict[Rule, dict[str, str]] = {
+    rooms.unlisted: {"attic": ""},
+    rooms.absent: {"model": ""},
+    rooms.upward: {"model.host": "from ..report import build", "report.build": ""},
+    rooms.impure: {"judge.leaked": "import time"},
+    rooms.ctypes_elsewhere: {"observe.paths": "from ctypes import CDLL"},
+    rooms.kernel_elsewhere: {"cli.who": "from mountwarden.kernel import syscalls", "kernel.syscalls": ""},
+    rooms.acting: {"cli.detach": "from ..remedies import detach", "remedies.detach": ""},
+    rooms.not_apart: {"graphdriver.overlay": "from ..systemd import units", "systemd.units": ""},
+    rooms.vague: {"busy.facts": ""},
 }
-"""The pure parts, and what they may import beside model and errors: themselves, the configuration's shape, escapes."""
+"""Modules that break each rule."""
 
 
-@pytest.mark.parametrize("area", PURE)
-def test_pure_part_imports_only_model_and_errors(area: str) -> None:
-    for module in (name for name in MODULES if _within(name, area)):
-        others = {name for name in _ours(module) if not _within(name, "model", "errors", *PURE[area])}
-        assert not others - {area}, f"{module} imports {sorted(others)}"
+@pytest.fixture(scope="module")
+def package() -> Modules:
+    return rooms.of_the_package()
 
 
-def test_ctypes_only_at_the_kernel_edge() -> None:
-    users = {module for module in MODULES if any(_within(name, "ctypes", "_ctypes") for name in _imported(module))}
-    assert {module for module in users if not _within(module, "kernel")} == set()
-    assert users, "the kernel edge itself uses ctypes, so this test would see nothing"
+@pytest.mark.parametrize("rule", BREAKS, ids=lambda rule: rule.__name__)
+def test_the_package_keeps_the_rule(rule: Rule, package: Modules) -> None:
+    assert rule(package) == []
 
 
-def test_kernel_is_imported_only_where_it_may_be() -> None:
-    users = {module for module in MODULES if any(_within(name, "kernel") for name in _ours(module))}
-    allowed = ("kernel", "observe", "graphdriver", "scratch", "agent", "remedies")
-    assert {name for name in users if not _within(name, *allowed) or name == "remedies.plan"} == set()
+@pytest.mark.parametrize("rule", BREAKS, ids=lambda rule: rule.__name__)
+def test_the_rule_can_be_broken(rule: Rule) -> None:
+    assert rule(rooms.read(BREAKS[rule])) != []
 
 
-def test_only_apply_loads_what_changes_the_host() -> None:
-    changing = {name for name in MODULES if _within(name, "remedies") and "kernel" in {_area(x) for x in _ours(name)}}
-    for module in (name for name in changing if name != "remedies.apply"):
-        users = {name for name in MODULES if module in _ours(name)}
-        outside = {name for name in users if not _within(name, "remedies")}
-        assert not outside, f"{module} is imported by {sorted(outside)}"
-        assert not users & {"remedies.plan", "remedies.restart", "remedies.steps"}, (
-            "what only plans must not be able to act"
-        )
+@pytest.mark.parametrize(
+    ("rule", "modules"),
+    [
+        (rooms.upward, {"judge.leaked": "from ..mounts import table", "mounts.table": ""}),
+        (rooms.upward, {"judge.leaked": "def late():\n    from mountwarden import scan", "scan": ""}),
+        (rooms.upward, {"model": "if TYPE_CHECKING:\n    from mountwarden.cli import main", "cli.main": ""}),
+        (rooms.impure, {"mounts.table": "def read():\n    return open('/proc/mounts')"}),
+        (rooms.impure, {"ledger.update": "from ..observe import processes", "observe.processes": ""}),
+        (rooms.kernel_elsewhere, {"systemd.units": "from ..kernel import syscalls", "kernel.syscalls": ""}),
+        (rooms.acting, {"remedies.plan": "from . import apply", "remedies.apply": ""}),
+    ],
+)
+def test_breaks_of_other_forms_are_seen_too(rule: Rule, modules: dict[str, str]) -> None:
+    assert rule(rooms.read(modules)) != []
 
 
-def test_agent_never_reaches_the_graphdriver() -> None:
-    for module in ("agent", "look"):
-        assert not {name for name in _reached(module) if _within(name, "graphdriver")}
+def test_what_is_allowed_breaks_nothing() -> None:
+    texts = {
+        "": "",
+        "model": "import enum",
+        "judge.leaked": "import re\nfrom ..model import Finding",
+        "systemd.units": "from ..kernel import child",
+        "kernel.child": "import ctypes",
+        "cli.detach": "from ..remedies import apply, plan",
+        "remedies.apply": "from . import detach",
+        "remedies.detach": "from ..kernel import child",
+        "remedies.plan": "",
+    }
+    rules = [rule for rule in BREAKS if rule is not rooms.absent]
+    assert [found for rule in rules for found in rule(rooms.read(texts))] == []
 
 
-def test_the_graphdriver_stands_apart() -> None:
-    for module in (name for name in MODULES if _within(name, "graphdriver")):
-        assert {name for name in _ours(module) if not _within(name, "graphdriver", "kernel", "errors")} == set(), module
-
-
-@pytest.mark.parametrize("area", FLOW)
-def test_arrows_never_point_back(area: str) -> None:
-    later = {*FLOW[FLOW.index(area) + 1 :], *DRIVERS}
-    for module in (name for name in MODULES if _area(name) == area):
-        allowed = {"look"} if module == "remedies.apply" else set()
-        assert not {name for name in _ours(module) if _area(name) in later - allowed}, module
-
-
-def test_model_errors_and_configuration_stand_alone() -> None:
-    for module in (name for name in MODULES if _within(name, "model", "errors", "config")):
-        assert {name for name in _ours(module) if not _within(name, "model", "errors")} == set()
+def test_the_service_loads_nothing_that_it_does_not_need() -> None:
+    service = next((old for old, new in rooms.MOVING.items() if new == rooms.SERVICE), rooms.SERVICE)
+    program = f"import sys, mountwarden.{service}; print(*sys.modules)"
+    command, env = [sys.executable, "-c", program], {"PYTHONPATH": str(rooms.AGENT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    names = (name.removeprefix("mountwarden.") for name in done.stdout.split() if name.startswith("mountwarden."))
+    loaded = {rooms.MOVING.get(name, name) for name in names}
+    assert rooms.SERVICE in loaded, "nothing would be seen in an interpreter that did not load it"
+    assert {name for name in loaded if rooms.within(name, rooms.NEVER_LOADED)} == set()

@@ -1,9 +1,9 @@
 """What each act would do, in words: for --dry-run, plan and explain. Pure."""
 
-import os
 from dataclasses import dataclass
 
 from ..model import Action, Copy, Finding, Kind, Reach, Target
+from ..shown import decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def describe(finding: Finding, action: Action) -> list[Step]:
 
 def _share(finding: Finding) -> list[Step]:
     return [
-        Step(f"make the mount at {os.fsdecode(finding.seen_at or b'?')} shared at home, and none below it"),
+        Step(f"make the mount at {decoded(finding.seen_at or b'?')} shared at home, and none below it"),
         Step("look again: it must have a peer group"),
     ]
 
@@ -48,7 +48,7 @@ def _detach(finding: Finding, target: Target) -> list[Step]:
         Step("look again: still leaked, by the same mounts, with no home and no record using it"),
         Step("no namespace may have the directory itself bound or another mount on it, and no process may use it"),
         *map(_other, others),
-        Step(f"rename an empty directory with the same attributes over {os.fsdecode(finding.mountpoint)} at home"),
+        Step(f"rename an empty directory with the same attributes over {decoded(finding.mountpoint)} at home"),
         Step(f"the kernel drops {judged.fstype} {judged.device} and what is mounted on it: {goes}; look again: gone"),
     ]
 
@@ -68,7 +68,7 @@ def _unmount(finding: Finding, copies: tuple[Copy, ...]) -> list[Step]:
         Step("its parent may be in no peer group with other mounts, to which the umount would spread"),
     ]
     for copy in copies:
-        where = os.fsdecode(copy.mount.point)
+        where = decoded(copy.mount.point)
         told.append(
             Step(
                 f"a child enters namespace {finding.namespace}, checks that {where} is mount {copy.mount.id}, and "
@@ -83,7 +83,7 @@ def _rejoin(finding: Finding, copies: tuple[Copy, ...]) -> list[Step]:
     for point, identity in sorted({(c.parent.point, c.parent.id) for c in copies if c.parent is not None}):
         told.append(
             Step(
-                f"make mount {identity} at {os.fsdecode(point)} in namespace {finding.namespace} a slave of home's "
+                f"make mount {identity} at {decoded(point)} in namespace {finding.namespace} a slave of home's "
                 "mount, from outside (MOVE_MOUNT_SET_GROUP)"
             )
         )
