@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from . import cause as causes
 from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
+from .escape import shown
 from .model import Cause, Finding, Root
-from .shown import shown
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service")
 

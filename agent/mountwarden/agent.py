@@ -18,6 +18,7 @@ from . import pause as pausing
 from .actor import Actor
 from .config import Config, Mode
 from .errors import MountwardenError
+from .escape import timestamp
 from .ledger import Now
 from .look import Look
 from .model import Cause, Event, EventKind, Finding, Gap, Picture
@@ -25,7 +26,6 @@ from .notify import Notifier
 from .pause import Pause
 from .publish import Publisher
 from .schedule import Schedule
-from .shown import timestamp
 from .state import RunDirectory
 from .teller import Teller
 from .triggers import Triggers, Wake, local, watch_list

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from . import unitfile
 from .bus import MS_PRIVATE, Directive
 from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
+from .escape import short_id, shown, timestamp, unit_name
 from .model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
-from .shown import short_id, shown, timestamp, unit_name
 
 MOUNT_FLAGS = "mount-flags"
 ROOT_PRIVATE = "root-private"

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 from .cause import Case
 from .circumstances import Circumstances
+from .escape import shown
 from .model import Finding, Kind, Mount, Reach
 from .observe.mountinfo import propagation
-from .shown import shown
 from .tell.shape import ChainJson, GroupJson, LevelJson, SideJson
 
 

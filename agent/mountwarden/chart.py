@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from .escape import sentence, shown
 from .holders import Members
 from .model import Base, Finding, Kind, Mount, Picture, RootState, Severity
 from .observe.mountinfo import propagation
-from .shown import sentence, shown
 from .sights import Relation, Sight
 from .tell.chart.shape import BaseJson, RootJson, RowJson, SummaryJson
 from .tell.people import title

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from . import advice, bus, circumstances, holders
 from . import cause as causes
+from .escape import shown
 from .holders import Members
 from .model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity
 from .observe.mountinfo import join
-from .shown import shown
 from .sights import Relation, Sight
 
 _BY_BIND = (causes.PRIVATE_BIND, causes.SLAVE_NOT_EFFECTIVE)

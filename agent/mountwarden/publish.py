@@ -13,12 +13,12 @@ from . import state, status
 from .actor import told_circumstances
 from .cli import facts as report_facts
 from .config import Config
+from .escape import shown as printable
 from .ledger import Ledger
 from .look import Look
 from .model import Finding, Outcome
 from .notify import Notifier
 from .pause import Pause
-from .shown import shown as printable
 from .state import RunDirectory
 from .tell import metrics, stored
 from .tell import report as reporting

@@ -3,7 +3,7 @@
 from . import unitfile
 from .bus import Directive
 from .circumstances import Circumstances
-from .shown import shown, unit_name
+from .escape import shown, unit_name
 from .tell.shape import SettingJson
 
 TRANSIENT = b"/run/systemd/transient/"

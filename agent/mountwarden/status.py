@@ -6,10 +6,10 @@ from typing import Any
 
 from . import __version__
 from .breaker import left_alone
+from .escape import sentence, shown, timestamp
 from .ledger import Ledger
 from .model import Outcome, Severity
 from .pause import Pause
-from .shown import sentence, shown, timestamp
 from .tell.shape import ReportJson
 from .tell.text import count
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from . import cause as causes
 from .circumstances import Circumstances, bind_above, container_of
+from .escape import sentence, short_id, shown, timestamp, unit_name
 from .model import Evidence, Finding, Kind
-from .shown import sentence, short_id, shown, timestamp, unit_name
 from .tell.shape import MomentJson, SettingJson
 
 JOURNAL = 20

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from mountwarden.config import PolicyEntry, RootEntry
+from mountwarden.escape import shown
 from mountwarden.kernel import abi, calls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity, Tier
@@ -15,7 +16,6 @@ from mountwarden.observe import namespaces, procs
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
-from mountwarden.shown import shown
 
 from tests.kernel.crash import in_few_processes
 from tests.kernel.topology import DOCKER, LAYER, ROOT, Home, dockerd

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden.shown import seconds
+from mountwarden.escape import seconds
 
 from tests.support import tiers
 from tests.support.leaks import CONFIG, OBSERVE, Leaks

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from mountwarden.shown import seconds
+from mountwarden.escape import seconds
 
 from tests.support.leaks import CONFIG, ROOT, Leaks
 from tests.support.machine import Machine

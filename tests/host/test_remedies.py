@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from mountwarden.shown import seconds
+from mountwarden.escape import seconds
 
 from tests.host.test_agent import UNIT, Service
 from tests.support.leaks import CONFIG, ROOT

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from mountwarden.shown import shown
+from mountwarden.escape import shown
 from mountwarden.tell.chart.shape import SCHEMA, BaseJson, MapJson, RowJson
 
 HOSTILE = (

@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden import bus, cgroup, oci, shown, unitfile
+from mountwarden import bus, cgroup, escape, oci, unitfile
 
 PIECES = st.sampled_from(
     (
@@ -58,7 +58,7 @@ def test_unit_file(text: bytes) -> None:
 def test_bus(properties: dict[bytes, object]) -> None:
     facts = bus.facts("x.service", properties)
     assert all(isinstance(path, bytes) for path in facts.drop_ins)
-    assert all(shown.unit_name(item.value).isprintable() for item in facts.directives)
+    assert all(escape.unit_name(item.value).isprintable() for item in facts.directives)
 
 
 @given(st.binary(max_size=60))
@@ -68,4 +68,4 @@ def test_runtime_configuration(text: bytes) -> None:
 
 @given(st.binary())
 def test_shown_is_printable(raw: bytes) -> None:
-    assert shown.shown(raw).isprintable()
+    assert escape.shown(raw).isprintable()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mountwarden import model
+from mountwarden.escape import seconds, timestamp
 from mountwarden.model import Gap, RootState, Severity
 from mountwarden.observe.mountinfo import propagation
-from mountwarden.shown import seconds, timestamp
 from mountwarden.tell import report, stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding, mount

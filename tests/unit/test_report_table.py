@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from mountwarden.cli.plan import _lines, _planned
 from mountwarden.config import Config
+from mountwarden.escape import timestamp
 from mountwarden.model import (
     Action,
     Cause,
@@ -24,7 +25,6 @@ from mountwarden.model import (
     Severity,
 )
 from mountwarden.remedies.plan import plan
-from mountwarden.shown import timestamp
 from mountwarden.tell import report, shape, story, table, text, words
 from mountwarden.tell.terminal import Terminal
 

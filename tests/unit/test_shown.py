@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden import shown
+from mountwarden import escape
 
 HOSTILE = [
     (b"\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
@@ -28,45 +28,45 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("given", "wanted"), HOSTILE)
 def test_what_would_act_on_a_terminal_is_escaped(given: bytes, wanted: str) -> None:
-    assert shown.shown(given) == wanted
-    assert shown.unshown(wanted) == given
+    assert escape.shown(given) == wanted
+    assert escape.unshown(wanted) == given
 
 
 @pytest.mark.parametrize(
     "plain", ["/var/lib/docker", "a b", "層の名前", "דוגמה", "café", r"back\slash", r"dev-x\x", "👾"]
 )
 def test_what_prints_as_itself_stays(plain: str) -> None:
-    assert shown.shown(plain.encode()) == plain
+    assert escape.shown(plain.encode()) == plain
 
 
 def test_a_backslash_that_reads_as_an_escape_is_escaped() -> None:
-    assert shown.shown(rb"a\x41\xZZ\\x0a") == r"a\x5cx41\xZZ\\x5cx0a"
+    assert escape.shown(rb"a\x41\xZZ\\x0a") == r"a\x5cx41\xZZ\\x5cx0a"
 
 
 @given(st.binary())
 def test_every_byte_string_comes_back(data: bytes) -> None:
-    visible = shown.shown(data)
-    assert shown.unshown(visible) == data
+    visible = escape.shown(data)
+    assert escape.unshown(visible) == data
     assert all(not unicodedata.category(character).startswith("C") for character in visible)
 
 
 @given(st.text())
 def test_every_str_is_shown_without_controls(name: str) -> None:
-    assert shown.shown(name).isprintable()
+    assert escape.shown(name).isprintable()
 
 
 def test_a_str_is_taken_as_the_file_system_gave_it() -> None:
-    assert shown.shown(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
+    assert escape.shown(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
 
 
 def test_a_sentence_keeps_the_escapes_that_it_has() -> None:
-    assert shown.sentence("held by a\\x1bb\x1b[m") == r"held by a\x1bb\x1b[m"
+    assert escape.sentence("held by a\\x1bb\x1b[m") == r"held by a\x1bb\x1b[m"
 
 
 def test_unit_names_keep_systemds_own_escapes() -> None:
-    assert shown.unit_name(r"dev-disk\x2da.mount") == r"dev-disk\x2da.mount"
-    assert shown.unit_name("a\x1bb.service") == r"a\x1bb.service"
+    assert escape.unit_name(r"dev-disk\x2da.mount") == r"dev-disk\x2da.mount"
+    assert escape.unit_name("a\x1bb.service") == r"a\x1bb.service"
 
 
 def test_time_is_utc() -> None:
-    assert shown.timestamp(1795498811.9, "seconds") == "2026-11-24T05:40:11Z"
+    assert escape.timestamp(1795498811.9, "seconds") == "2026-11-24T05:40:11Z"

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden.shown import shown
+from mountwarden.escape import shown
 from mountwarden.tell import text
 
 

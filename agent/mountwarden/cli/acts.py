@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
+from ..escape import sentence, shown
 from ..model import Action, Finding, Outcome
-from ..shown import sentence, shown
 from ..tell import stored, terminal
 from ..tell.text import count
 from . import agents, joined, scan, session

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from ..config import Mode
 from ..errors import MountwardenError
+from ..escape import seconds
 from ..model import Evidence, Finding, Severity
-from ..shown import seconds
 from ..tell import shape, stored
 
 

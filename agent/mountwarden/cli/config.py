@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..shown import sentence, shown
+from ..escape import sentence, shown
 from ..tell import stored
 from . import options
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from .. import scratch
 from ..config import Config, RootEntry
 from ..errors import MountwardenError
+from ..escape import sentence, shown
 from ..model import Action, Finding, Kind, Outcome, RootKind
 from ..scratch import stage
-from ..shown import sentence, shown
 from ..tell import report as telling
 from ..tell import shape, story, table, terminal
 from ..tell.text import cost, wrap

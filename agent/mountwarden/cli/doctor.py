@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
-from ..shown import timestamp
+from ..escape import timestamp
 from ..tell import checkup, report, stored, terminal
 from . import options
 
@@ -98,8 +98,8 @@ def document(found: "Examination", now: float) -> checkup.DoctorJson:
 
 
 def _interface(one: "Interface") -> checkup.InterfaceJson:
+    from ..escape import sentence
     from ..observe.interfaces import NEEDED
-    from ..shown import sentence
 
     return {
         "name": one.name,
@@ -112,7 +112,7 @@ def _interface(one: "Interface") -> checkup.InterfaceJson:
 
 def _foreseen(one: "Foreseen") -> checkup.ForeseenJson:
     from ..doctor.roots import name
-    from ..shown import sentence, shown
+    from ..escape import sentence, shown
 
     return {
         "namespace": one.namespace,
@@ -139,7 +139,7 @@ def _foreseen(one: "Foreseen") -> checkup.ForeseenJson:
 
 
 def _canary(song: "Song") -> checkup.CanaryJson:
-    from ..shown import sentence
+    from ..escape import sentence
 
     return {
         "done": song.done,

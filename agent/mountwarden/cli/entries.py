@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import MountwardenError
-from ..shown import shown, timestamp
+from ..escape import shown, timestamp
 from ..tell.journal import IDENTIFIER, PREFIX
 
 DEADLINE = 60.0

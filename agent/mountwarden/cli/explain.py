@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
+from ..escape import sentence, shown
 from ..model import Action, Finding, Severity
-from ..shown import sentence, shown
 from ..tell import report as telling
 from ..tell import shape, stored, story, terminal
 from . import options

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..shown import sentence
+from ..escape import sentence
 from ..tell import stored, terminal
 from ..tell.journal import PREFIX
 from . import entries, options

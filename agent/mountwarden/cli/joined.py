@@ -7,11 +7,11 @@ each finding is looked for once more; what can't be read now is no absence.
 from functools import cached_property
 
 from ..errors import NoAnswer
+from ..escape import shown
 from ..look import Look
 from ..model import Kind, Mount, is_on_block_device
 from ..observe.mountinfo import Lines, Unreadable, parse_line
 from ..observe.namespaces import read_mountinfo
-from ..shown import shown
 from ..tell import shape, stored
 from .agents import Agents
 from .scan import Scan

@@ -125,7 +125,7 @@ def parser(commands: Sequence[str] | None = None) -> "ArgumentParser":
 def _unknown(command: str) -> MountwardenError:
     import difflib
 
-    from ..shown import shown
+    from ..escape import shown
 
     near = difflib.get_close_matches(command, COMMANDS, 1)
     if command.startswith("mw-"):
@@ -135,7 +135,7 @@ def _unknown(command: str) -> MountwardenError:
 
 
 def _os_error(error: OSError) -> str:
-    from ..shown import shown
+    from ..escape import shown
 
     text = error.strerror or str(error) or type(error).__name__
     name = error.filename

@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..shown import timestamp
+from ..escape import timestamp
 from ..tell import report, stored, terminal
 from ..tell.chart import dot, svg
 from ..tell.chart import text as drawing

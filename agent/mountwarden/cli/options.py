@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 from .. import config as configuration
 from .. import durations
 from ..errors import MountwardenError
+from ..escape import shown
 from ..model import Kind, Severity, Tier
-from ..shown import shown
 
 _EXAMPLES = """\
 examples:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .. import durations
 from .. import pause as pausing
-from ..shown import shown, timestamp
+from ..escape import shown, timestamp
 from ..state import RunDirectory
 from ..status import paused
 from ..tell import stored

@@ -4,8 +4,8 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, TypedDict
 
+from ..escape import sentence, shown
 from ..model import Action, Finding, Severity
-from ..shown import sentence, shown
 from ..tell import shape, stored, words
 from . import options
 

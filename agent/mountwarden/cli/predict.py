@@ -5,7 +5,7 @@ import sys
 from argparse import ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
 
-from ..shown import sentence, shown
+from ..escape import sentence, shown
 from ..tell import people, report, stored
 from ..tell.text import count, wrap
 from . import options, session

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
+from ..escape import seconds, unit_name
 from ..model import Severity
-from ..shown import seconds, unit_name
 from ..tell import report as telling
 from ..tell import shape, stored, table, terminal
 from ..tell.text import age

@@ -5,8 +5,8 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
+from ..escape import shown
 from ..model import Action, Finding, Kind, Severity
-from ..shown import shown
 from . import acts, options, scan
 
 if TYPE_CHECKING:

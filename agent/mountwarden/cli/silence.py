@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import durations, silences
 from ..config import Silence
 from ..errors import MountwardenError
-from ..shown import shown, timestamp
+from ..escape import shown, timestamp
 from ..state import RunDirectory
 from ..tell import stored
 from . import options

@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..shown import shown
+from ..escape import shown
 from ..tell import report as telling
 from ..tell import shape, stored
 from . import options

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
-from ..shown import seconds
+from ..escape import seconds
 from ..state import RunDirectory
 from ..status import SCHEMA
 from ..tell import stored

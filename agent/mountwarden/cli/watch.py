@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import durations
 from ..errors import MountwardenError
+from ..escape import sentence, shown, timestamp
 from ..observe.mountinfo import propagation
-from ..shown import sentence, shown, timestamp
 from ..tell import terminal
 from . import options
 

@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from ..shown import sentence, shown
+from ..escape import sentence, shown
 from ..tell import people, report, stored
 from ..tell.text import count
 from . import options, session

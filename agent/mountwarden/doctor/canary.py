@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 from .. import scratch
 from ..config import Config, RootEntry
 from ..errors import MountwardenError
+from ..escape import sentence
 from ..look import Looker
 from ..model import Action, Finding, Kind, RootKind
 from ..observe.enter import own_namespace
 from ..remedies import apply
 from ..scratch import stage
-from ..shown import sentence
 from ..tell.text import cost
 from .facts import Check, Status
 

@@ -9,12 +9,12 @@ from typing import Any
 from .. import config_load
 from ..config import Config
 from ..errors import MountwardenError
+from ..escape import sentence
 from ..foreseen import Foreseen, foresee, who
 from ..look import Look, Looker
 from ..model import Gap
 from ..observe import namespaces
 from ..observe.interfaces import Interface, interfaces
-from ..shown import sentence
 from ..sights import sights
 from ..who.tables import world
 from . import canary, kernel, roots, system, units

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
+from ..escape import shown
 from ..observe.interfaces import NEEDED, REFUSALS, Interface
 from ..observe.mountinfo import Table
-from ..shown import shown
 from ..tell.text import count
 from .facts import Check, Status
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from ..escape import sentence, shown
 from ..foreseen import Foreseen
 from ..model import Finding, Gap, Kind, Mount, Picture, RootState
-from ..shown import sentence, shown
 from ..sights import Relation, Sight
 from ..tell.people import title
 from ..tell.text import count

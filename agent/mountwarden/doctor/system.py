@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import __version__
 from ..errors import MountwardenError
+from ..escape import sentence, shown
 from ..observe.enter import own_namespace
-from ..shown import sentence, shown
 from ..tell.messages import IDS
 from .facts import Check, Status
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .. import advice, unitfile
-from ..shown import shown, unit_name
+from ..escape import shown, unit_name
 from .facts import Check, Status
 from .roots import NEXT
 

@@ -8,12 +8,12 @@ from functools import partial
 from .. import cause as causes
 from .. import circumstances, holders
 from ..errors import MountwardenError, NoAnswer
+from ..escape import shown
 from ..model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind, Severity
 from ..observe import namespaces, procs, resolve
 from ..observe.behaviour import probe_behaviour
 from ..observe.enter import own_namespace
 from ..observe.survey import Survey, survey
-from ..shown import shown
 from .graph import Graph, Place
 from .locked import locked_mounts
 from .occupants import Occupant, occupants

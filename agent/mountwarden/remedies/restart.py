@@ -6,8 +6,8 @@ Nothing of this is ever done by us. A command holds only pids and unit names of 
 import re
 from collections.abc import Iterable, Sequence
 
+from ..escape import shown, unit_name
 from ..model import Action, Evidence, Finding, Holder, Kind, Remedy
-from ..shown import shown, unit_name
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*\.(service|scope)")
 _WHY = {

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..escape import decoded
 from ..model import Action, Copy, Finding, Kind, Reach, Target
-from ..shown import decoded
 
 
 @dataclass(frozen=True, slots=True)

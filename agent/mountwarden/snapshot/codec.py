@@ -15,8 +15,8 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 from ..errors import MountwardenError
+from ..escape import shown, unshown
 from ..model import Base, Match, Mount, Root
-from ..shown import shown, unshown
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
-from ..shown import sentence
+from ..escape import sentence
 
 IDENTIFIER = "mountwarden"
 PREFIX = "MOUNTWARDEN_"

@@ -3,8 +3,8 @@
 The ids are random (sd-id128 new); an id never changes its meaning.
 """
 
+from ..escape import short_id, shown, unit_name
 from ..model import Event, EventKind, Kind, Severity, Subject
-from ..shown import short_id, shown, unit_name
 from .journal import PREFIX
 
 IDS = {

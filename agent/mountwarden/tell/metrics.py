@@ -7,8 +7,8 @@ import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ..escape import seconds
 from ..model import Severity, Tier
-from ..shown import seconds
 from .shape import ReportJson
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from ..escape import short_id, shown, unit_name
 from ..model import Holder, NamespaceKind
-from ..shown import short_id, shown, unit_name
 
 
 def title(kind: NamespaceKind, holders: Sequence[Holder], inode: int) -> str:

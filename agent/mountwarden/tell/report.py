@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import __version__
+from ..escape import sentence, shown, timestamp, unit_name
 from ..model import Action, Finding, Gap, Holder, Kind, Picture, Policy, RootState, Severity
 from ..observe.mountinfo import propagation
-from ..shown import sentence, shown, timestamp, unit_name
 from . import shape
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..escape import seconds
 from ..model import Action, Kind
-from ..shown import seconds
 from . import drawing, shape, words
 from .terminal import Terminal
 from .text import age, wrap

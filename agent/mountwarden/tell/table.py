@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..escape import seconds
 from ..model import Severity
-from ..shown import seconds
 from . import shape, words
 from .report import blind, counts
 from .terminal import Terminal

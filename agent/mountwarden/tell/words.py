@@ -1,7 +1,7 @@
 """Findings in plain words: what is wrong, who holds it, what ends it."""
 
+from ..escape import short_id
 from ..model import Evidence, Kind, Severity
-from ..shown import short_id
 from . import shape
 from .report import blind, counts
 from .text import count

@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 
 from .. import holders
+from ..escape import short_id, shown, unit_name
 from ..model import Mount, Namespace
 from ..observe import resolve
 from ..observe.mountinfo import Table, below, join, unescape
-from ..shown import short_id, shown, unit_name
 from .facts import Keeper, Target
 from .tables import World
 
