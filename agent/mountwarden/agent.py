@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from . import breaker, forked, silences
+from . import breaker, silences
 from . import ledger as book
 from . import pause as pausing
 from .actor import Actor
 from .config import Config, Mode
 from .errors import MountwardenError
 from .escape import timestamp
+from .kernel import child
 from .ledger import Now
 from .look import Look
 from .model import Cause, Event, EventKind, Finding, Gap, Picture
@@ -167,7 +168,7 @@ class Agent:
             self._failures = 0
         except Exception as error:  # the loop's edge: whatever a look raises is told, and tried again
             self._failed(error, started)
-        forked.reap_late()
+        child.reap_late()
         return self._failures < FAILURES
 
     def _look(self, started: float) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import forked
 from .errors import NoAnswer
+from .kernel import child
 from .model import Gap
 from .namespacing_directives import TABLE, NamespacingDirective
 
@@ -100,7 +100,7 @@ def units_facts(units: Collection[str]) -> dict[str, UnitFacts | Gap]:
     if not units:
         return {}
     try:
-        return forked.ask(lambda: _ask_all(_open(), units), deadline=DEADLINE, what="the child that asks PID 1")
+        return child.ask(lambda: _ask_all(_open(), units), deadline=DEADLINE, what="the child that asks PID 1")
     except (NoAnswer, OSError) as error:
         return {unit: _gap(unit, str(error)) for unit in units}
 

@@ -4,7 +4,7 @@ import os
 from contextlib import ExitStack
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.predict import foresee
 
 from tests.support.scratch_ns import Sandbox, hold
@@ -15,14 +15,14 @@ MOST = 5.0
 
 
 def _mounts() -> None:
-    calls.mount(None, b"/mnt", None, abi.MS_SHARED)
+    syscalls.mount(None, b"/mnt", None, abi.MS_SHARED)
     os.mkdir(b"/mnt/root")
-    calls.mount(b"root", b"/mnt/root", b"tmpfs")
-    calls.mount(None, b"/mnt/root", None, abi.MS_SHARED)
+    syscalls.mount(b"root", b"/mnt/root", b"tmpfs")
+    syscalls.mount(None, b"/mnt/root", None, abi.MS_SHARED)
     for number in range(MOUNTS):
         path = b"/mnt/root/%d" % number
         os.mkdir(path)
-        calls.mount(b"layer", path, b"tmpfs", 0, b"size=4k")
+        syscalls.mount(b"layer", path, b"tmpfs", 0, b"size=4k")
 
 
 @pytest.mark.parametrize(("path", "lazy"), [(b"/mnt/root/7", False), (b"/mnt/root/7", True), (b"/mnt/root", True)])

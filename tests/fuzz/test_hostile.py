@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from mountwarden.config import PolicyEntry, RootEntry
 from mountwarden.escape import shown
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity, Tier
 from mountwarden.observe import namespaces, procs
@@ -57,8 +57,8 @@ def imitated(judge: Callable[[Looker, Namespace, Finding], None]) -> None:
         with dockerd(), hold(propagation="private", userns=True) as hostile:
             real = overlay(LAYER)
             with hold() as watcher:
-                calls.umount(real.merged)
-                hostile.run(lambda: (calls.mount(b"tmpfs", b"/var/lib", b"tmpfs"), overlay(LAYER)))
+                syscalls.umount(real.merged)
+                hostile.run(lambda: (syscalls.mount(b"tmpfs", b"/var/lib", b"tmpfs"), overlay(LAYER)))
                 line = next(line for line in hostile.mountinfo().splitlines() if b" %b " % real.merged in line)
                 assert b"upperdir=" + real.upper in line, "word for word what the engine's own would say"
                 looker = Looker(DOCKER, home=own_namespace())
@@ -84,17 +84,17 @@ def double(count: int, base: str = "/mnt") -> int:
     """Multiply a bind until there are `count` mounts below /mnt/flood (or another base); how many there are."""
     flood = f"{base}/flood".encode()
     os.makedirs(flood)
-    calls.mount(b"tmpfs", flood, b"tmpfs")
-    calls.mount(None, flood, None, abi.MS_PRIVATE)
+    syscalls.mount(b"tmpfs", flood, b"tmpfs")
+    syscalls.mount(None, flood, None, abi.MS_PRIVATE)
     made = 1
     os.mkdir(flood + b"/0")
-    calls.mount(b"tmpfs", flood + b"/0", b"tmpfs")
+    syscalls.mount(b"tmpfs", flood + b"/0", b"tmpfs")
     number = 1
     while made < count:
         target = b"%b/%d" % (flood, number)
         os.mkdir(target)
         # Binds everything below, this target's siblings too: the number doubles.
-        calls.mount(flood, target, None, abi.MS_BIND | abi.MS_REC)
+        syscalls.mount(flood, target, None, abi.MS_BIND | abi.MS_REC)
         made = made * 2 + 1
         number += 1
     return made
@@ -106,14 +106,14 @@ def fill(count: int, base: str) -> int:
     double(doubled - 1, base)
     more = f"{base}/more".encode()
     os.mkdir(more)
-    calls.mount(b"tmpfs", more, b"tmpfs")
-    calls.mount(None, more, None, abi.MS_PRIVATE)
+    syscalls.mount(b"tmpfs", more, b"tmpfs")
+    syscalls.mount(None, more, None, abi.MS_PRIVATE)
     left, number = count - len(procs.read("/proc/self/mountinfo").splitlines()), 0
     while left > 1:
         piece = min(left.bit_length() - 1, doubled.bit_length() - 2)  # flood/N has 2**N mounts
         target = b"%b/%d" % (more, number)
         os.mkdir(target)
-        calls.mount(f"{base}/flood/{piece}".encode(), target, None, abi.MS_BIND | abi.MS_REC)
+        syscalls.mount(f"{base}/flood/{piece}".encode(), target, None, abi.MS_BIND | abi.MS_REC)
         left, number = left - (1 << piece), number + 1
     return left
 
@@ -191,7 +191,7 @@ NAMES = (
 def mount(layer: Overlay) -> None:
     """A backslash is overlayfs's own escape in its options."""
     parts = [path.replace(b"\\", b"\\\\") for path in (layer.lower, layer.upper, layer.work)]
-    calls.mount(b"overlay", layer.merged, b"overlay", 0, b"lowerdir=%b,upperdir=%b,workdir=%b" % tuple(parts))
+    syscalls.mount(b"overlay", layer.merged, b"overlay", 0, b"lowerdir=%b,upperdir=%b,workdir=%b" % tuple(parts))
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
@@ -217,12 +217,12 @@ def test_mounts_on_the_longest_paths_hide_no_leak(home: Home) -> None:
     with hold(home.sandbox, propagation="private") as hostile, hold(home.sandbox, propagation="private") as holder:
 
         def deep() -> None:
-            calls.mount(b"tmpfs", b"/mnt", b"tmpfs")
+            syscalls.mount(b"tmpfs", b"/mnt", b"tmpfs")
             os.chdir("/mnt")
             for _ in range(24):
                 os.mkdir(b"d" * 200)
                 os.chdir(b"d" * 200)
-                calls.mount(b"tmpfs", b".", b"tmpfs")
+                syscalls.mount(b"tmpfs", b".", b"tmpfs")
                 os.chdir(b"/proc/self/cwd/../" + b"d" * 200)
 
         hostile.run(deep)
@@ -265,12 +265,12 @@ def restless(within: Namespace, seconds: float = 2.5) -> int:
         fd = os.open(f"/proc/{within.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            calls.setns(fd, abi.CLONE_NEWNS)
+            syscalls.setns(fd, abi.CLONE_NEWNS)
             child = os.fork()
             if child == 0:
-                calls.unshare(abi.CLONE_NEWNS)
+                syscalls.unshare(abi.CLONE_NEWNS)
                 os._exit(0)
-            calls.unshare(abi.CLONE_NEWNS)
+            syscalls.unshare(abi.CLONE_NEWNS)
             os.waitpid(child, 0)
     finally:
         os._exit(0)

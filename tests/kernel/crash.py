@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi
+from mountwarden.kernel import syscalls as calls
 from mountwarden.look import Looker
 from mountwarden.model import Action, Finding, Outcome
 from mountwarden.observe.enter import own_namespace

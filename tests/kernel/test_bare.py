@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.probe import probe
 from mountwarden.look import Looker
 from mountwarden.model import Action, Door, Finding, Kind, NamespaceKind, Outcome, Tier
@@ -27,8 +27,8 @@ def bound(home: Home, within: Namespace | None = None) -> int:
 
     def prepare() -> None:
         os.mkdir("/mnt/ns")
-        calls.mount(b"tmpfs", b"/mnt/ns", b"tmpfs")
-        calls.mount(None, b"/mnt/ns", None, abi.MS_PRIVATE)
+        syscalls.mount(b"tmpfs", b"/mnt/ns", b"tmpfs")
+        syscalls.mount(None, b"/mnt/ns", None, abi.MS_PRIVATE)
         os.close(os.open(BIND, os.O_CREAT | os.O_RDONLY))
 
     within.run(prepare)
@@ -36,7 +36,7 @@ def bound(home: Home, within: Namespace | None = None) -> int:
         with on(processor), hold(home.sandbox, propagation="private") as held:
             source = b"/proc/%d/ns/mnt" % held.pid
             try:
-                within.run(calls.mount, source, BIND, None, abi.MS_BIND)
+                within.run(syscalls.mount, source, BIND, None, abi.MS_BIND)
                 return held.inode
             except OSError as error:
                 # A namespace may hold those with higher ids only, which Linux gives by processor since 6.18: a later
@@ -65,7 +65,7 @@ def detached(home: Home) -> tuple[Finding, Outcome, str, tuple[Finding, ...]]:
     """Umount at home, look, detach, look again; with the way by which the namespace was reached."""
 
     def run() -> tuple[Finding, Outcome, str, tuple[Finding, ...]]:
-        calls.umount(MERGED)
+        syscalls.umount(MERGED)
         looker = Looker(home.config, home=own_namespace())
         seen = looker.look()
         (finding,) = (f for f in seen.findings if f.kind is Kind.LEAKED)
@@ -108,9 +108,9 @@ def test_a_bare_namespace_that_is_gone_is_no_gap_and_no_finding(home: Home) -> N
 
     def run() -> tuple[int, int, int]:
         looker = Looker(home.config, home=own_namespace())
-        calls.umount(MERGED)
+        syscalls.umount(MERGED)
         before = leaked(looker)
-        calls.umount(BIND)
+        syscalls.umount(BIND)
         after = looker.look()
         return (
             len(before),
@@ -125,7 +125,7 @@ def test_what_was_put_in_the_place_of_a_bind_is_not_opened(home: Home) -> None:
     inode = bound(home)
 
     def put_a_fifo() -> bool:
-        calls.umount(BIND)
+        syscalls.umount(BIND)
         os.unlink(BIND)
         os.mkfifo(BIND)
         return gone(lambda: bare.through(bare.Door("bind", 0, BIND), inode, own_namespace, deadline=2))
@@ -164,7 +164,7 @@ def test_a_closed_door_is_not_the_last_one(home: Home) -> None:
         second = os.dup(first)
 
     def run() -> tuple[list[int | None], list[int | None]]:
-        calls.umount(MERGED)
+        syscalls.umount(MERGED)
         looker = Looker(home.config, home=own_namespace())
         before = leaked(looker)
         looker._doors = {inode: bare.Door("fd", 1, b"/proc/self/fd/999") for inode in looker._doors}
@@ -180,7 +180,7 @@ def test_a_closed_door_is_not_the_last_one(home: Home) -> None:
 def may_walk() -> bool:
     fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        neighbour = calls.mnt_ns_info(fd, abi.NS_MNT_GET_NEXT)[2]
+        neighbour = syscalls.mnt_ns_info(fd, abi.NS_MNT_GET_NEXT)[2]
     except OSError as error:
         return error.errno == errno.ENOENT
     finally:
@@ -216,12 +216,12 @@ def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tie
         bare.through = counted  # type: ignore[assignment]
         for number in range(10):
             os.mkdir(f"/mnt/{number}")
-            calls.mount(b"x", b"/mnt/%d" % number, b"tmpfs")  # home's table is another one
+            syscalls.mount(b"x", b"/mnt/%d" % number, b"tmpfs")  # home's table is another one
             entered.append(0)
             looker.look()
             if not entered[-1]:
                 break
-        calls.umount(MERGED)
+        syscalls.umount(MERGED)
         return entered, {finding.namespace for finding in leaked(looker)}
 
     entered, seen = home.run(run)

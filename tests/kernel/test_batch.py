@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from mountwarden import forked
 from mountwarden.cli import acts, audit
 from mountwarden.config import Config
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, child, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Outcome
 from mountwarden.observe import uses
@@ -59,7 +58,7 @@ def leaks(count: int, within: Callable[[Namespace, list[Finding]], T], root: byt
             overlay(layer(number))
         with hold() as holder:
             for number in range(count):
-                calls.umount(merged(number))
+                syscalls.umount(merged(number))
             found = [finding for finding in looker().look().findings if finding.kind == "leaked"]
             assert len(found) == count
             return within(holder, sorted(found, key=lambda finding: finding.mountpoint))
@@ -123,11 +122,11 @@ def one(holder: Namespace, found: list[Finding]) -> float:
 
 def test_what_happens_behind_the_shared_checks_is_declined_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     def change() -> None:
-        calls.mount(b"tmpfs", merged(1), b"tmpfs")
+        syscalls.mount(b"tmpfs", merged(1), b"tmpfs")
         os.mkdir(merged(2) + b"/data")
         os.rename(layer(3), b"/mnt/away")
         os.symlink(b"/mnt/away", layer(3))
-        calls.mount(b"tmpfs", layer(4), b"tmpfs")
+        syscalls.mount(b"tmpfs", layer(4), b"tmpfs")
         os.mkdir(merged(4))
         os.rmdir(merged(5))
 
@@ -154,8 +153,8 @@ def test_what_is_seen_by_the_shared_checks_is_declined_for_that_one_alone() -> N
         def look(self, *, resync: bool = False) -> Look:
             look = super().look(resync=resync)
             if self.looks == 1:
-                self.other.run(lambda: calls.mount(merged(1), b"/tmp", None, abi.MS_BIND))
-                self.other.run(lambda: calls.mount(b"tmpfs", merged(3), b"tmpfs"))
+                self.other.run(lambda: syscalls.mount(merged(1), b"/tmp", None, abi.MS_BIND))
+                self.other.run(lambda: syscalls.mount(b"tmpfs", merged(3), b"tmpfs"))
             return look
 
         other: Namespace
@@ -193,15 +192,15 @@ def test_the_engines_record_is_asked_right_before_each_rename(monkeypatch: pytes
     data_root = Path("/var/lib/docker")
 
     def run(_sandbox: Sandbox) -> dict[bytes, str]:
-        calls.mount(b"tmpfs", b"/var/lib", b"tmpfs")
-        calls.mount(None, b"/var/lib", None, abi.MS_SHARED)
+        syscalls.mount(b"tmpfs", b"/var/lib", b"tmpfs")
+        syscalls.mount(None, b"/var/lib", None, abi.MS_SHARED)
         points = [os.fsencode(data_root / f"overlay2/l{number}/merged") for number in range(3)]
         for number, point in enumerate(points):
             docker_container(data_root, f"c{number}", f"l{number}")
             overlay(os.path.dirname(point))
         with hold() as holder:
             for point in points:
-                calls.umount(point)
+                syscalls.umount(point)
             owner = looker(Config(engines=("docker",)))
             found = [finding for finding in owner.look().findings if finding.kind == "leaked"]
             assert {finding.evidence for finding in found} == {Evidence.RECORD}
@@ -263,9 +262,9 @@ def test_a_look_is_not_used_again_when_whoever_takes_the_outcomes_was_slow(monke
         assert next(outcomes).done
         until = time.monotonic() + detach.SECONDS
         while time.monotonic() < until:
-            calls.mount(b"tmpfs", merged(1), b"tmpfs")
-            calls.umount(merged(1))
-        calls.mount(b"tmpfs", merged(1), b"tmpfs")
+            syscalls.mount(b"tmpfs", merged(1), b"tmpfs")
+            syscalls.umount(merged(1))
+        syscalls.mount(b"tmpfs", merged(1), b"tmpfs")
         code = next(outcomes).code
         return owner.looks, code
 
@@ -329,7 +328,7 @@ def test_a_look_that_fails_fails_the_batch_and_does_not_end_the_others(monkeypat
 
 def test_a_home_elsewhere_takes_one_child_for_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     children: list[str] = []
-    ask = forked.ask
+    ask = child.ask
 
     def counted(function: Callable[[], T], *, deadline: float, what: str = "a child") -> T:
         children.append(what)
@@ -346,7 +345,7 @@ def test_a_home_elsewhere_takes_one_child_for_a_batch(monkeypatch: pytest.Monkey
                 home.umount(merged(number))
             owner = Counting(crash.CONFIG, home=sandbox.inode)
             found = [finding for finding in owner.look().findings if finding.kind == "leaked"]
-            monkeypatch.setattr(forked, "ask", counted)
+            monkeypatch.setattr(child, "ask", counted)
             told = codes(apply.carry_out_all(found, owner, Action.DETACH))
             assert list(told.values()) == ["done"] * 4
             acting = [what for what in children if "mount namespace" in what]

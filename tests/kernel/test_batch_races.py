@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import pytest
-from mountwarden.kernel import calls
+from mountwarden.kernel import syscalls
 from mountwarden.model import Action, Finding
 from mountwarden.remedies import apply
 
@@ -55,7 +55,7 @@ class Engine:
             options = b"lowerdir=%b/lower,upperdir=%b/upper,workdir=%b/work" % (layer, layer, layer)
             at = time.monotonic_ns()
             try:
-                calls.mount(b"overlay", layer + b"/merged", b"overlay", 0, options)
+                syscalls.mount(b"overlay", layer + b"/merged", b"overlay", 0, options)
                 with open(layer + b"/merged/written", "wb"):
                     pass
             except OSError as failed:
@@ -90,7 +90,7 @@ def engine_and_batch(rounds: int, within: int) -> dict[str, int]:
             assert home.is_mounted(point) == (not error)
             if not error:
                 assert os.listdir(os.path.dirname(point) + b"/upper") == [b"written"], "where the engine put it"
-                calls.umount(point)
+                syscalls.umount(point)
             shutil.rmtree(os.path.dirname(point))
 
     def run(sandbox: Sandbox) -> dict[str, int]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from mountwarden.config import Config
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Tier
 from mountwarden.observe import namespaces
@@ -46,7 +46,7 @@ def _found(config: Config) -> None:
         assert [[f.kind for f in look.findings] for look in (first, second)] == [[expected], [expected]]
         assert second.picture is not first.picture
         if expected == "severed":
-            calls.umount(MERGED)
+            syscalls.umount(MERGED)
 
 
 def test_a_leak_ends_the_calm(home: Home) -> None:
@@ -59,7 +59,7 @@ def test_a_leak_ends_the_calm(home: Home) -> None:
 def _pinned(config: Config) -> None:
     looker = Looker(config, home=own_namespace())
     before = calm(looker)
-    calls.umount(MERGED, abi.MNT_DETACH)
+    syscalls.umount(MERGED, abi.MNT_DETACH)
     look = looker.look()
     assert look.picture is not before.picture
     assert [f.kind for f in look.findings] == ["pinned"]
@@ -94,7 +94,7 @@ def _looked_amid(config: Config) -> None:
     with hold(propagation="slave") as other:
         for _ in range(2):
             assert looker.look().findings == ()
-        other.run(lambda: calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE))
+        other.run(lambda: syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE))
 
         assert looker.look().findings == (), "nothing tells of it"
         looker._new._due = dict.fromkeys(looker._new._due, 0.0)  # the hour is over

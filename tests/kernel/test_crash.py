@@ -5,7 +5,8 @@ import stat
 from collections.abc import Callable
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi
+from mountwarden.kernel import syscalls as calls
 from mountwarden.model import Action
 from mountwarden.remedies import apply, replace
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mountwarden
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.observe import procs
 from mountwarden.scratch import stage
 
@@ -76,9 +76,9 @@ def test_the_demo_finds_and_ends_its_leak(program: Path, before: Callable[[], No
 def test_the_demo_works_where_a_fresh_proc_is_refused(program: Path) -> None:
     def mask_proc() -> None:
         # As container engines do: the kernel then refuses a new procfs to a user namespace (mnt_already_visible).
-        calls.unshare(abi.CLONE_NEWNS)
-        calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
-        calls.mount(b"tmpfs", b"/proc/bus", b"tmpfs", abi.MS_RDONLY)
+        syscalls.unshare(abi.CLONE_NEWNS)
+        syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
+        syscalls.mount(b"tmpfs", b"/proc/bus", b"tmpfs", abi.MS_RDONLY)
         become_nobody()
 
     with start(program, mask_proc) as demo:
@@ -115,7 +115,7 @@ def descendants(pid: int) -> list[int]:
 def test_without_user_namespaces_it_names_the_sysctl(program: Path) -> None:
     def forbid() -> None:
         # Its own user namespace has a limit of its own: none below it. Executing as no root then drops all rights.
-        calls.unshare(abi.CLONE_NEWUSER)
+        syscalls.unshare(abi.CLONE_NEWUSER)
         for name, text in (("setgroups", "deny"), ("uid_map", "1000 0 1"), ("gid_map", "1000 0 1")):
             Path(f"/proc/self/{name}").write_text(text)
         Path("/proc/sys/user/max_user_namespaces").write_text("0")

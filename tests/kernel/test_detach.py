@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Reach, RootKind
 from mountwarden.observe.enter import own_namespace
@@ -32,7 +32,7 @@ def test_a_leak_is_detached_and_the_directory_is_as_it_was(home: Home) -> None:
     home.layer()
 
     def dress() -> tuple[int, int, int]:
-        calls.umount(MERGED)
+        syscalls.umount(MERGED)
         os.chmod(MERGED, 0o2751)
         os.chown(MERGED, 1234, 4321)
         os.chmod(MERGED, 0o2751)
@@ -62,11 +62,11 @@ def test_a_leak_is_detached_and_the_directory_is_as_it_was(home: Home) -> None:
 def test_a_copy_in_a_user_namespace_is_detached_though_it_is_locked(home: Home) -> None:
     home.layer()
     # The home is private here: a slave copy would go with the umount.
-    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    home.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
     with hold(home.sandbox, propagation=None, userns=True) as locked:
         finding = leak(home, locked)
         with pytest.raises(OSError, match="Invalid argument"):
-            locked.run(lambda: calls.umount(MERGED, abi.MNT_DETACH))
+            locked.run(lambda: syscalls.umount(MERGED, abi.MNT_DETACH))
         assert home.act(finding, Action.DETACH).done
         assert not locked.is_mounted(MERGED)
 
@@ -77,8 +77,8 @@ def test_a_copy_under_another_path_is_found_and_detached(home: Home) -> None:
 
         def rebind() -> None:
             os.mkdir("/mnt/elsewhere")
-            calls.mount(ROOT, b"/mnt/elsewhere", None, abi.MS_BIND | abi.MS_REC)
-            calls.umount(MERGED)
+            syscalls.mount(ROOT, b"/mnt/elsewhere", None, abi.MS_BIND | abi.MS_REC)
+            syscalls.umount(MERGED)
 
         holder.run(rebind)
         home.umount(MERGED)
@@ -102,7 +102,7 @@ def test_a_copy_that_a_process_works_in_goes_and_the_process_is_named(home: Home
 def test_evidence_of_a_looker_that_saw_home_unmount_is_history(home: Home) -> None:
     home.layer()
     with hold(home.sandbox):
-        (finding,) = (f for f in home.act_by_history(lambda: calls.umount(MERGED)) if f.kind == "leaked")
+        (finding,) = (f for f in home.act_by_history(lambda: syscalls.umount(MERGED)) if f.kind == "leaked")
         assert finding.evidence is Evidence.HISTORY
 
 
@@ -112,11 +112,11 @@ def test_a_bind_on_another_directory_is_reported_and_declined(home: Home) -> Non
 
         def bind() -> None:
             os.mkdir("/mnt/o")
-            calls.mount(MERGED, b"/mnt/o", None, abi.MS_BIND)
-            calls.umount(MERGED)
+            syscalls.mount(MERGED, b"/mnt/o", None, abi.MS_BIND)
+            syscalls.umount(MERGED)
 
         holder.run(bind)
-        (finding,) = (f for f in home.act_by_history(lambda: calls.umount(MERGED)) if f.kind == "leaked")
+        (finding,) = (f for f in home.act_by_history(lambda: syscalls.umount(MERGED)) if f.kind == "leaked")
         assert (finding.evidence, finding.reach) == (Evidence.HISTORY, Reach.INSIDE)
         assert home.act(finding, Action.DETACH).code == "out-of-reach"
         assert holder.is_mounted(b"/mnt/o")
@@ -156,7 +156,7 @@ def test_declines_a_directory_that_another_namespace_has_bound(leaked: Leaked) -
 
         def bind() -> None:
             os.mkdir("/mnt/elsewhere")
-            calls.mount(MERGED, b"/mnt/elsewhere", None, abi.MS_BIND)
+            syscalls.mount(MERGED, b"/mnt/elsewhere", None, abi.MS_BIND)
 
         other.run(bind)
         text = declined(home, holder, finding, "bound")
@@ -212,7 +212,7 @@ def test_declines_when_another_file_system_covers_the_layer(leaked: Leaked) -> N
     home, _holder, finding = leaked
 
     def cover() -> None:
-        calls.mount(b"tmpfs", ROOT + b"/X", b"tmpfs")
+        syscalls.mount(b"tmpfs", ROOT + b"/X", b"tmpfs")
         os.mkdir(MERGED)
 
     home.run(cover)
@@ -223,13 +223,13 @@ def test_declines_when_another_file_system_covers_the_layer(leaked: Leaked) -> N
 
 def test_declines_when_the_file_system_is_read_only(leaked: Leaked) -> None:
     home, holder, finding = leaked
-    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_REMOUNT | abi.MS_BIND | abi.MS_RDONLY))
+    home.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_REMOUNT | abi.MS_BIND | abi.MS_RDONLY))
     declined(home, holder, finding, "read-only")
 
 
 def test_declines_what_was_judged_when_it_is_gone(leaked: Leaked) -> None:
     home, holder, finding = leaked
-    holder.run(lambda: calls.umount(MERGED))
+    holder.run(lambda: syscalls.umount(MERGED))
     assert home.act(finding, Action.DETACH).code == "gone"
 
 
@@ -237,10 +237,10 @@ def test_declines_another_mount_on_the_judged_spot(leaked: Leaked) -> None:
     home, holder, finding = leaked
 
     def again() -> None:
-        calls.umount(MERGED)
-        calls.mount(b"tmpfs", b"/tmp", b"tmpfs")  # takes the freed mount id
+        syscalls.umount(MERGED)
+        syscalls.mount(b"tmpfs", b"/tmp", b"tmpfs")  # takes the freed mount id
         overlay(b"/tmp/other")
-        calls.mount(b"/tmp/other/merged", MERGED, None, abi.MS_BIND)
+        syscalls.mount(b"/tmp/other/merged", MERGED, None, abi.MS_BIND)
 
     holder.run(again)
     outcome = home.act(finding, Action.DETACH)
@@ -255,7 +255,7 @@ def test_a_spoofed_text_is_no_finding(home: Home) -> None:
     with hold(home.sandbox) as hostile:
 
         def spoof() -> None:
-            calls.mount(b"tmpfs", b"/mnt", b"tmpfs")
+            syscalls.mount(b"tmpfs", b"/mnt", b"tmpfs")
             overlay(ROOT + b"/X")
 
         hostile.run(spoof)
@@ -294,7 +294,7 @@ def test_a_file_mountpoint_is_replaced_by_a_file(home: Home) -> None:
     def bind() -> None:
         os.makedirs(ROOT + b"/netns")
         os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o444))
-        calls.mount(b"/proc/self/ns/net", path, None, abi.MS_BIND)
+        syscalls.mount(b"/proc/self/ns/net", path, None, abi.MS_BIND)
 
     home.run(bind)
     with hold(home.sandbox) as holder:
@@ -311,7 +311,7 @@ def test_declines_another_mount_on_the_spot_that_was_not_judged(leaked: Leaked) 
     """A container that mounts something of its own on that directory would lose it with the detach."""
     home, holder, finding = leaked
     with hold(home.sandbox) as other:
-        other.run(lambda: calls.mount(b"tmpfs", MERGED, b"tmpfs"))
+        other.run(lambda: syscalls.mount(b"tmpfs", MERGED, b"tmpfs"))
         text = declined(home, holder, finding, "shared-spot")
         assert str(other.inode) in text
         assert other.is_mounted(MERGED)
@@ -342,8 +342,8 @@ def test_a_record_lets_no_detach_take_another_mount() -> None:
         with dockerd():
             layer = overlay(LAYER)
             with hold() as holder, hold() as other:
-                calls.umount(layer.merged)
-                other.run(lambda: (calls.umount(layer.merged), overlay(LAYER, upper=b"upper2")))
+                syscalls.umount(layer.merged)
+                other.run(lambda: (syscalls.umount(layer.merged), overlay(LAYER, upper=b"upper2")))
                 looker = Looker(DOCKER, home=own_namespace())
                 found = [finding for finding in looker.look().findings if finding.kind == "leaked"]
                 assert [finding.evidence for finding in found] == [Evidence.RECORD] * 2
@@ -361,7 +361,7 @@ def test_a_mount_that_is_no_leak_is_named_as_well(leaked: Leaked) -> None:
     home, holder, _finding = leaked
     home.run(lambda: overlay(b"/mnt/other"))
     with hold(home.sandbox) as other:
-        other.run(lambda: calls.mount(b"/mnt/other/merged", MERGED, None, abi.MS_BIND))
+        other.run(lambda: syscalls.mount(b"/mnt/other/merged", MERGED, None, abi.MS_BIND))
         (finding,) = home.leaked()
         (step,) = [step.describe() for step in describe(finding, Action.DETACH) if "another one" in step.describe()]
         assert f"in namespace {other.inode} is another one (overlay " in step
@@ -388,12 +388,12 @@ def test_declines_another_mount_that_came_after_the_look(leaked: Leaked) -> None
 
         def swap() -> bool:
             """Whether it has that id: what else runs on this machine may have taken it."""
-            calls.mount(b"tmpfs", b"/tmp", b"tmpfs")
+            syscalls.mount(b"tmpfs", b"/tmp", b"tmpfs")
             overlay(b"/tmp/other")
-            judged = calls.mount_id(abi.AT_FDCWD, MERGED)
-            calls.umount(MERGED)
-            calls.mount(b"/tmp/other/merged", MERGED, None, abi.MS_BIND)
-            return calls.mount_id(abi.AT_FDCWD, MERGED) == judged
+            judged = syscalls.mount_id(abi.AT_FDCWD, MERGED)
+            syscalls.umount(MERGED)
+            syscalls.mount(b"/tmp/other/merged", MERGED, None, abi.MS_BIND)
+            return syscalls.mount_id(abi.AT_FDCWD, MERGED) == judged
 
         class Meddling(Looker):
             """The other namespace comes between the first look and the reading of all namespaces."""
@@ -424,9 +424,9 @@ def test_declines_a_copy_of_unknown_history_beside_one_that_is_known(home: Home)
         def detach() -> str:
             looker = Looker(home.config, home=own_namespace())
             looker.look()
-            calls.umount(MERGED)
+            syscalls.umount(MERGED)
             looker.look()
-            other.run(lambda: (calls.umount(MERGED), overlay(ROOT + b"/X", upper=b"upper2")))
+            other.run(lambda: (syscalls.umount(MERGED), overlay(ROOT + b"/X", upper=b"upper2")))
             (finding,) = (f for f in looker.look().findings if f.namespace == known.inode and f.kind == "leaked")
             assert finding.evidence is Evidence.HISTORY
             return apply.carry_out(finding, looker, Action.DETACH).code
@@ -438,7 +438,7 @@ def test_declines_a_copy_of_unknown_history_beside_one_that_is_known(home: Home)
 
 def test_what_is_mounted_on_a_copy_is_told(leaked: Leaked) -> None:
     home, holder, finding = leaked
-    holder.run(lambda: calls.mount(b"tmpfs", MERGED, b"tmpfs"))
+    holder.run(lambda: syscalls.mount(b"tmpfs", MERGED, b"tmpfs"))
     outcome = home.act(finding, Action.DETACH)
     assert outcome.done, outcome.text
     assert outcome.saw.endswith("mounted on them, and gone with them: 1")

@@ -13,7 +13,7 @@ from mountwarden import chart
 from mountwarden.cli import map as command
 from mountwarden.doctor import canary
 from mountwarden.foreseen import Foreseen, foresee, who
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Looker
 from mountwarden.observe import procs
 from mountwarden.observe.enter import own_namespace
@@ -69,8 +69,8 @@ def bind_elsewhere(namespace: Namespace, propagation: int) -> None:
 
     def inside() -> None:
         os.makedirs(b"/mnt/elsewhere", exist_ok=True)
-        calls.mount(ROOT, b"/mnt/elsewhere", None, abi.MS_BIND | abi.MS_REC)
-        calls.mount(None, b"/mnt/elsewhere", None, propagation | abi.MS_REC)
+        syscalls.mount(ROOT, b"/mnt/elsewhere", None, abi.MS_BIND | abi.MS_REC)
+        syscalls.mount(None, b"/mnt/elsewhere", None, propagation | abi.MS_REC)
 
     namespace.run(inside)
 
@@ -86,7 +86,7 @@ def one(home: Home, propagation: Propagation | None, *, userns: bool = False) ->
 def chained(home: Home) -> Iterator[list[Namespace]]:
     """A slave, and a slave of it."""
     with hold(home.sandbox, propagation="slave") as first:
-        first.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_SHARED))
+        first.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_SHARED))
         with hold(first, propagation="slave") as second:
             yield [first, second]
 
@@ -181,7 +181,7 @@ def test_the_map_shows_who_is_reached_and_what_leaked(home: Home) -> None:
     home.layer(b"X")
     home.layer(b"Y")
     with hold(home.sandbox, propagation="private") as cut, hold(home.sandbox, propagation="slave") as slave:
-        (base,) = drawn(home, (cut, slave), lambda: calls.umount(POINTS[0]))["bases"]
+        (base,) = drawn(home, (cut, slave), lambda: syscalls.umount(POINTS[0]))["bases"]
         rows = {row["namespace"]: row for row in base["namespaces"]}
         assert rows.keys() == {cut.inode, slave.inode}
         assert (base["at"], base["propagation"], base["roots"][0]["live"]) == ("/mnt", "shared", 1)
@@ -205,7 +205,7 @@ def test_two_hundred_namespaces_are_a_screen(home: Home) -> None:
         for number in range(200):
             way: Propagation = "private" if number % 50 == 0 else "slave"
             others.append(stack.enter_context(hold(home.sandbox, propagation=way)))
-        document = drawn(home, others, lambda: calls.umount(POINTS[0]))
+        document = drawn(home, others, lambda: syscalls.umount(POINTS[0]))
         (base,) = document["bases"]
         told = text.render(document, Terminal(80)).splitlines()
         picture = svg.render(document)
@@ -228,7 +228,7 @@ def test_the_canary_sings_and_leaves_nothing() -> None:
 def test_a_canary_that_can_not_sing_is_told() -> None:
     def forbidden() -> canary.Song:
         # Its own user namespace has a limit of its own: none below it. Executing as no root then drops all rights.
-        calls.unshare(abi.CLONE_NEWUSER)
+        syscalls.unshare(abi.CLONE_NEWUSER)
         for name, value in (("setgroups", "deny"), ("uid_map", "1000 0 1"), ("gid_map", "1000 0 1")):
             Path(f"/proc/self/{name}").write_text(value)
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
@@ -261,7 +261,7 @@ def test_the_command_without_root_sees_what_it_can(tmp_path_factory: pytest.Temp
 
     def drop() -> None:
         # The checkout may be closed to others: capabilities go, root's own files stay readable.
-        calls.unshare(abi.CLONE_NEWUSER)
+        syscalls.unshare(abi.CLONE_NEWUSER)
         for name, value in (("setgroups", "deny"), ("uid_map", "1000 0 1"), ("gid_map", "1000 0 1")):
             Path(f"/proc/self/{name}").write_text(value)
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Kind, Missed, Tier
 from mountwarden.observe import bare, budgets, namespaces, statmount, statmounts
@@ -46,8 +46,8 @@ def storm(times: int) -> None:
     """So many mounts and umounts, by this process."""
     os.makedirs("/mnt/storm", exist_ok=True)
     for _ in range(times):
-        calls.mount(b"storm", b"/mnt/storm", b"tmpfs", 0, b"size=4k")
-        calls.umount(b"/mnt/storm")
+        syscalls.mount(b"storm", b"/mnt/storm", b"tmpfs", 0, b"size=4k")
+        syscalls.umount(b"/mnt/storm")
 
 
 def marked(looker: Looker) -> set[int]:
@@ -98,9 +98,9 @@ def test_what_a_namespace_does_itself_is_seen_at_the_next_look(home: Home) -> No
 
         def check() -> list[int]:
             looker = watcher()
-            calls.umount(MERGED)
+            syscalls.umount(MERGED)
             seen = [leaks(looker), leaks(looker)]
-            other.run(lambda: calls.umount(MERGED))
+            other.run(lambda: syscalls.umount(MERGED))
             seen.append(leaks(looker))
             other.run(lambda: overlay(ROOT + b"/X"))
             return [*seen, leaks(looker)]
@@ -116,7 +116,7 @@ def test_a_copy_that_is_moved_is_seen_where_it_is(home: Home, propagation: Propa
 
         def move() -> None:
             os.mkdir("/mnt/moved")
-            calls.mount(MERGED, b"/mnt/moved", None, abi.MS_MOVE)
+            syscalls.mount(MERGED, b"/mnt/moved", None, abi.MS_MOVE)
 
         def check() -> list[bytes]:
             looker = watcher()
@@ -132,7 +132,7 @@ def test_a_root_made_private_is_seen_though_no_event_tells(home: Home) -> None:
     def check() -> list[list[str]]:
         looker, seen = watcher(), []
         for propagation in (abi.MS_PRIVATE, abi.MS_SHARED):
-            calls.mount(None, b"/mnt", None, propagation)
+            syscalls.mount(None, b"/mnt", None, propagation)
             seen.append(
                 [finding.kind for finding in looker.look().findings if finding.namespace in (None, own_namespace())]
             )
@@ -166,7 +166,7 @@ def test_at_a_resync_what_decides_is_compared_in_each_namespace(home: Home) -> N
         def check() -> list[set[str]]:
             looker = watcher()
             resync(looker, other.inode)
-            other.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_REC | abi.MS_PRIVATE))
+            other.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_REC | abi.MS_PRIVATE))
             looks = [looker.look(resync=full) for full in (False, True)]
             return [{one.kind for one in look.findings if one.namespace == other.inode} for look in looks]
 
@@ -180,7 +180,7 @@ def test_at_a_resync_the_mounts_of_each_namespace_are_counted(home: Home) -> Non
         def check() -> list[int]:
             looker = watcher()
             mounts = resync(looker, other.inode).picture.mounts
-            other.run(lambda: calls.umount(MERGED))
+            other.run(lambda: syscalls.umount(MERGED))
             assert isinstance(looker._observer, EventsObserver)
             looker._observer._rest.drain()  # as if the kernel had not told
             return [looker.look(resync=full).picture.mounts - mounts for full in (False, True)]
@@ -193,7 +193,7 @@ def test_a_new_namespace_is_marked_at_its_first_look_and_forgotten_with_its_end(
 
     def check() -> tuple[list[bool], list[int], bool]:
         looker = watcher()
-        calls.umount(MERGED)
+        syscalls.umount(MERGED)
         with hold(propagation="private") as other:
             inode = other.inode
             there = [inode in marked(looker)]
@@ -201,7 +201,7 @@ def test_a_new_namespace_is_marked_at_its_first_look_and_forgotten_with_its_end(
             there.append(inode in marked(looker))
             other.run(lambda: overlay(ROOT + b"/X"))
             seen = [leaks(looker)]
-            other.run(lambda: calls.umount(MERGED))
+            other.run(lambda: syscalls.umount(MERGED))
             seen.append(leaks(looker))
         wait_until(lambda: inode not in marked(looker), 10, "its mark goes with it")
         looker.look()
@@ -239,12 +239,12 @@ def test_an_overflow_is_told_and_nothing_is_unseen(home: Home) -> None:
             budgets.A_SECOND = 10**9
             looker = watcher()
             loud.run(lambda: storm(limit // 2 + 100))
-            calls.umount(MERGED)
+            syscalls.umount(MERGED)
             first = looker.look()
             tier.RESYNC = 3600.0
             found = {finding.namespace for finding in first.findings if finding.kind is Kind.LEAKED}
             loud.run(lambda: storm(limit // 2 + 100))
-            other.run(lambda: calls.umount(MERGED))
+            other.run(lambda: syscalls.umount(MERGED))
             second = looker.look()
             tier.RESYNC = 0.0
             third = looker.look()
@@ -301,7 +301,7 @@ def test_a_looker_that_is_dropped_gives_its_groups_back(home: Home) -> None:
 
 def walked() -> set[int]:
     """Ids, which are never reused, of every mount namespace that the kernel has: from outside of whoever watches."""
-    return {calls.mnt_ns_info(fd)[0] for fd in bare._neighbours()}
+    return {syscalls.mnt_ns_info(fd)[0] for fd in bare._neighbours()}
 
 
 def identity(space: Namespace) -> int:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Finding, Outcome
 
 from tests.kernel.topology import ROOT, Home
@@ -58,7 +58,7 @@ def on(kind: str, directory: Path) -> Iterator[Home]:
     with loop(image) as device, Sandbox() as sandbox:
         home = Home(sandbox)
         try:
-            home.run(lambda: calls.mount(device.encode(), b"/mnt", kind.encode()))
+            home.run(lambda: syscalls.mount(device.encode(), b"/mnt", kind.encode()))
         except OSError as error:
             pytest.skip(f"this kernel can't mount {kind}: {error.strerror}")
         home.shared()
@@ -113,7 +113,7 @@ def attributes() -> tuple[object, ...]:
     status = os.stat(MERGED)
     fd = os.open(MERGED, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        flags, project = calls.inode_flags(fd), calls.fsxattr(fd)
+        flags, project = syscalls.inode_flags(fd), syscalls.fsxattr(fd)
         if project is not None:  # whether there is room for xattrs says nothing
             project = (project[0] & ~abi.FS_XFLAG_HASATTR, *project[1:])
     finally:
@@ -159,7 +159,7 @@ def test_a_default_acl_of_the_parent_is_not_taken_over(disk: Home) -> None:
 def test_a_project_id_is_kept(disk: Home) -> None:
     def dress() -> None:
         fd = os.open(MERGED, os.O_RDONLY | os.O_DIRECTORY)
-        calls.set_fsxattr(fd, (abi.FS_XFLAG_PROJINHERIT, 0, 0, 4711, 0))
+        syscalls.set_fsxattr(fd, (abi.FS_XFLAG_PROJINHERIT, 0, 0, 4711, 0))
         os.close(fd)
 
     with leaked(disk, dress) as (holder, finding):
@@ -174,7 +174,7 @@ def test_another_project_than_the_parents_is_declined(disk: Home) -> None:
     def dress() -> None:
         for path, project in ((ROOT + b"/X", 42), (MERGED, 43)):
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            calls.set_fsxattr(fd, (abi.FS_XFLAG_PROJINHERIT, 0, 0, project, 0))
+            syscalls.set_fsxattr(fd, (abi.FS_XFLAG_PROJINHERIT, 0, 0, project, 0))
             os.close(fd)
 
     with leaked(disk, dress) as (holder, finding):
@@ -190,7 +190,7 @@ def test_a_quota_that_is_used_up_when_the_project_is_set_is_declined(
 
     def dress() -> None:
         fd = os.open(MERGED, os.O_RDONLY | os.O_DIRECTORY)
-        calls.set_fsxattr(fd, (abi.FS_XFLAG_PROJINHERIT, 0, 0, 4711, 0))
+        syscalls.set_fsxattr(fd, (abi.FS_XFLAG_PROJINHERIT, 0, 0, 4711, 0))
         os.close(fd)
 
     def used_up(_fd: int, _attributes: tuple[int, ...]) -> None:
@@ -199,7 +199,7 @@ def test_a_quota_that_is_used_up_when_the_project_is_set_is_declined(
     with leaked(disk, dress) as (holder, finding):
         before = disk.run(attributes)
         with monkeypatch.context() as patch:
-            patch.setattr(calls, "set_fsxattr", used_up)
+            patch.setattr(syscalls, "set_fsxattr", used_up)
             declined(disk, holder, finding, "no-space")
         assert disk.run(attributes) == before
         detached(disk, holder, finding)
@@ -210,7 +210,7 @@ def test_a_quota_that_is_used_up_when_the_project_is_set_is_declined(
 def test_flags_that_have_no_xflag_are_kept(disk: Home) -> None:
     def dress() -> None:
         fd = os.open(MERGED, os.O_RDONLY | os.O_DIRECTORY)
-        calls.set_inode_flags(fd, abi.FS_NOCOW_FL)
+        syscalls.set_inode_flags(fd, abi.FS_NOCOW_FL)
         os.close(fd)
 
     with leaked(disk, dress) as (holder, finding):
@@ -224,8 +224,8 @@ def test_flags_that_have_no_xflag_are_kept(disk: Home) -> None:
 def test_the_immutable_flag_is_declined(disk: Home, where: bytes) -> None:
     def flag(flags: int) -> None:
         fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY)
-        old = calls.inode_flags(fd) or 0
-        calls.set_inode_flags(fd, old & ~abi.FS_IMMUTABLE_FL | flags)
+        old = syscalls.inode_flags(fd) or 0
+        syscalls.set_inode_flags(fd, old & ~abi.FS_IMMUTABLE_FL | flags)
         os.close(fd)
 
     with leaked(disk) as (holder, finding):

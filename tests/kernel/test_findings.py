@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from mountwarden.config import Config
 from mountwarden.judge.stacked import DEPTH
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome, Reach, Severity
 from mountwarden.observe import pins, procs
@@ -48,7 +48,7 @@ def test_severed_names_the_private_copy_and_not_the_slave(home: Home) -> None:
 def test_a_slave_of_a_slave_is_reached(home: Home) -> None:
     home.layer()
     with hold(home.sandbox, propagation="slave") as first:
-        first.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_SHARED))
+        first.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_SHARED))
         with hold(first, propagation="slave") as second:
             assert [f for f in home.findings() if f.kind is Kind.SEVERED] == []
             home.umount(MERGED)
@@ -64,7 +64,7 @@ def test_a_mount_that_went_while_a_process_holds_a_file_is_pinned(home: Home) ->
             pins.PERIOD = 0.0  # a scan at each look
             looker = Looker(home.config, home=own_namespace())
             looker.look()
-            calls.umount(layer.merged, abi.MNT_DETACH)
+            syscalls.umount(layer.merged, abi.MNT_DETACH)
             first = looker.look()
             return [f for look in (first, looker.look()) for f in look.findings if f.kind is Kind.PINNED]
 
@@ -77,7 +77,7 @@ def test_a_mount_that_went_while_a_process_holds_a_file_is_pinned(home: Home) ->
 
 def test_a_mount_that_went_and_that_nobody_holds_is_not_pinned(home: Home) -> None:
     home.layer()
-    assert looks(home, lambda: calls.umount(MERGED), kind=Kind.PINNED) == [[], []]
+    assert looks(home, lambda: syscalls.umount(MERGED), kind=Kind.PINNED) == [[], []]
 
 
 def test_a_self_bind_that_multiplies_is_stacked(home: Home) -> None:
@@ -85,7 +85,7 @@ def test_a_self_bind_that_multiplies_is_stacked(home: Home) -> None:
 
     def again() -> None:
         for _ in range(3):
-            calls.mount(MERGED, MERGED, None, abi.MS_BIND)
+            syscalls.mount(MERGED, MERGED, None, abi.MS_BIND)
 
     before, after = looks(home, again, kind=Kind.STACKED)
     assert before == []
@@ -99,22 +99,22 @@ def test_what_a_chroot_shows_once_more_is_not_stacked_but_what_is_bound_on_itsel
     chroot, netns = b"/mnt/chroot", b"/run/netns/demo"
 
     def add() -> None:
-        calls.mount(None, b"/", None, abi.MS_REC | abi.MS_SHARED)
-        calls.mount(b"run", b"/run", b"tmpfs")
+        syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_SHARED)
+        syscalls.mount(b"run", b"/run", b"tmpfs")
         os.makedirs(b"/run/netns")
-        calls.mount(b"/run/netns", b"/run/netns", None, abi.MS_BIND)
+        syscalls.mount(b"/run/netns", b"/run/netns", None, abi.MS_BIND)
         os.close(os.open(netns, os.O_CREAT | os.O_RDONLY))
-        calls.unshare(0x40000000)  # CLONE_NEWNET
-        calls.mount(b"/proc/self/ns/net", netns, None, abi.MS_BIND)
+        syscalls.unshare(0x40000000)  # CLONE_NEWNET
+        syscalls.mount(b"/proc/self/ns/net", netns, None, abi.MS_BIND)
 
     def bind() -> None:
         os.mkdir(chroot)
-        calls.mount(b"/", chroot, None, abi.MS_REC | abi.MS_BIND)
-        calls.mount(None, chroot, None, abi.MS_REC | abi.MS_PRIVATE)
+        syscalls.mount(b"/", chroot, None, abi.MS_REC | abi.MS_BIND)
+        syscalls.mount(None, chroot, None, abi.MS_REC | abi.MS_PRIVATE)
 
     def again() -> None:
         for _ in range(DEPTH - 1):
-            calls.mount(chroot + netns, chroot + netns, None, abi.MS_BIND)
+            syscalls.mount(chroot + netns, chroot + netns, None, abi.MS_BIND)
 
     home.run(add)
     assert looks(home, bind, again, kind=Kind.STACKED)[:2] == [[], []]
@@ -133,8 +133,8 @@ def test_a_container_whose_layer_home_unmounts_is_orphaned(home: Home) -> None:
 
         def enter() -> None:
             os.chdir(layer.merged)
-            calls.pivot_root(b".", b"old")
-            calls.umount(b"/old", abi.MNT_DETACH)
+            syscalls.pivot_root(b".", b"old")
+            syscalls.umount(b"/old", abi.MNT_DETACH)
 
         inode = container.inode
         pid = container.pid
@@ -144,7 +144,7 @@ def test_a_container_whose_layer_home_unmounts_is_orphaned(home: Home) -> None:
             wait_until(lambda: b"\nState:\tZ" in procs.read(f"/proc/{pid}/status"), 30, "it has ended")
 
         container.run(enter)  # pivot_root(2) moves the roots of all processes of the namespace
-        before, after, gone = looks(home, lambda: calls.umount(MERGED), end, kind=Kind.ORPHANED)
+        before, after, gone = looks(home, lambda: syscalls.umount(MERGED), end, kind=Kind.ORPHANED)
         assert before == []
         (finding,) = after
         assert (finding.namespace, finding.seen_at, finding.evidence) == (inode, b"/", Evidence.HISTORY)
@@ -158,11 +158,11 @@ def test_a_layer_bound_elsewhere_is_only_known_with_a_history(home: Home) -> Non
 
         def bind() -> None:
             os.mkdir("/mnt/o")
-            calls.mount(MERGED, b"/mnt/o", None, abi.MS_BIND)
-            calls.umount(MERGED)
+            syscalls.mount(MERGED, b"/mnt/o", None, abi.MS_BIND)
+            syscalls.umount(MERGED)
 
         holder.run(bind)
-        _before, after = looks(home, lambda: calls.umount(MERGED), kind=Kind.LEAKED)
+        _before, after = looks(home, lambda: syscalls.umount(MERGED), kind=Kind.LEAKED)
         assert [(f.evidence, f.reach, f.seen_at) for f in after] == [(Evidence.HISTORY, Reach.INSIDE, b"/mnt/o")]
         assert home.leaked() == (), "a fresh look has nothing but an attacker's text to go by"
 
@@ -186,7 +186,7 @@ def disk(home: Home) -> Iterator[bytes]:
         for command in ("truncate -s 8M /mnt/image", "mkfs.ext4 -q /mnt/image"):
             subprocess.run(command.split(), check=True)
         shown = subprocess.run(["losetup", "--find", "--show", "/mnt/image"], check=True, capture_output=True)
-        calls.mount(shown.stdout.strip(), b"/mnt/disk", b"ext4")
+        syscalls.mount(shown.stdout.strip(), b"/mnt/disk", b"ext4")
         return shown.stdout.strip()
 
     device = home.run(make)
@@ -205,7 +205,7 @@ def test_a_block_device_that_a_copy_keeps_busy_is_critical_and_a_detach_frees_it
         def watched() -> tuple[list[Finding], Outcome, bool]:
             looker = Looker(home.config, home=own_namespace())
             looker.look()
-            calls.umount(b"/mnt/disk")
+            syscalls.umount(b"/mnt/disk")
             subprocess.run([b"losetup", b"--detach", disk], check=True)
             busy = attached(disk)
             found = [f for f in looker.look().findings if f.kind is Kind.LEAKED]

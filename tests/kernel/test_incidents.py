@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mountwarden import attribute, cause
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Looker
 from mountwarden.model import (
     Action,
@@ -47,13 +47,13 @@ def explained(home: Home, *, kind: Kind = Kind.LEAKED) -> list[tuple[Finding, Ca
 
 def private(home: Home) -> None:
     """As an engine makes its root private, beside a host whose "/" is shared."""
-    home.run(lambda: calls.mount(None, b"/", None, abi.MS_SHARED))
-    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    home.run(lambda: syscalls.mount(None, b"/", None, abi.MS_SHARED))
+    home.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
 
 
 def rshared(space: Namespace) -> None:
     """As systemd makes a unit's mounts: slaves, then shared again."""
-    space.run(lambda: calls.mount(None, b"/", None, abi.MS_REC | abi.MS_SHARED))
+    space.run(lambda: syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_SHARED))
 
 
 def detach(home: Home, finding: Finding, *copies: Namespace) -> Outcome:
@@ -97,7 +97,7 @@ def test_incident_2_a_one_shot_that_is_gone_before_anybody_looks_again(home: Hom
         looker = Looker(home.config, home=own_namespace())
         looker.look()
         with hold(propagation="slave"):
-            calls.umount(MERGED)
+            syscalls.umount(MERGED)
             during = [f for f in looker.look().findings if f.kind is Kind.LEAKED]
             assert [f.evidence for f in during] == [Evidence.HISTORY]
             assert during[0].holders
@@ -107,13 +107,13 @@ def test_incident_2_a_one_shot_that_is_gone_before_anybody_looks_again(home: Hom
 
 
 def test_incident_3_a_slave_that_is_not_recursive(home: Home) -> None:
-    home.run(lambda: calls.mount(None, b"/", None, abi.MS_SHARED))
+    home.run(lambda: syscalls.mount(None, b"/", None, abi.MS_SHARED))
     home.layer()
     with hold(home.sandbox, propagation=None) as udevd:
 
         def cut() -> None:
-            calls.mount(None, b"/", None, abi.MS_SLAVE)
-            calls.mount(None, b"/mnt", None, abi.MS_PRIVATE)  # a mount below "/" keeps a state of its own
+            syscalls.mount(None, b"/", None, abi.MS_SLAVE)
+            syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE)  # a mount below "/" keeps a state of its own
 
         udevd.run(cut)
         home.umount(MERGED)
@@ -127,11 +127,11 @@ def test_incident_3_a_slave_that_is_not_recursive(home: Home) -> None:
 def rbound(space: Namespace) -> None:
     """As `-v /:/rootfs` with private propagation: the host at another path, and nothing of it elsewhere."""
     os.makedirs("/run/rootfs", exist_ok=True)
-    calls.mount(b"tmpfs", b"/run", b"tmpfs")
+    syscalls.mount(b"tmpfs", b"/run", b"tmpfs")
     os.mkdir("/run/rootfs")
-    calls.mount(b"/mnt", b"/run/rootfs", None, abi.MS_BIND | abi.MS_REC)
-    calls.mount(None, b"/run/rootfs", None, abi.MS_REC | abi.MS_PRIVATE)
-    calls.umount(b"/mnt", abi.MNT_DETACH)
+    syscalls.mount(b"/mnt", b"/run/rootfs", None, abi.MS_BIND | abi.MS_REC)
+    syscalls.mount(None, b"/run/rootfs", None, abi.MS_REC | abi.MS_PRIVATE)
+    syscalls.umount(b"/mnt", abi.MNT_DETACH)
 
 
 def container(home: Home, work: Callable[[Namespace], None]) -> None:
@@ -188,7 +188,7 @@ def test_incident_6_a_log_shipper_keeps_a_container_s_shm(home: Home) -> None:
         os.makedirs(shm)
         with open(log, "wb") as file:
             file.write(b"{}\n")
-        calls.mount(b"shm", shm, b"tmpfs", 0, b"size=64k")
+        syscalls.mount(b"shm", shm, b"tmpfs", 0, b"size=64k")
 
     home.run(make)
     with hold(home.sandbox, propagation="private") as shipper:
@@ -209,8 +209,8 @@ def test_incident_7_a_network_namespace_of_a_pod(home: Home) -> None:
     def make() -> None:
         os.makedirs(ROOT)
         os.close(os.open(place, os.O_CREAT | os.O_RDONLY))
-        calls.unshare(0x40000000)  # CLONE_NEWNET
-        calls.mount(b"/proc/self/ns/net", place, None, abi.MS_BIND)
+        syscalls.unshare(0x40000000)  # CLONE_NEWNET
+        syscalls.mount(b"/proc/self/ns/net", place, None, abi.MS_BIND)
 
     home.run(make)
     with hold(home.sandbox, propagation="private") as pod:
@@ -229,7 +229,7 @@ def test_incident_8_a_self_bind_that_doubles_at_each_restart(home: Home) -> None
         looker = Looker(home.config, home=own_namespace())
         counts = []
         for _restart in range(4):
-            calls.mount(MERGED, MERGED, None, abi.MS_BIND)
+            syscalls.mount(MERGED, MERGED, None, abi.MS_BIND)
             counts += [f.count for f in looker.look().findings if f.kind is Kind.STACKED]
         return counts
 
@@ -253,11 +253,11 @@ def test_incident_9_a_volume_s_device_kept_by_a_bystander(home: Home) -> None:
             shown = subprocess.run(["losetup", "--find", "--show", "/mnt/image"], check=True, capture_output=True)
             device = shown.stdout.strip()
             try:
-                calls.mount(device, b"/mnt/pv", b"ext4")
+                syscalls.mount(device, b"/mnt/pv", b"ext4")
                 with hold(propagation="private") as bystander:
                     looker = Looker(home.config, home=own_namespace())
                     looker.look()
-                    calls.umount(b"/mnt/pv")
+                    syscalls.umount(b"/mnt/pv")
                     (finding,) = (f for f in looker.look().findings if f.kind is Kind.LEAKED)
                     assert finding.namespace == bystander.inode
                     keepers = [k for k in find.who(os.fsdecode(device)).keepers if k.how == "mount"]

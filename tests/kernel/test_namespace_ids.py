@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.abi import StatmountMask
 from mountwarden.look import Look, Looker
 from mountwarden.model import Finding, Kind
@@ -19,10 +19,10 @@ MERGED = ROOT + b"/X/merged"
 
 def by_statmount() -> int | None:
     """mnt_ns_id of the caller's root; None before Linux 6.11, which tells it by no other way either."""
-    answer = calls.byte_buffer(1024)
+    answer = syscalls.byte_buffer(1024)
     try:
-        root = calls.mount_id(abi.AT_FDCWD, b"/", unique=True)
-        calls.statmount(root or 0, StatmountMask.MNT_NS_ID, None, answer)
+        root = syscalls.mount_id(abi.AT_FDCWD, b"/", unique=True)
+        syscalls.statmount(root or 0, StatmountMask.MNT_NS_ID, None, answer)
     except OSError:
         return None
     fields = abi.STATMOUNT.unpack_from(answer)
@@ -57,7 +57,7 @@ def test_a_process_s_namespace(home: Home) -> None:
     home.layer()
     with hold(home.sandbox, propagation="private") as held:
         wanted = held.run(by_statmount)
-        (severed, _), (leaked, _), (again, _) = looks(home, lambda: None, lambda: calls.umount(MERGED), lambda: None)
+        (severed, _), (leaked, _), (again, _) = looks(home, lambda: None, lambda: syscalls.umount(MERGED), lambda: None)
     assert only(severed, Kind.SEVERED).namespace_id == wanted
     assert [only(look, Kind.LEAKED).namespace_id for look in (leaked, again)] == [wanted, wanted]
     assert wanted is None or wanted > 0
@@ -65,14 +65,14 @@ def test_a_process_s_namespace(home: Home) -> None:
 
 def test_a_home_that_is_private(home: Home) -> None:
     home.layer()
-    ((look, _),) = looks(home, lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    ((look, _),) = looks(home, lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
     assert only(look, Kind.PRIVATE_ROOT).namespace_id == home.run(by_statmount)
 
 
 def test_a_namespace_without_a_process(home: Home) -> None:
     home.layer()
     bound(home)
-    for look, wanted in looks(home, lambda: calls.umount(MERGED), lambda: None):
+    for look, wanted in looks(home, lambda: syscalls.umount(MERGED), lambda: None):
         assert only(look, Kind.LEAKED).namespace_id == wanted
 
 

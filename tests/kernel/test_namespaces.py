@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.observe import namespaces, procs
 from mountwarden.observe.mountinfo import Table
 
@@ -29,11 +29,11 @@ def populate(number: int) -> None:
     for index in range(number % 7 + 3):
         path = f"/mnt/n{number}-{index} with space\\and\tmore".encode()
         os.mkdir(path)
-        calls.mount(b"src#%d" % index, path, b"tmpfs", abi.MS_NOSUID, b"size=%dk" % (64 + index))
+        syscalls.mount(b"src#%d" % index, path, b"tmpfs", abi.MS_NOSUID, b"size=%dk" % (64 + index))
         if index % 3 == 1:
-            calls.mount(None, path, None, abi.MS_SHARED)
+            syscalls.mount(None, path, None, abi.MS_SHARED)
         elif index % 3 == 2:
-            calls.mount(path, path, None, abi.MS_BIND)
+            syscalls.mount(path, path, None, abi.MS_BIND)
     if number % 5 == 0:
         overlay(b"/mnt/layer")
 
@@ -94,9 +94,9 @@ def test_a_namespace_whose_only_process_is_chrooted_is_read_whole(sandbox: Sandb
 def test_a_process_whose_root_was_detached_is_no_reader(sandbox: Sandbox) -> None:
     """Its root link reads "/", and its mountinfo is empty: the namespace would look as if it had no mounts."""
     sandbox.run(lambda: os.mkdir("/mnt/jail"))
-    sandbox.run(lambda: calls.mount(b"tmpfs", b"/mnt/jail", b"tmpfs"))
+    sandbox.run(lambda: syscalls.mount(b"tmpfs", b"/mnt/jail", b"tmpfs"))
     with hold(sandbox, chroot=b"/mnt/jail") as jailed:
-        jailed.run(lambda: calls.umount(b"/mnt/jail", abi.MNT_DETACH))
+        jailed.run(lambda: syscalls.umount(b"/mnt/jail", abi.MNT_DETACH))
         assert os.readlink(f"/proc/{jailed.pid}/root") == "/"
         assert procs.read(f"/proc/{jailed.pid}/mountinfo") == b""
         whole = namespaces.read_mountinfo(jailed.inode, [jailed.pid])
@@ -137,7 +137,7 @@ def test_a_thread_with_a_namespace_of_its_own_is_found() -> None:
         ready, done = threading.Event(), threading.Event()
 
         def leave() -> None:
-            calls.unshare(abi.CLONE_NEWNS)
+            syscalls.unshare(abi.CLONE_NEWNS)
             inodes.append(procs.link_inode(threading.get_native_id(), "mnt"))
             ready.set()
             done.wait(10)

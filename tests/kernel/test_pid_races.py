@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 import pytest
 from mountwarden.errors import Declined
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action
 from mountwarden.remedies import apply
 
@@ -100,7 +100,7 @@ class Hostile:
             struct.pack_into("q", self._shared, 0, time.monotonic_ns())
             holder.kill()
             fd = os.open(f"/proc/{self._innocent.pid}/ns/mnt", os.O_RDONLY)
-            calls.setns(fd, abi.CLONE_NEWNS)
+            syscalls.setns(fd, abi.CLONE_NEWNS)
             other = next((found for _try in range(TRIES) if (found := _in_place_of(pid))), 0)
             struct.pack_into("q", self._shared, 8, bool(other))
             os.write(self._tell, b".")
@@ -115,7 +115,7 @@ def _in_place_of(pid: int) -> int:
         file.write(str(pid - 1))
     found = os.fork()
     if found == 0:
-        calls.die_with_parent(signal.SIGKILL)
+        syscalls.die_with_parent(signal.SIGKILL)
         signal.pause()
     if found != pid:
         os.kill(found, signal.SIGKILL)
@@ -130,9 +130,9 @@ def bystander() -> Iterator[Namespace]:
     with hold() as innocent:
 
         def furnish() -> None:
-            calls.mount(b"tmpfs", b"/mnt", b"tmpfs")
+            syscalls.mount(b"tmpfs", b"/mnt", b"tmpfs")
             os.makedirs(MERGED)
-            calls.mount(b"tmpfs", MERGED, b"tmpfs")
+            syscalls.mount(b"tmpfs", MERGED, b"tmpfs")
 
         innocent.run(furnish)
         yield innocent
@@ -160,7 +160,7 @@ class Rounds:
         overlay(LAYER)
         hostile = Hostile(innocent)
         if self._act is not rejoin:
-            calls.umount(MERGED)
+            syscalls.umount(MERGED)
         act = self._act(hostile.holder)
         hostile.start(random.random() * self._within * self._took)
         started = time.monotonic_ns()
@@ -174,7 +174,7 @@ class Rounds:
         self.counts[code] += 1
         assert code in ("done", "gone", "changed", "covered", "refused", "unread", "unverified"), code
         if self._act is rejoin:
-            calls.umount(MERGED)
+            syscalls.umount(MERGED)
         assert crash.dressed()
         assert sorted(os.listdir(LAYER)) == [b"lower", b"merged", b"upper", b"work"]
         assert apply.remove_leftovers(crash.looker()) == []

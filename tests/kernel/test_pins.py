@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from mountwarden.kernel import calls
+from mountwarden.kernel import syscalls
 from mountwarden.observe import uses
 from mountwarden.observe.pins import Pins
 
@@ -44,7 +44,7 @@ def test_a_process_that_ends_during_the_search_costs_only_itself(monkeypatch: py
         monkeypatch.setattr(os, "listdir", ending)
         proc = uses.open_proc()
         try:
-            found = uses.users_by_mount(proc, frozenset({calls.mount_id(proc, b".")}))
+            found = uses.users_by_mount(proc, frozenset({syscalls.mount_id(proc, b".")}))
         finally:
             os.close(proc)
         assert not os.path.exists(f"/proc/{short}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from mountwarden.cli import main as command_line
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.predict import foresee
 from mountwarden.predict.foresee import Foreseen
 
@@ -96,7 +96,7 @@ def test_a_mapped_file_makes_it_busy(home: Home) -> None:
         os.ftruncate(fd, 4096)
         pid = os.fork()
         if pid == 0:
-            calls.die_with_parent(signal.SIGKILL)
+            syscalls.die_with_parent(signal.SIGKILL)
             kept = mmap.mmap(fd, 4096)
             os.closerange(3, 64)
             while kept:
@@ -116,7 +116,7 @@ def test_a_mapped_file_makes_it_busy(home: Home) -> None:
 
 def test_what_is_mounted_below_makes_it_busy(home: Home) -> None:
     home.layer()
-    home.run(lambda: (os.mkdir(MERGED + b"/in"), calls.mount(b"x", MERGED + b"/in", b"tmpfs")))
+    home.run(lambda: (os.mkdir(MERGED + b"/in"), syscalls.mount(b"x", MERGED + b"/in", b"tmpfs")))
     told = predicted(home)
     assert (told.answer, [p.mount.point for p in told.below]) == ("busy", [MERGED + b"/in"])
     status, out, _err = cli(home, os.fsdecode(MERGED))
@@ -200,7 +200,7 @@ def test_in_another_namespace_a_locked_copy_can_t_be_unmounted(home: Home) -> No
         assert (status, out) == (2, "")
         assert "is locked" in err
         with pytest.raises(OSError, match="Invalid argument") as refused:
-            container.run(calls.umount, MERGED, 0)
+            container.run(syscalls.umount, MERGED, 0)
         assert refused.value.errno == errno.EINVAL
         assert ids(document(home)[1]["reached"]) == [place(container)]
 
@@ -210,7 +210,7 @@ def test_in_another_namespace_its_own_mount_can_be(home: Home) -> None:
     with hold(home.sandbox, propagation="private") as other:
         told = home.run(lambda: foresee.umount(MERGED, lazy=False, pid=other.pid))
         assert (told.answer, [one.place.namespace for one in told.left]) == ("ok", [home.sandbox.inode])
-        other.run(calls.umount, MERGED, 0)
+        other.run(syscalls.umount, MERGED, 0)
         assert not other.is_mounted(MERGED)
 
 
@@ -238,7 +238,7 @@ def test_no_bad_process_id_is_taken(home: Home) -> None:
 
 def test_the_top_of_a_stack_is_what_goes(home: Home) -> None:
     home.layer()
-    home.run(lambda: calls.mount(b"over", MERGED, b"tmpfs"))
+    home.run(lambda: syscalls.mount(b"over", MERGED, b"tmpfs"))
     told = predicted(home)
     assert told.mount is not None
     assert (told.answer, told.mount.fstype) == ("ok", "tmpfs")
@@ -248,7 +248,7 @@ def test_the_top_of_a_stack_is_what_goes(home: Home) -> None:
 
 def test_a_lazy_umount_of_a_bound_root_takes_home_s_live_layers(home: Home) -> None:
     home.layer()
-    home.run(lambda: (os.mkdir(b"/mnt/x"), calls.mount(b"/mnt/root", b"/mnt/x", None, abi.MS_BIND | abi.MS_REC)))
+    home.run(lambda: (os.mkdir(b"/mnt/x"), syscalls.mount(b"/mnt/root", b"/mnt/x", None, abi.MS_BIND | abi.MS_REC)))
     told = predicted(home, b"/mnt/x", lazy=True)
     assert MERGED in [place.mount.point for place in told.reached]
     home.umount(b"/mnt/x", abi.MNT_DETACH)
@@ -262,7 +262,7 @@ def test_a_bound_socket_makes_it_busy(home: Home) -> None:
     def ask() -> tuple[str, list[tuple[str, bytes]], int]:
         pid = os.fork()
         if pid == 0:
-            calls.die_with_parent(signal.SIGKILL)
+            syscalls.die_with_parent(signal.SIGKILL)
             with socket.socket(socket.AF_UNIX) as bound:
                 bound.bind(MERGED + b"/s")
                 os.kill(os.getpid(), signal.SIGSTOP)
@@ -270,7 +270,7 @@ def test_a_bound_socket_makes_it_busy(home: Home) -> None:
         try:
             told = foresee.umount(MERGED, lazy=False)
             with pytest.raises(OSError, match="busy") as refused:
-                calls.umount(MERGED, 0)
+                syscalls.umount(MERGED, 0)
             hows = [(one.how, one.path) for one in told.because if one.holder and one.holder.pid == pid]
             return str(told.answer), hows, refused.value.errno or 0
         finally:
@@ -281,7 +281,7 @@ def test_a_bound_socket_makes_it_busy(home: Home) -> None:
 
 
 def test_a_loop_device_makes_it_busy(home: Home) -> None:
-    home.run(lambda: (os.mkdir(b"/mnt/disk"), calls.mount(b"disk", b"/mnt/disk", b"tmpfs")))
+    home.run(lambda: (os.mkdir(b"/mnt/disk"), syscalls.mount(b"disk", b"/mnt/disk", b"tmpfs")))
 
     def ask() -> tuple[str, list[tuple[str, bytes]], str]:
         with open("/mnt/disk/image", "wb") as file:
@@ -291,7 +291,7 @@ def test_a_loop_device_makes_it_busy(home: Home) -> None:
         try:
             told = foresee.umount(b"/mnt/disk", lazy=False)
             with pytest.raises(OSError, match="busy"):
-                calls.umount(b"/mnt/disk", 0)
+                syscalls.umount(b"/mnt/disk", 0)
             return str(told.answer), [(one.how, one.path) for one in told.because], name
         finally:
             subprocess.run(["losetup", "--detach", name], check=True)
@@ -311,9 +311,11 @@ def test_why_each_copy_stays(home: Home) -> None:
         hold(home.sandbox, propagation="private") as elsewhere,
         hold(home.sandbox, propagation="slave") as covered,
     ):
-        inside.run(lambda: (os.mkdir(MERGED + b"/sub"), calls.mount(b"x", MERGED + b"/sub", b"tmpfs")))
-        elsewhere.run(lambda: (os.mkdir(other), calls.mount(MERGED, other, None, abi.MS_BIND), calls.umount(MERGED, 0)))
-        covered.run(lambda: calls.mount(MERGED, MERGED, None, abi.MS_BIND))
+        inside.run(lambda: (os.mkdir(MERGED + b"/sub"), syscalls.mount(b"x", MERGED + b"/sub", b"tmpfs")))
+        elsewhere.run(
+            lambda: (os.mkdir(other), syscalls.mount(MERGED, other, None, abi.MS_BIND), syscalls.umount(MERGED, 0))
+        )
+        covered.run(lambda: syscalls.mount(MERGED, MERGED, None, abi.MS_BIND))
         told = predicted(home)
         whys = {(one.place.namespace, one.place.mount.point): str(one.why) for one in told.left}
         assert whys == {
@@ -334,11 +336,11 @@ def test_whether_it_depends_on_what_is_inferred_of_locks(home: Home) -> None:
     """A lock only keeps a mount whose parent stays."""
     home.layer()
     outer, inner = b"/mnt/outer", b"/mnt/outer/inner"
-    home.run(lambda: [(os.mkdir(path), calls.mount(b"x", path, b"tmpfs")) for path in (outer, inner)])
-    home.run(lambda: calls.mount(None, outer, None, abi.MS_SHARED))
+    home.run(lambda: [(os.mkdir(path), syscalls.mount(b"x", path, b"tmpfs")) for path in (outer, inner)])
+    home.run(lambda: syscalls.mount(None, outer, None, abi.MS_SHARED))
     with hold(home.sandbox, propagation=None, userns=True) as container:
         assert not document(home)[1]["locks_inferred"]
-        container.run(lambda: (os.mkdir(outer + b"/own"), calls.mount(b"y", outer + b"/own", b"tmpfs")))
+        container.run(lambda: (os.mkdir(outer + b"/own"), syscalls.mount(b"y", outer + b"/own", b"tmpfs")))
         told = predicted(home, outer, lazy=True)
         assert told.inferred
         assert {one.place.mount.point: str(one.why) for one in told.left} == {outer: "inside", inner: "locked"}

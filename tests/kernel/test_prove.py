@@ -6,7 +6,7 @@
 import os
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.observe import behaviour
 from mountwarden.observe.survey import survey
 from mountwarden.predict import foresee
@@ -54,7 +54,7 @@ def test_the_kernels_one_difference_is_told_as_this_kernel_has_it(home: Home) ->
     home.shared()
     with hold(home.sandbox, propagation="slave") as slave:
         home.run(lambda: _mounted(outer, inner))
-        slave.run(calls.mount, b"over", inner, b"tmpfs")
+        slave.run(syscalls.mount, b"over", inner, b"tmpfs")
         seen = survey((home.sandbox.pid, slave.pid), thorough=False)
         told = {one: _removed(Graph(seen.tables), outer, slave.inode, one) for one in Behaviour}
         foreseen = home.run(lambda: [place.mount.id for place in foresee.umount(outer, lazy=True).reached])
@@ -69,8 +69,8 @@ def test_the_kernels_one_difference_is_told_as_this_kernel_has_it(home: Home) ->
 def _mounted(*paths: bytes) -> None:
     for path in paths:
         os.mkdir(path)
-        calls.mount(b"x", path, b"tmpfs")
-        calls.mount(None, path, None, abi.MS_SHARED)
+        syscalls.mount(b"x", path, b"tmpfs")
+        syscalls.mount(None, path, None, abi.MS_SHARED)
 
 
 def _removed(graph: Graph, path: bytes, inode: int, one: Behaviour) -> set[int]:

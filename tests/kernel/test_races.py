@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import pytest
 from mountwarden.errors import Declined
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Outcome
 from mountwarden.remedies import apply, replace
 
@@ -82,7 +82,7 @@ def mount_layer(name: bytes) -> None:
     """As an engine does, with an upper directory of that name; and write a file, which must end up in it."""
     upper = LAYER + b"/upper" + name
     options = b"lowerdir=%b/lower,upperdir=%b,workdir=%b/work%b" % (LAYER, upper, LAYER, name)
-    calls.mount(b"overlay", MERGED, b"overlay", 0, options)
+    syscalls.mount(b"overlay", MERGED, b"overlay", 0, options)
     with open(MERGED + b"/written", "wb"):
         pass
     assert os.path.exists(upper + b"/written"), "the engine's mount is not where the engine put it"
@@ -112,7 +112,7 @@ def umount_as_an_engine() -> int:
     busy = 0
     while True:
         try:
-            calls.umount(MERGED)
+            syscalls.umount(MERGED)
         except OSError as error:
             if error.errno != errno.EBUSY or busy == 50:
                 raise
@@ -128,7 +128,7 @@ def check_mounted(stepped: bool, outcome: Outcome, _holder: Namespace) -> None:
     if stepped:
         assert os.listdir(MERGED) == [b"written"]
         os.unlink(MERGED + b"/written")
-        calls.umount(MERGED)
+        syscalls.umount(MERGED)
 
 
 def write_a_file(_holder: Namespace) -> None:
@@ -143,11 +143,11 @@ def check_file(stepped: bool, outcome: Outcome, holder: Namespace) -> None:
 
 
 def remount_read_only(_holder: Namespace) -> None:
-    calls.mount(None, b"/mnt", None, abi.MS_REMOUNT | abi.MS_BIND | abi.MS_RDONLY)
+    syscalls.mount(None, b"/mnt", None, abi.MS_REMOUNT | abi.MS_BIND | abi.MS_RDONLY)
 
 
 def check_read_only(_stepped: bool, _outcome: Outcome, _holder: Namespace) -> None:
-    calls.mount(None, b"/mnt", None, abi.MS_REMOUNT | abi.MS_BIND)
+    syscalls.mount(None, b"/mnt", None, abi.MS_REMOUNT | abi.MS_BIND)
 
 
 def kill_holder(holder: Namespace) -> None:
@@ -196,7 +196,7 @@ class Rounds:
         crash.dress()
         overlay(LAYER)
         with hold() as holder:
-            calls.umount(MERGED)
+            syscalls.umount(MERGED)
             act = crash.outcome(self._race.action, holder.inode)
             hostile = self._start(holder)
             started = time.monotonic_ns()
@@ -283,7 +283,7 @@ def test_the_last_check_hardly_holds_a_mount_in_flight() -> None:
 
 
 def _check_forever(parent: int, old: int) -> NoReturn:
-    calls.die_with_parent(signal.SIGKILL)
+    syscalls.die_with_parent(signal.SIGKILL)
     status = os.fstat(old)
     while True:
         with contextlib.suppress(OSError, Declined):

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 
 from tests.support.scratch_ns import Sandbox, hold, in_child
 
@@ -41,7 +41,7 @@ def test_nothing_of_a_sandbox_shows_outside() -> None:
 
 
 def share(path: bytes) -> None:
-    calls.mount(None, path, None, abi.MS_SHARED)
+    syscalls.mount(None, path, None, abi.MS_SHARED)
 
 
 @pytest.mark.parametrize(("propagation", "stays"), [("private", True), ("slave", False), ("shared", False)])
@@ -51,7 +51,7 @@ def test_an_umount_at_home_reaches_a_copy_by_its_parents_propagation(propagation
         layer = home.overlay(LAYER)
         with hold(home, propagation=propagation) as other:  # type: ignore[arg-type]
             assert other.is_mounted(layer.merged)
-            home.run(calls.umount, layer.merged)
+            home.run(syscalls.umount, layer.merged)
             assert other.is_mounted(layer.merged) is stays
 
 
@@ -59,9 +59,9 @@ def test_rmdir_detaches_a_copy_that_a_user_namespace_locks() -> None:
     with Sandbox() as home:
         layer = home.overlay(LAYER)
         with hold(home, userns=True) as other:
-            home.run(calls.umount, layer.merged)
+            home.run(syscalls.umount, layer.merged)
             with pytest.raises(OSError, match="umount2") as caught:
-                other.run(calls.umount, layer.merged)
+                other.run(syscalls.umount, layer.merged)
             assert caught.value.errno == errno.EINVAL
             home.run(os.rmdir, layer.merged)
             assert not other.is_mounted(layer.merged)
@@ -72,7 +72,7 @@ def test_a_copy_pinned_by_a_working_directory_goes_too() -> None:
         layer = home.overlay(LAYER)
         with hold(home, cwd=layer.merged) as other:
             assert os.readlink(f"/proc/{other.pid}/cwd") == os.fsdecode(layer.merged)
-            home.run(calls.umount, layer.merged)
+            home.run(syscalls.umount, layer.merged)
             assert other.is_mounted(layer.merged)
             home.run(os.rmdir, layer.merged)
             assert not other.is_mounted(layer.merged)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from mountwarden.cli import facts, predict, scan, snapshot
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Looker
 from mountwarden.model import Gap, Kind
 from mountwarden.observe import pins
@@ -103,7 +103,7 @@ def assert_same_without_names(live: ReportJson, hidden: ReportJson, text: str) -
 def test_a_leak_that_history_proves(home: Home) -> None:
     home.layer()
     with hold(home.sandbox, propagation="private"):
-        live, hidden, text = check(home, lambda: calls.umount(MERGED))
+        live, hidden, text = check(home, lambda: syscalls.umount(MERGED))
     assert [(f["kind"], f["evidence"], f["confirmed"]) for f in live["findings"]] == [("leaked", "history", False)]
     assert_same_without_names(live, hidden, text)
 
@@ -111,7 +111,7 @@ def test_a_leak_that_history_proves(home: Home) -> None:
 def test_copies_that_are_cut_off_and_a_private_root(home: Home) -> None:
     home.layer()
     home.layer(b"Y")
-    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    home.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
     with hold(home.sandbox, propagation="private"), hold(home.sandbox, propagation="slave"):
         live, hidden, text = check(home)
     assert {f["kind"] for f in live["findings"]} == {"severed", "private-root"}
@@ -124,7 +124,7 @@ def test_an_overlay_whose_upper_directory_is_mounted_again(home: Home) -> None:
     with hold(home.sandbox, propagation="private"):
 
         def again() -> None:
-            calls.umount(MERGED)
+            syscalls.umount(MERGED)
             overlay(ROOT + b"/X")
 
         live, hidden, text = check(home, again)
@@ -140,9 +140,9 @@ def test_a_stack_and_what_processes_hold_open(home: Home) -> None:
 
         def multiply() -> None:
             pins.PERIOD = 0.0
-            calls.umount(layer.merged, abi.MNT_DETACH)
+            syscalls.umount(layer.merged, abi.MNT_DETACH)
             for _ in range(3):
-                calls.mount(other, other, None, abi.MS_BIND)
+                syscalls.mount(other, other, None, abi.MS_BIND)
 
         live, hidden, text = check(home, multiply)
     assert {f["kind"] for f in live["findings"]} >= {Kind.STACKED, Kind.PINNED}
@@ -154,7 +154,7 @@ def test_what_may_be_a_secret_is_not_in_the_file(home: Home) -> None:
 
     def hostile() -> str:
         os.makedirs("/mnt/root/Z/merged")
-        calls.mount(b"//server/share", b"/mnt/root/Z/merged", b"tmpfs", 0, b"size=64k")
+        syscalls.mount(b"//server/share", b"/mnt/root/Z/merged", b"tmpfs", 0, b"size=64k")
         _live, taken = pair(home)
         return document.dumps(taken)
 

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.probe import probe
 from mountwarden.look import Look, Looker
 from mountwarden.model import Finding, Mount, Tier
@@ -38,12 +38,12 @@ def test_each_live_mount_is_the_same_line_by_both_ways(home: Home) -> None:
         flags = (abi.MS_NOSUID, abi.MS_NODEV, abi.MS_NOEXEC, NOATIME, NODIRATIME, STRICTATIME, LAZYTIME, SYNCHRONOUS)
         for name, flag in zip(names, flags, strict=True):
             os.mkdir(b"/mnt/" + name)
-            calls.mount(name, b"/mnt/" + name, b"tmpfs", flag, b"size=4k")
-        calls.mount(None, b"/mnt/a b", None, abi.MS_REMOUNT | abi.MS_BIND | abi.MS_RDONLY)
-        calls.mount(None, b"/mnt/g#h", None, abi.MS_UNBINDABLE)
+            syscalls.mount(name, b"/mnt/" + name, b"tmpfs", flag, b"size=4k")
+        syscalls.mount(None, b"/mnt/a b", None, abi.MS_REMOUNT | abi.MS_BIND | abi.MS_RDONLY)
+        syscalls.mount(None, b"/mnt/g#h", None, abi.MS_UNBINDABLE)
         os.mkdir("/mnt/gone")
         os.mkdir("/mnt/bound")
-        calls.mount(b"/mnt/gone", b"/mnt/bound", None, abi.MS_BIND)
+        syscalls.mount(b"/mnt/gone", b"/mnt/bound", None, abi.MS_BIND)
         os.rmdir("/mnt/gone")
 
     home.layer()
@@ -94,33 +94,35 @@ def _mount(path: bytes) -> None:
 
 def _bind(path: bytes) -> None:
     os.makedirs(path + b"/bound", exist_ok=True)
-    calls.mount(path + b"/merged", path + b"/bound", None, abi.MS_BIND)
+    syscalls.mount(path + b"/merged", path + b"/bound", None, abi.MS_BIND)
 
 
 def _move(path: bytes) -> None:
     os.makedirs(path + b"/moved", exist_ok=True)
-    calls.mount(path + b"/merged", path + b"/moved", None, abi.MS_MOVE)
+    syscalls.mount(path + b"/merged", path + b"/moved", None, abi.MS_MOVE)
 
 
 def _inner(path: bytes) -> None:
     """What is mounted below a copy keeps it where it is when home unmounts."""
     os.makedirs(path + b"/merged/inner", exist_ok=True)
-    calls.mount(b"inner", path + b"/merged/inner", b"tmpfs", 0, b"size=4k")
+    syscalls.mount(b"inner", path + b"/merged/inner", b"tmpfs", 0, b"size=4k")
 
 
 STEPS: dict[str, Callable[[bytes], None]] = {
     "mount": _mount,
-    "umount": lambda path: calls.umount(path + b"/merged"),
-    "detach": lambda path: calls.umount(path + b"/merged", abi.MNT_DETACH),
+    "umount": lambda path: syscalls.umount(path + b"/merged"),
+    "detach": lambda path: syscalls.umount(path + b"/merged", abi.MNT_DETACH),
     "bind": _bind,
-    "unbind": lambda path: calls.umount(path + b"/bound"),
-    "stack": lambda path: calls.mount(path + b"/merged", path + b"/merged", None, abi.MS_BIND),
-    "cover": lambda path: calls.mount(b"cover", path + b"/merged", b"tmpfs", 0, b"size=4k"),
+    "unbind": lambda path: syscalls.umount(path + b"/bound"),
+    "stack": lambda path: syscalls.mount(path + b"/merged", path + b"/merged", None, abi.MS_BIND),
+    "cover": lambda path: syscalls.mount(b"cover", path + b"/merged", b"tmpfs", 0, b"size=4k"),
     "inner": _inner,
-    "private": lambda path: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE),
-    "shared": lambda path: calls.mount(None, b"/mnt", None, abi.MS_SHARED),
-    "slave": lambda path: calls.mount(None, b"/mnt", None, abi.MS_SLAVE),
-    "readonly": lambda path: calls.mount(None, path + b"/merged", None, abi.MS_REMOUNT | abi.MS_BIND | abi.MS_RDONLY),
+    "private": lambda path: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE),
+    "shared": lambda path: syscalls.mount(None, b"/mnt", None, abi.MS_SHARED),
+    "slave": lambda path: syscalls.mount(None, b"/mnt", None, abi.MS_SLAVE),
+    "readonly": lambda path: syscalls.mount(
+        None, path + b"/merged", None, abi.MS_REMOUNT | abi.MS_BIND | abi.MS_RDONLY
+    ),
     "move": _move,
 }
 steps = st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 3), st.integers(0, 2))
@@ -136,7 +138,7 @@ def _play() -> Iterator[Play]:
             home.run(lambda path=b"%b/l%d" % (ROOT, number): overlay(path))
         slave = held.enter_context(hold(sandbox, propagation="slave"))
         private = held.enter_context(hold(sandbox, propagation="private"))
-        slave.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_SHARED))
+        slave.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_SHARED))
         second = held.enter_context(hold(slave, propagation="slave"))
         yield Play(home, [slave, private, second])
 
@@ -157,7 +159,7 @@ def told(play: Play, played: list[list[tuple[str, int, int]]], *, resync: bool) 
                 play.apply(step)
             # Home changes, so that each namespace is looked at.
             os.mkdir(b"/mnt/tick%d" % number)
-            calls.mount(b"tick", b"/mnt/tick%d" % number, b"tmpfs", 0, b"size=4k")
+            syscalls.mount(b"tick", b"/mnt/tick%d" % number, b"tmpfs", 0, b"size=4k")
             seen.append(
                 {
                     tier: _plain(looker, looker.look(resync=resync or tier is Tier.MOUNTINFO), spaces)

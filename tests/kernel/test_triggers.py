@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.triggers import Triggers, Wake, local, watch_list
 
 from tests.support.scratch_ns import Sandbox, in_child
@@ -28,9 +28,9 @@ def test_a_mount_and_an_umount_wake_and_nothing_else_does() -> None:
         seen = [set(one.drain())]
         os.mkdir(PLACE + b"/a")
         seen.append(set(one.drain()))
-        calls.mount(b"x", PLACE + b"/a", b"tmpfs")
+        syscalls.mount(b"x", PLACE + b"/a", b"tmpfs")
         seen += [set(one.wait(2)), set(one.drain())]
-        calls.umount(PLACE + b"/a")
+        syscalls.umount(PLACE + b"/a")
         seen += [set(one.wait(2)), set(one.drain())]
         return seen
 
@@ -41,7 +41,7 @@ def test_a_mount_and_an_umount_wake_and_nothing_else_does() -> None:
 def test_mounts_do_not_wake_who_waits_for_signals_only_and_are_not_lost() -> None:
     def check() -> tuple[set[str], set[str]]:
         one = triggers()
-        calls.mount(b"x", PLACE, b"tmpfs")
+        syscalls.mount(b"x", PLACE, b"tmpfs")
         started = time.monotonic()
         muted = one.wait(0.2, signals_only=True)
         assert time.monotonic() - started >= 0.2
@@ -184,10 +184,10 @@ def test_watches_do_not_pile_up() -> None:
 def test_a_watch_does_not_keep_a_file_system_busy() -> None:
     def check() -> set[str]:
         os.mkdir(PLACE + b"/a")
-        calls.mount(b"x", PLACE + b"/a", b"tmpfs")
+        syscalls.mount(b"x", PLACE + b"/a", b"tmpfs")
         one = triggers()
         one.watch(watch_list([PLACE + b"/a"], b"/etc/mountwarden"))
-        calls.umount(PLACE + b"/a", abi.UMOUNT_NOFOLLOW)
+        syscalls.umount(PLACE + b"/a", abi.UMOUNT_NOFOLLOW)
         return set(one.drain())
 
     with Sandbox() as home:

@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Finding, Reach
 from mountwarden.observe.enter import own_namespace
 
@@ -45,11 +45,11 @@ def test_a_copy_bound_elsewhere_is_unmounted(home: Home) -> None:
 
         def bind() -> None:
             os.mkdir(ELSEWHERE)
-            calls.mount(MERGED, ELSEWHERE, None, abi.MS_BIND)
-            calls.umount(MERGED)
+            syscalls.mount(MERGED, ELSEWHERE, None, abi.MS_BIND)
+            syscalls.umount(MERGED)
 
         holder.run(bind)
-        outcome = home.act_after(lambda: calls.umount(MERGED), Action.UNMOUNT)
+        outcome = home.act_after(lambda: syscalls.umount(MERGED), Action.UNMOUNT)
         assert outcome.done, outcome.text
         assert not holder.is_mounted(ELSEWHERE)
         assert "unmounted" in outcome.did
@@ -78,7 +78,7 @@ def test_one_of_several_copies_goes_alone(home: Home) -> None:
 
 def test_a_copy_that_a_user_namespace_locks_is_declined_as_such(home: Home) -> None:
     home.layer()
-    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    home.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
     with hold(home.sandbox, propagation=None, userns=True) as locked:
         home.umount(MERGED)
         (finding,) = home.leaked()
@@ -93,10 +93,10 @@ def test_a_copy_made_in_a_user_namespace_is_unmounted(home: Home) -> None:
 
         def bind() -> None:
             os.mkdir(ELSEWHERE)
-            calls.mount(MERGED, ELSEWHERE, None, abi.MS_BIND)
+            syscalls.mount(MERGED, ELSEWHERE, None, abi.MS_BIND)
 
         nested.run(bind)
-        outcome = home.act_after(lambda: calls.umount(MERGED), Action.UNMOUNT)
+        outcome = home.act_after(lambda: syscalls.umount(MERGED), Action.UNMOUNT)
         assert outcome.done, outcome.text
         assert not nested.is_mounted(ELSEWHERE)
 
@@ -105,7 +105,7 @@ def test_declines_what_would_spread_home(home: Home) -> None:
     """Unmounted in a peer of home's mount, home's newer mount on the same spot would go too."""
     home.layer()
     with hold(home.sandbox, propagation=None) as peer:
-        home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+        home.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
         home.umount(MERGED)
         home.run(lambda: overlay(ROOT + b"/Y"))
         home.layer()
@@ -125,7 +125,7 @@ def test_declines_when_something_else_is_mounted_on_the_copy(home: Home, how: st
     with hold(home.sandbox) as holder:
         finding = hidden(home, holder)
         where = MERGED if how == "over" else MERGED + b"/sub"
-        holder.run(lambda: calls.mount(b"tmpfs", where, b"tmpfs"))
+        holder.run(lambda: syscalls.mount(b"tmpfs", where, b"tmpfs"))
         outcome = home.act(finding, Action.UNMOUNT)
         assert outcome.code == "mounted-on", outcome.text
         assert holder.is_mounted(where)
@@ -138,7 +138,7 @@ def test_a_symlink_on_the_way_inside_is_not_followed(home: Home) -> None:
         finding = hidden(home, holder)
 
         def swap() -> None:
-            calls.mount(b"tmpfs", ROOT, b"tmpfs")
+            syscalls.mount(b"tmpfs", ROOT, b"tmpfs")
             os.symlink("/", ROOT + b"/X")
 
         holder.run(swap)
@@ -148,7 +148,7 @@ def test_a_symlink_on_the_way_inside_is_not_followed(home: Home) -> None:
 
 def test_what_is_claimed_or_no_leak_is_not_unmounted(home: Home) -> None:
     home.layer()
-    home.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    home.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
     with hold(home.sandbox) as holder:
         (severed,) = (f for f in home.findings() if f.kind == "severed")
         assert home.act(severed, Action.UNMOUNT).code == "not-applicable"
@@ -161,9 +161,9 @@ def test_another_mount_at_the_same_path_is_not_taken_for_the_copy(home: Home) ->
         finding = hidden(home, holder)
 
         def cover() -> None:
-            calls.mount(b"tmpfs", ROOT, b"tmpfs")
+            syscalls.mount(b"tmpfs", ROOT, b"tmpfs")
             os.makedirs(MERGED)
-            calls.mount(b"tmpfs", MERGED, b"tmpfs")
+            syscalls.mount(b"tmpfs", MERGED, b"tmpfs")
             os.mkdir(MERGED + b"/data")
 
         holder.run(cover)
@@ -188,7 +188,7 @@ def test_a_copy_in_a_namespace_without_a_process_is_unmounted(home: Home) -> Non
             try:
                 os.kill(holder.pid, signal.SIGKILL)
                 wait_until(lambda: not os.path.exists(f"/proc/{holder.pid}/ns/mnt"), 10)
-                calls.umount(MERGED)
+                syscalls.umount(MERGED)
                 (finding,) = home.found("leaked")
                 outcome = home.carry_out(finding, Action.UNMOUNT)
                 return outcome.done, outcome.text

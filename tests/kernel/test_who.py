@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from mountwarden.cli import main as command_line
 from mountwarden.errors import MountwardenError
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.who import find
 from mountwarden.who.facts import Answer, Keeper
 
@@ -44,9 +44,9 @@ def process(home: Home, prepare: Callable[[], object]) -> Iterator[int]:
         if pid == 0:
             try:
                 fd = os.open(f"/proc/{space.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-                calls.setns(fd, abi.CLONE_NEWNS)
+                syscalls.setns(fd, abi.CLONE_NEWNS)
                 os.close(fd)
-                calls.die_with_parent(9)
+                syscalls.die_with_parent(9)
                 kept = prepare()
                 os.write(tell, b"x")
                 os.close(let_go)
@@ -108,12 +108,12 @@ def test_nobody_is_told_to_end_process_1_or_what_lives_with_it(home: Home) -> No
     home.layer()
 
     def ask() -> tuple[int, Answer]:
-        calls.unshare(abi.CLONE_NEWNS)
+        syscalls.unshare(abi.CLONE_NEWNS)
         return os.stat("/proc/1/ns/mnt").st_ino, find.who(os.fsdecode(MERGED))
 
     def init() -> tuple[int, Answer]:
         assert os.getpid() == 1
-        calls.mount(b"proc", b"/proc", b"proc")
+        syscalls.mount(b"proc", b"/proc", b"proc")
         os.chdir(MERGED)
         fd = os.open(MERGED + b"/file", os.O_CREAT | os.O_RDWR)
         os.ftruncate(fd, 4096)
@@ -121,7 +121,7 @@ def test_nobody_is_told_to_end_process_1_or_what_lives_with_it(home: Home) -> No
             return in_child(ask)
 
     def boot() -> tuple[int, Answer]:
-        calls.unshare(abi.CLONE_NEWNS | 0x20000000)  # CLONE_NEWPID
+        syscalls.unshare(abi.CLONE_NEWNS | 0x20000000)  # CLONE_NEWPID
         return in_child(init)
 
     inode, answer = home.run(boot)
@@ -167,9 +167,9 @@ def test_binds_of_a_directory_and_what_is_stacked_below_it_are_told(home: Home) 
     def make() -> None:
         for name in ("d", "d/below", "o", "other"):
             os.mkdir("/mnt/" + name)
-        calls.mount(b"/mnt/d", b"/mnt/o", None, abi.MS_BIND)
-        calls.mount(b"tmpfs", b"/mnt/d/below", b"tmpfs")
-        calls.mount(b"tmpfs", b"/mnt/other", b"tmpfs")
+        syscalls.mount(b"/mnt/d", b"/mnt/o", None, abi.MS_BIND)
+        syscalls.mount(b"tmpfs", b"/mnt/d/below", b"tmpfs")
+        syscalls.mount(b"tmpfs", b"/mnt/other", b"tmpfs")
 
     home.run(make)
     answer = who(home, "/mnt/d")
@@ -196,7 +196,7 @@ def loop(home: Home) -> Iterator[str]:
 def test_a_device_its_mount_its_node_and_its_backing_file(home: Home, loop: str) -> None:
     def mount() -> None:
         os.mkdir("/mnt/disk")
-        calls.mount(loop.encode(), b"/mnt/disk", b"ext4")
+        syscalls.mount(loop.encode(), b"/mnt/disk", b"ext4")
 
     home.run(mount)
     (backing,) = hows(who(home, "/mnt"), "loop")
@@ -217,7 +217,7 @@ def test_a_loop_device_whose_file_is_on_a_file_system_of_another_namespace(home:
 def test_a_swap_file_is_told(home: Home, loop: str) -> None:
     def make() -> None:
         os.mkdir("/mnt/disk")
-        calls.mount(loop.encode(), b"/mnt/disk", b"ext4")
+        syscalls.mount(loop.encode(), b"/mnt/disk", b"ext4")
         subprocess.run(
             ["dd", "if=/dev/zero", "of=/mnt/disk/swap", "bs=64K", "count=4"], check=True, capture_output=True
         )
@@ -246,7 +246,7 @@ def test_a_dead_fuse_never_blocks_it(home: Home) -> None:
 
         def mount() -> None:
             os.mkdir("/mnt/dead")
-            calls.mount(b"dead", b"/mnt/dead", b"fuse", 0, b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fuse)
+            syscalls.mount(b"dead", b"/mnt/dead", b"fuse", 0, b"fd=%d,rootmode=40000,user_id=0,group_id=0" % fuse)
 
         home.run(mount)
         with process(home, lambda: os.open("/mnt/dead", os.O_PATH)) as pid:
@@ -292,7 +292,7 @@ def test_a_unique_mount_id_is_never_taken_for_a_small_one(home: Home) -> None:
         def unique() -> int | None:
             reached = os.open(MERGED, os.O_PATH)
             try:
-                return calls.mount_id(reached, unique=True)
+                return syscalls.mount_id(reached, unique=True)
             finally:
                 os.close(reached)
 

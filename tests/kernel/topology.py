@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mountwarden.config import Config, RootEntry
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Finding, Outcome
 from mountwarden.observe.enter import own_namespace
@@ -62,10 +62,10 @@ class Home:
         return self.run(lambda: overlay(ROOT + b"/" + name, mounted=mounted))
 
     def umount(self, path: bytes, flags: int = 0) -> None:
-        self.run(lambda: calls.umount(path, flags))
+        self.run(lambda: syscalls.umount(path, flags))
 
     def shared(self) -> None:
-        self.run(lambda: calls.mount(None, b"/mnt", None, abi.MS_SHARED))
+        self.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_SHARED))
 
     def look(self) -> Look:
         """One look, by a fresh process: no history."""
@@ -130,7 +130,7 @@ def dockerd() -> Iterator[None]:
     """
     sleep = shutil.which("sleep")
     assert sleep
-    calls.mount(b"tmpfs", b"/var/lib", b"tmpfs")
+    syscalls.mount(b"tmpfs", b"/var/lib", b"tmpfs")
     docker_container(Path("/var/lib/docker"), "c1", os.path.basename(LAYER).decode())
     os.symlink(sleep, "/var/lib/dockerd")
     with subprocess.Popen(["sleep", "1000"], executable="/var/lib/dockerd") as running:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, TypeVar
 
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 
 _T = TypeVar("_T")
 
@@ -77,7 +77,7 @@ class Sandbox(Namespace):
 
     def __enter__(self) -> "Sandbox":
         self.pid = _start(None, "private", self._userns, None, None)
-        self.run(calls.mount, b"tmpfs", SCRATCH, b"tmpfs", 0, b"mode=755")
+        self.run(syscalls.mount, b"tmpfs", SCRATCH, b"tmpfs", 0, b"mode=755")
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -127,7 +127,7 @@ def overlay(base: bytes, *, upper: bytes = b"upper", mounted: bool = True) -> Ov
         os.makedirs(directory, exist_ok=True)
     if mounted:
         options = b"lowerdir=%b,upperdir=%b,workdir=%b" % (layer.lower, layer.upper, layer.work)
-        calls.mount(b"overlay", layer.merged, b"overlay", 0, options)
+        syscalls.mount(b"overlay", layer.merged, b"overlay", 0, options)
     return layer
 
 
@@ -165,7 +165,7 @@ def _read_all(reader: int, deadline: float) -> bytes:
 
 def _report(function: Callable[[], Any], writer: int) -> NoReturn:
     try:
-        calls.die_with_parent(signal.SIGKILL)
+        syscalls.die_with_parent(signal.SIGKILL)
         try:
             answer = pickle.dumps((False, function()))
         except BaseException as error:
@@ -188,7 +188,7 @@ def _pickle_error(error: BaseException) -> bytes:
 
 def _enter_and_call(pid: int, function: Callable[..., _T], args: tuple[Any, ...]) -> _T:
     _enter(pid)
-    calls.die_with_parent(signal.SIGKILL)  # new credentials cleared it
+    syscalls.die_with_parent(signal.SIGKILL)  # new credentials cleared it
     return function(*args)
 
 
@@ -200,7 +200,7 @@ def _enter(pid: int) -> None:
         if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
     ]
     for fd, kind in fds:
-        calls.setns(fd, kind)
+        syscalls.setns(fd, kind)
         os.close(fd)
 
 
@@ -257,17 +257,17 @@ def _sleep(
     try:
         if within:
             _enter(within.pid)
-        calls.unshare(abi.CLONE_NEWNS | (abi.CLONE_NEWUSER if userns else 0))
+        syscalls.unshare(abi.CLONE_NEWNS | (abi.CLONE_NEWUSER if userns else 0))
         told = bool(os.write(tell, b"u" if userns else b"-"))
         if userns and not os.read(go, 1):
             os._exit(1)
         if propagation:
-            calls.mount(None, b"/", None, abi.MS_REC | _FLAGS[propagation])
+            syscalls.mount(None, b"/", None, abi.MS_REC | _FLAGS[propagation])
         null = os.open(os.devnull, os.O_RDWR)
         if chroot:
             os.chroot(chroot)
         os.chdir(cwd or b"/")
-        calls.die_with_parent(signal.SIGKILL)
+        syscalls.die_with_parent(signal.SIGKILL)
         _let_go_of_everything(null)
     except BaseException as error:
         os.write(tell, (b"" if told else b"-") + pickle.dumps(error))

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 
 CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x02000000, 0x04000000, 0x08000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
@@ -42,13 +42,13 @@ LOOP_DEVICES = 64
 def main() -> int:
     """Boot, report, wait, clean up."""
     wanted = json.loads(sys.argv[1])
-    calls.unshare(abi.CLONE_NEWNS)
-    calls.mount(None, b"/", flags=abi.MS_REC | abi.MS_PRIVATE)
-    calls.mount(b"cgroup2", bytes(STAGE), b"cgroup2")
+    syscalls.unshare(abi.CLONE_NEWNS)
+    syscalls.mount(None, b"/", flags=abi.MS_REC | abi.MS_PRIVATE)
+    syscalls.mount(b"cgroup2", bytes(STAGE), b"cgroup2")
     _sweep(STAGE)
     group = STAGE / f"{GROUP}-{os.getpid()}-{secrets.token_hex(4)}"
     group.mkdir()
-    calls.unshare(CLONE_NEWPID)
+    syscalls.unshare(CLONE_NEWPID)
     try:
         return _watch(wanted, group)
     finally:
@@ -69,10 +69,10 @@ def _watch(wanted: dict[str, Any], group: Path) -> int:
 
 def _become_init(wanted: dict[str, Any], group: Path) -> None:
     try:
-        calls.die_with_parent(signal.SIGKILL)
+        syscalls.die_with_parent(signal.SIGKILL)
         _set_file_limit()
         (group / "cgroup.procs").write_text("0")
-        calls.unshare(abi.CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP | CLONE_NEWNET)
+        syscalls.unshare(abi.CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP | CLONE_NEWNET)
         root = _stage(wanted)
         _enter(root)
         null = os.open("/dev/null", os.O_RDWR)
@@ -92,28 +92,28 @@ def _set_file_limit() -> None:
 
 
 def _stage(wanted: dict[str, Any]) -> Path:
-    calls.umount(bytes(STAGE))
-    calls.mount(b"tmpfs", bytes(STAGE), b"tmpfs", data=b"mode=755")
+    syscalls.umount(bytes(STAGE))
+    syscalls.mount(b"tmpfs", bytes(STAGE), b"tmpfs", data=b"mode=755")
     root, upper, work = (STAGE / name for name in ("root", "upper", "work"))
     for directory in (root, upper, work):
         directory.mkdir()
     layers = f"lowerdir={wanted['tree']},upperdir={upper},workdir={work}"
-    calls.mount(b"overlay", bytes(root), b"overlay", data=os.fsencode(layers))
-    calls.mount(b"proc", bytes(root / "proc"), b"proc", abi.MS_NOSUID | abi.MS_NODEV | abi.MS_NOEXEC)
-    calls.mount(b"sysfs", bytes(root / "sys"), b"sysfs", abi.MS_NOSUID | abi.MS_NODEV | abi.MS_NOEXEC)
-    calls.mount(b"cgroup2", bytes(root / "sys/fs/cgroup"), b"cgroup2", abi.MS_NOSUID | abi.MS_NODEV | abi.MS_NOEXEC)
-    calls.mount(b"tmpfs", bytes(root / "run"), b"tmpfs", abi.MS_NOSUID | abi.MS_NODEV, b"mode=755")
+    syscalls.mount(b"overlay", bytes(root), b"overlay", data=os.fsencode(layers))
+    syscalls.mount(b"proc", bytes(root / "proc"), b"proc", abi.MS_NOSUID | abi.MS_NODEV | abi.MS_NOEXEC)
+    syscalls.mount(b"sysfs", bytes(root / "sys"), b"sysfs", abi.MS_NOSUID | abi.MS_NODEV | abi.MS_NOEXEC)
+    syscalls.mount(b"cgroup2", bytes(root / "sys/fs/cgroup"), b"cgroup2", abi.MS_NOSUID | abi.MS_NODEV | abi.MS_NOEXEC)
+    syscalls.mount(b"tmpfs", bytes(root / "run"), b"tmpfs", abi.MS_NOSUID | abi.MS_NODEV, b"mode=755")
     _make_devices(root / "dev")
     for place, options in wanted["tmpfs"].items():
         mountpoint = root / place.lstrip("/")
         mountpoint.mkdir(parents=True, exist_ok=True)
-        calls.mount(b"tmpfs", bytes(mountpoint), b"tmpfs", data=os.fsencode(options))
+        syscalls.mount(b"tmpfs", bytes(mountpoint), b"tmpfs", data=os.fsencode(options))
     return root
 
 
 def _make_devices(dev: Path) -> None:
     """A /dev of its own: what units and engines make there must not reach the machine that runs the tests."""
-    calls.mount(b"tmpfs", bytes(dev), b"tmpfs", abi.MS_NOSUID, b"mode=755,size=1m")
+    syscalls.mount(b"tmpfs", bytes(dev), b"tmpfs", abi.MS_NOSUID, b"mode=755,size=1m")
     os.umask(0)
     for name in ("pts", "shm", "net", "mapper"):
         (dev / name).mkdir()
@@ -126,8 +126,8 @@ def _make_devices(dev: Path) -> None:
         (dev / name).symlink_to(target if name == "fd" else f"/proc/self/{target}")
     (dev / "ptmx").symlink_to("pts/ptmx")
     options = b"newinstance,ptmxmode=0666,mode=620,gid=5"
-    calls.mount(b"devpts", bytes(dev / "pts"), b"devpts", abi.MS_NOSUID | abi.MS_NOEXEC, options)
-    calls.mount(b"tmpfs", bytes(dev / "shm"), b"tmpfs", abi.MS_NOSUID | abi.MS_NODEV, b"mode=1777")
+    syscalls.mount(b"devpts", bytes(dev / "pts"), b"devpts", abi.MS_NOSUID | abi.MS_NOEXEC, options)
+    syscalls.mount(b"tmpfs", bytes(dev / "shm"), b"tmpfs", abi.MS_NOSUID | abi.MS_NODEV, b"mode=1777")
 
 
 def _enter(root: Path) -> None:
@@ -135,7 +135,7 @@ def _enter(root: Path) -> None:
     subprocess.run(["pivot_root", ".", "mnt"], check=True)
     os.chroot(".")
     os.chdir("/")
-    calls.umount(b"/mnt", abi.MNT_DETACH)
+    syscalls.umount(b"/mnt", abi.MNT_DETACH)
 
 
 def _sweep(groups: Path) -> None:

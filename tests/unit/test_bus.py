@@ -136,7 +136,7 @@ def test_an_error_of_one_unit_costs_only_that_one(monkeypatch: pytest.MonkeyPatc
 
 
 def test_nothing_asked_forks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus.forked, "ask", None)
+    monkeypatch.setattr(bus.child, "ask", None)
     assert bus.units_facts(()) == {}
 
 

@@ -8,7 +8,7 @@ process in the container would see it; one that climbs above the root is refused
 import errno
 import os
 
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from .driver import GraphdriverError
 
 _PATH_MAX = 4096  # linux/limits.h
@@ -68,7 +68,7 @@ class Root:
             return os.dup(self.fd)
         if self.openat2_works:
             try:
-                return calls.openat2(self.fd, path, os.O_RDONLY | os.O_DIRECTORY, resolve=_RESOLVE)
+                return syscalls.openat2(self.fd, path, os.O_RDONLY | os.O_DIRECTORY, resolve=_RESOLVE)
             except OSError as error:
                 if error.errno in (errno.ENOSYS, errno.EPERM):
                     Root.openat2_works = False
@@ -117,7 +117,7 @@ class Root:
 
 def _place(fd: int) -> int:
     """Which mount a directory is on; where the kernel does not tell (before Linux 5.8), its device."""
-    mount = calls.mount_id(fd)
+    mount = syscalls.mount_id(fd)
     return os.fstat(fd).st_dev if mount is None else mount
 
 

@@ -9,7 +9,7 @@ import os
 import stat
 from dataclasses import dataclass
 
-from ..kernel import calls
+from ..kernel import syscalls
 
 ROOT = b"root"
 UPPER = b"upper"
@@ -83,7 +83,7 @@ def is_directory(path: bytes) -> bool:
 def is_mounted(path: bytes) -> bool:
     """Whether something is mounted on a directory, in the caller's mount namespace. Nothing is opened."""
     try:
-        here, above = calls.mount_id(_AT_FDCWD, path), calls.mount_id(_AT_FDCWD, os.path.dirname(path))
+        here, above = syscalls.mount_id(_AT_FDCWD, path), syscalls.mount_id(_AT_FDCWD, os.path.dirname(path))
         if here is not None and above is not None:
             return here != above
         return os.lstat(path).st_dev != os.lstat(os.path.dirname(path)).st_dev  # before Linux 5.8

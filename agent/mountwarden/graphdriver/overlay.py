@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from ..kernel import calls
+from ..kernel import syscalls
 from . import homes, layout, support
 from .copytree import Copy, copy_tree
 from .driver import Change, GraphdriverError, LayerExists, NoSuchLayer, check_id, check_storage_opt
@@ -216,7 +216,7 @@ class OverlayDriver:
         if not layout.is_directory(target.merged):
             self._mkdir(target.merged, 0o700)
         try:
-            calls.mount(
+            syscalls.mount(
                 b"overlay", target.merged, b"overlay", 0, layout.with_label(self._data(image, target), mount_label)
             )
         except OSError as error:

@@ -6,7 +6,7 @@ import stat
 import time
 from collections.abc import Callable
 
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from .beneath import Root, exists
 from .driver import GraphdriverError
 
@@ -108,7 +108,7 @@ def ensure_removed(directory: bytes, mountpoint: bytes) -> None:
 def detach(mountpoint: bytes) -> bool:
     """umount2(2) of the mountpoint with MNT_DETACH; False if nothing was mounted there."""
     try:
-        calls.umount(mountpoint, abi.MNT_DETACH | abi.UMOUNT_NOFOLLOW)
+        syscalls.umount(mountpoint, abi.MNT_DETACH | abi.UMOUNT_NOFOLLOW)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOENT):
             return False

@@ -5,7 +5,7 @@ import os
 import subprocess
 import tempfile
 
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from .driver import NotSupported
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def magic_of(home: bytes) -> tuple[bytes, int]:
         directory = os.path.dirname(directory)
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return directory, calls.fstatfs(fd).f_type & 0xFFFFFFFF
+        return directory, syscalls.fstatfs(fd).f_type & 0xFFFFFFFF
     finally:
         os.close(fd)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from . import abi, calls
+from . import abi, syscalls
 from .abi import StatmountMask
 
 FIELDS = (
@@ -106,28 +106,28 @@ def _own() -> int:
 
 def _first(namespace: int | None = None) -> int:
     """The id of one mount of a namespace."""
-    ids = calls.id_buffer(1)
-    if not calls.listmount(abi.LSMT_ROOT, 0, namespace, ids):
+    ids = syscalls.id_buffer(1)
+    if not syscalls.listmount(abi.LSMT_ROOT, 0, namespace, ids):
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     return int.from_bytes(ids.raw, sys.byteorder)
 
 
 def _listmount() -> None:
-    calls.listmount(abi.LSMT_ROOT, 0, None, calls.id_buffer(1))
+    syscalls.listmount(abi.LSMT_ROOT, 0, None, syscalls.id_buffer(1))
 
 
 def _statmount() -> None:
-    root = calls.mount_id(abi.AT_FDCWD, b"/", unique=True)
+    root = syscalls.mount_id(abi.AT_FDCWD, b"/", unique=True)
     if root is None:
         raise OSError(errno.ENOSYS, "statx gives no unique mount id")
-    calls.statmount(root, StatmountMask.MNT_BASIC, None, calls.byte_buffer(1024))
+    syscalls.statmount(root, StatmountMask.MNT_BASIC, None, syscalls.byte_buffer(1024))
 
 
 def _foreign() -> None:
     for fd in _others():
-        identity = calls.mnt_ns_id(fd)
+        identity = syscalls.mnt_ns_id(fd)
         try:
-            calls.statmount(_first(identity), StatmountMask.MNT_BASIC, identity, calls.byte_buffer(1024))
+            syscalls.statmount(_first(identity), StatmountMask.MNT_BASIC, identity, syscalls.byte_buffer(1024))
         except FileNotFoundError:
             continue  # the namespace, or the mount, went meanwhile
         return
@@ -155,20 +155,20 @@ def _others() -> Iterator[int]:
 
 
 def _fields() -> None:
-    answer = calls.byte_buffer(1 << 16)
-    calls.statmount(_first(), FIELDS, None, answer)
+    answer = syscalls.byte_buffer(1 << 16)
+    syscalls.statmount(_first(), FIELDS, None, answer)
     # A field that is empty sets no bit, as on a kernel without it. Each mount has a source, which came last of all.
     if not abi.STATMOUNT.unpack_from(answer)[2] & StatmountMask.SB_SOURCE:
         raise OSError(errno.EOPNOTSUPP, "statmount gives no source")
 
 
 def _events() -> None:
-    group = calls.fanotify_init(abi.FAN_CLOEXEC | abi.FAN_NONBLOCK | abi.FAN_REPORT_MNT)
+    group = syscalls.fanotify_init(abi.FAN_CLOEXEC | abi.FAN_NONBLOCK | abi.FAN_REPORT_MNT)
     try:
         own = _own()
         try:
             wanted = abi.FAN_MNT_ATTACH | abi.FAN_MNT_DETACH
-            calls.fanotify_mark(group, abi.FAN_MARK_ADD | abi.FAN_MARK_MNTNS, wanted, own)
+            syscalls.fanotify_mark(group, abi.FAN_MARK_ADD | abi.FAN_MARK_MNTNS, wanted, own)
         finally:
             os.close(own)
     finally:
@@ -178,7 +178,7 @@ def _events() -> None:
 def _counts() -> None:
     own = _own()
     try:
-        calls.mnt_ns_info(own)
+        syscalls.mnt_ns_info(own)
     finally:
         os.close(own)
 
@@ -186,7 +186,7 @@ def _counts() -> None:
 def _walk() -> None:
     own = _own()
     try:
-        fd = calls.mnt_ns_info(own, abi.NS_MNT_GET_NEXT)[2]
+        fd = syscalls.mnt_ns_info(own, abi.NS_MNT_GET_NEXT)[2]
     except FileNotFoundError:
         return  # ours is the last one: the walk works
     finally:

@@ -10,9 +10,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from .. import forked
 from ..errors import NoAnswer
-from ..kernel import abi, calls
+from ..kernel import abi, child, syscalls
 from ..model import Door, Gap
 from . import procs
 from .enter import DEADLINE
@@ -52,11 +51,11 @@ def through(door: Door, inode: int, function: Callable[[], T], *, deadline: floa
         fd = _open(door, inode)
         if fd < 0 or os.fstat(fd).st_ino != inode:
             raise ProcessLookupError(f"mount namespace {inode} is gone")
-        calls.setns(fd, abi.CLONE_NEWNS)
+        syscalls.setns(fd, abi.CLONE_NEWNS)
         os.close(fd)
         return function()
 
-    return forked.ask(entered, deadline=deadline, what=f"the child in mount namespace {inode}")
+    return child.ask(entered, deadline=deadline, what=f"the child in mount namespace {inode}")
 
 
 def _open(door: Door, inode: int) -> int:
@@ -68,7 +67,7 @@ def _open(door: Door, inode: int) -> int:
         raise ProcessLookupError(f"mount namespace {inode} is gone")
     if door.via == "bind" and door.pid:
         home = os.open(f"/proc/{door.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        calls.setns(home, abi.CLONE_NEWNS)
+        syscalls.setns(home, abi.CLONE_NEWNS)
     # Only the open of an nsfs file or its link is harmless; a device or a FIFO put there instead must not be opened.
     peek = os.open(door.path, os.O_PATH | os.O_CLOEXEC)
     if os.fstat(peek).st_ino != inode:
@@ -126,7 +125,7 @@ def _inode(root: bytes) -> int | None:
 def _walked() -> tuple[frozenset[int], tuple[Gap, ...]]:
     """Inodes of all mount namespaces, by a child: the last close of one tears it down in the closer's context."""
     try:
-        every = forked.ask(lambda: [os.fstat(fd).st_ino for fd in _neighbours()], deadline=DEADLINE, what="the walk")
+        every = child.ask(lambda: [os.fstat(fd).st_ino for fd in _neighbours()], deadline=DEADLINE, what="the walk")
     except NoAnswer as error:
         return frozenset(), (Gap("the walk over all mount namespaces", error.message),)
     except OSError as error:
@@ -151,7 +150,7 @@ def _neighbours() -> Iterator[int]:
         fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         while True:
             try:
-                following = calls.mnt_ns_info(fd, request)[2]
+                following = syscalls.mnt_ns_info(fd, request)[2]
             except OSError as error:
                 if error.errno != errno.ENOENT:
                     raise

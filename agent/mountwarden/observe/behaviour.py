@@ -3,8 +3,7 @@
 import functools
 import os
 
-from .. import forked
-from ..kernel import abi, calls
+from ..kernel import abi, child, syscalls
 from ..predict.propagation import Behaviour
 
 _DEADLINE = 5.0
@@ -21,23 +20,23 @@ def probe_behaviour() -> Behaviour:
 
     Raises: OSError (EPERM without CAP_SYS_ADMIN); NoAnswer where the child hung.
     """
-    return forked.ask(_probe, deadline=_DEADLINE, what="the probe of umount propagation")
+    return child.ask(_probe, deadline=_DEADLINE, what="the probe of umount propagation")
 
 
 def _probe() -> Behaviour:
-    calls.unshare(abi.CLONE_NEWNS)
-    calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
+    syscalls.unshare(abi.CLONE_NEWNS)
+    syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
     _tmpfs(_BASE)
     for name in (b"/home", b"/slave"):
         os.mkdir(_BASE + name)
     _tmpfs(_BASE + b"/home")
-    calls.mount(None, _BASE + b"/home", None, abi.MS_SHARED)
-    calls.mount(_BASE + b"/home", _BASE + b"/slave", None, abi.MS_BIND)
-    calls.mount(None, _BASE + b"/slave", None, abi.MS_SLAVE)
+    syscalls.mount(None, _BASE + b"/home", None, abi.MS_SHARED)
+    syscalls.mount(_BASE + b"/home", _BASE + b"/slave", None, abi.MS_BIND)
+    syscalls.mount(None, _BASE + b"/slave", None, abi.MS_SLAVE)
     outer, inner = b"/outer", b"/outer/inner"
     os.mkdir(_BASE + b"/home" + outer)
     _tmpfs(_BASE + b"/home" + outer)
-    calls.mount(None, _BASE + b"/home" + outer, None, abi.MS_SHARED)
+    syscalls.mount(None, _BASE + b"/home" + outer, None, abi.MS_SHARED)
     os.mkdir(_BASE + b"/home" + inner)
     return _try(_BASE + b"/home", _BASE + b"/slave", outer, inner)
 
@@ -45,10 +44,10 @@ def _probe() -> Behaviour:
 def _try(home: bytes, slave: bytes, outer: bytes, inner: bytes) -> Behaviour:
     _tmpfs(home + inner)
     _tmpfs(slave + inner)  # on the root of the inner mount's copy
-    calls.umount(home + outer, abi.MNT_DETACH)
+    syscalls.umount(home + outer, abi.MNT_DETACH)
     stays = os.stat(slave + outer).st_dev != os.stat(slave).st_dev and os.path.isdir(slave + inner)
     return Behaviour.KEEPS if stays else Behaviour.SLIDES
 
 
 def _tmpfs(path: bytes) -> None:
-    calls.mount(b"mountwarden-probe", path, b"tmpfs", 0, b"size=64k,mode=755")
+    syscalls.mount(b"mountwarden-probe", path, b"tmpfs", 0, b"size=64k,mode=755")

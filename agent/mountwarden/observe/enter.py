@@ -4,8 +4,7 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
-from .. import forked
-from ..kernel import abi, calls
+from ..kernel import abi, child, syscalls
 
 T = TypeVar("T")
 
@@ -31,8 +30,8 @@ def in_namespace(pid: int, function: Callable[[], T], *, inode: int | None = Non
         fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         if inode is not None and os.fstat(fd).st_ino != inode:
             raise ProcessLookupError(f"process {pid} is no longer in mount namespace {inode}")
-        calls.setns(fd, abi.CLONE_NEWNS)
+        syscalls.setns(fd, abi.CLONE_NEWNS)
         os.close(fd)
         return function()
 
-    return forked.ask(entered, deadline=deadline, what=f"the child in the mount namespace of process {pid}")
+    return child.ask(entered, deadline=deadline, what=f"the child in the mount namespace of process {pid}")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 
 _EVENTS = abi.FAN_MNT_ATTACH | abi.FAN_MNT_DETACH
 _READ = 1 << 16
@@ -42,7 +42,7 @@ class Group:
 
     def __init__(self) -> None:
         """Raises: OSError as fanotify_init(2) does (EMFILE: the user has too many groups)."""
-        self.fd = calls.fanotify_init(abi.FAN_CLOEXEC | abi.FAN_NONBLOCK | abi.FAN_REPORT_MNT)
+        self.fd = syscalls.fanotify_init(abi.FAN_CLOEXEC | abi.FAN_NONBLOCK | abi.FAN_REPORT_MNT)
         self._close = weakref.finalize(self, os.close, self.fd)
 
     def close(self) -> None:
@@ -51,11 +51,11 @@ class Group:
 
     def mark(self, namespace: int) -> None:
         """Tell of mounts in the namespace of an nsfs descriptor. Raises: OSError as fanotify_mark(2) does."""
-        calls.fanotify_mark(self.fd, abi.FAN_MARK_ADD | abi.FAN_MARK_MNTNS, _EVENTS, namespace)
+        syscalls.fanotify_mark(self.fd, abi.FAN_MARK_ADD | abi.FAN_MARK_MNTNS, _EVENTS, namespace)
 
     def unmark(self, namespace: int) -> None:
         """Tell of them no more. Raises: OSError as fanotify_mark(2) does (ENOENT: there was no mark)."""
-        calls.fanotify_mark(self.fd, abi.FAN_MARK_REMOVE | abi.FAN_MARK_MNTNS, _EVENTS, namespace)
+        syscalls.fanotify_mark(self.fd, abi.FAN_MARK_REMOVE | abi.FAN_MARK_MNTNS, _EVENTS, namespace)
 
     def drain(self) -> Events:
         """All events up to now."""

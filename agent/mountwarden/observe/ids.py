@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from ..errors import NoAnswer
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from ..model import Door, Namespace
 from . import bare, statmounts
 from .enter import own_namespace
@@ -38,7 +38,7 @@ class Ids:
 def _lives(identity: int) -> bool:
     """Whether there is a namespace with that id; while there is, no other one has its inode."""
     try:
-        calls.listmount(abi.LSMT_ROOT, 0, identity, calls.id_buffer(1))
+        syscalls.listmount(abi.LSMT_ROOT, 0, identity, syscalls.id_buffer(1))
     except OSError:
         return False
     return True

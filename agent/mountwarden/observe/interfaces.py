@@ -9,9 +9,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .. import forked
 from ..errors import NoAnswer
-from ..kernel import abi, calls
+from ..kernel import abi, child, syscalls
 from ..kernel.probe import MEANINGS, Interface
 from . import tiers
 from .behaviour import probe_behaviour
@@ -40,7 +39,7 @@ class _Trial:
 def interfaces() -> tuple[Interface, ...]:
     """Try all of them. Nothing is raised: where the child died, none is told as available."""
     try:
-        return forked.ask(_try_all, deadline=_DEADLINE, what="the child that tries the kernel's interfaces")
+        return child.ask(_try_all, deadline=_DEADLINE, what="the child that tries the kernel's interfaces")
     except (NoAnswer, OSError) as error:
         return tuple(Interface(trial.name, False, "EPERM", str(error)) for trial in _TRIALS)
 
@@ -64,7 +63,7 @@ def _try(trial: _Trial) -> Interface:
 def _beneath() -> None:
     fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
     try:
-        os.close(calls.openat2(fd, b"proc", os.O_PATH, resolve=abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS))
+        os.close(syscalls.openat2(fd, b"proc", os.O_PATH, resolve=abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS))
     finally:
         os.close(fd)
 
@@ -72,7 +71,7 @@ def _beneath() -> None:
 def _unique_ids() -> None:
     fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
     try:
-        if calls.mount_id(fd, unique=True) is None:
+        if syscalls.mount_id(fd, unique=True) is None:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     finally:
         os.close(fd)
@@ -80,22 +79,22 @@ def _unique_ids() -> None:
 
 def _set_group() -> None:
     """As rejoin does it, on a tmpfs of our own; in a further child, since it needs a namespace of its own."""
-    forked.ask(_set_group_here, deadline=_DEADLINE, what="the trial of MOVE_MOUNT_SET_GROUP")
+    child.ask(_set_group_here, deadline=_DEADLINE, what="the trial of MOVE_MOUNT_SET_GROUP")
 
 
 def _set_group_here() -> None:
-    calls.unshare(abi.CLONE_NEWNS)
-    calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
-    calls.mount(b"mountwarden-probe", _BASE, b"tmpfs", 0, b"size=64k,mode=755")
+    syscalls.unshare(abi.CLONE_NEWNS)
+    syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
+    syscalls.mount(b"mountwarden-probe", _BASE, b"tmpfs", 0, b"size=64k,mode=755")
     os.mkdir(_BASE + b"/there")
-    calls.mount(_BASE, _BASE + b"/there", None, abi.MS_BIND)
-    calls.mount(None, _BASE, None, abi.MS_SHARED)
-    calls.mount(None, _BASE + b"/there", None, abi.MS_PRIVATE)
-    fd = calls.open_tree(abi.AT_FDCWD, _BASE, abi.OPEN_TREE_CLONE)
+    syscalls.mount(_BASE, _BASE + b"/there", None, abi.MS_BIND)
+    syscalls.mount(None, _BASE, None, abi.MS_SHARED)
+    syscalls.mount(None, _BASE + b"/there", None, abi.MS_PRIVATE)
+    fd = syscalls.open_tree(abi.AT_FDCWD, _BASE, abi.OPEN_TREE_CLONE)
     os.fchdir(fd)  # by mount(2): Linux 5.10 of Debian has the flag, and not mount_setattr(2)
-    calls.mount(None, b".", None, abi.MS_SLAVE)
+    syscalls.mount(None, b".", None, abi.MS_SLAVE)
     to = os.open(_BASE + b"/there", os.O_PATH | os.O_CLOEXEC)
-    calls.move_mount(
+    syscalls.move_mount(
         fd, b"", to, b"", abi.MOVE_MOUNT_SET_GROUP | abi.MOVE_MOUNT_F_EMPTY_PATH | abi.MOVE_MOUNT_T_EMPTY_PATH
     )
 

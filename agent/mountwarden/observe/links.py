@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from .. import forked
 from ..errors import NoAnswer
-from ..kernel import abi, calls
+from ..kernel import abi, child, syscalls
 from ..model import Gap
 from .uses import open_proc
 
@@ -84,7 +83,7 @@ def _one_by_one(proc: int, pids: Sequence[int]) -> tuple[tuple[Link, ...], tuple
 
 
 def _ask(proc: int, pids: Sequence[int], deadline: float) -> tuple[tuple[Link, ...], int]:
-    return forked.ask(partial(_scan, proc, pids), deadline=deadline, what="the search for open files")
+    return child.ask(partial(_scan, proc, pids), deadline=deadline, what="the search for open files")
 
 
 def _denied(count: int) -> tuple[Gap, ...]:
@@ -139,7 +138,7 @@ def _link(proc: int, pid: int, path: str, how: str) -> Iterator[Link]:
 
 def _asked(proc: int, pid: int, path: str, how: str) -> Link:
     text = os.readlink(os.fsencode(path), dir_fd=proc)
-    answer = calls.statx(proc, path.encode(), abi.STATX_MNT_ID, _FLAGS)
+    answer = syscalls.statx(proc, path.encode(), abi.STATX_MNT_ID, _FLAGS)
     return Link(
         pid,
         how,

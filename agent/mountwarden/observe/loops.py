@@ -4,7 +4,7 @@ import glob
 import os
 from collections.abc import Iterator
 
-from ..kernel import calls
+from ..kernel import syscalls
 from . import procs
 from .mountinfo import unescape
 
@@ -32,7 +32,7 @@ def backing_device(name: str) -> str | None:
     except OSError:
         return None
     try:
-        return calls.loop_backing_device(fd)
+        return syscalls.loop_backing_device(fd)
     except OSError:
         return None
     finally:

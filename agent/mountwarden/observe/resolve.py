@@ -5,9 +5,8 @@ import os
 import stat
 from dataclasses import dataclass
 
-from .. import forked
 from ..errors import NoAnswer
-from ..kernel import calls
+from ..kernel import child, syscalls
 
 DEADLINE = 1.0
 """Seconds for a path to be walked."""
@@ -29,7 +28,7 @@ class Place:
 def place(path: bytes) -> Place:
     """Walk a path. Raises: OSError as stat(2) does, where the path is not there."""
     try:
-        return forked.ask(lambda: _walk(path), deadline=DEADLINE, what="the walk of the path")
+        return child.ask(lambda: _walk(path), deadline=DEADLINE, what="the walk of the path")
     except NoAnswer:
         return Place(os.path.normpath(os.path.abspath(path)), answered=False)
 
@@ -41,5 +40,5 @@ def _walk(path: bytes) -> Place:
     mount = None
     with contextlib.suppress(OSError):
         fd = os.open(b"/", os.O_PATH | os.O_CLOEXEC)
-        mount = calls.mount_id(fd, real)
+        mount = syscalls.mount_id(fd, real)
     return Place(real, rdev, mount)

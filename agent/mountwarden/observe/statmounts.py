@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from ..kernel.abi import StatmountMask
 from ..kernel.probe import FIELDS
 from .mountinfo import escape
@@ -69,8 +69,8 @@ class Lister:
     """Asks listmount(2) and statmount(2), with buffers of its own that grow as the answers do."""
 
     def __init__(self) -> None:
-        self._page = calls.id_buffer(_PAGE)
-        self._buffer = calls.byte_buffer(_SMALLEST)
+        self._page = syscalls.id_buffer(_PAGE)
+        self._buffer = syscalls.byte_buffer(_SMALLEST)
 
     def ids(self, namespace: int) -> bytes:
         """The unique ids of all mounts of a namespace, `ID` bytes each in native order, ascending.
@@ -81,7 +81,7 @@ class Lister:
         last = 0
         try:
             # Resumed from the last id itself: the kernel goes on behind it. An empty page ends it, not a short one.
-            while count := calls.listmount(abi.LSMT_ROOT, last, namespace, self._page):
+            while count := syscalls.listmount(abi.LSMT_ROOT, last, namespace, self._page):
                 parts.append(memoryview(self._page)[: count * ID].tobytes())
                 last = int.from_bytes(parts[-1][-ID:], sys.byteorder)
         except FileNotFoundError:
@@ -92,13 +92,13 @@ class Lister:
         """statmount's answer as it came, as long as it says. Raises: Gone; other OSErrors as statmount(2) does."""
         while True:
             try:
-                calls.statmount(unique, mask, namespace, self._buffer)
+                syscalls.statmount(unique, mask, namespace, self._buffer)
             except FileNotFoundError:
                 raise Gone from None
             except OSError as error:
                 if error.errno != errno.EOVERFLOW or len(self._buffer) >= _LARGEST:
                     raise
-                self._buffer = calls.byte_buffer(len(self._buffer) * 4)
+                self._buffer = syscalls.byte_buffer(len(self._buffer) * 4)
                 continue
             size = int.from_bytes(memoryview(self._buffer)[:4], sys.byteorder)
             return memoryview(self._buffer)[:size].tobytes()
@@ -214,12 +214,12 @@ def identify_self(proc: int) -> Identified:
 
 def _identified(fd: int) -> Identified:
     try:
-        identity, mounts, _none = calls.mnt_ns_info(fd)
+        identity, mounts, _none = syscalls.mnt_ns_info(fd)
     except OSError as error:
         # NS_MNT_GET_INFO: Linux 6.12; NS_GET_MNTNS_ID: 6.11.
         if error.errno not in (errno.ENOTTY, errno.EINVAL):
             raise
-        return Identified(calls.mnt_ns_id(fd), None)
+        return Identified(syscalls.mnt_ns_id(fd), None)
     return Identified(identity, mounts)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..errors import NoAnswer
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from ..model import Door, Gap, Mount, Namespace
 from . import bare, namespaces, procs
 from .enter import own_namespace
@@ -99,8 +99,8 @@ def _of_processes(inode: int, pids: Iterable[int]) -> _Named:
             raise
         try:
             if os.fstat(fd).st_ino == inode:
-                owner = _told(lambda fd=fd: calls.owner_of_namespace(fd))  # type: ignore[misc]
-                return owner or _user_of_any(pids), _told(lambda fd=fd: calls.mnt_ns_id(fd))  # type: ignore[misc]
+                owner = _told(lambda fd=fd: syscalls.owner_of_namespace(fd))  # type: ignore[misc]
+                return owner or _user_of_any(pids), _told(lambda fd=fd: syscalls.mnt_ns_id(fd))  # type: ignore[misc]
         finally:
             os.close(fd)
     return None, None
@@ -111,7 +111,7 @@ def _of_door(inode: int, door: Door) -> _Named:
 
     def inside() -> _Named:
         fd = os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-        return _told(lambda: calls.owner_of_namespace(fd)), _told(lambda: calls.mnt_ns_id(fd))
+        return _told(lambda: syscalls.owner_of_namespace(fd)), _told(lambda: syscalls.mnt_ns_id(fd))
 
     try:
         return bare.through(door, inode, inside)
@@ -161,13 +161,13 @@ def by_unique_id(unique: int, spaces: Iterable[Namespace]) -> tuple[int, int] | 
 
     Before Linux 6.11 nothing tells.
     """
-    answer = calls.id_buffer(_BUFFER // 8)
+    answer = syscalls.id_buffer(_BUFFER // 8)
     for space in spaces:
         try:
             _owner, named = _of_door(space.inode, space.door) if space.door else _of_processes(space.inode, space.pids)
             if named is None:
                 continue
-            calls.statmount(unique, abi.StatmountMask.MNT_BASIC, named, answer)
+            syscalls.statmount(unique, abi.StatmountMask.MNT_BASIC, named, answer)
         except NoAnswer:
             continue
         except OSError as error:
@@ -184,14 +184,14 @@ def unique_ids(namespace: int) -> dict[int, int]:
     Raises: OSError where this kernel has no listmount(2) for other namespaces, or it may not be asked.
     """
     found: dict[int, int] = {}
-    page, answer = calls.id_buffer(_PAGE), calls.id_buffer(_BUFFER // 8)
+    page, answer = syscalls.id_buffer(_PAGE), syscalls.id_buffer(_BUFFER // 8)
     last = 0
-    while many := calls.listmount(abi.LSMT_ROOT, last, namespace, page):
+    while many := syscalls.listmount(abi.LSMT_ROOT, last, namespace, page):
         ids = struct.unpack_from(f"={many}Q", page)
         last = ids[-1]
         for identity in ids:
             try:
-                calls.statmount(identity, abi.StatmountMask.MNT_BASIC, namespace, answer)
+                syscalls.statmount(identity, abi.StatmountMask.MNT_BASIC, namespace, answer)
             except OSError as error:
                 if error.errno in _GONE:
                     continue

@@ -3,9 +3,8 @@
 import os
 import time
 
-from .. import forked
 from ..errors import NoAnswer
-from ..kernel import calls
+from ..kernel import child, syscalls
 from . import procs
 from .enter import DEADLINE
 
@@ -25,6 +24,6 @@ def process_started(pid: int) -> float | None:
 def born(path: bytes) -> float | None:
     """Seconds since the Epoch at which a directory was made; None where nothing tells, or not in time."""
     try:
-        return forked.ask(lambda: calls.birth_time(path), deadline=DEADLINE, what="the child that asks for a time")
+        return child.ask(lambda: syscalls.birth_time(path), deadline=DEADLINE, what="the child that asks for a time")
     except (OSError, NoAnswer):
         return None

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import ParamSpec, TypeVar
 
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from ..model import Mount, Spot, Use
 from . import mountinfo
 from .mountinfo import Lines
@@ -40,7 +40,7 @@ def directories_in_use(proc: int, names: frozenset[bytes]) -> dict[tuple[int, in
         link = os.readlink(path, dir_fd=proc).removesuffix(b" (deleted)")
         if link != b"/" and link.rpartition(b"/")[2] not in names:
             return None
-        answer = calls.statx(proc, path, _STATX_INO, _NO_SYNC)
+        answer = syscalls.statx(proc, path, _STATX_INO, _NO_SYNC)
         return os.makedev(answer.stx_dev_major, answer.stx_dev_minor), answer.stx_ino
 
     for use, directory in _search(proc, identity):
@@ -62,7 +62,7 @@ def users_by_mount(proc: int, mounts: frozenset[int]) -> dict[int, list[Use]]:
     found: dict[int, list[Use]] = {}
 
     def on_mount(path: bytes) -> int | None:
-        mount = calls.statx(proc, path, abi.STATX_MNT_ID, _NO_SYNC).stx_mnt_id
+        mount = syscalls.statx(proc, path, abi.STATX_MNT_ID, _NO_SYNC).stx_mnt_id
         return int(mount) if mount in mounts else None
 
     for use, mount in _search(proc, on_mount):

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Callable
 
 from ..errors import Declined
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 
 _TOLD_AS_IT_IS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _NOT_KEPT = abi.FS_INDEX_FL | abi.FS_EXTENT_FL | abi.FS_INLINE_DATA_FL
@@ -73,7 +73,7 @@ def _copy_project(old: int, new: int) -> None:
         return
     xflags, extsize, projid, cowextsize = wanted
     try:
-        calls.set_fsxattr(new, (xflags, extsize, 0, projid, cowextsize))
+        syscalls.set_fsxattr(new, (xflags, extsize, 0, projid, cowextsize))
     except OSError as error:
         if error.errno in _TOLD_AS_IT_IS:
             raise
@@ -84,7 +84,7 @@ def _copy_project(old: int, new: int) -> None:
 
 def _project(fd: int) -> tuple[int, int, int, int] | None:
     """What can be set of FS_IOC_FSGETXATTR: not the number of extents, nor that there is room for xattrs."""
-    found = calls.fsxattr(fd)
+    found = syscalls.fsxattr(fd)
     if found is None:
         return None
     xflags, extsize, _nextents, projid, cowextsize = found
@@ -97,7 +97,7 @@ def _copy_flags(old: int, new: int) -> None:
     if wanted is None or wanted == have:
         return
     try:
-        calls.set_inode_flags(new, wanted)
+        syscalls.set_inode_flags(new, wanted)
     except OSError as error:
         raise Declined("attributes", "its inode flags can't be kept") from error
     if _flags(new) != wanted:
@@ -105,5 +105,5 @@ def _copy_flags(old: int, new: int) -> None:
 
 
 def _flags(fd: int) -> int | None:
-    flags = calls.inode_flags(fd)
+    flags = syscalls.inode_flags(fd)
     return None if flags is None else flags & ~_NOT_KEPT

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from .. import forked
 from ..errors import Declined, MountwardenError, NoAnswer
+from ..kernel import child
 from ..model import Action, Copy, Evidence, Finding, Kind, Outcome, Use
 from ..observe import bare, namespaces, uses
 from ..observe.enter import in_namespace, own_namespace
@@ -66,7 +66,7 @@ def texts(look: "Look") -> Iterator[tuple[int, bytes]]:
 def at_home(home: int | None, look: "Look", function: Callable[[], T]) -> T:
     """Run in a child in a root's home, where the kernel itself refuses a live mountpoint."""
     if home == own_namespace():
-        return forked.ask(function, deadline=DEADLINE, what="the child that acts")
+        return child.ask(function, deadline=DEADLINE, what="the child that acts")
     return inside(home, look, function, gone=Declined("home-gone", "the root's home has no process any more"))
 
 

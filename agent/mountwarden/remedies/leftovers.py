@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from ..model import Base, Layout, Root, RootKind
 from . import common, replace
 
@@ -88,7 +88,7 @@ def _directories(path: bytes) -> list[bytes]:
 def _swept(base_path: bytes, mount: int, parents: "Iterator[bytes] | list[bytes]", *, is_file: bool) -> list[bytes]:
     base = os.open(base_path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        if calls.mount_id(base) != mount:
+        if syscalls.mount_id(base) != mount:
             return []
         return [
             os.path.normpath(base_path + b"/" + parent + b"/" + name)
@@ -101,7 +101,7 @@ def _swept(base_path: bytes, mount: int, parents: "Iterator[bytes] | list[bytes]
 
 def _swept_in(base: int, parent: bytes, *, is_file: bool) -> list[bytes]:
     try:
-        fd = calls.openat2(base, parent, os.O_RDONLY | os.O_DIRECTORY, resolve=_WALK)
+        fd = syscalls.openat2(base, parent, os.O_RDONLY | os.O_DIRECTORY, resolve=_WALK)
     except OSError:
         return []  # a symbolic link, another mount, or gone
     try:

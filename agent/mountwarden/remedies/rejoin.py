@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from ..model import Action, Copy, Finding, Kind, Mount, NamespaceKind, Outcome, RootState
 from ..observe import namespaces, procs, uses
 from ..observe.mountinfo import Table, below
@@ -176,7 +176,7 @@ def _join_all(pairs: list[_Pair], pid: int, namespace: int, root: int, proc: int
 def _target(mount: Mount, root: int) -> int:
     """The copy's root. RESOLVE_IN_ROOT: a symbolic link in the service's tree must not lead the walk into ours."""
     try:
-        return calls.openat2(root, mount.point, os.O_PATH | os.O_DIRECTORY, resolve=_WALK)
+        return syscalls.openat2(root, mount.point, os.O_PATH | os.O_DIRECTORY, resolve=_WALK)
     except OSError as error:
         raise Declined("changed", f"the way to the copy can't be walked: {error.strerror}") from error
 
@@ -198,7 +198,7 @@ def _enter(pid: int, namespace: int, proc: int) -> None:
     try:
         if os.fstat(fd).st_ino != namespace:
             raise Declined("changed", f"process {pid} is in another namespace now")
-        calls.setns(fd, abi.CLONE_NEWNS)
+        syscalls.setns(fd, abi.CLONE_NEWNS)
     finally:
         os.close(fd)
 
@@ -216,7 +216,7 @@ def _join(mount: Mount, clone: int, target: int) -> None:
 
 def _check_target(fd: int, wanted: Mount, pid: int, namespace: int, proc: int) -> None:
     """By the id of the mount that `fd` now pins, in the text of the namespace that is meant: no pid reused, no id."""
-    if calls.mount_id(fd) != wanted.id:
+    if syscalls.mount_id(fd) != wanted.id:
         raise Declined("covered", "another mount is on top of the copy there")
     with _alive(pid):
         text = _read(proc, f"{pid}/mountinfo")
@@ -233,11 +233,11 @@ def _read(proc: int, path: str) -> bytes:
 def _clone(source: Mount) -> int:
     """A detached bind of home's mount. It is in the same peer group, and goes with its descriptor."""
     try:
-        held = calls.openat2(abi.AT_FDCWD, source.point, os.O_PATH | os.O_DIRECTORY, resolve=_HERE)
+        held = syscalls.openat2(abi.AT_FDCWD, source.point, os.O_PATH | os.O_DIRECTORY, resolve=_HERE)
         try:
-            if calls.mount_id(held) != source.id:
+            if syscalls.mount_id(held) != source.id:
                 raise Declined("changed", "home has something else mounted there than what was judged")
-            return calls.open_tree(held, b"", abi.OPEN_TREE_CLONE | abi.AT_EMPTY_PATH)
+            return syscalls.open_tree(held, b"", abi.OPEN_TREE_CLONE | abi.AT_EMPTY_PATH)
         finally:
             os.close(held)
     except OSError as error:
@@ -247,7 +247,7 @@ def _clone(source: Mount) -> int:
 def _set_group(clone: int, target: int) -> None:
     flags = abi.MOVE_MOUNT_SET_GROUP | abi.MOVE_MOUNT_F_EMPTY_PATH | abi.MOVE_MOUNT_T_EMPTY_PATH
     try:
-        calls.move_mount(clone, b"", target, b"", flags)
+        syscalls.move_mount(clone, b"", target, b"", flags)
     except OSError as error:
         raise _refused(error) from error
 
@@ -264,7 +264,7 @@ def supported() -> bool:
     """Whether the kernel knows the flag: it looks at flags before it looks at descriptors."""
     flags = abi.MOVE_MOUNT_SET_GROUP | abi.MOVE_MOUNT_F_EMPTY_PATH | abi.MOVE_MOUNT_T_EMPTY_PATH
     try:
-        calls.move_mount(-1, b"", -1, b"", flags)
+        syscalls.move_mount(-1, b"", -1, b"", flags)
     except OSError as error:
         return error.errno == errno.EBADF
     return True

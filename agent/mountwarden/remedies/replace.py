@@ -21,7 +21,7 @@ from mmap import mmap
 
 from .. import engines
 from ..errors import Declined
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from ..model import Match, RecordState, Use
 from ..observe import uses
 from . import attributes
@@ -116,7 +116,7 @@ def replace(point: Mountpoint, in_use: InUse) -> Replaced:
         with _opened(os.open(point.base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as base:
             _check_mount(base, point.base_mount)
             directory = os.path.dirname(point.rel) or b"."
-            with _opened(calls.openat2(base, directory, os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)) as parent:
+            with _opened(syscalls.openat2(base, directory, os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)) as parent:
                 _check_mount(parent, point.base_mount)
                 return _replace(parent, point, in_use)
     except OSError as error:
@@ -138,14 +138,14 @@ def _opened(fd: int) -> Iterator[int]:
 
 
 def _check_mount(fd: int, wanted: int) -> None:
-    if calls.mount_id(fd) != wanted:
+    if syscalls.mount_id(fd) != wanted:
         raise Declined("other-mount", "home has something else mounted there than when it was judged")
 
 
 def _replace(parent: int, point: Mountpoint, in_use: InUse) -> Replaced:
     flags = os.O_RDONLY | os.O_NOFOLLOW | (0 if point.is_file else os.O_DIRECTORY)
     # RESOLVE_NO_XDEV: where home has mounted on it again, this is EXDEV and not the mount's root.
-    with _opened(calls.openat2(parent, point.name, flags, resolve=_BENEATH)) as old:
+    with _opened(syscalls.openat2(parent, point.name, flags, resolve=_BENEATH)) as old:
         status = os.fstat(old)
         _check_target(parent, old, status, point)
         _check_unused(in_use, status)
@@ -179,7 +179,7 @@ def _check_unchanged(parent: int, name: bytes, old: int, status: os.stat_result)
     Not by stat(2), which would hold a mount in flight while its file system answers, and an umount2(2) without
     MNT_DETACH would be refused with EBUSY meanwhile. RESOLVE_NO_XDEV lets go of it at once.
     """
-    with _opened(calls.openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, resolve=_BENEATH)) as now:
+    with _opened(syscalls.openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, resolve=_BENEATH)) as now:
         if os.fstat(now).st_ino != status.st_ino:
             raise Declined("changed", "the directory was replaced by something else meanwhile")
     if os.fstat(old).st_ctime_ns != status.st_ctime_ns:
@@ -197,7 +197,7 @@ def _rename(parent: int, sibling: bytes, name: bytes) -> None:
 
 def _check_target(parent: int, old: int, status: os.stat_result, point: Mountpoint) -> None:
     for fd in (old, parent):
-        if (calls.inode_flags(fd) or 0) & (abi.FS_IMMUTABLE_FL | abi.FS_APPEND_FL):
+        if (syscalls.inode_flags(fd) or 0) & (abi.FS_IMMUTABLE_FL | abi.FS_APPEND_FL):
             raise Declined("immutable", "the directory or its parent has the immutable or append-only attribute")
     if point.is_file:
         if not uses.is_file(status):
@@ -222,7 +222,7 @@ def _make(parent: int, name: bytes, is_file: bool) -> int:
         return os.open(name, flags, 0o600, dir_fd=parent)
     os.mkdir(name, 0o700, dir_fd=parent)
     try:
-        return calls.openat2(parent, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_BENEATH)
+        return syscalls.openat2(parent, name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=_BENEATH)
     except BaseException:
         _remove(parent, name, is_file)
         raise

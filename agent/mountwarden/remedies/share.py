@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from ..model import Action, Finding, Kind, Outcome
 from .common import at_home, still_there
 
@@ -43,7 +43,7 @@ def make_shared(point: bytes, mount: int) -> None:
     """In home: through a descriptor, so that no path is walked twice, and without the namespace's own /proc."""
     fd = os.open(point, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if calls.mount_id(fd) != mount or not stat.S_ISDIR(os.fstat(fd).st_mode):
+        if syscalls.mount_id(fd) != mount or not stat.S_ISDIR(os.fstat(fd).st_mode):
             raise Declined("changed", "something else is mounted there than what was judged")
         propagate(fd, abi.MS_SHARED)
     finally:
@@ -53,10 +53,10 @@ def make_shared(point: bytes, mount: int) -> None:
 def propagate(fd: int, how: int) -> None:
     """Set the propagation of the mount whose root is the directory of `fd`. Changes the working directory at worst."""
     try:
-        calls.mount_setattr(fd, b"", abi.AT_EMPTY_PATH, propagation=how)
+        syscalls.mount_setattr(fd, b"", abi.AT_EMPTY_PATH, propagation=how)
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.EPERM):
             raise
         # mount_setattr(2) came with Linux 5.12; a seccomp filter older than that says EPERM.
         os.fchdir(fd)
-        calls.mount(None, b".", None, how)
+        syscalls.mount(None, b".", None, how)

@@ -6,9 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import forked
 from ..errors import Declined, NoAnswer
-from ..kernel import abi, calls
+from ..kernel import abi, child, syscalls
 from ..model import Action, Copy, Evidence, Finding, Outcome
 from ..observe import uses
 from .common import Acted, T, check_leaked, inside, still_there, texts, verified
@@ -88,15 +87,15 @@ def enter(pid: int, function: "Callable[[], T]", *, inode: int | None, deadline:
         if inode is not None and os.fstat(mount_fd).st_ino != inode:
             raise ProcessLookupError(f"process {pid} is no longer in mount namespace {inode}")
         try:
-            calls.setns(mount_fd, abi.CLONE_NEWNS)
+            syscalls.setns(mount_fd, abi.CLONE_NEWNS)
         except PermissionError:
-            calls.setns(user_fd, abi.CLONE_NEWUSER)
-            calls.setns(mount_fd, abi.CLONE_NEWNS)
+            syscalls.setns(user_fd, abi.CLONE_NEWUSER)
+            syscalls.setns(mount_fd, abi.CLONE_NEWNS)
         os.close(mount_fd)
         os.close(user_fd)
         return function()
 
-    return forked.ask(entered, deadline=deadline, what=f"the child in the mount namespace of process {pid}")
+    return child.ask(entered, deadline=deadline, what=f"the child in the mount namespace of process {pid}")
 
 
 def _act(mounts: list[_Mounted]) -> list[str]:
@@ -120,15 +119,15 @@ def _act(mounts: list[_Mounted]) -> list[str]:
 def _parent(mount: _Mounted) -> int:
     """The directory that holds the mountpoint: the mount itself is never opened."""
     try:
-        return calls.openat2(abi.AT_FDCWD, os.path.dirname(mount.point), os.O_PATH | os.O_DIRECTORY, resolve=_WALK)
+        return syscalls.openat2(abi.AT_FDCWD, os.path.dirname(mount.point), os.O_PATH | os.O_DIRECTORY, resolve=_WALK)
     except OSError as error:
         raise Declined("changed", f"the way to it can't be walked: {error.strerror}") from error
 
 
 def _check_top(parent: int, mount: _Mounted) -> None:
     name = os.path.basename(mount.point)
-    unique = mount.unique is None or calls.mount_id(parent, name, unique=True) == mount.unique
-    if calls.mount_id(parent, name) != mount.id or not unique:
+    unique = mount.unique is None or syscalls.mount_id(parent, name, unique=True) == mount.unique
+    if syscalls.mount_id(parent, name) != mount.id or not unique:
         raise Declined("covered", "another mount is on top of it there, or on the way to it")
 
 
@@ -137,12 +136,12 @@ def _umount(parent: int, mount: _Mounted) -> str:
     os.fchdir(parent)
     name = os.path.basename(mount.point)
     try:
-        calls.umount(b"./" + name, abi.UMOUNT_NOFOLLOW)
+        syscalls.umount(b"./" + name, abi.UMOUNT_NOFOLLOW)
     except OSError as error:
         if error.errno == errno.EINVAL:
             raise Declined("locked", "the kernel does not allow it: a user namespace has locked the mount") from error
         if error.errno != errno.EBUSY:
             raise
-        calls.umount(b"./" + name, abi.UMOUNT_NOFOLLOW | abi.MNT_DETACH)
+        syscalls.umount(b"./" + name, abi.UMOUNT_NOFOLLOW | abi.MNT_DETACH)
         return "unmounted lazily, since it is in use there"
     return "unmounted"

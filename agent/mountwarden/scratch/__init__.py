@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from ..errors import MountwardenError
 from ..graphdriver.overlay import OverlayDriver
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 from .stage import ENDING, exit_with, flush, restore_signals
 
 NAME = "mountwarden-demo"
@@ -54,8 +54,8 @@ def require_overlay(directory: bytes) -> None:
     One of two directories that every machine has is mounted on `directory` and unmounted again.
     """
     try:
-        calls.mount(b"overlay", directory, b"overlay", abi.MS_RDONLY, b"lowerdir=/usr:/etc")
-        calls.umount(directory)
+        syscalls.mount(b"overlay", directory, b"overlay", abi.MS_RDONLY, b"lowerdir=/usr:/etc")
+        syscalls.umount(directory)
     except PermissionError as error:
         text = "this kernel lets only root of the host mount an overlay"
         raise MountwardenError(text, hint="run it as root") from error
@@ -65,8 +65,8 @@ def require_overlay(directory: bytes) -> None:
 
 def root(directory: bytes) -> None:
     """Mount a tmpfs on `directory`, shared, so that it is a root in good order."""
-    calls.mount(b"mountwarden-demo", directory, b"tmpfs", abi.MS_NOSUID | abi.MS_NODEV, b"mode=755,size=16m")
-    calls.mount(None, directory, None, abi.MS_SHARED)
+    syscalls.mount(b"mountwarden-demo", directory, b"tmpfs", abi.MS_NOSUID | abi.MS_NODEV, b"mode=755,size=16m")
+    syscalls.mount(None, directory, None, abi.MS_SHARED)
 
 
 def mount_layer(home: bytes) -> Layer:
@@ -81,7 +81,7 @@ def mount_layer(home: bytes) -> Layer:
 
 def unmount_layer(layer: Layer) -> None:
     """Unmount it and leave its mountpoint, as an engine without rmdir-on-put does."""
-    calls.umount(layer.mountpoint)
+    syscalls.umount(layer.mountpoint)
 
 
 # Holders
@@ -110,11 +110,11 @@ def holder_process(name: str = "leaky") -> Iterator[Holder]:
 def _hold(name: str, tell: int, parent: int) -> NoReturn:
     try:
         restore_signals()
-        calls.die_with_parent(signal.SIGKILL)
+        syscalls.die_with_parent(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-        calls.unshare(abi.CLONE_NEWNS)
-        calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
+        syscalls.unshare(abi.CLONE_NEWNS)
+        syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
         with open("/proc/self/comm", "w", encoding="ascii") as file:
             file.write(name)
         os.write(tell, b"1")
@@ -196,7 +196,7 @@ def _guarded(function: Callable[[bytes], int], directory: bytes, parent: int) ->
 
     for number in ENDING:
         signal.signal(number, end)
-    calls.die_with_parent(signal.SIGTERM)
+    syscalls.die_with_parent(signal.SIGTERM)
     try:
         return function(directory) if os.getppid() == parent else 1
     except KeyboardInterrupt:
@@ -225,7 +225,7 @@ def clean(directory: bytes) -> None:
         stop_unit(os.fsdecode(os.path.basename(directory)) + ".service")
     for point in reversed(_mounts_below(directory)):
         with contextlib.suppress(OSError):
-            calls.umount(point, abi.MNT_DETACH | abi.UMOUNT_NOFOLLOW)  # our own scratch mounts, and nobody else's
+            syscalls.umount(point, abi.MNT_DETACH | abi.UMOUNT_NOFOLLOW)  # our own scratch mounts, and nobody else's
     with contextlib.suppress(FileNotFoundError):
         os.rmdir(directory)
 

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ..errors import MountwardenError
-from ..kernel import abi, calls
+from ..kernel import abi, syscalls
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command."""
@@ -74,7 +74,7 @@ def _ending_kills(pid: int) -> Iterator[None]:
 def _middle(function: Callable[[], int], tell: int, parent: int, *, pid_namespace: bool) -> int:
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)  # the parent decides, by SIGKILL
-    calls.die_with_parent(signal.SIGKILL)
+    syscalls.die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         return 1
     try:
@@ -86,7 +86,7 @@ def _middle(function: Callable[[], int], tell: int, parent: int, *, pid_namespac
     inner = os.fork()
     if inner == 0:
         os.close(tell)
-        calls.die_with_parent(signal.SIGKILL)
+        syscalls.die_with_parent(signal.SIGKILL)
         if os.getppid() not in (0, ours):
             return 1
         return _inner(function, pid_namespace=pid_namespace)
@@ -99,29 +99,29 @@ def _unshare(*, pid_namespace: bool) -> None:
     spaces = abi.CLONE_NEWNS | (abi.CLONE_NEWPID if pid_namespace else 0)
     if os.geteuid() == 0:
         try:
-            calls.unshare(spaces)
+            syscalls.unshare(spaces)
         except PermissionError:
             pass  # root without the capability, as in a container
         else:
-            calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
+            syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
             return
     user, group = os.geteuid(), os.getegid()
-    calls.unshare(abi.CLONE_NEWUSER | spaces)
+    syscalls.unshare(abi.CLONE_NEWUSER | spaces)
     for name, text in (("setgroups", "deny"), ("uid_map", f"0 {user} 1"), ("gid_map", f"0 {group} 1")):
         with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
             file.write(text)
     # Where AppArmor restricts user namespaces, this is the first call that is refused.
-    calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
+    syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
 
 
 def _inner(function: Callable[[], int], *, pid_namespace: bool) -> int:
     os.chdir("/")
     if pid_namespace:
         try:
-            calls.mount(b"proc", b"/proc", b"proc", abi.MS_NOSUID | abi.MS_NODEV | abi.MS_NOEXEC)
+            syscalls.mount(b"proc", b"/proc", b"proc", abi.MS_NOSUID | abi.MS_NODEV | abi.MS_NOEXEC)
         except PermissionError:
             return _NO_PROC
-    calls.mount(b"tmpfs", covered(), b"tmpfs", abi.MS_NOSUID | abi.MS_NODEV, b"mode=755")
+    syscalls.mount(b"tmpfs", covered(), b"tmpfs", abi.MS_NOSUID | abi.MS_NODEV, b"mode=755")
     return function()
 
 

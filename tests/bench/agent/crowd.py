@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 
 ROOT = b"/srv/layers"
 
@@ -16,8 +16,8 @@ ROOT = b"/srv/layers"
 def mount(count: int) -> None:
     """`count` mounts at home."""
     os.makedirs(ROOT, exist_ok=True)
-    calls.mount(b"layers", ROOT, b"tmpfs", 0, b"mode=755")
-    calls.mount(None, ROOT, None, abi.MS_SHARED)
+    syscalls.mount(b"layers", ROOT, b"tmpfs", 0, b"mode=755")
+    syscalls.mount(None, ROOT, None, abi.MS_SHARED)
     for number in range(count):
         base = ROOT + b"/crowd-%d" % number
         names = (b"lower", b"upper", b"work", b"merged") if number % 2 else (b"merged",)
@@ -25,18 +25,18 @@ def mount(count: int) -> None:
             os.makedirs(base + b"/" + name)
         if number % 2:
             options = b"lowerdir=%b/lower,upperdir=%b/upper,workdir=%b/work" % (base, base, base)
-            calls.mount(b"overlay", base + b"/merged", b"overlay", 0, options)
+            syscalls.mount(b"overlay", base + b"/merged", b"overlay", 0, options)
         else:
-            calls.mount(b"x", base + b"/merged", b"tmpfs", 0, b"size=4k")
+            syscalls.mount(b"x", base + b"/merged", b"tmpfs", 0, b"size=4k")
 
 
 def copy() -> None:
     """One namespace with one process."""
     reader, writer = os.pipe()
     if os.fork() == 0:
-        calls.die_with_parent(signal.SIGKILL)
-        calls.unshare(abi.CLONE_NEWNS)
-        calls.mount(None, b"/", None, abi.MS_REC | abi.MS_SLAVE)
+        syscalls.die_with_parent(signal.SIGKILL)
+        syscalls.unshare(abi.CLONE_NEWNS)
+        syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_SLAVE)
         os.close(reader)
         os.close(writer)
         while True:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from mountwarden.config import Config, RootEntry
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Looker
 from mountwarden.model import RootKind, Tier
 from mountwarden.observe import namespaces, procs
@@ -37,9 +37,9 @@ def poke() -> None:
     """Mount or unmount something of no interest at home that no other namespace gets."""
     os.makedirs(POKED, exist_ok=True)
     if os.path.ismount(POKED):
-        calls.umount(POKED, 0)
+        syscalls.umount(POKED, 0)
     else:
-        calls.mount(b"poke", POKED, b"tmpfs", 0, b"size=4k")
+        syscalls.mount(b"poke", POKED, b"tmpfs", 0, b"size=4k")
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -80,8 +80,8 @@ def main() -> None:
         tasks[f"idle-{tier}"] = lambda tier=tier: kept[tier].look()  # type: ignore[misc]
     times: dict[str, list[float]] = {name: [] for name in tasks}
     os.makedirs("/run/private", exist_ok=True)
-    calls.mount(b"private", b"/run/private", b"tmpfs", 0, b"")
-    calls.mount(None, b"/run/private", None, abi.MS_PRIVATE)
+    syscalls.mount(b"private", b"/run/private", b"tmpfs", 0, b"")
+    syscalls.mount(None, b"/run/private", None, abi.MS_PRIVATE)
     for number in range(rounds + 1):
         for name in list(tasks) if number % 2 else list(reversed(tasks)):
             settle(name, kept)

@@ -190,11 +190,11 @@ def test_an_opaque_directory_does_not_empty_a_links_target(lookup: str) -> None:
 
 
 def test_another_mount_inside_the_layer_is_not_entered(lookup: str) -> None:
-    from mountwarden.kernel import calls
+    from mountwarden.kernel import syscalls
 
     before = prepare(lookup)
     (LAYER / "mnt").mkdir()
-    calls.mount(b"tmpfs", bytes(LAYER / "mnt"), b"tmpfs")
+    syscalls.mount(b"tmpfs", bytes(LAYER / "mnt"), b"tmpfs")
     with pytest.raises(GraphdriverError, match=r"another file system|link"):
         apply(("mnt/x", b"evil"))
     assert os.listdir(LAYER / "mnt") == []

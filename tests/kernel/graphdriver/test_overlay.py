@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden.graphdriver.driver import GraphdriverError, LayerExists
-from mountwarden.kernel import calls
+from mountwarden.kernel import syscalls
 
 from tests.kernel.graphdriver import tars
 from tests.kernel.graphdriver.overlays import HOME, image, make, mountinfo
@@ -191,14 +191,14 @@ def test_remove_takes_the_mount_too_and_waits_for_what_is_busy() -> None:
     driver.create("c", "base")
     driver.get("c")
     driver.get("c")
-    calls.mount(b"tmpfs", b"/mnt/home/c/upper", b"tmpfs")  # somebody else's, below the layer
+    syscalls.mount(b"tmpfs", b"/mnt/home/c/upper", b"tmpfs")  # somebody else's, below the layer
 
     pid = os.fork()
     if not pid:  # lets go while remove is at it
         import time
 
         time.sleep(0.3)
-        calls.umount(b"/mnt/home/c/upper")
+        syscalls.umount(b"/mnt/home/c/upper")
         os._exit(0)
     driver.remove("c")
     os.waitpid(pid, 0)
@@ -209,13 +209,13 @@ def test_remove_takes_the_mount_too_and_waits_for_what_is_busy() -> None:
 def test_cleanup_leaves_mounts_of_others_alone() -> None:
     """What somebody else mounted on or in the home is not the driver's to take away."""
     os.mkdir(HOME)
-    calls.mount(b"tmpfs", bytes(HOME), b"tmpfs")
+    syscalls.mount(b"tmpfs", bytes(HOME), b"tmpfs")
     driver = make()
     image(driver)
     driver.create("c", "base")
     driver.get("c")
     (HOME / "base/root/vol").mkdir()
-    calls.mount(b"tmpfs", b"/mnt/home/base/root/vol", b"tmpfs")
+    syscalls.mount(b"tmpfs", b"/mnt/home/base/root/vol", b"tmpfs")
     driver.cleanup()
     assert [line.split()[4] for line in mountinfo()] == [f"{HOME}/base/root/vol"]
     assert os.path.ismount(HOME)

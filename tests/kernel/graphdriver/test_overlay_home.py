@@ -10,7 +10,7 @@ import pytest
 from mountwarden.graphdriver import homes, support
 from mountwarden.graphdriver.driver import GraphdriverError, NotSupported
 from mountwarden.graphdriver.overlay import OverlayDriver
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 
 from tests.kernel.graphdriver import tars
 from tests.kernel.graphdriver.overlays import HOME, MAPS, image, make, mountinfo
@@ -38,7 +38,7 @@ def test_the_home_belongs_to_the_remapped_root() -> None:
 
 def test_the_home_and_its_parent_keep_their_propagation() -> None:
     """The heart of it: no mount of its own on the home, nothing made private, before or after layers are in use."""
-    calls.mount(None, b"/mnt", None, abi.MS_SHARED)
+    syscalls.mount(None, b"/mnt", None, abi.MS_SHARED)
     before = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if " /mnt " in line]
     driver = make()
     image(driver)
@@ -74,7 +74,7 @@ def disk(command: str, at: str = "/mnt/disk") -> None:
 def test_an_overlay_below_the_home_is_refused() -> None:
     for name in ("l", "u", "w", "m"):
         os.mkdir(f"/mnt/{name}")
-    calls.mount(b"overlay", b"/mnt/m", b"overlay", 0, b"lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w")
+    syscalls.mount(b"overlay", b"/mnt/m", b"overlay", 0, b"lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w")
     for home in ("/mnt/m", "/mnt/m/not/yet"):
         with pytest.raises(NotSupported, match="'overlay' is not supported over overlayfs"):
             OverlayDriver.init(home, load_module=False)
@@ -94,7 +94,7 @@ def test_btrfs_is_refused() -> None:
     disk("mkfs.btrfs -q")
     with pytest.raises(NotSupported, match="not supported over btrfs"):
         OverlayDriver.init("/mnt/disk/home", load_module=False)
-    calls.umount(b"/mnt/disk")
+    syscalls.umount(b"/mnt/disk")
 
 
 def test_no_d_type_is_refused_but_for_a_home_in_use(caplog: pytest.LogCaptureFixture) -> None:
@@ -112,7 +112,7 @@ def test_no_d_type_is_refused_but_for_a_home_in_use(caplog: pytest.LogCaptureFix
         assert driver.status() == [("Backing Filesystem", "extfs"), ("Supports d_type", "false")]
         assert driver.layers() == ["old"]
     finally:
-        calls.umount(b"/mnt/disk")
+        syscalls.umount(b"/mnt/disk")
 
 
 def test_ext4_all_the_way() -> None:
@@ -135,7 +135,7 @@ def test_ext4_all_the_way() -> None:
             driver.remove(layer)
         assert os.listdir("/mnt/disk/home") == []
     finally:
-        calls.umount(b"/mnt/disk")
+        syscalls.umount(b"/mnt/disk")
 
 
 def test_a_kernel_without_overlay() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden.graphdriver.overlay import OverlayDriver
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 
 from tests.kernel.graphdriver import tars
 from tests.kernel.graphdriver.overlays import HOME, image, make, mountinfo
@@ -40,7 +40,7 @@ def test_without_the_rmdir_a_copy_stays() -> None:
     """The leak that the driver is about, made by hand: a detach at home, and the mountpoint left in place."""
     _merged()
     with hold(propagation="private") as holder:
-        calls.umount(b"/mnt/home/c/merged", abi.MNT_DETACH)
+        syscalls.umount(b"/mnt/home/c/merged", abi.MNT_DETACH)
         assert holder.is_mounted(b"/mnt/home/c/merged")
         make().put("c")
         assert not holder.is_mounted(b"/mnt/home/c/merged")

@@ -19,7 +19,7 @@ import pytest
 from mountwarden.errors import RefusedToRun
 from mountwarden.graphdriver import service, visibility
 from mountwarden.graphdriver.driver import GraphdriverError
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.namespacing_directives import setting
 
 from tests.kernel.graphdriver import client, tars
@@ -348,18 +348,18 @@ def test_a_namespace_that_the_host_does_not_see_is_refused() -> None:
 @pytest.mark.parametrize(("flags", "seen"), [(abi.MS_SHARED, True), (abi.MS_PRIVATE, False), (abi.MS_SLAVE, False)])
 def test_what_init_can_see(flags: int, seen: bool) -> None:
     """A child that copies the sandbox stands for PID 1: it sees our mounts if ours is shared with it."""
-    calls.mount(None, b"/mnt", None, abi.MS_SHARED)
+    syscalls.mount(None, b"/mnt", None, abi.MS_SHARED)
     ready, go = os.pipe()
     pid = os.fork()
     if not pid:
-        calls.unshare(abi.CLONE_NEWNS)
+        syscalls.unshare(abi.CLONE_NEWNS)
         if flags == abi.MS_SLAVE:
-            calls.mount(None, b"/mnt", None, abi.MS_SHARED)
+            syscalls.mount(None, b"/mnt", None, abi.MS_SHARED)
         os.write(go, b"x")
         signal.pause()
     os.read(ready, 1)
     if flags != abi.MS_SHARED:
-        calls.mount(None, b"/mnt", None, flags)
+        syscalls.mount(None, b"/mnt", None, flags)
     try:
         context: Any = contextlib.nullcontext() if seen else pytest.raises(RefusedToRun, match="do not reach")
         with context:

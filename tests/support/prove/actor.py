@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 
 from tests.support.prove.steps import BASE, DIRECTORIES, PATHS, Kind, Step
 
@@ -62,8 +62,8 @@ def _fork(child: Callable[[], NoReturn]) -> int:
 
 
 def _make_home() -> None:
-    calls.unshare(abi.CLONE_NEWNS)
-    calls.mount(b"home", BASE, b"tmpfs", 0, b"size=1m,mode=755")
+    syscalls.unshare(abi.CLONE_NEWNS)
+    syscalls.mount(b"home", BASE, b"tmpfs", 0, b"size=1m,mode=755")
     populate(BASE)
 
 
@@ -110,7 +110,7 @@ class _Actor:
         path, other = PATHS[step.a], PATHS[step.b]
         match step.kind:
             case Kind.SHARED | Kind.SLAVE | Kind.PRIVATE | Kind.UNBINDABLE:
-                calls.mount(None, path, None, _FLAGS[step.kind] | (abi.MS_REC if step.how % 3 == 0 else 0))
+                syscalls.mount(None, path, None, _FLAGS[step.kind] | (abi.MS_REC if step.how % 3 == 0 else 0))
             case Kind.UNSHARE | Kind.UNSHARE_USER:
                 return self._unshare(step)
             case Kind.ENTER:
@@ -125,7 +125,7 @@ class _Actor:
                 os.rmdir(path)
                 os.mkdir(path)
             case Kind.UMOUNT | Kind.LAZY:
-                calls.umount(path, abi.MNT_DETACH if step.kind is Kind.LAZY else 0)
+                syscalls.umount(path, abi.MNT_DETACH if step.kind is Kind.LAZY else 0)
             case _:
                 self._mount(step, path, other)
         return None
@@ -133,27 +133,27 @@ class _Actor:
     def _mount(self, step: Step, path: bytes, other: bytes) -> None:
         match step.kind:
             case Kind.BIND | Kind.RBIND:
-                calls.mount(other, path, None, abi.MS_BIND | (abi.MS_REC if step.kind is Kind.RBIND else 0))
+                syscalls.mount(other, path, None, abi.MS_BIND | (abi.MS_REC if step.kind is Kind.RBIND else 0))
             case Kind.MOVE:
-                calls.mount(other, path, None, abi.MS_MOVE)
+                syscalls.mount(other, path, None, abi.MS_MOVE)
             case Kind.BENEATH:
                 self._beneath(path, other)
             case Kind.OVERLAY:
-                calls.mount(b"overlay", path, b"overlay", 0, b"lowerdir=" + b":".join(LOWER))
+                syscalls.mount(b"overlay", path, b"overlay", 0, b"lowerdir=" + b":".join(LOWER))
             case Kind.ENTER if step.how % 2:
-                calls.mount(other, path, None, abi.MS_BIND | (abi.MS_REC if step.how % 4 == 3 else 0))
+                syscalls.mount(other, path, None, abi.MS_BIND | (abi.MS_REC if step.how % 4 == 3 else 0))
             case _:
                 self._mounts += 1
                 name = b"%d-%d" % (self._number, self._mounts)
-                calls.mount(name, path, b"tmpfs", 0, b"size=1m,mode=755")
+                syscalls.mount(name, path, b"tmpfs", 0, b"size=1m,mode=755")
                 populate(path)
 
     def _beneath(self, path: bytes, other: bytes) -> None:
         """Mount a copy of `other` between the top of the stack on `path` and what is below it (Linux 6.5)."""
         flags = abi.MOVE_MOUNT_F_EMPTY_PATH | abi.MOVE_MOUNT_BENEATH
-        tree = calls.open_tree(abi.AT_FDCWD, other, abi.OPEN_TREE_CLONE)
+        tree = syscalls.open_tree(abi.AT_FDCWD, other, abi.OPEN_TREE_CLONE)
         try:
-            calls.move_mount(tree, b"", abi.AT_FDCWD, path, flags)
+            syscalls.move_mount(tree, b"", abi.AT_FDCWD, path, flags)
         finally:
             os.close(tree)
 
@@ -165,7 +165,7 @@ class _Actor:
             try:
                 function()
             finally:
-                calls.setns(own, abi.CLONE_NEWNS)
+                syscalls.setns(own, abi.CLONE_NEWNS)
         finally:
             os.close(own)
 
@@ -174,9 +174,9 @@ class _Actor:
         try:
             # A copy that the host's root makes of a container's namespace is locked, too. Nothing tells it from a copy
             # of home's own that was made a slave (see locked.py), and nobody does so.
-            if same_owner and calls.owner_of_namespace(fd) != _own_user():
+            if same_owner and syscalls.owner_of_namespace(fd) != _own_user():
                 raise PermissionError(errno.EPERM, "the namespace has another owner")
-            calls.setns(fd, abi.CLONE_NEWNS)
+            syscalls.setns(fd, abi.CLONE_NEWNS)
         finally:
             os.close(fd)
 
@@ -188,11 +188,11 @@ class _Actor:
             if via is not None:
                 with contextlib.suppress(OSError):  # else it is our own that is copied
                     self._join(via, same_owner=not user)
-            calls.unshare(abi.CLONE_NEWNS | (abi.CLONE_NEWUSER if user else 0))
+            syscalls.unshare(abi.CLONE_NEWNS | (abi.CLONE_NEWUSER if user else 0))
             if user:
                 _map_ourselves()
             if flags := _ON_COPY[step.how % len(_ON_COPY)]:
-                calls.mount(None, b"/", None, flags)
+                syscalls.mount(None, b"/", None, flags)
 
         return _fork(lambda: _Actor(step.b, self._sockets).live(begin))
 
@@ -233,7 +233,7 @@ def _jail(path: bytes) -> int:
 
 def unmount(path: bytes, flags: int) -> int:
     """umount2(2); returns errno or 0."""
-    return _errno(lambda: calls.umount(path, flags))
+    return _errno(lambda: syscalls.umount(path, flags))
 
 
 def remove(path: bytes) -> int:
@@ -259,7 +259,7 @@ def locked_among(mounts: list[tuple[int, bytes]]) -> set[int]:
     for identity, path in mounts:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
-            answer = _errno(lambda fd=fd: calls.umount(b"/proc/self/fd/%d" % fd, abi.MNT_EXPIRE))  # type: ignore[misc]
+            answer = _errno(lambda fd=fd: syscalls.umount(b"/proc/self/fd/%d" % fd, abi.MNT_EXPIRE))  # type: ignore[misc]
         finally:
             os.close(fd)
         if answer == errno.EINVAL:

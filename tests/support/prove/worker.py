@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
 from typing import NoReturn
 
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.observe.behaviour import probe_behaviour
 from mountwarden.observe.mountinfo import parse
 
@@ -49,11 +49,11 @@ def worker(mutant: str | None = None) -> Iterator[Try]:
 def _be_its_parent(connection: Connection, mutant: str | None) -> NoReturn:
     """Make the pid namespace; its first process must be a child of who made it."""
     try:
-        calls.die_with_parent(signal.SIGKILL)
-        calls.unshare(abi.CLONE_NEWNS | abi.CLONE_NEWPID)
+        syscalls.die_with_parent(signal.SIGKILL)
+        syscalls.unshare(abi.CLONE_NEWNS | abi.CLONE_NEWPID)
         pid = os.fork()
         if pid == 0:
-            calls.die_with_parent(signal.SIGKILL)
+            syscalls.die_with_parent(signal.SIGKILL)
             _serve(connection, mutant)
         connection.close()
         os.waitpid(pid, 0)
@@ -83,15 +83,15 @@ def _serve(connection: Connection, mutant: str | None) -> NoReturn:
 
 def _few_mounts() -> None:
     """Leave "/", a /proc of our own and a tmpfs: what the namespaces of all examples have in common."""
-    calls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
+    syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
     with open("/proc/self/mountinfo", "rb") as file:
         mounts, _unreadable = parse(file.read())
     for mount in reversed(mounts):
         if mount.point != b"/":
             with suppress(OSError):
-                calls.umount(mount.point, abi.MNT_DETACH)
-    calls.mount(b"proc", b"/proc", b"proc")
-    calls.mount(b"base", b"/mnt", b"tmpfs", 0, b"size=1m,mode=755")
+                syscalls.umount(mount.point, abi.MNT_DETACH)
+    syscalls.mount(b"proc", b"/proc", b"proc")
+    syscalls.mount(b"base", b"/mnt", b"tmpfs", 0, b"size=1m,mode=755")
     for directory in (BASE, *actor.LOWER):
         os.mkdir(directory)
         if directory != BASE:

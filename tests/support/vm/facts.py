@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 
 from tests.support.scratch_ns import hold, overlay
 
@@ -25,15 +25,15 @@ def _tried(function: Callable[[], object]) -> str:
 
 
 def _unique() -> int:
-    identity = calls.mount_id(abi.AT_FDCWD, b"/", unique=True)
+    identity = syscalls.mount_id(abi.AT_FDCWD, b"/", unique=True)
     if identity is None:
         raise OSError(errno.ENOSYS, "no unique id")
     return identity
 
 
 def _source() -> None:
-    answer = calls.id_buffer(256)
-    calls.statmount(_unique(), abi.StatmountMask.SB_SOURCE, None, answer)
+    answer = syscalls.id_buffer(256)
+    syscalls.statmount(_unique(), abi.StatmountMask.SB_SOURCE, None, answer)
     if not int.from_bytes(answer.raw[8:16], sys.byteorder) & abi.StatmountMask.SB_SOURCE:
         raise OSError(errno.EOPNOTSUPP, "no source")
 
@@ -50,13 +50,13 @@ def _own_namespace(function: Callable[[int], object]) -> Callable[[], None]:
 
 
 def _list_by_id(fd: int) -> None:
-    calls.listmount(abi.LSMT_ROOT, 0, calls.mnt_ns_id(fd), calls.id_buffer(8))
+    syscalls.listmount(abi.LSMT_ROOT, 0, syscalls.mnt_ns_id(fd), syscalls.id_buffer(8))
 
 
 def _watch(fd: int) -> None:
-    group = calls.fanotify_init(abi.FAN_CLOEXEC | abi.FAN_NONBLOCK | abi.FAN_REPORT_MNT)
+    group = syscalls.fanotify_init(abi.FAN_CLOEXEC | abi.FAN_NONBLOCK | abi.FAN_REPORT_MNT)
     try:
-        calls.fanotify_mark(group, abi.FAN_MARK_ADD | abi.FAN_MARK_MNTNS, abi.FAN_MNT_ATTACH, fd)
+        syscalls.fanotify_mark(group, abi.FAN_MARK_ADD | abi.FAN_MARK_MNTNS, abi.FAN_MNT_ATTACH, fd)
     finally:
         os.close(group)
 
@@ -68,7 +68,7 @@ def _scratch(function: Callable[[], object], *, userns: bool = False) -> Callabl
         with hold(userns=userns) as namespace:
 
             def prepared() -> None:
-                calls.mount(b"tmpfs", b"/mnt", b"tmpfs")
+                syscalls.mount(b"tmpfs", b"/mnt", b"tmpfs")
                 function()
 
             namespace.run(prepared)
@@ -79,26 +79,26 @@ def _scratch(function: Callable[[], object], *, userns: bool = False) -> Callabl
 def _join_group() -> None:
     for name in (b"/mnt/a", b"/mnt/b"):
         os.mkdir(name)
-    calls.mount(b"tmpfs", b"/mnt/a", b"tmpfs")
-    calls.mount(b"/mnt/a", b"/mnt/b", None, abi.MS_BIND)
-    calls.mount(None, b"/mnt/a", None, abi.MS_SHARED)
+    syscalls.mount(b"tmpfs", b"/mnt/a", b"tmpfs")
+    syscalls.mount(b"/mnt/a", b"/mnt/b", None, abi.MS_BIND)
+    syscalls.mount(None, b"/mnt/a", None, abi.MS_SHARED)
     fds = [os.open(name, os.O_PATH | os.O_CLOEXEC) for name in ("/mnt/a", "/mnt/b")]
     flags = abi.MOVE_MOUNT_SET_GROUP | abi.MOVE_MOUNT_F_EMPTY_PATH | abi.MOVE_MOUNT_T_EMPTY_PATH
-    calls.move_mount(fds[0], b"", fds[1], b"", flags)
+    syscalls.move_mount(fds[0], b"", fds[1], b"", flags)
     (line,) = (x for x in Path("/proc/self/mountinfo").read_text().splitlines() if x.split(" ")[4] == "/mnt/b")
     assert "shared:" in line, line
 
 
 def _set_attributes() -> None:
     fd = os.open("/mnt", os.O_PATH | os.O_CLOEXEC)
-    calls.mount_setattr(fd, b"", abi.AT_EMPTY_PATH, propagation=abi.MS_SHARED)
+    syscalls.mount_setattr(fd, b"", abi.AT_EMPTY_PATH, propagation=abi.MS_SHARED)
 
 
 def _remove_mountpoint() -> None:
     """Plain rmdir(2) of an unmounted mountpoint, of which another namespace has a copy."""
     layer = overlay(b"/mnt/X")
     with hold() as other:
-        calls.umount(layer.merged)
+        syscalls.umount(layer.merged)
         assert other.is_mounted(layer.merged)
         os.rmdir(layer.merged)
         if other.is_mounted(layer.merged):
@@ -111,10 +111,10 @@ _FACTS: dict[str, Callable[[], object]] = {
     "mount_setattr": _scratch(_set_attributes),
     "MOVE_MOUNT_SET_GROUP": _scratch(_join_group),
     "unique mount ids": _unique,
-    "statmount": lambda: calls.statmount(_unique(), abi.StatmountMask.MNT_BASIC, None, calls.id_buffer(256)),
+    "statmount": lambda: syscalls.statmount(_unique(), abi.StatmountMask.MNT_BASIC, None, syscalls.id_buffer(256)),
     "source by statmount": _source,
-    "listmount": lambda: calls.listmount(abi.LSMT_ROOT, 0, None, calls.id_buffer(8)),
+    "listmount": lambda: syscalls.listmount(abi.LSMT_ROOT, 0, None, syscalls.id_buffer(8)),
     "listmount by namespace": _own_namespace(_list_by_id),
-    "NS_MNT_GET_INFO": _own_namespace(calls.mnt_ns_info),
+    "NS_MNT_GET_INFO": _own_namespace(syscalls.mnt_ns_info),
     "fanotify of mounts": _own_namespace(_watch),
 }

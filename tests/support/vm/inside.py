@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from mountwarden.kernel import abi, calls
+from mountwarden.kernel import abi, syscalls
 
 from tests.support.scratch_ns import Namespace, hold, in_child, overlay
 from tests.support.vm.facts import facts
@@ -67,18 +67,18 @@ def story() -> dict[str, Any]:
     Path("/etc/mountwarden").mkdir(parents=True)
     Path("/etc/mountwarden/mountwarden.toml").write_text(_CONFIG)
     os.makedirs(ROOT)
-    calls.mount(b"layers", ROOT, b"tmpfs")
-    calls.mount(None, ROOT, None, abi.MS_PRIVATE)
+    syscalls.mount(b"layers", ROOT, b"tmpfs")
+    syscalls.mount(None, ROOT, None, abi.MS_PRIVATE)
     told: dict[str, Any] = {"private": _report(), "share": command("share", os.fsdecode(ROOT), "--json")}
     leaked, live = overlay(ROOT + b"/leaked"), overlay(ROOT + b"/live")
     with _service() as service:
         with hold(propagation="private") as process:
-            calls.umount(leaked.merged)
+            syscalls.umount(leaked.merged)
             told["leak"] = _report("--wait", "5")
             told["detach"] = command("detach", _id(told["leak"], "leaked", "service"), "--json")
             told["copies after detach"] = [n.is_mounted(leaked.merged) for n in (service, process)]
         told["rejoin"] = command("rejoin", _id(told["leak"], "severed", "service"), "--yes", "--json")
-        calls.umount(live.merged)
+        syscalls.umount(live.merged)
         told["copy after umount"] = service.is_mounted(live.merged)
         overlay(ROOT + b"/new")
         told["new mount seen"] = service.is_mounted(ROOT + b"/new/merged")
@@ -97,7 +97,7 @@ def by_itself() -> dict[str, Any]:
         layer = overlay(ROOT + b"/watched")
         with _service() as holder:
             wait_until(lambda: "severed" in _published(), _PATIENCE, "the agent sees the copy of a live layer")
-            calls.umount(layer.merged)
+            syscalls.umount(layer.merged)
             started = time.monotonic()
             wait_until(lambda: not holder.is_mounted(layer.merged), _PATIENCE, "the agent detaches what leaked")
             told: dict[str, Any] = {"seconds": time.monotonic() - started, "stays": os.path.isdir(layer.merged)}

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from .errors import MountwardenError, NoAnswer
+from ..errors import MountwardenError, NoAnswer
 
 T = TypeVar("T")
 
