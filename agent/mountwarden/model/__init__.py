@@ -3,6 +3,20 @@
 Paths are bytes as the kernel gave them, octal escapes undone. Devices are text, "major:minor", as in mountinfo.
 """
 
+from .enums import (
+    Action,
+    EventKind,
+    Evidence,
+    Kind,
+    MountClass,
+    NamespaceKind,
+    Policy,
+    Reach,
+    RecordState,
+    RootKind,
+    Severity,
+    Tier,
+)
 from .events import Event, Subject
 from .findings import RUNTIME_INIT, Cause, Finding, Holder, Outcome, Remedy, Target, finding_id
 from .host import (
@@ -24,21 +38,7 @@ from .host import (
     Stack,
     is_on_block_device,
 )
-from .wants import Answers, GroupWant, RecordWant, Use, UsersWant, Want
-from .words import (
-    Action,
-    EventKind,
-    Evidence,
-    Kind,
-    MountClass,
-    NamespaceKind,
-    Policy,
-    Reach,
-    RecordState,
-    RootKind,
-    Severity,
-    Tier,
-)
+from .questions import Answers, GroupWant, RecordWant, Use, UsersWant, Want
 
 __all__ = [
     "RUNTIME_INIT",

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from .enums import EventKind, Kind, Severity
 from .findings import Cause
-from .words import EventKind, Kind, Severity
 
 
 @dataclass(frozen=True, slots=True)

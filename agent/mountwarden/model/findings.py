@@ -4,8 +4,8 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from .enums import Action, Evidence, Kind, MountClass, NamespaceKind, Reach, Severity
 from .host import Copy, Match, Root, Spot
-from .words import Action, Evidence, Kind, MountClass, NamespaceKind, Reach, Severity
 
 
 @dataclass(frozen=True, slots=True)

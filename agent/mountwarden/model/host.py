@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .words import MountClass, RootKind, Tier
+from .enums import MountClass, RootKind, Tier
 
 
 @dataclass(frozen=True, slots=True)

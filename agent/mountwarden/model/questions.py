@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .enums import RecordState
 from .host import Match
-from .words import RecordState
 
 
 @dataclass(frozen=True, slots=True)
