@@ -7,7 +7,7 @@ from .cause import Case
 from .circumstances import Circumstances
 from .escape import shown
 from .model import Finding, Kind, Mount, Reach
-from .observe.mountinfo import propagation
+from .mounts.mountinfo import propagation
 from .tell.shape import ChainJson, GroupJson, LevelJson, SideJson
 
 

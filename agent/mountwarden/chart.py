@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from .escape import sentence, shown
 from .holders import Members
 from .model import Base, Finding, Kind, Mount, Picture, RootState, Severity
-from .observe.mountinfo import propagation
-from .sights import Relation, Sight
+from .mounts.exposure import Relation, Sight
+from .mounts.mountinfo import propagation
 from .tell.chart.shape import BaseJson, RootJson, RowJson, SummaryJson
 from .tell.people import title
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from . import bus, oci, unitfile
 from .holders import service_of
 from .model import Finding, Gap, Holder, Mount, NamespaceKind
-from .observe.mountinfo import Lines, Unreadable, parse_line
+from .mounts.mountinfo import Lines, Unreadable, parse_line
 
 
 @dataclass(frozen=True, slots=True)

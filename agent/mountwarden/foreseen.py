@@ -11,8 +11,8 @@ from . import cause as causes
 from .escape import shown
 from .holders import Members
 from .model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity
-from .observe.mountinfo import join
-from .sights import Relation, Sight
+from .mounts.exposure import Relation, Sight
+from .mounts.mountinfo import join
 
 _BY_BIND = (causes.PRIVATE_BIND, causes.SLAVE_NOT_EFFECTIVE)
 _RECUR = (causes.MOUNT_FLAGS, *_BY_BIND)

@@ -11,13 +11,12 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from . import engines, inventory
+from . import engines
 from .attribute import attribute_all
 from .config import Config
 from .engines import COMMANDS, Host
 from .errors import NoAnswer
 from .history import History, remember
-from .inventory import Spots
 from .judge import Judgement, judge
 from .model import (
     Answers,
@@ -37,9 +36,11 @@ from .model import (
     UsersWant,
     Want,
 )
+from .mounts import roots as inventory
+from .mounts.mountinfo import Table
+from .mounts.roots import Spots
 from .observe import bare, namespaces, procs, tiers
 from .observe.ids import Ids
-from .observe.mountinfo import Table
 from .observe.pins import Pins
 from .observe.sift import Held, Seen, Settled
 from .observe.text import needles

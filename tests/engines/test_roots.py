@@ -18,7 +18,7 @@ import json, sys
 from mountwarden import engines
 from mountwarden.config import Config
 from mountwarden.observe import procs
-from mountwarden.inventory import match_layout
+from mountwarden.mounts.roots import match_layout
 from mountwarden.model import Base, Match, Mount, Spot
 
 watch, host = procs.DaemonWatch(engines.COMMANDS), engines.Host()

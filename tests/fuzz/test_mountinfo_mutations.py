@@ -2,7 +2,7 @@
 
 import random
 
-from mountwarden.observe.mountinfo import Lines, Table, Unreadable, parse, parse_line
+from mountwarden.mounts.mountinfo import Lines, Table, Unreadable, parse, parse_line
 
 LINES = 100_000
 SEED = 9803272

@@ -14,8 +14,8 @@ from mountwarden.kernel import abi
 from mountwarden.kernel import syscalls as calls
 from mountwarden.look import Looker
 from mountwarden.model import Action, Finding, Outcome
+from mountwarden.mounts.mountinfo import Table
 from mountwarden.observe.enter import own_namespace
-from mountwarden.observe.mountinfo import Table
 from mountwarden.remedies import apply
 
 from tests.kernel.topology import CONFIG, ROOT

@@ -15,11 +15,11 @@ from mountwarden.doctor import canary
 from mountwarden.foreseen import Foreseen, foresee, who
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Looker
+from mountwarden.mounts.exposure import Relation, Sight, sights
+from mountwarden.mounts.mountinfo import Table
 from mountwarden.observe import procs
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.interfaces import NEEDED, interfaces
-from mountwarden.observe.mountinfo import Table
-from mountwarden.sights import Relation, Sight, sights
 from mountwarden.tell.chart import fold, svg, text
 from mountwarden.tell.chart.shape import MapJson
 from mountwarden.tell.terminal import Terminal

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from mountwarden.kernel import abi, syscalls
+from mountwarden.mounts.mountinfo import Table
 from mountwarden.observe import namespaces, procs
-from mountwarden.observe.mountinfo import Table
 
 from tests.support.scratch_ns import Namespace, Sandbox, hold, in_child, overlay
 from tests.support.wait import wait_until

@@ -7,11 +7,11 @@ import os
 
 import pytest
 from mountwarden.kernel import abi, syscalls
+from mountwarden.mounts.graph import Graph
+from mountwarden.mounts.propagation import Behaviour, predict_umount
 from mountwarden.observe import behaviour
 from mountwarden.observe.survey import survey
 from mountwarden.predict import foresee
-from mountwarden.predict.graph import Graph
-from mountwarden.predict.propagation import Behaviour, predict_umount
 
 from tests.kernel.topology import Home
 from tests.support.prove.mutants import PREDICTORS

@@ -12,7 +12,8 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.probe import probe
 from mountwarden.look import Look, Looker
 from mountwarden.model import Finding, Mount, Tier
-from mountwarden.observe import mountinfo, pins, statmounts
+from mountwarden.mounts import mountinfo
+from mountwarden.observe import pins, statmounts
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.statmounts import Lister, NotAsText
 

@@ -27,8 +27,8 @@ _LONGEST = 4096
 
 def mountinfo(data: bytes) -> None:
     """The table of a text, walked, as a root's home too; and lines found without parsing the text."""
-    from mountwarden.inventory import root_state
-    from mountwarden.observe.mountinfo import Lines, Table
+    from mountwarden.mounts.mountinfo import Lines, Table
+    from mountwarden.mounts.roots import root_state
 
     from tests.unit.facts import HOME, ROOT
 
@@ -46,8 +46,8 @@ def mountinfo(data: bytes) -> None:
 
 def sieve(data: bytes) -> None:
     """A foreign text beside a home with one layer: no copy on a spot of the layout is missed."""
-    from mountwarden.inventory import Spots, root_state
-    from mountwarden.observe.mountinfo import Table
+    from mountwarden.mounts.mountinfo import Table
+    from mountwarden.mounts.roots import Spots, root_state
     from mountwarden.observe.sift import Common, Settled, sift
     from mountwarden.observe.text import needles
 

@@ -6,7 +6,6 @@ from mountwarden import circumstances, unitfile
 from mountwarden import judge as rules
 from mountwarden.bus import Directive, UnitFacts
 from mountwarden.config import Mode, PolicyEntry, RootEntry
-from mountwarden.inventory import Spots, root_state
 from mountwarden.model import (
     Action,
     Answers,
@@ -25,8 +24,9 @@ from mountwarden.model import (
     Stack,
     Tier,
 )
+from mountwarden.mounts.propagation import Behaviour
+from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.predict.occupants import Occupant
-from mountwarden.predict.propagation import Behaviour
 from mountwarden.snapshot.facts import Members, Snapshot, Surveyed, Told
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount

@@ -12,9 +12,9 @@ import pytest
 from mountwarden import chart
 from mountwarden.cli import map as command
 from mountwarden.holders import Members
-from mountwarden.inventory import root_state
 from mountwarden.model import Copy, Gap, Holder, Kind, NamespaceKind, Picture, Severity, Target, Tier
-from mountwarden.sights import sights
+from mountwarden.mounts.exposure import sights
+from mountwarden.mounts.roots import root_state
 from mountwarden.tell.chart import dot, fold, svg, text
 from mountwarden.tell.chart.shape import MapJson
 from mountwarden.tell.terminal import Terminal

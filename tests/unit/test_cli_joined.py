@@ -14,7 +14,7 @@ from mountwarden.cli.scan import Scan
 from mountwarden.errors import NoAnswer
 from mountwarden.look import Look, Looker
 from mountwarden.model import Door, Finding, Gap, Holder, Kind, Namespace, Severity, Tier
-from mountwarden.observe.mountinfo import Table
+from mountwarden.mounts.mountinfo import Table
 from mountwarden.tell import report, shape, stored
 
 from tests.support.reports import facts, finding

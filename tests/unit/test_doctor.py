@@ -16,12 +16,12 @@ from mountwarden.doctor.facts import Check, Status
 from mountwarden.errors import ConfigError, MountwardenError
 from mountwarden.foreseen import Foreseen, foresee
 from mountwarden.holders import Members
-from mountwarden.inventory import root_state
 from mountwarden.model import Cause, Gap, Holder, Kind, NamespaceKind, Picture, RootState, Tier
+from mountwarden.mounts.exposure import Relation, Sight
+from mountwarden.mounts.roots import root_state
 from mountwarden.observe import tiers
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.interfaces import NEEDED, Interface
-from mountwarden.sights import Relation, Sight
 from mountwarden.tell.messages import IDS
 
 from tests.support.reports import finding

@@ -3,8 +3,8 @@
 import dataclasses
 
 from mountwarden.history import History, remember
-from mountwarden.inventory import Spots, root_state
 from mountwarden.model import Copy, Match, Mount, RootState, Spot
+from mountwarden.mounts.roots import Spots, root_state
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, table
 

@@ -3,8 +3,8 @@
 import dataclasses
 
 import pytest
-from mountwarden.inventory import Spots, identities, match_layout, may_hold, root_state
 from mountwarden.model import Layout, Spot
+from mountwarden.mounts.roots import Spots, identities, match_layout, may_hold, root_state
 
 from tests.unit.facts import HOME, ROOT, host_root, layer, mount, table
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 import pytest
 from mountwarden.config import Config
-from mountwarden.inventory import Spots, root_state
 from mountwarden.judge import judge
 from mountwarden.model import (
     Action,
@@ -25,7 +24,8 @@ from mountwarden.model import (
     Tier,
     finding_id,
 )
-from mountwarden.observe.mountinfo import Table
+from mountwarden.mounts.mountinfo import Table
+from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.remedies.plan import plan
 from mountwarden.remedies.steps import describe
 

@@ -2,7 +2,7 @@
 
 import pytest
 from mountwarden.model import Mount
-from mountwarden.predict.graph import Graph
+from mountwarden.mounts.graph import Graph
 from mountwarden.predict.locked import locked_mounts
 
 from tests.unit.facts import HOME, OTHER, mount, table

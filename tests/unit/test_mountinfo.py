@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from mountwarden.inventory import root_state
 from mountwarden.model import Layout
-from mountwarden.observe import mountinfo
-from mountwarden.observe.mountinfo import Lines, Table, Unreadable, below, join, parse, parse_line
+from mountwarden.mounts import mountinfo
+from mountwarden.mounts.mountinfo import Lines, Table, Unreadable, below, join, parse, parse_line
+from mountwarden.mounts.roots import root_state
 
 from tests.unit.facts import HOME, ROOT
 

@@ -15,7 +15,6 @@ from mountwarden.cli import map as map_command
 from mountwarden.doctor import roots
 from mountwarden.foreseen import Foreseen
 from mountwarden.holders import Members
-from mountwarden.inventory import root_state
 from mountwarden.model import (
     Action,
     Event,
@@ -30,13 +29,14 @@ from mountwarden.model import (
     Severity,
     Tier,
 )
+from mountwarden.mounts.exposure import Relation, Sight, sights
+from mountwarden.mounts.graph import Place
+from mountwarden.mounts.propagation import Answer
+from mountwarden.mounts.roots import root_state
 from mountwarden.predict.foresee import Foreseen as Umount
 from mountwarden.predict.foresee import Space
-from mountwarden.predict.graph import Place
 from mountwarden.predict.occupants import Occupant
-from mountwarden.predict.propagation import Answer
 from mountwarden.remedies import restart
-from mountwarden.sights import Relation, Sight, sights
 from mountwarden.snapshot import codec
 from mountwarden.tell import journal, messages, report, story, table, words
 from mountwarden.tell.chart import dot, svg, text

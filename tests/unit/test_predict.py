@@ -3,10 +3,10 @@
 from mountwarden.cli.predict import document, text
 from mountwarden.holders import Members
 from mountwarden.model import Cause, Gap, Holder, NamespaceKind
+from mountwarden.mounts.graph import Place
+from mountwarden.mounts.propagation import Answer
 from mountwarden.predict.foresee import Foreseen, Left, Space
-from mountwarden.predict.graph import Place
 from mountwarden.predict.occupants import Occupant
-from mountwarden.predict.propagation import Answer
 from mountwarden.predict.staying import Why
 
 from tests.unit.facts import mount

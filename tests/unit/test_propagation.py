@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 from mountwarden.model import Mount
-from mountwarden.predict.graph import Graph
-from mountwarden.predict.propagation import Answer, Behaviour, Prediction, concerned, predict_detach, predict_umount
+from mountwarden.mounts.graph import Graph
+from mountwarden.mounts.propagation import Answer, Behaviour, Prediction, concerned, predict_detach, predict_umount
 
 from tests.unit.facts import HOME, OTHER, mount, table
 

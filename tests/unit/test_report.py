@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mountwarden import model
 from mountwarden.escape import seconds, timestamp
 from mountwarden.model import Gap, RootState, Severity
-from mountwarden.observe.mountinfo import propagation
+from mountwarden.mounts.mountinfo import propagation
 from mountwarden.tell import report, stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding, mount

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 from mountwarden.config import Confirm
-from mountwarden.inventory import Spots, root_state
 from mountwarden.judge import judge
 from mountwarden.model import (
     Answers,
@@ -33,6 +32,7 @@ from mountwarden.model import (
     Use,
     UsersWant,
 )
+from mountwarden.mounts.roots import Spots, root_state
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
 

@@ -1,8 +1,8 @@
 """What is left of a text beside what home's umounts reach, where the text is not as a kernel writes it."""
 
 import pytest
-from mountwarden.inventory import root_state
-from mountwarden.observe.mountinfo import Unreadable, parse_line
+from mountwarden.mounts.mountinfo import Unreadable, parse_line
+from mountwarden.mounts.roots import root_state
 from mountwarden.observe.sift import Common, Reached, Settled, Sifted, sift
 from mountwarden.observe.text import needles
 

@@ -3,10 +3,10 @@
 import dataclasses
 
 import pytest
-from mountwarden.inventory import root_state
 from mountwarden.model import Layout, Mount, Picture, Root, Tier
-from mountwarden.observe.mountinfo import Table
-from mountwarden.sights import Relation, Sight, sights
+from mountwarden.mounts.exposure import Relation, Sight, sights
+from mountwarden.mounts.mountinfo import Table
+from mountwarden.mounts.roots import root_state
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
 

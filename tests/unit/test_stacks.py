@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import pytest
-from mountwarden.inventory import Spots, copies_elsewhere, identities, root_state, stacks
 from mountwarden.judge import judge
 from mountwarden.model import Answers, Copy, Finding, Kind, Mount, Picture, RootState, Stack, Tier
+from mountwarden.mounts.roots import Spots, copies_elsewhere, identities, root_state, stacks
 from mountwarden.observe.sift import Candidate
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table

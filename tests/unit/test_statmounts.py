@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from mountwarden.kernel import abi
 from mountwarden.kernel.abi import StatmountMask
 from mountwarden.kernel.probe import FIELDS
-from mountwarden.observe import catchup, mountinfo, statmounts
+from mountwarden.mounts import mountinfo
+from mountwarden.observe import catchup, statmounts
 from mountwarden.observe.statmounts import Gone, Line, NotAsText
 
 

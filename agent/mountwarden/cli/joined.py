@@ -10,7 +10,7 @@ from ..errors import NoAnswer
 from ..escape import shown
 from ..look import Look
 from ..model import Kind, Mount, is_on_block_device
-from ..observe.mountinfo import Lines, Unreadable, parse_line
+from ..mounts.mountinfo import Lines, Unreadable, parse_line
 from ..observe.namespaces import read_mountinfo
 from ..tell import shape, stored
 from .agents import Agents

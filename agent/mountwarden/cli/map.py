@@ -65,7 +65,7 @@ def look(arguments: Namespace) -> "MapJson":
     """Look at the host now, at every mount of every namespace."""
     from .. import chart
     from ..foreseen import who
-    from ..sights import sights
+    from ..mounts.exposure import sights
     from ..who.tables import world
     from . import agents, scan
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from ..model import Gap
+    from ..mounts.graph import Place
     from ..predict.foresee import Foreseen, Left, Space
-    from ..predict.graph import Place
     from ..predict.occupants import Occupant
 
 _EPILOG = """\

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .. import durations
 from ..errors import MountwardenError
 from ..escape import sentence, shown, timestamp
-from ..observe.mountinfo import propagation
+from ..mounts.mountinfo import propagation
 from ..tell import terminal
 from . import options
 

@@ -13,9 +13,9 @@ from ..escape import sentence
 from ..foreseen import Foreseen, foresee, who
 from ..look import Look, Looker
 from ..model import Gap
+from ..mounts.exposure import sights
 from ..observe import namespaces
 from ..observe.interfaces import Interface, interfaces
-from ..sights import sights
 from ..who.tables import world
 from . import canary, kernel, roots, system, units
 from .facts import Check, Status

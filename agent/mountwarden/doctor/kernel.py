@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..escape import shown
+from ..mounts.mountinfo import Table
 from ..observe.interfaces import NEEDED, REFUSALS, Interface
-from ..observe.mountinfo import Table
 from ..tell.text import count
 from .facts import Check, Status
 

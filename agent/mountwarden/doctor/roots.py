@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..escape import sentence, shown
 from ..foreseen import Foreseen
 from ..model import Finding, Gap, Kind, Mount, Picture, RootState
-from ..sights import Relation, Sight
+from ..mounts.exposure import Relation, Sight
 from ..tell.people import title
 from ..tell.text import count
 from .facts import Check, Status

@@ -13,9 +13,9 @@ from typing import TypeVar
 from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Door, Gap
+from ..mounts.mountinfo import Table
 from . import procs
 from .enter import DEADLINE
-from .mountinfo import Table
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ import functools
 import os
 
 from ..kernel import abi, child, syscalls
-from ..predict.propagation import Behaviour
+from ..mounts.propagation import Behaviour
 
 _DEADLINE = 5.0
 _BASE = b"/proc"

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from ..model import Missed, Mount
-from . import budgets, mountinfo, statmounts
+from ..mounts import mountinfo
+from ..mounts.mountinfo import Table
+from . import budgets, statmounts
 from .catchup import CantTell, checksums
 from .fanotify import Events, Group
-from .mountinfo import Table
 from .sift import Seen, Settled
 from .statmount import Home, StatmountObserver
 from .statmounts import Gone, NotAsText

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterator
 
 from ..kernel import syscalls
+from ..mounts.mountinfo import unescape
 from . import procs
-from .mountinfo import unescape
 
 
 def loops() -> Iterator[tuple[str, bytes]]:

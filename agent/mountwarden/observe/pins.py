@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from ..errors import NoAnswer
 from ..model import Use
+from ..mounts.mountinfo import Lines
 from . import namespaces, procs, uses
-from .mountinfo import Lines
 
 PERIOD = 10.0
 """Seconds between two scans. What is pinned is told after 30 s, and a busy host unmounts many times a second."""

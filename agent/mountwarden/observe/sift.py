@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from ..model import Candidate, Mount, RootState
-from . import mountinfo
-from .mountinfo import Lines, Rest
+from ..mounts import mountinfo
+from ..mounts.mountinfo import Lines, Rest
 
 Identity = tuple[str, bytes]
 Key = tuple[bytes, ...]

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..model import Door
+from ..mounts.mountinfo import Table
 from . import bare, namespaces, statmounts
 from .catchup import CantTell, Packed, catch_up, checksums
-from .mountinfo import Table
 from .namespaces import read_mountinfo
 from .sift import Key, Seen, Settled, Sifted, sift
 from .statmounts import Gone, Identified, Lister

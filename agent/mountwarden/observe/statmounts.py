@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..kernel import abi, syscalls
 from ..kernel.abi import StatmountMask
 from ..kernel.probe import FIELDS
-from .mountinfo import escape
+from ..mounts.mountinfo import escape
 
 ID = 8
 """Bytes of one mount id in a list."""

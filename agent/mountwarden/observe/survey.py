@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from ..errors import NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Door, Gap, Mount, Namespace
+from ..mounts.mountinfo import Table
 from . import bare, namespaces, procs
 from .enter import own_namespace
-from .mountinfo import Table
 
 _NO_INTERFACE = (errno.ENOSYS, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.EACCES)
 _GONE = (errno.ENOENT, errno.ESRCH)

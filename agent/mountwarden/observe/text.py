@@ -10,8 +10,8 @@ from typing import Protocol
 
 from ..errors import NoAnswer
 from ..model import Door, Layout, Missed, Mount
-from . import mountinfo
-from .mountinfo import Lines, Table
+from ..mounts import mountinfo
+from ..mounts.mountinfo import Lines, Table
 from .namespaces import read_mountinfo
 from .sift import Common, Reached, Seen, Settled, Sifted, sift
 

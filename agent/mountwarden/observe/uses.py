@@ -12,8 +12,8 @@ from typing import ParamSpec, TypeVar
 
 from ..kernel import abi, syscalls
 from ..model import Mount, Spot, Use
-from . import mountinfo
-from .mountinfo import Lines
+from ..mounts import mountinfo
+from ..mounts.mountinfo import Lines
 
 P = ParamSpec("P")
 T = TypeVar("T")

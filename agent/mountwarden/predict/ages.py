@@ -5,7 +5,7 @@ that is below them: nothing but descendants of the parent is made between it and
 """
 
 from ..model import Mount
-from .graph import Graph, Place
+from ..mounts.graph import Graph, Place
 
 
 class Ages:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from ..model import Mount
+from ..mounts.graph import Dentry, Graph, Place
 from .ages import Ages
-from .graph import Dentry, Graph, Place
 
 MOST = 1000
 """Copies that are compared one by one, each with each; where there are more, none is taken for another's copy."""

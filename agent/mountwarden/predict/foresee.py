@@ -10,14 +10,14 @@ from .. import circumstances, holders
 from ..errors import MountwardenError, NoAnswer
 from ..escape import shown
 from ..model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind, Severity
+from ..mounts.graph import Graph, Place
+from ..mounts.propagation import Answer, Behaviour, Prediction, concerned, predict_umount
 from ..observe import namespaces, procs, resolve
 from ..observe.behaviour import probe_behaviour
 from ..observe.enter import own_namespace
 from ..observe.survey import Survey, survey
-from .graph import Graph, Place
 from .locked import locked_mounts
 from .occupants import Occupant, occupants
-from .propagation import Answer, Behaviour, Prediction, concerned, predict_umount
 from .staying import Staying, Why
 
 MOST_CAUSES = 5

@@ -17,9 +17,9 @@ of the host copied a container's namespace for itself (setns, then unshare), who
 from collections.abc import Iterable, Mapping
 
 from ..model import Mount
+from ..mounts.graph import Graph, Place
 from .ages import Ages
 from .copies import MOST, Copies
-from .graph import Graph, Place
 
 
 def locked_mounts(graph: Graph, owners: Mapping[int, int], mounts: Iterable[int]) -> frozenset[int]:

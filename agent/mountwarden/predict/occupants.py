@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from .. import holders
 from ..model import Gap, Holder
+from ..mounts.mountinfo import Table, join
 from ..observe import links, loops, procs
 from ..observe.links import Link
-from ..observe.mountinfo import Table, join
 from ..observe.survey import Survey
 
 _UNREADABLE = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM, errno.EINVAL)

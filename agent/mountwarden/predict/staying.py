@@ -4,7 +4,7 @@ import enum
 from collections.abc import Collection, Iterable
 
 from ..model import Mount
-from .graph import Dentry, Graph, Place
+from ..mounts.graph import Dentry, Graph, Place
 
 
 class Why(enum.StrEnum):

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Action, Copy, Finding, Kind, Mount, NamespaceKind, Outcome, RootState
+from ..mounts.mountinfo import Table, below
 from ..observe import namespaces, procs, uses
-from ..observe.mountinfo import Table, below
 from .common import at_home, still_there, texts
 from .share import propagate
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from ..circumstances import Circumstances
 from ..config import Mode, PolicyEntry, RootEntry
 from ..model import Answers, Door, Gap, Holder, Mount, NamespaceKind, Picture
+from ..mounts.propagation import Behaviour
 from ..predict.occupants import Occupant
-from ..predict.propagation import Behaviour
 
 SCHEMA = "mountwarden.snapshot/1"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from .. import holders
 from ..errors import MountwardenError
 from ..model import Gap, Mount, Namespace, NamespaceKind
-from ..observe.mountinfo import Table
+from ..mounts.mountinfo import Table
 from ..observe.survey import Survey
 from ..predict import foresee
 from ..predict.occupants import Occupant

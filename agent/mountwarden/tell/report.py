@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .. import __version__
 from ..escape import sentence, shown, timestamp, unit_name
 from ..model import Action, Finding, Gap, Holder, Kind, Picture, Policy, RootState, Severity
-from ..observe.mountinfo import propagation
+from ..mounts.mountinfo import propagation
 from . import shape
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from .. import holders
 from ..escape import short_id, shown, unit_name
 from ..model import Mount, Namespace
+from ..mounts.mountinfo import Table, below, join, unescape
 from ..observe import resolve
-from ..observe.mountinfo import Table, below, join, unescape
 from .facts import Keeper, Target
 from .tables import World
 

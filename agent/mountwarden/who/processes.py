@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from .. import holders
 from ..model import Gap, Holder, Mount
+from ..mounts.mountinfo import below, join
 from ..observe import links
 from ..observe.links import Link
-from ..observe.mountinfo import below, join
 from .facts import Keeper, Target
 from .tables import World
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from ..errors import NoAnswer
 from ..model import Gap, Namespace
+from ..mounts.mountinfo import Table
 from ..observe import bare, namespaces, procs
 from ..observe.enter import own_namespace
-from ..observe.mountinfo import Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from ..cgroup import place as cgroup_place
 from ..errors import MountwardenError
 from ..model import Mount, Root
+from ..mounts.mountinfo import Table, below, join
 from ..observe import procs, resolve, survey
-from ..observe.mountinfo import Table, below, join
 from . import containers
 from .facts import Target
 from .tables import World

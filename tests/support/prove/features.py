@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from mountwarden.model import Mount
-from mountwarden.predict.graph import Graph
+from mountwarden.mounts.graph import Graph
 
 from tests.support.prove.steps import BASE, Kind
 

@@ -9,13 +9,13 @@ from functools import partial
 
 from mountwarden.kernel import abi
 from mountwarden.model import Mount
+from mountwarden.mounts.graph import Dentry, Graph
+from mountwarden.mounts.mountinfo import Table, below, join
+from mountwarden.mounts.propagation import Answer, concerned, predict_detach, predict_umount
 from mountwarden.observe import namespaces, procs, uses
 from mountwarden.observe.behaviour import probe_behaviour
-from mountwarden.observe.mountinfo import Table, below, join
 from mountwarden.observe.survey import Survey, survey
-from mountwarden.predict.graph import Dentry, Graph
 from mountwarden.predict.locked import locked_mounts
-from mountwarden.predict.propagation import Answer, concerned, predict_detach, predict_umount
 
 from tests.support.prove import actor
 from tests.support.prove.features import Feature, features

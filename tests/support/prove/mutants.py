@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from mountwarden.model import Mount
-from mountwarden.predict.graph import Graph
+from mountwarden.mounts.graph import Graph
 
 from tests.support.prove.judge import Predictor
 

@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection, Pipe
 from typing import NoReturn
 
 from mountwarden.kernel import abi, syscalls
+from mountwarden.mounts.mountinfo import parse
 from mountwarden.observe.behaviour import probe_behaviour
-from mountwarden.observe.mountinfo import parse
 
 from tests.support.prove import actor
 from tests.support.prove.judge import Outcome, examine

@@ -9,10 +9,10 @@ import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .inventory import may_hold
-from .model import Base, Mount, Picture, Root, RootState
-from .observe.mountinfo import Table, below, join
-from .predict.graph import Graph
+from ..model import Base, Mount, Picture, Root, RootState
+from .graph import Graph
+from .mountinfo import Table, below, join
+from .roots import may_hold
 
 
 class Relation(enum.StrEnum):

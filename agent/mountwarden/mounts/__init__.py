@@ -1,0 +1,1 @@
+"""One namespace's mounts, all namespaces' propagation, the roots and their layouts: from what was read. Pure."""
