@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from . import breaker
 from . import pause as pausing
-from .config import Config
+from .config.schema import Config
 from .ledger import Attempt, Ledger, Now
 from .model import Action, Finding, Outcome
 from .remedies.plan import Circumstances, ends_that, plan

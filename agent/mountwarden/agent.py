@@ -16,7 +16,7 @@ from . import breaker, silences
 from . import ledger as book
 from . import pause as pausing
 from .actor import Actor
-from .config import Config, Mode
+from .config.schema import Config, Mode
 from .errors import MountwardenError
 from .escape import timestamp
 from .kernel import child

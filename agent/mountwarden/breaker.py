@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .config import Config
+from .config.schema import Config
 from .ledger_facts import Attempt, Entry, Ledger, Now, RootEntry, event_key
 from .model import Action, Event, EventKind, Finding
 

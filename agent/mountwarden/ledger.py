@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from . import storms
-from .config import Config, Silence
+from .config.schema import Config, Silence
 from .ledger_facts import Attempt, Entry, GapEntry, Ledger, Now, Told, event_key
 from .model import Event, EventKind, Finding, Gap, Severity, Subject
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from . import engines
 from .attribute import attribute_all
-from .config import Config
+from .config.schema import Config
 from .engines import COMMANDS, Host
 from .errors import NoAnswer
 from .history import History, remember

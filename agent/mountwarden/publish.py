@@ -12,7 +12,7 @@ from typing import Any
 from . import state, status
 from .actor import told_circumstances
 from .cli import facts as report_facts
-from .config import Config
+from .config.schema import Config
 from .escape import shown as printable
 from .ledger import Ledger
 from .look import Look

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from . import state
-from .config import Config, Silence
+from .config.schema import Config, Silence
 from .state import RunDirectory
 
 SCHEMA = "mountwarden.silences/1"

@@ -16,7 +16,7 @@ from tests.support.wait import wait_until
 LOOKS = """
 import json, sys
 from mountwarden import engines
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.observe import procs
 from mountwarden.mounts.roots import match_layout
 from mountwarden.model import Base, Match, Mount, Spot

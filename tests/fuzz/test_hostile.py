@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from mountwarden.config import PolicyEntry, RootEntry
+from mountwarden.config.schema import PolicyEntry, RootEntry
 from mountwarden.escape import shown
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 from mountwarden.cli import acts, audit
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, child, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Outcome

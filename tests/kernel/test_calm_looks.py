@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Tier

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from mountwarden import engines
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.engines import host
 from mountwarden.errors import NoAnswer
 from mountwarden.model import RecordState

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.judge.stacked import DEPTH
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker

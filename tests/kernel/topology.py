@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from mountwarden.config import Config, RootEntry
+from mountwarden.config.schema import Config, RootEntry
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Finding, Outcome

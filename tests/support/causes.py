@@ -8,7 +8,7 @@ from tests.support.machine import Machine
 _CODE = r"""
 import dataclasses, json, os, sys
 from mountwarden import advice, attribute, look
-from mountwarden.config import Config, RootEntry
+from mountwarden.config.schema import Config, RootEntry
 
 pattern, engines = os.fsencode(sys.argv[2]), tuple(sys.argv[3:])
 entries = () if engines else (RootEntry(os.fsencode(sys.argv[1]), layout=(pattern,)),)

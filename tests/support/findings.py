@@ -1,7 +1,7 @@
 """Findings and looks made of nothing, for tests of pure code."""
 
 from mountwarden import ledger as book
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.ledger import Ledger, Now
 from mountwarden.model import Event, Evidence, Finding, Kind, Reach, Root, RootKind, Severity
 

@@ -94,11 +94,11 @@ def storage_conf(data: bytes) -> None:
 
 def configuration(data: bytes) -> None:
     """A mountwarden.toml: a configuration, or the one error with a place."""
-    from mountwarden import config_load
+    from mountwarden.config import load
     from mountwarden.errors import ConfigError
 
     try:
-        config_load.parse(data)
+        load.parse(data)
     except ConfigError as error:
         _one_line(error.message)
 

@@ -5,7 +5,7 @@ import dataclasses
 from mountwarden import circumstances, unitfile
 from mountwarden import judge as rules
 from mountwarden.bus import Directive, UnitFacts
-from mountwarden.config import Mode, PolicyEntry, RootEntry
+from mountwarden.config.schema import Mode, PolicyEntry, RootEntry
 from mountwarden.model import (
     Action,
     Answers,

@@ -8,7 +8,7 @@ import pytest
 from mountwarden import ledger as book
 from mountwarden import pause
 from mountwarden.actor import BATCH, Actor
-from mountwarden.config import Config, Mode
+from mountwarden.config.schema import Config, Mode
 from mountwarden.ledger import Attempt, Ledger, Now
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome
 from mountwarden.pause import Pause

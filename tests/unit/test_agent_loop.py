@@ -11,7 +11,7 @@ import pytest
 from mountwarden import agent
 from mountwarden.actor import Actor
 from mountwarden.agent import FAILURES, Agent
-from mountwarden.config import Config, Confirm, Mode
+from mountwarden.config.schema import Config, Confirm, Mode
 from mountwarden.errors import ConfigError
 from mountwarden.look import Look
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from mountwarden.cli import agents, scan
 from mountwarden.cli import facts as facts_of
-from mountwarden.config import Config, Confirm, Mode, PolicyEntry, Silence
+from mountwarden.config.schema import Config, Confirm, Mode, PolicyEntry, Silence
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, MountClass, Policy, RootKind, Severity, Tier
 from mountwarden.tell import report, stored

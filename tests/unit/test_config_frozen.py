@@ -4,8 +4,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from mountwarden import config_dump, config_load
-from mountwarden.config import VERSION, Config, Confirm, PolicyEntry, RootEntry, Silence
+from mountwarden.config import dump as config_dump
+from mountwarden.config import load
+from mountwarden.config.schema import VERSION, Config, Confirm, PolicyEntry, RootEntry, Silence
 from mountwarden.errors import ConfigError
 
 FROZEN = [line.split(" ", 1) for line in Path(__file__).with_name("config-1.fields").read_text().splitlines()]
@@ -38,7 +39,7 @@ def written(key: str, value: str) -> str:
 
 
 def loaded(key: str, value: str) -> Config:
-    return config_load.parse(written(key, value).encode())
+    return load.parse(written(key, value).encode())
 
 
 def words(key: str) -> list[str]:
@@ -65,9 +66,9 @@ def test_every_key_of_today_is_held() -> None:
 
 
 def test_another_version_is_refused_before_its_keys_are() -> None:
-    assert config_load.parse(b"version = 1\n") == Config()
+    assert load.parse(b"version = 1\n") == Config()
     assert VERSION == 1
     with pytest.raises(ConfigError) as error:
-        config_load.parse(b"colour = 1\nversion = 2\n", "file")
+        load.parse(b"colour = 1\nversion = 2\n", "file")
     assert error.value.message == "file:2: version: this mountwarden reads version 1"
     assert error.value.hint == "write version = 1, or update it"

@@ -4,16 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
-from mountwarden import config_files, config_load
-from mountwarden.config import Config, Mode, PolicyEntry, RootEntry, Silence
-from mountwarden.config_dump import dump, example
+from mountwarden.config import files
+from mountwarden.config import load as config_load
+from mountwarden.config.dump import dump, example
+from mountwarden.config.schema import Config, Mode, PolicyEntry, RootEntry, Silence
 from mountwarden.errors import ConfigError
 from mountwarden.model import Action, Kind, MountClass, Policy, RootKind, Tier
 
 
 @pytest.fixture(autouse=True)
 def _own_files_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config_files, "_OWNER", os.geteuid())
+    monkeypatch.setattr(files, "_OWNER", os.geteuid())
 
 
 def load(directory: Path) -> Config:
@@ -247,7 +248,7 @@ def test_lines_are_found_for_the_usual_spellings() -> None:
         'tick = 1\nconfirm.layer = 2\n[ confirm ]  # c\n"shm" = 3\n[[root]]\nlayout = [\n "a",\n]\n'
         "[[root]]\npath = '''\ntick = 5\n'''\n[[root.x]]\ny=1"
     )
-    assert config_files.lines(text) == {
+    assert files.lines(text) == {
         "tick": 1,
         "confirm.layer": 2,
         "confirm": 3,

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden import config_files, config_load
-from mountwarden.config import ENGINES, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
-from mountwarden.config_dump import dump
+from mountwarden.config import files
+from mountwarden.config import load as config_load
+from mountwarden.config.dump import dump
+from mountwarden.config.schema import ENGINES, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
 from mountwarden.errors import ConfigError
 from mountwarden.model import Action, Kind, Policy, RootKind, Tier
 
@@ -123,4 +124,4 @@ def test_any_value_of_a_known_key_is_taken_or_an_error(values: dict[str, object]
 
 @given(st.text(max_size=300))
 def test_finding_lines_never_fails(text: str) -> None:
-    assert all(line >= 1 for line in config_files.lines(text).values())
+    assert all(line >= 1 for line in files.lines(text).values())

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 from mountwarden.cli.main import COMMANDS
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.model import Kind
 from mountwarden.tell import messages, shape
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mountwarden import __version__, advice, bus, unitfile
 from mountwarden.cli import doctor as command
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.doctor import canary, kernel, roots, system, units
 from mountwarden.doctor import examine as examination
 from mountwarden.doctor.examine import Asked, Examination, examine

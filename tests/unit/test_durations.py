@@ -8,10 +8,11 @@ import subprocess
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden import config_load, durations
+from mountwarden import durations
 from mountwarden.cli.main import parser
 from mountwarden.cli.options import Usage, parse
-from mountwarden.config_dump import dump
+from mountwarden.config import load
+from mountwarden.config.dump import dump
 from mountwarden.errors import ConfigError
 
 SPANS = {
@@ -170,13 +171,11 @@ def test_zero_is_a_wait_and_no_pause() -> None:
 
 
 def test_every_key_takes_them() -> None:
-    config = config_load.parse(
-        b'tick = "500ms"\nresync = "1h"\n[confirm]\nnetns = "1min 30s"\nshm = 0\npinned = 1e-7\n'
-    )
+    config = load.parse(b'tick = "500ms"\nresync = "1h"\n[confirm]\nnetns = "1min 30s"\nshm = 0\npinned = 1e-7\n')
     assert (config.tick, config.resync, config.confirm.netns, config.confirm.shm) == (0.5, 3600, 90, 0)
     assert config.confirm.pinned == 0, "a microsecond is the shortest, as for systemd"
     shown = dump(config).splitlines()
     assert {'tick = "500ms"', 'resync = "1h"', 'netns = "1min 30s"', 'shm = "0"'} <= set(shown)
     with pytest.raises(ConfigError, match='"1 fortnight" is no time span') as error:
-        config_load.parse(b'tick = "1 fortnight"')
+        load.parse(b'tick = "1 fortnight"')
     assert "systemd.time(7)" in (error.value.hint or "")

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 
 import pytest
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.judge import judge
 from mountwarden.model import (
     Action,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from mountwarden import ledger as book
-from mountwarden.config import Config, Confirm, Silence
+from mountwarden.config.schema import Config, Confirm, Silence
 from mountwarden.ledger import Ledger, Now
 from mountwarden.model import Cause, EventKind, Gap, Holder, Kind, MountClass, Severity
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from mountwarden import breaker
 from mountwarden import ledger as book
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.ledger import Attempt, Ledger, Now
 from mountwarden.model import Action, EventKind, Finding
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
-from mountwarden.config import Config, PolicyEntry, RootEntry
+from mountwarden.config.schema import Config, PolicyEntry, RootEntry
 from mountwarden.model import (
     Action,
     Base,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from mountwarden.cli.plan import _lines, _planned
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.escape import timestamp
 from mountwarden.model import (
     Action,

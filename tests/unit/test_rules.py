@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from mountwarden.config import Confirm
+from mountwarden.config.schema import Confirm
 from mountwarden.judge import judge
 from mountwarden.model import (
     Answers,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mountwarden.cli import predict
 from mountwarden.cli import snapshot as command
 from mountwarden.cli.main import main
-from mountwarden.config import RootEntry
+from mountwarden.config.schema import RootEntry
 from mountwarden.errors import MountwardenError
 from mountwarden.model import (
     Evidence,

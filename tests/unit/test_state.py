@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden import pause, silences, state
-from mountwarden.config import Config, Silence
+from mountwarden.config.schema import Config, Silence
 from mountwarden.pause import Pause
 from mountwarden.state import RunDirectory
 

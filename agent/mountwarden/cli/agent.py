@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
     from collections.abc import Callable
 
-    from ..config import Config
+    from ..config.schema import Config
     from ..notify import Notifier
     from ..triggers import Triggers
 
@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> int:
 
 def _load(arguments: Namespace) -> "Config":
     """The configuration with what the options say. Raises: MountwardenError where its tier does not work here."""
-    from ..config_load import load
+    from ..config.load import load
 
     overrides = {"mode": "observe"} if arguments.observe else {}
     overrides |= {"tier": arguments.tier} if arguments.tier else {}

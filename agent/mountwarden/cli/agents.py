@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ..config import Mode
+from ..config.schema import Mode
 from ..errors import MountwardenError
 from ..escape import seconds
 from ..model import Evidence, Finding, Severity

@@ -36,7 +36,7 @@ def run_bare(_arguments: Namespace) -> int:
 
 def run_check(arguments: Namespace) -> int:
     """0 when the configuration is right, 2 when not: a service would refuse it, or keep its old one."""
-    from .. import config_load
+    from ..config import load as config_load
 
     errors = config_load.check(arguments.config)
     if arguments.json:
@@ -51,7 +51,8 @@ def run_check(arguments: Namespace) -> int:
 
 def run_show(arguments: Namespace) -> int:
     """Show what is in effect."""
-    from .. import config_dump, config_load
+    from ..config import dump as config_dump
+    from ..config import load as config_load
 
     sys.stdout.write(config_dump.dump(config_load.load(arguments.config), origin=arguments.origin))
     return 0

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from .. import scratch
-from ..config import Config, RootEntry
+from ..config.schema import Config, RootEntry
 from ..errors import MountwardenError
 from ..escape import sentence, shown
 from ..model import Action, Finding, Kind, Outcome, RootKind

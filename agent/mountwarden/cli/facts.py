@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from .. import causes, look
-from ..config import Config, Mode
+from ..config.schema import Config, Mode
 from ..model import Action, Evidence, Finding, Kind, Policy, Reach, Root, Severity
 from ..remedies.plan import Circumstances, plan
 from ..tell.report import Facts

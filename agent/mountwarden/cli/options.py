@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .. import config as configuration
 from .. import durations
+from ..config import schema as configuration
 from ..errors import MountwardenError
 from ..escape import shown
 from ..model import Kind, Severity, Tier

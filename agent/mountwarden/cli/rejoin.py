@@ -3,7 +3,7 @@
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..config_load import load
+from ..config.load import load
 from ..model import Action, Finding, Kind, NamespaceKind
 from ..remedies.plan import named_units
 from . import acts, options

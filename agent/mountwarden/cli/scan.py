@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from .. import look
-from ..config import Config
+from ..config.schema import Config
 from ..ledger import silenced
 from ..model import Finding, Severity
 

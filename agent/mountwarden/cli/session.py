@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from .. import engines, ledger_json, silences, state
 from ..actor import told_circumstances
-from ..config import Mode
-from ..config_load import load
+from ..config.load import load
+from ..config.schema import Mode
 from ..errors import MountwardenError
 from ..ledger import Ledger
 from ..look import Looker

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from .. import durations, silences
-from ..config import Silence
+from ..config.schema import Silence
 from ..errors import MountwardenError
 from ..escape import shown, timestamp
 from ..state import RunDirectory

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
 from .. import scratch
-from ..config import Config, RootEntry
+from ..config.schema import Config, RootEntry
 from ..errors import MountwardenError
 from ..escape import sentence
 from ..look import Looker

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .. import config_load
-from ..config import Config
+from ..config import load as config_load
+from ..config.schema import Config
 from ..errors import MountwardenError
 from ..escape import sentence
 from ..foreseen import Foreseen, foresee, who

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from ..config import Config
+from ..config.schema import Config
 from ..errors import MountwardenError
 from ..model import Gap, Match, RecordState, Root
 from ..observe.enter import in_namespace

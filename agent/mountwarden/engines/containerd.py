@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from ..config import Config
+from ..config.schema import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
 from ..observe.procs import Daemon
 from .argv import option

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..config import Config
+from ..config.schema import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
 from ..observe.procs import Daemon
 from . import containers_storage_record

@@ -1,6 +1,6 @@
 """`[[root]]` entries of the configuration: directories that no engine's module knows."""
 
-from ..config import Config, RootEntry
+from ..config.schema import Config, RootEntry
 from ..model import Layout, MountClass, Root, RootKind
 from .host import Host
 

@@ -4,7 +4,7 @@ No engine is needed for that: a service that started while a disk, a LUKS mappin
 holds it after the umount, and `losetup -d`, `cryptsetup close` or a detach of the device then fail with busy.
 """
 
-from ..config import Config
+from ..config.schema import Config
 from ..model import Layout, MountClass, Root, RootKind
 from .host import Host
 

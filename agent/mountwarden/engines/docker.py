@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from ..config import Config
+from ..config.schema import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
 from ..observe.procs import Daemon
 from . import docker_record

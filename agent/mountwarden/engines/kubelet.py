@@ -6,7 +6,7 @@ plugins/DRIVER/globalmount, plugins/kubernetes.io/csi/{DRIVER/HASH,pv/PV}/global
 plugins/kubernetes.io/PLUGIN/mounts/NAME.
 """
 
-from ..config import Config
+from ..config.schema import Config
 from ..model import Layout, MountClass, Root, RootKind
 from .argv import option
 from .host import Host

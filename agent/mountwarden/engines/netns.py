@@ -1,6 +1,6 @@
 """Named network namespaces, ip-netns(8): files below /run/netns on which CNI plugins, podman and people mount nsfs."""
 
-from ..config import Config
+from ..config.schema import Config
 from ..model import Layout, MountClass, Root, RootKind
 from .host import Host
 

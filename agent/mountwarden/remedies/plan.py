@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from ..config import Config, Mode
+from ..config.schema import Config, Mode
 from ..model import (
     Action,
     Evidence,

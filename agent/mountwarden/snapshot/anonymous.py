@@ -10,7 +10,7 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
-from ..config import ENGINES
+from ..config.schema import ENGINES
 from ..errors import MountwardenError
 from ..judge import judge
 from ..model import RUNTIME_INIT

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..circumstances import Circumstances
-from ..config import Mode, PolicyEntry, RootEntry
+from ..config.schema import Mode, PolicyEntry, RootEntry
 from ..model import Answers, Door, Gap, Holder, Mount, NamespaceKind, Picture
 from ..mounts.propagation import Behaviour
 from ..predict.occupants import Occupant

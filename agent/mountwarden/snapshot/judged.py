@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from .. import cause, causes
 from ..circumstances import Circumstances
-from ..config import Config
+from ..config.schema import Config
 from ..judge import judge
 from ..model import Cause, Finding, Gap, Kind, Picture, Severity
 from .facts import Snapshot, Told

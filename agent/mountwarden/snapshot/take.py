@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from .. import __version__, attribute, cause, causes
 from ..circumstances import Circumstances
-from ..config import Config
+from ..config.schema import Config
 from ..look import Look
 from ..model import Finding, Gap, Kind, Picture
 from .clean import clean

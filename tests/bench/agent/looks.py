@@ -12,7 +12,7 @@ import resource
 import sys
 from collections.abc import Callable, Mapping
 
-from mountwarden.config import Config, RootEntry
+from mountwarden.config.schema import Config, RootEntry
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Looker
 from mountwarden.model import RootKind, Tier

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden import engines
-from mountwarden.config import Config, PolicyEntry, RootEntry, Silence
+from mountwarden.config.schema import Config, PolicyEntry, RootEntry, Silence
 from mountwarden.engines import containerd, containers_storage, docker, files
 from mountwarden.engines.host import Host
 from mountwarden.model import Action, MountClass, Policy, RootKind

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mountwarden.config import Config
+from mountwarden.config.schema import Config
 from mountwarden.engines.host import Host
 from mountwarden.model import Base, Layout, Match, Mount, Root, Spot
 from mountwarden.observe.procs import Daemon

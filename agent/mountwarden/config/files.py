@@ -6,8 +6,8 @@ import re
 import stat
 import tomllib
 
-from .config_table import Source, Table, shown
-from .errors import ConfigError
+from ..errors import ConfigError
+from .getters import Source, Table, shown
 
 MAIN = b"mountwarden.toml"
 DROP_INS = b"mountwarden.toml.d"

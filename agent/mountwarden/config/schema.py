@@ -4,7 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .model import Action, Finding, Kind, MountClass, Policy, RootKind, Tier
+from ..model import Action, Finding, Kind, MountClass, Policy, RootKind, Tier
 
 DIRECTORY = b"/etc/mountwarden"
 VERSION = 1

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar, cast
 
-from . import config_files, durations
-from .config import DIRECTORY, ENGINES, VERSION, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
-from .config_table import Source, Table
-from .errors import ConfigError
-from .model import Action, Kind, Policy, RootKind, Tier
+from .. import durations
+from ..errors import ConfigError
+from ..model import Action, Kind, Policy, RootKind, Tier
+from . import files
+from .getters import Source, Table
+from .schema import DIRECTORY, ENGINES, VERSION, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
 
 T = TypeVar("T")
 
@@ -44,8 +45,8 @@ def load(directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = 
     Raises: ConfigError for the first thing wrong. No file at all is no error.
     """
     draft = _Draft()
-    for path in config_files.paths(directory):
-        _read(config_files.read(path), draft)
+    for path in files.paths(directory):
+        _read(files.read(path), draft)
     if overrides:
         _read(Table(Source("command line", _EMPTY), overrides), draft)
     return _config(draft)
@@ -54,7 +55,7 @@ def load(directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = 
 def parse(data: bytes, name: str = "configuration") -> Config:
     """The configuration that one file's content makes. Raises ConfigError."""
     draft = _Draft()
-    _read(config_files.parse(data, name), draft)
+    _read(files.parse(data, name), draft)
     return _config(draft)
 
 
@@ -63,12 +64,12 @@ def check(directory: bytes = DIRECTORY) -> list[ConfigError]:
     problems: list[ConfigError] = []
     draft = _Draft()
     try:
-        paths = config_files.paths(directory)
+        paths = files.paths(directory)
     except ConfigError as error:
         return [error]
     for path in paths:
         try:
-            _read(config_files.read(path), draft)
+            _read(files.read(path), draft)
         except ConfigError as error:
             problems.append(error)
     try:

@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import fields
 
-from . import durations
-from .config import VERSION, Config, Confirm, PolicyEntry, RootEntry, Silence
-from .config_load import ANY, BEST
+from .. import durations
+from .load import ANY, BEST
+from .schema import VERSION, Config, Confirm, PolicyEntry, RootEntry, Silence
 
 _HEADS = {"root": "roots", "policy": "policies", "silence": "silences"}
 

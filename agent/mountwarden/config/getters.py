@@ -7,8 +7,8 @@ import posixpath
 from collections.abc import Mapping
 from typing import NoReturn, TypeVar
 
-from . import durations
-from .errors import ConfigError
+from .. import durations
+from ..errors import ConfigError
 
 E = TypeVar("E", bound=enum.StrEnum)
 
