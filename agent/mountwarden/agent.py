@@ -23,11 +23,11 @@ from .kernel import child
 from .ledger import Now
 from .look import Look
 from .model import Cause, Event, EventKind, Finding, Gap, Picture
-from .notify import Notifier
 from .pause import Pause
 from .publish import Publisher
 from .schedule import Schedule
 from .state import RunDirectory
+from .systemd.notify import Notifier
 from .teller import Teller
 from .triggers import Triggers, Wake, local, watch_list
 

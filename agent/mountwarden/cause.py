@@ -14,11 +14,11 @@ A sentence claims no more than that. Where the facts do not tell, it says that t
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import unitfile
-from .bus import MS_PRIVATE, Directive
 from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
 from .escape import short_id, shown, timestamp, unit_name
 from .model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
+from .systemd import unit_files
+from .systemd.units import MS_PRIVATE, Directive
 
 MOUNT_FLAGS = "mount-flags"
 ROOT_PRIVATE = "root-private"
@@ -262,7 +262,7 @@ def _made_by(case: Case) -> str:
 
 
 def _place(case: Case, directive: Directive) -> str | None:
-    found = unitfile.locate(case.around.files, directive.name, directive.value)
+    found = unit_files.locate(case.around.files, directive.name, directive.value)
     if not found or not case.around.unit or case.around.unit.needs_reload:
         return None
     file, line = found
@@ -273,7 +273,7 @@ def _place(case: Case, directive: Directive) -> str | None:
 
 def _changed(case: Case, directive: Directive) -> str | None:
     """The file that sets a directive, where it was written after the unit started."""
-    found = unitfile.locate(case.around.files, directive.name, directive.value)
+    found = unit_files.locate(case.around.files, directive.name, directive.value)
     unit = case.around.unit
     if found and unit and unit.started and found[0].modified > unit.started:
         return shown(found[0].path)

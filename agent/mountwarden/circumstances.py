@@ -3,10 +3,11 @@
 import itertools
 from dataclasses import dataclass
 
-from . import bus, oci, unitfile
+from . import oci
 from .holders import service_of
 from .model import Finding, Gap, Holder, Mount, NamespaceKind
 from .mounts.mountinfo import Lines, Unreadable, parse_line
+from .systemd import unit_files, units
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +16,9 @@ class Circumstances:
 
     above: tuple[Mount, ...] = ()
     """The mounts that hold the copy in its namespace: its parent first, the namespace's own "/" last."""
-    unit: bus.UnitFacts | None = None
+    unit: units.UnitFacts | None = None
     """The service whose namespace it is, where PID 1 answered."""
-    files: tuple[unitfile.UnitFile, ...] = ()
+    files: tuple[unit_files.UnitFile, ...] = ()
     """That unit's fragment and drop-ins, in the order in which they apply."""
     asked: str | None = None
     """The propagation that the container's configuration asks for, for the bind mount that holds the copy."""
@@ -35,7 +36,7 @@ def gather(
     Takes up to `bus.DEADLINE` seconds; nothing is raised, what has no answer is a gap.
     """
     service = system_service(finding)
-    answer = bus.unit_facts(service) if service else None
+    answer = units.unit_facts(service) if service else None
     return around(finding, _above(finding, mountinfo), home, answer, mountpoint)
 
 
@@ -43,11 +44,11 @@ def around(
     finding: Finding,
     above: tuple[Mount, ...],
     home: Mount | None,
-    answer: bus.UnitFacts | Gap | None,
+    answer: units.UnitFacts | Gap | None,
     mountpoint: bytes | None = None,
 ) -> tuple[Circumstances, tuple[Gap, ...]]:
     """The same where the mounts above the copy are known, and PID 1 has answered for the service already."""
-    unit = answer if isinstance(answer, bus.UnitFacts) else None
+    unit = answer if isinstance(answer, units.UnitFacts) else None
     gaps = (answer,) if isinstance(answer, Gap) else ()
     return Circumstances(above, unit, _files(unit), _asked(finding, above), home, mountpoint), gaps
 
@@ -108,9 +109,9 @@ def _judged_parent(finding: Finding) -> tuple[Mount, ...]:
     return (parent,) if parent else ()
 
 
-def _files(unit: bus.UnitFacts | None) -> tuple[unitfile.UnitFile, ...]:
+def _files(unit: units.UnitFacts | None) -> tuple[unit_files.UnitFile, ...]:
     paths = (unit.fragment, *unit.drop_ins) if unit else ()
-    read = (unitfile.read(path) for path in paths if path)
+    read = (unit_files.read(path) for path in paths if path)
     return tuple(file for file in read if file)
 
 

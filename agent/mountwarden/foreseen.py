@@ -6,13 +6,14 @@ Effective, not configured: the peers and masters of the mounts that show the roo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from . import advice, bus, circumstances, holders
+from . import advice, circumstances, holders
 from . import cause as causes
 from .escape import shown
 from .holders import Members
 from .model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity
 from .mounts.exposure import Relation, Sight
 from .mounts.mountinfo import join
+from .systemd import units
 
 _BY_BIND = (causes.PRIVATE_BIND, causes.SLAVE_NOT_EFFECTIVE)
 _RECUR = (causes.MOUNT_FLAGS, *_BY_BIND)
@@ -71,7 +72,7 @@ def foresee(found: Iterable[Sight], picture: Picture) -> tuple[tuple[Foreseen, .
     people = {inode: who(inode, picture) for inode in dict.fromkeys(sight.namespace for sight in cut)}
     findings = [_finding(sight, people[sight.namespace]) for sight in cut]
     services = {circumstances.system_service(finding) for finding in findings} - {None}
-    answers = bus.units_facts({name for name in services if name})
+    answers = units.units_facts({name for name in services if name})
     grouped: dict[tuple[object, ...], Foreseen] = _at_home(sight for sight in found if sight.at_home)
     gaps: dict[Gap, None] = {}
     for sight, finding in zip(cut, findings, strict=True):
@@ -110,7 +111,7 @@ def who(inode: int, picture: Picture) -> Members:
 
 
 def _one(
-    sight: Sight, finding: Finding, members: Members, answers: Mapping[str, bus.UnitFacts | Gap]
+    sight: Sight, finding: Finding, members: Members, answers: Mapping[str, units.UnitFacts | Gap]
 ) -> tuple[Foreseen, tuple[Gap, ...]]:
     service = circumstances.system_service(finding)
     answer = answers.get(service) if service else None

@@ -17,9 +17,9 @@ from .escape import shown as printable
 from .ledger import Ledger
 from .look import Look
 from .model import Finding, Outcome
-from .notify import Notifier
 from .pause import Pause
 from .state import RunDirectory
+from .systemd.notify import Notifier
 from .tell import metrics, stored
 from .tell import report as reporting
 from .tell.shape import ReportJson

@@ -1,9 +1,9 @@
 """The directives that give a unit its mount namespace, each with the file and line that set it. Pure."""
 
-from . import unitfile
-from .bus import Directive
 from .circumstances import Circumstances
 from .escape import shown, unit_name
+from .systemd import unit_files
+from .systemd.units import Directive
 from .tell.shape import SettingJson
 
 TRANSIENT = b"/run/systemd/transient/"
@@ -16,7 +16,7 @@ def settings(around: Circumstances) -> list[SettingJson]:
 
 def _setting(around: Circumstances, directive: Directive) -> SettingJson:
     assert around.unit
-    found = unitfile.locate(around.files, directive.name, directive.value)
+    found = unit_files.locate(around.files, directive.name, directive.value)
     told: SettingJson = {
         "unit": unit_name(around.unit.id),
         "name": directive.name,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from .errors import RefusedToRun
 from .model import Gap
-from .namespacing_directives import setting
+from .systemd.namespacing_directives import setting
 
 _DEADLINE = 3.0
 

@@ -13,8 +13,8 @@ from . import ledger_json, state
 from .ledger import Ledger
 from .model import Event
 from .state import RunDirectory
+from .systemd.journal import IDENTIFIER, PREFIX, Journal
 from .tell import messages
-from .tell.journal import IDENTIFIER, PREFIX, Journal
 
 DEADLINE = 5.0
 """Seconds for each call of journalctl."""

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from mountwarden.namespacing_directives import TABLE
+from mountwarden.systemd.namespacing_directives import TABLE
 
 from tests.host.test_namespacing_directives import RENAMED, SINCE
 from tests.support import tree

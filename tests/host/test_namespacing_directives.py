@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from mountwarden.namespacing_directives import TABLE, setting
+from mountwarden.systemd.namespacing_directives import TABLE, setting
 
 from tests.support import tree
 from tests.support.fixtures import booted
@@ -78,7 +78,7 @@ echo word | systemd-creds encrypt --with-key=host --name=a - /srv/secret
 
 START = """
 import json, os, subprocess, sys
-from mountwarden import bus
+from mountwarden.systemd import units as bus
 units, bus.DEADLINE = json.loads(sys.argv[1]), 30
 for unit, line in units.items():
     with open(f"/run/systemd/system/{unit}", "w") as file:

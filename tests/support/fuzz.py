@@ -69,7 +69,7 @@ def sieve(data: bytes) -> None:
 
 def cgroup(data: bytes) -> None:
     """The unit and container of a cgroup file: names without slashes, whatever it says."""
-    from mountwarden import cgroup as parser
+    from mountwarden.systemd import cgroups as parser
 
     place = parser.place(data)
     assert all("/" not in name for name in (place.unit, place.container, place.user_unit) if name)

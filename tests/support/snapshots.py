@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from mountwarden import circumstances, unitfile
+from mountwarden import circumstances
 from mountwarden import judge as rules
-from mountwarden.bus import Directive, UnitFacts
 from mountwarden.config.schema import Mode, PolicyEntry, RootEntry
 from mountwarden.model import (
     Action,
@@ -28,6 +27,8 @@ from mountwarden.mounts.propagation import Behaviour
 from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.predict.occupants import Occupant
 from mountwarden.snapshot.facts import Members, Snapshot, Surveyed, Told
+from mountwarden.systemd import unit_files
+from mountwarden.systemd.units import Directive, UnitFacts
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount
 from tests.unit.facts import table as mounts
@@ -61,7 +62,7 @@ def made() -> Snapshot:
     place = b"/etc/systemd/system/acme.service"
     unit = UnitFacts("acme.service", fragment=place, directives=(Directive("PrivateTmp", "yes"),))
     text = b"[Service]\nEnvironment=TOKEN=hunter2\nPrivateTmp=yes\nExecStart=/opt/acme --password=hunter2\n"
-    file = unitfile.UnitFile(place, unitfile.parse(text))
+    file = unit_files.UnitFile(place, unit_files.parse(text))
     answers = Answers(records={RecordWant(match): RecordState.UNMOUNTED}, masters={GroupWant(3): None})
     leak = next(found.id for found in rules.judge(picture, answers).findings if found.kind is Kind.LEAKED)
     holder = Holder(7, "acmed", f"docker-{CONTAINER}.scope", CONTAINER, 1000)

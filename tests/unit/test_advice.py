@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 from mountwarden import advice
-from mountwarden.bus import MS_PRIVATE
 from mountwarden.circumstances import Circumstances
 from mountwarden.model import Finding, Holder, Root, RootKind
+from mountwarden.systemd.units import MS_PRIVATE
 
 from tests.unit.test_cause import (
     ALL_PRIVATE,

@@ -16,8 +16,8 @@ from mountwarden.errors import ConfigError
 from mountwarden.look import Look
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
 from mountwarden.state import RunDirectory
+from mountwarden.systemd.journal import Entry, Journal
 from mountwarden.tell import messages
-from mountwarden.tell.journal import Entry, Journal
 from mountwarden.teller import Teller
 from mountwarden.triggers import Wake
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 from mountwarden import cause, chain, timeline
-from mountwarden.bus import MS_PRIVATE, Directive, UnitFacts
 from mountwarden.circumstances import Circumstances
 from mountwarden.escape import timestamp
 from mountwarden.model import Cause, Evidence, Finding, Holder, Kind, NamespaceKind, Reach
 from mountwarden.settings import settings
+from mountwarden.systemd.unit_files import UnitFile, parse
+from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
 from mountwarden.tell.shape import MomentJson
 from mountwarden.timeline import Known
-from mountwarden.unitfile import UnitFile, parse
 
 from tests.support.reports import NOW, finding, mount
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import mountwarden
 import pytest
-from mountwarden import bus
-from mountwarden.bus import Directive, UnitFacts
 from mountwarden.model import Gap
+from mountwarden.systemd import units
+from mountwarden.systemd.units import Directive, UnitFacts
 
 V252 = {
     b"Id": b"leaky.service",
@@ -37,14 +37,14 @@ V252 = {
 
 
 def test_facts_of_252() -> None:
-    assert bus.facts("leaky.service", V252) == UnitFacts(
+    assert units.facts("leaky.service", V252) == UnitFacts(
         id="leaky.service",
         loaded=True,
         fragment=b"/etc/systemd/system/leaky.service",
         drop_ins=(b"/etc/systemd/system/leaky.service.d/10-tmp.conf",),
         started=1795498811.338632,
         main_pid=39,
-        mount_flags=bus.MS_PRIVATE,
+        mount_flags=units.MS_PRIVATE,
         directives=(
             Directive("MountFlags", "private"),
             Directive("PrivateTmp", "yes"),
@@ -77,7 +77,7 @@ def test_facts_of_252() -> None:
     ],
 )
 def test_directives(properties: Mapping[bytes, Any], expected: tuple[Directive, ...]) -> None:
-    assert bus.facts("x.service", properties).directives == expected
+    assert units.facts("x.service", properties).directives == expected
 
 
 def test_garbage_is_an_empty_answer() -> None:
@@ -89,18 +89,20 @@ def test_garbage_is_an_empty_answer() -> None:
         5: b"x",
         b"Transient": 1,
     }
-    assert bus.facts("x.service", garbage) == UnitFacts("x.service", loaded=False)
+    assert units.facts("x.service", garbage) == UnitFacts("x.service", loaded=False)
 
 
 def test_some_settings_make_a_namespace_in_some_versions_only() -> None:
-    assert bus.facts("x.service", {b"PrivateNetwork": True}).perhaps
-    assert not bus.facts("x.service", {b"PrivateNetwork": False, b"RootDirectory": b"", b"PrivateUsers": True}).perhaps
+    assert units.facts("x.service", {b"PrivateNetwork": True}).perhaps
+    assert not units.facts(
+        "x.service", {b"PrivateNetwork": False, b"RootDirectory": b"", b"PrivateUsers": True}
+    ).perhaps
 
 
 def test_without_pystemd_there_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pystemd", None)
     monkeypatch.setitem(sys.modules, "pystemd.dbuslib", None)
-    answer = bus.unit_facts("x.service")
+    answer = units.unit_facts("x.service")
     assert isinstance(answer, Gap)
     assert answer.what == "the settings of x.service"
     assert answer.reason.startswith("pystemd can't be imported")
@@ -108,16 +110,16 @@ def test_without_pystemd_there_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_pystemd_is_not_imported_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "pystemd", raising=False)  # another test may have loaded it
-    bus.unit_facts("x.service")
+    units.unit_facts("x.service")
     assert "pystemd" not in sys.modules
 
 
 def test_a_call_that_hangs_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     import signal
 
-    monkeypatch.setattr(bus, "DEADLINE", 0.2)
-    monkeypatch.setattr(bus, "_open", lambda: signal.pause())
-    answer = bus.unit_facts("x.service")
+    monkeypatch.setattr(units, "DEADLINE", 0.2)
+    monkeypatch.setattr(units, "_open", lambda: signal.pause())
+    answer = units.unit_facts("x.service")
     assert isinstance(answer, Gap)
     assert "no answer" in answer.reason
 
@@ -128,16 +130,16 @@ def test_an_error_of_one_unit_costs_only_that_one(monkeypatch: pytest.MonkeyPatc
             raise ValueError("no such unit")
         return {b"Id": unit, b"LoadState": b"loaded"} if interface == b"Unit" else {}
 
-    monkeypatch.setattr(bus, "_open", lambda: call)
-    assert bus.units_facts(("bad.service", "good.service")) == {
+    monkeypatch.setattr(units, "_open", lambda: call)
+    assert units.units_facts(("bad.service", "good.service")) == {
         "bad.service": Gap("the settings of bad.service", "PID 1 answered: no such unit"),
         "good.service": UnitFacts("good.service"),
     }
 
 
 def test_nothing_asked_forks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus.child, "ask", None)
-    assert bus.units_facts(()) == {}
+    monkeypatch.setattr(units.child, "ask", None)
+    assert units.units_facts(()) == {}
 
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -147,7 +149,7 @@ sys.path.insert(0, {str(Path(mountwarden.__file__).parents[1])!r})
 import importlib.util
 if importlib.util.find_spec("pystemd") is None:
     sys.exit("no pystemd")
-from mountwarden import bus
+from mountwarden.systemd import units as bus
 how = {{"spared": bus.library, "plain": lambda name: importlib.import_module(f"pystemd.{{name}}")}}[sys.argv[1]]
 for name in sys.argv[2:]:
     assert how(name).__name__ == f"pystemd.{{name}}"
@@ -184,7 +186,7 @@ def test_a_package_whose_modules_need_it_is_imported_whole(tmp_path: Path) -> No
     code = """
 import sys
 sys.path[:0] = sys.argv[1:]
-from mountwarden import bus
+from mountwarden.systemd import units as bus
 assert bus.library("dbuslib").answer == 1
 assert not hasattr(sys.modules["pystemd"], "needed"), "an empty module stands for the package"
 del sys.modules["pystemd"], sys.modules["pystemd.dbuslib"]

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 from mountwarden import cause
-from mountwarden.bus import MS_PRIVATE, Directive, UnitFacts
 from mountwarden.circumstances import Circumstances
 from mountwarden.model import (
     Base,
@@ -23,7 +22,8 @@ from mountwarden.model import (
     Spot,
     Target,
 )
-from mountwarden.unitfile import UnitFile, parse
+from mountwarden.systemd.unit_files import UnitFile, parse
+from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
 
 ID = "1a2b3c4d5e6f" + "0" * 52
 LAYOUT = Layout(b"overlay2/*/merged", "overlay")

@@ -1,7 +1,7 @@
 """Cgroup paths as systemd and the engines write them: unit, user unit, container."""
 
 import pytest
-from mountwarden.cgroup import Place, place
+from mountwarden.systemd.cgroups import Place, place
 
 ID = "1a2b3c4d5e6f" + "0" * 52
 OTHER = "f" * 64

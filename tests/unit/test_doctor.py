@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden import __version__, advice, bus, unitfile
+from mountwarden import __version__, advice
 from mountwarden.cli import doctor as command
 from mountwarden.config.schema import Config
 from mountwarden.doctor import canary, kernel, roots, system, units
@@ -22,6 +22,8 @@ from mountwarden.mounts.roots import root_state
 from mountwarden.observe import tiers
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.interfaces import NEEDED, Interface
+from mountwarden.systemd import unit_files
+from mountwarden.systemd import units as bus
 from mountwarden.tell.messages import IDS
 
 from tests.support.reports import finding
@@ -294,7 +296,7 @@ def test_one_reason_for_several_roots_is_told_once(monkeypatch: pytest.MonkeyPat
 
 
 def test_units_that_do_not_run_are_named_by_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unitfile, "PLACES", (os.fsencode(tmp_path),))
+    monkeypatch.setattr(unit_files, "PLACES", (os.fsencode(tmp_path),))
     files = {
         "etc/a.service": "[Service]\nMountFlags=private\n",
         "etc/b.service": "[Service]\nMountFlags=slave\n",

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 from mountwarden.model import Cause, Event, EventKind, Kind, Severity, Subject
-from mountwarden.tell import journal, messages
+from mountwarden.systemd import journal
+from mountwarden.tell import messages
 
 
 def subject(**changes: object) -> Subject:
@@ -147,5 +148,5 @@ def test_a_closed_stderr_stops_nothing(tmp_path: object) -> None:
 
 
 def test_pystemd_is_imported_only_when_a_journal_is_made() -> None:
-    program = "import sys, mountwarden.tell.journal as j; assert 'pystemd' not in sys.modules"
+    program = "import sys, mountwarden.systemd.journal as j; assert 'pystemd' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})

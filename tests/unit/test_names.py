@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from mountwarden import advice, chain, chart, ledger, settings, status, timeline
 from mountwarden import cause as causes
-from mountwarden.bus import MS_PRIVATE, Directive, UnitFacts
 from mountwarden.circumstances import Circumstances
-from mountwarden.cli import acts, doctor, entries, history, plan, predict, watch, who
+from mountwarden.cli import acts, doctor, history, plan, predict, watch, who
 from mountwarden.cli import map as map_command
 from mountwarden.doctor import roots
 from mountwarden.foreseen import Foreseen
@@ -38,7 +37,9 @@ from mountwarden.predict.foresee import Space
 from mountwarden.predict.occupants import Occupant
 from mountwarden.remedies import restart
 from mountwarden.snapshot import codec
-from mountwarden.tell import journal, messages, report, story, table, words
+from mountwarden.systemd import journal, journal_reader
+from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
+from mountwarden.tell import messages, report, story, table, words
 from mountwarden.tell.chart import dot, svg, text
 from mountwarden.tell.terminal import Terminal
 from mountwarden.who import mounts
@@ -143,7 +144,7 @@ def entry(one: Holder) -> dict[str, str]:
 
 
 def from_journal(one: Holder) -> dict[str, Any]:
-    return entries.entry({"__REALTIME_TIMESTAMP": "1000000", **entry(one)})
+    return journal_reader.entry({"__REALTIME_TIMESTAMP": "1000000", **entry(one)})
 
 
 def outcome(one: Holder) -> Outcome:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden import bus
-from mountwarden.bus import Directive
-from mountwarden.namespacing_directives import TABLE, NamespacingDirective, setting
+from mountwarden.systemd import units
+from mountwarden.systemd.namespacing_directives import TABLE, NamespacingDirective, setting
+from mountwarden.systemd.units import Directive
 
 NAMES = [row.name for row in TABLE]
 ROWS = pytest.mark.parametrize("row", TABLE, ids=NAMES)
@@ -31,7 +31,7 @@ def test_pid_1_says_that_it_is_in_effect_or_not(row: NamespacingDirective) -> No
     for plain in row.neutral.dbus:
         value, words = OTHERS[type(plain)] if not row.mark else ([(b"a", b"", 1)], "")
         key = row.name.encode() + (b"Symlink" if row.mark else b"")
-        unset, told = bus.facts("x.service", {key: plain}), bus.facts("x.service", {key: value})
+        unset, told = units.facts("x.service", {key: plain}), units.facts("x.service", {key: value})
         assert (unset.directives, unset.perhaps) == ((), False)
         assert told.directives == ((Directive(row.name, words),) if row.always else ())
         assert told.perhaps is not row.always
@@ -47,7 +47,7 @@ def test_pid_1_says_that_it_is_in_effect_or_not(row: NamespacingDirective) -> No
     ],
 )
 def test_a_directory_makes_one_only_if_it_is_read_only(items: Any, perhaps: bool) -> None:
-    told = bus.facts("x.service", {b"StateDirectorySymlink": items, b"StateDirectory": [b"a", b"b"]})
+    told = units.facts("x.service", {b"StateDirectorySymlink": items, b"StateDirectory": [b"a", b"b"]})
     assert (told.directives, told.perhaps) == ((), perhaps)
     assert setting("StateDirectory=a b:link") is None
 

@@ -2,7 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden import bus, cgroup, escape, oci, unitfile
+from mountwarden import escape, oci
+from mountwarden.systemd import cgroups, unit_files, units
 
 PIECES = st.sampled_from(
     (
@@ -40,7 +41,7 @@ KEYS = st.sampled_from(
 
 @given(TEXT)
 def test_cgroup(text: bytes) -> None:
-    found = cgroup.place(text)
+    found = cgroups.place(text)
     assert found.unit is None or "/" not in found.unit
     assert found.container is None or "/" not in found.container
 
@@ -48,15 +49,15 @@ def test_cgroup(text: bytes) -> None:
 @given(UNIT)
 def test_unit_file(text: bytes) -> None:
     lines = text.count(b"\n") + 1
-    items = unitfile.parse(text)
+    items = unit_files.parse(text)
     assert all(1 <= item.line <= lines for item in items)
     assert [item.line for item in items] == sorted(item.line for item in items)
-    unitfile.locate([unitfile.UnitFile(b"/x", items)], "PrivateTmp", "yes")
+    unit_files.locate([unit_files.UnitFile(b"/x", items)], "PrivateTmp", "yes")
 
 
 @given(st.dictionaries(KEYS, VALUES))
 def test_bus(properties: dict[bytes, object]) -> None:
-    facts = bus.facts("x.service", properties)
+    facts = units.facts("x.service", properties)
     assert all(isinstance(path, bytes) for path in facts.drop_ins)
     assert all(escape.unit_name(item.value).isprintable() for item in facts.directives)
 

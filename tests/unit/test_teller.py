@@ -10,7 +10,7 @@ from mountwarden import ledger_json, state, teller
 from mountwarden.ledger import Ledger
 from mountwarden.model import Event, EventKind
 from mountwarden.state import RunDirectory
-from mountwarden.tell.journal import Entry, Journal
+from mountwarden.systemd.journal import Entry, Journal
 from mountwarden.teller import Teller, in_journal
 
 EVENTS = tuple(Event(EventKind.GAP, f"key-{number}", 1.0, "text") for number in range(3))

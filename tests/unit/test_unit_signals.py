@@ -12,8 +12,8 @@ PYTHON = "/usr/bin/python3"
 PROGRAM = f"""
 import os, select, socket, sys, time
 sys.path[:0] = [{str(Path(mountwarden.__file__).parents[1])!r}, {str(Path(__file__).parents[2])!r}]
-from mountwarden import bus, unit_signals
-from mountwarden.unit_signals import UnitSignals
+from mountwarden.systemd import jobs, units
+from mountwarden.systemd.jobs import UnitSignals
 from tests.support.odd_bus import AUTHENTICATED, OddBus, greeting
 def readable():
     poll = select.poll()
@@ -75,7 +75,7 @@ assert not signals.read() and signals.fd == fd
 odd.accept()
 assert signals.open() == fd and len(odd.peers) == 1, "not at once"
 assert not signals.read()
-unit_signals.RETRY_SECONDS = 0.0
+jobs.RETRY_SECONDS = 0.0
 before = fds()
 for _ in range(20):
     assert signals.open() is not None
@@ -117,7 +117,7 @@ odd.accept(greeting())
 while signals.fd is not None:
     assert readable()
     assert not signals.read()
-assert unit_signals.CALL_SECONDS <= took() < unit_signals.CALL_SECONDS + 8
+assert jobs.CALL_SECONDS <= took() < jobs.CALL_SECONDS + 8
 assert b"JobRemoved" in odd.peers[0].recv(9999), "it came as far as a call"
 assert os.environ["SYSTEMD_BUS_TIMEOUT"] == "17s"
 """

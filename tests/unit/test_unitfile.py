@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from mountwarden import unitfile
-from mountwarden.namespacing_directives import LIST, TABLE
-from mountwarden.unitfile import Assignment, UnitFile, locate, parse
+from mountwarden.systemd import unit_files
+from mountwarden.systemd.namespacing_directives import LIST, TABLE
+from mountwarden.systemd.unit_files import Assignment, UnitFile, locate, parse
 
 MAIN = b"""# comment
 [Unit]
@@ -88,7 +88,7 @@ def test_every_list_of_the_table_adds_up(name: str) -> None:
 def test_reads_only_below_the_folders_of_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     units = tmp_path / "units"
     units.mkdir()
-    monkeypatch.setattr(unitfile, "PLACES", (os.fsencode(units) + b"/",))
+    monkeypatch.setattr(unit_files, "PLACES", (os.fsencode(units) + b"/",))
     (units / "a.service").write_text("[Service]\nPrivateTmp=yes\n")
     (tmp_path / "outside.service").write_text("[Service]\nPrivateTmp=yes\n")
     (units / "link.service").symlink_to("../outside.service")
@@ -97,7 +97,7 @@ def test_reads_only_below_the_folders_of_units(tmp_path: Path, monkeypatch: pyte
     (units / "big.service").write_bytes(b"#" * (1 << 20) + b"\n")
 
     def read(name: str) -> UnitFile | None:
-        return unitfile.read(os.fsencode(units / name))
+        return unit_files.read(os.fsencode(units / name))
 
     plain = read("a.service")
     assert plain

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..config.schema import Config
-    from ..notify import Notifier
+    from ..systemd.notify import Notifier
     from ..triggers import Triggers
 
 _EPILOG = """\
@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> int:
     except MountwardenError as error:
         raise RefusedToRun(error.message, hint=error.hint) from None
 
-    from ..notify import Notifier
+    from ..systemd.notify import Notifier
 
     notifier = Notifier()
     from ..triggers import Triggers
@@ -78,12 +78,13 @@ def _load(arguments: Namespace) -> "Config":
 def _serve(
     arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", load: "Callable[[], Config]"
 ) -> int:
-    from .. import bus, causes, look, state
+    from .. import causes, look, state
     from ..actor import Actor
     from ..agent import Agent
     from ..remedies import apply
     from ..remedies.plan import named_units
-    from ..tell.journal import Journal
+    from ..systemd import units
+    from ..systemd.journal import Journal
     from ..teller import Teller
 
     directory = state.RunDirectory()
@@ -95,7 +96,7 @@ def _serve(
         load,
         directory=arguments.config,
         run=directory,
-        teller=Teller(directory, Journal(library=bus.library)),
+        teller=Teller(directory, Journal(library=units.library)),
         actor=Actor(
             directory,
             lambda findings, action, go_on: apply.carry_out_all(

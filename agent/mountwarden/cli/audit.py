@@ -6,8 +6,8 @@ import time
 from ..actor import FAILED
 from ..ledger import subject_of
 from ..model import Event, EventKind, Outcome
+from ..systemd.journal import SOCKET, Journal
 from ..tell import messages
-from ..tell.journal import SOCKET, Journal
 
 
 def tell(outcome: Outcome) -> None:

@@ -7,8 +7,8 @@ from ..model import Finding, Kind, Namespace
 from ..observe import enter, times
 from ..observe.namespaces import read_mountinfo
 from ..settings import settings
+from ..systemd import journal_reader
 from ..tell.shape import BackgroundJson, ChainJson, FixJson
-from . import entries
 
 MOST_NAMESPACES = 500
 """Of more, nobody waits for the count of those in home's sharing group."""
@@ -21,7 +21,7 @@ def background(finding: Finding, seen: look.Look, *, agent: bool) -> BackgroundJ
     known = timeline.Known(
         born=times.born(finding.mountpoint) if _has_a_birth(finding) else None,
         process=times.process_started(finding.holders[0].pid) if finding.holders else None,
-        entries=entries.of_finding(finding.id),
+        entries=journal_reader.of_finding(finding.id),
         agent=agent,
     )
     fix = advice.lasting_fix(finding.cause, finding, around) if finding.cause else None
@@ -54,7 +54,7 @@ def _mountinfo(space: Namespace) -> bytes | None:
 
 def over(finding_id: str) -> BackgroundJson | None:
     """The story of a finding that is there no more, from the journal alone; None where that has none."""
-    told = entries.of_finding(finding_id)
+    told = journal_reader.of_finding(finding_id)
     if not told:
         return None
     return {"timeline": timeline.journal(told), "chain": None, "settings": [], "fix": None}

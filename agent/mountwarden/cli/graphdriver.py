@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..graphdriver import service
-from ..namespacing_directives import setting
+from ..systemd.namespacing_directives import setting
 from . import options
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..escape import sentence
+from ..systemd import journal_reader
+from ..systemd.journal import PREFIX
 from ..tell import stored, terminal
-from ..tell.journal import PREFIX
-from . import entries, options
+from . import options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -39,7 +40,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Ask the journal and show what it has."""
-    told = entries.read(_words(arguments))
+    told = journal_reader.read(_words(arguments))
     if arguments.json:
         sys.stdout.write(stored.dumps({"history": told}))
     else:

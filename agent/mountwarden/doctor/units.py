@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .. import advice, unitfile
+from .. import advice
 from ..escape import shown, unit_name
+from ..systemd import unit_files
 from .facts import Check, Status
 from .roots import NEXT
 
@@ -49,13 +50,13 @@ def _setting(unit: str, places: Sequence[str]) -> Setting | None:
     return found
 
 
-def _files(unit: str, places: Sequence[str]) -> Iterator[unitfile.UnitFile]:
+def _files(unit: str, places: Sequence[str]) -> Iterator[unit_files.UnitFile]:
     fragment = next((f"{place}/{unit}" for place in places if os.path.lexists(f"{place}/{unit}")), None)
     drop_ins: dict[str, str] = {}
     for place in reversed(places):
         drop_ins |= {name: f"{place}/{unit}.d/{name}" for name in _names(f"{place}/{unit}.d") if name.endswith(".conf")}
     for path in (fragment, *(drop_ins[name] for name in sorted(drop_ins))):
-        if path and (file := unitfile.read(os.fsencode(path))):
+        if path and (file := unit_files.read(os.fsencode(path))):
             yield file
 
 

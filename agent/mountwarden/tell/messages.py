@@ -5,7 +5,7 @@ The ids are random (sd-id128 new); an id never changes its meaning.
 
 from ..escape import short_id, shown, unit_name
 from ..model import Event, EventKind, Kind, Severity, Subject
-from .journal import PREFIX
+from ..systemd.journal import PREFIX
 
 IDS = {
     EventKind.FOUND: "ac05996646d6430297cd38b47d8faa5b",

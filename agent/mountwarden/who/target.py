@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ..cgroup import place as cgroup_place
 from ..errors import MountwardenError
 from ..model import Mount, Root
 from ..mounts.mountinfo import Table, below, join
 from ..observe import procs, resolve, survey
+from ..systemd.cgroups import place as cgroup_place
 from . import containers
 from .facts import Target
 from .tables import World

@@ -20,7 +20,7 @@ from mountwarden.errors import RefusedToRun
 from mountwarden.graphdriver import service, visibility
 from mountwarden.graphdriver.driver import GraphdriverError
 from mountwarden.kernel import abi, syscalls
-from mountwarden.namespacing_directives import setting
+from mountwarden.systemd.namespacing_directives import setting
 
 from tests.kernel.graphdriver import client, tars
 from tests.kernel.graphdriver.client import PluginClient

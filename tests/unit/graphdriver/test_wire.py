@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mountwarden.graphdriver.visibility import Propagation, directives, propagation_of, reaches, unit_of
 from mountwarden.graphdriver.wire import BrokenBody, ChunkedBody, ChunkedWriter, SizedBody
-from mountwarden.namespacing_directives import setting
+from mountwarden.systemd.namespacing_directives import setting
 
 
 def read(body: io.RawIOBase) -> bytes:

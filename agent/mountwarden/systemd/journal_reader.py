@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import MountwardenError
 from ..escape import shown, timestamp
-from ..tell.journal import IDENTIFIER, PREFIX
+from .journal import IDENTIFIER, PREFIX
 
 DEADLINE = 60.0
 """Seconds that journalctl gets."""

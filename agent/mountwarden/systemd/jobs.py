@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from . import bus
+from . import units
 
 CALL_SECONDS = 2
 """How long each of the two calls may wait: the broker has just answered, PID 1 may be reading its files again. A broker
@@ -68,7 +68,7 @@ class UnitSignals:
         self.close()
         self._begun = time.monotonic()
         try:
-            self._bus = bus.library("dbuslib").DBus()
+            self._bus = units.library("dbuslib").DBus()
             with _bounded_calls():
                 self._bus.open()
             self.fd = self._bus.get_fd()

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import NoAnswer
-from .kernel import child
-from .model import Gap
+from ..errors import NoAnswer
+from ..kernel import child
+from ..model import Gap
 from .namespacing_directives import TABLE, NamespacingDirective
 
 DEADLINE = 3.0

@@ -1,0 +1,1 @@
+"""All that speaks to systemd: units over the bus, unit files, cgroups' names, sd_notify, the journal out and in."""
