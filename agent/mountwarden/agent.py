@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from . import breaker, silences
+from . import breaker
 from . import ledger as book
-from . import pause as pausing
 from .actor import Actor
 from .config.schema import Config, Mode
 from .errors import MountwardenError
@@ -23,10 +22,12 @@ from .kernel import child
 from .ledger import Now
 from .look import Look
 from .model import Cause, Event, EventKind, Finding, Gap, Picture
-from .pause import Pause
 from .publish import Publisher
 from .schedule import Schedule
-from .state import RunDirectory
+from .state import pause as pausing
+from .state import silences
+from .state.pause import Pause
+from .state.run_directory import RunDirectory
 from .systemd.notify import Notifier
 from .teller import Teller
 from .triggers import Triggers, Wake, local, watch_list

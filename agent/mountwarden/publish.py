@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import state, status
+from . import status
 from .actor import told_circumstances
 from .cli import facts as report_facts
 from .config.schema import Config
@@ -17,8 +17,9 @@ from .escape import shown as printable
 from .ledger import Ledger
 from .look import Look
 from .model import Finding, Outcome
-from .pause import Pause
-from .state import RunDirectory
+from .state import run_directory
+from .state.pause import Pause
+from .state.run_directory import RunDirectory
 from .systemd.notify import Notifier
 from .tell import metrics, stored
 from .tell import report as reporting
@@ -99,7 +100,7 @@ class Publisher:
         )
         try:
             stored.write(report, str(self._run.report))
-            state.write(self._run.status, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
+            run_directory.write(self._run.status, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
         except OSError as error:
             self._complain(self._run.path, error)
         self._write_metrics(config, report)
@@ -111,7 +112,9 @@ class Publisher:
             return
         path = Path(os.fsdecode(config.metrics))
         try:
-            state.write(path, metrics.render(report, metrics.Counts(self._counted, self._wakes)).encode(), EVERYBODY)
+            run_directory.write(
+                path, metrics.render(report, metrics.Counts(self._counted, self._wakes)).encode(), EVERYBODY
+            )
         except OSError as error:
             self._complain(path, error)
 

@@ -9,7 +9,7 @@ from .breaker import left_alone
 from .escape import sentence, shown, timestamp
 from .ledger import Ledger
 from .model import Outcome, Severity
-from .pause import Pause
+from .state.pause import Pause
 from .tell.shape import ReportJson
 from .tell.text import count
 

@@ -9,10 +9,11 @@ import subprocess
 from collections.abc import Callable, Iterable
 
 from . import ledger as book
-from . import ledger_json, state
+from . import ledger_json
 from .ledger import Ledger
 from .model import Event
-from .state import RunDirectory
+from .state import run_directory
+from .state.run_directory import RunDirectory
 from .systemd.journal import IDENTIFIER, PREFIX, Journal
 from .tell import messages
 
@@ -33,7 +34,7 @@ class Teller:
 
     def load(self, boot_id: str) -> tuple[Ledger, str | None]:
         """The saved ledger without the events that the journal already has, and why a new one was started."""
-        ledger, why = ledger_json.load(state.read(self._run.ledger), boot_id)
+        ledger, why = ledger_json.load(run_directory.read(self._run.ledger), boot_id)
         if ledger.pending and self._journal.structured:
             ledger = book.told(ledger, in_journal(ledger.pending, boot_id))
         return ledger, why
@@ -44,7 +45,7 @@ class Teller:
             return
         data = ledger_json.dump(ledger)
         if data != self._saved:
-            state.write(self._run.ledger, data, state.OWN)
+            run_directory.write(self._run.ledger, data, run_directory.OWN)
         self._saved, self._kept = data, ledger
 
     def tell(self, ledger: Ledger) -> Ledger:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from mountwarden import ledger as book
-from mountwarden import pause
 from mountwarden.actor import BATCH, Actor
 from mountwarden.config.schema import Config, Mode
 from mountwarden.ledger import Attempt, Ledger, Now
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome
-from mountwarden.pause import Pause
-from mountwarden.state import RunDirectory
+from mountwarden.state import pause
+from mountwarden.state.pause import Pause
+from mountwarden.state.run_directory import RunDirectory
 
 from tests.support.findings import CONFIG, finding
 

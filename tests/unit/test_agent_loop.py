@@ -15,7 +15,7 @@ from mountwarden.config.schema import Config, Confirm, Mode
 from mountwarden.errors import ConfigError
 from mountwarden.look import Look
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
-from mountwarden.state import RunDirectory
+from mountwarden.state.run_directory import RunDirectory
 from mountwarden.systemd.journal import Entry, Journal
 from mountwarden.tell import messages
 from mountwarden.teller import Teller

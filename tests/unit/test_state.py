@@ -6,10 +6,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from mountwarden import pause, silences, state
 from mountwarden.config.schema import Config, Silence
-from mountwarden.pause import Pause
-from mountwarden.state import RunDirectory
+from mountwarden.state import pause, run_directory, silences
+from mountwarden.state.pause import Pause
+from mountwarden.state.run_directory import RunDirectory
 
 
 @pytest.fixture
@@ -18,23 +18,23 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def test_a_file_is_replaced_and_no_trace_is_left(run: RunDirectory) -> None:
-    state.write(run.ledger, b"one", state.OWN)
+    run_directory.write(run.ledger, b"one", run_directory.OWN)
     first = run.ledger.stat().st_ino
-    state.write(run.ledger, b"two", state.OWN)
+    run_directory.write(run.ledger, b"two", run_directory.OWN)
     assert (run.ledger.read_bytes(), os.listdir(run.path)) == (b"two", ["ledger.json"])
     assert run.ledger.stat().st_ino != first
     assert stat.S_IMODE(run.ledger.stat().st_mode) == 0o600
 
 
 def test_a_failed_write_leaves_the_old_file(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    state.write(run.ledger, b"one", state.OWN)
+    run_directory.write(run.ledger, b"one", run_directory.OWN)
 
     def fail(*_paths: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(OSError, match="No space"):
-        state.write(run.ledger, b"two", state.OWN)
+        run_directory.write(run.ledger, b"two", run_directory.OWN)
     assert (run.ledger.read_bytes(), os.listdir(run.path)) == (b"one", ["ledger.json"])
 
 
@@ -44,7 +44,7 @@ def test_a_symlink_planted_for_the_new_file_is_not_followed(run: RunDirectory, t
     victim.write_bytes(b"mine")
     (run.path / f".ledger.json.{os.getpid()}").symlink_to(victim)
     with pytest.raises(OSError, match="symbolic"):
-        state.write(run.ledger, b"two", state.OWN)
+        run_directory.write(run.ledger, b"two", run_directory.OWN)
     assert victim.read_bytes() == b"mine"
 
 
@@ -52,12 +52,12 @@ def test_sweep_removes_only_what_a_killed_writer_left(run: RunDirectory) -> None
     run.path.mkdir()
     for name in (".ledger.json.77", "ledger.json", ".hidden", "other"):
         (run.path / name).touch()
-    state.sweep(run.path)
+    run_directory.sweep(run.path)
     assert sorted(os.listdir(run.path)) == [".hidden", "ledger.json", "other"]
 
 
 def test_no_file_is_none(run: RunDirectory) -> None:
-    assert state.read(run.ledger) is None
+    assert run_directory.read(run.ledger) is None
 
 
 def test_a_pause_is_in_force_until_its_end(run: RunDirectory) -> None:

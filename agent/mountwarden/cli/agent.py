@@ -78,18 +78,19 @@ def _load(arguments: Namespace) -> "Config":
 def _serve(
     arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", load: "Callable[[], Config]"
 ) -> int:
-    from .. import causes, look, state
+    from .. import causes, look
     from ..actor import Actor
     from ..agent import Agent
     from ..remedies import apply
     from ..remedies.plan import named_units
+    from ..state import run_directory
     from ..systemd import units
     from ..systemd.journal import Journal
     from ..teller import Teller
 
-    directory = state.RunDirectory()
+    directory = run_directory.RunDirectory()
     directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
-    state.sweep(directory.path)
+    run_directory.sweep(directory.path)
     looker = look.Looker(config)
     agent = Agent(
         looker,

@@ -6,9 +6,9 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from .. import durations
-from .. import pause as pausing
 from ..escape import shown, timestamp
-from ..state import RunDirectory
+from ..state import pause as pausing
+from ..state.run_directory import RunDirectory
 from ..status import paused
 from ..tell import stored
 from . import options

@@ -4,7 +4,7 @@ import os
 from argparse import Namespace
 from dataclasses import replace
 
-from .. import engines, ledger_json, silences, state
+from .. import engines, ledger_json
 from ..actor import told_circumstances
 from ..config.load import load
 from ..config.schema import Mode
@@ -14,7 +14,8 @@ from ..look import Looker
 from ..model import Root, Tier
 from ..observe import procs
 from ..remedies.plan import Circumstances
-from ..state import RunDirectory
+from ..state import run_directory, silences
+from ..state.run_directory import RunDirectory
 from .agents import Agents
 
 
@@ -34,7 +35,7 @@ def circumstances(looker: Looker, agent: Agents) -> Circumstances:
     """What the service goes by besides the configuration: a pause, its ledger of this boot, and its own mode."""
     run = RunDirectory()
     try:
-        ledger, _why = ledger_json.load(state.read(run.ledger), looker.boot_id)
+        ledger, _why = ledger_json.load(run_directory.read(run.ledger), looker.boot_id)
     except OSError:  # not for us to read
         ledger = Ledger(looker.boot_id)
     found = told_circumstances(run, ledger, looker.config)

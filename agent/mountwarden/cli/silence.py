@@ -6,11 +6,12 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from .. import durations, silences
+from .. import durations
 from ..config.schema import Silence
 from ..errors import MountwardenError
 from ..escape import shown, timestamp
-from ..state import RunDirectory
+from ..state import silences
+from ..state.run_directory import RunDirectory
 from ..tell import stored
 from . import options
 

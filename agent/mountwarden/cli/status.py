@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
 from ..escape import seconds
-from ..state import RunDirectory
+from ..state.run_directory import RunDirectory
 from ..status import SCHEMA
 from ..tell import stored
 from ..tell.text import age, cost, count

@@ -7,8 +7,8 @@ import json
 import time
 from dataclasses import dataclass
 
-from . import state
-from .state import RunDirectory
+from . import run_directory
+from .run_directory import RunDirectory
 
 SCHEMA = "mountwarden.pause/1"
 
@@ -26,7 +26,7 @@ class Pause:
 def read(run: RunDirectory, now: float) -> Pause | None:
     """The pause in force at `now`; None when there is none."""
     try:
-        data = state.read(run.pause)
+        data = run_directory.read(run.pause)
     except OSError as error:
         return Pause(now, None, f"{run.pause} can't be read ({error.strerror})")
     if data is None:
@@ -40,7 +40,7 @@ def read(run: RunDirectory, now: float) -> Pause | None:
 def write(run: RunDirectory, pause: Pause) -> None:
     """Pause. Raises OSError."""
     document = {"schema": SCHEMA, "since": pause.since, "until": pause.until, "reason": pause.reason}
-    state.write(run.pause, json.dumps(document).encode() + b"\n")
+    run_directory.write(run.pause, json.dumps(document).encode() + b"\n")
 
 
 def end(run: RunDirectory) -> Pause | None:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 
-from . import state
-from .config.schema import Config, Silence
-from .state import RunDirectory
+from ..config.schema import Config, Silence
+from . import run_directory
+from .run_directory import RunDirectory
 
 SCHEMA = "mountwarden.silences/1"
 
@@ -17,7 +17,7 @@ SCHEMA = "mountwarden.silences/1"
 def read(run: RunDirectory) -> tuple[Silence, ...]:
     """The silences of this boot. A file that can't be read or understood silences nothing."""
     try:
-        data = state.read(run.silences)
+        data = run_directory.read(run.silences)
         document = json.loads(data) if data else {}
         if document.get("schema") != SCHEMA:
             return ()
@@ -29,7 +29,7 @@ def read(run: RunDirectory) -> tuple[Silence, ...]:
 def write(run: RunDirectory, silences: Iterable[Silence], now: float) -> None:
     """Replace the silences; those that are over at `now` are dropped. Raises OSError."""
     kept = [{"id": one.id, "until": one.until, "reason": one.reason} for one in silences if (one.until or 0) > now]
-    state.write(run.silences, json.dumps({"schema": SCHEMA, "silences": kept}).encode() + b"\n")
+    run_directory.write(run.silences, json.dumps({"schema": SCHEMA, "silences": kept}).encode() + b"\n")
 
 
 def merged(config: Config, run: RunDirectory) -> Config:

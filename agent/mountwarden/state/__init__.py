@@ -1,0 +1,1 @@
+"""The service's files in /run/mountwarden, which end with the boot."""
