@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from . import breaker
 from .config.schema import Config
-from .ledger import Attempt, Ledger, Now
+from .ledger import breaker
+from .ledger.update import Attempt, Ledger, Now
 from .model import Action, Finding, Outcome
 from .remedies.plan import Circumstances, ends_that, plan
 from .state import pause as pausing

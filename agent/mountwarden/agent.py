@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from . import breaker
-from . import ledger as book
 from .actor import Actor
 from .config.schema import Config, Mode
 from .errors import MountwardenError
 from .escape import timestamp
 from .kernel import child
-from .ledger import Now
+from .ledger import breaker
+from .ledger import update as book
+from .ledger.update import Now
 from .look import Look
 from .model import Cause, Event, EventKind, Finding, Gap, Picture
 from .publish import Publisher

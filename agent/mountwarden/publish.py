@@ -14,7 +14,7 @@ from .actor import told_circumstances
 from .cli import facts as report_facts
 from .config.schema import Config
 from .escape import shown as printable
-from .ledger import Ledger
+from .ledger.update import Ledger
 from .look import Look
 from .model import Finding, Outcome
 from .state import run_directory

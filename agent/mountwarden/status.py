@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import __version__
-from .breaker import left_alone
 from .escape import sentence, shown, timestamp
-from .ledger import Ledger
+from .ledger.breaker import left_alone
+from .ledger.update import Ledger
 from .model import Outcome, Severity
 from .state.pause import Pause
 from .tell.shape import ReportJson

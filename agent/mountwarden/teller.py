@@ -8,9 +8,9 @@ import json
 import subprocess
 from collections.abc import Callable, Iterable
 
-from . import ledger as book
-from . import ledger_json
-from .ledger import Ledger
+from .ledger import stored
+from .ledger import update as book
+from .ledger.update import Ledger
 from .model import Event
 from .state import run_directory
 from .state.run_directory import RunDirectory
@@ -34,7 +34,7 @@ class Teller:
 
     def load(self, boot_id: str) -> tuple[Ledger, str | None]:
         """The saved ledger without the events that the journal already has, and why a new one was started."""
-        ledger, why = ledger_json.load(run_directory.read(self._run.ledger), boot_id)
+        ledger, why = stored.load(run_directory.read(self._run.ledger), boot_id)
         if ledger.pending and self._journal.structured:
             ledger = book.told(ledger, in_journal(ledger.pending, boot_id))
         return ledger, why
@@ -43,7 +43,7 @@ class Teller:
         """Write the ledger if it is another one than was written last. Raises OSError."""
         if ledger == self._kept:
             return
-        data = ledger_json.dump(ledger)
+        data = stored.dump(ledger)
         if data != self._saved:
             run_directory.write(self._run.ledger, data, run_directory.OWN)
         self._saved, self._kept = data, ledger

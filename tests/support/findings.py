@@ -1,8 +1,8 @@
 """Findings and looks made of nothing, for tests of pure code."""
 
-from mountwarden import ledger as book
 from mountwarden.config.schema import Config
-from mountwarden.ledger import Ledger, Now
+from mountwarden.ledger import update as book
+from mountwarden.ledger.update import Ledger, Now
 from mountwarden.model import Event, Evidence, Finding, Kind, Reach, Root, RootKind, Severity
 
 CONFIG = Config()

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mountwarden import ledger as book
 from mountwarden.actor import BATCH, Actor
 from mountwarden.config.schema import Config, Mode
-from mountwarden.ledger import Attempt, Ledger, Now
+from mountwarden.ledger import update as book
+from mountwarden.ledger.update import Attempt, Ledger, Now
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome
 from mountwarden.state import pause
 from mountwarden.state.pause import Pause

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from mountwarden import ledger as book
 from mountwarden.config.schema import Config, Confirm, Silence
-from mountwarden.ledger import Ledger, Now
+from mountwarden.ledger import update as book
+from mountwarden.ledger.update import Ledger, Now
 from mountwarden.model import Cause, EventKind, Gap, Holder, Kind, MountClass, Severity
 
 from tests.support.findings import CONFIG, ROOT, History, finding, many

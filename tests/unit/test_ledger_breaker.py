@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from mountwarden import breaker
-from mountwarden import ledger as book
 from mountwarden.config.schema import Config
-from mountwarden.ledger import Attempt, Ledger, Now
+from mountwarden.ledger import breaker
+from mountwarden.ledger import update as book
+from mountwarden.ledger.update import Attempt, Ledger, Now
 from mountwarden.model import Action, EventKind, Finding
 
 from tests.support.findings import CONFIG, ROOT, finding

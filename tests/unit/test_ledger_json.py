@@ -4,9 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from mountwarden import breaker, ledger_json
-from mountwarden import ledger as book
-from mountwarden.ledger import Attempt, GapEntry, Ledger, Now
+from mountwarden.ledger import breaker, stored
+from mountwarden.ledger import update as book
+from mountwarden.ledger.update import Attempt, GapEntry, Ledger, Now
 from mountwarden.model import Action, Cause, Finding, Holder
 
 from tests.support.findings import CONFIG, ROOT, finding, many
@@ -28,11 +28,11 @@ def full() -> Ledger:
 def test_there_and_back() -> None:
     state = full()
     assert all(getattr(state, name) for name in state.__slots__)
-    assert ledger_json.load(ledger_json.dump(state), "boot") == (state, None)
+    assert stored.load(stored.dump(state), "boot") == (state, None)
 
 
 def test_no_file_is_a_new_ledger_and_nothing_to_say() -> None:
-    assert ledger_json.load(None, "boot") == (Ledger("boot"), None)
+    assert stored.load(None, "boot") == (Ledger("boot"), None)
 
 
 @pytest.mark.parametrize(
@@ -52,20 +52,20 @@ def test_no_file_is_a_new_ledger_and_nothing_to_say() -> None:
     ],
 )
 def test_what_does_not_fit_starts_anew_and_is_said(data: bytes, why: str) -> None:
-    state, reason = ledger_json.load(data, "boot")
+    state, reason = stored.load(data, "boot")
     assert state == Ledger("boot")
     assert why in (reason or "")
 
 
 def test_every_cut_of_the_text_is_survived() -> None:
-    data = ledger_json.dump(full())
+    data = stored.dump(full())
     for end in range(0, len(data) - 1, 97):
-        state, reason = ledger_json.load(data[:end], "boot")
+        state, reason = stored.load(data[:end], "boot")
         assert (state, bool(reason)) == (Ledger("boot"), True)
 
 
 def test_every_wrong_type_is_survived() -> None:
-    document = json.loads(ledger_json.dump(full()))
+    document = json.loads(stored.dump(full()))
 
     def spoil(node: object) -> None:
         """Replace each value below by one of another type, one at a time, and load."""
@@ -75,11 +75,11 @@ def test_every_wrong_type_is_survived() -> None:
         for key, value in places[-13:]:
             for wrong in ({"x": 1}, [[1]], 1.5, "text", None):
                 node[key] = wrong
-                ledger_json.load(json.dumps(document).encode(), "boot")
+                stored.load(json.dumps(document).encode(), "boot")
             node[key] = value
             spoil(value)
 
     document["ledger"]["entries"] = document["ledger"]["entries"][:1]
     spoil(document["ledger"])
-    state, reason = ledger_json.load(json.dumps(document).encode(), "boot")
+    state, reason = stored.load(json.dumps(document).encode(), "boot")
     assert (list(state.entries), reason) == (["mw-0000000001"], None)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from mountwarden import advice, chain, chart, ledger, settings, status, timeline
+from mountwarden import advice, chain, chart, settings, status, timeline
 from mountwarden import cause as causes
 from mountwarden.circumstances import Circumstances
 from mountwarden.cli import acts, doctor, history, plan, predict, watch, who
@@ -14,6 +14,7 @@ from mountwarden.cli import map as map_command
 from mountwarden.doctor import roots
 from mountwarden.foreseen import Foreseen
 from mountwarden.holders import Members
+from mountwarden.ledger import update
 from mountwarden.model import (
     Action,
     Event,
@@ -139,7 +140,7 @@ def told(one: Holder) -> Any:
 
 
 def entry(one: Holder) -> dict[str, str]:
-    fields = messages.entry(Event(EventKind.FOUND, "key", NOW, subject=ledger.subject_of(held(one), NOW)))
+    fields = messages.entry(Event(EventKind.FOUND, "key", NOW, subject=update.subject_of(held(one), NOW)))
     return {name: journal.clean(value) for name, value in fields}
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mountwarden import ledger_json, teller
-from mountwarden.ledger import Ledger
+from mountwarden import teller
+from mountwarden.ledger import stored
+from mountwarden.ledger.update import Ledger
 from mountwarden.model import Event, EventKind
 from mountwarden.state import run_directory
 from mountwarden.state.run_directory import RunDirectory
@@ -32,7 +33,7 @@ class Recorder(Journal):
 
     def send(self, entry: Entry) -> None:
         self.told.append(dict(entry)["MOUNTWARDEN_EVENT_ID"])
-        self.saved.append(len(ledger_json.load(run_directory.read(self._run.ledger), "boot")[0].pending))
+        self.saved.append(len(stored.load(run_directory.read(self._run.ledger), "boot")[0].pending))
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_an_event_is_saved_as_pending_before_it_is_told_and_not_after(run: RunDi
     told = Teller(run, journal).tell(replace(Ledger("boot"), pending=EVENTS))
     assert (journal.told, journal.saved) == (["key-0", "key-1", "key-2"], [3, 3, 3])
     assert told.pending == ()
-    assert ledger_json.load(run_directory.read(run.ledger), "boot") == (Ledger("boot"), None)
+    assert stored.load(run_directory.read(run.ledger), "boot") == (Ledger("boot"), None)
 
 
 def test_nothing_is_written_when_nothing_changed(run: RunDirectory) -> None:
@@ -59,7 +60,7 @@ def test_nothing_is_written_when_nothing_changed(run: RunDirectory) -> None:
 
 
 def test_a_start_drops_what_the_journal_has(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_directory.write(run.ledger, ledger_json.dump(replace(Ledger("boot"), pending=EVENTS)), run_directory.OWN)
+    run_directory.write(run.ledger, stored.dump(replace(Ledger("boot"), pending=EVENTS)), run_directory.OWN)
     monkeypatch.setattr(teller, "in_journal", lambda events, boot: frozenset({"key-1"}))
     ledger, why = Teller(run, Recorder(run)).load("boot")
     assert ([event.key for event in ledger.pending], why) == (["key-0", "key-2"], None)

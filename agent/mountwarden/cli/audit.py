@@ -4,7 +4,7 @@ import os
 import time
 
 from ..actor import FAILED
-from ..ledger import subject_of
+from ..ledger.update import subject_of
 from ..model import Event, EventKind, Outcome
 from ..systemd.journal import SOCKET, Journal
 from ..tell import messages

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from .. import look
 from ..config.schema import Config
-from ..ledger import silenced
+from ..ledger.update import silenced
 from ..model import Finding, Severity
 
 

@@ -4,12 +4,13 @@ import os
 from argparse import Namespace
 from dataclasses import replace
 
-from .. import engines, ledger_json
+from .. import engines
 from ..actor import told_circumstances
 from ..config.load import load
 from ..config.schema import Mode
 from ..errors import MountwardenError
-from ..ledger import Ledger
+from ..ledger import stored
+from ..ledger.update import Ledger
 from ..look import Looker
 from ..model import Root, Tier
 from ..observe import procs
@@ -35,7 +36,7 @@ def circumstances(looker: Looker, agent: Agents) -> Circumstances:
     """What the service goes by besides the configuration: a pause, its ledger of this boot, and its own mode."""
     run = RunDirectory()
     try:
-        ledger, _why = ledger_json.load(run_directory.read(run.ledger), looker.boot_id)
+        ledger, _why = stored.load(run_directory.read(run.ledger), looker.boot_id)
     except OSError:  # not for us to read
         ledger = Ledger(looker.boot_id)
     found = told_circumstances(run, ledger, looker.config)

@@ -170,7 +170,7 @@ def _looked(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[Line]
 
 def looked(looker: "Looker", mounts: "HomeMounts | None" = None) -> Iterator[Line]:
     """Events of our own looks, one each tick, or rarer where a look costs more than a fiftieth of that."""
-    from .. import ledger
+    from ..ledger import update as ledger
     from ..tell import messages
 
     state = ledger.Ledger(looker.boot_id)
@@ -206,7 +206,7 @@ def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[Line]:
 
 def _with_causes(state: Any, seen: Any, now: Any, looker: "Looker") -> list[Any]:
     """The findings, those that are to be told now with their cause."""
-    from .. import ledger
+    from ..ledger import update as ledger
     from . import facts
 
     due = ledger.due(state, seen.findings, now, looker.config)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from .model import Event, EventKind
+from ..model import Event, EventKind
 
 LIMIT = 20
 """Events of one kind and root that are told one by one within a window."""

@@ -7,10 +7,10 @@ told is kept as `pending` until the teller has told it, so that a kill between t
 from collections.abc import Iterable
 from dataclasses import replace
 
-from . import storms
-from .config.schema import Config, Silence
-from .ledger_facts import Attempt, Entry, GapEntry, Ledger, Now, Told, event_key
-from .model import Event, EventKind, Finding, Gap, Severity, Subject
+from ..config.schema import Config, Silence
+from ..model import Event, EventKind, Finding, Gap, Severity, Subject
+from . import flood
+from .entries import Attempt, Entry, GapEntry, Ledger, Now, Told, event_key
 
 __all__ = [
     "Attempt",
@@ -57,8 +57,8 @@ def update(
     fresh = [_event(EventKind.FOUND, seen[f.id], now) for f in findings if _to_tell(seen[f.id], f, now, config)]
     ended = [_event(EventKind.CLEARED, entry, now) for entry in gone if entry.told is not Told.NO]
     entries = {**kept, **seen}
-    state, events = storms.admit(ledger.storms, [*fresh, *ended], now.boot, now.wall)
-    summed = storms.held_back(fresh, events)
+    state, events = flood.admit(ledger.storms, [*fresh, *ended], now.boot, now.wall)
+    summed = flood.held_back(fresh, events)
     for event in fresh:
         if event.subject:
             how = Told.SUMMED if event.subject.id in summed else Told.ALONE

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .config.schema import Config
-from .ledger_facts import Attempt, Entry, Ledger, Now, RootEntry, event_key
-from .model import Action, Event, EventKind, Finding
+from ..config.schema import Config
+from ..model import Action, Event, EventKind, Finding
+from .entries import Attempt, Entry, Ledger, Now, RootEntry, event_key
 
 FAILURES = 3
 """Failed attempts in a row after which a root is left alone."""

@@ -4,8 +4,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .model import Event, EventKind, Subject
-from .storms import Storms
+from ..model import Event, EventKind, Subject
+from .flood import Storms
 
 
 class Told(enum.StrEnum):

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from .ledger_facts import Ledger
+from .entries import Ledger
 
 SCHEMA = "mountwarden.ledger/1"
 
