@@ -39,11 +39,11 @@ from .model import (
 from .mounts import roots as inventory
 from .mounts.mountinfo import Table
 from .mounts.roots import Spots
-from .observe import bare, namespaces, procs, tiers
+from .observe import namespaces, processes, processless, tiers
+from .observe.detached_users import Pins
 from .observe.ids import Ids
-from .observe.pins import Pins
-from .observe.sift import Held, Seen, Settled
-from .observe.text import needles
+from .observe.tiers.mountinfo import needles
+from .observe.tiers.prefilter import Held, Seen, Settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Look:
 
 def boot_id() -> str:
     """The kernel's id of this boot, random(4)."""
-    return procs.read("/proc/sys/kernel/random/boot_id").decode().strip()
+    return processes.read("/proc/sys/kernel/random/boot_id").decode().strip()
 
 
 class Looker:
@@ -85,7 +85,7 @@ class Looker:
         self.config = config
         self.boot_id = boot_id()
         self._fixed_home = home
-        self._daemons = procs.DaemonWatch(COMMANDS)
+        self._daemons = processes.DaemonWatch(COMMANDS)
         self._host = Host()
         self._asked = tier
         self._settings = tier or config.tier
@@ -113,7 +113,7 @@ class Looker:
         started, clock = time.time(), time.monotonic()
         self._settle_tier()
         gaps: list[Gap] = []
-        pids = procs.pids()
+        pids = processes.pids()
         if resync:
             self._daemons.resync()
             self._host.resync()
@@ -215,7 +215,7 @@ class Looker:
     def _add_bare(self, members: dict[int, tuple[int, ...]], pids: list[int], fresh: bool, gaps: list[Gap]) -> None:
         """Add the namespaces without a process to `members`: they are searched for at a resync, then kept track of."""
         if fresh:
-            self._doors, unasked = bare.doors(members, self._tables, pids)
+            self._doors, unasked = processless.doors(members, self._tables, pids)
             gaps += unasked
         self._doors = {inode: door for inode, door in self._doors.items() if inode not in members}
         self._observer.doors = self._doors
@@ -224,7 +224,7 @@ class Looker:
     def _search_doors(self, members: Mapping[int, tuple[int, ...]]) -> bool:
         """Find the ways in again: one was closed, and there may be another."""
         inhabited = {inode: pids for inode, pids in members.items() if pids}
-        self._doors, _told_already = bare.doors(inhabited, self._tables, procs.pids())
+        self._doors, _told_already = processless.doors(inhabited, self._tables, processes.pids())
         self._observer.doors = self._doors
         return True
 

@@ -12,7 +12,7 @@ from mountwarden.escape import shown
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity, Tier
-from mountwarden.observe import namespaces, procs
+from mountwarden.observe import namespaces, processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
@@ -108,7 +108,7 @@ def fill(count: int, base: str) -> int:
     os.mkdir(more)
     syscalls.mount(b"tmpfs", more, b"tmpfs")
     syscalls.mount(None, more, None, abi.MS_PRIVATE)
-    left, number = count - len(procs.read("/proc/self/mountinfo").splitlines()), 0
+    left, number = count - len(processes.read("/proc/self/mountinfo").splitlines()), 0
     while left > 1:
         piece = min(left.bit_length() - 1, doubled.bit_length() - 2)  # flood/N has 2**N mounts
         target = b"%b/%d" % (more, number)
@@ -131,7 +131,7 @@ BASES = {"short": "/mnt", "long": "/mnt/" + "a" * 250 + "/" + "b" * 250}
 @pytest.mark.parametrize("tier", tiers.available(), ids=str)
 @pytest.mark.parametrize("base", BASES)
 def test_a_leak_beside_as_many_mounts_as_a_namespace_can_hold(home: Home, tier: Tier, base: str) -> None:
-    if (allowed := int(procs.read("/proc/sys/fs/mount-max"))) < MOST + 1000:
+    if (allowed := int(processes.read("/proc/sys/fs/mount-max"))) < MOST + 1000:
         pytest.skip(f"fs.mount-max is {allowed}")
     home.layer()
     with hold(home.sandbox, propagation="private") as flood, hold(home.sandbox, propagation="private") as holder:

@@ -10,7 +10,7 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.probe import probe
 from mountwarden.look import Looker
 from mountwarden.model import Action, Door, Finding, Kind, NamespaceKind, Outcome, Tier
-from mountwarden.observe import bare, namespaces
+from mountwarden.observe import namespaces, processless
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 
@@ -128,7 +128,7 @@ def test_what_was_put_in_the_place_of_a_bind_is_not_opened(home: Home) -> None:
         syscalls.umount(BIND)
         os.unlink(BIND)
         os.mkfifo(BIND)
-        return gone(lambda: bare.through(bare.Door("bind", 0, BIND), inode, own_namespace, deadline=2))
+        return gone(lambda: processless.through(processless.Door("bind", 0, BIND), inode, own_namespace, deadline=2))
 
     assert home.run(put_a_fifo)
 
@@ -167,7 +167,7 @@ def test_a_closed_door_is_not_the_last_one(home: Home) -> None:
         syscalls.umount(MERGED)
         looker = Looker(home.config, home=own_namespace())
         before = leaked(looker)
-        looker._doors = {inode: bare.Door("fd", 1, b"/proc/self/fd/999") for inode in looker._doors}
+        looker._doors = {inode: processless.Door("fd", 1, b"/proc/self/fd/999") for inode in looker._doors}
         return [f.namespace for f in before], [f.namespace for f in leaked(looker)]
 
     try:
@@ -196,8 +196,8 @@ def test_a_namespace_that_ended_before_the_walk_came_to_it_is_no_error() -> None
             "the walk over all mount namespaces is refused here (not the initial pid namespace, or before 6.12)"
         )
     # Not the inode of one that has ended: they are reused at once.
-    assert gone(lambda: bare.through(bare.Door("walk"), 1, own_namespace))
-    assert namespaces.read_mountinfo(1, (), bare.Door("walk")) is None
+    assert gone(lambda: processless.through(processless.Door("walk"), 1, own_namespace))
+    assert namespaces.read_mountinfo(1, (), processless.Door("walk")) is None
 
 
 def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tier) -> None:
@@ -207,13 +207,13 @@ def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tie
 
     def run() -> tuple[list[int], set[int | None]]:
         looker, entered = Looker(home.config, home=own_namespace()), [0]
-        through = bare.through
+        through = processless.through
 
         def counted(door: Door, space: int, function: Callable[[], object], **more: float) -> object:
             entered[-1] += space == inode
             return through(door, space, function, **more)
 
-        bare.through = counted  # type: ignore[assignment]
+        processless.through = counted  # type: ignore[assignment]
         for number in range(10):
             os.mkdir(f"/mnt/{number}")
             syscalls.mount(b"x", b"/mnt/%d" % number, b"tmpfs")  # home's table is another one

@@ -16,7 +16,7 @@ from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, child, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Outcome
-from mountwarden.observe import uses
+from mountwarden.observe import directory_users
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply, detach
 
@@ -73,14 +73,14 @@ def held(holder: Namespace) -> int:
 
 def meddle_behind_the_shared_checks(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
     """Make a change at home after all that a batch shares was looked at, and before its first rename."""
-    search = uses.directories_in_use
+    search = directory_users.directories_in_use
 
-    def searched(proc: int, names: frozenset[bytes]) -> dict[tuple[int, int], list[uses.Use]]:
+    def searched(proc: int, names: frozenset[bytes]) -> dict[tuple[int, int], list[directory_users.Use]]:
         found = search(proc, names)
         change()
         return found
 
-    monkeypatch.setattr(uses, "directories_in_use", searched)
+    monkeypatch.setattr(directory_users, "directories_in_use", searched)
 
 
 def codes(outcomes: Iterable[Outcome]) -> dict[bytes, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import mountwarden
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.observe import procs
+from mountwarden.observe import processes
 from mountwarden.scratch import stage
 
 from tests.support.scratch_ns import Sandbox
@@ -65,12 +65,12 @@ def check_told(out: str) -> None:
 
 @pytest.mark.parametrize("before", [None, become_nobody], ids=["root", "nobody"])
 def test_the_demo_finds_and_ends_its_leak(program: Path, before: Callable[[], None] | None) -> None:
-    mounts = procs.read("/proc/self/mountinfo")
+    mounts = processes.read("/proc/self/mountinfo")
     with start(program, before) as demo:
         out, err = demo.communicate(timeout=30)
     assert (demo.returncode, err) == (0, "")
     check_told(out)
-    assert procs.read("/proc/self/mountinfo") == mounts, "no mount of this host is touched"
+    assert processes.read("/proc/self/mountinfo") == mounts, "no mount of this host is touched"
 
 
 def test_the_demo_works_where_a_fresh_proc_is_refused(program: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_demo_works_where_a_fresh_proc_is_refused(program: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_ended_demo_leaves_no_process(program: Path, number: signal.Signals) -> None:
-    mounts = procs.read("/proc/self/mountinfo")
+    mounts = processes.read("/proc/self/mountinfo")
     with start(program) as demo:
         assert demo.stdout
         for line in demo.stdout:
@@ -102,7 +102,7 @@ def test_an_ended_demo_leaves_no_process(program: Path, number: signal.Signals) 
         demo.communicate(timeout=10)
     wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), 30)
     assert demo.returncode != 0
-    assert procs.read("/proc/self/mountinfo") == mounts
+    assert processes.read("/proc/self/mountinfo") == mounts
 
 
 def descendants(pid: int) -> list[int]:
@@ -163,7 +163,7 @@ def test_a_stage_is_its_own_world() -> None:
     own = os.readlink("/proc/self/ns/mnt")
 
     def inside() -> int:
-        same = os.readlink("/proc/self/ns/mnt") == own or len(procs.pids()) > 1 or os.listdir("/run")
+        same = os.readlink("/proc/self/ns/mnt") == own or len(processes.pids()) > 1 or os.listdir("/run")
         return 1 if same else 0
 
     assert stage.stage(inside) == 0

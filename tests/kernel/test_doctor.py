@@ -17,9 +17,9 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Looker
 from mountwarden.mounts.exposure import Relation, Sight, sights
 from mountwarden.mounts.mountinfo import Table
-from mountwarden.observe import procs
+from mountwarden.observe import processes
+from mountwarden.observe.capabilities import NEEDED, interfaces
 from mountwarden.observe.enter import own_namespace
-from mountwarden.observe.interfaces import NEEDED, interfaces
 from mountwarden.tell.chart import fold, svg, text
 from mountwarden.tell.chart.shape import MapJson
 from mountwarden.tell.terminal import Terminal
@@ -217,12 +217,12 @@ def test_two_hundred_namespaces_are_a_screen(home: Home) -> None:
 
 
 def test_the_canary_sings_and_leaves_nothing() -> None:
-    mounts = procs.read("/proc/self/mountinfo")
+    mounts = processes.read("/proc/self/mountinfo")
     song = canary.sing()
     assert song.done, song.text
     assert 0 < song.detach < 10
     assert 0 < song.find < 10
-    assert procs.read("/proc/self/mountinfo") == mounts
+    assert processes.read("/proc/self/mountinfo") == mounts
 
 
 def test_a_canary_that_can_not_sing_is_told() -> None:

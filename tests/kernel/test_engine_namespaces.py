@@ -12,7 +12,7 @@ from mountwarden.config.schema import Config
 from mountwarden.engines import host
 from mountwarden.errors import NoAnswer
 from mountwarden.model import RecordState
-from mountwarden.observe.procs import Daemon
+from mountwarden.observe.processes import Daemon
 
 from tests.support.scratch_ns import Sandbox
 from tests.unit.engines.trees import docker_container, match

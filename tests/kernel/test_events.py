@@ -13,10 +13,11 @@ import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Kind, Missed, Tier
-from mountwarden.observe import bare, budgets, namespaces, statmount, statmounts
-from mountwarden.observe import events as tier
+from mountwarden.observe import namespaces, processless
 from mountwarden.observe.enter import in_namespace, own_namespace
-from mountwarden.observe.events import EventsObserver
+from mountwarden.observe.tiers import event_budget, listing, statmount
+from mountwarden.observe.tiers import events as tier
+from mountwarden.observe.tiers.events import EventsObserver
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support import tiers
@@ -80,7 +81,7 @@ def test_a_quiet_look_reads_nothing_and_a_new_copy_is_no_text(home: Home) -> Non
             lister.ids = lambda namespace: (listed.append(namespace), ids(namespace))[1]
             statmount.read_mountinfo = lambda inode, *rest: (texts.append(inode), read(inode, *rest))[1]
             ours, seen = {own_namespace(): "home", other.inode: "other"}, []
-            own = statmounts.identify(other.pid, other.inode)
+            own = listing.identify(other.pid, other.inode)
             for step in (lambda: None, lambda: overlay(ROOT + b"/Y")):
                 step()
                 texts.clear()
@@ -236,7 +237,7 @@ def test_an_overflow_is_told_and_nothing_is_unseen(home: Home) -> None:
     with hold(home.sandbox, propagation="private") as other, hold(home.sandbox, propagation="private") as loud:
 
         def check() -> tuple[list[list[str]], int, int]:
-            budgets.A_SECOND = 10**9
+            event_budget.A_SECOND = 10**9
             looker = watcher()
             loud.run(lambda: storm(limit // 2 + 100))
             syscalls.umount(MERGED)
@@ -301,11 +302,11 @@ def test_a_looker_that_is_dropped_gives_its_groups_back(home: Home) -> None:
 
 def walked() -> set[int]:
     """Ids, which are never reused, of every mount namespace that the kernel has: from outside of whoever watches."""
-    return {syscalls.mnt_ns_info(fd)[0] for fd in bare._neighbours()}
+    return {syscalls.mnt_ns_info(fd)[0] for fd in processless._neighbours()}
 
 
 def identity(space: Namespace) -> int:
-    found = statmounts.identify(space.pid, space.inode)
+    found = listing.identify(space.pid, space.inode)
     assert found is not None
     return found.id
 
@@ -358,7 +359,7 @@ def test_100_000_events_leave_no_descriptor_child_or_memory(home: Home) -> None:
     with hold(home.sandbox, propagation="slave"), hold(home.sandbox, propagation="private") as loud:
 
         def check() -> list[tuple[int, int, int]]:
-            budgets.A_SECOND = 10**9
+            event_budget.A_SECOND = 10**9
             looker, used = watcher(), []
             for number in range(1, 101):
                 storm(125)  # in the slave too

@@ -12,7 +12,7 @@ from mountwarden.judge.stacked import DEPTH
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome, Reach, Severity
-from mountwarden.observe import pins, procs
+from mountwarden.observe import detached_users, processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 
@@ -61,7 +61,7 @@ def test_a_mount_that_went_while_a_process_holds_a_file_is_pinned(home: Home) ->
     with hold(home.sandbox, propagation="slave", cwd=MERGED) as holder:
 
         def watched() -> list[Finding]:
-            pins.PERIOD = 0.0  # a scan at each look
+            detached_users.PERIOD = 0.0  # a scan at each look
             looker = Looker(home.config, home=own_namespace())
             looker.look()
             syscalls.umount(layer.merged, abi.MNT_DETACH)
@@ -141,7 +141,7 @@ def test_a_container_whose_layer_home_unmounts_is_orphaned(home: Home) -> None:
 
         def end() -> None:
             os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: b"\nState:\tZ" in procs.read(f"/proc/{pid}/status"), 30, "it has ended")
+            wait_until(lambda: b"\nState:\tZ" in processes.read(f"/proc/{pid}/status"), 30, "it has ended")
 
         container.run(enter)  # pivot_root(2) moves the roots of all processes of the namespace
         before, after, gone = looks(home, lambda: syscalls.umount(MERGED), end, kind=Kind.ORPHANED)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from mountwarden import holders
 from mountwarden.model import Namespace, NamespaceKind
-from mountwarden.observe import procs
+from mountwarden.observe import processes
 
 from tests.support.scratch_ns import hold
 from tests.support.wait import wait_until
@@ -74,7 +74,7 @@ def test_a_zombie_is_no_holder() -> None:
     if pid == 0:
         os._exit(0)
     try:
-        wait_until(lambda: b"\nState:\tZ" in procs.read(f"/proc/{pid}/status"))
+        wait_until(lambda: b"\nState:\tZ" in processes.read(f"/proc/{pid}/status"))
         members = holders.members(Namespace(os.stat("/proc/self/ns/mnt").st_ino, (pid,)))
     finally:
         os.waitpid(pid, 0)

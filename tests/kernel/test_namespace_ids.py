@@ -7,7 +7,7 @@ from mountwarden.kernel.abi import StatmountMask
 from mountwarden.look import Look, Looker
 from mountwarden.model import Finding, Kind
 from mountwarden.model import Namespace as Space
-from mountwarden.observe import bare, ids, namespaces
+from mountwarden.observe import ids, namespaces, processless
 from mountwarden.observe.enter import own_namespace
 
 from tests.kernel.test_bare import bound
@@ -38,7 +38,7 @@ def looks(home: Home, *steps: Callable[[], None]) -> list[tuple[Look, int | None
             step()
             look = looker.look()
             doors = [(s.door, s.inode) for f in look.findings if (s := space(look, f)) and s.door]
-            seen.append((look, bare.through(*doors[0], by_statmount) if doors else None))
+            seen.append((look, processless.through(*doors[0], by_statmount) if doors else None))
         return seen
 
     return home.run(watched)
@@ -81,14 +81,14 @@ def test_what_is_known_is_not_asked_for_again_through_a_door(home: Home) -> None
     inode = bound(home)
 
     def run() -> tuple[list[int | None], int]:
-        entered, through, asked = [0], bare.through, ids.Ids()
+        entered, through, asked = [0], processless.through, ids.Ids()
 
         def counted(*words: object, **more: object) -> object:
             entered[0] += 1
             return through(*words, **more)  # type: ignore[arg-type]
 
-        bare.through = counted  # type: ignore[assignment]
-        (door,) = (door for other, door in bare.doors({}, {}, ())[0].items() if other == inode)
+        processless.through = counted  # type: ignore[assignment]
+        (door,) = (door for other, door in processless.doors({}, {}, ())[0].items() if other == inode)
         return [asked.of([Space(inode, door=door)]).get(inode) for _ in range(3)], entered[0]
 
     found, entered = home.run(run)
@@ -114,5 +114,5 @@ def test_an_inode_that_is_used_again_has_another_id() -> None:
 def test_what_has_ended_has_no_id() -> None:
     with hold() as ended:
         pid, inode = ended.pid, ended.inode
-    assert ids.Ids().of([Space(inode, (pid,)), Space(1, door=bare.Door("bind", 0, b"/nonexistent"))]) == {}
+    assert ids.Ids().of([Space(inode, (pid,)), Space(1, door=processless.Door("bind", 0, b"/nonexistent"))]) == {}
     assert namespaces.read_mountinfo(inode, (pid,)) is None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.mounts.mountinfo import Table
-from mountwarden.observe import namespaces, procs
+from mountwarden.observe import namespaces, processes
 
 from tests.support.scratch_ns import Namespace, Sandbox, hold, in_child, overlay
 from tests.support.wait import wait_until
@@ -47,7 +47,7 @@ def test_the_table_of_50_live_namespaces_equals_findmnt_s() -> None:
             space = stack.enter_context(hold(sandbox, propagation=propagation, userns=number % 10 == 9))
             space.run(populate, number)
             held.append(space)
-        found = namespaces.members(procs.pids(), threads=True).by_inode
+        found = namespaces.members(processes.pids(), threads=True).by_inode
         assert {space.inode for space in held} <= found.keys()
         for space in held:
             text = namespaces.read_mountinfo(space.inode, found[space.inode])
@@ -83,7 +83,7 @@ def sandbox() -> Iterator[Sandbox]:
 def test_a_namespace_whose_only_process_is_chrooted_is_read_whole(sandbox: Sandbox) -> None:
     sandbox.run(lambda: os.mkdir("/mnt/jail"))
     with hold(sandbox, chroot=b"/mnt/jail") as jailed:
-        seen = procs.read(f"/proc/{jailed.pid}/mountinfo")
+        seen = processes.read(f"/proc/{jailed.pid}/mountinfo")
         whole = namespaces.read_mountinfo(jailed.inode, [jailed.pid])
         assert whole is not None
         assert len(seen.splitlines()) < len(whole.splitlines())
@@ -98,7 +98,7 @@ def test_a_process_whose_root_was_detached_is_no_reader(sandbox: Sandbox) -> Non
     with hold(sandbox, chroot=b"/mnt/jail") as jailed:
         jailed.run(lambda: syscalls.umount(b"/mnt/jail", abi.MNT_DETACH))
         assert os.readlink(f"/proc/{jailed.pid}/root") == "/"
-        assert procs.read(f"/proc/{jailed.pid}/mountinfo") == b""
+        assert processes.read(f"/proc/{jailed.pid}/mountinfo") == b""
         whole = namespaces.read_mountinfo(jailed.inode, [jailed.pid])
         assert whole is not None
         assert len(whole.splitlines()) > 5
@@ -124,7 +124,7 @@ def test_a_zombie_is_no_reader(sandbox: Sandbox) -> None:
     if pid == 0:
         os._exit(0)
     try:
-        wait_until(lambda: b"\nState:\tZ" in procs.read(f"/proc/{pid}/status"), 30, "it is a zombie")
+        wait_until(lambda: b"\nState:\tZ" in processes.read(f"/proc/{pid}/status"), 30, "it is a zombie")
         assert namespaces.members([pid], threads=True).by_inode == {}
         assert namespaces.read_mountinfo(1, [pid]) is None
     finally:
@@ -138,7 +138,7 @@ def test_a_thread_with_a_namespace_of_its_own_is_found() -> None:
 
         def leave() -> None:
             syscalls.unshare(abi.CLONE_NEWNS)
-            inodes.append(procs.link_inode(threading.get_native_id(), "mnt"))
+            inodes.append(processes.link_inode(threading.get_native_id(), "mnt"))
             ready.set()
             done.wait(10)
 

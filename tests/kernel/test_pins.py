@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from mountwarden.kernel import syscalls
-from mountwarden.observe import uses
-from mountwarden.observe.pins import Pins
+from mountwarden.observe import directory_users
+from mountwarden.observe.detached_users import Pins
 
 from tests.kernel import crash
 from tests.support.scratch_ns import Sandbox
@@ -17,9 +17,9 @@ def test_an_id_that_a_new_mount_has_is_held_by_nobody() -> None:
     """This process's own root stands for the new mount that was given the id of one that went."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     reused = frozenset({int(next(line for line in lines if line.split()[4] == "/").split()[0])})
-    proc = uses.open_proc()
+    proc = directory_users.open_proc()
     try:
-        assert uses.users_by_mount(proc, reused), "the new mount has users"
+        assert directory_users.users_by_mount(proc, reused), "the new mount has users"
     finally:
         os.close(proc)
     known, free = Pins().users([reused])
@@ -42,9 +42,9 @@ def test_a_process_that_ends_during_the_search_costs_only_itself(monkeypatch: py
             return listdir(fd)
 
         monkeypatch.setattr(os, "listdir", ending)
-        proc = uses.open_proc()
+        proc = directory_users.open_proc()
         try:
-            found = uses.users_by_mount(proc, frozenset({syscalls.mount_id(proc, b".")}))
+            found = directory_users.users_by_mount(proc, frozenset({syscalls.mount_id(proc, b".")}))
         finally:
             os.close(proc)
         assert not os.path.exists(f"/proc/{short}")

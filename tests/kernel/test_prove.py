@@ -9,8 +9,8 @@ import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.mounts.graph import Graph
 from mountwarden.mounts.propagation import Behaviour, predict_umount
-from mountwarden.observe import behaviour
-from mountwarden.observe.survey import survey
+from mountwarden.observe import umount_probe
+from mountwarden.observe.all_mounts import survey
 from mountwarden.predict import foresee
 
 from tests.kernel.topology import Home
@@ -42,9 +42,9 @@ def test_a_wrong_predictor_is_found_out(mutant: str) -> None:
 
 
 def test_the_behaviour_is_asked_once_of_this_very_kernel() -> None:
-    assert isinstance(behaviour.probe_behaviour(), Behaviour)
-    assert behaviour.probe_behaviour() is behaviour.probe_behaviour()
-    assert behaviour.probe_behaviour.cache_info().misses == 1
+    assert isinstance(umount_probe.probe_behaviour(), Behaviour)
+    assert umount_probe.probe_behaviour() is umount_probe.probe_behaviour()
+    assert umount_probe.probe_behaviour.cache_info().misses == 1
 
 
 def test_the_kernels_one_difference_is_told_as_this_kernel_has_it(home: Home) -> None:
@@ -61,8 +61,8 @@ def test_the_kernels_one_difference_is_told_as_this_kernel_has_it(home: Home) ->
         before = _ids(slave.mountinfo())
         home.umount(outer, abi.MNT_DETACH)
         gone = before - _ids(slave.mountinfo())
-    other = next(one for one in Behaviour if one is not behaviour.probe_behaviour())
-    assert gone == set(foreseen) == told[behaviour.probe_behaviour()]
+    other = next(one for one in Behaviour if one is not umount_probe.probe_behaviour())
+    assert gone == set(foreseen) == told[umount_probe.probe_behaviour()]
     assert gone != told[other]
 
 

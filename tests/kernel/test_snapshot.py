@@ -13,7 +13,7 @@ from mountwarden.cli import facts, predict, scan, snapshot
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Looker
 from mountwarden.model import Gap, Kind
-from mountwarden.observe import pins
+from mountwarden.observe import detached_users
 from mountwarden.observe.enter import own_namespace
 from mountwarden.predict import foresee
 from mountwarden.snapshot import anonymous, document, surveyed, take
@@ -139,7 +139,7 @@ def test_a_stack_and_what_processes_hold_open(home: Home) -> None:
     with hold(home.sandbox, propagation="slave", cwd=MERGED):
 
         def multiply() -> None:
-            pins.PERIOD = 0.0
+            detached_users.PERIOD = 0.0
             syscalls.umount(layer.merged, abi.MNT_DETACH)
             for _ in range(3):
                 syscalls.mount(other, other, None, abi.MS_BIND)

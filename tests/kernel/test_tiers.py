@@ -13,9 +13,10 @@ from mountwarden.kernel.probe import probe
 from mountwarden.look import Look, Looker
 from mountwarden.model import Finding, Mount, Tier
 from mountwarden.mounts import mountinfo
-from mountwarden.observe import pins, statmounts
+from mountwarden.observe import detached_users
 from mountwarden.observe.enter import own_namespace
-from mountwarden.observe.statmounts import Lister, NotAsText
+from mountwarden.observe.tiers import listing
+from mountwarden.observe.tiers.listing import Lister, NotAsText
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support import tiers
@@ -57,7 +58,7 @@ def test_each_live_mount_is_the_same_line_by_both_ways(home: Home) -> None:
 
 def _by_both_ways(space: Namespace) -> Iterator[tuple[bytes, bytes]]:
     """Each mount of which statmount(2) tells all, by it and by the text."""
-    lister, found = Lister(), statmounts.identify(space.pid, space.inode)
+    lister, found = Lister(), listing.identify(space.pid, space.inode)
     assert found is not None
     lines = space.mountinfo().splitlines()
     mounts = [mountinfo.parse_line(line) for line in lines]
@@ -71,7 +72,7 @@ def _by_both_ways(space: Namespace) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _small(lister: Lister, namespace: int, unique: int) -> int:
-    return statmounts.small_id(lister.answer(namespace, unique, abi.StatmountMask.MNT_BASIC))
+    return listing.small_id(lister.answer(namespace, unique, abi.StatmountMask.MNT_BASIC))
 
 
 class Play:
@@ -152,7 +153,7 @@ def told(play: Play, played: list[list[tuple[str, int, int]]], *, resync: bool) 
 
     def watched() -> list[dict[Tier, Told]]:
         only_ours()
-        pins.PERIOD = 0.0  # who holds what is gone is searched for at each look
+        detached_users.PERIOD = 0.0  # who holds what is gone is searched for at each look
         lookers = {tier: Looker(CONFIG, home=own_namespace(), tier=tier) for tier in tiers.available()}
         seen = [{tier: _plain(looker, looker.look(), spaces) for tier, looker in lookers.items()}]
         for number, round_ in enumerate(played):

@@ -5,13 +5,13 @@ import subprocess
 import time
 from pathlib import Path
 
-from mountwarden.observe import times
+from mountwarden.observe import start_times
 
 
 def test_a_process_began_when_it_was_started() -> None:
     before = time.time()
     with subprocess.Popen(["sleep", "60"]) as child:
-        started = times.process_started(child.pid)
+        started = start_times.process_started(child.pid)
         child.kill()
     assert started is not None
     assert before - 0.05 <= started <= time.time() + 0.05, "clock ticks are 10 ms"
@@ -22,7 +22,7 @@ def test_a_name_with_parentheses_does_not_matter(tmp_path: Path) -> None:
     program.symlink_to("/bin/sleep")
     before = time.time()
     with subprocess.Popen([program, "60"]) as child:
-        started = times.process_started(child.pid)
+        started = start_times.process_started(child.pid)
         child.kill()
     assert started is not None
     assert abs(started - before) < 5
@@ -31,7 +31,7 @@ def test_a_name_with_parentheses_does_not_matter(tmp_path: Path) -> None:
 def test_what_has_ended_has_no_start() -> None:
     with subprocess.Popen(["true"]) as child:
         pass
-    assert times.process_started(child.pid) is None
+    assert start_times.process_started(child.pid) is None
 
 
 def test_a_directory_was_born_when_it_was_made(tmp_path: Path) -> None:
@@ -39,8 +39,8 @@ def test_a_directory_was_born_when_it_was_made(tmp_path: Path) -> None:
     made = tmp_path / "merged"
     made.mkdir()
     os.utime(made, (0, 0))
-    born = times.born(bytes(made))
+    born = start_times.born(bytes(made))
     assert born is not None
     assert before - 0.1 <= born <= time.time(), "and no utime changes it"
-    assert times.born(bytes(tmp_path / "absent")) is None
-    assert times.born(b"/proc") is None, "procfs keeps no birth time"
+    assert start_times.born(bytes(tmp_path / "absent")) is None
+    assert start_times.born(b"/proc") is None, "procfs keeps no birth time"

@@ -48,8 +48,8 @@ def sieve(data: bytes) -> None:
     """A foreign text beside a home with one layer: no copy on a spot of the layout is missed."""
     from mountwarden.mounts.mountinfo import Table
     from mountwarden.mounts.roots import Spots, root_state
-    from mountwarden.observe.sift import Common, Settled, sift
-    from mountwarden.observe.text import needles
+    from mountwarden.observe.tiers.mountinfo import needles
+    from mountwarden.observe.tiers.prefilter import Common, Settled, sift
 
     from tests.unit.facts import HOME, ROOT, host_root, layer
     from tests.unit.facts import table as mounts

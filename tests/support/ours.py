@@ -3,22 +3,22 @@
 import os
 from collections.abc import Callable
 
-from mountwarden.observe import bare, procs
+from mountwarden.observe import processes, processless
 
 _RUN = os.getpid()
 
 
 def only_ours() -> None:
     """From here on, for the rest of a forked child: no process but this run's own is there to be looked at."""
-    every: Callable[[], list[int]] = procs.pids
-    procs.pids = lambda: [pid for pid in every() if _is_ours(pid)]
-    bare._walked = lambda: (frozenset(), ())  # others' namespaces would now seem to have no process
+    every: Callable[[], list[int]] = processes.pids
+    processes.pids = lambda: [pid for pid in every() if _is_ours(pid)]
+    processless._walked = lambda: (frozenset(), ())  # others' namespaces would now seem to have no process
 
 
 def _is_ours(pid: int) -> bool:
     while pid not in (0, _RUN):
         try:
-            pid = int(procs.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])
+            pid = int(processes.read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[1])
         except (FileNotFoundError, ProcessLookupError):
             return False
     return pid == _RUN

@@ -20,8 +20,8 @@ from mountwarden.model import Cause, Gap, Holder, Kind, NamespaceKind, Picture, 
 from mountwarden.mounts.exposure import Relation, Sight
 from mountwarden.mounts.roots import root_state
 from mountwarden.observe import tiers
+from mountwarden.observe.capabilities import NEEDED, Interface
 from mountwarden.observe.enter import own_namespace
-from mountwarden.observe.interfaces import NEEDED, Interface
 from mountwarden.systemd import unit_files
 from mountwarden.systemd import units as bus
 from mountwarden.tell.messages import IDS

@@ -10,7 +10,7 @@ from mountwarden.cli import doctor as command
 from mountwarden.doctor import canary, kernel, roots, system
 from mountwarden.doctor.examine import Examination
 from mountwarden.model import Gap
-from mountwarden.observe.interfaces import Interface
+from mountwarden.observe.capabilities import Interface
 from mountwarden.tell import checkup
 from mountwarden.tell.terminal import Terminal
 from mountwarden.tell.text import width

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from mountwarden.kernel import abi
-from mountwarden.observe.fanotify import Events, parse
+from mountwarden.observe.tiers.fanotify import Events, parse
 
 ATTACH, DETACH = abi.FAN_MNT_ATTACH, abi.FAN_MNT_DETACH
 

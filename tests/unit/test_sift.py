@@ -3,8 +3,8 @@
 import pytest
 from mountwarden.mounts.mountinfo import Unreadable, parse_line
 from mountwarden.mounts.roots import root_state
-from mountwarden.observe.sift import Common, Reached, Settled, Sifted, sift
-from mountwarden.observe.text import needles
+from mountwarden.observe.tiers.mountinfo import needles
+from mountwarden.observe.tiers.prefilter import Common, Reached, Settled, Sifted, sift
 
 from tests.unit.facts import HOME, ROOT, host_root, layer, table
 

@@ -6,7 +6,7 @@ import pytest
 from mountwarden.judge import judge
 from mountwarden.model import Answers, Copy, Finding, Kind, Mount, Picture, RootState, Stack, Tier
 from mountwarden.mounts.roots import Spots, copies_elsewhere, identities, root_state, stacks
-from mountwarden.observe.sift import Candidate
+from mountwarden.observe.tiers.prefilter import Candidate
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
 

@@ -9,8 +9,8 @@ from mountwarden.kernel import abi
 from mountwarden.kernel.abi import StatmountMask
 from mountwarden.kernel.probe import FIELDS
 from mountwarden.mounts import mountinfo
-from mountwarden.observe import catchup, statmounts
-from mountwarden.observe.statmounts import Gone, Line, NotAsText
+from mountwarden.observe.tiers import delta, listing
+from mountwarden.observe.tiers.listing import Gone, Line, NotAsText
 
 
 def answer(
@@ -42,7 +42,7 @@ def answer(
 
 
 def text(data: bytes, masters: dict[int, int] | None = None) -> bytes:
-    return statmounts.line(data, 1 << 31, masters or {}).text
+    return listing.line(data, 1 << 31, masters or {}).text
 
 
 def test_sizes_are_the_headers() -> None:
@@ -88,7 +88,7 @@ def test_a_field_is_read_only_if_its_bit_is_set(lacking: StatmountMask) -> None:
         text(answer(mask=FIELDS & ~lacking))
     if lacking is StatmountMask.MNT_BASIC:
         with pytest.raises(Gone):
-            statmounts.small_id(answer(mask=FIELDS & ~lacking))
+            listing.small_id(answer(mask=FIELDS & ~lacking))
 
 
 def test_an_answer_for_another_mount_is_not_taken() -> None:
@@ -103,7 +103,7 @@ def test_an_answer_for_another_mount_is_not_taken() -> None:
 def test_any_bytes_are_a_line_or_no_text(data: bytes) -> None:
     masters = dict.fromkeys(range(10), 0)
     try:
-        assert isinstance(statmounts.line(data, 1 << 31, masters), Line)
+        assert isinstance(listing.line(data, 1 << 31, masters), Line)
     except NotAsText:
         pass
 
@@ -115,7 +115,7 @@ def test_a_damaged_answer_never_breaks_the_reader(data: st.DataObject) -> None:
         good[data.draw(st.integers(16, len(good) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(good[: data.draw(st.integers(0, len(good)))])
     try:
-        line = statmounts.line(cut, 1 << 31, {})
+        line = listing.line(cut, 1 << 31, {})
     except NotAsText:
         return
     assert b"\n" not in line.text.rpartition(b" ")[0], "what is escaped in a text is escaped here"
@@ -136,4 +136,4 @@ ids = st.lists(st.integers(1, 60), unique=True).map(sorted)
 @given(ids, ids)
 def test_the_difference_of_two_lists_is_that_of_their_sets(old: list[int], new: list[int]) -> None:
     before, after = (array("Q", numbers).tobytes() for numbers in (old, new))
-    assert catchup.difference(before, after) == (set(old) - set(new), set(new) - set(old))
+    assert delta.difference(before, after) == (set(old) - set(new), set(new) - set(old))

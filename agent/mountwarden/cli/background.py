@@ -4,7 +4,7 @@ from .. import advice, attribute, chain, look, timeline
 from ..circumstances import Circumstances
 from ..errors import NoAnswer
 from ..model import Finding, Kind, Namespace
-from ..observe import enter, times
+from ..observe import enter, start_times
 from ..observe.namespaces import read_mountinfo
 from ..settings import settings
 from ..systemd import journal_reader
@@ -19,8 +19,8 @@ def background(finding: Finding, seen: look.Look, *, agent: bool) -> BackgroundJ
     around, _gaps = attribute.surroundings(finding, seen.picture)
     about_unit = settings(around)
     known = timeline.Known(
-        born=times.born(finding.mountpoint) if _has_a_birth(finding) else None,
-        process=times.process_started(finding.holders[0].pid) if finding.holders else None,
+        born=start_times.born(finding.mountpoint) if _has_a_birth(finding) else None,
+        process=start_times.process_started(finding.holders[0].pid) if finding.holders else None,
         entries=journal_reader.of_finding(finding.id),
         agent=agent,
     )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..doctor.canary import Song
     from ..doctor.examine import Examination
     from ..foreseen import Foreseen
-    from ..observe.interfaces import Interface
+    from ..observe.capabilities import Interface
 
 _EPILOG = """\
 exit status:
@@ -99,7 +99,7 @@ def document(found: "Examination", now: float) -> checkup.DoctorJson:
 
 def _interface(one: "Interface") -> checkup.InterfaceJson:
     from ..escape import sentence
-    from ..observe.interfaces import NEEDED
+    from ..observe.capabilities import NEEDED
 
     return {
         "name": one.name,

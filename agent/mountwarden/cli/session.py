@@ -13,7 +13,7 @@ from ..ledger import stored
 from ..ledger.update import Ledger
 from ..look import Looker
 from ..model import Root, Tier
-from ..observe import procs
+from ..observe import processes
 from ..remedies.plan import Circumstances
 from ..state import run_directory, silences
 from ..state.run_directory import RunDirectory
@@ -28,7 +28,7 @@ def looker(arguments: Namespace) -> Looker:
 
 def roots(arguments: Namespace) -> list[Root]:
     """The roots of the configuration that the options name, without a look at what is mounted."""
-    host = engines.Host(procs.DaemonWatch(engines.COMMANDS).update(procs.pids()))
+    host = engines.Host(processes.DaemonWatch(engines.COMMANDS).update(processes.pids()))
     return engines.discover(host, load(arguments.config))[0]
 
 

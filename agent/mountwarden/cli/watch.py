@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from ..look import Looker
-    from ..observe.homemounts import Changed, HomeMounts
+    from ..observe.home_watch import Changed, HomeMounts
 
 UNIT = "mountwarden.service"
 _COLOURS = {"found": "yellow", "acted": "green", "cleared": "green", "failed": "red", "gap": "dim"}
@@ -74,7 +74,7 @@ def _mounts(arguments: Namespace) -> "contextlib.AbstractContextManager[HomeMoun
     if not arguments.verbose:
         return contextlib.nullcontext()
     session.need_root("watching mounts")
-    from ..observe.homemounts import PATH, HomeMounts
+    from ..observe.home_watch import PATH, HomeMounts
 
     try:
         return HomeMounts()

@@ -15,7 +15,7 @@ from ..look import Look, Looker
 from ..model import Gap
 from ..mounts.exposure import sights
 from ..observe import namespaces
-from ..observe.interfaces import Interface, interfaces
+from ..observe.capabilities import Interface, interfaces
 from ..who.tables import world
 from . import canary, kernel, roots, system, units
 from .facts import Check, Status

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..escape import shown
 from ..mounts.mountinfo import Table
-from ..observe.interfaces import NEEDED, REFUSALS, Interface
+from ..observe.capabilities import NEEDED, REFUSALS, Interface
 from ..tell.text import count
 from .facts import Check, Status
 

@@ -12,7 +12,7 @@ from functools import partial
 
 from ..config.schema import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
-from ..observe.procs import Daemon
+from ..observe.processes import Daemon
 from .argv import option
 from .files import FileCache, toml
 from .host import Host

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from ..config.schema import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
-from ..observe.procs import Daemon
+from ..observe.processes import Daemon
 from . import containers_storage_record
 from .argv import option
 from .files import toml

@@ -15,7 +15,7 @@ from functools import partial
 
 from ..config.schema import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
-from ..observe.procs import Daemon
+from ..observe.processes import Daemon
 from . import docker_record
 from .argv import option
 from .host import Host

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 from ..errors import MountwardenError
 from ..model import Gap, Root
 from ..observe.enter import in_namespace
-from ..observe.procs import Daemon
+from ..observe.processes import Daemon
 from . import files
 
 T = TypeVar("T")

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from ..errors import NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Door, Namespace
-from . import bare, statmounts
+from . import processless
 from .enter import own_namespace
+from .tiers import listing
 
 
 class Ids:
@@ -46,7 +47,7 @@ def _lives(identity: int) -> bool:
 
 def _of_process(pid: int, inode: int) -> int | None:
     try:
-        found = statmounts.identify(pid, inode)
+        found = listing.identify(pid, inode)
     except OSError:
         return None
     return None if found is None else found.id
@@ -55,7 +56,7 @@ def _of_process(pid: int, inode: int) -> int | None:
 def _of_door(door: Door, inode: int) -> int | None:
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return bare.through(door, inode, lambda: statmounts.identify_self(proc)).id
+        return processless.through(door, inode, lambda: listing.identify_self(proc)).id
     except (OSError, NoAnswer):
         return None
     finally:

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from ..model import Door, Gap
-from . import bare, procs
+from . import processes, processless
 from .enter import DEADLINE, in_namespace, own_namespace
 
 _VANISHED = (errno.ENOENT, errno.ESRCH)
@@ -34,7 +34,7 @@ def members(pids: Iterable[int], *, threads: bool) -> Members:
     denied = 0
     for pid in pids:
         try:
-            inode = procs.link_inode(pid, "mnt")
+            inode = processes.link_inode(pid, "mnt")
             found.setdefault(inode, []).append(pid)
             if threads:
                 for tid, other in _stray_threads(pid, inode):
@@ -57,7 +57,7 @@ def _stray_threads(pid: int, inode: int) -> Iterable[tuple[int, int]]:
         if (tid := int(name)) == pid:
             continue
         try:
-            other = procs.link_inode(tid, "mnt")  # /proc/TID exists for each thread, though /proc does not list it
+            other = processes.link_inode(tid, "mnt")  # /proc/TID exists for each thread, though /proc does not list it
         except OSError as error:
             if error.errno in _VANISHED:
                 continue
@@ -113,7 +113,7 @@ def read_mountinfo(inode: int, pids: Iterable[int], door: Door | None = None) ->
                 continue
             text = _whole(os.open(f"/proc/{pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC))
             # Asked after the reading: a process that moved on meanwhile has shown another namespace.
-            if procs.link_inode(pid, "mnt") != inode:
+            if processes.link_inode(pid, "mnt") != inode:
                 continue
             # A root whose mount was detached reads as "/" too, and shows no mount; or it went to jail meanwhile.
             if text and os.readlink(f"/proc/{pid}/root") == "/":
@@ -139,7 +139,7 @@ def _read_from_inside(inode: int, way: int | Door) -> bytes:
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if isinstance(way, Door):
-            return bare.through(way, inode, lambda: read_self(proc))
+            return processless.through(way, inode, lambda: read_self(proc))
         return in_namespace(way, lambda: read_self(proc), inode=inode, deadline=DEADLINE)
     finally:
         os.close(proc)
@@ -164,11 +164,11 @@ def _whole(fd: int) -> bytes:
 def of_pid1() -> int | None:
     """Inode of PID 1's mount namespace; our own where PID 1 can't be read but shows the same mounts; else None."""
     try:
-        return procs.link_inode(1, "mnt")
+        return processes.link_inode(1, "mnt")
     except PermissionError:
         pass
     try:
-        first, own = procs.read("/proc/1/mountinfo"), procs.read("/proc/self/mountinfo")
+        first, own = processes.read("/proc/1/mountinfo"), processes.read("/proc/self/mountinfo")
     except OSError:
         return None
     return own_namespace() if _ids(first) == _ids(own) else None

@@ -12,10 +12,10 @@ from ..escape import shown
 from ..model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind, Severity
 from ..mounts.graph import Graph, Place
 from ..mounts.propagation import Answer, Behaviour, Prediction, concerned, predict_umount
-from ..observe import namespaces, procs, resolve
-from ..observe.behaviour import probe_behaviour
+from ..observe import namespaces, paths, processes
+from ..observe.all_mounts import Survey, survey
 from ..observe.enter import own_namespace
-from ..observe.survey import Survey, survey
+from ..observe.umount_probe import probe_behaviour
 from .locked import locked_mounts
 from .occupants import Occupant, occupants
 from .staying import Staying, Why
@@ -81,7 +81,7 @@ class Seen:
 
 def here() -> Seen:
     """This host, now."""
-    found, own = survey(procs.pids()), own_namespace()
+    found, own = survey(processes.pids()), own_namespace()
     return Seen(found, own, lambda mounts: occupants(mounts, found, own), holders.members, probe_behaviour)
 
 
@@ -113,14 +113,14 @@ def answer(path: bytes, seen: Seen, *, lazy: bool, inode: int, pid: int | None =
 
 def _namespace_of(pid: int) -> int:
     try:
-        return procs.link_inode(pid, "mnt")
+        return processes.link_inode(pid, "mnt")
     except (FileNotFoundError, ProcessLookupError):
         raise MountwardenError(f"there is no process {pid}", hint="ps lists them") from None
 
 
 def _resolved(path: bytes) -> bytes:
     try:
-        return resolve.place(path).path
+        return paths.place(path).path
     except FileNotFoundError:
         hint = "--namespace PID takes the path as that process sees it"
         raise MountwardenError(f"{shown(path)} is not there", hint=hint) from None

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from .. import holders
 from ..model import Gap, Holder
 from ..mounts.mountinfo import Table, join
-from ..observe import links, loops, procs
-from ..observe.links import Link
-from ..observe.survey import Survey
+from ..observe import block_devices, open_files, processes
+from ..observe.all_mounts import Survey
+from ..observe.open_files import Link
 
 _UNREADABLE = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM, errno.EINVAL)
 
@@ -45,8 +45,8 @@ def occupants(mounts: frozenset[int], seen: Survey, home: int) -> tuple[tuple[Oc
 
     `home` is the inode of our own namespace. A process is told once for each mount.
     """
-    pids = [pid for pid in procs.pids() if pid != os.getpid()]
-    found, gaps = links.links(pids)
+    pids = [pid for pid in processes.pids() if pid != os.getpid()]
+    found, gaps = open_files.links(pids)
     held = [_Held(link.pid, link.how, link.mount, link.path) for link in found if link.mount in mounts]
     held += _sockets(mounts, seen, found)
     first = {(one.pid, one.mount): one for one in reversed(held)}
@@ -84,9 +84,9 @@ def _sockets(mounts: frozenset[int], seen: Survey, found: Iterable[Link]) -> lis
 def _bound(pid: int, known: dict[int, Mapping[bytes, bytes]]) -> Mapping[bytes, bytes]:
     """Path by inode of the sockets of a process's network namespace; each of those is read once."""
     try:
-        network = procs.link_inode(pid, "net")
+        network = processes.link_inode(pid, "net")
         if network not in known:
-            known[network] = _parsed(procs.read(f"/proc/{pid}/net/unix"))
+            known[network] = _parsed(processes.read(f"/proc/{pid}/net/unix"))
         root = os.readlink(f"/proc/{pid}/root".encode())
     except OSError as error:
         if error.errno not in _UNREADABLE:
@@ -108,14 +108,14 @@ def _devices(mounts: frozenset[int], seen: Survey, home: Table | None) -> tuple[
         for mount in table.mounts:
             by_device.setdefault(mount.device, set()).add(mount.id)
     found, unknown = list[Occupant](), 0
-    for name, backing in loops.loops():
-        on = by_device.get(loops.backing_device(name) or "", set())
+    for name, backing in block_devices.loops():
+        on = by_device.get(block_devices.backing_device(name) or "", set())
         shown = home.containing(backing) if home is not None else None
         if shown is not None and shown.id in on:
             found += [Occupant(name, shown.id, path=backing)] if shown.id in mounts else []
         else:
             unknown += not mounts.isdisjoint(on)
-    for path, kind in loops.swaps():
+    for path, kind in block_devices.swaps():
         shown = home.containing(path) if home is not None and kind == b"file" else None
         if shown is not None and shown.id in mounts:
             found.append(Occupant("swap", shown.id, path=path))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..errors import Declined, MountwardenError, NoAnswer
 from ..kernel import child
 from ..model import Action, Copy, Evidence, Finding, Kind, Outcome, Use
-from ..observe import bare, namespaces, uses
+from ..observe import directory_users, namespaces, processless
 from ..observe.enter import in_namespace, own_namespace
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def inside(
             continue
     if seen and seen.door:
         try:
-            return bare.through(seen.door, seen.inode, lambda: _wrapped(function), deadline=DEADLINE)
+            return processless.through(seen.door, seen.inode, lambda: _wrapped(function), deadline=DEADLINE)
         except (FileNotFoundError, ProcessLookupError) as error:
             raise gone from error
     raise gone
@@ -122,7 +122,7 @@ def verified(acts: Sequence[Acted], looker: "Looker", proc: int, action: Action)
     """
     try:
         left = looker.look(resync=True)
-        users = uses.users_by_mount(proc, frozenset(copy.mount.id for act in acts for copy in act.copies))
+        users = directory_users.users_by_mount(proc, frozenset(copy.mount.id for act in acts for copy in act.copies))
     except (OSError, NoAnswer) as error:
         text = f"done, but what is left could not be read: {error}"
         return [Outcome(act.finding, action, False, "unverified", text, act.saw, act.did) for act in acts], None

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Declined, MountwardenError, NoAnswer
 from ..model import Action, Copy, Evidence, Finding, Outcome, Reach, Spot, Target
-from ..observe import uses
+from ..observe import directory_users
 from . import leftovers, replace
 from .common import Acted, at_home, check_leaked, refused, same, texts, verified
 
@@ -104,7 +104,7 @@ class _Batch:
         for leak in self._judged(findings):
             leaks.setdefault(leak.spot, leak)
         over = self._unshared(list(leaks.values()))
-        proc = uses.open_proc()
+        proc = directory_users.open_proc()
         try:
             acts = self._replaced([leaks[spot] for spot in over], over, proc)
             done, look = verified(acts, self._looker, proc, Action.DETACH) if acts else ([], self._look)
@@ -197,17 +197,17 @@ def _others(leaks: Sequence[_Leak], look: "Look") -> tuple[dict[Spot, Declined],
     over: dict[Spot, int] = {}
     for inode, text in texts(look):
         here = judged.get(inode, {})
-        for spot, point in uses.bound(text, spots):
+        for spot, point in directory_users.bound(text, spots):
             told = f"the directory itself is mounted at {os.fsdecode(point)} in namespace {inode}"
             others.setdefault(spot, Declined("bound", told))
-        for spot, mount in uses.on_spots(text, spots):
+        for spot, mount in directory_users.on_spots(text, spots):
             if mount.id not in here:
                 told = f"namespace {inode} has another mount ({mount.fstype}) on that spot"
                 others.setdefault(spot, Declined("shared-spot", told))
             elif not mount.same_as(own[spot]):
                 told = f"mount {mount.id} in namespace {inode} ({mount.fstype} {mount.device})"
                 others.setdefault(spot, Declined("mixed", f"another mount on that spot would go too: {told}"))
-        for mount in uses.mounted_on(text, frozenset(here)):
+        for mount in directory_users.mounted_on(text, frozenset(here)):
             if mount.id not in here:
                 over[here[mount.parent]] = over.get(here[mount.parent], 0) + 1
     return others, over

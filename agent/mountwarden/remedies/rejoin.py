@@ -18,7 +18,7 @@ from ..errors import Declined, NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Action, Copy, Finding, Kind, Mount, NamespaceKind, Outcome, RootState
 from ..mounts.mountinfo import Table, below
-from ..observe import namespaces, procs, uses
+from ..observe import directory_users, namespaces, processes
 from .common import at_home, still_there, texts
 from .share import propagate
 
@@ -51,7 +51,7 @@ def rejoin(finding: Finding, looker: "Looker", *, named: frozenset[str] = frozen
     saw = "; ".join(f"mount {p.target.id} at {os.fsdecode(p.target.point)} has no master" for p in pairs)
     act = functools.partial(_join_all, pairs, pid, now.namespace or 0)
     with contextlib.ExitStack() as fds:
-        proc = uses.open_proc()
+        proc = directory_users.open_proc()
         fds.callback(os.close, proc)
         with _alive(pid):
             root = os.open(f"{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
@@ -68,7 +68,7 @@ def _service(now: Finding) -> int:
         if holder.container:
             raise Declined("not-a-service", f"process {holder.pid} of it is in a container")
         try:
-            user = procs.link_inode(holder.pid, "user")
+            user = processes.link_inode(holder.pid, "user")
         except (FileNotFoundError, ProcessLookupError):
             continue
         if user != os.stat("/proc/self/ns/user").st_ino:
@@ -149,7 +149,7 @@ def _check_alone(pairs: list[_Pair], look: "Look") -> None:
     own = {pair.target.id for pair in pairs}
     for inode, text in texts(look) if groups else ():
         for group in groups:
-            for mount in uses.in_group(text, group):
+            for mount in directory_users.in_group(text, group):
                 if mount.id not in own:
                     where = f"{os.fsdecode(mount.point)} in namespace {inode}"
                     raise Declined("member", f"the copy is in one peer group with {where}, which would lose it")

@@ -23,7 +23,7 @@ from .. import engines
 from ..errors import Declined
 from ..kernel import abi, syscalls
 from ..model import Match, RecordState, Use
-from ..observe import uses
+from ..observe import directory_users
 from . import attributes
 
 PREFIX = b".mountwarden-"
@@ -91,7 +91,7 @@ def replace_all(points: Sequence[Mountpoint], proc: int, seconds: float, begun: 
     The list is shorter than `points` when the time was up. `proc` is an open /proc of the host, for the search of
     processes that use a directory itself. How many were begun stands in `begun`, for a parent that gets no answer.
     """
-    in_use = uses.directories_in_use(proc, frozenset(point.name for point in points))
+    in_use = directory_users.directories_in_use(proc, frozenset(point.name for point in points))
     until = time.monotonic() + seconds
     done: list[Replaced | Declined] = []
     for point in points:
@@ -200,9 +200,9 @@ def _check_target(parent: int, old: int, status: os.stat_result, point: Mountpoi
         if (syscalls.inode_flags(fd) or 0) & (abi.FS_IMMUTABLE_FL | abi.FS_APPEND_FL):
             raise Declined("immutable", "the directory or its parent has the immutable or append-only attribute")
     if point.is_file:
-        if not uses.is_file(status):
+        if not directory_users.is_file(status):
             raise Declined("not-empty", "the mountpoint is not an empty file with one link")
-    elif not uses.is_empty(old):
+    elif not directory_users.is_empty(old):
         raise Declined("not-empty", "the directory is not empty")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Action, Copy, Evidence, Finding, Outcome
-from ..observe import uses
+from ..observe import directory_users
 from .common import Acted, T, check_leaked, inside, still_there, texts, verified
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def unmount(finding: Finding, looker: "Looker") -> Outcome:
     _check_spread(copies, look)
     mounts = [_Mounted(c.mount.point, c.mount.id, c.mount.parent, c.mount.unique) for c in reversed(copies)]
     saw = f"{[m.id for m in mounts]} of {now.device} in namespace {now.namespace}, evidence {now.evidence}"
-    proc = uses.open_proc()
+    proc = directory_users.open_proc()
     try:
         act = Acted(now, copies, saw, _unmounted(now, look, mounts))
         return verified([act], looker, proc, Action.UNMOUNT)[0][0]
@@ -58,12 +58,12 @@ def _check_spread(copies: tuple[Copy, ...], look: "Look") -> None:
     ids = frozenset(copy.mount.id for copy in copies)
     for inode, text in texts(look):
         for group in {parent.shared for parent in parents.values() if parent.shared}:
-            for mount in uses.in_group(text, group):
+            for mount in directory_users.in_group(text, group):
                 if mount.id not in parents:
                     where = f"{os.fsdecode(mount.point)} in namespace {inode}"
                     raise Declined("spreads", f"the umount would spread to {where}: its parent is in one peer group")
         if inode == copies[0].namespace:
-            for mount in uses.mounted_on(text, ids):
+            for mount in directory_users.mounted_on(text, ids):
                 if mount.id not in ids:
                     raise Declined("mounted-on", f"{os.fsdecode(mount.point)} is mounted on it there")
 

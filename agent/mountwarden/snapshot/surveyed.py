@@ -6,7 +6,7 @@ from .. import holders
 from ..errors import MountwardenError
 from ..model import Gap, Mount, Namespace, NamespaceKind
 from ..mounts.mountinfo import Table
-from ..observe.survey import Survey
+from ..observe.all_mounts import Survey
 from ..predict import foresee
 from ..predict.occupants import Occupant
 from .facts import Members, Snapshot, Surveyed

@@ -4,8 +4,8 @@ import glob
 import os
 from collections.abc import Iterator
 
-from ..observe import loops
-from ..observe.procs import read_or_empty
+from ..observe import block_devices
+from ..observe.processes import read_or_empty
 from .facts import Keeper, Target
 from .mounts import on_target
 from .tables import World
@@ -22,15 +22,15 @@ def keepers(target: Target, world: World) -> Iterator[Keeper]:
 
 
 def _swaps(target: Target, world: World) -> Iterator[Keeper]:
-    for path, kind in loops.swaps():
+    for path, kind in block_devices.swaps():
         if on_target(path, target, world.home) if kind == b"file" else _node(path) in target.nodes:
             yield Keeper("swap", path, "swapoff it", detail=os.fsdecode(kind))
 
 
 def _loops(target: Target, world: World) -> Iterator[Keeper]:
-    for name, backing in loops.loops():
+    for name, backing in block_devices.loops():
         device = f"/dev/{name}"
-        whole = target.path is None and loops.backing_device(name) == target.device
+        whole = target.path is None and block_devices.backing_device(name) == target.device
         if whole or on_target(backing, target, world.home) or _node(backing) in target.nodes:
             yield Keeper("loop", backing, f"losetup --detach {device}", detail=f"backs {device}")
         elif target.nodes and read_or_empty(f"/sys/block/{name}/dev").decode().strip() == target.device:

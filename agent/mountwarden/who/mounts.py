@@ -8,7 +8,7 @@ from .. import holders
 from ..escape import short_id, shown, unit_name
 from ..model import Mount, Namespace
 from ..mounts.mountinfo import Table, below, join, unescape
-from ..observe import resolve
+from ..observe import paths
 from .facts import Keeper, Target
 from .tables import World
 
@@ -80,7 +80,7 @@ def _has_our_root(table: Table, world: World) -> bool:
 @functools.cache
 def _is_at_home(path: bytes) -> bool:
     try:
-        resolve.place(path)
+        paths.place(path)
     except OSError:
         return False
     return True

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from .. import holders
 from ..model import Gap, Holder, Mount
 from ..mounts.mountinfo import below, join
-from ..observe import links
-from ..observe.links import Link
+from ..observe import open_files
+from ..observe.open_files import Link
 from .facts import Keeper, Target
 from .tables import World
 
@@ -15,7 +15,7 @@ _NEEDS = {"cwd": "leave the directory", "file": "close it", "device": "close it"
 
 def keepers(target: Target, world: World) -> tuple[tuple[Keeper, ...], tuple[Gap, ...]]:
     """Every process that is in, or has open, something of the target."""
-    found, gaps = links.links(world.pids)
+    found, gaps = open_files.links(world.pids)
     by_id = {mount.id: mount for table in world.tables.values() for mount in table.mounts}
     return tuple(_kept(target, world, found, by_id)), gaps
 

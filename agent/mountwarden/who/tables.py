@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..errors import NoAnswer
 from ..model import Gap, Namespace
 from ..mounts.mountinfo import Table
-from ..observe import bare, namespaces, procs
+from ..observe import namespaces, processes, processless
 from ..observe.enter import own_namespace
 
 
@@ -32,14 +32,14 @@ class World:
 
 def world() -> World:
     """Read every mount namespace once."""
-    pids = procs.pids()
+    pids = processes.pids()
     found = namespaces.members(pids, threads=True)
     own = own_namespace()
     tables: dict[int, Table] = {}
     gaps = list(found.gaps)
     spaces = {inode: Namespace(inode, members) for inode, members in found.by_inode.items()}
     _read(spaces, tables, gaps)
-    doors, more = bare.doors(found.by_inode, {own: tables[own]}, pids)
+    doors, more = processless.doors(found.by_inode, {own: tables[own]}, pids)
     spaces_without = {inode: Namespace(inode, door=door) for inode, door in doors.items()}
     _read(spaces_without, tables, gaps)
     by_pid = {pid: inode for inode, members in found.by_inode.items() for pid in members}

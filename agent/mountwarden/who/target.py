@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..errors import MountwardenError
 from ..model import Mount, Root
 from ..mounts.mountinfo import Table, below, join
-from ..observe import procs, resolve, survey
+from ..observe import all_mounts, paths, processes
 from ..systemd.cgroups import place as cgroup_place
 from . import containers
 from .facts import Target
@@ -35,7 +35,7 @@ def target(asked: str, world: World, roots: Callable[[], Iterable[Root]]) -> Tar
 
 def _by_id(identity: int, world: World) -> Mount | None:
     if identity >= _FIRST_UNIQUE:
-        found = survey.by_unique_id(identity, world.namespaces.values())
+        found = all_mounts.by_unique_id(identity, world.namespaces.values())
         table = world.tables.get(found[0]) if found else None
         return table.get(found[1]) if found and table else None
     tables = (world.home, *world.tables.values())
@@ -48,7 +48,7 @@ def _whole(asked: str, mount: Mount) -> Target:
 
 def _path(asked: str, world: World) -> Target:
     try:
-        found = resolve.place(os.fsencode(asked))
+        found = paths.place(os.fsencode(asked))
     except OSError as error:
         raise MountwardenError(f"{asked}: {error.strerror}", hint=_HINT) from error
     if found.rdev is not None:
@@ -81,7 +81,7 @@ def _root(table: Table) -> Mount | None:
 
 def _is_in(pid: int, container: str) -> bool:
     try:
-        return (cgroup_place(procs.read(f"/proc/{pid}/cgroup")).container or "").startswith(container)
+        return (cgroup_place(processes.read(f"/proc/{pid}/cgroup")).container or "").startswith(container)
     except OSError:
         return False
 
@@ -92,4 +92,4 @@ def _nodes(device: str) -> tuple[str, ...]:
     if not os.path.isdir(base):
         return ()
     partitions = (os.path.dirname(path) for path in glob.glob(f"{base}/*/partition"))
-    return (device, *(procs.read(f"{part}/dev").decode().strip() for part in sorted(partitions)))
+    return (device, *(processes.read(f"{part}/dev").decode().strip() for part in sorted(partitions)))

@@ -16,7 +16,7 @@ from mountwarden.config.schema import Config, RootEntry
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Looker
 from mountwarden.model import RootKind, Tier
-from mountwarden.observe import namespaces, procs
+from mountwarden.observe import namespaces, processes
 
 POKED = b"/run/private/poked"
 CONFIG = Config(engines=(), roots=(RootEntry(b"/srv/layers", kind=RootKind.GRAPH),))
@@ -24,13 +24,13 @@ CONFIG = Config(engines=(), roots=(RootEntry(b"/srv/layers", kind=RootKind.GRAPH
 
 def read() -> None:
     """Read the mountinfo of each namespace once, and look at nothing in it."""
-    for inode, pids in namespaces.members(procs.pids(), threads=False).by_inode.items():
+    for inode, pids in namespaces.members(processes.pids(), threads=False).by_inode.items():
         namespaces.read_mountinfo(inode, pids)
 
 
 def walk() -> None:
     """Find out which namespaces there are."""
-    namespaces.members(procs.pids(), threads=False)
+    namespaces.members(processes.pids(), threads=False)
 
 
 def poke() -> None:

@@ -2,7 +2,7 @@
 
 import platform
 
-from mountwarden.observe.behaviour import probe_behaviour
+from mountwarden.observe.umount_probe import probe_behaviour
 
 from tests.support.prove.tally import Tally
 

@@ -12,9 +12,9 @@ from mountwarden.model import Mount
 from mountwarden.mounts.graph import Dentry, Graph
 from mountwarden.mounts.mountinfo import Table, below, join
 from mountwarden.mounts.propagation import Answer, concerned, predict_detach, predict_umount
-from mountwarden.observe import namespaces, procs, uses
-from mountwarden.observe.behaviour import probe_behaviour
-from mountwarden.observe.survey import Survey, survey
+from mountwarden.observe import directory_users, namespaces, processes
+from mountwarden.observe.all_mounts import Survey, survey
+from mountwarden.observe.umount_probe import probe_behaviour
 from mountwarden.predict.locked import locked_mounts
 
 from tests.support.prove import actor
@@ -75,7 +75,7 @@ def examine(scenario: Scenario, predictor: Predictor) -> Outcome:
         who = built.pick(scenario.who)
         if built.owner(who) != built.owner(0):
             who = 0  # its own locks need not be known: see _compare_locks
-        seen = survey(procs.pids(), thorough=False)
+        seen = survey(processes.pids(), thorough=False)
         plain = Graph(seen.tables)
         locked = locked_mounts(plain, seen.owners, plain.places)
         comparing = predictor.compare_locks and len(set(seen.owners.values())) > 1
@@ -146,9 +146,9 @@ def _spots(table: Table, graph: Graph, inode: int) -> list[tuple[bytes, Dentry]]
 def _expect_umount(graph: Graph, mount: Mount, lazy: bool, locked: frozenset[int]) -> _Expected:
     busy = frozenset[int]()
     if not lazy:
-        proc = uses.open_proc()
+        proc = directory_users.open_proc()
         try:
-            busy = frozenset(uses.users_by_mount(proc, concerned(graph, mount, lazy=False)))
+            busy = frozenset(directory_users.users_by_mount(proc, concerned(graph, mount, lazy=False)))
         finally:
             os.close(proc)
     told = predict_umount(graph, mount, lazy=lazy, busy=busy, locked=locked, behaviour=probe_behaviour())

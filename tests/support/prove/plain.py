@@ -6,7 +6,7 @@ behaviour the kernel has, and the table. Exit status 1 where any prediction was 
 
 import sys
 
-from mountwarden.observe.behaviour import probe_behaviour
+from mountwarden.observe.umount_probe import probe_behaviour
 
 from tests.support.prove.steps import seeded
 from tests.support.prove.tally import Tally

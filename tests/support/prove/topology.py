@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from mountwarden.observe import procs
+from mountwarden.observe import processes
 
 from tests.support.prove import actor
 from tests.support.prove.steps import MOST, Kind, Step
@@ -45,11 +45,11 @@ class Topology:
 
     def namespace(self, number: int) -> int:
         """Inode of a process's mount namespace."""
-        return procs.link_inode(self.actors[number], "mnt")
+        return processes.link_inode(self.actors[number], "mnt")
 
     def owner(self, number: int) -> int:
         """Inode of a process's user namespace."""
-        return procs.link_inode(self.actors[number], "user")
+        return processes.link_inode(self.actors[number], "user")
 
     def pick(self, number: int) -> int:
         """One of the living processes."""
@@ -103,7 +103,7 @@ def _has_ended(pid: int) -> None:
 
 def _state(pid: int) -> str:
     try:
-        return procs.read(f"/proc/{pid}/stat").rpartition(b") ")[2][:1].decode()
+        return processes.read(f"/proc/{pid}/stat").rpartition(b") ")[2][:1].decode()
     except (FileNotFoundError, ProcessLookupError):
         return "X"
 

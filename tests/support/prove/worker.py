@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from mountwarden.kernel import abi, syscalls
 from mountwarden.mounts.mountinfo import parse
-from mountwarden.observe.behaviour import probe_behaviour
+from mountwarden.observe.umount_probe import probe_behaviour
 
 from tests.support.prove import actor
 from tests.support.prove.judge import Outcome, examine

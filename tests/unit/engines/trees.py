@@ -6,7 +6,7 @@ from pathlib import Path
 from mountwarden.config.schema import Config
 from mountwarden.engines.host import Host
 from mountwarden.model import Base, Layout, Match, Mount, Root, Spot
-from mountwarden.observe.procs import Daemon
+from mountwarden.observe.processes import Daemon
 
 CONFIG = Config()
 

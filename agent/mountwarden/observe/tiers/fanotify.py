@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..kernel import abi, syscalls
+from ...kernel import abi, syscalls
 
 _EVENTS = abi.FAN_MNT_ATTACH | abi.FAN_MNT_DETACH
 _READ = 1 << 16

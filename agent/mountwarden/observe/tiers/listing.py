@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..kernel import abi, syscalls
-from ..kernel.abi import StatmountMask
-from ..kernel.probe import FIELDS
-from ..mounts.mountinfo import escape
+from ...kernel import abi, syscalls
+from ...kernel.abi import StatmountMask
+from ...kernel.probe import FIELDS
+from ...mounts.mountinfo import escape
 
 ID = 8
 """Bytes of one mount id in a list."""

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from ..errors import MountwardenError
-from ..kernel.probe import Abilities, Interface, explained, probe
-from ..model import Tier
+from ...errors import MountwardenError
+from ...kernel.probe import Abilities, Interface, explained, probe
+from ...model import Tier
 from .events import EventsObserver
+from .mountinfo import Observer, TextObserver
 from .statmount import StatmountObserver
-from .text import Observer, TextObserver
 
 BEST_FIRST = tuple(Tier)
 

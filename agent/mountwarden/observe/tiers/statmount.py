@@ -14,14 +14,15 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ..model import Door
-from ..mounts.mountinfo import Table
-from . import bare, namespaces, statmounts
-from .catchup import CantTell, Packed, catch_up, checksums
-from .namespaces import read_mountinfo
-from .sift import Key, Seen, Settled, Sifted, sift
-from .statmounts import Gone, Identified, Lister
-from .text import Unwatched, seen
+from ...model import Door
+from ...mounts.mountinfo import Table
+from .. import namespaces, processless
+from ..namespaces import read_mountinfo
+from . import listing as statmounts
+from .delta import CantTell, Packed, catch_up, checksums
+from .listing import Gone, Identified, Lister
+from .mountinfo import Unwatched, seen
+from .prefilter import Key, Seen, Settled, Sifted, sift
 
 _TRIES = 3
 """Attempts to read a text between two equal lists."""
@@ -249,7 +250,7 @@ class StatmountObserver(Unwatched):
         """By one child in a namespace without a process: once its id is known, it is listed from outside."""
         proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return bare.through(
+            return processless.through(
                 door,
                 inode,
                 lambda: self._read_once(lambda: statmounts.identify_self(proc), lambda: namespaces.read_self(proc)),

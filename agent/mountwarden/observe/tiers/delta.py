@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..model import Candidate
-from .sift import Common, Identity, Key, Seen, Sifted, key_of, sift
-from .statmounts import ID, Gone, Line, Lister, NotAsText
+from ...model import Candidate
+from .listing import ID, Gone, Line, Lister, NotAsText
+from .prefilter import Common, Identity, Key, Seen, Sifted, key_of, sift
 
 FEW = 64
 """Mounts of one namespace that are asked for one by one at most: beyond, its text is cheaper."""

@@ -14,7 +14,7 @@ from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Door, Gap
 from ..mounts.mountinfo import Table
-from . import procs
+from . import processes
 from .enter import DEADLINE
 
 T = TypeVar("T")
@@ -133,13 +133,13 @@ def _walked() -> tuple[frozenset[int], tuple[Gap, ...]]:
             raise
         return frozenset(), ()
     # A namespace that was born since the processes were listed has a process.
-    alive = {inode for pid in procs.pids() if (inode := _of(pid)) is not None} if every else set()
+    alive = {inode for pid in processes.pids() if (inode := _of(pid)) is not None} if every else set()
     return frozenset(every) - alive, ()
 
 
 def _of(pid: int) -> int | None:
     try:
-        return procs.link_inode(pid, "mnt")
+        return processes.link_inode(pid, "mnt")
     except OSError:
         return None
 

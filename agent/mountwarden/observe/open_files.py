@@ -14,7 +14,7 @@ from typing import TypeVar
 from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Gap
-from .uses import open_proc
+from .directory_users import open_proc
 
 T = TypeVar("T")
 

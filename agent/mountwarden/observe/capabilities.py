@@ -13,7 +13,7 @@ from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
 from ..kernel.probe import MEANINGS, Interface
 from . import tiers
-from .behaviour import probe_behaviour
+from .umount_probe import probe_behaviour
 
 __all__ = ["NEEDED", "REFUSALS", "Interface", "interfaces"]
 

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 from ..kernel import syscalls
 from ..mounts.mountinfo import unescape
-from . import procs
+from . import processes
 
 
 def loops() -> Iterator[tuple[str, bytes]]:
     """Each loop device that is set up: its name (such as loop0), and its file's path as it was when it was set up."""
     for path in sorted(glob.glob("/sys/block/loop*/loop/backing_file")):
-        yield path.split("/")[3], procs.read_or_empty(path).rstrip(b"\n").removesuffix(b" (deleted)")
+        yield path.split("/")[3], processes.read_or_empty(path).rstrip(b"\n").removesuffix(b" (deleted)")
 
 
 def swaps() -> Iterator[tuple[bytes, bytes]]:
     """Path and type ("file" or "partition") of each swap area, from proc_swaps(5)."""
-    for line in procs.read_or_empty("/proc/swaps").splitlines()[1:]:
+    for line in processes.read_or_empty("/proc/swaps").splitlines()[1:]:
         path, kind = [*line.split(), b"", b""][:2]
         yield unescape(path), kind
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from . import procs
+from .. import processes
 from .fanotify import Events
 
 A_SECOND = 1000
@@ -20,7 +20,7 @@ def over(events: Events, seconds: float) -> list[int]:
     by_inode = Counter[int]()
     for pid, count in events.causes.most_common(100):
         try:
-            by_inode[procs.link_inode(pid, "mnt")] += count
+            by_inode[processes.link_inode(pid, "mnt")] += count
         except OSError:
             continue
     return [inode for inode, count in by_inode.items() if count > most]

@@ -8,12 +8,12 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from ..errors import NoAnswer
-from ..model import Door, Layout, Missed, Mount
-from ..mounts import mountinfo
-from ..mounts.mountinfo import Lines, Table
-from .namespaces import read_mountinfo
-from .sift import Common, Reached, Seen, Settled, Sifted, sift
+from ...errors import NoAnswer
+from ...model import Door, Layout, Missed, Mount
+from ...mounts import mountinfo
+from ...mounts.mountinfo import Lines, Table
+from ..namespaces import read_mountinfo
+from .prefilter import Common, Reached, Seen, Settled, Sifted, sift
 
 _TELLING_TYPES = ("overlay", "nsfs")
 """Types that are rare enough to be looked for by type; others by the last component of their layout's pattern."""

@@ -5,14 +5,14 @@ import time
 
 from ..errors import NoAnswer
 from ..kernel import child, syscalls
-from . import procs
+from . import processes
 from .enter import DEADLINE
 
 
 def process_started(pid: int) -> float | None:
     """Seconds since the Epoch at which a process began, to 10 ms; None when it has ended or may not be read."""
     try:
-        text = procs.read(f"/proc/{pid}/stat")
+        text = processes.read(f"/proc/{pid}/stat")
     except OSError:
         return None
     # proc_pid_stat(5): starttime is field 22; the name, field 2, may hold anything but its parenthesis is the last.

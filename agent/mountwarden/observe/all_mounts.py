@@ -10,7 +10,7 @@ from ..errors import NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Door, Gap, Mount, Namespace
 from ..mounts.mountinfo import Table
-from . import bare, namespaces, procs
+from . import namespaces, processes, processless
 from .enter import own_namespace
 
 _NO_INTERFACE = (errno.ENOSYS, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.EACCES)
@@ -48,7 +48,7 @@ def survey(pids: Iterable[int], *, thorough: bool = True) -> Survey:
     doors: Mapping[int, Door] = {}
     if thorough:
         home = {inode: table for inode, table in reading.tables.items() if inode == own_namespace()}
-        doors, gaps = bare.doors(members.by_inode, home, pids)
+        doors, gaps = processless.doors(members.by_inode, home, pids)
         reading.gaps += gaps
         for inode, door in doors.items():
             reading.read(inode, (), door)
@@ -114,7 +114,7 @@ def _of_door(inode: int, door: Door) -> _Named:
         return _told(lambda: syscalls.owner_of_namespace(fd)), _told(lambda: syscalls.mnt_ns_id(fd))
 
     try:
-        return bare.through(door, inode, inside)
+        return processless.through(door, inode, inside)
     finally:
         os.close(proc)
 
@@ -132,7 +132,7 @@ def _told(function: Callable[[], int]) -> int | None:
 def _user_of_any(pids: Iterable[int]) -> int | None:
     for pid in pids:
         try:
-            return procs.link_inode(pid, "user")
+            return processes.link_inode(pid, "user")
         except OSError as error:
             if error.errno not in (*_GONE, *_NO_INTERFACE):
                 raise

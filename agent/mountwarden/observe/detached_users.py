@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ..errors import NoAnswer
 from ..model import Use
 from ..mounts.mountinfo import Lines
-from . import namespaces, procs, uses
+from . import directory_users, namespaces, processes
 
 PERIOD = 10.0
 """Seconds between two scans. What is pinned is told after 30 s, and a busy host unmounts many times a second."""
@@ -35,9 +35,9 @@ class Pins:
 
 
 def _scan(wanted: set[frozenset[int]]) -> dict[frozenset[int], tuple[Use, ...]]:
-    proc = uses.open_proc()
+    proc = directory_users.open_proc()
     try:
-        found = uses.users_by_mount(proc, frozenset().union(*wanted))
+        found = directory_users.users_by_mount(proc, frozenset().union(*wanted))
     finally:
         os.close(proc)
     for mount in _attached(found) if found else ():
@@ -51,7 +51,7 @@ def _attached(ids: Iterable[int]) -> set[int]:
     Small ids are free for reuse as soon as nothing holds their mount.
     """
     ids, shown = frozenset(ids), set[int]()
-    for inode, pids in namespaces.members(procs.pids(), threads=False).by_inode.items():
+    for inode, pids in namespaces.members(processes.pids(), threads=False).by_inode.items():
         try:
             lines = Lines(namespaces.read_mountinfo(inode, pids) or b"")
         except (OSError, NoAnswer):

@@ -17,15 +17,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from ..model import Missed, Mount
-from ..mounts import mountinfo
-from ..mounts.mountinfo import Table
-from . import budgets, statmounts
-from .catchup import CantTell, checksums
+from ...model import Missed, Mount
+from ...mounts import mountinfo
+from ...mounts.mountinfo import Table
+from . import event_budget
+from . import listing as statmounts
+from .delta import CantTell, checksums
 from .fanotify import Events, Group
-from .sift import Seen, Settled
+from .listing import Gone, NotAsText
+from .prefilter import Seen, Settled
 from .statmount import Home, StatmountObserver
-from .statmounts import Gone, NotAsText
 
 POLLED = 60.0
 """Seconds for which a namespace with too many events is compared at each look instead of marked."""
@@ -167,7 +168,7 @@ class EventsObserver(StatmountObserver):
 
     def _take_in_rest(self, members: Mapping[int, tuple[int, ...]], now: float) -> tuple[Missed, ...]:
         events = self._rest.drain()
-        over = [inode for inode in budgets.over(events, now - self._looked) if self._unmark(inode, members, now)]
+        over = [inode for inode in event_budget.over(events, now - self._looked) if self._unmark(inode, members, now)]
         self._looked = now
         self._count, self._recount = self._recount or bool(events.attached), False
         self._note(events)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
-from ..model import Candidate, Mount, RootState
-from ..mounts import mountinfo
-from ..mounts.mountinfo import Lines, Rest
+from ...model import Candidate, Mount, RootState
+from ...mounts import mountinfo
+from ...mounts.mountinfo import Lines, Rest
 
 Identity = tuple[str, bytes]
 Key = tuple[bytes, ...]
