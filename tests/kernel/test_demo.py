@@ -170,14 +170,14 @@ def test_a_stage_is_its_own_world() -> None:
 
 
 def test_cleaning_removes_what_a_killed_demo_left() -> None:
-    from mountwarden import scratch
+    from mountwarden.scratch import topology
 
     def left_behind() -> list[str]:
         os.mkdir("/mnt/mountwarden-demo-x")
-        scratch.root(b"/mnt/mountwarden-demo-x")
-        scratch.mount_layer(b"/mnt/mountwarden-demo-x/layer")
-        scratch.clean(b"/mnt/mountwarden-demo-x")
-        scratch.clean(b"/mnt/mountwarden-demo-x")
+        topology.root(b"/mnt/mountwarden-demo-x")
+        topology.mount_layer(b"/mnt/mountwarden-demo-x/layer")
+        topology.clean(b"/mnt/mountwarden-demo-x")
+        topology.clean(b"/mnt/mountwarden-demo-x")
         return os.listdir("/mnt")
 
     with Sandbox() as sandbox:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from mountwarden import engines
 from mountwarden.config.schema import Config
-from mountwarden.engines import host
+from mountwarden.engines import sources
 from mountwarden.errors import NoAnswer
 from mountwarden.model import RecordState
 from mountwarden.observe.processes import Daemon
@@ -38,20 +38,20 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.monotonic()
         self.asked = 0
-        real = host.in_namespace
+        real = sources.in_namespace
 
         def counted(*args: object, **kwargs: object) -> object:
             self.asked += 1
             return real(*args, **kwargs)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(host, "in_namespace", counted)
-        monkeypatch.setattr(host, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(sources, "in_namespace", counted)
+        monkeypatch.setattr(sources, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 def test_files_and_paths_are_those_of_the_daemons_namespace(inner: Sandbox) -> None:
     inner.run(lambda: os.symlink("docker", "/mnt/link"))
     inner.run(lambda: Path("/mnt/file").write_text("inner"))
-    where, other = host.Host(), daemon(inner)
+    where, other = sources.Host(), daemon(inner)
     assert where.read(b"/mnt/file", other) == b"inner"
     assert where.read(b"/mnt/file") is None
     assert where.realpath(b"/mnt/link", other) == INNER
@@ -62,7 +62,7 @@ def test_files_and_paths_are_those_of_the_daemons_namespace(inner: Sandbox) -> N
 
 
 def test_a_namespace_is_asked_once_and_again_at_a_resync(inner: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, where, other = Clock(monkeypatch), host.Host(), daemon(inner)
+    clock, where, other = Clock(monkeypatch), sources.Host(), daemon(inner)
     for _ in range(3):
         assert where.realpath(INNER, other) == INNER
         clock.now += 3600
@@ -77,7 +77,7 @@ def test_a_namespace_is_asked_once_and_again_at_a_resync(inner: Sandbox, monkeyp
 
 
 def test_what_is_absent_is_asked_for_ever_more_rarely(inner: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, where, other = Clock(monkeypatch), host.Host(), daemon(inner)
+    clock, where, other = Clock(monkeypatch), sources.Host(), daemon(inner)
     for _ in range(601):
         assert where.realpath(b"/mnt/late", other) is None
         clock.now += 0.1
@@ -88,7 +88,7 @@ def test_what_is_absent_is_asked_for_ever_more_rarely(inner: Sandbox, monkeypatc
 
 
 def test_a_namespace_that_fails_is_not_asked_each_tick(inner: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, where = Clock(monkeypatch), host.Host()
+    clock, where = Clock(monkeypatch), sources.Host()
     moved_on = Daemon(inner.pid, "dockerd", (b"dockerd",), 1, own=False)
     for _ in range(2):
         with pytest.raises(ProcessLookupError):
@@ -101,7 +101,7 @@ def test_a_namespace_that_fails_is_not_asked_each_tick(inner: Sandbox, monkeypat
 
 
 def test_roots_and_records_of_a_dockerd_in_a_namespace_of_its_own(inner: Sandbox) -> None:
-    where = host.Host((daemon(inner, b"--data-root", INNER),))
+    where = sources.Host((daemon(inner, b"--data-root", INNER),))
     (root, _volumes), gaps = engines.discover(where, Config(engines=("docker",)))
     assert gaps == []
     assert (root.path, root.home, root.home_pid, root.home_known) == (INNER, inner.inode, inner.pid, True)
@@ -115,7 +115,7 @@ def test_roots_and_records_of_a_dockerd_in_a_namespace_of_its_own(inner: Sandbox
 
 def test_a_daemon_that_cannot_be_asked_is_a_gap_and_hides_no_other(inner: Sandbox) -> None:
     moved_on = Daemon(inner.pid, "dockerd", (b"dockerd", b"-g", INNER), 1, own=False)
-    where = host.Host((moved_on, daemon(inner, b"-g", INNER)))
+    where = sources.Host((moved_on, daemon(inner, b"-g", INNER)))
     (root, _volumes), (gap,) = engines.discover(where, Config(engines=("docker",)))
     assert root.home == inner.inode
     assert gap.what == f"roots of dockerd, process {inner.pid}"
@@ -125,17 +125,17 @@ def test_what_was_known_stands_while_a_daemon_cannot_be_asked(inner: Sandbox, mo
     def stuck(*args: object, **kwargs: object) -> object:
         raise NoAnswer("the child gave no answer")
 
-    where = host.Host((daemon(inner, b"-g", INNER),))
+    where = sources.Host((daemon(inner, b"-g", INNER),))
     known, _ = engines.discover(where, Config(engines=("docker",)))
     where.resync()
-    monkeypatch.setattr(host, "in_namespace", stuck)
+    monkeypatch.setattr(sources, "in_namespace", stuck)
     found, gaps = engines.discover(where, Config(engines=("docker",)))
     assert found == known != []
     assert [gap.reason for gap in gaps] == ["the child gave no answer"]
 
 
 def test_a_daemon_that_has_ended_has_no_roots_and_is_no_gap(inner: Sandbox) -> None:
-    where = host.Host((daemon(inner, b"-g", INNER),))
+    where = sources.Host((daemon(inner, b"-g", INNER),))
     assert len(engines.discover(where, Config(engines=("docker",)))[0]) == 2
     where.resync()
     inner.kill()

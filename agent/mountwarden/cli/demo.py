@@ -8,12 +8,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from .. import scratch
 from ..config.schema import Config, RootEntry
 from ..errors import MountwardenError
 from ..escape import sentence, shown
 from ..model import Action, Finding, Kind, Outcome, RootKind
-from ..scratch import stage
+from ..scratch import stage, topology
 from ..tell import report as telling
 from ..tell import shape, story, table, terminal
 from ..tell.text import cost, wrap
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..look import Look, Looker
 
-    Hold = Callable[[], AbstractContextManager[scratch.Holder]]
+    Hold = Callable[[], AbstractContextManager[topology.Holder]]
 
 
 def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
@@ -44,8 +43,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Give the demo."""
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
-    if scratch.systemd_runs():
-        status = scratch.on_host(lambda directory: _on_host(directory, screen))
+    if topology.systemd_runs():
+        status = topology.on_host(lambda directory: _on_host(directory, screen))
         left = "The unit is stopped, its layer and directory are removed: nothing is left behind."
     else:
         status = stage.stage(lambda: _in_stage(screen))
@@ -58,15 +57,15 @@ def run(arguments: Namespace) -> int:
 def _on_host(directory: bytes, screen: terminal.Terminal) -> int:
     unit = os.fsdecode(os.path.basename(directory))
     where = f"On this host, below {shown(directory)} and in one transient unit; no other mount is touched."
-    return Demo(directory, screen).give(where, lambda: scratch.holder_unit(unit))
+    return Demo(directory, screen).give(where, lambda: topology.holder_unit(unit))
 
 
 def _in_stage(screen: terminal.Terminal) -> int:
-    directory = stage.covered() + b"/" + scratch.NAME.encode()
+    directory = stage.covered() + b"/" + topology.NAME.encode()
     os.mkdir(directory)
-    scratch.require_overlay(directory)
+    topology.require_overlay(directory)
     where = "In namespaces of its own, so that no mount of this host is touched (no systemd here, or no root)."
-    return Demo(directory, screen).give(where, scratch.holder_process)
+    return Demo(directory, screen).give(where, topology.holder_process)
 
 
 class Demo:
@@ -83,17 +82,17 @@ class Demo:
         """All of it; 0 when the leak was found and is gone."""
         print(self.screen.paint("A leaked overlay mount, from its birth to its end", "bold"))
         print("\n".join(wrap(where, self.screen.columns)))
-        scratch.root(self.root)
+        topology.root(self.root)
         looker = self._looker()
         self._title("An engine mounts a layer")
-        layer = scratch.mount_layer(self.root)
+        layer = topology.mount_layer(self.root)
         self._say(f"overlay on {shown(layer.mountpoint)}, a real one")
         self._title("A service starts, with a mount namespace of its own")
         with hold() as holder:
             self._introduce(holder)
             looker.look()
             self._title("The engine unmounts the layer")
-            scratch.unmount_layer(layer)
+            topology.unmount_layer(layer)
             self._say("It is gone at home. The umount does not reach the private copy: a mount has leaked.")
             finding = self._report(looker)
             self._detach(finding, looker)
@@ -107,7 +106,7 @@ class Demo:
         config = Config(engines=(), roots=(RootEntry(self.root, kind=RootKind.GRAPH),))
         return Looker(config, home=own_namespace())
 
-    def _introduce(self, holder: scratch.Holder) -> None:
+    def _introduce(self, holder: topology.Holder) -> None:
         if holder.unit:
             self._say(f"{holder.unit}, PID {holder.pid}, with PrivateTmp=yes and MountFlags=private.")
         else:
@@ -154,7 +153,7 @@ class Demo:
             raise MountwardenError("the detach was declined", hint="the line above says why")
         self._say(f"Saw: {sentence(outcome.saw)}. Did: {sentence(outcome.did)}. {cost(took)} with every check.")
 
-    def _gone(self, looker: "Looker", holder: scratch.Holder) -> None:
+    def _gone(self, looker: "Looker", holder: topology.Holder) -> None:
         from . import facts
 
         self._title("Gone")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
-from .. import scratch
 from ..config.schema import Config, RootEntry
 from ..errors import MountwardenError
 from ..escape import sentence
@@ -21,12 +20,12 @@ from ..look import Looker
 from ..model import Action, Finding, Kind, RootKind
 from ..observe.enter import own_namespace
 from ..remedies import apply
-from ..scratch import stage
+from ..scratch import stage, topology
 from ..tell.text import cost
 from .facts import Check, Status
 
 GROUP = "canary"
-_Hold = Callable[[], AbstractContextManager[scratch.Holder]]
+_Hold = Callable[[], AbstractContextManager[topology.Holder]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +69,21 @@ def check(song: Song) -> Check:
 
 
 def _run(write: int) -> None:
-    if scratch.systemd_runs():
-        scratch.on_host(lambda directory: _on_host(directory, write))
+    if topology.systemd_runs():
+        topology.on_host(lambda directory: _on_host(directory, write))
     else:
         stage.stage(lambda: _in_stage(write))
 
 
 def _on_host(directory: bytes, write: int) -> int:
     unit = os.fsdecode(os.path.basename(directory))
-    return _told(write, lambda: _sing(directory, lambda: scratch.holder_unit(unit)))
+    return _told(write, lambda: _sing(directory, lambda: topology.holder_unit(unit)))
 
 
 def _in_stage(write: int) -> int:
-    directory = stage.covered() + b"/" + scratch.NAME.encode()
+    directory = stage.covered() + b"/" + topology.NAME.encode()
     os.mkdir(directory)
-    return _told(write, lambda: _sing(directory, scratch.holder_process))
+    return _told(write, lambda: _sing(directory, topology.holder_process))
 
 
 def _told(write: int, function: Callable[[], Song]) -> int:
@@ -98,17 +97,17 @@ def _told(write: int, function: Callable[[], Song]) -> int:
 
 
 def _sing(directory: bytes, hold: _Hold) -> Song:
-    scratch.root(directory)
+    topology.root(directory)
     looker = Looker(
         Config(engines=(), roots=(RootEntry(directory, kind=RootKind.GRAPH),)),
         home=own_namespace(),
     )
     with _timed() as mounting:
-        layer = scratch.mount_layer(directory)
+        layer = topology.mount_layer(directory)
     with hold() as holder:
         held_by = holder.unit or "a process of its own"
         looker.look()
-        scratch.unmount_layer(layer)
+        topology.unmount_layer(layer)
         with _timed() as finding:
             leaked = _only_leak(looker)
         with _timed() as detaching:

@@ -12,8 +12,8 @@ from ..config.schema import Config
 from ..errors import MountwardenError
 from ..model import Gap, Match, RecordState, Root
 from ..observe.enter import in_namespace
-from . import containerd, containers_storage, custom, devices, docker, kubelet, netns
-from .host import COMMANDS, Host
+from . import block_devices, containerd, containers_storage, custom, docker, kubelet, netns
+from .sources import COMMANDS, Host
 
 __all__ = ["COMMANDS", "Host", "discover", "record", "recorded", "records"]
 
@@ -23,7 +23,7 @@ _ROOTS: dict[str, Callable[[Host, Config], list[Root]]] = {
     containerd.ENGINE: containerd.roots,
     kubelet.ENGINE: kubelet.roots,
     netns.ENGINE: netns.roots,
-    devices.ENGINE: devices.roots,
+    block_devices.ENGINE: block_devices.roots,
 }
 _RECORDS: dict[str, Callable[[Root, Sequence[bytes]], list[RecordState]]] = {
     docker.ENGINE: docker.records,

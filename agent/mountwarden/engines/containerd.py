@@ -13,9 +13,9 @@ from functools import partial
 from ..config.schema import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
 from ..observe.processes import Daemon
-from .argv import option
-from .files import FileCache, toml
-from .host import Host
+from .command_line import option
+from .file_cache import FileCache, toml
+from .sources import Host
 
 ENGINE = "containerd"
 COMMAND = "containerd"

@@ -14,9 +14,9 @@ from ..config.schema import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
 from ..observe.processes import Daemon
 from . import containers_storage_record
-from .argv import option
-from .files import toml
-from .host import Host
+from .command_line import option
+from .file_cache import toml
+from .sources import Host
 
 ENGINE = "containers-storage"
 CRIO = "crio"

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ..model import RecordState
-from .files import FileCache
+from .file_cache import FileCache
 
 _FILES = FileCache()
 

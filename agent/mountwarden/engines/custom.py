@@ -2,7 +2,7 @@
 
 from ..config.schema import Config, RootEntry
 from ..model import Layout, MountClass, Root, RootKind
-from .host import Host
+from .sources import Host
 
 ENGINE = "custom"
 

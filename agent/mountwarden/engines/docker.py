@@ -17,8 +17,8 @@ from ..config.schema import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
 from ..observe.processes import Daemon
 from . import docker_record
-from .argv import option
-from .host import Host
+from .command_line import option
+from .sources import Host
 
 ENGINE = "docker"
 COMMAND = "dockerd"

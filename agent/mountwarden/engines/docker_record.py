@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 
 from ..model import RecordState
-from .files import FileCache
+from .file_cache import FileCache
 
 _FILES = FileCache()
 _DRIVERS = (b"overlay2", b"overlay")

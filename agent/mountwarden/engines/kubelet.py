@@ -8,8 +8,8 @@ plugins/kubernetes.io/PLUGIN/mounts/NAME.
 
 from ..config.schema import Config
 from ..model import Layout, MountClass, Root, RootKind
-from .argv import option
-from .host import Host
+from .command_line import option
+from .sources import Host
 
 ENGINE = "kubelet"
 COMMAND = "kubelet"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..engines.files import read
+from ..engines.file_cache import read
 from ..model import Root, RootKind
 
 _SHORTEST = 12

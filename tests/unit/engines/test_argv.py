@@ -1,7 +1,7 @@
 """Options of daemons' command lines."""
 
 import pytest
-from mountwarden.engines.argv import option
+from mountwarden.engines.command_line import option
 
 
 @pytest.mark.parametrize(

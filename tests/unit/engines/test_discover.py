@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mountwarden import engines
 from mountwarden.config.schema import Config, PolicyEntry, RootEntry, Silence
-from mountwarden.engines import containerd, containers_storage, docker, files
-from mountwarden.engines.host import Host
+from mountwarden.engines import containerd, containers_storage, docker, file_cache
+from mountwarden.engines.sources import Host
 from mountwarden.model import Action, MountClass, Policy, RootKind
 
 from tests.unit.engines.trees import daemon, host, write
@@ -86,9 +86,9 @@ def test_a_quiet_host_opens_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(containers_storage, "CONFIG_FILES", (os.fsencode(storage),))
     monkeypatch.setattr(containerd, "CONFIG_FILE", os.fsencode(state))
     read: list[bytes] = []
-    reader = files.read
-    monkeypatch.setattr(files, "read", lambda path: read.append(path) or reader(path))  # type: ignore[func-returns-value]
-    monkeypatch.setattr(files, "_SETTLED_SECONDS", -1e9)
+    reader = file_cache.read
+    monkeypatch.setattr(file_cache, "read", lambda path: read.append(path) or reader(path))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(file_cache, "_SETTLED_SECONDS", -1e9)
     where = host()
     engines.discover(where, Config())
     assert len(read) == 3

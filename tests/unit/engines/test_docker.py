@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mountwarden import engines
 from mountwarden.engines import docker
-from mountwarden.engines.host import Host
+from mountwarden.engines.sources import Host
 from mountwarden.model import MountClass, RecordState, Root, RootKind
 
 from tests.unit.engines.trees import CONFIG, daemon, docker_container, docker_image, host, match, write

@@ -5,20 +5,20 @@ import time
 from pathlib import Path
 
 import pytest
-from mountwarden.engines import files
+from mountwarden.engines import file_cache
 
 
 def stamped(monkeypatch: pytest.MonkeyPatch, age: float) -> None:
     """From now on every file was last changed `age` seconds ago, whatever happens to it."""
     then = time.time_ns() - int(age * 1e9)
-    monkeypatch.setattr(files, "_stamp", lambda _status: (then, then, 1, 1, 1))
+    monkeypatch.setattr(file_cache, "_stamp", lambda _status: (then, then, 1, 1, 1))
 
 
 @pytest.mark.parametrize(("age", "second"), [(0.0, b"b"), (60.0, b"a")])
 def test_what_changed_just_now_is_not_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: float, second: bytes
 ) -> None:
-    file, cache = tmp_path / "file", files.FileCache()
+    file, cache = tmp_path / "file", file_cache.FileCache()
     stamped(monkeypatch, age)
     file.write_bytes(b"a")
     assert cache.load(os.fsencode(file), bytes) == b"a"
@@ -29,7 +29,7 @@ def test_what_changed_just_now_is_not_trusted(
 
 
 def test_a_file_that_went_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, cache = tmp_path / "file", files.FileCache()
+    file, cache = tmp_path / "file", file_cache.FileCache()
     stamped(monkeypatch, 60)
     file.write_bytes(b"a")
     assert cache.load(os.fsencode(file), bytes) == b"a"
@@ -43,21 +43,21 @@ def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path: Path)
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
         with pytest.raises(OSError, match="no regular file"):
-            files.read(os.fsencode(path))
+            file_cache.read(os.fsencode(path))
 
 
 def test_a_file_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LIMIT", 1 << 20)
+    monkeypatch.setattr(file_cache, "LIMIT", 1 << 20)
     file = tmp_path / "file"
     file.write_bytes(bytes(1 << 20))
-    assert len(files.read(os.fsencode(file))) == 1 << 20
+    assert len(file_cache.read(os.fsencode(file))) == 1 << 20
     file.write_bytes(bytes((1 << 20) + 1))
     with pytest.raises(OSError, match="more than 1 MiB"):
-        files.read(os.fsencode(file))
+        file_cache.read(os.fsencode(file))
 
 
 def test_names_are_sorted_and_none_for_what_is_no_directory(tmp_path: Path) -> None:
-    cache = files.FileCache()
+    cache = file_cache.FileCache()
     for name in ("b", "a"):
         (tmp_path / name).touch()
     assert cache.names(os.fsencode(tmp_path)) == (b"a", b"b")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from mountwarden.config.schema import Config
-from mountwarden.engines.host import Host
+from mountwarden.engines.sources import Host
 from mountwarden.model import Base, Layout, Match, Mount, Root, Spot
 from mountwarden.observe.processes import Daemon
 

@@ -6,7 +6,7 @@ holds it after the umount, and `losetup -d`, `cryptsetup close` or a detach of t
 
 from ..config.schema import Config
 from ..model import Layout, MountClass, Root, RootKind
-from .host import Host
+from .sources import Host
 
 ENGINE = "host"
 

@@ -10,7 +10,7 @@ from ..errors import MountwardenError
 from ..model import Gap, Root
 from ..observe.enter import in_namespace
 from ..observe.processes import Daemon
-from . import files
+from . import file_cache
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Host:
         self.last: dict[str, tuple[Root, ...]] = {}
         """By engine: the roots of daemons that ran last, for the time when they are stopped."""
         self._gaps: list[Gap] = []
-        self._files = files.FileCache()
+        self._files = file_cache.FileCache()
         self._answers: dict[tuple[Daemon, str, bytes], _Answer] = {}
         self._found: dict[Daemon, tuple[Root, ...]] = {}
 
@@ -88,7 +88,7 @@ class Host:
         """
         if daemon is None or daemon.own:
             return self._files.load(path, bytes)
-        return self._ask(daemon, "read", path, lambda: files.FileCache().load(path, bytes))
+        return self._ask(daemon, "read", path, lambda: file_cache.FileCache().load(path, bytes))
 
     def realpath(self, path: bytes, daemon: Daemon | None = None) -> bytes | None:
         """The directory's path, symlinks resolved, in the daemon's namespace; None where there is no such directory.
@@ -96,8 +96,8 @@ class Host:
         Raises: as `read`.
         """
         if daemon is None or daemon.own:
-            return files.real_directory(path)
-        return self._ask(daemon, "realpath", path, lambda: files.real_directory(path))
+            return file_cache.real_directory(path)
+        return self._ask(daemon, "realpath", path, lambda: file_cache.real_directory(path))
 
     def names(self, path: bytes, daemon: Daemon | None = None) -> tuple[bytes, ...]:
         """The names in a directory of the daemon's namespace, sorted; none where there is no such directory.
@@ -106,7 +106,7 @@ class Host:
         """
         if daemon is None or daemon.own:
             return self._files.names(path) or ()
-        return self._ask(daemon, "names", path, lambda: files.FileCache().names(path)) or ()
+        return self._ask(daemon, "names", path, lambda: file_cache.FileCache().names(path)) or ()
 
     def open_file(self, daemon: Daemon, suffix: bytes) -> bytes | None:
         """The path, in the daemon's view, of a file that it holds open and whose path ends so; None: it has none.
