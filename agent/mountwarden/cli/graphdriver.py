@@ -4,7 +4,7 @@ import logging
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..graphdriver import service
+from ..graphdriver.plugin import server
 from ..systemd.namespacing_directives import setting
 from . import options
 
@@ -31,7 +31,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         json=False,
         tier=False,
     )
-    parser.add_argument("--name", default=service.DEFAULT_NAME, help="what dockerd calls it (default: %(default)s)")
+    parser.add_argument("--name", default=server.DEFAULT_NAME, help="what dockerd calls it (default: %(default)s)")
     parser.add_argument("--home", metavar="DIR", help="keep the layers here (default: where dockerd says)")
     parser.add_argument("--socket", metavar="PATH", help="listen here (default: /run/docker/plugins/NAME.sock)")
     parser.add_argument("--state", metavar="FILE", help="remember what dockerd said here (default: below /run)")
@@ -42,5 +42,5 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(args: Namespace) -> int:
     """Serve; 0 after an orderly end."""
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(message)s")
-    service.serve(service.Settings(args.name, args.home, args.socket, args.state), setting)
+    server.serve(server.Settings(args.name, args.home, args.socket, args.state), setting)
     return 0

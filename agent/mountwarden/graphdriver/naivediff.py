@@ -7,9 +7,9 @@ from typing import BinaryIO
 from . import changes as trees
 from .beneath import Root
 from .driver import Change, ProtoDriver
-from .extract import Options, apply_layer
 from .idmap import IdMaps
-from .tarwrite import write_layer
+from .tar.extract import Options, apply_layer
+from .tar.writer import write_layer
 
 Progress = Callable[[int], None]
 

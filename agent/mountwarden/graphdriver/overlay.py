@@ -15,16 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from ..kernel import syscalls
-from . import homes, layout, support
+from . import home as homes
+from . import layout, support
 from .copytree import Copy, copy_tree
 from .driver import Change, GraphdriverError, LayerExists, NoSuchLayer, check_id, check_storage_opt
-from .extract import Options, apply_layer, default_devices
 from .idmap import IdMap, IdMaps
 from .layout import Layer
 from .locker import Locker, hold_directory
 from .naivediff import NaiveDiff, Progress
 from .refcount import RefCounter
 from .removal import detach, ensure_removed, remove_tree
+from .tar.extract import Options, apply_layer, default_devices
 
 _log = logging.getLogger(__name__)
 _LONGEST_ID = 72  # 64 hex digits, "-init", and some room

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from mountwarden.graphdriver.driver import Change, ChangeKind, GraphdriverError
-from mountwarden.graphdriver.plugin import GraphdriverPlugin
-from mountwarden.graphdriver.wire import Server, listen
+from mountwarden.graphdriver.plugin.http import Server, listen
+from mountwarden.graphdriver.plugin.protocol import GraphdriverPlugin
 
 CHUNK = 32 * 1024
 

@@ -7,9 +7,9 @@ from typing import BinaryIO
 
 from mountwarden.graphdriver.copytree import Copy, copy_tree
 from mountwarden.graphdriver.driver import Change, LayerExists, NoSuchLayer, check_id, check_storage_opt
-from mountwarden.graphdriver.extract import Options
 from mountwarden.graphdriver.idmap import IdMaps
 from mountwarden.graphdriver.naivediff import NaiveDiff
+from mountwarden.graphdriver.tar.extract import Options
 
 
 class CopyDriver:

@@ -13,9 +13,9 @@ import pytest
 from mountwarden.graphdriver.beneath import Root
 from mountwarden.graphdriver.changes import compare
 from mountwarden.graphdriver.driver import GraphdriverError
-from mountwarden.graphdriver.extract import Options, apply_layer
 from mountwarden.graphdriver.idmap import IdMap, IdMaps
-from mountwarden.graphdriver.tarwrite import write_layer
+from mountwarden.graphdriver.tar.extract import Options, apply_layer
+from mountwarden.graphdriver.tar.writer import write_layer
 
 from tests.kernel.graphdriver import tars
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mountwarden.graphdriver.beneath import Root
 from mountwarden.graphdriver.driver import GraphdriverError
-from mountwarden.graphdriver.extract import Devices, Options, apply_layer
+from mountwarden.graphdriver.tar.extract import Devices, Options, apply_layer
 
 from tests.kernel.graphdriver import tars
 

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mountwarden.graphdriver import homes, support
+from mountwarden.graphdriver import home as homes
+from mountwarden.graphdriver import support
 from mountwarden.graphdriver.driver import GraphdriverError, NotSupported
 from mountwarden.graphdriver.overlay import OverlayDriver
 from mountwarden.kernel import abi, syscalls

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 from mountwarden.errors import RefusedToRun
-from mountwarden.graphdriver import service, visibility
+from mountwarden.graphdriver import visibility
 from mountwarden.graphdriver.driver import GraphdriverError
+from mountwarden.graphdriver.plugin import server as service
 from mountwarden.kernel import abi, syscalls
 from mountwarden.systemd.namespacing_directives import setting
 

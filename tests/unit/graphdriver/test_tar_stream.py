@@ -6,10 +6,10 @@ import tarfile
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden.graphdriver import tarblocks
 from mountwarden.graphdriver.driver import GraphdriverError
-from mountwarden.graphdriver.tarblocks import BadArchive
-from mountwarden.graphdriver.tarread import Kind, TarReader
+from mountwarden.graphdriver.tar import format as tarblocks
+from mountwarden.graphdriver.tar.format import BadArchive
+from mountwarden.graphdriver.tar.reader import Kind, TarReader
 
 
 def archive(*names: str, data: bytes = b"x", format: int = tarfile.PAX_FORMAT) -> bytes:

@@ -5,8 +5,8 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mountwarden.graphdriver.plugin.http import BrokenBody, ChunkedBody, ChunkedWriter, SizedBody
 from mountwarden.graphdriver.visibility import Propagation, directives, propagation_of, reaches, unit_of
-from mountwarden.graphdriver.wire import BrokenBody, ChunkedBody, ChunkedWriter, SizedBody
 from mountwarden.systemd.namespacing_directives import setting
 
 

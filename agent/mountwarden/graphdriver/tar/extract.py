@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from . import xattrs
-from .beneath import Root, by_fd, exists, normalise, shown
-from .driver import GraphdriverError
-from .idmap import IdMaps
-from .removal import remove_children, remove_tree
-from .tarblocks import BadArchive
-from .tarread import Kind, Member, TarReader
+from .. import xattrs
+from ..beneath import Root, by_fd, exists, normalise, shown
+from ..driver import GraphdriverError
+from ..idmap import IdMaps
+from ..removal import remove_children, remove_tree
+from .format import BadArchive
+from .reader import Kind, Member, TarReader
 
 WHITEOUT = b".wh."
 META = b".wh..wh."

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from typing import BinaryIO, Protocol
 
-from .driver import GraphdriverError
+from ..driver import GraphdriverError
 
 _log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"

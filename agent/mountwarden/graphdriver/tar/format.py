@@ -9,7 +9,7 @@ and reads extended headers of any size.
 import tarfile
 from dataclasses import dataclass
 
-from .driver import GraphdriverError
+from ..driver import GraphdriverError
 
 BLOCK = 512
 ZERO = bytes(BLOCK)

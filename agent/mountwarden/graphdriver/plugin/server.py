@@ -6,11 +6,11 @@ import socket
 import threading
 from dataclasses import dataclass
 
-from . import support
-from .driver import GraphdriverError
-from .plugin import GraphdriverPlugin
-from .visibility import Reading, require_visible
-from .wire import Server, listen
+from .. import support
+from ..driver import GraphdriverError
+from ..visibility import Reading, require_visible
+from .http import Server, listen
+from .protocol import GraphdriverPlugin
 
 _LISTEN_FD = 3  # SD_LISTEN_FDS_START of sd_listen_fds(3)
 _FINISH_SECONDS = 20

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from . import tarblocks
-from .beneath import shown
-from .tarblocks import BLOCK, ZERO, BadArchive, Segments
+from ..beneath import shown
+from . import format as tarblocks
+from .format import BLOCK, ZERO, BadArchive, Segments
 
 _HEADER_LIMIT = 1 << 20  # bytes of one extended header, long name or sparse map; archive/tar of Go has the same
 _CHUNK = 1 << 20

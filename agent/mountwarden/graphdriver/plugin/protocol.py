@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs
 
-from ..errors import MountwardenError
-from . import idmap
-from .driver import ChangeKind, GraphdriverError, LayerExists
-from .overlay import OverlayDriver
-from .wire import BrokenBody, Reply
+from ...errors import MountwardenError
+from .. import idmap
+from ..driver import ChangeKind, GraphdriverError, LayerExists
+from ..overlay import OverlayDriver
+from .http import BrokenBody, Reply
 
 _log = logging.getLogger(__name__)
 _PREFIX = "/GraphDriver."

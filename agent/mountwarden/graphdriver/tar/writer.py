@@ -9,11 +9,12 @@ import stat
 import tarfile
 from typing import BinaryIO
 
-from . import tarblocks, xattrs
-from .beneath import Root, by_fd, shown
-from .driver import Change, ChangeKind, GraphdriverError
+from .. import xattrs
+from ..beneath import Root, by_fd, shown
+from ..driver import Change, ChangeKind, GraphdriverError
+from ..idmap import IdMaps
+from . import format as tarblocks
 from .extract import WHITEOUT
-from .idmap import IdMaps
 
 _CHUNK = 1 << 20
 _END = bytes(2 * tarblocks.BLOCK)

@@ -1,0 +1,1 @@
+"""Docker's protocol for graph drivers, over a UNIX socket."""

@@ -1,0 +1,1 @@
+"""Tar archives as layers come in: read, written, extracted."""
