@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable
 
-from .cause import Case
-from .circumstances import Circumstances
 from .escape import shown
+from .explain.cause import Case
+from .explain.context import Circumstances
 from .model import Finding, Kind, Mount, Reach
 from .mounts.mountinfo import propagation
 from .tell.shape import ChainJson, GroupJson, LevelJson, SideJson

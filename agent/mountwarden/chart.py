@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .escape import sentence, shown
-from .holders import Members
+from .explain.holders import Members
+from .explain.naming import title
 from .model import Base, Finding, Kind, Mount, Picture, RootState, Severity
 from .mounts.exposure import Relation, Sight
 from .mounts.mountinfo import propagation
 from .tell.chart.shape import BaseJson, RootJson, RowJson, SummaryJson
-from .tell.people import title
 
 ELSEWHERE = "elsewhere"
 HOME = "home"

@@ -6,10 +6,11 @@ Effective, not configured: the peers and masters of the mounts that show the roo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from . import advice, circumstances, holders
-from . import cause as causes
 from .escape import shown
-from .holders import Members
+from .explain import cause as causes
+from .explain import context, holders
+from .explain import lasting_fix as advice
+from .explain.holders import Members
 from .model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity
 from .mounts.exposure import Relation, Sight
 from .mounts.mountinfo import join
@@ -71,7 +72,7 @@ def foresee(found: Iterable[Sight], picture: Picture) -> tuple[tuple[Foreseen, .
     cut = [sight for sight in found if not sight.at_home]
     people = {inode: who(inode, picture) for inode in dict.fromkeys(sight.namespace for sight in cut)}
     findings = [_finding(sight, people[sight.namespace]) for sight in cut]
-    services = {circumstances.system_service(finding) for finding in findings} - {None}
+    services = {context.system_service(finding) for finding in findings} - {None}
     answers = units.units_facts({name for name in services if name})
     grouped: dict[tuple[object, ...], Foreseen] = _at_home(sight for sight in found if sight.at_home)
     gaps: dict[Gap, None] = {}
@@ -113,9 +114,9 @@ def who(inode: int, picture: Picture) -> Members:
 def _one(
     sight: Sight, finding: Finding, members: Members, answers: Mapping[str, units.UnitFacts | Gap]
 ) -> tuple[Foreseen, tuple[Gap, ...]]:
-    service = circumstances.system_service(finding)
+    service = context.system_service(finding)
     answer = answers.get(service) if service else None
-    around, gaps = circumstances.around(finding, sight.above, sight.base.mount, answer)
+    around, gaps = context.around(finding, sight.above, sight.base.mount, answer)
     cause = causes.explain(finding, around)
     fix = advice.lasting_fix(cause, finding, around) if cause else None
     return Foreseen(sight.namespace, members, (sight,), cause, str(fix) if fix else None), gaps

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from . import engines
-from .attribute import attribute_all
 from .config.schema import Config
 from .engines import COMMANDS, Host
 from .errors import NoAnswer
+from .explain.attribute import attribute_all
 from .history import History, remember
 from .judge import Judgement, judge
 from .model import (

@@ -1,7 +1,7 @@
 """The directives that give a unit its mount namespace, each with the file and line that set it. Pure."""
 
-from .circumstances import Circumstances
 from .escape import shown, unit_name
+from .explain.context import Circumstances
 from .systemd import unit_files
 from .systemd.units import Directive
 from .tell.shape import SettingJson

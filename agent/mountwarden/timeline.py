@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import cause as causes
-from .circumstances import Circumstances, bind_above, container_of
 from .escape import sentence, short_id, shown, timestamp, unit_name
+from .explain import cause as causes
+from .explain.context import Circumstances, bind_above, container_of
 from .model import Evidence, Finding, Kind
 from .tell.shape import MomentJson, SettingJson
 

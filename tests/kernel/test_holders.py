@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mountwarden import holders
+from mountwarden.explain import holders
 from mountwarden.model import Namespace, NamespaceKind
 from mountwarden.observe import processes
 

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 
-from mountwarden import attribute, cause
+from mountwarden.explain import attribute, cause
 from mountwarden.kernel import abi, syscalls
 from mountwarden.look import Looker
 from mountwarden.model import (

@@ -7,7 +7,7 @@ from tests.support.machine import Machine
 
 _CODE = r"""
 import dataclasses, json, os, sys
-from mountwarden import advice, attribute, look
+from mountwarden.explain import lasting_fix as advice, attribute, look
 from mountwarden.config.schema import Config, RootEntry
 
 pattern, engines = os.fsencode(sys.argv[2]), tuple(sys.argv[3:])

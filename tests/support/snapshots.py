@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from mountwarden import circumstances
 from mountwarden import judge as rules
 from mountwarden.config.schema import Mode, PolicyEntry, RootEntry
+from mountwarden.explain import context
 from mountwarden.model import (
     Action,
     Answers,
@@ -84,7 +84,7 @@ def made() -> Snapshot:
         users={9: Holder(9, "acmed")},
         told={leak: Told(True, False, 1.5e9)},
         survey=_survey(),
-        circumstances={leak: circumstances.Circumstances((parent,), unit, (file,), "rslave", host_root())},
+        circumstances={leak: context.Circumstances((parent,), unit, (file,), "rslave", host_root())},
     )
 
 

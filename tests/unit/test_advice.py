@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from mountwarden import advice
-from mountwarden.circumstances import Circumstances
+from mountwarden.explain import lasting_fix as advice
+from mountwarden.explain.context import Circumstances
 from mountwarden.model import Finding, Holder, Root, RootKind
 from mountwarden.systemd.units import MS_PRIVATE
 

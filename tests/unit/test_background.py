@@ -4,9 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from mountwarden import cause, chain, timeline
-from mountwarden.circumstances import Circumstances
+from mountwarden import chain, timeline
 from mountwarden.escape import timestamp
+from mountwarden.explain import cause
+from mountwarden.explain.context import Circumstances
 from mountwarden.model import Cause, Evidence, Finding, Holder, Kind, NamespaceKind, Reach
 from mountwarden.settings import settings
 from mountwarden.systemd.unit_files import UnitFile, parse

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from mountwarden import cause
-from mountwarden.circumstances import Circumstances
+from mountwarden.explain import cause
+from mountwarden.explain.context import Circumstances
 from mountwarden.model import (
     Base,
     Cause,

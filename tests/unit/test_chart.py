@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from mountwarden import chart
 from mountwarden.cli import map as command
-from mountwarden.holders import Members
+from mountwarden.explain.holders import Members
 from mountwarden.model import Copy, Gap, Holder, Kind, NamespaceKind, Picture, Severity, Target, Tier
 from mountwarden.mounts.exposure import sights
 from mountwarden.mounts.roots import root_state

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden import __version__, advice
+from mountwarden import __version__
 from mountwarden.cli import doctor as command
 from mountwarden.config.schema import Config
 from mountwarden.doctor import canary, kernel, roots, system, units
@@ -14,8 +14,9 @@ from mountwarden.doctor import examine as examination
 from mountwarden.doctor.examine import Asked, Examination, examine
 from mountwarden.doctor.facts import Check, Status
 from mountwarden.errors import ConfigError, MountwardenError
+from mountwarden.explain import lasting_fix
+from mountwarden.explain.holders import Members
 from mountwarden.foreseen import Foreseen, foresee
-from mountwarden.holders import Members
 from mountwarden.model import Cause, Gap, Holder, Kind, NamespaceKind, Picture, RootState, Tier
 from mountwarden.mounts.exposure import Relation, Sight
 from mountwarden.mounts.roots import root_state
@@ -292,7 +293,7 @@ def test_one_reason_for_several_roots_is_told_once(monkeypatch: pytest.MonkeyPat
     assert (one.leaks, one.recurs, len(one.sights)) == (3, True, 2)
     assert one.cause
     assert one.cause.code == "mount-flags"
-    assert one.fix == str(advice.mount_flags_fix("leaky.service"))
+    assert one.fix == str(lasting_fix.mount_flags_fix("leaky.service"))
 
 
 def test_units_that_do_not_run_are_named_by_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +324,7 @@ def test_units_that_do_not_run_are_named_by_their_files(tmp_path: Path, monkeypa
         f"a.service will keep what is live when it starts: MountFlags=private ({tmp_path}/etc/a.service:2)"
         == check.text
     )
-    assert check.hint == str(advice.mount_flags_fix("a.service"))
+    assert check.hint == str(lasting_fix.mount_flags_fix("a.service"))
 
 
 def test_the_canarys_line() -> None:

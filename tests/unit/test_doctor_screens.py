@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
-from mountwarden import advice
 from mountwarden.cli import doctor as command
 from mountwarden.doctor import canary, kernel, roots, system
 from mountwarden.doctor.examine import Examination
+from mountwarden.explain import lasting_fix
 from mountwarden.model import Gap
 from mountwarden.observe.capabilities import Interface
 from mountwarden.tell import checkup
@@ -23,7 +23,7 @@ SCREENS = Path(__file__).parent / "screens"
 
 def whole() -> checkup.DoctorJson:
     """Lines of all sorts: long, wrapped, with hints of one and of several lines."""
-    fix = str(advice.mount_flags_fix("leaky.service"))
+    fix = str(lasting_fix.mount_flags_fix("leaky.service"))
     tried = [
         Interface("openat2(2)", True, None, "a detach can't be led astray"),
         Interface("NS_MNT_GET_NEXT", False, "ENOTTY", "this kernel does not have it"),

@@ -1,8 +1,8 @@
 """The service that a process belongs to."""
 
 import pytest
-from mountwarden import holders
-from mountwarden.holders import service_of
+from mountwarden.explain import holders
+from mountwarden.explain.holders import service_of
 from mountwarden.model import Holder, Namespace, NamespaceKind
 
 

@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from mountwarden import advice, chain, chart, settings, status, timeline
-from mountwarden import cause as causes
-from mountwarden.circumstances import Circumstances
+from mountwarden import chain, chart, settings, status, timeline
 from mountwarden.cli import acts, doctor, history, plan, predict, watch, who
 from mountwarden.cli import map as map_command
 from mountwarden.doctor import roots
+from mountwarden.explain import cause as causes
+from mountwarden.explain import lasting_fix as advice
+from mountwarden.explain.context import Circumstances
+from mountwarden.explain.holders import Members
 from mountwarden.foreseen import Foreseen
-from mountwarden.holders import Members
 from mountwarden.ledger import update
 from mountwarden.model import (
     Action,

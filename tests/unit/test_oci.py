@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from mountwarden.oci import asked_propagation, propagation_in
+from mountwarden.explain.oci import asked_propagation, propagation_in
 
 CONFIG = {
     "mounts": [

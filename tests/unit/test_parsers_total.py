@@ -2,7 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden import escape, oci
+from mountwarden import escape
+from mountwarden.explain import oci
 from mountwarden.systemd import cgroups, unit_files, units
 
 PIECES = st.sampled_from(

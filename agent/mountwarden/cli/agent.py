@@ -78,9 +78,10 @@ def _load(arguments: Namespace) -> "Config":
 def _serve(
     arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", load: "Callable[[], Config]"
 ) -> int:
-    from .. import causes, look
+    from .. import look
     from ..actor import Actor
     from ..agent import Agent
+    from ..explain import shared_causes
     from ..remedies import apply
     from ..remedies.plan import named_units
     from ..state import run_directory
@@ -106,7 +107,7 @@ def _serve(
         ),
         triggers=triggers,
         notifier=notifier,
-        explain=causes.with_causes,
+        explain=shared_causes.with_causes,
         tidy=lambda: apply.remove_leftovers(looker),
     )
     return agent.run()

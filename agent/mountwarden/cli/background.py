@@ -1,8 +1,10 @@
 """What explain asks for beyond the finding: the unit, its files, times, the journal."""
 
-from .. import advice, attribute, chain, look, timeline
-from ..circumstances import Circumstances
+from .. import chain, look, timeline
 from ..errors import NoAnswer
+from ..explain import attribute
+from ..explain import lasting_fix as advice
+from ..explain.context import Circumstances
 from ..model import Finding, Kind, Namespace
 from ..observe import enter, start_times
 from ..observe.namespaces import read_mountinfo

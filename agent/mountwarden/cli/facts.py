@@ -5,8 +5,9 @@ import platform
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .. import causes, look
+from .. import look
 from ..config.schema import Config, Mode
+from ..explain import shared_causes
 from ..model import Action, Evidence, Finding, Kind, Policy, Reach, Root, Severity
 from ..remedies.plan import Circumstances, plan
 from ..tell.report import Facts
@@ -46,7 +47,7 @@ def explained(
     """The findings with their causes (of info only with `everything`), and the look with the gaps that this made."""
     findings = tuple(findings)
     asked = [f for f in findings if f.cause is None and (everything or f.severity is not Severity.INFO)]
-    told, gaps = causes.with_causes(asked, seen.picture)
+    told, gaps = shared_causes.with_causes(asked, seen.picture)
     by_id = {finding.id: finding for finding in told}
     return tuple(by_id.get(finding.id, finding) for finding in findings), replace(seen, gaps=(*seen.gaps, *gaps))
 

@@ -6,7 +6,8 @@ from argparse import ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
 
 from ..escape import sentence, shown
-from ..tell import people, report, stored
+from ..explain import naming
+from ..tell import report, stored
 from ..tell.text import count, wrap
 from . import options, session
 
@@ -155,7 +156,7 @@ def _why_busy(told: "Foreseen", one: "Occupant") -> str:
     on = "" if told.mount is not None and one.mount == told.mount.id else " on the copy in its namespace"
     how = _HOW.get(one.how) or f"its descriptor {one.how.removeprefix('fd ')}"
     seen = f", {shown(one.path)}" if one.path else ""
-    return f"{people.person(one.holder)} has {how}{on}{seen}"
+    return f"{naming.person(one.holder)} has {how}{on}{seen}"
 
 
 _HOW = {
@@ -211,7 +212,7 @@ def _who(told: "Foreseen", inode: int) -> str:
     if not members.holders:
         return f"mount namespace {inode}, where no process is"
     more = len(members.holders) + members.more - 1
-    return f"the namespace of {people.person(members.holders[0])}" + (f" and {more:,} more" if more else "")
+    return f"the namespace of {naming.person(members.holders[0])}" + (f" and {more:,} more" if more else "")
 
 
 def _some(title: str, texts: list[str]) -> list[str]:

@@ -5,7 +5,8 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from ..escape import sentence, shown
-from ..tell import people, report, stored
+from ..explain import naming
+from ..tell import report, stored
 from ..tell.text import count
 from . import options, session
 
@@ -61,7 +62,7 @@ def text(answer: "Answer") -> str:
     for keeper in answer.keepers:
         detail = f" ({sentence(keeper.detail.strip())})" if keeper.detail else ""
         lines.append(f"  {keeper.how:8} {shown(keeper.where)}{detail}")
-        if held_by := "; ".join(map(people.person, keeper.holders)):
+        if held_by := "; ".join(map(naming.person, keeper.holders)):
             lines.append(f"           held by {held_by}")
         lines.append(f"           to let go: {sentence(keeper.needs)}")
     lines += [f"not seen: {_gap(gap)}" for gap in answer.gaps]

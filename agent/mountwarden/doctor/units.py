@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .. import advice
 from ..escape import shown, unit_name
+from ..explain import lasting_fix
 from ..systemd import unit_files
 from .facts import Check, Status
 from .roots import NEXT
@@ -36,7 +36,7 @@ def checks(settings: Iterable[Setting], running: frozenset[str]) -> Iterator[Che
         if one.unit not in running:
             where = f"{shown(one.file)}:{one.line}"
             text = f"{unit_name(one.unit)} will keep what is live when it starts: MountFlags=private ({where})"
-            fix = str(advice.mount_flags_fix(one.unit)) if unit_name(one.unit) == one.unit else None
+            fix = str(lasting_fix.mount_flags_fix(one.unit)) if unit_name(one.unit) == one.unit else None
             yield Check("units.private", NEXT, Status.WARN, text, fix)
 
 

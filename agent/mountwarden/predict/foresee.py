@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from .. import cause as causes
-from .. import circumstances, holders
 from ..errors import MountwardenError, NoAnswer
 from ..escape import shown
+from ..explain import cause as causes
+from ..explain import context, holders
 from ..model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind, Severity
 from ..mounts.graph import Graph, Place
 from ..mounts.propagation import Answer, Behaviour, Prediction, concerned, predict_umount
@@ -227,7 +227,7 @@ class _Question:
         except (OSError, NoAnswer) as error:
             return None, (Gap("the mounts of a namespace", str(error), space.inode),)
         finding = self._finding(place, counterpart, home, members)
-        around, gaps = circumstances.gather(finding, text, home)
+        around, gaps = context.gather(finding, text, home)
         return causes.explain(finding, around), gaps
 
     def _finding(self, place: Place, counterpart: Mount, home: Mount | None, members: holders.Members) -> Finding:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .. import holders
+from ..explain import holders
 from ..model import Gap, Holder
 from ..mounts.mountinfo import Table, join
 from ..observe import block_devices, open_files, processes

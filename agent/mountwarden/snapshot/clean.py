@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ..circumstances import Circumstances
+from ..explain.context import Circumstances
 from .facts import Snapshot
 from .walk import replaced
 

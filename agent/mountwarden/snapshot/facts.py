@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..circumstances import Circumstances
 from ..config.schema import Mode, PolicyEntry, RootEntry
+from ..explain.context import Circumstances
 from ..model import Answers, Door, Gap, Holder, Mount, NamespaceKind, Picture
 from ..mounts.propagation import Behaviour
 from ..predict.occupants import Occupant

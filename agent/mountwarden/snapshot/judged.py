@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from .. import cause, causes
-from ..circumstances import Circumstances
 from ..config.schema import Config
+from ..explain import cause, shared_causes
+from ..explain.context import Circumstances
 from ..judge import judge
 from ..model import Cause, Finding, Gap, Kind, Picture, Severity
 from .facts import Snapshot, Told
@@ -19,7 +19,7 @@ def findings(snapshot: Snapshot, *, everything: bool = False) -> tuple[Finding, 
         return replace(found, cause=_cause(found, snapshot)), ()
 
     asked = [found for found in told if everything or found.severity is not Severity.INFO]
-    by_id = {found.id: found for found in causes.with_causes(asked, snapshot.picture, ask)[0]}
+    by_id = {found.id: found for found in shared_causes.with_causes(asked, snapshot.picture, ask)[0]}
     return tuple(by_id.get(found.id, found) for found in told)
 
 

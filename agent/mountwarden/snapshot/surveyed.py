@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from .. import holders
 from ..errors import MountwardenError
+from ..explain import holders
 from ..model import Gap, Mount, Namespace, NamespaceKind
 from ..mounts.mountinfo import Table
 from ..observe.all_mounts import Survey

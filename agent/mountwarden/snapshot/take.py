@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .. import __version__, attribute, cause, causes
-from ..circumstances import Circumstances
+from .. import __version__
 from ..config.schema import Config
+from ..explain import attribute, cause, shared_causes
+from ..explain.context import Circumstances
 from ..look import Look
 from ..model import Finding, Gap, Kind, Picture
 from .clean import clean
@@ -71,5 +72,5 @@ def surroundings(findings: Iterable[Finding], picture: Picture) -> tuple[dict[st
             found[finding.id] = around
         return replace(finding, cause=cause.explain(finding, around)), gaps
 
-    _told, gaps = causes.with_causes(findings, picture, ask)
+    _told, gaps = shared_causes.with_causes(findings, picture, ask)
     return found, gaps

@@ -4,8 +4,8 @@ import functools
 import re
 from collections.abc import Iterator
 
-from .. import holders
 from ..escape import short_id, shown, unit_name
+from ..explain import holders
 from ..model import Mount, Namespace
 from ..mounts.mountinfo import Table, below, join, unescape
 from ..observe import paths

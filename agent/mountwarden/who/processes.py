@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from .. import holders
+from ..explain import holders
 from ..model import Gap, Holder, Mount
 from ..mounts.mountinfo import below, join
 from ..observe import open_files

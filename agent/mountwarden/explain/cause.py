@@ -14,11 +14,11 @@ A sentence claims no more than that. Where the facts do not tell, it says that t
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
-from .escape import short_id, shown, timestamp, unit_name
-from .model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
-from .systemd import unit_files
-from .systemd.units import MS_PRIVATE, Directive
+from ..escape import short_id, shown, timestamp, unit_name
+from ..model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
+from ..systemd import unit_files
+from ..systemd.units import MS_PRIVATE, Directive
+from .context import Circumstances, bind_above, container_of, source_of, system_service
 
 MOUNT_FLAGS = "mount-flags"
 ROOT_PRIVATE = "root-private"

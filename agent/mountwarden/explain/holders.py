@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from .model import Gap, Holder, Namespace, NamespaceKind
-from .systemd.cgroups import Place, place
+from ..model import Gap, Holder, Namespace, NamespaceKind
+from ..systemd.cgroups import Place, place
 
 MOST = 64
 """How many processes of one namespace are read."""

@@ -3,11 +3,11 @@
 import itertools
 from dataclasses import dataclass
 
+from ..model import Finding, Gap, Holder, Mount, NamespaceKind
+from ..mounts.mountinfo import Lines, Unreadable, parse_line
+from ..systemd import unit_files, units
 from . import oci
 from .holders import service_of
-from .model import Finding, Gap, Holder, Mount, NamespaceKind
-from .mounts.mountinfo import Lines, Unreadable, parse_line
-from .systemd import unit_files, units
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 
+from ..escape import shown
+from ..model import Cause, Finding, Root
 from . import cause as causes
-from .circumstances import Circumstances, bind_above, container_of, source_of, system_service
-from .escape import shown
-from .model import Cause, Finding, Root
+from .context import Circumstances, bind_above, container_of, source_of, system_service
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service")
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from ..model import Cause, Finding, Gap, Kind, Picture
 from .attribute import explain
-from .model import Cause, Finding, Gap, Kind, Picture
 
 Explain = Callable[[Finding, Picture], tuple[Finding, tuple[Gap, ...]]]
 

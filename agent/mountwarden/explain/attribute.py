@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ..errors import NoAnswer
+from ..model import Cause, Finding, Gap, Kind, Match, Mount, Namespace, Picture
+from ..observe.namespaces import read_mountinfo
 from . import cause as causes
-from . import circumstances, holders
-from .circumstances import Circumstances
-from .errors import NoAnswer
-from .model import Cause, Finding, Gap, Kind, Match, Mount, Namespace, Picture
-from .observe.namespaces import read_mountinfo
+from . import context, holders
+from .context import Circumstances
 
 
 def attribute(finding: Finding, picture: Picture) -> Finding:
@@ -50,7 +50,7 @@ def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...
     This may ask PID 1, and reads unit files, an engine's own configuration, and the namespace's mountinfo.
     """
     if finding.kind not in (Kind.LEAKED, Kind.SEVERED):
-        return replace(finding, cause=causes.explain(finding, circumstances.Circumstances())), ()
+        return replace(finding, cause=causes.explain(finding, context.Circumstances())), ()
     around, gaps = surroundings(finding, picture)
     return replace(finding, cause=causes.explain(finding, around)), gaps
 
@@ -60,7 +60,7 @@ def surroundings(finding: Finding, picture: Picture) -> tuple[Circumstances, tup
     text, gaps = _mountinfo(_namespace(finding, picture))
     match = _match(finding, picture)
     home = _home(match, picture) if match else None
-    around, more = circumstances.gather(finding, text, home, match.mountpoint if match else None)
+    around, more = context.gather(finding, text, home, match.mountpoint if match else None)
     return around, gaps + more
 
 
