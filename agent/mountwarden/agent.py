@@ -20,9 +20,9 @@ from .kernel import child
 from .ledger import breaker
 from .ledger import update as book
 from .ledger.update import Now
-from .look import Look
 from .model import Cause, Event, EventKind, Finding, Gap, Picture
 from .publish import Publisher
+from .scan.scanner import Look
 from .schedule import Schedule
 from .state import pause as pausing
 from .state import silences

@@ -15,8 +15,8 @@ from .cli import facts as report_facts
 from .config.schema import Config
 from .escape import shown as printable
 from .ledger.update import Ledger
-from .look import Look
 from .model import Finding, Outcome
+from .scan.scanner import Look
 from .state import run_directory
 from .state.pause import Pause
 from .state.run_directory import RunDirectory

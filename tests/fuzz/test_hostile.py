@@ -10,12 +10,12 @@ import pytest
 from mountwarden.config.schema import PolicyEntry, RootEntry
 from mountwarden.escape import shown
 from mountwarden.kernel import abi, syscalls
-from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity, Tier
 from mountwarden.observe import namespaces, processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
+from mountwarden.scan.scanner import Look, Looker
 
 from tests.kernel.crash import in_few_processes
 from tests.kernel.topology import DOCKER, LAYER, ROOT, Home, dockerd

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 from mountwarden.kernel import abi
 from mountwarden.kernel import syscalls as calls
-from mountwarden.look import Looker
 from mountwarden.model import Action, Finding, Outcome
 from mountwarden.mounts.mountinfo import Table
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
+from mountwarden.scan.scanner import Looker
 
 from tests.kernel.topology import CONFIG, ROOT
 from tests.support.scratch_ns import Namespace, Sandbox, in_child, overlay

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.probe import probe
-from mountwarden.look import Looker
 from mountwarden.model import Action, Door, Finding, Kind, NamespaceKind, Outcome, Tier
 from mountwarden.observe import namespaces, processless
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
+from mountwarden.scan.scanner import Looker
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, hold

@@ -14,11 +14,11 @@ import pytest
 from mountwarden.cli import acts, audit
 from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, child, syscalls
-from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Outcome
 from mountwarden.observe import directory_users
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply, detach
+from mountwarden.scan.scanner import Look, Looker
 
 from tests.kernel import crash
 from tests.kernel.topology import ROOT, Home

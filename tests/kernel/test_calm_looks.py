@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, syscalls
-from mountwarden.look import Look, Looker
 from mountwarden.model import Tier
 from mountwarden.observe import namespaces
 from mountwarden.observe.enter import own_namespace
+from mountwarden.scan.scanner import Look, Looker
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.ours import only_ours

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Reach, RootKind
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
 from mountwarden.remedies.steps import describe
+from mountwarden.scan.scanner import Look, Looker
 
 from tests.kernel import crash
 from tests.kernel.topology import DOCKER, LAYER, ROOT, Home, dockerd, state, with_layout

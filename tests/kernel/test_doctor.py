@@ -14,12 +14,12 @@ from mountwarden.cli import map as command
 from mountwarden.doctor import canary
 from mountwarden.foreseen import Foreseen, foresee, who
 from mountwarden.kernel import abi, syscalls
-from mountwarden.look import Looker
 from mountwarden.mounts.exposure import Relation, Sight, sights
 from mountwarden.mounts.mountinfo import Table
 from mountwarden.observe import processes
 from mountwarden.observe.capabilities import NEEDED, interfaces
 from mountwarden.observe.enter import own_namespace
+from mountwarden.scan.scanner import Looker
 from mountwarden.tell.chart import fold, svg, text
 from mountwarden.tell.chart.shape import MapJson
 from mountwarden.tell.terminal import Terminal

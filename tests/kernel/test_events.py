@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.look import Look, Looker
 from mountwarden.model import Kind, Missed, Tier
 from mountwarden.observe import namespaces, processless
 from mountwarden.observe.enter import in_namespace, own_namespace
 from mountwarden.observe.tiers import event_budget, listing, statmount
 from mountwarden.observe.tiers import events as tier
 from mountwarden.observe.tiers.events import EventsObserver
+from mountwarden.scan.scanner import Look, Looker
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support import tiers

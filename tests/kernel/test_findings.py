@@ -10,11 +10,11 @@ import pytest
 from mountwarden.config.schema import Config
 from mountwarden.judge.stacked import DEPTH
 from mountwarden.kernel import abi, syscalls
-from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome, Reach, Severity
 from mountwarden.observe import detached_users, processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
+from mountwarden.scan.scanner import Look, Looker
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support.scratch_ns import hold, overlay

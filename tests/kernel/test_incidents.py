@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from mountwarden.explain import attribute, cause
 from mountwarden.kernel import abi, syscalls
-from mountwarden.look import Looker
 from mountwarden.model import (
     Action,
     Cause,
@@ -27,6 +26,7 @@ from mountwarden.model import (
 )
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
+from mountwarden.scan.scanner import Looker
 from mountwarden.who import find
 
 from tests.kernel.topology import CONFIG, ROOT, Home, with_layout

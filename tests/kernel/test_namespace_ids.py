@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.abi import StatmountMask
-from mountwarden.look import Look, Looker
 from mountwarden.model import Finding, Kind
 from mountwarden.model import Namespace as Space
 from mountwarden.observe import ids, namespaces, processless
 from mountwarden.observe.enter import own_namespace
+from mountwarden.scan.scanner import Look, Looker
 
 from tests.kernel.test_bare import bound
 from tests.kernel.topology import ROOT, Home

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden.cli import facts, predict, scan, snapshot
+from mountwarden.cli import facts, predict, snapshot
 from mountwarden.kernel import abi, syscalls
-from mountwarden.look import Looker
 from mountwarden.model import Gap, Kind
 from mountwarden.observe import detached_users
 from mountwarden.observe.enter import own_namespace
 from mountwarden.predict import foresee
+from mountwarden.scan import confirm
+from mountwarden.scan.scanner import Looker
 from mountwarden.snapshot import anonymous, document, surveyed, take
 from mountwarden.snapshot.facts import Snapshot, Surveyed
 from mountwarden.tell import report
@@ -36,7 +37,7 @@ def pair(home: Home, *steps: Callable[[], None], survey: Surveyed | Gap | None =
     for step in steps:
         step()
         looker.look()
-    found = scan.scan(looker, wait=0.2, everything=True)
+    found = confirm.scan(looker, wait=0.2, everything=True)
     findings, seen = facts.explained(found.findings, found.seen, everything=True)
     told = replace(facts.facts(seen, findings, looker.config), **HOST)  # type: ignore[arg-type]
     return report.build(told), take.take(found.seen, found.findings, looker.config, paused=False, survey=survey, **HOST)

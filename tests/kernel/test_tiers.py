@@ -10,13 +10,13 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.probe import probe
-from mountwarden.look import Look, Looker
 from mountwarden.model import Finding, Mount, Tier
 from mountwarden.mounts import mountinfo
 from mountwarden.observe import detached_users
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.tiers import listing
 from mountwarden.observe.tiers.listing import Lister, NotAsText
+from mountwarden.scan.scanner import Look, Looker
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support import tiers

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from mountwarden.config.schema import Config, RootEntry
 from mountwarden.kernel import abi, syscalls
-from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Finding, Outcome
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
+from mountwarden.scan.scanner import Look, Looker
 
 from tests.support.scratch_ns import Overlay, Sandbox, overlay
 from tests.unit.engines.trees import docker_container

@@ -13,8 +13,8 @@ from mountwarden.actor import Actor
 from mountwarden.agent import FAILURES, Agent
 from mountwarden.config.schema import Config, Confirm, Mode
 from mountwarden.errors import ConfigError
-from mountwarden.look import Look
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
+from mountwarden.scan.scanner import Look
 from mountwarden.state.run_directory import RunDirectory
 from mountwarden.systemd.journal import Entry, Journal
 from mountwarden.tell import messages

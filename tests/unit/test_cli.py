@@ -13,7 +13,17 @@ import pytest
 from mountwarden.cli import main as cli
 
 AGENT = Path(mountwarden.__file__).parents[1]
-HEAVY = ("argparse", "json", "rich", "pystemd", "lxml", "asyncio", "importlib.metadata", "ctypes", "mountwarden.look")
+HEAVY = (
+    "argparse",
+    "json",
+    "rich",
+    "pystemd",
+    "lxml",
+    "asyncio",
+    "importlib.metadata",
+    "ctypes",
+    "mountwarden.scan.scanner",
+)
 
 
 def python(code: str, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 from mountwarden.cli import agents, joined
-from mountwarden.cli.scan import Scan
 from mountwarden.errors import NoAnswer
-from mountwarden.look import Look, Looker
 from mountwarden.model import Door, Finding, Gap, Holder, Kind, Namespace, Severity, Tier
 from mountwarden.mounts.mountinfo import Table
+from mountwarden.scan.confirm import Scan
+from mountwarden.scan.scanner import Look, Looker
 from mountwarden.tell import report, shape, stored
 
 from tests.support.reports import facts, finding

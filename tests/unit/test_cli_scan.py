@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from mountwarden.cli import agents, scan
+from mountwarden.cli import agents
 from mountwarden.cli import facts as facts_of
 from mountwarden.config.schema import Config, Confirm, Mode, PolicyEntry, Silence
-from mountwarden.look import Look, Looker
 from mountwarden.model import Action, Evidence, Finding, MountClass, Policy, RootKind, Severity, Tier
+from mountwarden.scan import confirm as scan
+from mountwarden.scan.scanner import Look, Looker
 from mountwarden.tell import report, stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from mountwarden.history import History, remember
 from mountwarden.model import Copy, Match, Mount, RootState, Spot
 from mountwarden.mounts.roots import Spots, root_state
+from mountwarden.scan.history import History, remember
 
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, table
 

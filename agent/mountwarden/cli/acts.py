@@ -13,25 +13,26 @@ from typing import TYPE_CHECKING
 from ..errors import MountwardenError
 from ..escape import sentence, shown
 from ..model import Action, Finding, Outcome
+from ..scan import confirm
 from ..tell import stored, terminal
 from ..tell.text import count
-from . import agents, joined, scan, session
+from . import agents, joined, session
 
 if TYPE_CHECKING:
-    from ..look import Looker
+    from ..scan.scanner import Looker
 
 
-def looked(arguments: Namespace, action: Action) -> scan.Scan:
+def looked(arguments: Namespace, action: Action) -> confirm.Scan:
     """A scan for an act, which needs root."""
     session.need_root(f"mountwarden {action}")
     looker = session.looker(arguments)
     known = agents.read(looker.boot_id).since()
     everything = action is Action.REJOIN  # what is severed is info, and must hold as well
-    return scan.scan(looker, wait=arguments.wait, known=known, everything=everything)
+    return confirm.scan(looker, wait=arguments.wait, known=known, everything=everything)
 
 
 def chosen(
-    arguments: Namespace, found: scan.Scan, action: Action, means: Callable[[Finding], bool]
+    arguments: Namespace, found: confirm.Scan, action: Action, means: Callable[[Finding], bool]
 ) -> tuple[list[Finding], list[str]]:
     """The findings that ids or --all (of those that the act `means`) name, and the ids that none has."""
     if bool(arguments.id) == arguments.all:
@@ -95,7 +96,7 @@ def unconfirmed(finding: Finding, action: Action) -> Outcome | None:
     return Outcome(finding, action, False, "unconfirmed", text)
 
 
-def missing(ids: Sequence[str], found: scan.Scan) -> dict[str, str]:
+def missing(ids: Sequence[str], found: confirm.Scan) -> dict[str, str]:
     """Of each id that no finding of the look has, the line that declines it."""
     theirs = {one["id"] for one in joined.alone(agents.read(found.looker.boot_id), found)} if ids else set()
     known = "the running service alone knows this finding, and a single look cannot prove it"

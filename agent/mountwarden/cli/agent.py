@@ -78,12 +78,12 @@ def _load(arguments: Namespace) -> "Config":
 def _serve(
     arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", load: "Callable[[], Config]"
 ) -> int:
-    from .. import look
     from ..actor import Actor
     from ..agent import Agent
     from ..explain import shared_causes
     from ..remedies import apply
     from ..remedies.plan import named_units
+    from ..scan import scanner
     from ..state import run_directory
     from ..systemd import units
     from ..systemd.journal import Journal
@@ -92,7 +92,7 @@ def _serve(
     directory = run_directory.RunDirectory()
     directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
     run_directory.sweep(directory.path)
-    looker = look.Looker(config)
+    looker = scanner.Looker(config)
     agent = Agent(
         looker,
         load,

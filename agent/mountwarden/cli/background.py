@@ -1,6 +1,6 @@
 """What explain asks for beyond the finding: the unit, its files, times, the journal."""
 
-from .. import chain, look, timeline
+from .. import chain, timeline
 from ..errors import NoAnswer
 from ..explain import attribute
 from ..explain import lasting_fix as advice
@@ -8,6 +8,7 @@ from ..explain.context import Circumstances
 from ..model import Finding, Kind, Namespace
 from ..observe import enter, start_times
 from ..observe.namespaces import read_mountinfo
+from ..scan import scanner
 from ..settings import settings
 from ..systemd import journal_reader
 from ..tell.shape import BackgroundJson, ChainJson, FixJson
@@ -16,7 +17,7 @@ MOST_NAMESPACES = 500
 """Of more, nobody waits for the count of those in home's sharing group."""
 
 
-def background(finding: Finding, seen: look.Look, *, agent: bool) -> BackgroundJson:
+def background(finding: Finding, seen: scanner.Look, *, agent: bool) -> BackgroundJson:
     """The story around a finding whose cause is known as far as it will be. `agent`: the service knows it too."""
     around, _gaps = attribute.surroundings(finding, seen.picture)
     about_unit = settings(around)
@@ -35,7 +36,7 @@ def background(finding: Finding, seen: look.Look, *, agent: bool) -> BackgroundJ
     }
 
 
-def _drawn(finding: Finding, around: Circumstances, seen: look.Look) -> ChainJson | None:
+def _drawn(finding: Finding, around: Circumstances, seen: scanner.Look) -> ChainJson | None:
     """The chain, and who else is in home's sharing group where few enough namespaces are to be read for that."""
     if finding.kind is Kind.PRIVATE_ROOT:
         return _chain(finding, seen)
@@ -67,7 +68,7 @@ def _has_a_birth(finding: Finding) -> bool:
     return finding.kind is Kind.LEAKED and finding.home == enter.own_namespace()
 
 
-def _chain(finding: Finding, seen: look.Look) -> ChainJson | None:
+def _chain(finding: Finding, seen: scanner.Look) -> ChainJson | None:
     state = next((state for state in seen.picture.roots if state.root.path == finding.root.path), None)
     return chain.private_root(finding, state.mount if state else None)
 

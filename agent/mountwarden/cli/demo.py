@@ -21,7 +21,7 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..look import Look, Looker
+    from ..scan.scanner import Look, Looker
 
     Hold = Callable[[], AbstractContextManager[topology.Holder]]
 
@@ -100,8 +100,8 @@ class Demo:
         return 0
 
     def _looker(self) -> "Looker":
-        from ..look import Looker
         from ..observe.enter import own_namespace
+        from ..scan.scanner import Looker
 
         config = Config(engines=(), roots=(RootEntry(self.root, kind=RootKind.GRAPH),))
         return Looker(config, home=own_namespace())
@@ -114,10 +114,11 @@ class Demo:
         self._say("It was given a copy of every mount that there was, the layer among them.")
 
     def _report(self, looker: "Looker") -> Finding:
-        from . import facts, scan
+        from ..scan import confirm
+        from . import facts
 
         self._title("mountwarden report")
-        found = scan.scan(looker, wait=5.0)
+        found = confirm.scan(looker, wait=5.0)
         findings, seen = facts.explained(found.findings, found.seen)
         told = telling.build(facts.facts(seen, findings, looker.config))
         self._quote(table.render(told, table.View(self.inner, time.time())))

@@ -74,8 +74,8 @@ def _service() -> tuple[Mapping[str, Any] | MountwardenError, bool]:
 def document(found: "Examination", now: float) -> checkup.DoctorJson:
     """The JSON document. A field that is not known is null, never missing."""
     from .. import __version__
-    from ..look import boot_id
-    from .scan import host
+    from ..scan.confirm import host
+    from ..scan.scanner import boot_id
 
     hostname, release = host()
     return {

@@ -16,8 +16,8 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from ..scan.confirm import Scan
     from .agents import Agents
-    from .scan import Scan
 
 
 def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
@@ -67,11 +67,12 @@ def run(arguments: Namespace) -> int:
 
 def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
     """The story; of a finding that is over, what the journal has."""
-    from . import agents, background, facts, report, scan, session
+    from ..scan import confirm
+    from . import agents, background, facts, report, session
 
     looker = session.looker(arguments)
     known = agents.read(looker.boot_id).since()
-    found = scan.scan(looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again)
+    found = confirm.scan(looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again)
     agent = agents.read(looker.boot_id)
     one = agent.as_known(finding for finding in found.findings if finding.id == arguments.id)
     if not one:

@@ -5,16 +5,16 @@ import platform
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .. import look
 from ..config.schema import Config, Mode
 from ..explain import shared_causes
 from ..model import Action, Evidence, Finding, Kind, Policy, Reach, Root, Severity
 from ..remedies.plan import Circumstances, plan
+from ..scan import scanner
 from ..tell.report import Facts
 
 
 def facts(
-    seen: look.Look,
+    seen: scanner.Look,
     findings: Iterable[Finding],
     config: Config,
     *,
@@ -42,8 +42,8 @@ def facts(
 
 
 def explained(
-    findings: Iterable[Finding], seen: look.Look, *, everything: bool = False
-) -> tuple[tuple[Finding, ...], look.Look]:
+    findings: Iterable[Finding], seen: scanner.Look, *, everything: bool = False
+) -> tuple[tuple[Finding, ...], scanner.Look]:
     """The findings with their causes (of info only with `everything`), and the look with the gaps that this made."""
     findings = tuple(findings)
     asked = [f for f in findings if f.cause is None and (everything or f.severity is not Severity.INFO)]

@@ -8,13 +8,13 @@ from functools import cached_property
 
 from ..errors import NoAnswer
 from ..escape import shown
-from ..look import Look
 from ..model import Kind, Mount, is_on_block_device
 from ..mounts.mountinfo import Lines, Unreadable, parse_line
 from ..observe.namespaces import read_mountinfo
+from ..scan.confirm import Scan
+from ..scan.scanner import Look
 from ..tell import shape, stored
 from .agents import Agents
-from .scan import Scan
 
 _BY_ANY_LOOK = (Kind.SEVERED, Kind.PRIVATE_ROOT)
 """Kinds that hang on propagation as it is now, and not on any history."""

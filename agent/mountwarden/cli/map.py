@@ -66,12 +66,13 @@ def look(arguments: Namespace) -> "MapJson":
     from .. import chart
     from ..foreseen import who
     from ..mounts.exposure import sights
+    from ..scan import confirm
     from ..who.tables import world
-    from . import agents, scan
+    from . import agents
 
     looker = session.looker(arguments)
     known = agents.read(looker.boot_id).since()
-    found = scan.scan(looker, wait=arguments.wait, known=known)
+    found = confirm.scan(looker, wait=arguments.wait, known=known)
     picture = found.seen.picture
     read = world()
     shown = sights(picture, read.tables)
@@ -84,8 +85,8 @@ def look(arguments: Namespace) -> "MapJson":
 def document(seen: "Seen", gaps: "tuple[Gap, ...]", started: float) -> "MapJson":
     """The picture as JSON. A field that is not known is null, never missing."""
     from .. import __version__, chart
+    from ..scan.confirm import host
     from ..tell.chart.shape import SCHEMA
-    from .scan import host
 
     hostname, release = host()
     drawn, unjudged = chart.bases(seen), chart.unjudged(seen.picture)

@@ -28,11 +28,12 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Show the plan."""
     from ..remedies.plan import plan
-    from . import agents, joined, scan, session
+    from ..scan import confirm
+    from . import agents, joined, session
 
     session.need_root("mountwarden plan")
     looker = session.looker(arguments)
-    found = scan.scan(looker, wait=arguments.wait, known=agents.read(looker.boot_id).since())
+    found = confirm.scan(looker, wait=arguments.wait, known=agents.read(looker.boot_id).since())
     agent = agents.read(looker.boot_id)
     circumstances = session.circumstances(looker, agent)
 

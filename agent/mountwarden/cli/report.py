@@ -76,12 +76,13 @@ def run(arguments: Namespace) -> int:
 
 def live(arguments: Namespace) -> shape.ReportJson:
     """A report of a look now."""
-    from . import agents, facts, joined, scan, session
+    from ..scan import confirm
+    from . import agents, facts, joined, session
 
     looker = session.looker(arguments)
     known = agents.read(looker.boot_id).since()
     everything = arguments.all or arguments.json
-    found = scan.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=looking_again)
+    found = confirm.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=looking_again)
     agent = agents.read(looker.boot_id)
     findings, seen = facts.explained(agent.as_known(found.findings), found.seen)
     told = telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances(looker, agent)))

@@ -11,10 +11,10 @@ from ..config.schema import Mode
 from ..errors import MountwardenError
 from ..ledger import stored
 from ..ledger.update import Ledger
-from ..look import Looker
 from ..model import Root, Tier
 from ..observe import processes
 from ..remedies.plan import Circumstances
+from ..scan.scanner import Looker
 from ..state import run_directory, silences
 from ..state.run_directory import RunDirectory
 from .agents import Agents

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from ..errors import MountwardenError
 from ..escape import shown
 from ..model import Action, Finding, Kind, Severity
-from . import acts, options, scan
+from ..scan import confirm
+from . import acts, options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -36,7 +37,7 @@ def run(arguments: Namespace) -> int:
     return acts.carry_out(findings, found.looker, Action.SHARE, json=arguments.json, no_color=arguments.no_color)
 
 
-def _chosen(root: str | None, found: scan.Scan) -> list[Finding]:
+def _chosen(root: str | None, found: confirm.Scan) -> list[Finding]:
     """The private roots that are meant. Without a name, those that are not private on their engine's own purpose."""
     private = [finding for finding in found.findings if finding.kind is Kind.PRIVATE_ROOT]
     if root is None:

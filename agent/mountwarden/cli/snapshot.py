@@ -62,14 +62,15 @@ def run(arguments: Namespace) -> int:
 
 def take(arguments: Namespace) -> "Snapshot":
     """A snapshot of a look now."""
+    from ..scan import confirm
     from ..snapshot import anonymous, surveyed
     from ..snapshot import take as taking
-    from . import agents, scan, session
+    from . import agents, session
 
     looker = session.looker(arguments)
     agent = agents.read(looker.boot_id)
-    found = scan.scan(looker, wait=arguments.wait, everything=True, known=agent.since())
-    hostname, kernel = scan.host()
+    found = confirm.scan(looker, wait=arguments.wait, everything=True, known=agent.since())
+    hostname, kernel = confirm.host()
     paused = session.circumstances(looker, agent).paused
     taken = taking.take(
         found.seen,

@@ -22,8 +22,8 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..look import Looker
     from ..observe.home_watch import Changed, HomeMounts
+    from ..scan.scanner import Looker
 
 UNIT = "mountwarden.service"
 _COLOURS = {"found": "yellow", "acted": "green", "cleared": "green", "failed": "red", "gap": "dim"}

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass
 from ..config.schema import Config, RootEntry
 from ..errors import MountwardenError
 from ..escape import sentence
-from ..look import Looker
 from ..model import Action, Finding, Kind, RootKind
 from ..observe.enter import own_namespace
 from ..remedies import apply
+from ..scan.scanner import Looker
 from ..scratch import stage, topology
 from ..tell.text import cost
 from .facts import Check, Status

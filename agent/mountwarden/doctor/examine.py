@@ -11,11 +11,11 @@ from ..config.schema import Config
 from ..errors import MountwardenError
 from ..escape import sentence
 from ..foreseen import Foreseen, foresee, who
-from ..look import Look, Looker
 from ..model import Gap
 from ..mounts.exposure import sights
 from ..observe import namespaces
 from ..observe.capabilities import Interface, interfaces
+from ..scan.scanner import Look, Looker
 from ..who.tables import world
 from . import canary, kernel, roots, system, units
 from .facts import Check, Status

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import Declined, MountwardenError
-from ..look import Looker
 from ..model import Action, Finding, Outcome
+from ..scan.scanner import Looker
 from . import common, leftovers
 from .detach import detach, detach_all
 from .rejoin import rejoin

@@ -11,7 +11,7 @@ from ..observe import directory_users, namespaces, processless
 from ..observe.enter import in_namespace, own_namespace
 
 if TYPE_CHECKING:
-    from ..look import Look, Looker
+    from ..scan.scanner import Look, Looker
 
 T = TypeVar("T")
 

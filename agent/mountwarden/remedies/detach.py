@@ -28,7 +28,7 @@ from . import leftovers, replace
 from .common import Acted, at_home, check_leaked, refused, same, texts, verified
 
 if TYPE_CHECKING:
-    from ..look import Look, Looker
+    from ..scan.scanner import Look, Looker
 
 SECONDS = 0.25
 """How long a batch begins acts, and how old the look is that it starts with."""

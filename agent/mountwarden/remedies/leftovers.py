@@ -16,7 +16,7 @@ from ..model import Base, Layout, Root, RootKind
 from . import common, replace
 
 if TYPE_CHECKING:
-    from ..look import Look
+    from ..scan.scanner import Look
 
 _NAME = re.compile(re.escape(replace.PREFIX) + rb"[0-9a-f]{16}")
 _KINDS = (RootKind.GRAPH, RootKind.CUSTOM)

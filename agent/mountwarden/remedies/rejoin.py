@@ -23,7 +23,7 @@ from .common import at_home, still_there, texts
 from .share import propagate
 
 if TYPE_CHECKING:
-    from ..look import Look, Looker
+    from ..scan.scanner import Look, Looker
 
 _HERE = abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
 _WALK = abi.RESOLVE_IN_ROOT | _HERE

@@ -12,7 +12,7 @@ from ..model import Action, Finding, Kind, Outcome
 from .common import at_home, still_there
 
 if TYPE_CHECKING:
-    from ..look import Looker
+    from ..scan.scanner import Looker
 
 
 def share(finding: Finding, looker: "Looker") -> Outcome:

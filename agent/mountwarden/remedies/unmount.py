@@ -15,7 +15,7 @@ from .common import Acted, T, check_leaked, inside, still_there, texts, verified
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..look import Look, Looker
+    from ..scan.scanner import Look, Looker
 
 _WALK = abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
 

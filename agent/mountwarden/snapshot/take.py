@@ -7,8 +7,8 @@ from .. import __version__
 from ..config.schema import Config
 from ..explain import attribute, cause, shared_causes
 from ..explain.context import Circumstances
-from ..look import Look
 from ..model import Finding, Gap, Kind, Picture
+from ..scan.scanner import Look
 from .clean import clean
 from .facts import Members, Snapshot, Surveyed, Told
 

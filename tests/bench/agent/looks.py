@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 
 from mountwarden.config.schema import Config, RootEntry
 from mountwarden.kernel import abi, syscalls
-from mountwarden.look import Looker
 from mountwarden.model import RootKind, Tier
 from mountwarden.observe import namespaces, processes
+from mountwarden.scan.scanner import Looker
 
 POKED = b"/run/private/poked"
 CONFIG = Config(engines=(), roots=(RootEntry(b"/srv/layers", kind=RootKind.GRAPH),))

@@ -6,23 +6,23 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from .. import look
 from ..config.schema import Config
 from ..ledger.update import silenced
 from ..model import Finding, Severity
+from . import scanner
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """One answer of the command line: findings with confirmed, since and silenced filled in."""
 
-    looker: look.Looker
-    seen: look.Look
+    looker: scanner.Looker
+    seen: scanner.Look
     findings: tuple[Finding, ...]
 
 
 def scan(
-    looker: look.Looker,
+    looker: scanner.Looker,
     *,
     wait: float,
     everything: bool = False,
@@ -48,7 +48,7 @@ def scan(
     return Scan(looker, second, _confirmed(first, second, held, looker.config, known))
 
 
-def _need(first: look.Look, config: Config, known: Mapping[str, float], wait: float, *, everything: bool) -> float:
+def _need(first: scanner.Look, config: Config, known: Mapping[str, float], wait: float, *, everything: bool) -> float:
     """How long to wait: as long as the slowest candidate that `wait` allows for."""
     times = [
         config.confirm.needed(finding)
@@ -59,7 +59,7 @@ def _need(first: look.Look, config: Config, known: Mapping[str, float], wait: fl
 
 
 def _confirmed(
-    first: look.Look, last: look.Look, held: float, config: Config, known: Mapping[str, float]
+    first: scanner.Look, last: scanner.Look, held: float, config: Config, known: Mapping[str, float]
 ) -> tuple[Finding, ...]:
     before = {(finding.id, *_identity(finding)) for finding in first.findings}
     findings = []

@@ -11,14 +11,13 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from . import engines
-from .config.schema import Config
-from .engines import COMMANDS, Host
-from .errors import NoAnswer
-from .explain.attribute import attribute_all
-from .history import History, remember
-from .judge import Judgement, judge
-from .model import (
+from .. import engines
+from ..config.schema import Config
+from ..engines import COMMANDS, Host
+from ..errors import NoAnswer
+from ..explain.attribute import attribute_all
+from ..judge import Judgement, judge
+from ..model import (
     Answers,
     Copy,
     Door,
@@ -36,14 +35,15 @@ from .model import (
     UsersWant,
     Want,
 )
-from .mounts import roots as inventory
-from .mounts.mountinfo import Table
-from .mounts.roots import Spots
-from .observe import namespaces, processes, processless, tiers
-from .observe.detached_users import Pins
-from .observe.ids import Ids
-from .observe.tiers.mountinfo import needles
-from .observe.tiers.prefilter import Held, Seen, Settled
+from ..mounts import roots as inventory
+from ..mounts.mountinfo import Table
+from ..mounts.roots import Spots
+from ..observe import namespaces, processes, processless, tiers
+from ..observe.detached_users import Pins
+from ..observe.ids import Ids
+from ..observe.tiers.mountinfo import needles
+from ..observe.tiers.prefilter import Held, Seen, Settled
+from .history import History, remember
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from .model import Copy, Gone, Match, Mount, MountClass, RootState, Spot
+from ..model import Copy, Gone, Match, Mount, MountClass, RootState, Spot
 
 Identity = tuple[str, bytes]
 CopyKey = tuple[int, int, str, bytes]

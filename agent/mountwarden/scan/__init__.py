@@ -1,0 +1,1 @@
+"""One scan of the host: observe, judge, ask, judge again; and what is remembered from one to the next."""
