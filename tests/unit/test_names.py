@@ -37,7 +37,7 @@ from mountwarden.mounts.roots import root_state
 from mountwarden.predict.foresee import Foreseen as Umount
 from mountwarden.predict.foresee import Space
 from mountwarden.predict.occupants import Occupant
-from mountwarden.remedies import restart
+from mountwarden.remedies import restart_advice
 from mountwarden.snapshot import codec
 from mountwarden.systemd import journal, journal_reader
 from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
@@ -75,7 +75,7 @@ def held(one: Holder) -> Finding:
     """A leak in the hands of one holder, with its cause, and what ends a file that both hold open."""
     found = finding(holders=(one,), namespace_kind=kind_of(one))
     pinned = replace(found, kind=Kind.PINNED, holders=(one, Holder(4712, one.comm)))
-    return replace(found, cause=causes.explain(found, around(found)), remedies=tuple(restart.advice(pinned)))
+    return replace(found, cause=causes.explain(found, around(found)), remedies=tuple(restart_advice.advice(pinned)))
 
 
 def around(found: Finding) -> Circumstances:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ..errors import Declined, MountwardenError
 from ..model import Action, Finding, Outcome
 from ..scan.scanner import Looker
-from . import common, leftovers
+from . import checks, leftovers
 from .detach import detach, detach_all
 from .rejoin import rejoin
 from .share import share
@@ -33,7 +33,7 @@ def carry_out(finding: Finding, looker: Looker, action: Action, *, named: frozen
             raise Declined("not-applicable", f"{action} is advice; nothing here does it")
         return _ACTS[action](finding, looker)
     except (OSError, MountwardenError) as error:
-        return common.refused(finding, action, error)
+        return checks.refused(finding, action, error)
 
 
 def carry_out_all(

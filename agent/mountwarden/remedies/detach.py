@@ -25,7 +25,7 @@ from ..errors import Declined, MountwardenError, NoAnswer
 from ..model import Action, Copy, Evidence, Finding, Outcome, Reach, Spot, Target
 from ..observe import directory_users
 from . import leftovers, replace
-from .common import Acted, at_home, check_leaked, refused, same, texts, verified
+from .checks import Acted, at_home, check_leaked, refused, same, texts, verified
 
 if TYPE_CHECKING:
     from ..scan.scanner import Look, Looker

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Base, Layout, Root, RootKind
-from . import common, replace
+from . import checks, replace
 
 if TYPE_CHECKING:
     from ..scan.scanner import Look
@@ -36,7 +36,7 @@ def remove(look: "Look") -> list[bytes]:
         for base in state.bases:
             for layout in state.root.layout:
                 try:
-                    found += common.at_home(state.home, look, _Sweep(state.root, base, layout))
+                    found += checks.at_home(state.home, look, _Sweep(state.root, base, layout))
                 except (Declined, NoAnswer, OSError):
                     continue
     return found

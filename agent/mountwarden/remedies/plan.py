@@ -17,7 +17,7 @@ from ..model import (
     RootKind,
     Severity,
 )
-from .restart import advice
+from .restart_advice import advice
 
 AUTOMATIC_ENGINES = ("docker", "containerd", "custom")
 """Engines for whose layers the service acts by itself. containers/storage makes its home private on purpose."""

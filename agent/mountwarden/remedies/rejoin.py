@@ -19,7 +19,7 @@ from ..kernel import abi, syscalls
 from ..model import Action, Copy, Finding, Kind, Mount, NamespaceKind, Outcome, RootState
 from ..mounts.mountinfo import Table, below
 from ..observe import directory_users, namespaces, processes
-from .common import at_home, still_there, texts
+from .checks import at_home, still_there, texts
 from .share import propagate
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Action, Finding, Kind, Outcome
-from .common import at_home, still_there
+from .checks import at_home, still_there
 
 if TYPE_CHECKING:
     from ..scan.scanner import Looker

@@ -10,7 +10,7 @@ from ..errors import Declined, NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Action, Copy, Evidence, Finding, Outcome
 from ..observe import directory_users
-from .common import Acted, T, check_leaked, inside, still_there, texts, verified
+from .checks import Acted, T, check_leaked, inside, still_there, texts, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
