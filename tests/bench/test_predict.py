@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.predict import foresee
+from mountwarden.predict import umount as foresee
 
 from tests.support.scratch_ns import Sandbox, hold
 

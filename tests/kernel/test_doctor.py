@@ -12,13 +12,13 @@ import pytest
 from mountwarden import chart
 from mountwarden.cli import map as command
 from mountwarden.doctor import canary
-from mountwarden.foreseen import Foreseen, foresee, who
 from mountwarden.kernel import abi, syscalls
 from mountwarden.mounts.exposure import Relation, Sight, sights
 from mountwarden.mounts.mountinfo import Table
 from mountwarden.observe import processes
 from mountwarden.observe.capabilities import NEEDED, interfaces
 from mountwarden.observe.enter import own_namespace
+from mountwarden.predict.next_leaks import Foreseen, foresee, who
 from mountwarden.scan.scanner import Looker
 from mountwarden.tell.chart import fold, svg, text
 from mountwarden.tell.chart.shape import MapJson

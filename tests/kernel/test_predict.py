@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from mountwarden.cli import main as command_line
 from mountwarden.kernel import abi, syscalls
-from mountwarden.predict import foresee
-from mountwarden.predict.foresee import Foreseen
+from mountwarden.predict import umount as foresee
+from mountwarden.predict.umount import Foreseen
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, hold

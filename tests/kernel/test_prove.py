@@ -11,7 +11,7 @@ from mountwarden.mounts.graph import Graph
 from mountwarden.mounts.propagation import Behaviour, predict_umount
 from mountwarden.observe import umount_probe
 from mountwarden.observe.all_mounts import survey
-from mountwarden.predict import foresee
+from mountwarden.predict import umount as foresee
 
 from tests.kernel.topology import Home
 from tests.support.prove.mutants import PREDICTORS

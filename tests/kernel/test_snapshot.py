@@ -14,7 +14,7 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Gap, Kind
 from mountwarden.observe import detached_users
 from mountwarden.observe.enter import own_namespace
-from mountwarden.predict import foresee
+from mountwarden.predict import umount as foresee
 from mountwarden.scan import confirm
 from mountwarden.scan.scanner import Looker
 from mountwarden.snapshot import anonymous, document, surveyed, take

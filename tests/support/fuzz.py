@@ -143,7 +143,7 @@ def _replace(found: Any, choices: Any) -> None:
 def _judge(taken: Any) -> None:
     from mountwarden.cli import snapshot as command
     from mountwarden.errors import MountwardenError
-    from mountwarden.predict import foresee
+    from mountwarden.predict import umount
     from mountwarden.snapshot import surveyed
     from mountwarden.tell import table, terminal
 
@@ -154,7 +154,7 @@ def _judge(taken: Any) -> None:
         seen = surveyed.seen(taken)
         for path in (b"/", b"/mnt", b"/mnt/a"):
             for lazy in (False, True):
-                foresee.answer(path, seen, lazy=lazy, inode=seen.own)
+                umount.answer(path, seen, lazy=lazy, inode=seen.own)
     except MountwardenError as error:
         _one_line(error.message)
 

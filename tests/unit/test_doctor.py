@@ -16,13 +16,13 @@ from mountwarden.doctor.facts import Check, Status
 from mountwarden.errors import ConfigError, MountwardenError
 from mountwarden.explain import lasting_fix
 from mountwarden.explain.holders import Members
-from mountwarden.foreseen import Foreseen, foresee
 from mountwarden.model import Cause, Gap, Holder, Kind, NamespaceKind, Picture, RootState, Tier
 from mountwarden.mounts.exposure import Relation, Sight
 from mountwarden.mounts.roots import root_state
 from mountwarden.observe import tiers
 from mountwarden.observe.capabilities import NEEDED, Interface
 from mountwarden.observe.enter import own_namespace
+from mountwarden.predict.next_leaks import Foreseen, foresee
 from mountwarden.systemd import unit_files
 from mountwarden.systemd import units as bus
 from mountwarden.tell.messages import IDS
@@ -284,7 +284,7 @@ def test_one_reason_for_several_roots_is_told_once(monkeypatch: pytest.MonkeyPat
         return {name: bus.UnitFacts(name, mount_flags=bus.MS_PRIVATE) for name in names}
 
     monkeypatch.setattr(bus, "units_facts", answer)
-    monkeypatch.setattr("mountwarden.foreseen.who", lambda _inode, _picture: LEAKY)
+    monkeypatch.setattr("mountwarden.predict.next_leaks.who", lambda _inode, _picture: LEAKY)
     volumes = dataclasses.replace(ROOT, path=b"/var/lib/docker/volumes")
     found, gaps = foresee([sight(), sight(root=volumes, copies=1), sight(Relation.SLAVE)], picture(STATE))
     assert asked == [{"leaky.service"}]

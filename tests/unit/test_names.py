@@ -14,7 +14,6 @@ from mountwarden.explain import cause as causes
 from mountwarden.explain import lasting_fix as advice
 from mountwarden.explain.context import Circumstances
 from mountwarden.explain.holders import Members
-from mountwarden.foreseen import Foreseen
 from mountwarden.ledger import update
 from mountwarden.model import (
     Action,
@@ -34,9 +33,10 @@ from mountwarden.mounts.exposure import Relation, Sight, sights
 from mountwarden.mounts.graph import Place
 from mountwarden.mounts.propagation import Answer
 from mountwarden.mounts.roots import root_state
-from mountwarden.predict.foresee import Foreseen as Umount
-from mountwarden.predict.foresee import Space
+from mountwarden.predict.next_leaks import Foreseen
 from mountwarden.predict.occupants import Occupant
+from mountwarden.predict.umount import Foreseen as Umount
+from mountwarden.predict.umount import Space
 from mountwarden.remedies import restart_advice
 from mountwarden.snapshot import codec
 from mountwarden.systemd import journal, journal_reader

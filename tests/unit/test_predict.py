@@ -5,9 +5,9 @@ from mountwarden.explain.holders import Members
 from mountwarden.model import Cause, Gap, Holder, NamespaceKind
 from mountwarden.mounts.graph import Place
 from mountwarden.mounts.propagation import Answer
-from mountwarden.predict.foresee import Foreseen, Left, Space
 from mountwarden.predict.occupants import Occupant
-from mountwarden.predict.staying import Why
+from mountwarden.predict.survivors import Why
+from mountwarden.predict.umount import Foreseen, Left, Space
 
 from tests.unit.facts import mount
 

@@ -20,7 +20,7 @@ from mountwarden.errors import MountwardenError
 from mountwarden.model import (
     Evidence,
 )
-from mountwarden.predict import foresee
+from mountwarden.predict import umount
 from mountwarden.snapshot import anonymous, clean, document, surveyed
 from mountwarden.snapshot.codec import Wrong
 from mountwarden.snapshot.facts import Snapshot
@@ -47,7 +47,7 @@ def judge(snapshot: Snapshot) -> str:
     shown = table.render(told, table.View(terminal.Terminal(), 0.0, all=True)) + json.dumps(told)
     try:
         seen = surveyed.seen(snapshot)
-        told_of = [foresee.answer(b"/mnt/a", seen, lazy=lazy, inode=seen.own) for lazy in (False, True)]
+        told_of = [umount.answer(b"/mnt/a", seen, lazy=lazy, inode=seen.own) for lazy in (False, True)]
     except MountwardenError:
         return shown  # it has no survey, or not of that namespace, or the mount is locked
     return shown + "".join(map(predict.text, told_of))

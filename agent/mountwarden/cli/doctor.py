@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ..doctor.canary import Song
     from ..doctor.examine import Examination
-    from ..foreseen import Foreseen
     from ..observe.capabilities import Interface
+    from ..predict.next_leaks import Foreseen
 
 _EPILOG = """\
 exit status:

@@ -64,8 +64,8 @@ def run(arguments: Namespace) -> int:
 def look(arguments: Namespace) -> "MapJson":
     """Look at the host now, at every mount of every namespace."""
     from .. import chart
-    from ..foreseen import who
     from ..mounts.exposure import sights
+    from ..predict.next_leaks import who
     from ..scan import confirm
     from ..who.tables import world
     from . import agents

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from ..model import Gap
     from ..mounts.graph import Place
-    from ..predict.foresee import Foreseen, Left, Space
     from ..predict.occupants import Occupant
+    from ..predict.umount import Foreseen, Left, Space
 
 _EPILOG = """\
 exit status:
@@ -61,7 +61,7 @@ def _pid(text: str) -> int:
 
 def run(arguments: Namespace) -> int:
     """Tell what would happen."""
-    from ..predict import foresee
+    from ..predict import umount as foresee
 
     if arguments.snapshot is not None:
         told = _stored(arguments)
@@ -74,7 +74,7 @@ def run(arguments: Namespace) -> int:
 
 def _stored(arguments: Namespace) -> "Foreseen":
     """Of a snapshot: why a copy would stay is not in it beyond what its mounts show."""
-    from ..predict import foresee
+    from ..predict import umount as foresee
     from ..snapshot import document, surveyed
 
     taken = document.read(arguments.snapshot)

@@ -10,11 +10,11 @@ from ..config import load as config_load
 from ..config.schema import Config
 from ..errors import MountwardenError
 from ..escape import sentence
-from ..foreseen import Foreseen, foresee, who
 from ..model import Gap
 from ..mounts.exposure import sights
 from ..observe import namespaces
 from ..observe.capabilities import Interface, interfaces
+from ..predict.next_leaks import Foreseen, foresee, who
 from ..scan.scanner import Look, Looker
 from ..who.tables import world
 from . import canary, kernel, roots, system, units

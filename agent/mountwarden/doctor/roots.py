@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..escape import sentence, shown
 from ..explain.naming import title
-from ..foreseen import Foreseen
 from ..model import Finding, Gap, Kind, Mount, Picture, RootState
 from ..mounts.exposure import Relation, Sight
+from ..predict.next_leaks import Foreseen
 from ..tell.text import count
 from .facts import Check, Status
 

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 
 from ..model import Mount
 from ..mounts.graph import Graph, Place
-from .ages import Ages
-from .copies import MOST, Copies
+from .copy_sources import MOST, Copies
+from .mount_ages import Ages
 
 
 def locked_mounts(graph: Graph, owners: Mapping[int, int], mounts: Iterable[int]) -> frozenset[int]:

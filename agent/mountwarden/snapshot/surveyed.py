@@ -7,7 +7,7 @@ from ..explain import holders
 from ..model import Gap, Mount, Namespace, NamespaceKind
 from ..mounts.mountinfo import Table
 from ..observe.all_mounts import Survey
-from ..predict import foresee
+from ..predict import umount
 from ..predict.occupants import Occupant
 from .facts import Members, Snapshot, Surveyed
 
@@ -17,7 +17,7 @@ MOST = 200_000
 
 def take() -> Surveyed | Gap:
     """All mounts of this host; a gap where there are too many."""
-    seen = foresee.here()
+    seen = umount.here()
     tables, taken = dict[int, tuple[Mount, ...]](), set[int]()
     for inode, table in seen.survey.tables.items():
         # Namespaces are read one after the other, and ids used again meanwhile: the first stands.
@@ -40,13 +40,13 @@ def take() -> Surveyed | Gap:
     )
 
 
-def _members(inode: int, seen: foresee.Seen) -> Members:
+def _members(inode: int, seen: umount.Seen) -> Members:
     known = seen.survey
     found = seen.members(Namespace(inode, known.pids.get(inode, ()), door=known.doors.get(inode)))
     return Members(found.kind, found.holders)
 
 
-def seen(snapshot: Snapshot) -> foresee.Seen:
+def seen(snapshot: Snapshot) -> umount.Seen:
     """What was seen of the snapshot's host. Raises: MountwardenError where that is not in it."""
     known = snapshot.survey
     if known is None:
@@ -61,7 +61,7 @@ def seen(snapshot: Snapshot) -> foresee.Seen:
         return holders.Members(found.kind or NamespaceKind.PROCESS, found.holders)
 
     survey = Survey(tables, known.owners, known.pids, known.gaps, known.doors)
-    return foresee.Seen(survey, known.own, occupants, members, lambda: known.behaviour, with_causes=False)
+    return umount.Seen(survey, known.own, occupants, members, lambda: known.behaviour, with_causes=False)
 
 
 def namespace_of(snapshot: Snapshot, pid: int) -> int:

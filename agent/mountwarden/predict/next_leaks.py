@@ -6,15 +6,15 @@ Effective, not configured: the peers and masters of the mounts that show the roo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from .escape import shown
-from .explain import cause as causes
-from .explain import context, holders
-from .explain import lasting_fix as advice
-from .explain.holders import Members
-from .model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity
-from .mounts.exposure import Relation, Sight
-from .mounts.mountinfo import join
-from .systemd import units
+from ..escape import shown
+from ..explain import cause as causes
+from ..explain import context, holders
+from ..explain import lasting_fix as advice
+from ..explain.holders import Members
+from ..model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity
+from ..mounts.exposure import Relation, Sight
+from ..mounts.mountinfo import join
+from ..systemd import units
 
 _BY_BIND = (causes.PRIVATE_BIND, causes.SLAVE_NOT_EFFECTIVE)
 _RECUR = (causes.MOUNT_FLAGS, *_BY_BIND)

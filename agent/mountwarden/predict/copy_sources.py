@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ..model import Mount
 from ..mounts.graph import Dentry, Graph, Place
-from .ages import Ages
+from .mount_ages import Ages
 
 MOST = 1000
 """Copies that are compared one by one, each with each; where there are more, none is taken for another's copy."""

@@ -18,7 +18,7 @@ from ..observe.enter import own_namespace
 from ..observe.umount_probe import probe_behaviour
 from .locked import locked_mounts
 from .occupants import Occupant, occupants
-from .staying import Staying, Why
+from .survivors import Staying, Why
 
 MOST_CAUSES = 5
 """Namespaces whose cause is asked for: PID 1 may take seconds for each."""
