@@ -11,19 +11,19 @@ from typing import Any
 
 from . import status
 from .actor import told_circumstances
-from .cli import facts as report_facts
 from .config.schema import Config
 from .escape import shown as printable
 from .ledger.update import Ledger
 from .model import Finding, Outcome
+from .report import assemble as report_facts
+from .report import build as reporting
+from .report.types import ReportJson
 from .scan.scanner import Look
 from .state import run_directory
 from .state.pause import Pause
 from .state.run_directory import RunDirectory
 from .systemd.notify import Notifier
 from .tell import metrics, stored
-from .tell import report as reporting
-from .tell.shape import ReportJson
 from .triggers import Triggers, Wake
 
 OFTEN = 10.0

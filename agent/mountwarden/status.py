@@ -9,8 +9,8 @@ from .escape import sentence, shown, timestamp
 from .ledger.breaker import left_alone
 from .ledger.update import Ledger
 from .model import Outcome, Severity
+from .report.types import ReportJson
 from .state.pause import Pause
-from .tell.shape import ReportJson
 from .tell.text import count
 
 SCHEMA = "mountwarden.status/1"

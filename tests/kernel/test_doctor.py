@@ -9,7 +9,6 @@ from pathlib import Path
 
 import mountwarden
 import pytest
-from mountwarden import chart
 from mountwarden.cli import map as command
 from mountwarden.doctor import canary
 from mountwarden.kernel import abi, syscalls
@@ -19,9 +18,10 @@ from mountwarden.observe import processes
 from mountwarden.observe.capabilities import NEEDED, interfaces
 from mountwarden.observe.enter import own_namespace
 from mountwarden.predict.next_leaks import Foreseen, foresee, who
+from mountwarden.report import map as chart
+from mountwarden.report.map_types import MapJson
 from mountwarden.scan.scanner import Looker
 from mountwarden.tell.chart import fold, svg, text
-from mountwarden.tell.chart.shape import MapJson
 from mountwarden.tell.terminal import Terminal
 
 from tests.kernel.topology import ROOT, Home

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden.cli import facts, predict, snapshot
+from mountwarden.cli import predict, snapshot
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Gap, Kind
 from mountwarden.observe import detached_users
 from mountwarden.observe.enter import own_namespace
 from mountwarden.predict import umount as foresee
+from mountwarden.report import assemble
+from mountwarden.report import build as report
+from mountwarden.report.types import FindingJson, ReportJson
 from mountwarden.scan import confirm
 from mountwarden.scan.scanner import Looker
 from mountwarden.snapshot import anonymous, document, surveyed, take
 from mountwarden.snapshot.facts import Snapshot, Surveyed
-from mountwarden.tell import report
-from mountwarden.tell.shape import FindingJson, ReportJson
 
 from tests.kernel.test_namespace_ids import by_statmount
 from tests.kernel.topology import ROOT, Home
@@ -38,8 +39,8 @@ def pair(home: Home, *steps: Callable[[], None], survey: Surveyed | Gap | None =
         step()
         looker.look()
     found = confirm.scan(looker, wait=0.2, everything=True)
-    findings, seen = facts.explained(found.findings, found.seen, everything=True)
-    told = replace(facts.facts(seen, findings, looker.config), **HOST)  # type: ignore[arg-type]
+    findings, seen = assemble.explained(found.findings, found.seen, everything=True)
+    told = replace(assemble.facts(seen, findings, looker.config), **HOST)  # type: ignore[arg-type]
     return report.build(told), take.take(found.seen, found.findings, looker.config, paused=False, survey=survey, **HOST)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mountwarden.escape import shown
-from mountwarden.tell.chart.shape import SCHEMA, BaseJson, MapJson, RowJson
+from mountwarden.report.map_types import SCHEMA, BaseJson, MapJson, RowJson
 
 HOSTILE = (
     "<script>hacked=1</script>\"&'\n\x1b[31m",

@@ -24,7 +24,7 @@ from mountwarden.model import (
     Spot,
     Tier,
 )
-from mountwarden.tell.report import Facts
+from mountwarden.report.build import Facts
 
 NOW = 1_790_000_000.0
 DOCKER = Root(b"/var/lib/docker", "docker", RootKind.GRAPH, (Layout(b"overlay2/*/merged", "overlay"),), None)

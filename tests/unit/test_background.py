@@ -4,16 +4,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from mountwarden import chain, timeline
 from mountwarden.escape import timestamp
 from mountwarden.explain import cause
 from mountwarden.explain.context import Circumstances
 from mountwarden.model import Cause, Evidence, Finding, Holder, Kind, NamespaceKind, Reach
-from mountwarden.settings import settings
+from mountwarden.report import chain, timeline
+from mountwarden.report.timeline import Known
+from mountwarden.report.types import MomentJson
+from mountwarden.report.unit_settings import settings
 from mountwarden.systemd.unit_files import UnitFile, parse
 from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
-from mountwarden.tell.shape import MomentJson
-from mountwarden.timeline import Known
 
 from tests.support.reports import NOW, finding, mount
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from mountwarden import chart
 from mountwarden.cli import map as command
 from mountwarden.explain.holders import Members
 from mountwarden.model import Copy, Gap, Holder, Kind, NamespaceKind, Picture, Severity, Target, Tier
 from mountwarden.mounts.exposure import sights
 from mountwarden.mounts.roots import root_state
+from mountwarden.report import map as chart
+from mountwarden.report.map_types import MapJson
 from mountwarden.tell.chart import dot, fold, svg, text
-from mountwarden.tell.chart.shape import MapJson
 from mountwarden.tell.terminal import Terminal
 from mountwarden.tell.text import width
 

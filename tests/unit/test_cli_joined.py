@@ -13,9 +13,11 @@ from mountwarden.cli import agents, joined
 from mountwarden.errors import NoAnswer
 from mountwarden.model import Door, Finding, Gap, Holder, Kind, Namespace, Severity, Tier
 from mountwarden.mounts.mountinfo import Table
+from mountwarden.report import build as report
+from mountwarden.report import types
 from mountwarden.scan.confirm import Scan
 from mountwarden.scan.scanner import Look, Looker
-from mountwarden.tell import report, shape, stored
+from mountwarden.tell import stored
 
 from tests.support.reports import facts, finding
 
@@ -35,7 +37,7 @@ def looked(*own: Finding, gaps: Iterable[Gap] = (), **changes: Any) -> Scan:
     return Scan(cast("Looker", None), seen, own)
 
 
-def told(*findings: Finding, **changes: Any) -> shape.ReportJson:
+def told(*findings: Finding, **changes: Any) -> types.ReportJson:
     """The report of a service that runs (it is this process)."""
     return report.build(facts(findings, **{"agent": (os.getpid(), 60.0), "taken": time.time(), **changes}))
 

@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import pytest
 from mountwarden.cli import agents
-from mountwarden.cli import facts as facts_of
 from mountwarden.config.schema import Config, Confirm, Mode, PolicyEntry, Silence
 from mountwarden.model import Action, Evidence, Finding, MountClass, Policy, RootKind, Severity, Tier
+from mountwarden.report import assemble as facts_of
+from mountwarden.report import build as report
 from mountwarden.scan import confirm as scan
 from mountwarden.scan.scanner import Look, Looker
-from mountwarden.tell import report, stored
+from mountwarden.tell import stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding
 

@@ -9,7 +9,8 @@ import pytest
 from mountwarden.cli.main import COMMANDS
 from mountwarden.config.schema import Config
 from mountwarden.model import Kind
-from mountwarden.tell import messages, shape
+from mountwarden.report import types as shape
+from mountwarden.tell import messages
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])

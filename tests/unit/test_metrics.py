@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from mountwarden.model import Severity
+from mountwarden.report import build as reporting
 from mountwarden.tell import metrics
-from mountwarden.tell import report as reporting
 from mountwarden.triggers import Wake
 
 from tests.support import reports

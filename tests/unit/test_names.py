@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from mountwarden import chain, chart, settings, status, timeline
+from mountwarden import status
 from mountwarden.cli import acts, doctor, history, plan, predict, watch, who
 from mountwarden.cli import map as map_command
 from mountwarden.doctor import roots
@@ -38,10 +38,13 @@ from mountwarden.predict.occupants import Occupant
 from mountwarden.predict.umount import Foreseen as Umount
 from mountwarden.predict.umount import Space
 from mountwarden.remedies import restart_advice
+from mountwarden.report import build as report
+from mountwarden.report import chain, timeline, unit_settings
+from mountwarden.report import map as chart
 from mountwarden.snapshot import codec
 from mountwarden.systemd import journal, journal_reader
 from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
-from mountwarden.tell import messages, report, story, table, words
+from mountwarden.tell import messages, story, table, words
 from mountwarden.tell.chart import dot, svg, text
 from mountwarden.tell.terminal import Terminal
 from mountwarden.who import mounts
@@ -132,7 +135,7 @@ def drawn(one: Holder) -> Any:
 def background(one: Holder) -> Any:
     found = held(one)
     about, known = around(found), timeline.Known(process=1.0)
-    set_by = settings.settings(about)
+    set_by = unit_settings.settings(about)
     return [timeline.moments(found, about, set_by, known), chain.chain(found, about), set_by]
 
 

@@ -8,7 +8,7 @@ import pytest
 from mountwarden.cli import main, npd, report
 from mountwarden.errors import MountwardenError
 from mountwarden.model import Gap, Severity
-from mountwarden.tell import report as telling
+from mountwarden.report import build as telling
 
 from tests.support.reports import LEAKY, facts, finding
 

@@ -12,7 +12,8 @@ from mountwarden import model
 from mountwarden.escape import seconds, timestamp
 from mountwarden.model import Gap, RootState, Severity
 from mountwarden.mounts.mountinfo import propagation
-from mountwarden.tell import report, stored
+from mountwarden.report import build as report
+from mountwarden.tell import stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding, mount
 
@@ -191,7 +192,7 @@ def test_exit_status_when_it_could_not_tell() -> None:
     blind = RootState(DOCKER, None, None, status="its home could not be read")
     seeing = RootState(DOCKER, 4026531841, mount())
 
-    def of(*roots: RootState, **changes: Any) -> report.shape.ReportJson:
+    def of(*roots: RootState, **changes: Any) -> report.types.ReportJson:
         return report.build(facts([], picture=model.Picture(**{**_fields(picture), "roots": roots}), **changes))
 
     assert report.status(of(blind)) == 2

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from mountwarden.cli.report import last
 from mountwarden.errors import MountwardenError
-from mountwarden.tell import report, stored
+from mountwarden.report import build as report
+from mountwarden.tell import stored
 
 from tests.support.reports import NOW, facts, finding
 

@@ -25,7 +25,9 @@ from mountwarden.model import (
     Severity,
 )
 from mountwarden.remedies.plan import plan
-from mountwarden.tell import report, shape, story, table, text, words
+from mountwarden.report import build as report
+from mountwarden.report import types
+from mountwarden.tell import story, table, text, words
 from mountwarden.tell.terminal import Terminal
 
 from tests.support.reports import DOCKER, LEAKY, NOW, facts, finding
@@ -47,7 +49,7 @@ def leak(number: int, mountpoint: bytes, **changes: Any) -> Finding:
     return finding(**{"id": name, "mountpoint": mountpoint, "remedies": (detach(name),), **changes})
 
 
-def crowded() -> shape.ReportJson:
+def crowded() -> types.ReportJson:
     """A bad night: many holders, long, foreign and hostile names, and something of everything."""
     hazard = "the same upperdir is mounted again at home: its data is at risk"
     many = [leak(10 + n, b"/var/lib/docker/overlay2/%02d/merged" % n, holders=BUSY, cause=None) for n in range(14)]
@@ -81,21 +83,21 @@ def crowded() -> shape.ReportJson:
     return report.build(facts(found, gaps=gaps, paused=True, mode="observe"))
 
 
-def healthy() -> shape.ReportJson:
+def healthy() -> types.ReportJson:
     return report.build(facts([]))
 
 
-def one() -> shape.ReportJson:
+def one() -> types.ReportJson:
     return report.build(facts([finding()]))
 
 
-def blind() -> shape.ReportJson:
+def blind() -> types.ReportJson:
     state = RootState(DOCKER, None, None, status="its home could not be read")
     values = {name: getattr(facts([]).picture, name) for name in Picture.__slots__}
     return report.build(facts([], picture=Picture(**{**values, "roots": (state,)})))
 
 
-def shown(told: shape.ReportJson, columns: int, **changes: Any) -> str:
+def shown(told: types.ReportJson, columns: int, **changes: Any) -> str:
     return table.render(told, table.View(**{"terminal": Terminal(columns), "now": NOW, **changes}))
 
 
@@ -235,7 +237,7 @@ def night() -> story.Told:
         "broken": "/host/var/lib/docker is private: it receives nothing from home's peer group 52",
     }
     setting = {"unit": "leaky.service", "name": "MountFlags", "value": "private", "file": fragment, "line": 7}
-    background: shape.BackgroundJson = {
+    background: types.BackgroundJson = {
         "timeline": timeline,
         "chain": chain,
         "settings": [{**setting, "note": None}],  # type: ignore[typeddict-item]
@@ -267,7 +269,7 @@ def test_a_story_in_ascii_has_no_sign_of_ours() -> None:
 
 
 def test_a_finding_that_is_over_has_its_story_too() -> None:
-    background: shape.BackgroundJson = {"timeline": [], "chain": None, "settings": [], "fix": None}
+    background: types.BackgroundJson = {"timeline": [], "chain": None, "settings": [], "fix": None}
     entry: Any = {"what": "cleared", "at": timestamp(NOW), "after": None, "before": None, "text": "it is over"}
     screen = story.tell_over("mw-x", {**background, "timeline": [{**entry, "source": "journal"}]}, Terminal(80))
     assert screen == "mw-x  is over: no look shows it now\n  2026-09-21 14:13:20Z  cleared: it is over (journal)\n"

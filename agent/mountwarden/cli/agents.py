@@ -8,14 +8,15 @@ from ..config.schema import Mode
 from ..errors import MountwardenError
 from ..escape import seconds
 from ..model import Evidence, Finding, Severity
-from ..tell import shape, stored
+from ..report import types
+from ..tell import stored
 
 
 @dataclass(frozen=True, slots=True)
 class Agents:
     """The report that the agent has last written; None without an agent, or where it can't be relied on."""
 
-    told: shape.ReportJson | None
+    told: types.ReportJson | None
 
     @property
     def mode(self) -> Mode | None:
@@ -32,12 +33,12 @@ class Agents:
         return tuple(_as_seen(finding, known.get((finding.id, finding.mount_id))) for finding in findings)
 
     @property
-    def findings(self) -> list[shape.FindingJson]:
+    def findings(self) -> list[types.FindingJson]:
         """What it tells, confirmed or not."""
         return self.told["findings"] if self.told else []
 
 
-def _as_seen(finding: Finding, told: shape.FindingJson | None) -> Finding:
+def _as_seen(finding: Finding, told: types.FindingJson | None) -> Finding:
     """With the evidence that was told of it; what the look itself could only suspect is then as bad as was told."""
     if told is None or not told["evidence"]:
         return finding
@@ -56,7 +57,7 @@ def read(boot_id: str, path: str = stored.PATH) -> Agents:
     return Agents(None if told["host"]["boot_id"] != boot_id or stale(told, time.time()) else told)
 
 
-def stale(told: shape.ReportJson, now: float) -> str | None:
+def stale(told: types.ReportJson, now: float) -> str | None:
     """Why a stored report can't be relied on any more; None when it can."""
     from ..tell.text import age
 

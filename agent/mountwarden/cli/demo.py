@@ -12,9 +12,10 @@ from ..config.schema import Config, RootEntry
 from ..errors import MountwardenError
 from ..escape import sentence, shown
 from ..model import Action, Finding, Kind, Outcome, RootKind
+from ..report import build as telling
+from ..report import types
 from ..scratch import stage, topology
-from ..tell import report as telling
-from ..tell import shape, story, table, terminal
+from ..tell import story, table, terminal
 from ..tell.text import cost, wrap
 from . import options
 
@@ -114,13 +115,13 @@ class Demo:
         self._say("It was given a copy of every mount that there was, the layer among them.")
 
     def _report(self, looker: "Looker") -> Finding:
+        from ..report import assemble
         from ..scan import confirm
-        from . import facts
 
         self._title("mountwarden report")
         found = confirm.scan(looker, wait=5.0)
-        findings, seen = facts.explained(found.findings, found.seen)
-        told = telling.build(facts.facts(seen, findings, looker.config))
+        findings, seen = assemble.explained(found.findings, found.seen)
+        told = telling.build(assemble.facts(seen, findings, looker.config))
         self._quote(table.render(told, table.View(self.inner, time.time())))
         leaked = [finding for finding in found.findings if finding.kind is Kind.LEAKED and finding.confirmed]
         if len(leaked) != 1:
@@ -130,9 +131,9 @@ class Demo:
         self._explain(one, explained, seen, told["taken"])
         return leaked[0]
 
-    def _explain(self, told: shape.FindingJson, finding: Finding, seen: "Look", taken: str) -> None:
+    def _explain(self, told: types.FindingJson, finding: Finding, seen: "Look", taken: str) -> None:
         from ..remedies import apply
-        from .background import background
+        from ..report.background import background
 
         self._title(f"mountwarden explain {finding.id}")
         steps = {
@@ -155,11 +156,11 @@ class Demo:
         self._say(f"Saw: {sentence(outcome.saw)}. Did: {sentence(outcome.did)}. {cost(took)} with every check.")
 
     def _gone(self, looker: "Looker", holder: topology.Holder) -> None:
-        from . import facts
+        from ..report import assemble
 
         self._title("Gone")
         seen = looker.look(resync=True)
-        told = telling.build(facts.facts(seen, seen.findings, looker.config))
+        told = telling.build(assemble.facts(seen, seen.findings, looker.config))
         self._quote(table.render(told, table.View(self.inner, time.time())))
         if seen.findings:
             raise MountwardenError("something is still found after the detach", hint="please report this")

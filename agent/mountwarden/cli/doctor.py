@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
 from ..escape import timestamp
-from ..tell import checkup, report, stored, terminal
+from ..report import build
+from ..tell import checkup, stored, terminal
 from . import options
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _foreseen(one: "Foreseen") -> checkup.ForeseenJson:
         "namespace": one.namespace,
         "kind": "home" if one.at_home is not None else str(one.who.kind),
         "who": name(one),
-        "holders": report.holders(one.who.holders),
+        "holders": build.holders(one.who.holders),
         "leaks": one.leaks,
         "on_purpose": one.on_purpose,
         "sights": [

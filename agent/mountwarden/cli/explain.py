@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from ..errors import MountwardenError
 from ..escape import sentence, shown
 from ..model import Action, Finding, Severity
-from ..tell import report as telling
-from ..tell import shape, stored, story, terminal
+from ..report import build as telling
+from ..report import types
+from ..tell import stored, story, terminal
 from . import options
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Story:
-    report: shape.ReportJson
+    report: types.ReportJson
     """With this one finding alone."""
     steps: dict[str, list[str]] = field(default_factory=dict)
-    background: shape.BackgroundJson | None = None
+    background: types.BackgroundJson | None = None
 
 
 def run(arguments: Namespace) -> int:
@@ -51,7 +52,7 @@ def run(arguments: Namespace) -> int:
 
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     if arguments.snapshot is not None:
-        told: _Story | shape.BackgroundJson = _stored(arguments.snapshot, arguments.id)
+        told: _Story | types.BackgroundJson = _stored(arguments.snapshot, arguments.id)
     else:
         told = _live(arguments) if os.geteuid() == 0 else _last(arguments.id)
     if not isinstance(told, _Story):
@@ -65,10 +66,12 @@ def run(arguments: Namespace) -> int:
     return telling.status(told.report, Severity(arguments.fail_on))
 
 
-def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
+def _live(arguments: Namespace) -> _Story | types.BackgroundJson:
     """The story; of a finding that is over, what the journal has."""
+    from ..report import assemble as facts
+    from ..report import background
     from ..scan import confirm
-    from . import agents, background, facts, report, session
+    from . import agents, report, session
 
     looker = session.looker(arguments)
     known = agents.read(looker.boot_id).since()
@@ -83,9 +86,10 @@ def _live(arguments: Namespace) -> _Story | shape.BackgroundJson:
     return _Story(telling.build(told), _steps(told.findings[0]), around)
 
 
-def _beyond(finding_id: str, agent: "Agents", found: "Scan") -> _Story | shape.BackgroundJson:
+def _beyond(finding_id: str, agent: "Agents", found: "Scan") -> _Story | types.BackgroundJson:
     """Of what the look does not show: the service's finding, while it holds; else what the journal has of it."""
-    from . import background, joined
+    from ..report import background
+    from . import joined
 
     past, theirs = background.over(finding_id), joined.alone(agent, found)
     if agent.told and any(one["id"] == finding_id for one in theirs):
@@ -124,7 +128,7 @@ def _last(finding_id: str) -> _Story:
     return _Story(one)
 
 
-def _over(arguments: Namespace, told: shape.BackgroundJson, screen: terminal.Terminal) -> int:
+def _over(arguments: Namespace, told: types.BackgroundJson, screen: terminal.Terminal) -> int:
     if arguments.json:
         sys.stdout.write(stored.dumps({"id": arguments.id, "over": True, "background": told}))
     else:

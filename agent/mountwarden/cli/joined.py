@@ -11,16 +11,17 @@ from ..escape import shown
 from ..model import Kind, Mount, is_on_block_device
 from ..mounts.mountinfo import Lines, Unreadable, parse_line
 from ..observe.namespaces import read_mountinfo
+from ..report import types
 from ..scan.confirm import Scan
 from ..scan.scanner import Look
-from ..tell import shape, stored
+from ..tell import stored
 from .agents import Agents
 
 _BY_ANY_LOOK = (Kind.SEVERED, Kind.PRIVATE_ROOT)
 """Kinds that hang on propagation as it is now, and not on any history."""
 
 
-def alone(agent: Agents, found: Scan) -> list[shape.FindingJson]:
+def alone(agent: Agents, found: Scan) -> list[types.FindingJson]:
     """The service's findings, as it wrote them, that are to be told beside those of the look."""
     own = {finding.id for finding in found.findings}
     now = _Now(found.seen)
@@ -37,7 +38,7 @@ class _Now:
         self._unread = {gap.namespace for gap in seen.gaps}
         self._lines: dict[int, Lines | None] = {}
 
-    def has(self, finding: shape.FindingJson) -> bool:
+    def has(self, finding: types.FindingJson) -> bool:
         """Whether what the finding tells of is there now, as far as that can be seen."""
         inode = finding["namespace"]["inode"]
         if finding["kind"] == Kind.PINNED:
@@ -50,7 +51,7 @@ class _Now:
         space = self._spaces.get(inode)
         return space is not None and (kind != Kind.ORPHANED or bool(space.pids))
 
-    def _shows(self, inode: int, finding: shape.FindingJson) -> bool:
+    def _shows(self, inode: int, finding: types.FindingJson) -> bool:
         if inode not in self._lines:
             self._lines[inode] = self._read(inode)
         lines, identity = self._lines[inode], finding["mount_id"]["small"]
@@ -70,7 +71,7 @@ class _Now:
         except (OSError, NoAnswer):
             return None
 
-    def _is_that(self, mount: Mount, finding: shape.FindingJson) -> bool:
+    def _is_that(self, mount: Mount, finding: types.FindingJson) -> bool:
         """The same mount, and not in use at home again. Mount ids are reused at once, so the rest must be the same."""
         told = (finding["device"], finding["fstype"], finding["seen_at"])
         if told != (mount.device, shown(mount.fstype), shown(mount.point)):

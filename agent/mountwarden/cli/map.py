@@ -5,7 +5,8 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..escape import timestamp
-from ..tell import report, stored, terminal
+from ..report import build
+from ..tell import stored, terminal
 from ..tell.chart import dot, svg
 from ..tell.chart import text as drawing
 from . import options, session
@@ -13,9 +14,9 @@ from . import options, session
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..chart import Seen
     from ..model import Gap
-    from ..tell.chart.shape import MapJson
+    from ..report.map import Seen
+    from ..report.map_types import MapJson
 
 _EPILOG = """\
 Each of home's mounts that hold roots, and below it the namespaces that show them: slaves and peers, which umounts
@@ -63,9 +64,9 @@ def run(arguments: Namespace) -> int:
 
 def look(arguments: Namespace) -> "MapJson":
     """Look at the host now, at every mount of every namespace."""
-    from .. import chart
     from ..mounts.exposure import sights
     from ..predict.next_leaks import who
+    from ..report import map as chart
     from ..scan import confirm
     from ..who.tables import world
     from . import agents
@@ -84,9 +85,10 @@ def look(arguments: Namespace) -> "MapJson":
 
 def document(seen: "Seen", gaps: "tuple[Gap, ...]", started: float) -> "MapJson":
     """The picture as JSON. A field that is not known is null, never missing."""
-    from .. import __version__, chart
+    from .. import __version__
+    from ..report import map as chart
+    from ..report.map_types import SCHEMA
     from ..scan.confirm import host
-    from ..tell.chart.shape import SCHEMA
 
     hostname, release = host()
     drawn, unjudged = chart.bases(seen), chart.unjudged(seen.picture)
@@ -99,5 +101,5 @@ def document(seen: "Seen", gaps: "tuple[Gap, ...]", started: float) -> "MapJson"
         "summary": chart.summary(seen, drawn),
         "bases": drawn,
         "unjudged": unjudged,
-        "gaps": report.all_gaps(gaps),
+        "gaps": build.all_gaps(gaps),
     }

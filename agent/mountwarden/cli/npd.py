@@ -8,7 +8,7 @@ from argparse import Namespace
 
 from ..errors import MountwardenError
 from ..model import Severity
-from ..tell import report as telling
+from ..report import build as telling
 from ..tell import words
 from . import report
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ..escape import sentence, shown
 from ..model import Action, Finding, Severity
-from ..tell import shape, stored, words
+from ..report import types
+from ..tell import stored, words
 from . import options
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-class _Remedy(shape.RemedyJson):
+class _Remedy(types.RemedyJson):
     steps: list[str]
 
 
@@ -75,7 +76,7 @@ def _planned(finding: Finding) -> tuple[str, str, _Planned]:
     return finding.kind, title, {"id": finding.id, "remedies": remedies}
 
 
-def _told(finding: shape.FindingJson) -> tuple[str, str, _Planned]:
+def _told(finding: types.FindingJson) -> tuple[str, str, _Planned]:
     """The same as the service told it: without the steps, which only who judged can say."""
     remedies: list[_Remedy] = [{**remedy, "steps": []} for remedy in finding["remedies"]]
     title = f"{finding['id']} {finding['kind']} {finding['mountpoint']}"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..escape import sentence, shown
 from ..explain import naming
-from ..tell import report, stored
+from ..report import build
+from ..tell import stored
 from ..tell.text import count, wrap
 from . import options, session
 
@@ -94,7 +95,7 @@ def document(told: "Foreseen") -> dict[str, Any]:
         "answer": _answer(told),
         "path": shown(told.path),
         "lazy": told.lazy,
-        "because": report.holders(one.holder for one in told.because if one.holder is not None),
+        "because": build.holders(one.holder for one in told.because if one.holder is not None),
         "devices": [{"device": one.how, "path": shown(one.path)} for one in told.because if one.holder is None],
         "below": [_place(place) for place in told.below],
         "reached": [_place(place) for place in told.reached],
@@ -117,7 +118,7 @@ def _space(inode: int, space: "Space") -> dict[str, Any]:
     return {
         "inode": inode,
         "kind": str(space.members.kind),
-        "holders": report.holders(space.members.holders),
+        "holders": build.holders(space.members.holders),
         "cause": {"code": space.cause.code, "text": sentence(space.cause.text)} if space.cause else None,
     }
 

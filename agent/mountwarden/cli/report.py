@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from ..errors import MountwardenError
 from ..escape import seconds, unit_name
 from ..model import Severity
-from ..tell import report as telling
-from ..tell import shape, stored, table, terminal
+from ..report import build as telling
+from ..report import types
+from ..tell import stored, table, terminal
 from ..tell.text import age
 from . import options
 
@@ -74,22 +75,25 @@ def run(arguments: Namespace) -> int:
     return telling.status(told, Severity(arguments.fail_on), strict=arguments.strict)
 
 
-def live(arguments: Namespace) -> shape.ReportJson:
+def live(arguments: Namespace) -> types.ReportJson:
     """A report of a look now."""
+    from ..report import assemble
     from ..scan import confirm
-    from . import agents, facts, joined, session
+    from . import agents, joined, session
 
     looker = session.looker(arguments)
     known = agents.read(looker.boot_id).since()
     everything = arguments.all or arguments.json
     found = confirm.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=looking_again)
     agent = agents.read(looker.boot_id)
-    findings, seen = facts.explained(agent.as_known(found.findings), found.seen)
-    told = telling.build(facts.facts(seen, findings, looker.config, circumstances=session.circumstances(looker, agent)))
+    findings, seen = assemble.explained(agent.as_known(found.findings), found.seen)
+    told = telling.build(
+        assemble.facts(seen, findings, looker.config, circumstances=session.circumstances(looker, agent))
+    )
     return telling.joined(told, joined.alone(agent, found))
 
 
-def stored_elsewhere(path: str) -> tuple[shape.ReportJson, str]:
+def stored_elsewhere(path: str) -> tuple[types.ReportJson, str]:
     """The report of a snapshot, and what it is."""
     from . import snapshot
 
@@ -98,7 +102,7 @@ def stored_elsewhere(path: str) -> tuple[shape.ReportJson, str]:
     return told, f"a snapshot of {host}, taken {told['taken']}"
 
 
-def last(path: str = stored.PATH, now: float | None = None) -> shape.ReportJson:
+def last(path: str = stored.PATH, now: float | None = None) -> types.ReportJson:
     """The agent's last report, for who may not look.
 
     Raises: MountwardenError where there is none that can be relied on, with how to get one.
@@ -119,11 +123,11 @@ def last(path: str = stored.PATH, now: float | None = None) -> shape.ReportJson:
     return told
 
 
-def wanted(arguments: Namespace) -> Callable[[shape.FindingJson], bool]:
+def wanted(arguments: Namespace) -> Callable[[types.FindingJson], bool]:
     """Whether a finding is one of those that the options name."""
     unit = None if arguments.unit is None else unit_name(arguments.unit)
 
-    def of(finding: shape.FindingJson) -> bool:
+    def of(finding: types.FindingJson) -> bool:
         return (
             arguments.engine in (None, finding["engine"])
             and arguments.kind in (None, finding["kind"])

@@ -5,8 +5,9 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..escape import shown
-from ..tell import report as telling
-from ..tell import shape, stored
+from ..report import build as telling
+from ..report import types
+from ..tell import stored
 from . import options
 
 if TYPE_CHECKING:
@@ -103,8 +104,8 @@ def load(path: str) -> "Snapshot":
 def facts_of(taken: "Snapshot", *, everything: bool = False) -> telling.Facts:
     """What a report tells of a snapshot, judged now by this version; the causes of info only with `everything`."""
     from ..remedies.plan import Circumstances, plan
+    from ..report import assemble
     from ..snapshot import judged
-    from . import facts
 
     config, circumstances = judged.config(taken), Circumstances(paused=taken.paused)
     return telling.Facts(
@@ -118,11 +119,11 @@ def facts_of(taken: "Snapshot", *, everything: bool = False) -> telling.Facts:
         paused=taken.paused,
         hostname=taken.hostname,
         kernel=taken.kernel,
-        policies={state.root.path: facts.policies(state.root, config) for state in taken.picture.roots},
+        policies={state.root.path: assemble.policies(state.root, config) for state in taken.picture.roots},
         gaps=taken.gaps,
     )
 
 
-def report(taken: "Snapshot", *, everything: bool = False) -> shape.ReportJson:
+def report(taken: "Snapshot", *, everything: bool = False) -> types.ReportJson:
     """The report of a snapshot."""
     return telling.build(facts_of(taken, everything=everything))

@@ -207,8 +207,8 @@ def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[Line]:
 def _with_causes(state: Any, seen: Any, now: Any, looker: "Looker") -> list[Any]:
     """The findings, those that are to be told now with their cause."""
     from ..ledger import update as ledger
-    from . import facts
+    from ..report import assemble
 
     due = ledger.due(state, seen.findings, now, looker.config)
-    causes = {f.id: f for f in facts.explained([f for f in seen.findings if f.id in due], seen)[0]}
+    causes = {f.id: f for f in assemble.explained([f for f in seen.findings if f.id in due], seen)[0]}
     return [causes.get(finding.id, finding) for finding in seen.findings]

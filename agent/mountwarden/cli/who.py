@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..escape import sentence, shown
 from ..explain import naming
-from ..tell import report, stored
+from ..report import build
+from ..tell import stored
 from ..tell.text import count
 from . import options, session
 
@@ -104,5 +105,5 @@ def _keeper(keeper: "Keeper") -> dict[str, Any]:
         "needs": sentence(keeper.needs),
         "namespace": keeper.namespace,
         "mount_id": keeper.mount,
-        "holders": report.holders(keeper.holders),
+        "holders": build.holders(keeper.holders),
     }

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TypedDict
 
-from .shape import CauseJson, HolderJson, HostJson
+from ..report.types import CauseJson, HolderJson, HostJson
 from .terminal import Terminal
 from .text import count, pad, width, wrap
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from . import shape
+from ..report import types
 from .terminal import Terminal
 from .text import count, fit, pad, width, wrap
 
@@ -11,7 +11,7 @@ _NARROW = 64
 """Columns below which a time stands on a line of its own."""
 
 
-def timeline(moments: Iterable[shape.MomentJson], terminal: Terminal) -> Iterable[str]:
+def timeline(moments: Iterable[types.MomentJson], terminal: Terminal) -> Iterable[str]:
     """One paragraph for each moment: when, what, and how that is known."""
     for moment in moments:
         when, text = short(moment["at"]) or NOT_KNOWN, _said(moment)
@@ -28,7 +28,7 @@ def short(moment: str | None) -> str | None:
     return moment and moment.split(".")[0].replace("T", " ").removesuffix("Z") + "Z"
 
 
-def _said(moment: shape.MomentJson) -> str:
+def _said(moment: types.MomentJson) -> str:
     bounds = [f"{word} {short(at)}" for word, at in _bounds(moment) if at]
     how = [moment["source"]] if moment["source"] and moment["source"] not in moment["text"] else []
     more = ", ".join([*bounds, *how])
@@ -38,11 +38,11 @@ def _said(moment: shape.MomentJson) -> str:
     return text + (f" ({more})" if more else "")
 
 
-def _bounds(moment: shape.MomentJson) -> tuple[tuple[str, str | None], ...]:
+def _bounds(moment: types.MomentJson) -> tuple[tuple[str, str | None], ...]:
     return ("not before", moment["after"]), ("not after", moment["before"])
 
 
-def chain(told: shape.ChainJson, terminal: Terminal) -> Iterable[str]:
+def chain(told: types.ChainJson, terminal: Terminal) -> Iterable[str]:
     """Home above, the holder below it, and between them whether umounts get through."""
     yield from _side(told["home"], terminal)
     if told["group"]:
@@ -52,7 +52,7 @@ def chain(told: shape.ChainJson, terminal: Terminal) -> Iterable[str]:
         yield from _side(told["holder"], terminal)
 
 
-def _members(group: shape.GroupJson) -> str:
+def _members(group: types.GroupJson) -> str:
     if not group["peers"] and not group["slaves"]:
         return f"peer group {group['id']} is in no other mount namespace"
     parts = [
@@ -68,7 +68,7 @@ def _between(broken: str | None, terminal: Terminal) -> Iterable[str]:
     yield from (terminal.paint(line, "red") if broken else line for line in lines)
 
 
-def _side(side: shape.SideJson, terminal: Terminal) -> Iterable[str]:
+def _side(side: types.SideJson, terminal: Terminal) -> Iterable[str]:
     where = f", mount namespace {side['namespace']}" if side["namespace"] is not None else ""
     yield from wrap(side["who"] + where, terminal.columns, first="  ", rest="    ")
     depth = 0
@@ -80,7 +80,7 @@ def _side(side: shape.SideJson, terminal: Terminal) -> Iterable[str]:
         yield from _node(side["mountpoint"], mount, depth, terminal)
 
 
-def _propagation(level: shape.LevelJson) -> str:
+def _propagation(level: types.LevelJson) -> str:
     groups = [f"peer group {level['peer_group']}"] if level["peer_group"] else []
     groups += [f"slave of {level['master']}"] if level["master"] else []
     return ", ".join(groups) or level["propagation"]

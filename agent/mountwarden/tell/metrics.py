@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ..escape import seconds
 from ..model import Severity, Tier
-from .shape import ReportJson
+from ..report.types import ReportJson
 
 
 class Type(enum.StrEnum):

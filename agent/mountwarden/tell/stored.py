@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any, cast
 
 from ..errors import MountwardenError
-from . import shape
+from ..report import types
 
 PATH = "/run/mountwarden/report.json"
 MODE = 0o640
@@ -26,7 +26,7 @@ def schema() -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(text))
 
 
-def write(report: shape.ReportJson, path: str = PATH, *, group: str = GROUP) -> None:
+def write(report: types.ReportJson, path: str = PATH, *, group: str = GROUP) -> None:
     """Replace the document atomically: 0640, of `group` where the host has it. Raises OSError."""
     directory, name = os.path.split(path)
     fd, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=directory)
@@ -52,7 +52,7 @@ def _gid(group: str) -> int | None:
         return None
 
 
-def read(path: str = PATH) -> shape.ReportJson:
+def read(path: str = PATH) -> types.ReportJson:
     """The stored report.
 
     Raises: OSError as open(2) does; MountwardenError when the document is no report of a schema that we know.
@@ -63,12 +63,12 @@ def read(path: str = PATH) -> shape.ReportJson:
         document = json.loads(text)
     except ValueError as error:
         raise MountwardenError(f"{path} is not JSON: {error}") from None
-    if not isinstance(document, dict) or document.get("schema") != shape.SCHEMA:
-        raise MountwardenError(f"{path} is not a {shape.SCHEMA}", hint="the agent and this command differ in version")
-    return cast("shape.ReportJson", document)
+    if not isinstance(document, dict) or document.get("schema") != types.SCHEMA:
+        raise MountwardenError(f"{path} is not a {types.SCHEMA}", hint="the agent and this command differ in version")
+    return cast("types.ReportJson", document)
 
 
-def agent_is_gone(report: shape.ReportJson) -> bool:
+def agent_is_gone(report: types.ReportJson) -> bool:
     """Whether the process that wrote the report has ended."""
     return report["agent"] is None or not alive(report["agent"]["pid"])
 

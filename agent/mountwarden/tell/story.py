@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from ..escape import seconds
 from ..model import Action, Kind
-from . import drawing, shape, words
+from ..report import types
+from . import drawing, words
 from .terminal import Terminal
 from .text import age, wrap
 
@@ -41,14 +42,14 @@ _SAFE = {
 class Told:
     """What a story is made of."""
 
-    finding: shape.FindingJson
+    finding: types.FindingJson
     steps: Mapping[str, Sequence[str]]
     """What each remedy would do."""
     now: float
     """Seconds since the Epoch."""
     taken: str
     """When the look was taken."""
-    background: shape.BackgroundJson | None = None
+    background: types.BackgroundJson | None = None
     """None: it was not asked for, since that needs root."""
 
 
@@ -69,7 +70,7 @@ def tell(told: Told, terminal: Terminal) -> str:
     return terminal.lines(line for part in parts for line in part)
 
 
-def tell_over(finding_id: str, background: shape.BackgroundJson, terminal: Terminal) -> str:
+def tell_over(finding_id: str, background: types.BackgroundJson, terminal: Terminal) -> str:
     """What the journal has of a finding that is there no more."""
     title = _title(f"{finding_id}  is over: no look shows it now", terminal)
     return terminal.lines([*title, *drawing.timeline(background["timeline"], terminal)])
@@ -79,7 +80,7 @@ def _title(text: str, terminal: Terminal) -> Iterable[str]:
     return (terminal.paint(line, "bold") for line in wrap(text, terminal.columns))
 
 
-def _background(told: shape.BackgroundJson | None, terminal: Terminal) -> Iterable[tuple[str, Iterable[str]]]:
+def _background(told: types.BackgroundJson | None, terminal: Terminal) -> Iterable[tuple[str, Iterable[str]]]:
     if told is None:
         return
     if told["settings"]:
@@ -91,14 +92,14 @@ def _background(told: shape.BackgroundJson | None, terminal: Terminal) -> Iterab
         yield title, drawing.chain(told["chain"], terminal)
 
 
-def _settings(told: Iterable[shape.SettingJson], terminal: Terminal) -> Iterable[str]:
+def _settings(told: Iterable[types.SettingJson], terminal: Terminal) -> Iterable[str]:
     for one in told:
         place = f"{one['file']}:{one['line']}" if one["file"] else ""
         where = ", ".join(part for part in (place, one["note"]) if part)
         yield from wrap(f"{one['name']}={one['value']} ({where})", terminal.columns, first="  ", rest="    ")
 
 
-def _fix(fix: shape.FixJson, terminal: Terminal) -> Iterable[str]:
+def _fix(fix: types.FixJson, terminal: Terminal) -> Iterable[str]:
     """The file's text and the commands are never wrapped: they are to be copied."""
     yield from _indented([fix["text"]], terminal)
     if fix["content"]:
@@ -111,7 +112,7 @@ def _indented(paragraphs: Iterable[str], terminal: Terminal) -> list[str]:
     return [line for text in paragraphs for line in wrap(text, terminal.columns, first="  ", rest="  ")]
 
 
-def _what(finding: shape.FindingJson) -> Iterable[str]:
+def _what(finding: types.FindingJson) -> Iterable[str]:
     text = words.wrong(finding["kind"], finding["namespace"]["kind"])
     yield words.sentence_case(text) + "."
     yield f"{finding['fstype']} {finding['device']} at {finding['mountpoint']}"
@@ -126,7 +127,7 @@ def _what(finding: shape.FindingJson) -> Iterable[str]:
         yield f"How that is known: {known} (evidence: {finding['evidence']})."
 
 
-def _since(finding: shape.FindingJson, now: float, taken: str) -> Iterable[str]:
+def _since(finding: types.FindingJson, now: float, taken: str) -> Iterable[str]:
     since = finding["since"] or taken
     yield f"{since}, {age(now - seconds(since))} ago, when it was first seen."
     if not finding["confirmed"]:
@@ -135,7 +136,7 @@ def _since(finding: shape.FindingJson, now: float, taken: str) -> Iterable[str]:
         yield "Silenced: it counts in no exit status, alert or act."
 
 
-def _who(finding: shape.FindingJson) -> Iterable[str]:
+def _who(finding: types.FindingJson) -> Iterable[str]:
     space = finding["namespace"]
     if not words.holder(finding).startswith("process "):
         yield words.holder(finding)
@@ -149,18 +150,18 @@ def _who(finding: shape.FindingJson) -> Iterable[str]:
         yield f"Mount namespace {space['inode']}{unique}" + (f" of a {space['kind']}" if space["kind"] else "")
 
 
-def _why(finding: shape.FindingJson) -> str:
+def _why(finding: types.FindingJson) -> str:
     return (
         finding["cause"]["text"] if finding["cause"] else "Not known: systemd gave no answer, or nothing explains it."
     )
 
 
-def _ways_out(finding: shape.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:
+def _ways_out(finding: types.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:
     by_hand = words.sentence_case(words.by_hand(finding["kind"])) + "."
     return list(_remedies(finding, steps, terminal)) or _indented([by_hand], terminal)
 
 
-def _remedies(finding: shape.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:
+def _remedies(finding: types.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:
     for number, remedy in enumerate(finding["remedies"], 1):
         left = f"left to you: {remedy['reason']}"
         who = "mountwarden.service, where it runs, does it by itself" if remedy["automatic"] else left

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from ..escape import seconds
 from ..model import Severity
-from . import shape, words
-from .report import blind, counts
+from ..report import types
+from ..report.build import blind, counts
+from . import words
 from .terminal import Terminal
 from .text import age, command, cost, count, fit, pad, width, wrap
 
@@ -34,15 +35,15 @@ class Group:
     """Findings of one kind, cause and way out, in the hands of one holder."""
 
     holder: str
-    findings: tuple[shape.FindingJson, ...]
+    findings: tuple[types.FindingJson, ...]
 
     @property
-    def first(self) -> shape.FindingJson:
+    def first(self) -> types.FindingJson:
         """The one that stands for the others."""
         return self.findings[0]
 
 
-def render(report: shape.ReportJson, view: View) -> str:
+def render(report: types.ReportJson, view: View) -> str:
     """The report as text, ending in a newline."""
     lines = list(_head(report, view))
     last: Group | None = None
@@ -56,30 +57,30 @@ def render(report: shape.ReportJson, view: View) -> str:
     return view.terminal.lines(lines + ([""] if feet else []) + feet)
 
 
-def groups(findings: Iterable[shape.FindingJson]) -> list[Group]:
+def groups(findings: Iterable[types.FindingJson]) -> list[Group]:
     """Findings by holder, each holder where its worst one stands; within it by what is wrong and why."""
-    by_holder: dict[str, dict[tuple[object, ...], list[shape.FindingJson]]] = {}
+    by_holder: dict[str, dict[tuple[object, ...], list[types.FindingJson]]] = {}
     for finding in findings:
         key = (finding["kind"], finding["severity"], _quiet(finding), _because(finding), _act(finding))
         by_holder.setdefault(words.holder(finding), {}).setdefault(key, []).append(finding)
     return [Group(holder, tuple(some)) for holder, parts in by_holder.items() for some in parts.values()]
 
 
-def _visible(findings: Iterable[shape.FindingJson], view: View) -> list[shape.FindingJson]:
+def _visible(findings: Iterable[types.FindingJson], view: View) -> list[types.FindingJson]:
     return [f for f in findings if view.all or (f["severity"] != "info" and not f["silenced"])]
 
 
-def _quiet(finding: shape.FindingJson) -> str | None:
+def _quiet(finding: types.FindingJson) -> str | None:
     if finding["silenced"]:
         return "silenced"
     return None if finding["confirmed"] else "not confirmed"
 
 
-def _act(finding: shape.FindingJson) -> str | None:
+def _act(finding: types.FindingJson) -> str | None:
     return finding["remedies"][0]["action"] if finding["remedies"] else None
 
 
-def _head(report: shape.ReportJson, view: View) -> Iterable[str]:
+def _head(report: types.ReportJson, view: View) -> Iterable[str]:
     verdict = words.headline(report)
     worst = [finding["severity"] for finding in report["findings"] if counts(finding)]
     colour = _COLOURS[max(worst, key=lambda level: Severity(level).rank)] if worst else "green"
@@ -99,7 +100,7 @@ def _head(report: shape.ReportJson, view: View) -> Iterable[str]:
         yield from (view.terminal.paint(part, "dim") for part in parts)
 
 
-def _modes(report: shape.ReportJson) -> list[str]:
+def _modes(report: types.ReportJson) -> list[str]:
     lines = ["acts are paused: mountwarden resume"] if report["paused"] else []
     if report["mode"] == "observe":
         lines.append('mode = "observe": the service does nothing by itself')
@@ -124,19 +125,19 @@ def _group(group: Group, last: Group | None, view: View) -> Iterable[str]:
     yield from _way_out(group, view)
 
 
-def _said(finding: shape.FindingJson) -> list[tuple[str, str | None]]:
+def _said(finding: types.FindingJson) -> list[tuple[str, str | None]]:
     """What is not repeated when the holder's next group has the same to say."""
     return [("held by", words.processes(finding)), ("why:", _because(finding)), ("note:", finding["detail"])]
 
 
-def _label(finding: shape.FindingJson) -> str | None:
+def _label(finding: types.FindingJson) -> str | None:
     """The severity, where it is not the usual warning."""
     if finding["evidence"] == "claimed":
         return "suspected"
     return None if finding["severity"] == "warning" else finding["severity"]
 
 
-def _because(finding: shape.FindingJson) -> str | None:
+def _because(finding: types.FindingJson) -> str | None:
     return finding["cause"]["text"] if finding["cause"] else None
 
 
@@ -192,7 +193,7 @@ def _command(group: Group) -> str | None:
     return command(["mountwarden", action, "--all", *(("--unit", unit) if unit else ())])
 
 
-def _feet(report: shape.ReportJson, view: View) -> Iterable[str]:
+def _feet(report: types.ReportJson, view: View) -> Iterable[str]:
     findings, columns = report["findings"], view.terminal.columns
     quiet = sum(1 for f in findings if f["silenced"] or f["severity"] == "info")
     waiting = sum(1 for f in findings if not f["confirmed"] and not f["silenced"] and f["severity"] != "info")
@@ -213,7 +214,7 @@ def _feet(report: shape.ReportJson, view: View) -> Iterable[str]:
         yield from (view.terminal.paint(part, "dim") for part in wrap(line, columns, rest="  "))
 
 
-def _gap(gap: shape.GapJson) -> str:
+def _gap(gap: types.GapJson) -> str:
     where = f" in namespace {gap['namespace']}" if gap["namespace"] else ""
     times = f", {gap['count']:,} times" if gap["count"] > 1 else ""
     return f"could not read {gap['what']}{where}{times}: {gap['reason']}"

@@ -2,8 +2,8 @@
 
 from ..escape import short_id
 from ..model import Evidence, Kind, Severity
-from . import shape
-from .report import blind, counts
+from ..report import types
+from ..report.build import blind, counts
 from .text import count
 
 _WRONG = {
@@ -44,7 +44,7 @@ def known(evidence: str | None) -> str | None:
     return _KNOWN[Evidence(evidence)] if evidence else None
 
 
-def holder(finding: shape.FindingJson) -> str:
+def holder(finding: types.FindingJson) -> str:
     """Who holds it, as short as it can be told: the unit, else the container, else the process."""
     if finding["kind"] == Kind.PRIVATE_ROOT:
         return f"{finding['engine']} root {finding['root']}"
@@ -65,11 +65,11 @@ def sentence_case(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _more(names: list[str] | list[shape.HolderJson]) -> str:
+def _more(names: list[str] | list[types.HolderJson]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def processes(finding: shape.FindingJson) -> str | None:
+def processes(finding: types.FindingJson) -> str | None:
     """The processes behind a unit or a container: `PID 4711 (sleep), 4712 (sh) and 3 more`."""
     holders = finding["holders"]
     if not holders or finding["kind"] == Kind.PRIVATE_ROOT or holder(finding).startswith("process "):
@@ -78,7 +78,7 @@ def processes(finding: shape.FindingJson) -> str | None:
     return "PID " + first + (f" and {len(holders) - 3} more" if len(holders) > 3 else "")
 
 
-def headline(report: shape.ReportJson) -> str:
+def headline(report: types.ReportJson) -> str:
     """The report in one sentence, without what is silenced, unconfirmed or info."""
     told = [f for f in report["findings"] if f["confirmed"] and not f["silenced"] and f["severity"] != "info"]
     if not told:
@@ -90,7 +90,7 @@ def headline(report: shape.ReportJson) -> str:
     return " and ".join(parts)
 
 
-def one_line(report: shape.ReportJson, status: int, floor: Severity) -> str:
+def one_line(report: types.ReportJson, status: int, floor: Severity) -> str:
     """The report as one sentence; the worst finding stands for all."""
     worst = next((finding for finding in report["findings"] if counts(finding, floor)), None)
     if worst is not None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from ...report.map_types import BaseJson, MapJson
 from . import fold
-from .shape import BaseJson, MapJson
 
 _COLOURS = {"leaked": "#cf222e", "leaks": "#9a6700", "cut-off": "#0969da", "healthy": "#1a7f37"}
 _HEAD = """\

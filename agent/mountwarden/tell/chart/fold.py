@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..shape import GapJson
+from ...report.map_types import BaseJson, MapJson, RootJson, RowJson
+from ...report.types import GapJson
 from ..text import count
-from .shape import BaseJson, MapJson, RootJson, RowJson
 
 MOST = 10
 """Namespaces with trouble that are shown for each base, one by one; the rest is a count."""

@@ -7,9 +7,9 @@ the right. A line with an arrow is propagation; a stub with a cross is where it 
 from dataclasses import dataclass, field
 from html import escape
 
+from ...report.map_types import BaseJson, MapJson
 from ..text import count, fit, isolated, wrap
 from . import fold
-from .shape import BaseJson, MapJson
 
 _WIDTH, _MARGIN = 960, 24
 _LEFT = 330

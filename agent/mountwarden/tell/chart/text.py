@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
+from ...report.map_types import BaseJson, MapJson
 from ..terminal import Terminal
 from ..text import fit, pad, width, wrap
 from . import fold
-from .shape import BaseJson, MapJson
 
 COLOURS = {"leaked": "red", "leaks": "yellow", "cut-off": "blue", "healthy": "green"}
 SIGNS = {"leaked": "●", "leaks": "●", "cut-off": "○", "healthy": "·"}

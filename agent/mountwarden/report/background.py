@@ -1,6 +1,5 @@
 """What explain asks for beyond the finding: the unit, its files, times, the journal."""
 
-from .. import chain, timeline
 from ..errors import NoAnswer
 from ..explain import attribute
 from ..explain import lasting_fix as advice
@@ -9,9 +8,10 @@ from ..model import Finding, Kind, Namespace
 from ..observe import enter, start_times
 from ..observe.namespaces import read_mountinfo
 from ..scan import scanner
-from ..settings import settings
 from ..systemd import journal_reader
-from ..tell.shape import BackgroundJson, ChainJson, FixJson
+from . import chain, timeline
+from .types import BackgroundJson, ChainJson, FixJson
+from .unit_settings import settings
 
 MOST_NAMESPACES = 500
 """Of more, nobody waits for the count of those in home's sharing group."""

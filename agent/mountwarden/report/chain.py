@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterable
 
-from .escape import shown
-from .explain.cause import Case
-from .explain.context import Circumstances
-from .model import Finding, Kind, Mount, Reach
-from .mounts.mountinfo import propagation
-from .tell.shape import ChainJson, GroupJson, LevelJson, SideJson
+from ..escape import shown
+from ..explain.cause import Case
+from ..explain.context import Circumstances
+from ..model import Finding, Kind, Mount, Reach
+from ..mounts.mountinfo import propagation
+from .types import ChainJson, GroupJson, LevelJson, SideJson
 
 
 def chain(finding: Finding, around: Circumstances) -> ChainJson | None:

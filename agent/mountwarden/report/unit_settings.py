@@ -1,10 +1,10 @@
 """The directives that give a unit its mount namespace, each with the file and line that set it. Pure."""
 
-from .escape import shown, unit_name
-from .explain.context import Circumstances
-from .systemd import unit_files
-from .systemd.units import Directive
-from .tell.shape import SettingJson
+from ..escape import shown, unit_name
+from ..explain.context import Circumstances
+from ..systemd import unit_files
+from ..systemd.units import Directive
+from .types import SettingJson
 
 TRANSIENT = b"/run/systemd/transient/"
 

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .escape import sentence, short_id, shown, timestamp, unit_name
-from .explain import cause as causes
-from .explain.context import Circumstances, bind_above, container_of
-from .model import Evidence, Finding, Kind
-from .tell.shape import MomentJson, SettingJson
+from ..escape import sentence, short_id, shown, timestamp, unit_name
+from ..explain import cause as causes
+from ..explain.context import Circumstances, bind_above, container_of
+from ..model import Evidence, Finding, Kind
+from .types import MomentJson, SettingJson
 
 JOURNAL = 20
 """Entries of the journal that are told, the last ones."""

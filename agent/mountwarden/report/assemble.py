@@ -10,7 +10,7 @@ from ..explain import shared_causes
 from ..model import Action, Evidence, Finding, Kind, Policy, Reach, Root, Severity
 from ..remedies.plan import Circumstances, plan
 from ..scan import scanner
-from ..tell.report import Facts
+from .build import Facts
 
 
 def facts(

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from .escape import sentence, shown
-from .explain.holders import Members
-from .explain.naming import title
-from .model import Base, Finding, Kind, Mount, Picture, RootState, Severity
-from .mounts.exposure import Relation, Sight
-from .mounts.mountinfo import propagation
-from .tell.chart.shape import BaseJson, RootJson, RowJson, SummaryJson
+from ..escape import sentence, shown
+from ..explain.holders import Members
+from ..explain.naming import title
+from ..model import Base, Finding, Kind, Mount, Picture, RootState, Severity
+from ..mounts.exposure import Relation, Sight
+from ..mounts.mountinfo import propagation
+from .map_types import BaseJson, RootJson, RowJson, SummaryJson
 
 ELSEWHERE = "elsewhere"
 HOME = "home"

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from ..shape import GapJson, HostJson
+from .types import GapJson, HostJson
 
 SCHEMA = "mountwarden.map/1"
 

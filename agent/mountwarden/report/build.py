@@ -8,7 +8,7 @@ from .. import __version__
 from ..escape import sentence, shown, timestamp, unit_name
 from ..model import Action, Finding, Gap, Holder, Kind, Picture, Policy, RootState, Severity
 from ..mounts.mountinfo import propagation
-from . import shape
+from . import types
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class Facts:
     """None: the picture's own."""
 
 
-def build(facts: Facts) -> shape.ReportJson:
+def build(facts: Facts) -> types.ReportJson:
     """The report, as json.dumps takes it."""
     picture = facts.picture
     gaps = all_gaps(picture.gaps if facts.gaps is None else facts.gaps)
     roots = [_root(state, facts.policies.get(state.root.path)) for state in picture.roots]
     findings = sorted(map(_finding, facts.findings), key=order)
     return {
-        "schema": shape.SCHEMA,
+        "schema": types.SCHEMA,
         "version": __version__,
         "taken": timestamp(facts.taken),
         "took_seconds": round(facts.seconds, 6),
@@ -57,19 +57,19 @@ def build(facts: Facts) -> shape.ReportJson:
     }
 
 
-def order(finding: shape.FindingJson) -> tuple[int, bool, str, str, str]:
+def order(finding: types.FindingJson) -> tuple[int, bool, str, str, str]:
     """Sort key: the worst first, silenced and unconfirmed ones behind, then by kind, mountpoint and id."""
     quiet = finding["silenced"] or not finding["confirmed"]
     return -Severity(finding["severity"]).rank, quiet, finding["kind"], finding["mountpoint"], finding["id"]
 
 
-def counts(finding: shape.FindingJson, fail_on: Severity = Severity.WARNING) -> bool:
+def counts(finding: types.FindingJson, fail_on: Severity = Severity.WARNING) -> bool:
     """Whether a finding makes the exit status 1: silenced and unconfirmed ones never do, nor does info."""
     floor = max(fail_on.rank, Severity.WARNING.rank)
     return finding["confirmed"] and not finding["silenced"] and Severity(finding["severity"]).rank >= floor
 
 
-def status(report: shape.ReportJson, fail_on: Severity = Severity.WARNING, *, strict: bool = False) -> int:
+def status(report: types.ReportJson, fail_on: Severity = Severity.WARNING, *, strict: bool = False) -> int:
     """The exit status: 1 something is wrong, 2 could not tell, 0 nothing is wrong.
 
     Could not tell: there are roots and none could be judged, or, with `strict`, the report is not complete.
@@ -79,13 +79,13 @@ def status(report: shape.ReportJson, fail_on: Severity = Severity.WARNING, *, st
     return 2 if blind(report) or (strict and not report["complete"]) else 0
 
 
-def blind(report: shape.ReportJson) -> bool:
+def blind(report: types.ReportJson) -> bool:
     """There are roots, and none of them could be judged."""
     roots = report["roots"]
     return bool(roots) and all(root["status"] != "ok" for root in roots)
 
 
-def select(report: shape.ReportJson, wanted: Callable[[shape.FindingJson], bool]) -> shape.ReportJson:
+def select(report: types.ReportJson, wanted: Callable[[types.FindingJson], bool]) -> types.ReportJson:
     """The same report with only the wanted findings."""
     findings = [finding for finding in report["findings"] if wanted(finding)]
     old = report["summary"]
@@ -93,7 +93,7 @@ def select(report: shape.ReportJson, wanted: Callable[[shape.FindingJson], bool]
     return {**report, "summary": summary, "findings": findings}
 
 
-def joined(report: shape.ReportJson, more: Iterable[shape.FindingJson]) -> shape.ReportJson:
+def joined(report: types.ReportJson, more: Iterable[types.FindingJson]) -> types.ReportJson:
     """The same report with those findings too that it does not have."""
     has = {finding["id"] for finding in report["findings"]}
     findings = sorted([*report["findings"], *(one for one in more if one["id"] not in has)], key=order)
@@ -102,7 +102,7 @@ def joined(report: shape.ReportJson, more: Iterable[shape.FindingJson]) -> shape
     return {**report, "summary": summary, "findings": findings}
 
 
-def _summary(findings: Sequence[shape.FindingJson], roots: int, namespaces: int, mounts: int) -> shape.SummaryJson:
+def _summary(findings: Sequence[types.FindingJson], roots: int, namespaces: int, mounts: int) -> types.SummaryJson:
     by_kind = Counter(finding["kind"] for finding in findings)
     by_severity = Counter(finding["severity"] for finding in findings)
     return {
@@ -115,16 +115,16 @@ def _summary(findings: Sequence[shape.FindingJson], roots: int, namespaces: int,
     }
 
 
-def all_gaps(found: Iterable[Gap]) -> list[shape.GapJson]:
+def all_gaps(found: Iterable[Gap]) -> list[types.GapJson]:
     """What could not be read, as JSON."""
     return [_gap(gap) for gap in found]
 
 
-def _gap(gap: Gap) -> shape.GapJson:
+def _gap(gap: Gap) -> types.GapJson:
     return {"what": sentence(gap.what), "namespace": gap.namespace, "reason": sentence(gap.reason), "count": gap.count}
 
 
-def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> shape.RootJson:
+def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> types.RootJson:
     root, mount = state.root, state.mount
     return {
         "path": shown(root.path),
@@ -141,7 +141,7 @@ def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> shape.Roo
     }
 
 
-def _finding(finding: Finding) -> shape.FindingJson:
+def _finding(finding: Finding) -> types.FindingJson:
     spot, cause = finding.spot, finding.cause
     return {
         "id": finding.id,
@@ -174,7 +174,7 @@ def _finding(finding: Finding) -> shape.FindingJson:
     }
 
 
-def holders(people: Iterable[Holder]) -> list[shape.HolderJson]:
+def holders(people: Iterable[Holder]) -> list[types.HolderJson]:
     """Who holds something, as JSON."""
     return [
         {
@@ -188,7 +188,7 @@ def holders(people: Iterable[Holder]) -> list[shape.HolderJson]:
     ]
 
 
-def _remedies(finding: Finding) -> list[shape.RemedyJson]:
+def _remedies(finding: Finding) -> list[types.RemedyJson]:
     return [
         {
             "action": str(remedy.action),

@@ -1,0 +1,1 @@
+"""From facts to documents: the JSON of the report, of explain and of the map."""
