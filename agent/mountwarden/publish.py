@@ -15,6 +15,7 @@ from .config.schema import Config
 from .escape import shown as printable
 from .ledger.update import Ledger
 from .model import Finding, Outcome
+from .output import metrics, report_file
 from .report import assemble as report_facts
 from .report import build as reporting
 from .report.types import ReportJson
@@ -23,7 +24,6 @@ from .state import run_directory
 from .state.pause import Pause
 from .state.run_directory import RunDirectory
 from .systemd.notify import Notifier
-from .tell import metrics, stored
 from .triggers import Triggers, Wake
 
 OFTEN = 10.0
@@ -99,7 +99,7 @@ class Publisher:
             )
         )
         try:
-            stored.write(report, str(self._run.report))
+            report_file.write(report, str(self._run.report))
             run_directory.write(self._run.status, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
         except OSError as error:
             self._complain(self._run.path, error)

@@ -9,9 +9,9 @@ from .escape import sentence, shown, timestamp
 from .ledger.breaker import left_alone
 from .ledger.update import Ledger
 from .model import Outcome, Severity
+from .output.columns import count
 from .report.types import ReportJson
 from .state.pause import Pause
-from .tell.text import count
 
 SCHEMA = "mountwarden.status/1"
 

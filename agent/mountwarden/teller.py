@@ -12,10 +12,10 @@ from .ledger import stored
 from .ledger import update as book
 from .ledger.update import Ledger
 from .model import Event
+from .output import journal_messages
 from .state import run_directory
 from .state.run_directory import RunDirectory
 from .systemd.journal import IDENTIFIER, PREFIX, Journal
-from .tell import messages
 
 DEADLINE = 5.0
 """Seconds for each call of journalctl."""
@@ -54,7 +54,7 @@ class Teller:
         if not ledger.pending:
             return ledger
         for event in ledger.pending:
-            self._journal.send(messages.entry(event))
+            self._journal.send(journal_messages.entry(event))
         ledger = book.told(ledger, [event.key for event in ledger.pending])
         self.save(ledger)
         return ledger

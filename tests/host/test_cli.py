@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from mountwarden.tell import stored
+from mountwarden.output import report_file
 
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
@@ -52,7 +52,7 @@ def mountwarden(host: Machine, *words: str) -> tuple[int, str, str]:
 def report(host: Machine, *words: str) -> dict[str, Any]:
     """The JSON report, which is valid against its schema."""
     told = json.loads(host.run("mountwarden", "report", "--json", *words, check=False).stdout)
-    jsonschema.Draft202012Validator(stored.schema()).validate(told)
+    jsonschema.Draft202012Validator(report_file.schema()).validate(told)
     return dict(told)
 
 
@@ -211,14 +211,14 @@ def test_without_root_there_is_the_services_report(host: Machine, leak: str) -> 
     assert (status, "there is no report of the service" in err) == (2, True)
     write = """
 import json, os, sys
-from mountwarden.tell import stored
+from mountwarden.output import stored
 told = json.load(sys.stdin); told["agent"] = {"pid": 1, "resync": 60.0}
 os.makedirs("/run/mountwarden", exist_ok=True); stored.write(told)
 """
     path = {"PYTHONPATH": "/usr/local/lib/mountwarden"}
     host.run("/usr/bin/python3", "-c", write, input=json.dumps(report(host)), env=path)
     try:
-        assert host.run("stat", "-c", "%a %U:%G", stored.PATH).stdout == "640 root:systemd-journal\n"
+        assert host.run("stat", "-c", "%a %U:%G", report_file.PATH).stdout == "640 root:systemd-journal\n"
         status, _out, err = mountwarden_as_nobody(host, "65534")
         assert (status, "may not be read" in err, "systemd-journal" in err) == (2, True, True)
         status, out, _err = mountwarden_as_nobody(host, "systemd-journal")

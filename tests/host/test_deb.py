@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from mountwarden import __version__
-from mountwarden.tell import messages
+from mountwarden.output import journal_messages
 
 from tests.host.test_agent import UNIT, Service
 from tests.support import tree
@@ -64,7 +64,9 @@ def test_an_installation_starts_the_service_and_brings_all(debian: Machine, buil
     service = Service(debian)
     service.looked()
     assert service.document("report")["mode"] == "act"
-    assert debian.run("journalctl", "--list-catalog", *messages.IDS.values()).stdout.count("\n") == len(messages.IDS)
+    assert debian.run("journalctl", "--list-catalog", *journal_messages.IDS.values()).stdout.count("\n") == len(
+        journal_messages.IDS
+    )
     for name in (
         "man1/mountwarden.1",
         "man5/mountwarden.toml.5",
@@ -142,7 +144,9 @@ def test_removed_it_keeps_the_configuration_and_purged_nothing(debian: Machine, 
     debian.run("dpkg", "--remove", "mountwarden")
     assert debian.run("test", "-d", f"/proc/{pid}", check=False).returncode == 1, "the service still runs"
     assert debian.show(UNIT, "LoadState") in ("not-found", "masked")
-    assert debian.run("journalctl", "--list-catalog", messages.IDS["found"], check=False).stdout.count("\n") == 0
+    assert (
+        debian.run("journalctl", "--list-catalog", journal_messages.IDS["found"], check=False).stdout.count("\n") == 0
+    )
     assert debian.read(CONFIG) == OBSERVE
     left = {
         path for path in paths(debian) - before if not path.startswith(("/etc/mountwarden", "/run/mountwarden", "/srv"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden.tell import messages
+from mountwarden.output import journal_messages
 
 from tests.support.leaks import CONFIG, ROOT, Leaks
 from tests.support.machine import Machine
@@ -97,7 +97,7 @@ def test_what_the_catalog_speaks_of_is_sent(host: Machine, leaks: Leaks) -> None
         await_event(host, "cleared", f"MOUNTWARDEN_MOUNTPOINT={layer}/merged")
         assert await_event(host, "found", f"--unit={unit}")["MOUNTWARDEN_HOLDER"] == unit
     entries = host.journal(OURS, "_SYSTEMD_UNIT=mountwarden.service")
-    by_id = {kind: [e for e in entries if e.get("MESSAGE_ID") == key] for kind, key in messages.IDS.items()}
+    by_id = {kind: [e for e in entries if e.get("MESSAGE_ID") == key] for kind, key in journal_messages.IDS.items()}
     seen = {str(kind) for kind, some in by_id.items() if some}
     assert seen >= {*("started", "found", "acted", "declined", "cleared", "paused", "resumed", "config-kept")}
     assert lacking(entries) == []

@@ -25,7 +25,7 @@ mountwarden --version
 mountwarden report --json >/tmp/report.json || [ $? = 1 ]
 python3 - <<'END'
 import importlib.metadata, json, pystemd, sdnotify, inotify_simple
-from mountwarden.tell import stored
+from mountwarden.output import stored
 report = json.load(open("/tmp/report.json"))
 print(report["schema"], stored.schema()["title"], pystemd.__file__)
 END

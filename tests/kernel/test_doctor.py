@@ -17,12 +17,12 @@ from mountwarden.mounts.mountinfo import Table
 from mountwarden.observe import processes
 from mountwarden.observe.capabilities import NEEDED, interfaces
 from mountwarden.observe.enter import own_namespace
+from mountwarden.output.map import drawing, fold, svg
+from mountwarden.output.terminal import Terminal
 from mountwarden.predict.next_leaks import Foreseen, foresee, who
 from mountwarden.report import map as chart
 from mountwarden.report.map_types import MapJson
 from mountwarden.scan.scanner import Looker
-from mountwarden.tell.chart import fold, svg, text
-from mountwarden.tell.terminal import Terminal
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, Propagation, hold, in_child
@@ -207,7 +207,7 @@ def test_two_hundred_namespaces_are_a_screen(home: Home) -> None:
             others.append(stack.enter_context(hold(home.sandbox, propagation=way)))
         document = drawn(home, others, lambda: syscalls.umount(POINTS[0]))
         (base,) = document["bases"]
-        told = text.render(document, Terminal(80)).splitlines()
+        told = drawing.render(document, Terminal(80)).splitlines()
         picture = svg.render(document)
     assert [fold.level(row) for row in base["namespaces"]].count("leaked") == 4
     assert any(line.startswith("└ · 196 processes  ") for line in told)

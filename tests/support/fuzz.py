@@ -143,9 +143,10 @@ def _replace(found: Any, choices: Any) -> None:
 def _judge(taken: Any) -> None:
     from mountwarden.cli import snapshot as command
     from mountwarden.errors import MountwardenError
+    from mountwarden.output import report_text as table
+    from mountwarden.output import terminal
     from mountwarden.predict import umount
     from mountwarden.snapshot import surveyed
-    from mountwarden.tell import table, terminal
 
     told = command.report(taken)
     shown = table.render(told, table.View(terminal.Terminal(), 0.0, all=True))

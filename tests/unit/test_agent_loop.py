@@ -14,10 +14,10 @@ from mountwarden.agent import FAILURES, Agent
 from mountwarden.config.schema import Config, Confirm, Mode
 from mountwarden.errors import ConfigError
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
+from mountwarden.output import journal_messages
 from mountwarden.scan.scanner import Look
 from mountwarden.state.run_directory import RunDirectory
 from mountwarden.systemd.journal import Entry, Journal
-from mountwarden.tell import messages
 from mountwarden.teller import Teller
 from mountwarden.triggers import Wake
 
@@ -123,7 +123,7 @@ def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> 
 
 
 def kinds(entries: list[dict[str, str]]) -> list[str]:
-    by_id = {identity: kind.value for kind, identity in messages.IDS.items()}
+    by_id = {identity: kind.value for kind, identity in journal_messages.IDS.items()}
     return [by_id[entry["MESSAGE_ID"]] for entry in entries]
 
 

@@ -14,11 +14,12 @@ from mountwarden.explain.holders import Members
 from mountwarden.model import Copy, Gap, Holder, Kind, NamespaceKind, Picture, Severity, Target, Tier
 from mountwarden.mounts.exposure import sights
 from mountwarden.mounts.roots import root_state
+from mountwarden.output.columns import width
+from mountwarden.output.map import dot, fold, svg
+from mountwarden.output.map import drawing as text
+from mountwarden.output.terminal import Terminal
 from mountwarden.report import map as chart
 from mountwarden.report.map_types import MapJson
-from mountwarden.tell.chart import dot, fold, svg, text
-from mountwarden.tell.terminal import Terminal
-from mountwarden.tell.text import width
 
 from tests.support import charts
 from tests.support.reports import finding

@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from mountwarden.tell.chart import svg
+from mountwarden.output.map import svg
 
 from tests.support import charts
 

@@ -13,11 +13,11 @@ from mountwarden.cli import agents, joined
 from mountwarden.errors import NoAnswer
 from mountwarden.model import Door, Finding, Gap, Holder, Kind, Namespace, Severity, Tier
 from mountwarden.mounts.mountinfo import Table
+from mountwarden.output import report_file
 from mountwarden.report import build as report
 from mountwarden.report import types
 from mountwarden.scan.confirm import Scan
 from mountwarden.scan.scanner import Look, Looker
-from mountwarden.tell import stored
 
 from tests.support.reports import facts, finding
 
@@ -202,12 +202,12 @@ def test_only_the_report_of_a_service_that_runs_is_relied_on(tmp_path: Path, mon
         return [one["id"] for one in joined.alone(agents.read(boot_id, path), looked())]
 
     assert ids() == [], "there is none"
-    stored.write(told(LEAK), path)
+    report_file.write(told(LEAK), path)
     assert ids() == [LEAK.id]
     assert ids("another boot") == []
-    stored.write(told(LEAK, taken=time.time() - 181), path)
+    report_file.write(told(LEAK, taken=time.time() - 181), path)
     assert ids() == [], "three resyncs old"
-    stored.write(told(LEAK, agent=(ENDED, 60.0)), path)
+    report_file.write(told(LEAK, agent=(ENDED, 60.0)), path)
     assert ids() == [], "it has ended"
 
 

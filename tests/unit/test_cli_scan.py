@@ -11,11 +11,11 @@ import pytest
 from mountwarden.cli import agents
 from mountwarden.config.schema import Config, Confirm, Mode, PolicyEntry, Silence
 from mountwarden.model import Action, Evidence, Finding, MountClass, Policy, RootKind, Severity, Tier
+from mountwarden.output import report_file
 from mountwarden.report import assemble as facts_of
 from mountwarden.report import build as report
 from mountwarden.scan import confirm as scan
 from mountwarden.scan.scanner import Look, Looker
-from mountwarden.tell import stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding
 
@@ -98,7 +98,7 @@ def test_what_the_agent_has_seen_counts_for_a_look_of_now(tmp_path: Path) -> Non
     mine = finding(evidence=Evidence.HISTORY, mount_id=77)
     told = report.build(facts([mine], agent=(os.getpid(), 60.0), taken=time.time()))
     path = str(tmp_path / "report.json")
-    stored.write(told, path)
+    report_file.write(told, path)
     agent = agents.read(told["host"]["boot_id"], path)
     assert agent.since() == {mine.id: mine.since}
     assert agent.mode is Mode.ACT

@@ -7,7 +7,7 @@ import time
 import pytest
 from mountwarden.cli import watch
 from mountwarden.observe.home_watch import Change, Changed, compare
-from mountwarden.tell.terminal import Terminal
+from mountwarden.output.terminal import Terminal
 
 from tests.support.reports import mount
 

@@ -9,8 +9,8 @@ import pytest
 from mountwarden.cli.main import COMMANDS
 from mountwarden.config.schema import Config
 from mountwarden.model import Kind
+from mountwarden.output import journal_messages
 from mountwarden.report import types as shape
-from mountwarden.tell import messages
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
@@ -51,7 +51,7 @@ def test_the_reference_has_every_key_and_every_message() -> None:
     assert [key for key in sorted(keys) if f"| `{key}` |" not in text] == []
     confirm = {field.name for field in dataclasses.fields(Config().confirm)}
     assert [key for key in sorted(confirm) if f"`{key}`" not in text] == []
-    assert [kind for kind, identity in messages.IDS.items() if f"| {kind} | `{identity}` |" not in text] == []
+    assert [kind for kind, identity in journal_messages.IDS.items() if f"| {kind} | `{identity}` |" not in text] == []
 
 
 PICTURES = sorted(PROJECT.glob("docs/pictures/*.svg"))

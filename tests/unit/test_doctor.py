@@ -22,10 +22,10 @@ from mountwarden.mounts.roots import root_state
 from mountwarden.observe import tiers
 from mountwarden.observe.capabilities import NEEDED, Interface
 from mountwarden.observe.enter import own_namespace
+from mountwarden.output.journal_messages import IDS
 from mountwarden.predict.next_leaks import Foreseen, foresee
 from mountwarden.systemd import unit_files
 from mountwarden.systemd import units as bus
-from mountwarden.tell.messages import IDS
 
 from tests.support.reports import finding
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table

@@ -11,9 +11,9 @@ from mountwarden.doctor.examine import Examination
 from mountwarden.explain import lasting_fix
 from mountwarden.model import Gap
 from mountwarden.observe.capabilities import Interface
-from mountwarden.tell import checkup
-from mountwarden.tell.terminal import Terminal
-from mountwarden.tell.text import width
+from mountwarden.output import doctor_text
+from mountwarden.output.columns import width
+from mountwarden.output.terminal import Terminal
 
 from tests.unit.facts import OTHER, paths
 from tests.unit.test_doctor import STATE, STATUS, foreseen, picture
@@ -21,7 +21,7 @@ from tests.unit.test_doctor import STATE, STATUS, foreseen, picture
 SCREENS = Path(__file__).parent / "screens"
 
 
-def whole() -> checkup.DoctorJson:
+def whole() -> doctor_text.DoctorJson:
     """Lines of all sorts: long, wrapped, with hints of one and of several lines."""
     fix = str(lasting_fix.mount_flags_fix("leaky.service"))
     tried = [
@@ -43,7 +43,7 @@ def whole() -> checkup.DoctorJson:
 
 @pytest.mark.parametrize("columns", [40, 80])
 def test_screen(columns: int) -> None:
-    screen = checkup.render(whole(), Terminal(columns))
+    screen = doctor_text.render(whole(), Terminal(columns))
     path = SCREENS / f"doctor-{columns}.txt"
     if os.environ.get("MOUNTWARDEN_SCREENS") == "write":
         path.write_text(screen)
@@ -54,13 +54,13 @@ def test_screen(columns: int) -> None:
 
 def test_every_line_ends_in_its_status() -> None:
     document = whole()
-    screen = checkup.render(document, Terminal(80))
+    screen = doctor_text.render(document, Terminal(80))
     ends = re.findall(r"^.{75} ( {0,2}(?:ok|warn|fail))$", screen, re.MULTILINE)
     assert [end.strip() for end in ends] == [check["status"] for check in document["checks"]]
 
 
 def test_colours_are_by_status() -> None:
-    screen = checkup.render(whole(), Terminal(80, colour=True))
+    screen = doctor_text.render(whole(), Terminal(80, colour=True))
     assert "\x1b[1;31mfail\x1b[0m" in screen
     assert "\x1b[33mwarn\x1b[0m" in screen
     assert "\x1b[32m  ok\x1b[0m" in screen

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 from mountwarden.model import Cause, Event, EventKind, Kind, Severity, Subject
+from mountwarden.output import journal_messages
 from mountwarden.systemd import journal
-from mountwarden.tell import messages
 
 
 def subject(**changes: object) -> Subject:
@@ -35,7 +35,7 @@ def written(event: Event) -> list[tuple[str, str]]:
     """The entry as pystemd's sendv is given it."""
     given: list[str] = []
     library = SimpleNamespace(sendv=lambda *fields: given.extend(fields))
-    journal.Journal(socket="/proc/self/status", library=lambda _name: library).send(messages.entry(event))
+    journal.Journal(socket="/proc/self/status", library=lambda _name: library).send(journal_messages.entry(event))
     return [(name, value) for name, _, value in (field.partition("=") for field in given)]
 
 
@@ -84,7 +84,7 @@ def test_declined_is_asked_for_as_failed_and_has_its_own_id() -> None:
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_kind_has_its_sentence(kind: Kind) -> None:
-    sentence = messages.sentence(Event(EventKind.FOUND, "key", 2.0, subject=subject(kind=kind)))
+    sentence = journal_messages.sentence(Event(EventKind.FOUND, "key", 2.0, subject=subject(kind=kind)))
     assert "mw-0123456789" in sentence
     assert "{" not in sentence
 
@@ -105,8 +105,8 @@ def test_long_values_are_cut() -> None:
 def test_without_a_socket_lines_go_to_stderr_and_that_is_said_once(tmp_path: object) -> None:
     stderr = io.StringIO()
     teller = journal.Journal(stderr=stderr, socket=f"{tmp_path}/none")
-    teller.send(messages.entry(Event(EventKind.FOUND, "key", 2.0, subject=subject())))
-    teller.send(messages.entry(Event(EventKind.CLEARED, "other", 3.0, subject=subject())))
+    teller.send(journal_messages.entry(Event(EventKind.FOUND, "key", 2.0, subject=subject())))
+    teller.send(journal_messages.entry(Event(EventKind.CLEARED, "other", 3.0, subject=subject())))
     said, found, cleared = stderr.getvalue().splitlines()
     assert said.startswith("<4>the journal can't be written with fields")
     assert found.startswith("<4>/var/lib/docker/overlay2/X/merged leaked")
@@ -122,7 +122,7 @@ def test_a_journal_that_fails_is_said_once_and_lines_go_to_stderr(socket: str) -
     stderr = io.StringIO()
     teller = journal.Journal(stderr=stderr, socket=socket, library=lambda _name: SimpleNamespace(sendv=fail))
     for key in ("one", "two"):
-        teller.send(messages.entry(Event(EventKind.FOUND, key, 2.0, subject=subject())))
+        teller.send(journal_messages.entry(Event(EventKind.FOUND, key, 2.0, subject=subject())))
     said, *lines = stderr.getvalue().splitlines()
     assert "telling on stderr" in said
     assert [line[:3] for line in lines] == ["<4>", "<4>"]
@@ -132,7 +132,7 @@ def test_entries_go_to_the_journal_with_their_fields() -> None:
     sent: list[str] = []
     stderr, library = io.StringIO(), {"journal": SimpleNamespace(sendv=lambda *words: sent.extend(words))}
     told = journal.Journal(stderr=stderr, socket="/proc/self/status", library=library.__getitem__)
-    told.send(messages.entry(Event(EventKind.GAP, "k", 2.0, "a gap")))
+    told.send(journal_messages.entry(Event(EventKind.GAP, "k", 2.0, "a gap")))
     assert {"MOUNTWARDEN_EVENT=gap", "MOUNTWARDEN_EVENT_ID=k", "SYSLOG_IDENTIFIER=mountwarden"} <= set(sent)
     assert stderr.getvalue() == ""
 
@@ -143,7 +143,7 @@ def test_a_closed_stderr_stops_nothing(tmp_path: object) -> None:
             raise BrokenPipeError
 
     teller = journal.Journal(stderr=Closed(), socket=f"{tmp_path}/none")
-    teller.send(messages.entry(Event(EventKind.FOUND, "key", 2.0, subject=subject())))
+    teller.send(journal_messages.entry(Event(EventKind.FOUND, "key", 2.0, subject=subject())))
     assert teller._complained
 
 

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from mountwarden.model import Severity
+from mountwarden.output import metrics
 from mountwarden.report import build as reporting
-from mountwarden.tell import metrics
 from mountwarden.triggers import Wake
 
 from tests.support import reports

@@ -33,6 +33,9 @@ from mountwarden.mounts.exposure import Relation, Sight, sights
 from mountwarden.mounts.graph import Place
 from mountwarden.mounts.propagation import Answer
 from mountwarden.mounts.roots import root_state
+from mountwarden.output import explain_text, journal_messages, phrases, report_text
+from mountwarden.output.map import dot, drawing, svg
+from mountwarden.output.terminal import Terminal
 from mountwarden.predict.next_leaks import Foreseen
 from mountwarden.predict.occupants import Occupant
 from mountwarden.predict.umount import Foreseen as Umount
@@ -44,9 +47,6 @@ from mountwarden.report import map as chart
 from mountwarden.snapshot import codec
 from mountwarden.systemd import journal, journal_reader
 from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
-from mountwarden.tell import messages, story, table, words
-from mountwarden.tell.chart import dot, svg, text
-from mountwarden.tell.terminal import Terminal
 from mountwarden.who import mounts
 from mountwarden.who.facts import Answer as Kept
 from mountwarden.who.facts import Keeper, Target
@@ -144,7 +144,7 @@ def told(one: Holder) -> Any:
 
 
 def entry(one: Holder) -> dict[str, str]:
-    fields = messages.entry(Event(EventKind.FOUND, "key", NOW, subject=update.subject_of(held(one), NOW)))
+    fields = journal_messages.entry(Event(EventKind.FOUND, "key", NOW, subject=update.subject_of(held(one), NOW)))
     return {name: journal.clean(value) for name, value in fields}
 
 
@@ -168,9 +168,11 @@ def journalctl(one: Holder) -> bytes:
 
 DOCUMENTS: dict[str, Callable[[Holder], Any]] = {
     "report --json": told,
-    "report": lambda one: table.render(told(one), table.View(SCREEN, NOW)),
-    "report --npd": lambda one: words.one_line(told(one), 1, Severity.WARNING),
-    "explain": lambda one: story.tell(story.Told(told(one)["findings"][0], {}, NOW, told(one)["taken"]), SCREEN),
+    "report": lambda one: report_text.render(told(one), report_text.View(SCREEN, NOW)),
+    "report --npd": lambda one: phrases.one_line(told(one), 1, Severity.WARNING),
+    "explain": lambda one: explain_text.tell(
+        explain_text.Told(told(one)["findings"][0], {}, NOW, told(one)["taken"]), SCREEN
+    ),
     "explain's background": background,
     "plan --json": lambda one: plan._planned(held(one))[2],
     "plan": lambda one: plan._lines(*plan._planned(held(one))),
@@ -184,7 +186,7 @@ DOCUMENTS: dict[str, Callable[[Holder], Any]] = {
     "doctor --json": lambda one: doctor._foreseen(foreseen(one)),
     "doctor": lambda one: [check.text for check in roots.cut_off([foreseen(one)])],
     "map --json": drawn,
-    "map": lambda one: text.render(drawn(one), SCREEN),
+    "map": lambda one: drawing.render(drawn(one), SCREEN),
     "map --dot": lambda one: dot.render(drawn(one)).replace("\\\\", "\\"),
     "map --svg": lambda one: svg.render(drawn(one)),
     "journal": entry,

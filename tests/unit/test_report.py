@@ -12,12 +12,12 @@ from mountwarden import model
 from mountwarden.escape import seconds, timestamp
 from mountwarden.model import Gap, RootState, Severity
 from mountwarden.mounts.mountinfo import propagation
+from mountwarden.output import report_file
 from mountwarden.report import build as report
-from mountwarden.tell import stored
 
 from tests.support.reports import DOCKER, NOW, facts, finding, mount
 
-VALIDATOR = jsonschema.Draft202012Validator(stored.schema())
+VALIDATOR = jsonschema.Draft202012Validator(report_file.schema())
 
 
 def closed(schema: Any) -> Any:
@@ -32,7 +32,7 @@ def closed(schema: Any) -> Any:
     return inner
 
 
-CLOSED = jsonschema.Draft202012Validator(closed(stored.schema()))
+CLOSED = jsonschema.Draft202012Validator(closed(report_file.schema()))
 
 
 def full() -> dict[str, Any]:
@@ -43,7 +43,7 @@ def full() -> dict[str, Any]:
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(stored.schema())
+    jsonschema.Draft202012Validator.check_schema(report_file.schema())
 
 
 def test_a_full_report_is_valid() -> None:

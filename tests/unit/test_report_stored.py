@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from mountwarden.cli.report import last
 from mountwarden.errors import MountwardenError
+from mountwarden.output import report_file
 from mountwarden.report import build as report
-from mountwarden.tell import stored
 
 from tests.support.reports import NOW, facts, finding
 
@@ -26,16 +26,16 @@ def told(**changes: Any) -> Any:
 
 
 def test_what_is_written_is_read(path: str) -> None:
-    stored.write(told(), path)
-    assert stored.read(path) == told()
+    report_file.write(told(), path)
+    assert report_file.read(path) == told()
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
 
 
 def test_it_is_replaced_as_a_whole(path: str) -> None:
-    stored.write(told(), path)
+    report_file.write(told(), path)
     before = os.stat(path).st_ino
     with open(path, encoding="utf-8") as old:
-        stored.write(told(hostname="other"), path)
+        report_file.write(told(hostname="other"), path)
         assert json.load(old)["host"]["hostname"] == "vm1", "a reader keeps the one that it opened"
     assert os.stat(path).st_ino != before
     assert os.listdir(os.path.dirname(path)) == ["report.json"]
@@ -43,7 +43,7 @@ def test_it_is_replaced_as_a_whole(path: str) -> None:
 
 def test_a_failed_write_leaves_nothing(path: str) -> None:
     with pytest.raises(TypeError):
-        stored.write({"schema": object()}, path)  # type: ignore[typeddict-item]
+        report_file.write({"schema": object()}, path)  # type: ignore[typeddict-item]
     assert os.listdir(os.path.dirname(path)) == []
 
 
@@ -51,16 +51,16 @@ def test_a_failed_write_leaves_nothing(path: str) -> None:
 def test_what_is_no_report_is_told(path: str, content: str) -> None:
     Path(path).write_text(content)
     with pytest.raises(MountwardenError, match=path):
-        stored.read(path)
+        report_file.read(path)
 
 
 def test_a_fresh_report_is_used(path: str) -> None:
-    stored.write(told(), path)
+    report_file.write(told(), path)
     assert last(path, NOW + 179)["findings"][0]["id"] == "mw-0123456789"
 
 
 def test_a_stale_report_is_refused(path: str) -> None:
-    stored.write(told(), path)
+    report_file.write(told(), path)
     with pytest.raises(MountwardenError, match="stale: it is 3 min 1 s old") as raised:
         last(path, NOW + 181)
     assert (raised.value.status, "systemctl restart mountwarden" in (raised.value.hint or "")) == (2, True)
@@ -71,7 +71,7 @@ def test_a_report_of_an_ended_agent_is_refused(path: str) -> None:
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    stored.write(report.build(facts([], agent=(child, 60.0))), path)
+    report_file.write(report.build(facts([], agent=(child, 60.0))), path)
     with pytest.raises(MountwardenError, match="has ended"):
         last(path, NOW)
 

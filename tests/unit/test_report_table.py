@@ -24,11 +24,12 @@ from mountwarden.model import (
     RootState,
     Severity,
 )
+from mountwarden.output import columns as text
+from mountwarden.output import explain_text, phrases, report_text
+from mountwarden.output.terminal import Terminal
 from mountwarden.remedies.plan import plan
 from mountwarden.report import build as report
 from mountwarden.report import types
-from mountwarden.tell import story, table, text, words
-from mountwarden.tell.terminal import Terminal
 
 from tests.support.reports import DOCKER, LEAKY, NOW, facts, finding
 
@@ -98,7 +99,7 @@ def blind() -> types.ReportJson:
 
 
 def shown(told: types.ReportJson, columns: int, **changes: Any) -> str:
-    return table.render(told, table.View(**{"terminal": Terminal(columns), "now": NOW, **changes}))
+    return report_text.render(told, report_text.View(**{"terminal": Terminal(columns), "now": NOW, **changes}))
 
 
 def check(name: str, screen: str) -> None:
@@ -145,9 +146,9 @@ def test_nothing_raw_reaches_a_terminal() -> None:
 
 @pytest.mark.parametrize("columns", [40, 80, 160])
 def test_right_to_left_names_stay_in_their_place(columns: int) -> None:
-    plain = shown(crowded(), columns) + story.tell(night(), Terminal(columns))
+    plain = shown(crowded(), columns) + explain_text.tell(night(), Terminal(columns))
     marked = shown(crowded(), columns, terminal=Terminal(columns, bidi=True))
-    marked += story.tell(night(), Terminal(columns, bidi=True))
+    marked += explain_text.tell(night(), Terminal(columns, bidi=True))
     assert "/srv/\u2066דוגמה\u2069/merged" in marked
     assert marked.replace("\u2066", "").replace("\u2069", "") == plain
     assert too_wide(marked, columns) == []
@@ -183,20 +184,20 @@ def test_a_command_for_few_names_them() -> None:
 
 def test_what_is_not_seen_is_not_claimed() -> None:
     gap = report.build(facts([], gaps=(Gap("x", "EACCES"),)))
-    assert words.headline(healthy()) == "nothing is wrong"
-    assert words.headline(gap) == "nothing wrong was found"
+    assert phrases.headline(healthy()) == "nothing is wrong"
+    assert phrases.headline(gap) == "nothing wrong was found"
 
 
 @pytest.mark.parametrize("columns", [40, 80])
 def test_stories(columns: int) -> None:
     told = report.build(facts([finding(remedies=(finding().remedies[0], RESTART))]))
     steps = {"detach": ["look again", "rename an empty directory over it"]}
-    screen = story.tell(story.Told(told["findings"][0], steps, NOW, told["taken"]), Terminal(columns))
+    screen = explain_text.tell(explain_text.Told(told["findings"][0], steps, NOW, told["taken"]), Terminal(columns))
     check(f"story-{columns}", screen)
     assert too_wide(screen, columns) == []
 
 
-def night() -> story.Told:
+def night() -> explain_text.Told:
     """A story with everything: foreign names, all sources of times, a chain, settings, a fix."""
     path = "/var/lib/docker/overlay2/層の名前-דוגמה/merged"
     found = finding(
@@ -248,30 +249,30 @@ def night() -> story.Told:
             "commands": ["systemctl daemon-reload", "systemctl restart leaky.service"],
         },
     }
-    return story.Told(told["findings"][0], {"detach": ["look again"]}, NOW, told["taken"], background)
+    return explain_text.Told(told["findings"][0], {"detach": ["look again"]}, NOW, told["taken"], background)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 160])
 def test_whole_stories(columns: int) -> None:
-    screen = story.tell(night(), Terminal(columns))
+    screen = explain_text.tell(night(), Terminal(columns))
     check(f"story-whole-{columns}", screen)
     assert too_wide(screen, columns) == []
 
 
 @pytest.mark.parametrize("columns", [20, 27, 33, 61, 97])
 def test_no_width_breaks_a_story(columns: int) -> None:
-    assert too_wide(story.tell(night(), Terminal(columns)), columns) == []
+    assert too_wide(explain_text.tell(night(), Terminal(columns)), columns) == []
 
 
 def test_a_story_in_ascii_has_no_sign_of_ours() -> None:
-    screen = story.tell(night(), Terminal(80, ascii=True))
+    screen = explain_text.tell(night(), Terminal(80, ascii=True))
     assert not set("└✗→↓…") & set(screen)
 
 
 def test_a_finding_that_is_over_has_its_story_too() -> None:
     background: types.BackgroundJson = {"timeline": [], "chain": None, "settings": [], "fix": None}
     entry: Any = {"what": "cleared", "at": timestamp(NOW), "after": None, "before": None, "text": "it is over"}
-    screen = story.tell_over("mw-x", {**background, "timeline": [{**entry, "source": "journal"}]}, Terminal(80))
+    screen = explain_text.tell_over("mw-x", {**background, "timeline": [{**entry, "source": "journal"}]}, Terminal(80))
     assert screen == "mw-x  is over: no look shows it now\n  2026-09-21 14:13:20Z  cleared: it is over (journal)\n"
 
 
@@ -279,16 +280,18 @@ def test_a_finding_that_is_over_has_its_story_too() -> None:
 @pytest.mark.parametrize("space", [None, *NamespaceKind])
 def test_every_kind_has_its_words(kind: Kind, space: NamespaceKind | None) -> None:
     told = report.build(facts([finding(kind=kind, namespace_kind=space, holders=_holders(space))]))
-    assert words.wrong(kind, space).startswith(f"{kind}: ")
+    assert phrases.wrong(kind, space).startswith(f"{kind}: ")
     assert f"● {kind}: " in shown(told, 160)
-    assert str(kind) in story.tell(story.Told(told["findings"][0], {}, NOW, told["taken"]), Terminal(80))
+    assert str(kind) in explain_text.tell(explain_text.Told(told["findings"][0], {}, NOW, told["taken"]), Terminal(80))
 
 
 def test_a_stack_at_home_has_no_remedy_and_a_way_out_by_hand() -> None:
     init = Holder(1, "systemd", "init.scope")
     found = plan(finding(kind=Kind.STACKED, home=5, namespace=5, holders=(init, LEAKY)), Config())
     told = report.build(facts([found]))
-    screen = " ".join(story.tell(story.Told(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)).split())
+    screen = " ".join(
+        explain_text.tell(explain_text.Told(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)).split()
+    )
     assert "What ends it Stop what mounts it there again and again, then umount(8) what is on top" in screen
     assert "the last one may be in use" in screen
     planned = "\n".join(_lines(*_planned(found)))
@@ -304,4 +307,6 @@ def _holders(space: NamespaceKind | None) -> Sequence[Holder]:
 @pytest.mark.parametrize("evidence", Evidence)
 def test_every_evidence_has_its_words(evidence: Evidence) -> None:
     told = report.build(facts([finding(evidence=evidence)]))["findings"][0]
-    assert (words.known(evidence) or "") in " ".join(story.tell(story.Told(told, {}, NOW, ""), Terminal(400)).split())
+    assert (phrases.known(evidence) or "") in " ".join(
+        explain_text.tell(explain_text.Told(told, {}, NOW, ""), Terminal(400)).split()
+    )

@@ -20,11 +20,11 @@ from mountwarden.errors import MountwardenError
 from mountwarden.model import (
     Evidence,
 )
+from mountwarden.output import report_text, terminal
 from mountwarden.predict import umount
 from mountwarden.snapshot import anonymous, clean, document, surveyed
 from mountwarden.snapshot.codec import Wrong
 from mountwarden.snapshot.facts import Snapshot
-from mountwarden.tell import table, terminal
 
 from tests.support.snapshots import CONTAINER, made
 from tests.unit.facts import OTHER
@@ -44,7 +44,7 @@ def parsed(found: object) -> Snapshot:
 def judge(snapshot: Snapshot) -> str:
     """Everything that report --from does with a snapshot."""
     told = command.report(snapshot)
-    shown = table.render(told, table.View(terminal.Terminal(), 0.0, all=True)) + json.dumps(told)
+    shown = report_text.render(told, report_text.View(terminal.Terminal(), 0.0, all=True)) + json.dumps(told)
     try:
         seen = surveyed.seen(snapshot)
         told_of = [umount.answer(b"/mnt/a", seen, lazy=lazy, inode=seen.own) for lazy in (False, True)]

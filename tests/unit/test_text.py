@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mountwarden.escape import shown
-from mountwarden.tell import text
+from mountwarden.output import columns as text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from mountwarden.cli import report
-from mountwarden.tell import terminal
+from mountwarden.output import terminal
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from ..errors import MountwardenError
 from ..escape import sentence, shown
 from ..model import Action, Finding, Outcome
+from ..output import report_file, terminal
+from ..output.columns import count
 from ..scan import confirm
-from ..tell import stored, terminal
-from ..tell.text import count
 from . import agents, joined, session
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def describe(findings: Iterable[Finding], action: Action, *, json: bool) -> int:
 
     told = {f.id: [sentence(step.describe()) for step in apply.describe(f, action)] for f in findings}
     if json:
-        sys.stdout.write(stored.dumps({"dry_run": True, "action": str(action), "findings": told}))
+        sys.stdout.write(report_file.dumps({"dry_run": True, "action": str(action), "findings": told}))
         return 0
     for finding in findings:
         print(f"{finding.id}: would {action} {shown(finding.mountpoint)}")
@@ -152,7 +152,9 @@ def carry_out(
             except BrokenPipeError as error:
                 ending.append(error)
     if json:
-        sys.stdout.write(stored.dumps({"outcomes": [as_json(outcome) for outcome in outcomes], "absent": list(absent)}))
+        sys.stdout.write(
+            report_file.dumps({"outcomes": [as_json(outcome) for outcome in outcomes], "absent": list(absent)})
+        )
     else:
         for why in absent.values():
             print(why)

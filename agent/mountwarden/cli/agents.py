@@ -8,8 +8,8 @@ from ..config.schema import Mode
 from ..errors import MountwardenError
 from ..escape import seconds
 from ..model import Evidence, Finding, Severity
+from ..output import report_file
 from ..report import types
-from ..tell import stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ def _as_seen(finding: Finding, told: types.FindingJson | None) -> Finding:
     return replace(seen, severity=Severity(told["severity"]), detail=told["detail"] or "")
 
 
-def read(boot_id: str, path: str = stored.PATH) -> Agents:
+def read(boot_id: str, path: str = report_file.PATH) -> Agents:
     """What it tells by now. A command that waits reads once before its look, and once after."""
     try:
-        told = stored.read(path)
+        told = report_file.read(path)
     except (OSError, MountwardenError):
         return Agents(None)
     return Agents(None if told["host"]["boot_id"] != boot_id or stale(told, time.time()) else told)
@@ -59,9 +59,9 @@ def read(boot_id: str, path: str = stored.PATH) -> Agents:
 
 def stale(told: types.ReportJson, now: float) -> str | None:
     """Why a stored report can't be relied on any more; None when it can."""
-    from ..tell.text import age
+    from ..output.columns import age
 
-    if stored.agent_is_gone(told):
+    if report_file.agent_is_gone(told):
         return "the agent that wrote it has ended"
     old = now - seconds(told["taken"])
     resync = told["agent"]["resync"] if told["agent"] else 0.0

@@ -6,14 +6,14 @@ import time
 from ..actor import FAILED
 from ..ledger.update import subject_of
 from ..model import Event, EventKind, Outcome
+from ..output import journal_messages
 from ..systemd.journal import SOCKET, Journal
-from ..tell import messages
 
 
 def tell(outcome: Outcome) -> None:
     """Write the entry; nothing where there is no journal."""
     if os.path.exists(SOCKET):
-        Journal().send(messages.entry(event(outcome, time.time())))
+        Journal().send(journal_messages.entry(event(outcome, time.time())))
 
 
 def event(outcome: Outcome, now: float) -> Event:

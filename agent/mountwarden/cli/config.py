@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..escape import sentence, shown
-from ..tell import stored
+from ..output import report_file
 from . import options
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run_check(arguments: Namespace) -> int:
     errors = config_load.check(arguments.config)
     if arguments.json:
         told = [{"error": sentence(error.message), "hint": error.hint} for error in errors]
-        sys.stdout.write(stored.dumps({"ok": not errors, "errors": told}))
+        sys.stdout.write(report_file.dumps({"ok": not errors, "errors": told}))
     elif not errors:
         print(f"{shown(arguments.config)}: the configuration is right")
     for error in () if arguments.json else errors:

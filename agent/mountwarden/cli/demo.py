@@ -12,11 +12,11 @@ from ..config.schema import Config, RootEntry
 from ..errors import MountwardenError
 from ..escape import sentence, shown
 from ..model import Action, Finding, Kind, Outcome, RootKind
+from ..output import explain_text, report_text, terminal
+from ..output.columns import cost, wrap
 from ..report import build as telling
 from ..report import types
 from ..scratch import stage, topology
-from ..tell import story, table, terminal
-from ..tell.text import cost, wrap
 from . import options
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Demo:
         found = confirm.scan(looker, wait=5.0)
         findings, seen = assemble.explained(found.findings, found.seen)
         told = telling.build(assemble.facts(seen, findings, looker.config))
-        self._quote(table.render(told, table.View(self.inner, time.time())))
+        self._quote(report_text.render(told, report_text.View(self.inner, time.time())))
         leaked = [finding for finding in found.findings if finding.kind is Kind.LEAKED and finding.confirmed]
         if len(leaked) != 1:
             raise MountwardenError(f"the demo's one leak was told as {len(leaked)}", hint="please report this")
@@ -141,7 +141,7 @@ class Demo:
             for remedy in told["remedies"]
         }
         around = background(finding, seen, agent=False)
-        self._quote(story.tell(story.Told(told, steps, time.time(), taken, around), self.inner))
+        self._quote(explain_text.tell(explain_text.Told(told, steps, time.time(), taken, around), self.inner))
 
     def _detach(self, finding: Finding, looker: "Looker") -> None:
         from ..remedies import apply
@@ -161,7 +161,7 @@ class Demo:
         self._title("Gone")
         seen = looker.look(resync=True)
         told = telling.build(assemble.facts(seen, seen.findings, looker.config))
-        self._quote(table.render(told, table.View(self.inner, time.time())))
+        self._quote(report_text.render(told, report_text.View(self.inner, time.time())))
         if seen.findings:
             raise MountwardenError("something is still found after the detach", hint="please report this")
         os.kill(holder.pid, 0)

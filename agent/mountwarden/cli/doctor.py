@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
 from ..escape import timestamp
+from ..output import doctor_text, report_file, terminal
 from ..report import build
-from ..tell import checkup, stored, terminal
 from . import options
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def run(arguments: Namespace) -> int:
     found = examine(Asked(arguments.config, status, running, canary=not arguments.no_canary))
     told = document(found, time.time())
     if arguments.json:
-        sys.stdout.write(stored.dumps(told))
+        sys.stdout.write(report_file.dumps(told))
     else:
-        sys.stdout.write(checkup.render(told, terminal.of(sys.stdout, no_color=arguments.no_color)))
+        sys.stdout.write(doctor_text.render(told, terminal.of(sys.stdout, no_color=arguments.no_color)))
     return 1 if found.worst is Status.FAIL else 0
 
 
@@ -69,10 +69,10 @@ def _service() -> tuple[Mapping[str, Any] | MountwardenError, bool]:
         told = status.read()
     except MountwardenError as error:
         return error, False
-    return told, stored.alive(told["pid"])
+    return told, report_file.alive(told["pid"])
 
 
-def document(found: "Examination", now: float) -> checkup.DoctorJson:
+def document(found: "Examination", now: float) -> doctor_text.DoctorJson:
     """The JSON document. A field that is not known is null, never missing."""
     from .. import __version__
     from ..scan.confirm import host
@@ -80,7 +80,7 @@ def document(found: "Examination", now: float) -> checkup.DoctorJson:
 
     hostname, release = host()
     return {
-        "schema": checkup.SCHEMA,
+        "schema": doctor_text.SCHEMA,
         "version": __version__,
         "taken": timestamp(now),
         "host": {"hostname": hostname, "kernel": release, "boot_id": boot_id()},
@@ -98,7 +98,7 @@ def document(found: "Examination", now: float) -> checkup.DoctorJson:
     }
 
 
-def _interface(one: "Interface") -> checkup.InterfaceJson:
+def _interface(one: "Interface") -> doctor_text.InterfaceJson:
     from ..escape import sentence
     from ..observe.capabilities import NEEDED
 
@@ -111,7 +111,7 @@ def _interface(one: "Interface") -> checkup.InterfaceJson:
     }
 
 
-def _foreseen(one: "Foreseen") -> checkup.ForeseenJson:
+def _foreseen(one: "Foreseen") -> doctor_text.ForeseenJson:
     from ..doctor.roots import name
     from ..escape import sentence, shown
 
@@ -139,7 +139,7 @@ def _foreseen(one: "Foreseen") -> checkup.ForeseenJson:
     }
 
 
-def _canary(song: "Song") -> checkup.CanaryJson:
+def _canary(song: "Song") -> doctor_text.CanaryJson:
     from ..escape import sentence
 
     return {

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from ..errors import MountwardenError
 from ..escape import sentence, shown
 from ..model import Action, Finding, Severity
+from ..output import explain_text, report_file, terminal
 from ..report import build as telling
 from ..report import types
-from ..tell import stored, story, terminal
 from . import options
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def run(arguments: Namespace) -> int:
         return _over(arguments, told, screen)
     finding = told.report["findings"][0]
     if arguments.json:
-        sys.stdout.write(stored.dumps({**finding, "steps": told.steps, "background": told.background}))
+        sys.stdout.write(report_file.dumps({**finding, "steps": told.steps, "background": told.background}))
     else:
-        facts = story.Told(finding, told.steps, time.time(), told.report["taken"], told.background)
-        sys.stdout.write(story.tell(facts, screen))
+        facts = explain_text.Told(finding, told.steps, time.time(), told.report["taken"], told.background)
+        sys.stdout.write(explain_text.tell(facts, screen))
     return telling.status(told.report, Severity(arguments.fail_on))
 
 
@@ -130,9 +130,9 @@ def _last(finding_id: str) -> _Story:
 
 def _over(arguments: Namespace, told: types.BackgroundJson, screen: terminal.Terminal) -> int:
     if arguments.json:
-        sys.stdout.write(stored.dumps({"id": arguments.id, "over": True, "background": told}))
+        sys.stdout.write(report_file.dumps({"id": arguments.id, "over": True, "background": told}))
     else:
-        sys.stdout.write(story.tell_over(arguments.id, told, screen))
+        sys.stdout.write(explain_text.tell_over(arguments.id, told, screen))
     return 0
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..escape import sentence
+from ..output import report_file, terminal
 from ..systemd import journal_reader
 from ..systemd.journal import PREFIX
-from ..tell import stored, terminal
 from . import options
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def run(arguments: Namespace) -> int:
     """Ask the journal and show what it has."""
     told = journal_reader.read(_words(arguments))
     if arguments.json:
-        sys.stdout.write(stored.dumps({"history": told}))
+        sys.stdout.write(report_file.dumps({"history": told}))
     else:
         sys.stdout.write(terminal.of(sys.stdout).lines(map(as_text, told)))
     return 0

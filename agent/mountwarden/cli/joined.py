@@ -11,10 +11,10 @@ from ..escape import shown
 from ..model import Kind, Mount, is_on_block_device
 from ..mounts.mountinfo import Lines, Unreadable, parse_line
 from ..observe.namespaces import read_mountinfo
+from ..output import report_file
 from ..report import types
 from ..scan.confirm import Scan
 from ..scan.scanner import Look
-from ..tell import stored
 from .agents import Agents
 
 _BY_ANY_LOOK = (Kind.SEVERED, Kind.PRIVATE_ROOT)
@@ -42,7 +42,7 @@ class _Now:
         """Whether what the finding tells of is there now, as far as that can be seen."""
         inode = finding["namespace"]["inode"]
         if finding["kind"] == Kind.PINNED:
-            return any(stored.alive(holder["pid"]) for holder in finding["holders"])
+            return any(report_file.alive(holder["pid"]) for holder in finding["holders"])
         if finding["kind"] in _BY_ANY_LOOK and finding["root"] in self._judged and inode not in self._unread:
             return False
         return inode is not None and self._is_populated(inode, finding["kind"]) and self._shows(inode, finding)

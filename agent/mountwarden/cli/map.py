@@ -5,10 +5,9 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..escape import timestamp
+from ..output import report_file, terminal
+from ..output.map import dot, drawing, svg
 from ..report import build
-from ..tell import stored, terminal
-from ..tell.chart import dot, svg
-from ..tell.chart import text as drawing
 from . import options, session
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def run(arguments: Namespace) -> int:
     session.need_root("mountwarden map")
     told = look(arguments)
     if arguments.json:
-        sys.stdout.write(stored.dumps(told))
+        sys.stdout.write(report_file.dumps(told))
     elif arguments.svg:
         sys.stdout.write(svg.render(told, everything=arguments.all))
     elif arguments.dot:

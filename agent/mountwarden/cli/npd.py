@@ -8,8 +8,8 @@ from argparse import Namespace
 
 from ..errors import MountwardenError
 from ..model import Severity
+from ..output import phrases
 from ..report import build as telling
-from ..tell import words
 from . import report
 
 LONGEST = 200
@@ -25,7 +25,7 @@ def run(arguments: Namespace) -> int:
         print(_cut(f"unknown: {error.message}"))
         return 2
     status = telling.status(told, floor, strict=arguments.strict)
-    print(_cut(words.one_line(told, status, floor)))
+    print(_cut(phrases.one_line(told, status, floor)))
     return status
 
 

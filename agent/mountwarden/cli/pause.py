@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from .. import durations
 from ..escape import shown, timestamp
+from ..output import report_file
 from ..state import pause as pausing
 from ..state.run_directory import RunDirectory
 from ..status import paused
-from ..tell import stored
 from . import options
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def run_pause(arguments: Namespace) -> int:
     pause = pausing.Pause(now, until, arguments.reason)
     pausing.write(RunDirectory(), pause)
     if arguments.json:
-        sys.stdout.write(stored.dumps({"paused": paused(pause)}))
+        sys.stdout.write(report_file.dumps({"paused": paused(pause)}))
     else:
         print("paused until " + (timestamp(until) if until is not None else "`mountwarden resume` or the next boot"))
     return 0
@@ -67,7 +67,7 @@ def run_resume(arguments: Namespace) -> int:
     session.need_root("mountwarden resume")
     pause = pausing.end(RunDirectory())
     if arguments.json:
-        sys.stdout.write(stored.dumps({"paused": None, "was": paused(pause)}))
+        sys.stdout.write(report_file.dumps({"paused": None, "was": paused(pause)}))
     elif pause is None:
         print("it was not paused")
     else:

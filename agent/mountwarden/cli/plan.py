@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ..escape import sentence, shown
 from ..model import Action, Finding, Severity
+from ..output import phrases, report_file
 from ..report import types
-from ..tell import stored, words
 from . import options
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run(arguments: Namespace) -> int:
     chosen = [_planned(plan(finding, looker.config, circumstances)) for finding in own]
     chosen += [_told(one) for one in joined.alone(agent, found) if meant(one["id"], one["severity"])]
     if arguments.json:
-        sys.stdout.write(stored.dumps({"plan": [planned for _kind, _title, planned in chosen]}))
+        sys.stdout.write(report_file.dumps({"plan": [planned for _kind, _title, planned in chosen]}))
     else:
         print("\n\n".join("\n".join(_lines(*one)) for one in chosen) or "nothing to do")
     return 0
@@ -90,7 +90,7 @@ def _lines(kind: str, title: str, planned: _Planned) -> list[str]:
         lines.append(f"  {remedy['action']}, {who}: {remedy['reason']}")
         lines += [f"    {number}. {step}" for number, step in enumerate(remedy["steps"], 1)]
         lines += [f"    $ {remedy['command']}"] if remedy["command"] else []
-    return lines if planned["remedies"] else [*lines, f"  {words.by_hand(kind)}"]
+    return lines if planned["remedies"] else [*lines, f"  {phrases.by_hand(kind)}"]
 
 
 def _steps(finding: Finding, action: Action) -> list[str]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..escape import sentence, shown
 from ..explain import naming
+from ..output import report_file
+from ..output.columns import count, wrap
 from ..report import build
-from ..tell import stored
-from ..tell.text import count, wrap
 from . import options, session
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run(arguments: Namespace) -> int:
     else:
         session.need_root("mountwarden predict")
         told = foresee.umount(arguments.path, lazy=arguments.lazy, pid=arguments.namespace)
-    sys.stdout.write(stored.dumps(document(told)) if arguments.json else text(told))
+    sys.stdout.write(report_file.dumps(document(told)) if arguments.json else text(told))
     return _STATUS[_answer(told)]
 
 

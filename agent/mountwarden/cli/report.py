@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from ..errors import MountwardenError
 from ..escape import seconds, unit_name
 from ..model import Severity
+from ..output import report_file, report_text, terminal
+from ..output.columns import age
 from ..report import build as telling
 from ..report import types
-from ..tell import stored, table, terminal
-from ..tell.text import age
 from . import options
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def run(arguments: Namespace) -> int:
         note = f"the service's report of {age(time.time() - seconds(told['taken']))} ago; a look now needs root"
     told = telling.select(told, wanted(arguments))
     if arguments.json:
-        sys.stdout.write(stored.dumps(told))
+        sys.stdout.write(report_file.dumps(told))
     else:
-        sys.stdout.write(table.render(told, table.View(screen, time.time(), arguments.all, note)))
+        sys.stdout.write(report_text.render(told, report_text.View(screen, time.time(), arguments.all, note)))
     return telling.status(told, Severity(arguments.fail_on), strict=arguments.strict)
 
 
@@ -102,7 +102,7 @@ def stored_elsewhere(path: str) -> tuple[types.ReportJson, str]:
     return told, f"a snapshot of {host}, taken {told['taken']}"
 
 
-def last(path: str = stored.PATH, now: float | None = None) -> types.ReportJson:
+def last(path: str = report_file.PATH, now: float | None = None) -> types.ReportJson:
     """The agent's last report, for who may not look.
 
     Raises: MountwardenError where there is none that can be relied on, with how to get one.
@@ -110,12 +110,12 @@ def last(path: str = stored.PATH, now: float | None = None) -> types.ReportJson:
     from .agents import stale
 
     try:
-        told = stored.read(path)
+        told = report_file.read(path)
     except FileNotFoundError:
         hint = "run it as root, or start the service: systemctl start mountwarden"
         raise MountwardenError("a look needs root, and there is no report of the service", hint=hint) from None
     except PermissionError:
-        hint = f"run it as root, or become a member of the group {stored.GROUP}"
+        hint = f"run it as root, or become a member of the group {report_file.GROUP}"
         raise MountwardenError("a look needs root, and the service's report may not be read", hint=hint) from None
     if why := stale(told, time.time() if now is None else now):
         hint = "run it as root, or restart the service: systemctl restart mountwarden"

@@ -10,9 +10,9 @@ from .. import durations
 from ..config.schema import Silence
 from ..errors import MountwardenError
 from ..escape import shown, timestamp
+from ..output import report_file
 from ..state import silences
 from ..state.run_directory import RunDirectory
-from ..tell import stored
 from . import options
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _wanted(arguments: Namespace, now: float) -> Silence:
 
 def _show(kept: list[Silence], arguments: Namespace, *, ended: bool = False) -> int:
     if arguments.json:
-        sys.stdout.write(stored.dumps({"silences": [_json(one) for one in kept]}))
+        sys.stdout.write(report_file.dumps({"silences": [_json(one) for one in kept]}))
     elif ended:
         print(f"{arguments.id} is no longer silenced")
     else:

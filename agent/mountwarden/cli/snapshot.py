@@ -5,9 +5,9 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..escape import shown
+from ..output import report_file
 from ..report import build as telling
 from ..report import types
-from ..tell import stored
 from . import options
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def take(arguments: Namespace) -> "Snapshot":
 def _tell(arguments: Namespace, taken: "Snapshot", size: int) -> None:
     told = {"file": shown(arguments.file), "bytes": size, "anonymous": taken.anonymous, "findings": len(taken.told)}
     if arguments.json:
-        sys.stdout.write(stored.dumps(told))
+        sys.stdout.write(report_file.dumps(told))
     else:
         names = ", with other names for all names" if taken.anonymous else ""
         print(f"wrote {told['file']} ({size:,} bytes, findings: {told['findings']}{names})")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
 from ..escape import seconds
+from ..output import report_file
+from ..output.columns import age, cost, count
 from ..state.run_directory import RunDirectory
 from ..status import SCHEMA
-from ..tell import stored
-from ..tell.text import age, cost, count
 from . import options
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Show the stored status."""
     document = read()
-    running = stored.alive(document["pid"])
+    running = report_file.alive(document["pid"])
     if arguments.json:
-        sys.stdout.write(stored.dumps({**document, "running": running}))
+        sys.stdout.write(report_file.dumps({**document, "running": running}))
     else:
         print("\n".join(lines(document, running, time.time())))
     return 0 if running else 1

@@ -16,7 +16,7 @@ from .. import durations
 from ..errors import MountwardenError
 from ..escape import sentence, shown, timestamp
 from ..mounts.mountinfo import propagation
-from ..tell import terminal
+from ..output import terminal
 from . import options
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _looked(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[Line]
 def looked(looker: "Looker", mounts: "HomeMounts | None" = None) -> Iterator[Line]:
     """Events of our own looks, one each tick, or rarer where a look costs more than a fiftieth of that."""
     from ..ledger import update as ledger
-    from ..tell import messages
+    from ..output import journal_messages
 
     state = ledger.Ledger(looker.boot_id)
     while True:
@@ -186,7 +186,7 @@ def looked(looker: "Looker", mounts: "HomeMounts | None" = None) -> Iterator[Lin
         state, events = ledger.update(state, findings, now, looker.config, gaps=seen.gaps, unjudged=unjudged)
         for event in events:
             name = event.subject.id if event.subject else None
-            yield Line(event.at, str(event.kind), name, sentence(messages.sentence(event)))
+            yield Line(event.at, str(event.kind), name, sentence(journal_messages.sentence(event)))
         state = ledger.told(state, [event.key for event in events])
         yield from _rest(max(looker.config.tick, 50 * seen.seconds), mounts)
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..escape import sentence, shown
 from ..explain import naming
+from ..output import report_file
+from ..output.columns import count
 from ..report import build
-from ..tell import stored
-from ..tell.text import count
 from . import options, session
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run(arguments: Namespace) -> int:
     session.need_root("mountwarden who")
     answer = find.who(arguments.what, lambda: session.roots(arguments))
     if arguments.json:
-        sys.stdout.write(stored.dumps(document(answer)))
+        sys.stdout.write(report_file.dumps(document(answer)))
     else:
         sys.stdout.write(text(answer))
     return 1 if answer.keepers else 0

@@ -18,10 +18,10 @@ from ..errors import MountwardenError
 from ..escape import sentence
 from ..model import Action, Finding, Kind, RootKind
 from ..observe.enter import own_namespace
+from ..output.columns import cost
 from ..remedies import apply
 from ..scan.scanner import Looker
 from ..scratch import stage, topology
-from ..tell.text import cost
 from .facts import Check, Status
 
 GROUP = "canary"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..escape import shown
 from ..mounts.mountinfo import Table
 from ..observe.capabilities import NEEDED, REFUSALS, Interface
-from ..tell.text import count
+from ..output.columns import count
 from .facts import Check, Status
 
 GROUP = "kernel"

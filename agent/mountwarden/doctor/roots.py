@@ -6,8 +6,8 @@ from ..escape import sentence, shown
 from ..explain.naming import title
 from ..model import Finding, Gap, Kind, Mount, Picture, RootState
 from ..mounts.exposure import Relation, Sight
+from ..output.columns import count
 from ..predict.next_leaks import Foreseen
-from ..tell.text import count
 from .facts import Check, Status
 
 ROOTS = "roots"

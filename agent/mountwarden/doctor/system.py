@@ -10,7 +10,7 @@ from .. import __version__
 from ..errors import MountwardenError
 from ..escape import sentence, shown
 from ..observe.enter import own_namespace
-from ..tell.messages import IDS
+from ..output.journal_messages import IDS
 from .facts import Check, Status
 
 SYSTEMD = "systemd"

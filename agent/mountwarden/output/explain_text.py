@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from ..escape import seconds
 from ..model import Action, Kind
 from ..report import types
-from . import drawing, words
+from . import explain_drawing, phrases
+from .columns import age, wrap
 from .terminal import Terminal
-from .text import age, wrap
 
 _EFFECT = {
     Kind.LEAKED: "While it stays, the layer's directory can't be removed everywhere, its space is not freed, and "
@@ -73,7 +73,7 @@ def tell(told: Told, terminal: Terminal) -> str:
 def tell_over(finding_id: str, background: types.BackgroundJson, terminal: Terminal) -> str:
     """What the journal has of a finding that is there no more."""
     title = _title(f"{finding_id}  is over: no look shows it now", terminal)
-    return terminal.lines([*title, *drawing.timeline(background["timeline"], terminal)])
+    return terminal.lines([*title, *explain_drawing.timeline(background["timeline"], terminal)])
 
 
 def _title(text: str, terminal: Terminal) -> Iterable[str]:
@@ -86,10 +86,10 @@ def _background(told: types.BackgroundJson | None, terminal: Terminal) -> Iterab
     if told["settings"]:
         yield "Its unit's settings", _settings(told["settings"], terminal)
     if told["timeline"]:
-        yield "Timeline (UTC)", drawing.timeline(told["timeline"], terminal)
+        yield "Timeline (UTC)", explain_drawing.timeline(told["timeline"], terminal)
     if told["chain"]:
         title = "Where the chain is broken" if told["chain"]["broken"] else "How umounts travel"
-        yield title, drawing.chain(told["chain"], terminal)
+        yield title, explain_drawing.chain(told["chain"], terminal)
 
 
 def _settings(told: Iterable[types.SettingJson], terminal: Terminal) -> Iterable[str]:
@@ -113,8 +113,8 @@ def _indented(paragraphs: Iterable[str], terminal: Terminal) -> list[str]:
 
 
 def _what(finding: types.FindingJson) -> Iterable[str]:
-    text = words.wrong(finding["kind"], finding["namespace"]["kind"])
-    yield words.sentence_case(text) + "."
+    text = phrases.wrong(finding["kind"], finding["namespace"]["kind"])
+    yield phrases.sentence_case(text) + "."
     yield f"{finding['fstype']} {finding['device']} at {finding['mountpoint']}"
     if finding["seen_at"] not in (None, finding["mountpoint"]):
         yield f"seen there as {finding['seen_at']}"
@@ -123,7 +123,7 @@ def _what(finding: types.FindingJson) -> Iterable[str]:
     if finding["detail"]:
         yield finding["detail"]
     yield _EFFECT[Kind(finding["kind"])]
-    if finding["kind"] in _LEFT_BEHIND and (known := words.known(finding["evidence"])):
+    if finding["kind"] in _LEFT_BEHIND and (known := phrases.known(finding["evidence"])):
         yield f"How that is known: {known} (evidence: {finding['evidence']})."
 
 
@@ -138,8 +138,8 @@ def _since(finding: types.FindingJson, now: float, taken: str) -> Iterable[str]:
 
 def _who(finding: types.FindingJson) -> Iterable[str]:
     space = finding["namespace"]
-    if not words.holder(finding).startswith("process "):
-        yield words.holder(finding)
+    if not phrases.holder(finding).startswith("process "):
+        yield phrases.holder(finding)
     for one in finding["holders"][:10]:
         user = "" if one["user"] is None else f", user {one['user']}"
         yield f"Process {one['pid']} ({one['comm']}{user})"
@@ -157,7 +157,7 @@ def _why(finding: types.FindingJson) -> str:
 
 
 def _ways_out(finding: types.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:
-    by_hand = words.sentence_case(words.by_hand(finding["kind"])) + "."
+    by_hand = phrases.sentence_case(phrases.by_hand(finding["kind"])) + "."
     return list(_remedies(finding, steps, terminal)) or _indented([by_hand], terminal)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...report.map_types import BaseJson, MapJson, RootJson, RowJson
 from ...report.types import GapJson
-from ..text import count
+from ..columns import count
 
 MOST = 10
 """Namespaces with trouble that are shown for each base, one by one; the rest is a count."""

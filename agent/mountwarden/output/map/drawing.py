@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from ...report.map_types import BaseJson, MapJson
+from ..columns import fit, pad, width, wrap
 from ..terminal import Terminal
-from ..text import fit, pad, width, wrap
 from . import fold
 
 COLOURS = {"leaked": "red", "leaks": "yellow", "cut-off": "blue", "healthy": "green"}

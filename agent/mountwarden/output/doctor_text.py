@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import TypedDict
 
 from ..report.types import CauseJson, HolderJson, HostJson
+from .columns import count, pad, width, wrap
 from .terminal import Terminal
-from .text import count, pad, width, wrap
 
 SCHEMA = "mountwarden.doctor/1"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 from ...report.map_types import BaseJson, MapJson
-from ..text import count, fit, isolated, wrap
+from ..columns import count, fit, isolated, wrap
 from . import fold
 
 _WIDTH, _MARGIN = 960, 24

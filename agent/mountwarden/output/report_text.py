@@ -7,9 +7,9 @@ from ..escape import seconds
 from ..model import Severity
 from ..report import types
 from ..report.build import blind, counts
-from . import words
+from . import phrases
+from .columns import age, command, cost, count, fit, pad, width, wrap
 from .terminal import Terminal
-from .text import age, command, cost, count, fit, pad, width, wrap
 
 _MOST = 10
 """Findings of one group that are listed; `--all` lists every one."""
@@ -62,7 +62,7 @@ def groups(findings: Iterable[types.FindingJson]) -> list[Group]:
     by_holder: dict[str, dict[tuple[object, ...], list[types.FindingJson]]] = {}
     for finding in findings:
         key = (finding["kind"], finding["severity"], _quiet(finding), _because(finding), _act(finding))
-        by_holder.setdefault(words.holder(finding), {}).setdefault(key, []).append(finding)
+        by_holder.setdefault(phrases.holder(finding), {}).setdefault(key, []).append(finding)
     return [Group(holder, tuple(some)) for holder, parts in by_holder.items() for some in parts.values()]
 
 
@@ -81,7 +81,7 @@ def _act(finding: types.FindingJson) -> str | None:
 
 
 def _head(report: types.ReportJson, view: View) -> Iterable[str]:
-    verdict = words.headline(report)
+    verdict = phrases.headline(report)
     worst = [finding["severity"] for finding in report["findings"] if counts(finding)]
     colour = _COLOURS[max(worst, key=lambda level: Severity(level).rank)] if worst else "green"
     if not worst and blind(report):
@@ -109,7 +109,7 @@ def _modes(report: types.ReportJson) -> list[str]:
 
 def _group(group: Group, last: Group | None, view: View) -> Iterable[str]:
     terminal, first = view.terminal, group.first
-    wrong = words.wrong(first["kind"], first["namespace"]["kind"])
+    wrong = phrases.wrong(first["kind"], first["namespace"]["kind"])
     total = sum(finding["count"] for finding in group.findings)
     marks = ", ".join(mark for mark in (_label(first), _quiet(first)) if mark)
     text = f"{total} {wrong}" if total > 1 else wrong
@@ -127,7 +127,7 @@ def _group(group: Group, last: Group | None, view: View) -> Iterable[str]:
 
 def _said(finding: types.FindingJson) -> list[tuple[str, str | None]]:
     """What is not repeated when the holder's next group has the same to say."""
-    return [("held by", words.processes(finding)), ("why:", _because(finding)), ("note:", finding["detail"])]
+    return [("held by", phrases.processes(finding)), ("why:", _because(finding)), ("note:", finding["detail"])]
 
 
 def _label(finding: types.FindingJson) -> str | None:

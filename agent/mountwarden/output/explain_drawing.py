@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from ..report import types
+from .columns import count, fit, pad, width, wrap
 from .terminal import Terminal
-from .text import count, fit, pad, width, wrap
 
 NOT_KNOWN = "not known"
 _NARROW = 64

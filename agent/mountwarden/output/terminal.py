@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from .text import isolated
+from .columns import isolated
 
 _CODES = {"red": "1;31", "yellow": "33", "blue": "34", "green": "32", "bold": "1", "dim": "2"}
 _GLYPHS = {

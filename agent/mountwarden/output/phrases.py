@@ -4,7 +4,7 @@ from ..escape import short_id
 from ..model import Evidence, Kind, Severity
 from ..report import types
 from ..report.build import blind, counts
-from .text import count
+from .columns import count
 
 _WRONG = {
     Kind.LEAKED: "leaked: unmounted at home, still mounted {here}",
