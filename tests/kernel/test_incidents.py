@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 
+from mountwarden.busy import find
 from mountwarden.explain import attribute, cause
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import (
@@ -27,7 +28,6 @@ from mountwarden.model import (
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.scan.scanner import Looker
-from mountwarden.who import find
 
 from tests.kernel.topology import CONFIG, ROOT, Home, with_layout
 from tests.support.scratch_ns import Namespace, hold, overlay

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from mountwarden.busy import find
+from mountwarden.busy.answer import Answer, Keeper
 from mountwarden.cli import main as command_line
 from mountwarden.errors import MountwardenError
 from mountwarden.kernel import abi, syscalls
-from mountwarden.who import find
-from mountwarden.who.facts import Answer, Keeper
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import hold, in_child

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from mountwarden import status
+from mountwarden.busy import mounts
+from mountwarden.busy.answer import Answer as Kept
+from mountwarden.busy.answer import Keeper, Target
 from mountwarden.cli import acts, doctor, history, plan, predict, watch, who
 from mountwarden.cli import map as map_command
 from mountwarden.doctor import roots
@@ -47,9 +50,6 @@ from mountwarden.report import map as chart
 from mountwarden.snapshot import codec
 from mountwarden.systemd import journal, journal_reader
 from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
-from mountwarden.who import mounts
-from mountwarden.who.facts import Answer as Kept
-from mountwarden.who.facts import Keeper, Target
 
 from tests.support.reports import NOW, facts, finding
 from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount

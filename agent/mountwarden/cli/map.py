@@ -63,11 +63,11 @@ def run(arguments: Namespace) -> int:
 
 def look(arguments: Namespace) -> "MapJson":
     """Look at the host now, at every mount of every namespace."""
+    from ..busy.world import world
     from ..mounts.exposure import sights
     from ..predict.next_leaks import who
     from ..report import map as chart
     from ..scan import confirm
-    from ..who.tables import world
     from . import agents
 
     looker = session.looker(arguments)

@@ -14,8 +14,8 @@ from . import options, session
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from ..busy.answer import Answer, Keeper
     from ..model import Gap
-    from ..who.facts import Answer, Keeper
 
 _EPILOG = """\
 Mounts, open files, working directories, roots, executables, mapped files, swap, loop devices, mounts stacked on or
@@ -46,7 +46,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Tell who it is."""
-    from ..who import find
+    from ..busy import find
 
     session.need_root("mountwarden who")
     answer = find.who(arguments.what, lambda: session.roots(arguments))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..busy.world import world
 from ..config import load as config_load
 from ..config.schema import Config
 from ..errors import MountwardenError
@@ -16,7 +17,6 @@ from ..observe import namespaces
 from ..observe.capabilities import Interface, interfaces
 from ..predict.next_leaks import Foreseen, foresee, who
 from ..scan.scanner import Look, Looker
-from ..who.tables import world
 from . import canary, kernel, roots, system, units
 from .facts import Check, Status
 

@@ -7,8 +7,8 @@ from ..model import Gap, Holder, Mount
 from ..mounts.mountinfo import below, join
 from ..observe import open_files
 from ..observe.open_files import Link
-from .facts import Keeper, Target
-from .tables import World
+from .answer import Keeper, Target
+from .world import World
 
 _NEEDS = {"cwd": "leave the directory", "file": "close it", "device": "close it"}
 

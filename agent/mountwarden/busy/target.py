@@ -12,8 +12,8 @@ from ..mounts.mountinfo import Table, below, join
 from ..observe import all_mounts, paths, processes
 from ..systemd.cgroups import place as cgroup_place
 from . import containers
-from .facts import Target
-from .tables import World
+from .answer import Target
+from .world import World
 
 _HINT = "give a path, a device such as /dev/loop0 or 7:0, a container's name or id, or a mount id"
 _FIRST_UNIQUE = 1 << 31

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from ..observe import block_devices
 from ..observe.processes import read_or_empty
-from .facts import Keeper, Target
+from .answer import Keeper, Target
 from .mounts import on_target
-from .tables import World
+from .world import World
 
 
 def keepers(target: Target, world: World) -> Iterator[Keeper]:

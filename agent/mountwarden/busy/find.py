@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 
 from ..model import Root
-from . import devices, mounts, processes, tables
+from . import devices, mounts, processes
 from . import target as targets
-from .facts import Answer
+from . import world as tables
+from .answer import Answer
 
 
 def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> Answer:

@@ -9,8 +9,8 @@ from ..explain import holders
 from ..model import Mount, Namespace
 from ..mounts.mountinfo import Table, below, join, unescape
 from ..observe import paths
-from .facts import Keeper, Target
-from .tables import World
+from .answer import Keeper, Target
+from .world import World
 
 _LAYER = re.compile(rb"(?:lowerdir\+?|upperdir|workdir|datadir\+)=((?:\\.|[^,\\])*)")
 _FEW = 3
