@@ -20,8 +20,9 @@ from mountwarden.report import build as report
 from mountwarden.report.types import FindingJson, ReportJson
 from mountwarden.scan import confirm
 from mountwarden.scan.scanner import Looker
-from mountwarden.snapshot import anonymous, document, surveyed, take
-from mountwarden.snapshot.facts import Snapshot, Surveyed
+from mountwarden.snapshot import all_mounts, anonymize, take
+from mountwarden.snapshot import file as document
+from mountwarden.snapshot.contents import Snapshot, Surveyed
 
 from tests.kernel.test_namespace_ids import by_statmount
 from tests.kernel.topology import ROOT, Home
@@ -54,7 +55,7 @@ def check(home: Home, *steps: Callable[[], None]) -> tuple[ReportJson, ReportJso
 
     def both() -> tuple[ReportJson, ReportJson, ReportJson, str]:
         live, taken = pair(home, *steps)
-        hidden = anonymous.anonymous(taken)
+        hidden = anonymize.anonymous(taken)
         return live, reread(taken), reread(hidden), document.dumps(hidden)
 
     live, plain, hidden, text = home.sandbox.run(both, timeout=50)
@@ -190,16 +191,16 @@ def test_a_prediction_from_the_file_is_the_host_s(home: Home, lazy: bool) -> Non
     with hold(home.sandbox, propagation="private"), hold(home.sandbox, propagation="slave", cwd=MERGED) as busy:
 
         def both() -> tuple[list[dict[str, Any]], str]:
-            taken = pair(home, survey=surveyed.take())[1]
+            taken = pair(home, survey=all_mounts.take())[1]
             assert taken.survey is not None
-            there = surveyed.seen(document.parse(document.dumps(taken).encode()))
-            hidden = anonymous.anonymous(taken, b"salt")
+            there = all_mounts.seen(document.parse(document.dumps(taken).encode()))
+            hidden = anonymize.anonymous(taken, b"salt")
             assert hidden.survey is not None
             (point,) = (m.point for m in hidden.survey.tables[there.own] if m.point.endswith(b"/merged"))
             told = [
                 foresee.umount(MERGED, lazy=lazy),
                 foresee.answer(MERGED, there, lazy=lazy, inode=there.own),
-                foresee.answer(point, surveyed.seen(hidden), lazy=lazy, inode=there.own),
+                foresee.answer(point, all_mounts.seen(hidden), lazy=lazy, inode=there.own),
             ]
             return [predict.document(one) for one in told], document.dumps(hidden)
 

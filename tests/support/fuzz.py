@@ -105,7 +105,7 @@ def configuration(data: bytes) -> None:
 
 def snapshot(data: bytes) -> None:
     """The bytes of a snapshot's file."""
-    from mountwarden.snapshot import document
+    from mountwarden.snapshot import file as document
     from mountwarden.snapshot.codec import Wrong
 
     try:
@@ -146,13 +146,13 @@ def _judge(taken: Any) -> None:
     from mountwarden.output import report_text as table
     from mountwarden.output import terminal
     from mountwarden.predict import umount
-    from mountwarden.snapshot import surveyed
+    from mountwarden.snapshot import all_mounts
 
     told = command.report(taken)
     shown = table.render(told, table.View(terminal.Terminal(), 0.0, all=True))
     assert shown.replace("\n", "").isprintable()
     try:
-        seen = surveyed.seen(taken)
+        seen = all_mounts.seen(taken)
         for path in (b"/", b"/mnt", b"/mnt/a"):
             for lazy in (False, True):
                 umount.answer(path, seen, lazy=lazy, inode=seen.own)
@@ -162,7 +162,7 @@ def _judge(taken: Any) -> None:
 
 @functools.cache
 def _document() -> str:
-    from mountwarden.snapshot import document
+    from mountwarden.snapshot import file as document
 
     from tests.support.snapshots import made
 

@@ -26,7 +26,7 @@ from mountwarden.model import (
 from mountwarden.mounts.propagation import Behaviour
 from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.predict.occupants import Occupant
-from mountwarden.snapshot.facts import Members, Snapshot, Surveyed, Told
+from mountwarden.snapshot.contents import Members, Snapshot, Surveyed, Told
 from mountwarden.systemd import unit_files
 from mountwarden.systemd.units import Directive, UnitFacts
 

@@ -22,9 +22,10 @@ from mountwarden.model import (
 )
 from mountwarden.output import report_text, terminal
 from mountwarden.predict import umount
-from mountwarden.snapshot import anonymous, clean, document, surveyed
+from mountwarden.snapshot import all_mounts, anonymize, redact
+from mountwarden.snapshot import file as document
 from mountwarden.snapshot.codec import Wrong
-from mountwarden.snapshot.facts import Snapshot
+from mountwarden.snapshot.contents import Snapshot
 
 from tests.support.snapshots import CONTAINER, made
 from tests.unit.facts import OTHER
@@ -46,7 +47,7 @@ def judge(snapshot: Snapshot) -> str:
     told = command.report(snapshot)
     shown = report_text.render(told, report_text.View(terminal.Terminal(), 0.0, all=True)) + json.dumps(told)
     try:
-        seen = surveyed.seen(snapshot)
+        seen = all_mounts.seen(snapshot)
         told_of = [umount.answer(b"/mnt/a", seen, lazy=lazy, inode=seen.own) for lazy in (False, True)]
     except MountwardenError:
         return shown  # it has no survey, or not of that namespace, or the mount is locked
@@ -97,11 +98,11 @@ def test_a_name_that_is_no_text_is_kept_to_the_byte() -> None:
 
 
 def test_only_harmless_options_and_sources_are_kept() -> None:
-    kept = clean.options(
+    kept = redact.options(
         b"rw,password=hunter2,lowerdir=/a:/b,user=bob,size=64k,index=off,unknown,addr=10.0.0.1,mode=a b"
     )
     assert kept == b"rw,lowerdir=/a:/b,size=64k,index=off"
-    assert [clean.source(s) for s in (b"overlay", b"/dev/sda1", b"//server/share", b"user@host:/x", b"")] == [
+    assert [redact.source(s) for s in (b"overlay", b"/dev/sda1", b"//server/share", b"user@host:/x", b"")] == [
         b"overlay",
         b"/dev/sda1",
         b"",
@@ -111,15 +112,15 @@ def test_only_harmless_options_and_sources_are_kept() -> None:
 
 
 def test_no_line_of_a_unit_file_but_what_makes_its_namespace() -> None:
-    text = document.dumps(clean.clean(made()))
+    text = document.dumps(redact.clean(made()))
     assert "hunter2" not in text
     assert "server" not in text
     assert "PrivateTmp" in text
 
 
 def test_an_anonymous_snapshot_has_no_name_and_the_same_judgement() -> None:
-    snapshot = clean.clean(made())
-    hidden = anonymous.anonymous(snapshot, b"salt")
+    snapshot = redact.clean(made())
+    hidden = anonymize.anonymous(snapshot, b"salt")
     text = document.dumps(hidden)
     for name in ("acme", "hunter2", CONTAINER, "secret-name", 'boot"', "/X/", "/Y/"):
         assert name not in text, name
@@ -130,9 +131,9 @@ def test_an_anonymous_snapshot_has_no_name_and_the_same_judgement() -> None:
     assert Evidence.HISTORY in {f.evidence for f in plain}
     (holder,) = hidden.members[OTHER].holders
     assert holder.unit == f"docker-{holder.container}.scope", "an equal name stays equal"
-    again = anonymous.anonymous(snapshot, b"other salt")
+    again = anonymize.anonymous(snapshot, b"other salt")
     assert again.hostname != hidden.hostname
-    assert anonymous.anonymous(snapshot).hostname not in (hidden.hostname, again.hostname), "a salt of its own"
+    assert anonymize.anonymous(snapshot).hostname not in (hidden.hostname, again.hostname), "a salt of its own"
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> bytes:

@@ -76,11 +76,12 @@ def run(arguments: Namespace) -> int:
 def _stored(arguments: Namespace) -> "Foreseen":
     """Of a snapshot: why a copy would stay is not in it beyond what its mounts show."""
     from ..predict import umount as foresee
-    from ..snapshot import document, surveyed
+    from ..snapshot import all_mounts
+    from ..snapshot import file as document
 
     taken = document.read(arguments.snapshot)
-    seen, pid = surveyed.seen(taken), arguments.namespace
-    inode = seen.own if pid is None else surveyed.namespace_of(taken, pid)
+    seen, pid = all_mounts.seen(taken), arguments.namespace
+    inode = seen.own if pid is None else all_mounts.namespace_of(taken, pid)
     return foresee.answer(arguments.path, seen, lazy=arguments.lazy, inode=inode, pid=pid)
 
 

@@ -13,7 +13,7 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..snapshot.facts import Snapshot
+    from ..snapshot.contents import Snapshot
 
 _EPILOG = """\
 The file is JSON, for its owner alone. It holds mounts, namespaces, and the processes, units and containers that hold
@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> int:
     import os
 
     from ..errors import MountwardenError
-    from ..snapshot import document
+    from ..snapshot import file as document
     from . import session
 
     session.need_root("a snapshot")
@@ -64,7 +64,7 @@ def run(arguments: Namespace) -> int:
 def take(arguments: Namespace) -> "Snapshot":
     """A snapshot of a look now."""
     from ..scan import confirm
-    from ..snapshot import anonymous, surveyed
+    from ..snapshot import all_mounts, anonymize
     from ..snapshot import take as taking
     from . import agents, session
 
@@ -80,9 +80,9 @@ def take(arguments: Namespace) -> "Snapshot":
         hostname=hostname,
         kernel=kernel,
         paused=paused,
-        survey=surveyed.take(),
+        survey=all_mounts.take(),
     )
-    return anonymous.anonymous(taken) if arguments.anonymous else taken
+    return anonymize.anonymous(taken) if arguments.anonymous else taken
 
 
 def _tell(arguments: Namespace, taken: "Snapshot", size: int) -> None:
@@ -96,7 +96,7 @@ def _tell(arguments: Namespace, taken: "Snapshot", size: int) -> None:
 
 def load(path: str) -> "Snapshot":
     """The snapshot in a file. Raises: MountwardenError with what is wrong with it; OSError."""
-    from ..snapshot import document
+    from ..snapshot import file as document
 
     return document.read(path)
 
@@ -105,13 +105,13 @@ def facts_of(taken: "Snapshot", *, everything: bool = False) -> telling.Facts:
     """What a report tells of a snapshot, judged now by this version; the causes of info only with `everything`."""
     from ..remedies.plan import Circumstances, plan
     from ..report import assemble
-    from ..snapshot import judged
+    from ..snapshot import rejudge
 
-    config, circumstances = judged.config(taken), Circumstances(paused=taken.paused)
+    config, circumstances = rejudge.config(taken), Circumstances(paused=taken.paused)
     return telling.Facts(
         picture=taken.picture,
         findings=tuple(
-            plan(finding, config, circumstances) for finding in judged.findings(taken, everything=everything)
+            plan(finding, config, circumstances) for finding in rejudge.findings(taken, everything=everything)
         ),
         taken=taken.taken,
         seconds=taken.seconds,

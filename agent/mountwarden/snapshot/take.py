@@ -9,8 +9,8 @@ from ..explain import attribute, cause, shared_causes
 from ..explain.context import Circumstances
 from ..model import Finding, Gap, Kind, Picture
 from ..scan.scanner import Look
-from .clean import clean
-from .facts import Members, Snapshot, Surveyed, Told
+from .contents import Members, Snapshot, Surveyed, Told
+from .redact import clean
 
 
 def take(

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import MountwardenError
 from ..model import Mount, RootState
 from .codec import Decoder, Encoder, Wrong
-from .facts import SCHEMA, Snapshot
+from .contents import SCHEMA, Snapshot
 
 LARGEST = 128 << 20
 """Bytes of a file that is read: some 500,000 mounts."""

@@ -14,9 +14,9 @@ from ..config.schema import ENGINES
 from ..errors import MountwardenError
 from ..judge import judge
 from ..model import RUNTIME_INIT
-from .clean import PATHS, SOURCES
-from .facts import Snapshot
-from .walk import replaced
+from .contents import Snapshot
+from .redact import PATHS, SOURCES
+from .rewrite import replaced
 
 COMMON = frozenset(
     b"bin boot dev etc home lib lib64 mnt opt proc root run sbin srv sys tmp usr var local share cache log ns net "

@@ -7,7 +7,7 @@ from ..explain import cause, shared_causes
 from ..explain.context import Circumstances
 from ..judge import judge
 from ..model import Cause, Finding, Gap, Kind, Picture, Severity
-from .facts import Snapshot, Told
+from .contents import Snapshot, Told
 
 
 def findings(snapshot: Snapshot, *, everything: bool = False) -> tuple[Finding, ...]:

@@ -9,7 +9,7 @@ from ..mounts.mountinfo import Table
 from ..observe.all_mounts import Survey
 from ..predict import umount
 from ..predict.occupants import Occupant
-from .facts import Members, Snapshot, Surveyed
+from .contents import Members, Snapshot, Surveyed
 
 MOST = 200_000
 """Mounts that are written down."""

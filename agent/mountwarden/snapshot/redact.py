@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..explain.context import Circumstances
-from .facts import Snapshot
-from .walk import replaced
+from .contents import Snapshot
+from .rewrite import replaced
 
 FLAGS = frozenset(
     b"ro rw nosuid suid nodev dev noexec exec noatime nodiratime relatime strictatime lazytime sync dirsync mand "
