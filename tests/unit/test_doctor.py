@@ -11,8 +11,8 @@ from mountwarden.cli import doctor as command
 from mountwarden.config.schema import Config
 from mountwarden.doctor import canary, kernel, roots, system, units
 from mountwarden.doctor import examine as examination
+from mountwarden.doctor.check import Check, Status
 from mountwarden.doctor.examine import Asked, Examination, examine
-from mountwarden.doctor.facts import Check, Status
 from mountwarden.errors import ConfigError, MountwardenError
 from mountwarden.explain import lasting_fix
 from mountwarden.explain.holders import Members

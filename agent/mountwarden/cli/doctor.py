@@ -49,8 +49,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Examine; 1 where something failed."""
+    from ..doctor.check import Status
     from ..doctor.examine import Asked, examine
-    from ..doctor.facts import Status
 
     status, running = _service()
     found = examine(Asked(arguments.config, status, running, canary=not arguments.no_canary))

@@ -22,7 +22,7 @@ from ..output.columns import cost
 from ..remedies import apply
 from ..scan.scanner import Looker
 from ..scratch import stage, topology
-from .facts import Check, Status
+from .check import Check, Status
 
 GROUP = "canary"
 _Hold = Callable[[], AbstractContextManager[topology.Holder]]

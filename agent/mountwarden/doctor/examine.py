@@ -18,7 +18,7 @@ from ..observe.capabilities import Interface, interfaces
 from ..predict.next_leaks import Foreseen, foresee, who
 from ..scan.scanner import Look, Looker
 from . import canary, kernel, roots, system, units
-from .facts import Check, Status
+from .check import Check, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from ..escape import shown
 from ..mounts.mountinfo import Table
 from ..observe.capabilities import NEEDED, REFUSALS, Interface
 from ..output.columns import count
-from .facts import Check, Status
+from .check import Check, Status
 
 GROUP = "kernel"
 _NEAR = 0.5

@@ -8,7 +8,7 @@ from ..model import Finding, Gap, Kind, Mount, Picture, RootState
 from ..mounts.exposure import Relation, Sight
 from ..output.columns import count
 from ..predict.next_leaks import Foreseen
-from .facts import Check, Status
+from .check import Check, Status
 
 ROOTS = "roots"
 NEXT = "the next mount"

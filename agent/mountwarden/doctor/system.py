@@ -11,7 +11,7 @@ from ..errors import MountwardenError
 from ..escape import sentence, shown
 from ..observe.enter import own_namespace
 from ..output.journal_messages import IDS
-from .facts import Check, Status
+from .check import Check, Status
 
 SYSTEMD = "systemd"
 SERVICE = "service"

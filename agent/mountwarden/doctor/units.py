@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..escape import shown, unit_name
 from ..explain import lasting_fix
 from ..systemd import unit_files
-from .facts import Check, Status
+from .check import Check, Status
 from .roots import NEXT
 
 PLACES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system")
