@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.triggers import Triggers, Wake, local, watch_list
+from mountwarden.service.triggers import Triggers, Wake, local, watch_list
 
 from tests.support.scratch_ns import Sandbox, in_child
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mountwarden.actor import BATCH, Actor
 from mountwarden.config.schema import Config, Mode
 from mountwarden.ledger import update as book
 from mountwarden.ledger.update import Attempt, Ledger, Now
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome
+from mountwarden.service.acts import BATCH, Actor
 from mountwarden.state import pause
 from mountwarden.state.pause import Pause
 from mountwarden.state.run_directory import RunDirectory

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden import agent
-from mountwarden.actor import Actor
-from mountwarden.agent import FAILURES, Agent
 from mountwarden.config.schema import Config, Confirm, Mode
 from mountwarden.errors import ConfigError
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
 from mountwarden.output import journal_messages
 from mountwarden.scan.scanner import Look
+from mountwarden.service import loop
+from mountwarden.service.acts import Actor
+from mountwarden.service.loop import FAILURES, Agent
+from mountwarden.service.outbox import Teller
+from mountwarden.service.triggers import Wake
 from mountwarden.state.run_directory import RunDirectory
 from mountwarden.systemd.journal import Entry, Journal
-from mountwarden.teller import Teller
-from mountwarden.triggers import Wake
 
 from tests.support.findings import finding
 
@@ -146,7 +146,7 @@ def test_missed_mount_events_are_told_at_once_and_then_once_a_minute(
     events = serve(Host(overflow, overflow, budget, overflow, []), tmp_path)[1]
     assert kinds(events[1:]) == ["missed", "missed"]
     assert [event["MOUNTWARDEN_TEXT"] for event in events[1:]] == ["the queue was full", "one makes too many"]
-    monkeypatch.setattr(agent, "MISSED_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "MISSED_SECONDS", 0.0)
     events = serve(Host(overflow, overflow, []), tmp_path)[1]
     assert [event["MOUNTWARDEN_COUNT"] for event in events[1:]] == ["1", "1"]
 

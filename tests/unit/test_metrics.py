@@ -6,7 +6,7 @@ from pathlib import Path
 from mountwarden.model import Severity
 from mountwarden.output import metrics
 from mountwarden.report import build as reporting
-from mountwarden.triggers import Wake
+from mountwarden.service.triggers import Wake
 
 from tests.support import reports
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from mountwarden import status
 from mountwarden.busy import mounts
 from mountwarden.busy.answer import Answer as Kept
 from mountwarden.busy.answer import Keeper, Target
@@ -47,6 +46,7 @@ from mountwarden.remedies import restart_advice
 from mountwarden.report import build as report
 from mountwarden.report import chain, timeline, unit_settings
 from mountwarden.report import map as chart
+from mountwarden.service import status
 from mountwarden.snapshot import codec
 from mountwarden.systemd import journal, journal_reader
 from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts

@@ -1,7 +1,7 @@
 """When the service looks next."""
 
 import pytest
-from mountwarden.schedule import (
+from mountwarden.service.schedule import (
     BURST,
     COST_FACTOR,
     LONGEST_PAUSE,

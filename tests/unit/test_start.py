@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from mountwarden import start
 from mountwarden.errors import RefusedToRun
+from mountwarden.service import preflight
 
 
 def proc(place: Path, first: str, own: str) -> str:
@@ -18,13 +18,13 @@ def proc(place: Path, first: str, own: str) -> str:
 
 def test_it_runs_in_pid_1s_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert start.check(proc(tmp_path, "mnt:[1]", "mnt:[1]")) == ()
+    assert preflight.check(proc(tmp_path, "mnt:[1]", "mnt:[1]")) == ()
 
 
 def test_elsewhere_it_refuses_with_the_directive_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(RefusedToRun) as refused:
-        start.check(proc(tmp_path, "mnt:[1]", "mnt:[2]"), directive=lambda: "PrivateTmp=yes")
+        preflight.check(proc(tmp_path, "mnt:[1]", "mnt:[2]"), directive=lambda: "PrivateTmp=yes")
     assert refused.value.status == 78
     assert "PrivateTmp=yes" in refused.value.message
     assert "\n" not in refused.value.message
@@ -33,7 +33,7 @@ def test_elsewhere_it_refuses_with_the_directive_in_one_line(tmp_path: Path, mon
 def test_without_root_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(RefusedToRun, match="needs root"):
-        start.check()
+        preflight.check()
 
 
 @pytest.mark.parametrize(("own", "same"), [("20 1 0:1\n30 20 0:2\n", True), ("90 1 0:1\n91 90 0:2\n", False)])
@@ -53,8 +53,8 @@ def test_an_unreadable_pid_1_is_judged_by_mount_ids_and_told(
 
     monkeypatch.setattr(os, "readlink", readlink)
     if same:
-        (gap,) = start.check(place)
+        (gap,) = preflight.check(place)
         assert "ids of its mounts" in gap.reason
     else:
         with pytest.raises(RefusedToRun):
-            start.check(place, directive=lambda: None)
+            preflight.check(place, directive=lambda: None)

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mountwarden import teller
 from mountwarden.ledger import stored
 from mountwarden.ledger.update import Ledger
 from mountwarden.model import Event, EventKind
+from mountwarden.service import outbox
+from mountwarden.service.outbox import Teller, in_journal
 from mountwarden.state import run_directory
 from mountwarden.state.run_directory import RunDirectory
 from mountwarden.systemd.journal import Entry, Journal
-from mountwarden.teller import Teller, in_journal
 
 EVENTS = tuple(Event(EventKind.GAP, f"key-{number}", 1.0, "text") for number in range(3))
 
@@ -61,7 +61,7 @@ def test_nothing_is_written_when_nothing_changed(run: RunDirectory) -> None:
 
 def test_a_start_drops_what_the_journal_has(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     run_directory.write(run.ledger, stored.dump(replace(Ledger("boot"), pending=EVENTS)), run_directory.OWN)
-    monkeypatch.setattr(teller, "in_journal", lambda events, boot: frozenset({"key-1"}))
+    monkeypatch.setattr(outbox, "in_journal", lambda events, boot: frozenset({"key-1"}))
     ledger, why = Teller(run, Recorder(run)).load("boot")
     assert ([event.key for event in ledger.pending], why) == (["key-0", "key-2"], None)
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..config.schema import Config
+    from ..service.triggers import Triggers
     from ..systemd.notify import Notifier
-    from ..triggers import Triggers
 
 _EPILOG = """\
 exit status:
@@ -41,9 +41,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Check that we may run, be ready, and work. Nothing before READY waits for anybody."""
-    from .. import start
+    from ..service import preflight
 
-    gaps = start.check()
+    gaps = preflight.check()
     try:
         config = _load(arguments)
     except ConfigError as error:
@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> int:
     from ..systemd.notify import Notifier
 
     notifier = Notifier()
-    from ..triggers import Triggers
+    from ..service.triggers import Triggers
 
     triggers = Triggers("/proc/self/mountinfo" if gaps else "/proc/1/mountinfo")  # signals are caught from here on
     notifier.ready()
@@ -78,16 +78,16 @@ def _load(arguments: Namespace) -> "Config":
 def _serve(
     arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", load: "Callable[[], Config]"
 ) -> int:
-    from ..actor import Actor
-    from ..agent import Agent
     from ..explain import shared_causes
     from ..remedies import apply
     from ..remedies.plan import named_units
     from ..scan import scanner
+    from ..service.acts import Actor
+    from ..service.loop import Agent
+    from ..service.outbox import Teller
     from ..state import run_directory
     from ..systemd import units
     from ..systemd.journal import Journal
-    from ..teller import Teller
 
     directory = run_directory.RunDirectory()
     directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=

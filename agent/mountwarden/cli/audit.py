@@ -3,10 +3,10 @@
 import os
 import time
 
-from ..actor import FAILED
 from ..ledger.update import subject_of
 from ..model import Event, EventKind, Outcome
 from ..output import journal_messages
+from ..service.acts import FAILED
 from ..systemd.journal import SOCKET, Journal
 
 

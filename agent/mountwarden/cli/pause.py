@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from .. import durations
 from ..escape import shown, timestamp
 from ..output import report_file
+from ..service.status import paused
 from ..state import pause as pausing
 from ..state.run_directory import RunDirectory
-from ..status import paused
 from . import options
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from argparse import Namespace
 from dataclasses import replace
 
 from .. import engines
-from ..actor import told_circumstances
 from ..config.load import load
 from ..config.schema import Mode
 from ..errors import MountwardenError
@@ -15,6 +14,7 @@ from ..model import Root, Tier
 from ..observe import processes
 from ..remedies.plan import Circumstances
 from ..scan.scanner import Looker
+from ..service.acts import told_circumstances
 from ..state import run_directory, silences
 from ..state.run_directory import RunDirectory
 from .agents import Agents

@@ -10,8 +10,8 @@ from ..errors import MountwardenError
 from ..escape import seconds
 from ..output import report_file
 from ..output.columns import age, cost, count
+from ..service.status import SCHEMA
 from ..state.run_directory import RunDirectory
-from ..status import SCHEMA
 from . import options
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from .systemd.jobs import UnitSignals
+from ..systemd.jobs import UnitSignals
 
 ENGINE_DIRECTORIES = (b"/etc/docker", b"/etc/containers", b"/etc/containerd")
 """Where engines keep the files that name their roots."""

@@ -9,21 +9,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..config.schema import Config
+from ..escape import shown as printable
+from ..ledger.update import Ledger
+from ..model import Finding, Outcome
+from ..output import metrics, report_file
+from ..report import assemble as report_facts
+from ..report import build as reporting
+from ..report.types import ReportJson
+from ..scan.scanner import Look
+from ..state import run_directory
+from ..state.pause import Pause
+from ..state.run_directory import RunDirectory
+from ..systemd.notify import Notifier
 from . import status
-from .actor import told_circumstances
-from .config.schema import Config
-from .escape import shown as printable
-from .ledger.update import Ledger
-from .model import Finding, Outcome
-from .output import metrics, report_file
-from .report import assemble as report_facts
-from .report import build as reporting
-from .report.types import ReportJson
-from .scan.scanner import Look
-from .state import run_directory
-from .state.pause import Pause
-from .state.run_directory import RunDirectory
-from .systemd.notify import Notifier
+from .acts import told_circumstances
 from .triggers import Triggers, Wake
 
 OFTEN = 10.0

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import __version__
-from .escape import sentence, shown, timestamp
-from .ledger.breaker import left_alone
-from .ledger.update import Ledger
-from .model import Outcome, Severity
-from .output.columns import count
-from .report.types import ReportJson
-from .state.pause import Pause
+from .. import __version__
+from ..escape import sentence, shown, timestamp
+from ..ledger.breaker import left_alone
+from ..ledger.update import Ledger
+from ..model import Outcome, Severity
+from ..output.columns import count
+from ..report.types import ReportJson
+from ..state.pause import Pause
 
 SCHEMA = "mountwarden.status/1"
 

@@ -5,13 +5,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from .config.schema import Config
-from .ledger import breaker
-from .ledger.update import Attempt, Ledger, Now
-from .model import Action, Finding, Outcome
-from .remedies.plan import Circumstances, ends_that, plan
-from .state import pause as pausing
-from .state.run_directory import RunDirectory
+from ..config.schema import Config
+from ..ledger import breaker
+from ..ledger.update import Attempt, Ledger, Now
+from ..model import Action, Finding, Outcome
+from ..remedies.plan import Circumstances, ends_that, plan
+from ..state import pause as pausing
+from ..state.run_directory import RunDirectory
 
 BUDGET = 5.0
 """Seconds of acts in one cycle; the rest waits for the next look."""

@@ -9,9 +9,9 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable
 
-from .errors import RefusedToRun
-from .model import Gap
-from .systemd.namespacing_directives import setting
+from ..errors import RefusedToRun
+from ..model import Gap
+from ..systemd.namespacing_directives import setting
 
 _DEADLINE = 3.0
 

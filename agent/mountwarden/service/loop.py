@@ -12,24 +12,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from .actor import Actor
-from .config.schema import Config, Mode
-from .errors import MountwardenError
-from .escape import timestamp
-from .kernel import child
-from .ledger import breaker
-from .ledger import update as book
-from .ledger.update import Now
-from .model import Cause, Event, EventKind, Finding, Gap, Picture
+from ..config.schema import Config, Mode
+from ..errors import MountwardenError
+from ..escape import timestamp
+from ..kernel import child
+from ..ledger import breaker
+from ..ledger import update as book
+from ..ledger.update import Now
+from ..model import Cause, Event, EventKind, Finding, Gap, Picture
+from ..scan.scanner import Look
+from ..state import pause as pausing
+from ..state import silences
+from ..state.pause import Pause
+from ..state.run_directory import RunDirectory
+from ..systemd.notify import Notifier
+from .acts import Actor
+from .outbox import Teller
 from .publish import Publisher
-from .scan.scanner import Look
 from .schedule import Schedule
-from .state import pause as pausing
-from .state import silences
-from .state.pause import Pause
-from .state.run_directory import RunDirectory
-from .systemd.notify import Notifier
-from .teller import Teller
 from .triggers import Triggers, Wake, local, watch_list
 
 FAILURES = 10

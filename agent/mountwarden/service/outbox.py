@@ -8,14 +8,14 @@ import json
 import subprocess
 from collections.abc import Callable, Iterable
 
-from .ledger import stored
-from .ledger import update as book
-from .ledger.update import Ledger
-from .model import Event
-from .output import journal_messages
-from .state import run_directory
-from .state.run_directory import RunDirectory
-from .systemd.journal import IDENTIFIER, PREFIX, Journal
+from ..ledger import stored
+from ..ledger import update as book
+from ..ledger.update import Ledger
+from ..model import Event
+from ..output import journal_messages
+from ..state import run_directory
+from ..state.run_directory import RunDirectory
+from ..systemd.journal import IDENTIFIER, PREFIX, Journal
 
 DEADLINE = 5.0
 """Seconds for each call of journalctl."""

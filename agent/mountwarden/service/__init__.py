@@ -1,0 +1,1 @@
+"""The daemon: its loop, what it acts on, what it publishes."""
