@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from mountwarden.cli import agents, joined
+from mountwarden.cli import joined, service_report
 from mountwarden.errors import NoAnswer
 from mountwarden.model import Door, Finding, Gap, Holder, Kind, Namespace, Severity, Tier
 from mountwarden.mounts.mountinfo import Table
@@ -44,7 +44,7 @@ def told(*findings: Finding, **changes: Any) -> types.ReportJson:
 
 def more(*findings: Finding, found: Scan | None = None) -> list[str]:
     """Ids of what is joined with the look."""
-    service = agents.Agents(told(*findings))
+    service = service_report.Agents(told(*findings))
     return [one["id"] for one in joined.alone(service, found or looked())]
 
 
@@ -71,7 +71,7 @@ def shows(monkeypatch: pytest.MonkeyPatch, text: bytes | Exception | None) -> Mo
 
 def test_what_the_look_did_not_make_is_joined_as_the_service_wrote_it(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, TWO)
-    service = agents.Agents(told(replace(LEAK, severity=Severity.CRITICAL, silenced=True)))
+    service = service_report.Agents(told(replace(LEAK, severity=Severity.CRITICAL, silenced=True)))
     (one,) = joined.alone(service, looked())
     assert service.told
     assert one == service.told["findings"][0]
@@ -199,7 +199,7 @@ def test_only_the_report_of_a_service_that_runs_is_relied_on(tmp_path: Path, mon
     path, boot = str(tmp_path / "report.json"), told()["host"]["boot_id"]
 
     def ids(boot_id: str = boot) -> list[str]:
-        return [one["id"] for one in joined.alone(agents.read(boot_id, path), looked())]
+        return [one["id"] for one in joined.alone(service_report.read(boot_id, path), looked())]
 
     assert ids() == [], "there is none"
     report_file.write(told(LEAK), path)
@@ -214,7 +214,7 @@ def test_only_the_report_of_a_service_that_runs_is_relied_on(tmp_path: Path, mon
 def test_summary_and_status_count_what_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, TWO)
     own = replace(LEAK, id="mw-0000000009", severity=Severity.INFO, kind=Kind.SEVERED)
-    service = agents.Agents(told(replace(LEAK, severity=Severity.CRITICAL), own))
+    service = service_report.Agents(told(replace(LEAK, severity=Severity.CRITICAL), own))
     whole = report.joined(report.build(facts([own])), joined.alone(service, looked(own)))
     assert [one["id"] for one in whole["findings"]] == [LEAK.id, own.id]
     assert (whole["summary"]["findings"], whole["summary"]["by_kind"]["leaked"]) == (2, 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from mountwarden.cli import agents
+from mountwarden.cli import service_report
 from mountwarden.config.schema import Config, Confirm, Mode, PolicyEntry, Silence
 from mountwarden.model import Action, Evidence, Finding, MountClass, Policy, RootKind, Severity, Tier
 from mountwarden.output import report_file
@@ -99,23 +99,23 @@ def test_what_the_agent_has_seen_counts_for_a_look_of_now(tmp_path: Path) -> Non
     told = report.build(facts([mine], agent=(os.getpid(), 60.0), taken=time.time()))
     path = str(tmp_path / "report.json")
     report_file.write(told, path)
-    agent = agents.read(told["host"]["boot_id"], path)
+    agent = service_report.read(told["host"]["boot_id"], path)
     assert agent.since() == {mine.id: mine.since}
     assert agent.mode is Mode.ACT
     looked = [replace(mine, evidence=Evidence.SPOT), replace(mine, evidence=Evidence.SPOT, mount_id=78)]
     assert [one.evidence for one in agent.as_known(looked)] == [Evidence.HISTORY, Evidence.SPOT]
-    none = agents.read("another boot", path)
+    none = service_report.read("another boot", path)
     assert (none.since(), none.mode, none.as_known(looked)) == ({}, None, tuple(looked))
 
 
 def test_what_its_own_options_alone_name_is_as_bad_as_the_agent_has_seen_it() -> None:
     seen = finding(evidence=Evidence.HISTORY, detail="the copy is bound on a directory that is not the mountpoint")
-    agent = agents.Agents(report.build(facts([seen])))
+    agent = service_report.Agents(report.build(facts([seen])))
     claimed = replace(seen, evidence=Evidence.CLAIMED, severity=Severity.INFO, detail="suspected")
     assert agent.as_known([claimed]) == (seen,)
     worse = replace(seen, evidence=Evidence.SPOT, severity=Severity.CRITICAL, detail="mounted again at home")
     assert agent.as_known([worse]) == (replace(worse, evidence=Evidence.HISTORY),), "the look is newer"
-    both = agents.Agents(report.build(facts([claimed])))
+    both = service_report.Agents(report.build(facts([claimed])))
     assert both.as_known([claimed]) == (claimed,)
 
 

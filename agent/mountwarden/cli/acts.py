@@ -16,7 +16,7 @@ from ..model import Action, Finding, Outcome
 from ..output import report_file, terminal
 from ..output.columns import count
 from ..scan import confirm
-from . import agents, joined, session
+from . import joined, service_report, session
 
 if TYPE_CHECKING:
     from ..scan.scanner import Looker
@@ -26,7 +26,7 @@ def looked(arguments: Namespace, action: Action) -> confirm.Scan:
     """A scan for an act, which needs root."""
     session.need_root(f"mountwarden {action}")
     looker = session.looker(arguments)
-    known = agents.read(looker.boot_id).since()
+    known = service_report.read(looker.boot_id).since()
     everything = action is Action.REJOIN  # what is severed is info, and must hold as well
     return confirm.scan(looker, wait=arguments.wait, known=known, everything=everything)
 
@@ -98,7 +98,7 @@ def unconfirmed(finding: Finding, action: Action) -> Outcome | None:
 
 def missing(ids: Sequence[str], found: confirm.Scan) -> dict[str, str]:
     """Of each id that no finding of the look has, the line that declines it."""
-    theirs = {one["id"] for one in joined.alone(agents.read(found.looker.boot_id), found)} if ids else set()
+    theirs = {one["id"] for one in joined.alone(service_report.read(found.looker.boot_id), found)} if ids else set()
     known = "the running service alone knows this finding, and a single look cannot prove it"
     return {one: f"{shown(one)}: declined: {known if one in theirs else 'there is no such finding now'}" for one in ids}
 

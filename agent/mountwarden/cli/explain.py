@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from ..scan.confirm import Scan
-    from .agents import Agents
+    from .service_report import Agents
 
 
 def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
@@ -71,12 +71,12 @@ def _live(arguments: Namespace) -> _Story | types.BackgroundJson:
     from ..report import assemble as facts
     from ..report import background
     from ..scan import confirm
-    from . import agents, report, session
+    from . import report, service_report, session
 
     looker = session.looker(arguments)
-    known = agents.read(looker.boot_id).since()
+    known = service_report.read(looker.boot_id).since()
     found = confirm.scan(looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again)
-    agent = agents.read(looker.boot_id)
+    agent = service_report.read(looker.boot_id)
     one = agent.as_known(finding for finding in found.findings if finding.id == arguments.id)
     if not one:
         return _beyond(arguments.id, agent, found)

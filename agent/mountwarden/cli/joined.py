@@ -15,7 +15,7 @@ from ..output import report_file
 from ..report import types
 from ..scan.confirm import Scan
 from ..scan.scanner import Look
-from .agents import Agents
+from .service_report import Agents
 
 _BY_ANY_LOOK = (Kind.SEVERED, Kind.PRIVATE_ROOT)
 """Kinds that hang on propagation as it is now, and not on any history."""

@@ -68,10 +68,10 @@ def look(arguments: Namespace) -> "MapJson":
     from ..predict.next_leaks import who
     from ..report import map as chart
     from ..scan import confirm
-    from . import agents
+    from . import service_report
 
     looker = session.looker(arguments)
-    known = agents.read(looker.boot_id).since()
+    known = service_report.read(looker.boot_id).since()
     found = confirm.scan(looker, wait=arguments.wait, known=known)
     picture = found.seen.picture
     read = world()

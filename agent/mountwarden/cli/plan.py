@@ -30,12 +30,12 @@ def run(arguments: Namespace) -> int:
     """Show the plan."""
     from ..remedies.plan import plan
     from ..scan import confirm
-    from . import agents, joined, session
+    from . import joined, service_report, session
 
     session.need_root("mountwarden plan")
     looker = session.looker(arguments)
-    found = confirm.scan(looker, wait=arguments.wait, known=agents.read(looker.boot_id).since())
-    agent = agents.read(looker.boot_id)
+    found = confirm.scan(looker, wait=arguments.wait, known=service_report.read(looker.boot_id).since())
+    agent = service_report.read(looker.boot_id)
     circumstances = session.circumstances(looker, agent)
 
     def meant(finding_id: str, severity: str) -> bool:

@@ -79,13 +79,13 @@ def live(arguments: Namespace) -> types.ReportJson:
     """A report of a look now."""
     from ..report import assemble
     from ..scan import confirm
-    from . import agents, joined, session
+    from . import joined, service_report, session
 
     looker = session.looker(arguments)
-    known = agents.read(looker.boot_id).since()
+    known = service_report.read(looker.boot_id).since()
     everything = arguments.all or arguments.json
     found = confirm.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=looking_again)
-    agent = agents.read(looker.boot_id)
+    agent = service_report.read(looker.boot_id)
     findings, seen = assemble.explained(agent.as_known(found.findings), found.seen)
     told = telling.build(
         assemble.facts(seen, findings, looker.config, circumstances=session.circumstances(looker, agent))
@@ -107,7 +107,7 @@ def last(path: str = report_file.PATH, now: float | None = None) -> types.Report
 
     Raises: MountwardenError where there is none that can be relied on, with how to get one.
     """
-    from .agents import stale
+    from .service_report import stale
 
     try:
         told = report_file.read(path)

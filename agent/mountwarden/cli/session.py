@@ -17,7 +17,7 @@ from ..scan.scanner import Looker
 from ..service.acts import told_circumstances
 from ..state import run_directory, silences
 from ..state.run_directory import RunDirectory
-from .agents import Agents
+from .service_report import Agents
 
 
 def looker(arguments: Namespace) -> Looker:

@@ -66,10 +66,10 @@ def take(arguments: Namespace) -> "Snapshot":
     from ..scan import confirm
     from ..snapshot import all_mounts, anonymize
     from ..snapshot import take as taking
-    from . import agents, session
+    from . import service_report, session
 
     looker = session.looker(arguments)
-    agent = agents.read(looker.boot_id)
+    agent = service_report.read(looker.boot_id)
     found = confirm.scan(looker, wait=arguments.wait, everything=True, known=agent.since())
     hostname, kernel = confirm.host()
     paused = session.circumstances(looker, agent).paused
