@@ -71,9 +71,6 @@ NEVER_LOADED = frozenset({"graphdriver", "doctor", "busy", "predict.umount"})
 VAGUE = frozenset({"facts", "text", "words", "shape", "common", "utils", "helpers", "misc"})
 """Names that say nothing of what is in a file."""
 
-MOVING = dict(line.split() for line in Path(__file__).with_name("moving.txt").read_text().splitlines())
-"""Modules that are not in their room yet, by their dotted names: the rules see them where they will be."""
-
 
 @dataclass(frozen=True, slots=True)
 class Import:
@@ -97,7 +94,7 @@ class Modules:
 def read(texts: Mapping[str, str], packages: frozenset[str] = frozenset()) -> Modules:
     """Texts by dotted name; those in `packages` are the __init__ of a folder."""
     imports = tuple(one for name in texts for one in _imports(name, texts, packages))
-    return Modules({MOVING.get(name, name): text for name, text in texts.items()}, imports)
+    return Modules(texts, imports)
 
 
 def _imports(module: str, texts: Mapping[str, str], packages: frozenset[str]) -> Iterator[Import]:
@@ -112,8 +109,7 @@ def _imports(module: str, texts: Mapping[str, str], packages: frozenset[str]) ->
             names = sorted({name if _below(name) in texts else base for name in full})
         for name in names:
             own = _below(name)
-            of = name if own is None else MOVING.get(own, own)
-            yield Import(MOVING.get(module, module), getattr(node, "lineno", 0), of, own is not None)
+            yield Import(module, getattr(node, "lineno", 0), name if own is None else own, own is not None)
 
 
 def _base(node: ast.ImportFrom, module: str, packages: frozenset[str]) -> str:

@@ -73,11 +73,9 @@ def test_what_is_allowed_breaks_nothing() -> None:
 
 
 def test_the_service_loads_nothing_that_it_does_not_need() -> None:
-    service = next((old for old, new in rooms.MOVING.items() if new == rooms.SERVICE), rooms.SERVICE)
-    program = f"import sys, mountwarden.{service}; print(*sys.modules)"
+    program = f"import sys, mountwarden.{rooms.SERVICE}; print(*sys.modules)"
     command, env = [sys.executable, "-c", program], {"PYTHONPATH": str(rooms.AGENT)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
-    names = (name.removeprefix("mountwarden.") for name in done.stdout.split() if name.startswith("mountwarden."))
-    loaded = {rooms.MOVING.get(name, name) for name in names}
+    loaded = {name.removeprefix("mountwarden.") for name in done.stdout.split() if name.startswith("mountwarden.")}
     assert rooms.SERVICE in loaded, "nothing would be seen in an interpreter that did not load it"
     assert {name for name in loaded if rooms.within(name, rooms.NEVER_LOADED)} == set()
