@@ -39,8 +39,8 @@ def decoded(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def shown(text: bytes | str) -> str:
-    """Text of the host as it may reach a terminal or a JSON document. `unshown` turns it back."""
+def printable(text: bytes | str) -> str:
+    """Text of the host as it may reach a terminal or a JSON document. `original` turns it back."""
     data = _AMBIGUOUS.sub(rb"\\x5c", raw(text))
     decoded = data.decode("utf-8", "surrogateescape")
     if _PLAIN.match(decoded):
@@ -54,8 +54,8 @@ def sentence(text: str) -> str:
     return decoded if _PLAIN.match(decoded) else "".join(_pieces(decoded))
 
 
-def unshown(text: str) -> bytes:
-    """The bytes that `shown` was given."""
+def original(text: str) -> bytes:
+    """The bytes that `printable` was given."""
     parts = _ESCAPE.split(text)
     return b"".join(bytes([int(part, 16)]) if at % 2 else raw(part) for at, part in enumerate(parts))
 
@@ -74,8 +74,8 @@ def _pieces(decoded: str) -> list[str]:
 
 
 def unit_name(text: str) -> str:
-    """A unit's name: as it is where it is in systemd's own character set (`\\x2d` and all), else as `shown`."""
-    return text if _UNIT.match(text) else shown(text)
+    """A unit's name: as it is where it is in systemd's own character set (`\\x2d` and all), else as `printable`."""
+    return text if _UNIT.match(text) else printable(text)
 
 
 def short_id(container: str) -> str:

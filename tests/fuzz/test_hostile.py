@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from mountwarden.config.schema import PolicyEntry, RootEntry
-from mountwarden.escape import shown
+from mountwarden.escape import printable
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity, Tier
 from mountwarden.observe import namespaces, processes
@@ -203,7 +203,7 @@ def test_a_name_of_any_bytes_is_found_shown_and_detached(home: Home, name: bytes
         (finding,) = home.leaked()
         assert finding.mountpoint == layer.merged
         assert finding.layer == name
-        text = shown(finding.mountpoint)
+        text = printable(finding.mountpoint)
         assert text.isprintable()
         assert "\n" not in text
         outcome = home.act(finding, Action.DETACH)

@@ -12,14 +12,14 @@ import pytest
 from mountwarden.cli import map as command
 from mountwarden.doctor import canary
 from mountwarden.kernel import abi, syscalls
-from mountwarden.mounts.exposure import Relation, Sight, sights
+from mountwarden.mounts.exposure import Exposure, Relation, exposures
 from mountwarden.mounts.mountinfo import Table
 from mountwarden.observe import processes
 from mountwarden.observe.capabilities import NEEDED, interfaces
 from mountwarden.observe.enter import own_namespace
 from mountwarden.output.map import drawing, fold, svg
 from mountwarden.output.terminal import Terminal
-from mountwarden.predict.next_leaks import Foreseen, foresee, who
+from mountwarden.predict.next_leaks import NextLeak, foresee, who
 from mountwarden.report import map as chart
 from mountwarden.report.map_types import MapJson
 from mountwarden.scan.scanner import Looker
@@ -37,18 +37,18 @@ def tables(*spaces: Namespace) -> dict[int, Table]:
     return {space.inode: Table.from_text(space.mountinfo()) for space in spaces}
 
 
-def shown(home: Home, *others: Namespace) -> list[Sight]:
+def shown(home: Home, *others: Namespace) -> list[Exposure]:
     """The sights of the guarded root in home and the others, by a fresh look."""
     read = tables(home.sandbox, *others)
-    return home.run(lambda: list(sights(Looker(home.config, home=own_namespace()).look().picture, read)))
+    return home.run(lambda: list(exposures(Looker(home.config, home=own_namespace()).look().picture, read)))
 
 
-def foreseen(home: Home, *others: Namespace) -> list[Foreseen]:
+def foreseen(home: Home, *others: Namespace) -> list[NextLeak]:
     read = tables(home.sandbox, *others)
 
-    def here() -> list[Foreseen]:
+    def here() -> list[NextLeak]:
         picture = Looker(home.config, home=own_namespace()).look().picture
-        return list(foresee(sights(picture, read), picture)[0])
+        return list(foresee(exposures(picture, read), picture)[0])
 
     return home.run(here)
 
@@ -168,10 +168,10 @@ def drawn(home: Home, others: Sequence[Namespace], step: Callable[[], None]) -> 
         looker.look()
         step()
         seen = looker.look()
-        told = sights(seen.picture, tables(home.sandbox, *others))
+        told = exposures(seen.picture, tables(home.sandbox, *others))
         inodes = {sight.namespace for sight in told} | {f.namespace for f in seen.findings if f.namespace}
         people = {inode: who(inode, seen.picture) for inode in inodes}
-        facts = chart.Seen(seen.picture, seen.findings, told, people)
+        facts = chart.MapFacts(seen.picture, seen.findings, told, people)
         return command.document(facts, (), 0.0)
 
     return home.run(here)
@@ -226,7 +226,7 @@ def test_the_canary_sings_and_leaves_nothing() -> None:
 
 
 def test_a_canary_that_can_not_sing_is_told() -> None:
-    def forbidden() -> canary.Song:
+    def forbidden() -> canary.CanaryResult:
         # Its own user namespace has a limit of its own: none below it. Executing as no root then drops all rights.
         syscalls.unshare(abi.CLONE_NEWUSER)
         for name, value in (("setgroups", "deny"), ("uid_map", "1000 0 1"), ("gid_map", "1000 0 1")):

@@ -15,7 +15,7 @@ import pytest
 from mountwarden.cli import main as command_line
 from mountwarden.kernel import abi, syscalls
 from mountwarden.predict import umount as foresee
-from mountwarden.predict.umount import Foreseen
+from mountwarden.predict.umount import Forecast
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, hold
@@ -23,7 +23,7 @@ from tests.support.scratch_ns import Namespace, hold
 MERGED = ROOT + b"/X/merged"
 
 
-def predicted(home: Home, path: bytes = MERGED, *, lazy: bool = False) -> Foreseen:
+def predicted(home: Home, path: bytes = MERGED, *, lazy: bool = False) -> Forecast:
     return home.run(lambda: foresee.umount(path, lazy=lazy))
 
 

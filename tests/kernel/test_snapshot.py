@@ -22,7 +22,7 @@ from mountwarden.scan import confirm
 from mountwarden.scan.scanner import Looker
 from mountwarden.snapshot import all_mounts, anonymize, take
 from mountwarden.snapshot import file as document
-from mountwarden.snapshot.contents import Snapshot, Surveyed
+from mountwarden.snapshot.contents import SavedMounts, Snapshot
 
 from tests.kernel.test_namespace_ids import by_statmount
 from tests.kernel.topology import ROOT, Home
@@ -32,14 +32,16 @@ MERGED = ROOT + b"/X/merged"
 HOST = {"hostname": "myhost", "kernel": "6.18"}
 
 
-def pair(home: Home, *steps: Callable[[], None], survey: Surveyed | Gap | None = None) -> tuple[ReportJson, Snapshot]:
+def pair(
+    home: Home, *steps: Callable[[], None], survey: SavedMounts | Gap | None = None
+) -> tuple[ReportJson, Snapshot]:
     """The report of the last look, each step being after a look, and a snapshot of the same look."""
     looker = Looker(home.config, home=own_namespace())
     looker.look()
     for step in steps:
         step()
         looker.look()
-    found = confirm.scan(looker, wait=0.2, everything=True)
+    found = confirm.confirmed_scan(looker, wait=0.2, everything=True)
     findings, seen = assemble.explained(found.findings, found.seen, everything=True)
     told = replace(assemble.facts(seen, findings, looker.config), **HOST)  # type: ignore[arg-type]
     return report.build(told), take.take(found.seen, found.findings, looker.config, paused=False, survey=survey, **HOST)

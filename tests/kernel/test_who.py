@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from mountwarden.busy import find
-from mountwarden.busy.answer import Answer, Keeper
+from mountwarden.busy.answer import BusyReport, Keeper
 from mountwarden.cli import main as command_line
 from mountwarden.errors import MountwardenError
 from mountwarden.kernel import abi, syscalls
@@ -21,11 +21,11 @@ from tests.support.scratch_ns import hold, in_child
 MERGED = ROOT + b"/X/merged"
 
 
-def who(home: Home, asked: bytes | str) -> Answer:
+def who(home: Home, asked: bytes | str) -> BusyReport:
     return home.run(lambda: find.who(os.fsdecode(asked)))
 
 
-def hows(answer: Answer, how: str) -> list[Keeper]:
+def hows(answer: BusyReport, how: str) -> list[Keeper]:
     return [keeper for keeper in answer.keepers if keeper.how == how]
 
 
@@ -107,11 +107,11 @@ def test_nobody_is_told_to_end_process_1_or_what_lives_with_it(home: Home) -> No
     """Asked from another mount namespace than that of process 1, which uses a file system with all its might."""
     home.layer()
 
-    def ask() -> tuple[int, Answer]:
+    def ask() -> tuple[int, BusyReport]:
         syscalls.unshare(abi.CLONE_NEWNS)
         return os.stat("/proc/1/ns/mnt").st_ino, find.who(os.fsdecode(MERGED))
 
-    def init() -> tuple[int, Answer]:
+    def init() -> tuple[int, BusyReport]:
         assert os.getpid() == 1
         syscalls.mount(b"proc", b"/proc", b"proc")
         os.chdir(MERGED)
@@ -120,7 +120,7 @@ def test_nobody_is_told_to_end_process_1_or_what_lives_with_it(home: Home) -> No
         with mmap.mmap(fd, 4096):
             return in_child(ask)
 
-    def boot() -> tuple[int, Answer]:
+    def boot() -> tuple[int, BusyReport]:
         syscalls.unshare(abi.CLONE_NEWNS | 0x20000000)  # CLONE_NEWPID
         return in_child(init)
 

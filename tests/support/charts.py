@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from mountwarden.escape import shown
+from mountwarden.escape import printable
 from mountwarden.report.map_types import SCHEMA, BaseJson, MapJson, RowJson
 
 HOSTILE = (
@@ -146,14 +146,14 @@ def large(many: int) -> MapJson:
 def hostile() -> MapJson:
     """Names that attack a terminal, a browser and Graphviz, escaped as the picture's builder does it."""
     rows = [
-        cut(n, f"process {n} ({shown(name)})", kind="process", leaked=n, copies=0) for n, name in enumerate(HOSTILE)
+        cut(n, f"process {n} ({printable(name)})", kind="process", leaked=n, copies=0) for n, name in enumerate(HOSTILE)
     ]
     roots: Any = [
-        {"path": shown(b"/srv/\xff" + HOSTILE[0].encode()), "engine": "custom", "kind": "custom", "live": 1}
+        {"path": printable(b"/srv/\xff" + HOSTILE[0].encode()), "engine": "custom", "kind": "custom", "live": 1}
         | {"wants_private": False, "status": "ok"}
     ]
     gaps: Any = [{"what": "<b>&", "namespace": None, "reason": '"EACCES"', "count": 2}]
-    return chart(base(*rows, at=shown(HOSTILE[1]), roots=roots), gaps=gaps, complete=False)
+    return chart(base(*rows, at=printable(HOSTILE[1]), roots=roots), gaps=gaps, complete=False)
 
 
 CHARTS: dict[str, Callable[[], MapJson]] = {

@@ -49,13 +49,13 @@ def sieve(data: bytes) -> None:
     from mountwarden.mounts.mountinfo import Table
     from mountwarden.mounts.roots import Spots, root_state
     from mountwarden.observe.tiers.mountinfo import needles
-    from mountwarden.observe.tiers.prefilter import Common, Settled, sift
+    from mountwarden.observe.tiers.prefilter import Common, LiveAtHome, filter_text
 
     from tests.unit.facts import HOME, ROOT, host_root, layer
     from tests.unit.facts import table as mounts
 
     state = root_state(ROOT, mounts(host_root(), layer(20, 1)), HOME)
-    told = sift(data, needles(ROOT.layout, ()), Common(Settled((state,))))
+    told = filter_text(data, needles(ROOT.layout, ()), Common(LiveAtHome((state,))))
     found = {one.mount.id for one in told.candidates} | set(map(int, told.smalls))
     table, spots = Table.from_text(data), Spots((state,))
     ids = [line.split(b" ", 1)[0] for line in data.split(b"\n")]

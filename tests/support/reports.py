@@ -24,7 +24,7 @@ from mountwarden.model import (
     Spot,
     Tier,
 )
-from mountwarden.report.build import Facts
+from mountwarden.report.build import ReportFacts
 
 NOW = 1_790_000_000.0
 DOCKER = Root(b"/var/lib/docker", "docker", RootKind.GRAPH, (Layout(b"overlay2/*/merged", "overlay"),), None)
@@ -85,7 +85,7 @@ def finding(**changes: Any) -> Finding:
     return Finding(**{**values, **changes})
 
 
-def facts(findings: Sequence[Finding], **changes: Any) -> Facts:
+def facts(findings: Sequence[Finding], **changes: Any) -> ReportFacts:
     """What a report of one Docker root in an ordinary host tells."""
     picture = Picture(
         boot_id="c0ffee00-0000-4000-8000-000000000000",
@@ -106,4 +106,4 @@ def facts(findings: Sequence[Finding], **changes: Any) -> Facts:
         "kernel": "6.18.0",
         "policies": {DOCKER.path: {Action.SHARE: Policy.ASK, Action.DETACH: Policy.AUTO}},
     }
-    return Facts(**{**values, **changes})
+    return ReportFacts(**{**values, **changes})

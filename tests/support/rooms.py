@@ -4,6 +4,7 @@ A rule takes the modules and gives what breaks it, a line each; so a test can al
 """
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,6 +232,16 @@ def not_apart(modules: Modules) -> list[str]:
         for one in modules.imports
         if one.ours and within(one.module, APART) and room(one.of) not in APART | ALLOWED_APART
     ]
+
+
+def twins(modules: Modules) -> list[str]:
+    """Classes of one name in two files."""
+    where: dict[str, list[str]] = defaultdict(list)
+    for name, text in modules.texts.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ClassDef):
+                where[node.name].append(f"{name}:{node.lineno}")
+    return [f"{name} is defined in {' and '.join(places)}" for name, places in where.items() if len(places) > 1]
 
 
 def vague(modules: Modules) -> list[str]:

@@ -11,22 +11,22 @@ from mountwarden.model import (
     Copy,
     Door,
     Gap,
-    GroupWant,
     Holder,
     Kind,
     Namespace,
     NamespaceKind,
+    PeerGroupQuestion,
     Picture,
     Policy,
+    RecordQuestion,
     RecordState,
-    RecordWant,
     Stack,
     Tier,
 )
 from mountwarden.mounts.propagation import Behaviour
 from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.predict.occupants import Occupant
-from mountwarden.snapshot.contents import Members, Snapshot, Surveyed, Told
+from mountwarden.snapshot.contents import SavedMembers, SavedMounts, SavedVerdict, Snapshot
 from mountwarden.systemd import unit_files
 from mountwarden.systemd.units import Directive, UnitFacts
 
@@ -63,7 +63,7 @@ def made() -> Snapshot:
     unit = UnitFacts("acme.service", fragment=place, directives=(Directive("PrivateTmp", "yes"),))
     text = b"[Service]\nEnvironment=TOKEN=hunter2\nPrivateTmp=yes\nExecStart=/opt/acme --password=hunter2\n"
     file = unit_files.UnitFile(place, unit_files.parse(text))
-    answers = Answers(records={RecordWant(match): RecordState.UNMOUNTED}, masters={GroupWant(3): None})
+    answers = Answers(records={RecordQuestion(match): RecordState.UNMOUNTED}, masters={PeerGroupQuestion(3): None})
     leak = next(found.id for found in rules.judge(picture, answers).findings if found.kind is Kind.LEAKED)
     holder = Holder(7, "acmed", f"docker-{CONTAINER}.scope", CONTAINER, 1000)
     return Snapshot(
@@ -80,15 +80,15 @@ def made() -> Snapshot:
         picture=picture,
         answers=answers,
         gaps=(Gap("the settings of acme.service", "PID 1 answered: no acme", 5),),
-        members={OTHER: Members(NamespaceKind.CONTAINER, (holder,))},
+        members={OTHER: SavedMembers(NamespaceKind.CONTAINER, (holder,))},
         users={9: Holder(9, "acmed")},
-        told={leak: Told(True, False, 1.5e9)},
+        told={leak: SavedVerdict(True, False, 1.5e9)},
         survey=_survey(),
-        circumstances={leak: context.Circumstances((parent,), unit, (file,), "rslave", host_root())},
+        circumstances={leak: context.Context((parent,), unit, (file,), "rslave", host_root())},
     )
 
 
-def _survey() -> Surveyed:
+def _survey() -> SavedMounts:
     """Home shares /mnt and what is on it; one namespace is a slave, another is cut off; a process is in the slave."""
     root, mnt = {"device": "8:1", "fstype": "ext4"}, {"device": "0:60"}
     tables = {
@@ -105,7 +105,7 @@ def _survey() -> Surveyed:
         ),
         5: (mount(21, 20, "/", **root), mount(22, 21, "/mnt", **mnt)),
     }
-    return Surveyed(
+    return SavedMounts(
         own=HOME,
         tables=tables,
         owners={HOME: 7, OTHER: 7, 5: 8},
@@ -113,6 +113,6 @@ def _survey() -> Surveyed:
         doors={5: Door("bind", 0, b"/run/secret-name/ns")},
         behaviour=Behaviour.KEEPS,
         occupants=(Occupant("fd 3", 13, Holder(7, "acmed")), Occupant("loop0", 2, path=b"/mnt/acme.image")),
-        spaces={OTHER: Members(NamespaceKind.CONTAINER, (Holder(7, "acmed"),))},
+        spaces={OTHER: SavedMembers(NamespaceKind.CONTAINER, (Holder(7, "acmed"),))},
         gaps=(Gap("the mounts of a namespace", "EACCES", 9),),
     )

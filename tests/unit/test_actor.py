@@ -9,7 +9,7 @@ from mountwarden.config.schema import Config, Mode
 from mountwarden.ledger import update as book
 from mountwarden.ledger.update import Attempt, Ledger, Now
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome
-from mountwarden.service.acts import BATCH, Actor
+from mountwarden.service.acts import BATCH, AutomaticActions
 from mountwarden.state import pause
 from mountwarden.state.pause import Pause
 from mountwarden.state.run_directory import RunDirectory
@@ -53,7 +53,7 @@ class Scene:
 
     def act(self, config: Config = CONFIG) -> list[str]:
         """The attempts' results, by finding, after one round."""
-        self.ledger, _ = Actor(self.run, self.carry_out).act(self.findings, config, self.ledger, self.tell)
+        self.ledger, _ = AutomaticActions(self.run, self.carry_out).act(self.findings, config, self.ledger, self.tell)
         return [entry.attempt.value for entry in self.ledger.entries.values()]
 
 

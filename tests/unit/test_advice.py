@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from mountwarden.explain import lasting_fix as advice
-from mountwarden.explain.context import Circumstances
+from mountwarden.explain.context import Context
 from mountwarden.model import Finding, Holder, Root, RootKind
 from mountwarden.systemd.units import MS_PRIVATE
 
@@ -25,26 +25,26 @@ from tests.unit.test_cause import (
 )
 
 
-def fix(found: Finding, around: Circumstances) -> advice.Fix | None:
+def fix(found: Finding, around: Context) -> advice.Fix | None:
     answer = explain(found, around)
     assert answer
     return advice.lasting_fix(answer, found, around)
 
 
-def fix_text(found: Finding, around: Circumstances) -> str:
+def fix_text(found: Finding, around: Context) -> str:
     answer = fix(found, around)
     assert answer
     return answer.text
 
 
 def test_fix_of_mount_flags() -> None:
-    assert fix(finding(home=HOME), Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE))) == advice.Fix(
+    assert fix(finding(home=HOME), Context(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE))) == advice.Fix(
         "Let umounts reach leaky.service: it keeps a mount namespace of its own, as a slave of the host's.",
         file="/etc/systemd/system/leaky.service.d/90-propagation.conf",
         content="[Service]\nMountFlags=slave\n",
         commands=("systemctl daemon-reload", "systemctl restart leaky.service"),
     )
-    transient = Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE, transient=True))
+    transient = Context(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE, transient=True))
     assert fix_text(finding(home=HOME), transient) == (
         "Start leaky.service again without MountFlags=private; with MountFlags=slave umounts reach it."
     )
@@ -52,27 +52,27 @@ def test_fix_of_mount_flags() -> None:
 
 def test_fix_of_a_unit_whose_name_a_shell_would_read() -> None:
     found = finding(home=HOME, holder=Holder(42, "sleep", "a b$(x).service"))
-    assert fix(found, Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE))) is None
+    assert fix(found, Context(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE))) is None
 
 
 def test_fix_of_a_bind() -> None:
-    assert fix_text(container(), Circumstances(PRIVATE_BIND)) == (
+    assert fix_text(container(), Context(PRIVATE_BIND)) == (
         "Create the container again with -v /:/host:rslave (in Kubernetes, mountPropagation: HostToContainer below the "
         "container's volumeMounts)."
     )
     readonly = (PRIVATE_BIND[0], replace(PRIVATE_BIND[1], options=b"ro,relatime"), OVERLAY)
-    assert "-v /:/host:ro,rslave " in fix_text(container(), Circumstances(readonly))
+    assert "-v /:/host:ro,rslave " in fix_text(container(), Context(readonly))
 
 
 def test_fix_of_a_private_root() -> None:
-    assert fix_text(finding(home=PRIVATE_HOME), Circumstances(ONLY_ROOT_PRIVATE, unit(TMP))) == (
+    assert fix_text(finding(home=PRIVATE_HOME), Context(ONLY_ROOT_PRIVATE, unit(TMP))) == (
         "Keep /var/lib/docker shared (remedy: share), and restart what started before that."
     )
 
 
 def test_fix_of_a_unit_with_an_escaped_name_can_be_pasted() -> None:
     found = finding(home=HOME, holder=Holder(42, "sleep", r"a\x2db.service"))
-    answer = fix(found, Circumstances(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE)))
+    answer = fix(found, Context(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE)))
     assert answer
     assert answer.commands[-1] == r"systemctl restart 'a\x2db.service'"
 
@@ -90,7 +90,7 @@ def test_fix_of_an_engine_s_own_private_root(changes: dict[str, object], file: s
     record = ("/run/containers/storage/overlay-layers/mountpoints.json", "/x/layers.json")
     root = Root(b"/var/lib/containers/storage", "containers-storage", RootKind.GRAPH, (LAYOUT,), None, record=record)
     found = finding(home=PRIVATE_HOME, root=replace(root, wants_private=True, **changes))  # type: ignore[arg-type]
-    answer = fix(found, Circumstances(ONLY_ROOT_PRIVATE, unit(TMP)))
+    answer = fix(found, Context(ONLY_ROOT_PRIVATE, unit(TMP)))
     assert answer
     assert answer.content
     skip = '[storage.options.overlay]\nskip_mount_home = "true"\n'
@@ -101,4 +101,4 @@ def test_fix_of_an_engine_s_own_private_root(changes: dict[str, object], file: s
 
 
 def test_no_fix_of_what_is_not_known() -> None:
-    assert fix(finding(home=HOME), Circumstances()) is None
+    assert fix(finding(home=HOME), Context()) is None

@@ -14,9 +14,9 @@ from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Ti
 from mountwarden.output import journal_messages
 from mountwarden.scan.scanner import Look
 from mountwarden.service import loop
-from mountwarden.service.acts import Actor
+from mountwarden.service.acts import AutomaticActions
 from mountwarden.service.loop import FAILURES, Agent
-from mountwarden.service.outbox import Teller
+from mountwarden.service.outbox import Outbox
 from mountwarden.service.triggers import Wake
 from mountwarden.state.run_directory import RunDirectory
 from mountwarden.systemd.journal import Entry, Journal
@@ -113,8 +113,8 @@ def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> 
         load,
         directory=b"/etc/mountwarden",
         run=run,
-        teller=Teller(run, journal),
-        actor=Actor(run, no_act),
+        teller=Outbox(run, journal),
+        actor=AutomaticActions(run, no_act),
         triggers=host,  # type: ignore[arg-type]
         notifier=host,  # type: ignore[arg-type]
         explain=no_cause,

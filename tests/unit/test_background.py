@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from mountwarden.escape import timestamp
 from mountwarden.explain import cause
-from mountwarden.explain.context import Circumstances
+from mountwarden.explain.context import Context
 from mountwarden.model import Cause, Evidence, Finding, Holder, Kind, NamespaceKind, Reach
 from mountwarden.report import chain, timeline
-from mountwarden.report.timeline import Known
+from mountwarden.report.timeline import TimelineFacts
 from mountwarden.report.types import MomentJson
 from mountwarden.report.unit_settings import settings
 from mountwarden.systemd.unit_files import UnitFile, parse
@@ -27,14 +27,14 @@ TMP = Directive("PrivateTmp", "yes")
 FRAGMENT = b"/etc/systemd/system/leaky.service"
 FILE = UnitFile(FRAGMENT, parse(b"[Service]\nPrivateTmp=yes\nMountFlags=private\n"), START - 60)
 UNIT = UnitFacts("leaky.service", started=START, mount_flags=MS_PRIVATE, directives=(FLAGS, TMP))
-AROUND = Circumstances((CUT, TOP), UNIT, (FILE,), home=HOME)
+AROUND = Context((CUT, TOP), UNIT, (FILE,), home=HOME)
 
 
 def explained(**changes: Any) -> Finding:
     return finding(**{"cause": Cause(cause.MOUNT_FLAGS, "x"), **changes})
 
 
-def told(found: Finding, known: Known, around: Circumstances = AROUND) -> dict[str, MomentJson]:
+def told(found: Finding, known: TimelineFacts, around: Context = AROUND) -> dict[str, MomentJson]:
     moments = timeline.moments(found, around, settings(around), known)
     assert len({moment["what"] for moment in moments}) == len(moments)
     return {moment["what"]: moment for moment in moments}
@@ -46,7 +46,7 @@ def entry(event: str, at: float = NOW, **fields: str) -> dict[str, Any]:
 
 def test_the_whole_story_in_its_order() -> None:
     entries = (entry("found"), entry("acted", NOW + 1, action="detach", text="gone"), entry("cleared", NOW + 2))
-    moments = told(explained(), Known(BORN, START, entries, agent=True))
+    moments = told(explained(), TimelineFacts(BORN, START, entries, agent=True))
     assert list(moments) == ["mounted", "started", "cut", "unmounted", "found", "told", "acted", "cleared"]
     mounted = moments["mounted"]
     assert (mounted["at"], mounted["after"], mounted["before"]) == (None, timestamp(BORN), timestamp(START))
@@ -61,9 +61,9 @@ def test_the_whole_story_in_its_order() -> None:
 
 
 def test_what_nothing_tells_is_not_known() -> None:
-    bare = Circumstances(AROUND.above, home=HOME)
+    bare = Context(AROUND.above, home=HOME)
     found = explained(cause=Cause(cause.ROOT_PRIVATE, "x"), evidence=Evidence.SPOT)
-    moments = told(found, Known(), bare)
+    moments = told(found, TimelineFacts(), bare)
     assert [name for name, moment in moments.items() if moment["at"]] == ["found"]
     assert moments["unmounted"]["before"] == timestamp(NOW - 195)
     assert (moments["mounted"]["after"], moments["mounted"]["before"]) == (None, None)
@@ -72,14 +72,16 @@ def test_what_nothing_tells_is_not_known() -> None:
 
 def test_a_copy_that_may_have_come_later_is_not_bounded_by_its_namespace() -> None:
     found = explained(cause=Cause(cause.ROOT_PRIVATE, "x"))
-    assert told(found, Known(BORN, START))["mounted"]["before"] is None
+    assert told(found, TimelineFacts(BORN, START))["mounted"]["before"] is None
 
 
 def test_the_service_knows_more_than_this_look() -> None:
     found = explained(evidence=Evidence.SPOT)
     entries = (entry("found", evidence="history"),)
-    assert told(found, Known(entries=entries, agent=True))["unmounted"]["source"] == "mountwarden.service"
-    assert told(found, Known(entries=entries))["unmounted"]["at"] is None, "this look's `since` is not the service's"
+    assert told(found, TimelineFacts(entries=entries, agent=True))["unmounted"]["source"] == "mountwarden.service"
+    assert told(found, TimelineFacts(entries=entries))["unmounted"]["at"] is None, (
+        "this look's `since` is not the service's"
+    )
 
 
 def test_a_container_starts_with_its_process() -> None:
@@ -88,7 +90,7 @@ def test_a_container_starts_with_its_process() -> None:
     found = explained(
         holders=(holder,), namespace_kind=NamespaceKind.CONTAINER, cause=Cause(cause.PRIVATE_BIND, "x"), seen_at=b"/x"
     )
-    moments = told(found, Known(process=START), Circumstances(above, home=HOME))
+    moments = told(found, TimelineFacts(process=START), Context(above, home=HOME))
     assert moments["started"]["text"] == "process 7 (sh) of container deadbeefdead started"
     assert (moments["started"]["at"], moments["mounted"]["before"]) == (timestamp(START), timestamp(START))
     assert (moments["cut"]["at"], "/host bound" in moments["cut"]["text"]) == (timestamp(START), True)
@@ -105,16 +107,18 @@ def test_a_container_starts_with_its_process() -> None:
     ],
 )
 def test_each_kind_has_its_moments(kind: Kind, moments: list[str]) -> None:
-    assert list(told(explained(kind=kind), Known(BORN, START))) == moments
+    assert list(told(explained(kind=kind), TimelineFacts(BORN, START))) == moments
 
 
 def test_a_storm_s_entry_tells_it_too() -> None:
-    moments = told(explained(), Known(entries=(entry("summary", summary_of="found", count="31", findings="mw-x"),)))
+    moments = told(
+        explained(), TimelineFacts(entries=(entry("summary", summary_of="found", count="31", findings="mw-x"),))
+    )
     assert moments["told"]["text"] == "one of 31 in one entry"
 
 
 def test_a_journal_that_can_not_be_read_is_said() -> None:
-    assert told(explained(), Known(entries=None))["told"]["text"] == "the journal could not be read"
+    assert told(explained(), TimelineFacts(entries=None))["told"]["text"] == "the journal could not be read"
 
 
 def test_a_long_history_is_cut_and_a_hostile_text_escaped() -> None:
@@ -175,7 +179,7 @@ def test_the_chain_is_cut_at_home() -> None:
 
 
 def test_what_was_not_seen_is_not_drawn() -> None:
-    assert chain.chain(explained(), Circumstances()) is None
+    assert chain.chain(explained(), Context()) is None
     assert chain.chain(explained(kind=Kind.PINNED), AROUND) is None
     assert chain.private_root(explained(kind=Kind.PRIVATE_ROOT), None) is None
     drawn = chain.chain(explained(), replace(AROUND, above=()))
@@ -232,4 +236,4 @@ def test_a_file_changed_later_is_said() -> None:
 
 
 def test_no_unit_no_settings() -> None:
-    assert settings(Circumstances()) == []
+    assert settings(Context()) == []

@@ -12,7 +12,7 @@ import pytest
 from mountwarden.cli import map as command
 from mountwarden.explain.holders import Members
 from mountwarden.model import Copy, Gap, Holder, Kind, NamespaceKind, Picture, Severity, Target, Tier
-from mountwarden.mounts.exposure import sights
+from mountwarden.mounts.exposure import exposures
 from mountwarden.mounts.roots import root_state
 from mountwarden.output.columns import width
 from mountwarden.output.map import dot, fold, svg
@@ -50,7 +50,7 @@ def seen() -> MapJson:
         finding(root=ROOT, namespace=OTHER, target=target, kind=Kind.SEVERED, id="mw-0000000003"),
     )
     people = {inode: Members(NamespaceKind.PROCESS, (Holder(9, name),)) for inode, name in names.items()}
-    facts = chart.Seen(picture, leaks, sights(picture, tables), people)
+    facts = chart.MapFacts(picture, leaks, exposures(picture, tables), people)
     return command.document(facts, (Gap("x", "EACCES"),), 1_790_000_000.0)
 
 
@@ -83,7 +83,7 @@ def test_a_copy_that_is_bound_elsewhere_is_in_the_picture() -> None:
     leak = finding(root=ROOT, namespace=OTHER, target=Target(next(iter(state.matches.values())), ()))
     people = {OTHER: Members(NamespaceKind.CONTAINER, (Holder(9, "sh", container="ab" * 32),))}
     picture = Picture("boot", Tier.MOUNTINFO, (state,), {}, (), 0)
-    (base,) = chart.bases(chart.Seen(picture, (leak,), (), people))
+    (base,) = chart.bases(chart.MapFacts(picture, (leak,), (), people))
     (row,) = base["namespaces"]
     assert (row["who"], row["relation"], row["at"], row["leaked"]) == ("container abababababab", "elsewhere", None, 1)
     assert fold.lines(base)[0].what == "bound elsewhere: 1 leaked"
@@ -96,7 +96,7 @@ def test_a_second_view_in_home_is_a_row_of_its_own() -> None:
     state = root_state(ROOT, home, HOME)
     picture = Picture("boot", Tier.MOUNTINFO, (state,), {HOME: None}, (), 0)  # type: ignore[dict-item]
     people = {HOME: Members(NamespaceKind.PROCESS, (Holder(1, "systemd"),))}
-    facts = chart.Seen(picture, (), sights(picture, {HOME: home}), people)
+    facts = chart.MapFacts(picture, (), exposures(picture, {HOME: home}), people)
     (base,) = chart.bases(facts)
     row, peer = base["namespaces"]
     assert (row["kind"], row["who"], row["leaks"]) == ("home", "/srv/chroot on the host itself", 1)

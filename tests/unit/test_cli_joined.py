@@ -16,7 +16,7 @@ from mountwarden.mounts.mountinfo import Table
 from mountwarden.output import report_file
 from mountwarden.report import build as report
 from mountwarden.report import types
-from mountwarden.scan.confirm import Scan
+from mountwarden.scan.confirm import ConfirmedScan
 from mountwarden.scan.scanner import Look, Looker
 
 from tests.support.reports import facts, finding
@@ -29,12 +29,12 @@ OTHER = b"20 1 254:1 / / rw shared:1 - ext4 /dev/vda1 rw"
 TWO = b"\n".join([OTHER, LINE]) + b"\n"
 
 
-def looked(*own: Finding, gaps: Iterable[Gap] = (), **changes: Any) -> Scan:
+def looked(*own: Finding, gaps: Iterable[Gap] = (), **changes: Any) -> ConfirmedScan:
     """A look of now with these findings, in which one other namespace has a process."""
     values: dict[str, Any] = {"namespaces": {INODE: Namespace(INODE, (os.getpid(),))}, **changes}
     picture = replace(facts([]).picture, **values)
     seen = Look(picture, own, tuple(gaps), time.time(), 0.01, Tier.MOUNTINFO, "")
-    return Scan(cast("Looker", None), seen, own)
+    return ConfirmedScan(cast("Looker", None), seen, own)
 
 
 def told(*findings: Finding, **changes: Any) -> types.ReportJson:
@@ -42,7 +42,7 @@ def told(*findings: Finding, **changes: Any) -> types.ReportJson:
     return report.build(facts(findings, **{"agent": (os.getpid(), 60.0), "taken": time.time(), **changes}))
 
 
-def more(*findings: Finding, found: Scan | None = None) -> list[str]:
+def more(*findings: Finding, found: ConfirmedScan | None = None) -> list[str]:
     """Ids of what is joined with the look."""
     service = service_report.Agents(told(*findings))
     return [one["id"] for one in joined.alone(service, found or looked())]

@@ -40,7 +40,7 @@ def _look(findings: Sequence[Finding], started: float) -> Look:
 
 
 def run(script: Script, **changes: Any) -> tuple[Finding, ...]:
-    found = scan.scan(cast("Looker", script), **{"wait": 5.0, **changes})
+    found = scan.confirmed_scan(cast("Looker", script), **{"wait": 5.0, **changes})
     assert script.looks == [], "every look was taken"
     return found.findings
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from mountwarden.cli import watch
-from mountwarden.observe.home_watch import Change, Changed, compare
+from mountwarden.observe.home_watch import Changed, MountChange, compare
 from mountwarden.output.terminal import Terminal
 
 from tests.support.reports import mount
@@ -19,13 +19,13 @@ FOUND = {
 }
 
 
-def lines(*entries: object) -> list[watch.Line]:
+def lines(*entries: object) -> list[watch.WatchLine]:
     return list(watch.journal_lines(io.BytesIO(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))))
 
 
 def test_an_event_is_a_line() -> None:
     (line,) = lines(FOUND)
-    assert line == watch.Line(1790000000.25, "found", "mw-0123456789", "/x leaked (mw-0123456789)")
+    assert line == watch.WatchLine(1790000000.25, "found", "mw-0123456789", "/x leaked (mw-0123456789)")
 
 
 def test_other_entries_are_passed_over() -> None:
@@ -49,15 +49,15 @@ def test_a_line_begins_with_the_local_time(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("event", ["acted", "cleared", "failed", "paused", "resumed", "gap", "summary", "config-kept"])
 def test_every_event_of_the_service_is_a_line(event: str) -> None:
     entry = {**FOUND, "MOUNTWARDEN_EVENT": event, "MOUNTWARDEN_FINDING": "", "MESSAGE": "what it says"}
-    assert lines(entry) == [watch.Line(1790000000.25, event, None, "what it says")]
+    assert lines(entry) == [watch.WatchLine(1790000000.25, event, None, "what it says")]
 
 
 def test_mounts_are_lines() -> None:
     layer = mount(id=9, point=b"/x\n", fstype="overlay", device="0:41", shared=7)
-    changes = [Changed(Change.MOUNTED, layer), Changed(Change.UNMOUNTED, mount(shared=0))]
+    changes = [Changed(MountChange.MOUNTED, layer), Changed(MountChange.UNMOUNTED, mount(shared=0))]
     assert list(watch.mount_lines(changes, 5.0)) == [
-        watch.Line(5.0, "mounted", None, r"/x\x0a: overlay 0:41, shared, peer group 7"),
-        watch.Line(5.0, "unmounted", None, "/: ext4 254:1, private"),
+        watch.WatchLine(5.0, "mounted", None, r"/x\x0a: overlay 0:41, shared, peer group 7"),
+        watch.WatchLine(5.0, "unmounted", None, "/: ext4 254:1, private"),
     ]
 
 
@@ -65,16 +65,17 @@ def test_two_readings_are_told_apart() -> None:
     top, one, two = mount(id=1), mount(id=2, point=b"/a", device="0:1"), mount(id=3, point=b"/b", device="0:2")
     assert compare({1: top, 2: one}, {1: top, 2: one}) == []
     assert compare({1: top, 2: one}, {1: top, 3: two}) == [
-        Changed(Change.UNMOUNTED, one),
-        Changed(Change.MOUNTED, two),
+        Changed(MountChange.UNMOUNTED, one),
+        Changed(MountChange.MOUNTED, two),
     ]
     other = mount(id=2, point=b"/a", device="0:9")
-    assert compare({2: one}, {2: other}) == [Changed(Change.UNMOUNTED, one), Changed(Change.MOUNTED, other)], (
-        "the id was used again"
-    )
+    assert compare({2: one}, {2: other}) == [
+        Changed(MountChange.UNMOUNTED, one),
+        Changed(MountChange.MOUNTED, other),
+    ], "the id was used again"
     moved, private = mount(id=2, point=b"/c", device="0:1"), mount(id=2, point=b"/a", device="0:1", shared=0)
-    assert compare({2: one}, {2: moved}) == [Changed(Change.MOVED, moved)]
-    assert compare({2: one}, {2: private}) == [Changed(Change.PROPAGATION, private)]
+    assert compare({2: one}, {2: moved}) == [Changed(MountChange.MOVED, moved)]
+    assert compare({2: one}, {2: private}) == [Changed(MountChange.PROPAGATION, private)]
     assert compare({2: one}, {2: mount(id=2, point=b"/a", device="0:1", options=b"ro")}) == []
 
 

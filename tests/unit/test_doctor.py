@@ -17,13 +17,13 @@ from mountwarden.errors import ConfigError, MountwardenError
 from mountwarden.explain import lasting_fix
 from mountwarden.explain.holders import Members
 from mountwarden.model import Cause, Gap, Holder, Kind, NamespaceKind, Picture, RootState, Tier
-from mountwarden.mounts.exposure import Relation, Sight
+from mountwarden.mounts.exposure import Exposure, Relation
 from mountwarden.mounts.roots import root_state
 from mountwarden.observe import tiers
 from mountwarden.observe.capabilities import NEEDED, Interface
 from mountwarden.observe.enter import own_namespace
 from mountwarden.output.journal_messages import IDS
-from mountwarden.predict.next_leaks import Foreseen, foresee
+from mountwarden.predict.next_leaks import NextLeak, foresee
 from mountwarden.systemd import unit_files
 from mountwarden.systemd import units as bus
 
@@ -43,16 +43,16 @@ STATUS: dict[str, Any] = {
 }
 
 
-def sight(relation: Relation = Relation.CUT_OFF, copies: int = 2, **changes: Any) -> Sight:
+def sight(relation: Relation = Relation.CUT_OFF, copies: int = 2, **changes: Any) -> Exposure:
     there = mount(11, 10, "/", device="8:1")
     base = STATE.bases[0]
     return dataclasses.replace(
-        Sight(OTHER, ROOT, base, there, b"/var/lib/docker", b"", relation, (there,), copies), **changes
+        Exposure(OTHER, ROOT, base, there, b"/var/lib/docker", b"", relation, (there,), copies), **changes
     )
 
 
-def foreseen(*sights: Sight, **changes: Any) -> Foreseen:
-    return dataclasses.replace(Foreseen(OTHER, LEAKY, sights or (sight(),), CAUSE, "Write it."), **changes)
+def foreseen(*sights: Exposure, **changes: Any) -> NextLeak:
+    return dataclasses.replace(NextLeak(OTHER, LEAKY, sights or (sight(),), CAUSE, "Write it."), **changes)
 
 
 def only(checks: Any) -> Check:
@@ -328,8 +328,8 @@ def test_units_that_do_not_run_are_named_by_their_files(tmp_path: Path, monkeypa
 
 
 def test_the_canarys_line() -> None:
-    assert canary.check(canary.Song(True, "", "a process of its own", 0.004, 0.003, 0.09)).status is Status.OK
-    failed = canary.check(canary.Song(False, "no\x1b[2J", "nobody"))
+    assert canary.check(canary.CanaryResult(True, "", "a process of its own", 0.004, 0.003, 0.09)).status is Status.OK
+    failed = canary.check(canary.CanaryResult(False, "no\x1b[2J", "nobody"))
     assert failed.status is Status.FAIL
     assert "\x1b" not in failed.text
 

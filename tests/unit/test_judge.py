@@ -17,8 +17,8 @@ from mountwarden.model import (
     Mount,
     Picture,
     Reach,
+    RecordQuestion,
     RecordState,
-    RecordWant,
     Root,
     Severity,
     Tier,
@@ -55,7 +55,7 @@ def picture(home: Table, elsewhere: dict[int, Table], root: Root = ROOT) -> Pict
 
 
 def judged(shown: Picture, answer: RecordState = RecordState.UNKNOWN) -> list[Finding]:
-    wants = [want for want in judge(shown, Answers()).wants if isinstance(want, RecordWant)]
+    wants = [want for want in judge(shown, Answers()).wants if isinstance(want, RecordQuestion)]
     return list(judge(shown, Answers(records=dict.fromkeys(wants, answer))).findings)
 
 
@@ -112,7 +112,7 @@ def test_another_type_on_the_spot_is_no_copy() -> None:
 def test_the_engine_s_record_decides(answer: RecordState, evidence: Evidence | None) -> None:
     recorded = dataclasses.replace(ROOT, record=("/run/record",))
     shown = picture(table(host_root()), {OTHER: private(layer(2, 1))}, recorded)
-    assert {type(want) for want in judge(shown, Answers()).wants} == {RecordWant}
+    assert {type(want) for want in judge(shown, Answers()).wants} == {RecordQuestion}
     assert [finding.evidence for finding in judged(shown, answer)] == ([evidence] if evidence else [])
 
 

@@ -20,6 +20,7 @@ BREAKS: dict[Rule, dict[str, str]] = {
     rooms.kernel_elsewhere: {"cli.who": "from mountwarden.kernel import syscalls", "kernel.syscalls": ""},
     rooms.acting: {"cli.detach": "from ..remedies import detach", "remedies.detach": ""},
     rooms.not_apart: {"graphdriver.overlay": "from ..systemd import units", "systemd.units": ""},
+    rooms.twins: {"report.build": "class Facts: ...", "busy.answer": "class Facts: ..."},
     rooms.vague: {"busy.facts": ""},
 }
 """Modules that break each rule."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from mountwarden.busy import mounts
-from mountwarden.busy.answer import Answer as Kept
-from mountwarden.busy.answer import Keeper, Target
+from mountwarden.busy.answer import BusyReportResult as Kept
+from mountwarden.busy.answer import BusyTarget, Keeper
 from mountwarden.cli import acts, doctor, history, plan, predict, watch, who
 from mountwarden.cli import map as map_command
 from mountwarden.doctor import roots
 from mountwarden.explain import cause as causes
 from mountwarden.explain import lasting_fix as advice
-from mountwarden.explain.context import Circumstances
+from mountwarden.explain.context import Context
 from mountwarden.explain.holders import Members
 from mountwarden.ledger import update
 from mountwarden.model import (
@@ -31,16 +31,16 @@ from mountwarden.model import (
     Severity,
     Tier,
 )
-from mountwarden.mounts.exposure import Relation, Sight, sights
-from mountwarden.mounts.graph import Place
-from mountwarden.mounts.propagation import Answer
+from mountwarden.mounts.exposure import Exposure, Relation, exposures
+from mountwarden.mounts.graph import PlacedMount
+from mountwarden.mounts.propagation import UmountResult
 from mountwarden.mounts.roots import root_state
 from mountwarden.output import explain_text, journal_messages, phrases, report_text
 from mountwarden.output.map import dot, drawing, svg
 from mountwarden.output.terminal import Terminal
-from mountwarden.predict.next_leaks import Foreseen
+from mountwarden.predict.next_leaks import NextLeak
 from mountwarden.predict.occupants import Occupant
-from mountwarden.predict.umount import Foreseen as Umount
+from mountwarden.predict.umount import Forecast as Umount
 from mountwarden.predict.umount import Space
 from mountwarden.remedies import restart_advice
 from mountwarden.report import build as report
@@ -81,10 +81,10 @@ def held(one: Holder) -> Finding:
     return replace(found, cause=causes.explain(found, around(found)), remedies=tuple(restart_advice.advice(pinned)))
 
 
-def around(found: Finding) -> Circumstances:
+def around(found: Finding) -> Context:
     top = mount(11, 10, "/", device="8:1")
     unit = UnitFacts(UNIT, started=NOW, mount_flags=MS_PRIVATE, directives=(Directive("MountFlags", "private"),))
-    return Circumstances((top,), None if found.holders[0].container else unit, home=host_root())
+    return Context((top,), None if found.holders[0].container else unit, home=host_root())
 
 
 def keeper(one: Holder) -> Keeper:
@@ -93,30 +93,30 @@ def keeper(one: Holder) -> Keeper:
 
 
 def kept(one: Holder) -> Kept:
-    return Kept(Target("/m", "0:41"), (keeper(one),))
+    return Kept(BusyTarget("/m", "0:41"), (keeper(one),))
 
 
 def umount(one: Holder) -> Umount:
-    place = Place(OTHER, mount(70, 60, "/srv/data"))
+    place = PlacedMount(OTHER, mount(70, 60, "/srv/data"))
     space = Space(Members(NamespaceKind.SERVICE, (one,)))
     return Umount(
         b"/srv/data",
         False,
         mount(7, 1, "/srv/data"),
-        answer=Answer.BUSY,
+        answer=UmountResult.BUSY,
         because=(Occupant("cwd", 7, one),),
         reached=(place,),
         spaces={OTHER: space},
     )
 
 
-def foreseen(one: Holder) -> Foreseen:
+def foreseen(one: Holder) -> NextLeak:
     state = root_state(ROOT, mount_table(host_root(), layer(2, 1)), HOME)
     there = mount(11, 10, "/", device="8:1")
-    sight = Sight(OTHER, ROOT, state.bases[0], there, b"/var/lib/docker", b"", Relation.CUT_OFF, (there,), 2)
+    sight = Exposure(OTHER, ROOT, state.bases[0], there, b"/var/lib/docker", b"", Relation.CUT_OFF, (there,), 2)
     found = held(one)
     fix = advice.lasting_fix(found.cause, found, around(found)) if found.cause else None
-    return Foreseen(OTHER, Members(kind_of(one), (one,)), (sight,), found.cause, str(fix) if fix else None)
+    return NextLeak(OTHER, Members(kind_of(one), (one,)), (sight,), found.cause, str(fix) if fix else None)
 
 
 def kind_of(one: Holder) -> NamespaceKind:
@@ -127,14 +127,14 @@ def drawn(one: Holder) -> Any:
     home = mount_table(host_root(), layer(2, 1))
     state = root_state(ROOT, home, HOME)
     picture = Picture("boot", Tier.MOUNTINFO, (state,), {OTHER: None}, (), 2)  # type: ignore[dict-item]
-    seen = sights(picture, {HOME: home, OTHER: mount_table(mount(11, 10, "/", device="8:1"))})
+    seen = exposures(picture, {HOME: home, OTHER: mount_table(mount(11, 10, "/", device="8:1"))})
     people = {OTHER: Members(kind_of(one), (one,))}
-    return map_command.document(chart.Seen(picture, (), seen, people), (), NOW)
+    return map_command.document(chart.MapFacts(picture, (), seen, people), (), NOW)
 
 
 def background(one: Holder) -> Any:
     found = held(one)
-    about, known = around(found), timeline.Known(process=1.0)
+    about, known = around(found), timeline.TimelineFacts(process=1.0)
     set_by = unit_settings.settings(about)
     return [timeline.moments(found, about, set_by, known), chain.chain(found, about), set_by]
 
@@ -171,7 +171,7 @@ DOCUMENTS: dict[str, Callable[[Holder], Any]] = {
     "report": lambda one: report_text.render(told(one), report_text.View(SCREEN, NOW)),
     "report --npd": lambda one: phrases.one_line(told(one), 1, Severity.WARNING),
     "explain": lambda one: explain_text.tell(
-        explain_text.Told(told(one)["findings"][0], {}, NOW, told(one)["taken"]), SCREEN
+        explain_text.Explanation(told(one)["findings"][0], {}, NOW, told(one)["taken"]), SCREEN
     ),
     "explain's background": background,
     "plan --json": lambda one: plan._planned(held(one))[2],

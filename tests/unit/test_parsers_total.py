@@ -70,4 +70,4 @@ def test_runtime_configuration(text: bytes) -> None:
 
 @given(st.binary())
 def test_shown_is_printable(raw: bytes) -> None:
-    assert escape.shown(raw).isprintable()
+    assert escape.printable(raw).isprintable()

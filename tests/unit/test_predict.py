@@ -3,11 +3,11 @@
 from mountwarden.cli.predict import document, text
 from mountwarden.explain.holders import Members
 from mountwarden.model import Cause, Gap, Holder, NamespaceKind
-from mountwarden.mounts.graph import Place
-from mountwarden.mounts.propagation import Answer
+from mountwarden.mounts.graph import PlacedMount
+from mountwarden.mounts.propagation import UmountResult
 from mountwarden.predict.occupants import Occupant
 from mountwarden.predict.survivors import Why
-from mountwarden.predict.umount import Foreseen, Left, Space
+from mountwarden.predict.umount import Forecast, Left, Space
 
 from tests.unit.facts import mount
 
@@ -15,8 +15,8 @@ PATH = b"/srv/data"
 MOUNT = mount(7, 1, "/srv/data")
 
 
-def place(namespace: int, identity: int = 70) -> Place:
-    return Place(namespace, mount(identity, 60, "/srv/data"))
+def place(namespace: int, identity: int = 70) -> PlacedMount:
+    return PlacedMount(namespace, mount(identity, 60, "/srv/data"))
 
 
 def space(pid: int, unit: str | None = None, cause: str | None = None) -> Space:
@@ -24,8 +24,8 @@ def space(pid: int, unit: str | None = None, cause: str | None = None) -> Space:
     return Space(found, Cause("mount-flags", cause) if cause else None)
 
 
-def foreseen(**other: object) -> Foreseen:
-    return Foreseen(**({"path": PATH, "lazy": False, "mount": MOUNT, "answer": Answer.OK} | other))  # type: ignore[arg-type]
+def foreseen(**other: object) -> Forecast:
+    return Forecast(**({"path": PATH, "lazy": False, "mount": MOUNT, "answer": UmountResult.OK} | other))  # type: ignore[arg-type]
 
 
 def test_what_succeeds_and_concerns_nobody_is_one_line() -> None:
@@ -59,7 +59,7 @@ def test_who_makes_it_busy_and_how() -> None:
         Occupant("loop0", 7, None, b"/srv/data/image"),
         Occupant("swap", 7, None, b"/srv/data/swap"),
     )
-    told = foreseen(answer=Answer.BUSY, because=because, below=(Place(1, mount(8, 7, "/srv/data/in")),))
+    told = foreseen(answer=UmountResult.BUSY, because=because, below=(PlacedMount(1, mount(8, 7, "/srv/data/in")),))
     assert text(told) == (
         "umount of /srv/data would fail: it is busy\n"
         "  busy: process 9 (tail, log.service) has its descriptor 3, /srv/data/log\n"

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import pytest
 from mountwarden.model import Mount
 from mountwarden.mounts.graph import Graph
-from mountwarden.mounts.propagation import Answer, Behaviour, Prediction, concerned, predict_detach, predict_umount
+from mountwarden.mounts.propagation import (
+    Behaviour,
+    Prediction,
+    UmountResult,
+    concerned,
+    predict_detach,
+    predict_umount,
+)
 
 from tests.unit.facts import HOME, OTHER, mount, table
 
@@ -38,7 +45,7 @@ class Case:
     lazy: bool = True
     busy: tuple[int, ...] = ()
     locked: tuple[int, ...] = ()
-    answer: Answer = Answer.OK
+    answer: UmountResult = UmountResult.OK
     because: tuple[int, ...] = ()
     reached: tuple[int, ...] = ()
     left: tuple[int, ...] = ()
@@ -188,16 +195,21 @@ CASES = {
         slides=(12, 13),
     ),
     # can_umount: EINVAL before anything else is looked at.
-    "a locked mount itself": Case(A_HOME, lazy=False, locked=(2,), busy=(2,), answer=Answer.LOCKED, because=(2,)),
-    "a locked mount itself, lazily": Case(A_HOME, locked=(2,), answer=Answer.LOCKED, because=(2,)),
+    "a locked mount itself": Case(A_HOME, lazy=False, locked=(2,), busy=(2,), answer=UmountResult.LOCKED, because=(2,)),
+    "a locked mount itself, lazily": Case(A_HOME, locked=(2,), answer=UmountResult.LOCKED, because=(2,)),
     # propagate_mount_busy.
-    "a busy mount": Case(A_HOME, lazy=False, busy=(2,), answer=Answer.BUSY, because=(2,)),
+    "a busy mount": Case(A_HOME, lazy=False, busy=(2,), answer=UmountResult.BUSY, because=(2,)),
     "a busy mount, lazily": Case(A_HOME, busy=(2,)),
     "a mount with something below": Case(
-        (*A_HOME, at(3, 2, "/a/in", "0:41")), lazy=False, answer=Answer.BUSY, because=(3,)
+        (*A_HOME, at(3, 2, "/a/in", "0:41")), lazy=False, answer=UmountResult.BUSY, because=(3,)
     ),
     "a busy copy": Case(
-        A_HOME, (root(11, master=1), at(12, 11, "/a", X)), lazy=False, busy=(12,), answer=Answer.BUSY, because=(12,)
+        A_HOME,
+        (root(11, master=1), at(12, 11, "/a", X)),
+        lazy=False,
+        busy=(12,),
+        answer=UmountResult.BUSY,
+        because=(12,),
     ),
     "a busy copy that is not reached": Case(
         A_HOME, (root(11), at(12, 11, "/a", X)), lazy=False, busy=(12,), left=(12,)
@@ -214,7 +226,7 @@ CASES = {
         (root(11, master=1), at(12, 11, "/a", X), at(13, 12, "/a", "0:50")),
         lazy=False,
         busy=(12,),
-        answer=Answer.BUSY,
+        answer=UmountResult.BUSY,
         because=(12,),
     ),
     "a busy overmount is nobody's concern": Case(
@@ -280,7 +292,7 @@ def test_umount(name: str) -> None:
     assert ids(told.reached) == case.reached
     assert ids(told.left) == case.left
     assert told.moved == dict(case.moved)
-    if case.answer is Answer.OK:
+    if case.answer is UmountResult.OK:
         tree = {m.id for m in graph_of(case).subtree(graph_of(case).places[case.target].mount)}
         assert told.removed == (tree if case.lazy else {case.target}) | set(case.reached)
     else:

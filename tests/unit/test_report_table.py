@@ -192,12 +192,14 @@ def test_what_is_not_seen_is_not_claimed() -> None:
 def test_stories(columns: int) -> None:
     told = report.build(facts([finding(remedies=(finding().remedies[0], RESTART))]))
     steps = {"detach": ["look again", "rename an empty directory over it"]}
-    screen = explain_text.tell(explain_text.Told(told["findings"][0], steps, NOW, told["taken"]), Terminal(columns))
+    screen = explain_text.tell(
+        explain_text.Explanation(told["findings"][0], steps, NOW, told["taken"]), Terminal(columns)
+    )
     check(f"story-{columns}", screen)
     assert too_wide(screen, columns) == []
 
 
-def night() -> explain_text.Told:
+def night() -> explain_text.Explanation:
     """A story with everything: foreign names, all sources of times, a chain, settings, a fix."""
     path = "/var/lib/docker/overlay2/層の名前-דוגמה/merged"
     found = finding(
@@ -249,7 +251,7 @@ def night() -> explain_text.Told:
             "commands": ["systemctl daemon-reload", "systemctl restart leaky.service"],
         },
     }
-    return explain_text.Told(told["findings"][0], {"detach": ["look again"]}, NOW, told["taken"], background)
+    return explain_text.Explanation(told["findings"][0], {"detach": ["look again"]}, NOW, told["taken"], background)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 160])
@@ -282,7 +284,9 @@ def test_every_kind_has_its_words(kind: Kind, space: NamespaceKind | None) -> No
     told = report.build(facts([finding(kind=kind, namespace_kind=space, holders=_holders(space))]))
     assert phrases.wrong(kind, space).startswith(f"{kind}: ")
     assert f"● {kind}: " in shown(told, 160)
-    assert str(kind) in explain_text.tell(explain_text.Told(told["findings"][0], {}, NOW, told["taken"]), Terminal(80))
+    assert str(kind) in explain_text.tell(
+        explain_text.Explanation(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)
+    )
 
 
 def test_a_stack_at_home_has_no_remedy_and_a_way_out_by_hand() -> None:
@@ -290,7 +294,7 @@ def test_a_stack_at_home_has_no_remedy_and_a_way_out_by_hand() -> None:
     found = plan(finding(kind=Kind.STACKED, home=5, namespace=5, holders=(init, LEAKY)), Config())
     told = report.build(facts([found]))
     screen = " ".join(
-        explain_text.tell(explain_text.Told(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)).split()
+        explain_text.tell(explain_text.Explanation(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)).split()
     )
     assert "What ends it Stop what mounts it there again and again, then umount(8) what is on top" in screen
     assert "the last one may be in use" in screen
@@ -308,5 +312,5 @@ def _holders(space: NamespaceKind | None) -> Sequence[Holder]:
 def test_every_evidence_has_its_words(evidence: Evidence) -> None:
     told = report.build(facts([finding(evidence=evidence)]))["findings"][0]
     assert (phrases.known(evidence) or "") in " ".join(
-        explain_text.tell(explain_text.Told(told, {}, NOW, ""), Terminal(400)).split()
+        explain_text.tell(explain_text.Explanation(told, {}, NOW, ""), Terminal(400)).split()
     )

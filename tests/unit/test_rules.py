@@ -11,7 +11,6 @@ from mountwarden.model import (
     Evidence,
     Finding,
     Gone,
-    GroupWant,
     Holder,
     Kind,
     Layout,
@@ -19,10 +18,11 @@ from mountwarden.model import (
     Mount,
     MountClass,
     Namespace,
+    PeerGroupQuestion,
     Picture,
     Reach,
+    RecordQuestion,
     RecordState,
-    RecordWant,
     Root,
     RootKind,
     RootState,
@@ -30,7 +30,7 @@ from mountwarden.model import (
     Spot,
     Tier,
     Use,
-    UsersWant,
+    UsersQuestion,
 )
 from mountwarden.mounts.roots import Spots, root_state
 
@@ -82,12 +82,12 @@ def test_a_peer_or_slave_is_reached(groups: dict[str, int]) -> None:
 
 def test_a_chain_of_masters_is_followed_to_its_end() -> None:
     shown = picture(LIVE, copy(parent(master=5)))
-    assert judge(shown, Answers()).wants == {GroupWant(5)}
-    assert found(shown, Kind.SEVERED, Answers(masters={GroupWant(5): 1})) == [], "5 is a slave of home's group"
-    assert len(found(shown, Kind.SEVERED, Answers(masters={GroupWant(5): 0}))) == 1, "5 has no master"
-    longer = Answers(masters={GroupWant(5): 6, GroupWant(6): 0})
+    assert judge(shown, Answers()).wants == {PeerGroupQuestion(5)}
+    assert found(shown, Kind.SEVERED, Answers(masters={PeerGroupQuestion(5): 1})) == [], "5 is a slave of home's group"
+    assert len(found(shown, Kind.SEVERED, Answers(masters={PeerGroupQuestion(5): 0}))) == 1, "5 has no master"
+    longer = Answers(masters={PeerGroupQuestion(5): 6, PeerGroupQuestion(6): 0})
     assert len(found(shown, Kind.SEVERED, longer)) == 1
-    assert found(shown, Kind.SEVERED, Answers(masters={GroupWant(5): None})) == [], "a gap accuses nobody"
+    assert found(shown, Kind.SEVERED, Answers(masters={PeerGroupQuestion(5): None})) == [], "a gap accuses nobody"
 
 
 def test_a_private_home_reaches_nobody() -> None:
@@ -117,7 +117,7 @@ GONE = Gone(match_of(EMPTY), layer(2, 1), frozenset({2, 12}))
 
 def test_what_somebody_holds_open_after_it_went_is_pinned() -> None:
     shown = picture(EMPTY, gone=(GONE,))
-    want = UsersWant(frozenset({2, 12}))
+    want = UsersQuestion(frozenset({2, 12}))
     assert want in judge(shown, Answers()).wants
     assert found(shown, Kind.PINNED) == [], "not known yet"
     assert found(shown, Kind.PINNED, Answers(users={want: ()})) == []
@@ -150,13 +150,13 @@ def test_a_namespace_that_no_process_is_in_is_no_orphan() -> None:
 RECORDED = dataclasses.replace(ROOT, record=("/r",))
 
 
-def claim() -> tuple[Picture, RecordWant]:
+def claim() -> tuple[Picture, RecordQuestion]:
     state = root_state(RECORDED, table(host_root()), HOME)
     elsewhere = dataclasses.replace(layer(12, 11), point=b"/x")
     match = Spots([state]).claimed(elsewhere)
     assert match is not None
     assert (match.layer, match.mountpoint, match.spot) == (b"X", b"/var/lib/docker/overlay2/X/merged", SPOT)
-    return picture(state, Copy(OTHER, elsewhere, parent(), Spot("8:1", b"/x"), claim=match)), RecordWant(match)
+    return picture(state, Copy(OTHER, elsewhere, parent(), Spot("8:1", b"/x"), claim=match)), RecordQuestion(match)
 
 
 def test_a_claim_is_a_suspicion_only_where_the_record_knows_the_layer() -> None:
@@ -227,7 +227,7 @@ def test_a_daemonless_engine_is_accused_only_by_its_record_or_by_what_was_seen()
     root = dataclasses.replace(RECORDED, daemonless=True)
     state = root_state(root, table(host_root()), HOME)
     held = Copy(OTHER, layer(12, 11), parent(), SPOT, match_of(state))
-    want = RecordWant(match_of(state))
+    want = RecordQuestion(match_of(state))
     assert found(picture(state, held), Kind.LEAKED) == []
     assert len(found(picture(state, held), Kind.LEAKED, Answers(records={want: RecordState.UNMOUNTED}))) == 1
     seen = dataclasses.replace(held, history=match_of(state))

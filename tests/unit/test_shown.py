@@ -28,35 +28,35 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("given", "wanted"), HOSTILE)
 def test_what_would_act_on_a_terminal_is_escaped(given: bytes, wanted: str) -> None:
-    assert escape.shown(given) == wanted
-    assert escape.unshown(wanted) == given
+    assert escape.printable(given) == wanted
+    assert escape.original(wanted) == given
 
 
 @pytest.mark.parametrize(
     "plain", ["/var/lib/docker", "a b", "層の名前", "דוגמה", "café", r"back\slash", r"dev-x\x", "👾"]
 )
 def test_what_prints_as_itself_stays(plain: str) -> None:
-    assert escape.shown(plain.encode()) == plain
+    assert escape.printable(plain.encode()) == plain
 
 
 def test_a_backslash_that_reads_as_an_escape_is_escaped() -> None:
-    assert escape.shown(rb"a\x41\xZZ\\x0a") == r"a\x5cx41\xZZ\\x5cx0a"
+    assert escape.printable(rb"a\x41\xZZ\\x0a") == r"a\x5cx41\xZZ\\x5cx0a"
 
 
 @given(st.binary())
 def test_every_byte_string_comes_back(data: bytes) -> None:
-    visible = escape.shown(data)
-    assert escape.unshown(visible) == data
+    visible = escape.printable(data)
+    assert escape.original(visible) == data
     assert all(not unicodedata.category(character).startswith("C") for character in visible)
 
 
 @given(st.text())
 def test_every_str_is_shown_without_controls(name: str) -> None:
-    assert escape.shown(name).isprintable()
+    assert escape.printable(name).isprintable()
 
 
 def test_a_str_is_taken_as_the_file_system_gave_it() -> None:
-    assert escape.shown(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
+    assert escape.printable(os.fsdecode(b"caf\xe9")) == r"caf\xe9"
 
 
 def test_a_sentence_keeps_the_escapes_that_it_has() -> None:

@@ -4,7 +4,7 @@ import pytest
 from mountwarden.mounts.mountinfo import Unreadable, parse_line
 from mountwarden.mounts.roots import root_state
 from mountwarden.observe.tiers.mountinfo import needles
-from mountwarden.observe.tiers.prefilter import Common, Reached, Settled, Sifted, sift
+from mountwarden.observe.tiers.prefilter import Common, Filtered, LiveAtHome, ReachedIds, filter_text
 
 from tests.unit.facts import HOME, ROOT, host_root, layer, table
 
@@ -13,8 +13,8 @@ PARENT = b"50 49 8:1 / / rw master:1 - ext4 /dev/root rw\n"
 COPY = b" 50 0:40 / /var/lib/docker/overlay2/X/merged rw master:7 - overlay overlay rw,lowerdir=l\n"
 
 
-def sifted(text: bytes) -> Sifted:
-    return sift(text, needles(ROOT.layout, ()), Common(Settled((STATE,))))
+def sifted(text: bytes) -> Filtered:
+    return filter_text(text, needles(ROOT.layout, ()), Common(LiveAtHome((STATE,))))
 
 
 def test_a_copy_that_an_umount_at_home_reaches_is_settled() -> None:
@@ -24,9 +24,9 @@ def test_a_copy_that_an_umount_at_home_reaches_is_settled() -> None:
 
 
 def test_ids_are_told_by_what_they_are_copies_of() -> None:
-    common = Common(Settled((STATE,)))
+    common = Common(LiveAtHome((STATE,)))
     copies = [PARENT + b"70" + COPY + b"71" + COPY, PARENT + b"80" + COPY, PARENT + b"90" + COPY, PARENT]
-    held = [Reached(sift(text, needles(ROOT.layout, ()), common), common) for text in copies]
+    held = [ReachedIds(filter_text(text, needles(ROOT.layout, ()), common), common) for text in copies]
     told = [[one.ids(("0:40", b"/")) for one in held] for _ in range(2)]
     assert told == [[(70, 71), (80,), (90,), ()]] * 2
     assert [one.ids(("0:41", b"/")) for one in held] == [()] * 4

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 from mountwarden.model import Layout, Mount, Picture, Root, Tier
-from mountwarden.mounts.exposure import Relation, Sight, sights
+from mountwarden.mounts.exposure import Exposure, Relation, exposures
 from mountwarden.mounts.mountinfo import Table
 from mountwarden.mounts.roots import root_state
 
@@ -14,14 +14,14 @@ FURTHER = 4026533111
 LIVE = layer(2, 1)
 
 
-def seen(home: Table, others: dict[int, Table], root: Root = ROOT) -> list[Sight]:
+def seen(home: Table, others: dict[int, Table], root: Root = ROOT) -> list[Exposure]:
     """The sights of one root."""
     state = root_state(root, home, HOME)
     picture = Picture("boot", Tier.MOUNTINFO, (state,), {}, (), 0)
-    return list(sights(picture, {HOME: home, **others}))
+    return list(exposures(picture, {HOME: home, **others}))
 
 
-def only(home: Table, other: Table, root: Root = ROOT) -> Sight:
+def only(home: Table, other: Table, root: Root = ROOT) -> Exposure:
     (sight,) = seen(home, {OTHER: other}, root)
     return sight
 

@@ -10,7 +10,7 @@ from mountwarden.kernel.abi import StatmountMask
 from mountwarden.kernel.probe import FIELDS
 from mountwarden.mounts import mountinfo
 from mountwarden.observe.tiers import delta, listing
-from mountwarden.observe.tiers.listing import Gone, Line, NotAsText
+from mountwarden.observe.tiers.listing import MountLine, NotAsText, Vanished
 
 
 def answer(
@@ -87,7 +87,7 @@ def test_a_field_is_read_only_if_its_bit_is_set(lacking: StatmountMask) -> None:
     with pytest.raises(NotAsText):
         text(answer(mask=FIELDS & ~lacking))
     if lacking is StatmountMask.MNT_BASIC:
-        with pytest.raises(Gone):
+        with pytest.raises(Vanished):
             listing.small_id(answer(mask=FIELDS & ~lacking))
 
 
@@ -103,7 +103,7 @@ def test_an_answer_for_another_mount_is_not_taken() -> None:
 def test_any_bytes_are_a_line_or_no_text(data: bytes) -> None:
     masters = dict.fromkeys(range(10), 0)
     try:
-        assert isinstance(listing.line(data, 1 << 31, masters), Line)
+        assert isinstance(listing.line(data, 1 << 31, masters), MountLine)
     except NotAsText:
         pass
 

@@ -10,7 +10,7 @@ from mountwarden.ledger import stored
 from mountwarden.ledger.update import Ledger
 from mountwarden.model import Event, EventKind
 from mountwarden.service import outbox
-from mountwarden.service.outbox import Teller, in_journal
+from mountwarden.service.outbox import Outbox, in_journal
 from mountwarden.state import run_directory
 from mountwarden.state.run_directory import RunDirectory
 from mountwarden.systemd.journal import Entry, Journal
@@ -43,14 +43,14 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def test_an_event_is_saved_as_pending_before_it_is_told_and_not_after(run: RunDirectory) -> None:
     journal = Recorder(run)
-    told = Teller(run, journal).tell(replace(Ledger("boot"), pending=EVENTS))
+    told = Outbox(run, journal).tell(replace(Ledger("boot"), pending=EVENTS))
     assert (journal.told, journal.saved) == (["key-0", "key-1", "key-2"], [3, 3, 3])
     assert told.pending == ()
     assert stored.load(run_directory.read(run.ledger), "boot") == (Ledger("boot"), None)
 
 
 def test_nothing_is_written_when_nothing_changed(run: RunDirectory) -> None:
-    one = Teller(run, Recorder(run))
+    one = Outbox(run, Recorder(run))
     one.tell(Ledger("boot"))
     before = run_directory.signature(run.ledger)
     one.tell(Ledger("boot"))
@@ -62,7 +62,7 @@ def test_nothing_is_written_when_nothing_changed(run: RunDirectory) -> None:
 def test_a_start_drops_what_the_journal_has(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     run_directory.write(run.ledger, stored.dump(replace(Ledger("boot"), pending=EVENTS)), run_directory.OWN)
     monkeypatch.setattr(outbox, "in_journal", lambda events, boot: frozenset({"key-1"}))
-    ledger, why = Teller(run, Recorder(run)).load("boot")
+    ledger, why = Outbox(run, Recorder(run)).load("boot")
     assert ([event.key for event in ledger.pending], why) == (["key-0", "key-2"], None)
 
 

@@ -3,16 +3,16 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden.escape import shown
+from mountwarden.escape import printable
 from mountwarden.output import columns as text
 
 
 @pytest.mark.parametrize(
     ("shown", "columns"), [("abc", 3), ("層の", 4), ("e\u0301", 1), ("דוג", 3), ("👾", 2), ("", 0)]
 )
-def test_width_is_that_of_a_terminal(shown: str, columns: int) -> None:
-    assert text.width(shown) == columns
-    assert text.width(text.pad(shown, 7)) == 7
+def test_width_is_that_of_a_terminal(printable: str, columns: int) -> None:
+    assert text.width(printable) == columns
+    assert text.width(text.pad(printable, 7)) == 7
 
 
 def test_fit_keeps_both_ends() -> None:
@@ -21,8 +21,8 @@ def test_fit_keeps_both_ends() -> None:
 
 
 @given(st.text(st.sampled_from("a層e\u0301/👾"), max_size=40), st.integers(2, 30))
-def test_fit_is_never_wider(shown: str, columns: int) -> None:
-    assert text.width(text.fit(shown, columns)) <= columns
+def test_fit_is_never_wider(printable: str, columns: int) -> None:
+    assert text.width(text.fit(printable, columns)) <= columns
 
 
 @given(st.text(st.sampled_from("ab 層/"), min_size=1, max_size=120), st.integers(8, 40))
@@ -99,6 +99,6 @@ def test_right_to_left_text_turns_nothing_else_round(plain: str, marked: str) ->
 
 @given(st.text())
 def test_isolation_adds_nothing_but_balanced_marks(name: str) -> None:
-    marked = text.isolated(shown(name))
-    assert marked.replace(LRI, "").replace(PDI, "") == shown(name)
+    marked = text.isolated(printable(name))
+    assert marked.replace(LRI, "").replace(PDI, "") == printable(name)
     assert [c for c in marked if c in (LRI, PDI)] == [LRI, PDI] * marked.count(LRI)

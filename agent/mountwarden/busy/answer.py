@@ -6,7 +6,7 @@ from ..model import Gap, Holder
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class BusyTarget:
     """What is asked about: a file system, by its device, and perhaps only a directory of it."""
 
     asked: str
@@ -36,9 +36,9 @@ class Keeper:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BusyReport:
     """Everything that keeps the target busy, and what could not be asked."""
 
-    target: Target
+    target: BusyTarget
     keepers: tuple[Keeper, ...]
     gaps: tuple[Gap, ...] = ()

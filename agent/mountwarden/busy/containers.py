@@ -13,7 +13,7 @@ _SHORTEST = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownContainer:
     """A container of a record."""
 
     id: str
@@ -26,7 +26,7 @@ class Known:
         return asked in self.names or (len(asked) >= _SHORTEST and self.id.startswith(asked))
 
 
-def find(asked: str, roots: Iterable[Root]) -> Known | None:
+def find(asked: str, roots: Iterable[Root]) -> KnownContainer | None:
     """The container of that name or id, of the engines whose roots these are; the first where two have the name.
 
     A root that another namespace than our own shows is left out: what is at its path here is another directory.
@@ -36,27 +36,27 @@ def find(asked: str, roots: Iterable[Root]) -> Known | None:
     return next((known for known in every if known.is_called(asked)), None)
 
 
-def _docker(root: str) -> Iterator[Known]:
+def _docker(root: str) -> Iterator[KnownContainer]:
     """containers/ID/config.v2.json has the name, with a slash before it, and the driver; layerdb the layer's name."""
     for identity in _listed(f"{root}/containers"):
         match _load(f"{root}/containers/{identity}/config.v2.json"):
             case {"Name": str(name), "Driver": str(driver)} if "/" not in driver:
                 layer = _text(f"{root}/image/{driver}/layerdb/mounts/{identity}/mount-id")
                 if layer is not None:
-                    yield Known(identity, (name.removeprefix("/"),), f"{root}/{driver}/{layer}")
+                    yield KnownContainer(identity, (name.removeprefix("/"),), f"{root}/{driver}/{layer}")
 
 
-def _podman(root: str) -> Iterator[Known]:
+def _podman(root: str) -> Iterator[KnownContainer]:
     """containers.json of containers/storage lists all, with the layer of each."""
     listed = _load(f"{root}/overlay-containers/containers.json")
     for entry in listed if isinstance(listed, list) else ():
         match entry:
             case {"id": str(identity), "layer": str(layer), "names": list(names)}:
                 texts = tuple(name for name in names if isinstance(name, str))
-                yield Known(identity, texts, f"{root}/overlay/{os.path.basename(layer)}")
+                yield KnownContainer(identity, texts, f"{root}/overlay/{os.path.basename(layer)}")
 
 
-_READ: dict[str, Callable[[str], Iterator[Known]]] = {"docker": _docker, "containers-storage": _podman}
+_READ: dict[str, Callable[[str], Iterator[KnownContainer]]] = {"docker": _docker, "containers-storage": _podman}
 
 
 def _listed(path: str) -> list[str]:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from ..observe import block_devices
 from ..observe.processes import read_or_empty
-from .answer import Keeper, Target
+from .answer import BusyTarget, Keeper
 from .mounts import on_target
 from .world import World
 
 
-def keepers(target: Target, world: World) -> Iterator[Keeper]:
+def keepers(target: BusyTarget, world: World) -> Iterator[Keeper]:
     """Swap areas and loop devices on the target's files, and block devices on top of it."""
     yield from _swaps(target, world)
     yield from _loops(target, world)
@@ -21,13 +21,13 @@ def keepers(target: Target, world: World) -> Iterator[Keeper]:
             yield Keeper("holder", f"/dev/{name}".encode(), _letting_go(name), detail="a block device made of it")
 
 
-def _swaps(target: Target, world: World) -> Iterator[Keeper]:
+def _swaps(target: BusyTarget, world: World) -> Iterator[Keeper]:
     for path, kind in block_devices.swaps():
         if on_target(path, target, world.home) if kind == b"file" else _node(path) in target.nodes:
             yield Keeper("swap", path, "swapoff it", detail=os.fsdecode(kind))
 
 
-def _loops(target: Target, world: World) -> Iterator[Keeper]:
+def _loops(target: BusyTarget, world: World) -> Iterator[Keeper]:
     for name, backing in block_devices.loops():
         device = f"/dev/{name}"
         whole = target.path is None and block_devices.backing_device(name) == target.device

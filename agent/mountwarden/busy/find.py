@@ -6,10 +6,10 @@ from ..model import Root
 from . import devices, mounts, processes
 from . import target as targets
 from . import world as tables
-from .answer import Answer
+from .answer import BusyReport
 
 
-def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> Answer:
+def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> BusyReport:
     """Who keeps `asked` busy: a path, a device, a container, or a mount id. Needs root to see all of it.
 
     A container that does not run, and one named by its name, is looked for in the engines' `roots`,
@@ -21,4 +21,4 @@ def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> Answer:
     target = targets.target(asked, world, roots)
     by_process, gaps = processes.keepers(target, world)
     found = (*mounts.keepers(target, world), *devices.keepers(target, world), *by_process)
-    return Answer(target, found, world.gaps + gaps)
+    return BusyReport(target, found, world.gaps + gaps)

@@ -4,19 +4,19 @@ import functools
 import re
 from collections.abc import Iterator
 
-from ..escape import short_id, shown, unit_name
+from ..escape import printable, short_id, unit_name
 from ..explain import holders
 from ..model import Mount, Namespace
 from ..mounts.mountinfo import Table, below, join, unescape
 from ..observe import paths
-from .answer import Keeper, Target
+from .answer import BusyTarget, Keeper
 from .world import World
 
 _LAYER = re.compile(rb"(?:lowerdir\+?|upperdir|workdir|datadir\+)=((?:\\.|[^,\\])*)")
 _FEW = 3
 
 
-def keepers(target: Target, world: World) -> Iterator[Keeper]:
+def keepers(target: BusyTarget, world: World) -> Iterator[Keeper]:
     """Every mount in any namespace that keeps the target busy."""
     for inode, table in world.tables.items():
         space = world.namespaces[inode]
@@ -35,7 +35,7 @@ def keepers(target: Target, world: World) -> Iterator[Keeper]:
                 )
 
 
-def _roles(mount: Mount, target: Target, table: Table, world: World) -> Iterator[tuple[str, str]]:
+def _roles(mount: Mount, target: BusyTarget, table: Table, world: World) -> Iterator[tuple[str, str]]:
     """How the mount keeps the target busy, with a detail: a mount of it, or stacked on it, or made of it."""
     if is_of(mount, target):
         yield "mount", mount.fstype
@@ -49,14 +49,14 @@ def _roles(mount: Mount, target: Target, table: Table, world: World) -> Iterator
             yield "stacked", f"{mount.fstype} on it"
 
 
-def is_of(mount: Mount, target: Target) -> bool:
+def is_of(mount: Mount, target: BusyTarget) -> bool:
     """Whether the mount shows the target, or a part of it."""
     if mount.device != target.device and mount.device not in target.nodes:
         return False
     return target.path is None or below(target.path, mount.root) is not None
 
 
-def _layer_in(mount: Mount, target: Target, table: Table, world: World) -> str | None:
+def _layer_in(mount: Mount, target: BusyTarget, table: Table, world: World) -> str | None:
     """Which of an overlay's layers is on the target.
 
     Its options are all that tells, and they are paths of the namespace in which it was made. That is the one that
@@ -93,7 +93,7 @@ def _paths(value: bytes) -> Iterator[bytes]:
             yield path
 
 
-def on_target(path: bytes, target: Target, table: Table) -> bool:
+def on_target(path: bytes, target: BusyTarget, table: Table) -> bool:
     """Whether a path of a namespace lies on the target, by its table alone."""
     mount = table.containing(path)
     if mount is None or (mount.device != target.device and mount.device not in target.nodes):
@@ -114,7 +114,7 @@ def _needs(space: Namespace, members: holders.Members, *, own: bool) -> str:
         return "umount it in its namespace"  # the host ends with process 1
     first = members.holders[0] if members.holders else None
     if first and first.container:
-        return f"umount it in its namespace, or stop container {shown(short_id(first.container))}"
+        return f"umount it in its namespace, or stop container {printable(short_id(first.container))}"
     if first and (unit := holders.service_of(first)):
         return f"umount it in its namespace, or restart {unit_name(unit)}"
     return "umount it in its namespace, or end its processes"

@@ -7,20 +7,20 @@ from ..model import Gap, Holder, Mount
 from ..mounts.mountinfo import below, join
 from ..observe import open_files
 from ..observe.open_files import Link
-from .answer import Keeper, Target
+from .answer import BusyTarget, Keeper
 from .world import World
 
 _NEEDS = {"cwd": "leave the directory", "file": "close it", "device": "close it"}
 
 
-def keepers(target: Target, world: World) -> tuple[tuple[Keeper, ...], tuple[Gap, ...]]:
+def keepers(target: BusyTarget, world: World) -> tuple[tuple[Keeper, ...], tuple[Gap, ...]]:
     """Every process that is in, or has open, something of the target."""
     found, gaps = open_files.links(world.pids)
     by_id = {mount.id: mount for table in world.tables.values() for mount in table.mounts}
     return tuple(_kept(target, world, found, by_id)), gaps
 
 
-def _kept(target: Target, world: World, found: Iterable[Link], by_id: Mapping[int, Mount]) -> Iterator[Keeper]:
+def _kept(target: BusyTarget, world: World, found: Iterable[Link], by_id: Mapping[int, Mount]) -> Iterator[Keeper]:
     known: dict[int, Holder | None] = {}
     for link in found:
         mount = by_id.get(link.mount)
@@ -46,7 +46,7 @@ def _needs(how: str, pid: int) -> str:
     return f"{_NEEDS[how]}, or end" if how in _NEEDS else "end"
 
 
-def _how(link: Link, mount: Mount | None, target: Target) -> str | None:
+def _how(link: Link, mount: Mount | None, target: BusyTarget) -> str | None:
     if link.rdev in target.nodes:
         return "device"
     if mount is None:

@@ -12,7 +12,7 @@ from ..mounts.mountinfo import Table, below, join
 from ..observe import all_mounts, paths, processes
 from ..systemd.cgroups import place as cgroup_place
 from . import containers
-from .answer import Target
+from .answer import BusyTarget
 from .world import World
 
 _HINT = "give a path, a device such as /dev/loop0 or 7:0, a container's name or id, or a mount id"
@@ -20,10 +20,10 @@ _FIRST_UNIQUE = 1 << 31
 """Unique mount ids begin here (fs/namespace.c: MNT_UNIQUE_ID_OFFSET), so that none is taken for a small one."""
 
 
-def target(asked: str, world: World, roots: Callable[[], Iterable[Root]]) -> Target:
+def target(asked: str, world: World, roots: Callable[[], Iterable[Root]]) -> BusyTarget:
     """What is meant. Raises: MountwardenError where there is no such thing."""
     if re.fullmatch(r"[0-9]+:[0-9]+", asked):
-        return Target(asked, asked, nodes=_nodes(asked))
+        return BusyTarget(asked, asked, nodes=_nodes(asked))
     if re.fullmatch(r"[0-9]{1,20}", asked) and (mount := _by_id(int(asked), world)):
         return _whole(asked, mount)
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", asked) and not os.path.lexists(asked):
@@ -42,25 +42,25 @@ def _by_id(identity: int, world: World) -> Mount | None:
     return next((mount for table in tables if (mount := table.get(identity))), None)
 
 
-def _whole(asked: str, mount: Mount) -> Target:
-    return Target(asked, mount.device, nodes=_nodes(mount.device))
+def _whole(asked: str, mount: Mount) -> BusyTarget:
+    return BusyTarget(asked, mount.device, nodes=_nodes(mount.device))
 
 
-def _path(asked: str, world: World) -> Target:
+def _path(asked: str, world: World) -> BusyTarget:
     try:
         found = paths.place(os.fsencode(asked))
     except OSError as error:
         raise MountwardenError(f"{asked}: {error.strerror}", hint=_HINT) from error
     if found.rdev is not None:
-        return Target(asked, found.rdev, nodes=_nodes(found.rdev))
+        return BusyTarget(asked, found.rdev, nodes=_nodes(found.rdev))
     mount = (world.home.get(found.mount) if found.mount else None) or world.home.containing(found.path)
     if mount is None:
         raise MountwardenError(f"{asked}: its mount is not in our namespace", hint=_HINT)
     rest = below(mount.point, found.path)
-    return Target(asked, mount.device, join(mount.root, rest)) if rest else _whole(asked, mount)
+    return BusyTarget(asked, mount.device, join(mount.root, rest)) if rest else _whole(asked, mount)
 
 
-def _container(asked: str, known: containers.Known | None, world: World) -> Target:
+def _container(asked: str, known: containers.KnownContainer | None, world: World) -> BusyTarget:
     """The file system of its root, while it runs; else its layer, by the engine's own record."""
     identity = known.id if known else asked
     for inode, space in world.namespaces.items():

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
-from ..escape import sentence, shown
+from ..escape import printable, sentence
 from ..model import Action, Finding, Outcome
 from ..output import report_file, terminal
 from ..output.columns import count
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from ..scan.scanner import Looker
 
 
-def looked(arguments: Namespace, action: Action) -> confirm.Scan:
+def looked(arguments: Namespace, action: Action) -> confirm.ConfirmedScan:
     """A scan for an act, which needs root."""
     session.need_root(f"mountwarden {action}")
     looker = session.looker(arguments)
     known = service_report.read(looker.boot_id).since()
     everything = action is Action.REJOIN  # what is severed is info, and must hold as well
-    return confirm.scan(looker, wait=arguments.wait, known=known, everything=everything)
+    return confirm.confirmed_scan(looker, wait=arguments.wait, known=known, everything=everything)
 
 
 def chosen(
-    arguments: Namespace, found: confirm.Scan, action: Action, means: Callable[[Finding], bool]
+    arguments: Namespace, found: confirm.ConfirmedScan, action: Action, means: Callable[[Finding], bool]
 ) -> tuple[list[Finding], list[str]]:
     """The findings that ids or --all (of those that the act `means`) name, and the ids that none has."""
     if bool(arguments.id) == arguments.all:
@@ -96,11 +96,13 @@ def unconfirmed(finding: Finding, action: Action) -> Outcome | None:
     return Outcome(finding, action, False, "unconfirmed", text)
 
 
-def missing(ids: Sequence[str], found: confirm.Scan) -> dict[str, str]:
+def missing(ids: Sequence[str], found: confirm.ConfirmedScan) -> dict[str, str]:
     """Of each id that no finding of the look has, the line that declines it."""
     theirs = {one["id"] for one in joined.alone(service_report.read(found.looker.boot_id), found)} if ids else set()
     known = "the running service alone knows this finding, and a single look cannot prove it"
-    return {one: f"{shown(one)}: declined: {known if one in theirs else 'there is no such finding now'}" for one in ids}
+    return {
+        one: f"{printable(one)}: declined: {known if one in theirs else 'there is no such finding now'}" for one in ids
+    }
 
 
 def describe(findings: Iterable[Finding], action: Action, *, json: bool) -> int:
@@ -112,7 +114,7 @@ def describe(findings: Iterable[Finding], action: Action, *, json: bool) -> int:
         sys.stdout.write(report_file.dumps({"dry_run": True, "action": str(action), "findings": told}))
         return 0
     for finding in findings:
-        print(f"{finding.id}: would {action} {shown(finding.mountpoint)}")
+        print(f"{finding.id}: would {action} {printable(finding.mountpoint)}")
         for number, step in enumerate(told[finding.id], 1):
             print(f"  {number}. {step}")
     if not told:
@@ -183,7 +185,7 @@ def _ending() -> Iterator[list[BaseException]]:
 def line(outcome: Outcome, screen: terminal.Terminal) -> str:
     """One outcome as a line."""
     sign = screen.paint(screen.glyph("✓"), "green") if outcome.done else screen.paint(screen.glyph("✗"), "red")
-    return f"{sign} {outcome.finding.id} {shown(outcome.finding.mountpoint)}: {sentence(outcome.text)}"
+    return f"{sign} {outcome.finding.id} {printable(outcome.finding.mountpoint)}: {sentence(outcome.text)}"
 
 
 def as_json(outcome: Outcome) -> dict[str, object]:
@@ -207,7 +209,7 @@ def consent(findings: Sequence[Finding], action: Action, *, yes: bool, ask: Call
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise MountwardenError(f"{action} needs --yes where there is no terminal to ask on")
     for finding in findings:
-        print(f"{finding.id} {shown(finding.mountpoint)}")
+        print(f"{finding.id} {printable(finding.mountpoint)}")
     try:
         answer = ask(f"{action} {count(len(findings), 'finding')}? [y/N] ")
     except EOFError:

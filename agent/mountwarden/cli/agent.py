@@ -82,9 +82,9 @@ def _serve(
     from ..remedies import apply
     from ..remedies.plan import named_units
     from ..scan import scanner
-    from ..service.acts import Actor
+    from ..service.acts import AutomaticActions
     from ..service.loop import Agent
-    from ..service.outbox import Teller
+    from ..service.outbox import Outbox
     from ..state import run_directory
     from ..systemd import units
     from ..systemd.journal import Journal
@@ -98,8 +98,8 @@ def _serve(
         load,
         directory=arguments.config,
         run=directory,
-        teller=Teller(directory, Journal(library=units.library)),
-        actor=Actor(
+        teller=Outbox(directory, Journal(library=units.library)),
+        actor=AutomaticActions(
             directory,
             lambda findings, action, go_on: apply.carry_out_all(
                 findings, looker, action, named=named_units(looker.config), go_on=go_on

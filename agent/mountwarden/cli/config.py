@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..escape import sentence, shown
+from ..escape import printable, sentence
 from ..output import report_file
 from . import options
 
@@ -43,7 +43,7 @@ def run_check(arguments: Namespace) -> int:
         told = [{"error": sentence(error.message), "hint": error.hint} for error in errors]
         sys.stdout.write(report_file.dumps({"ok": not errors, "errors": told}))
     elif not errors:
-        print(f"{shown(arguments.config)}: the configuration is right")
+        print(f"{printable(arguments.config)}: the configuration is right")
     for error in () if arguments.json else errors:
         print(f"mountwarden: {sentence(error.message)}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n")
     return 2 if errors else 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..config.schema import Config, RootEntry
 from ..errors import MountwardenError
-from ..escape import sentence, shown
+from ..escape import printable, sentence
 from ..model import Action, Finding, Kind, Outcome, RootKind
 from ..output import explain_text, report_text, terminal
 from ..output.columns import cost, wrap
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..scan.scanner import Look, Looker
 
-    Hold = Callable[[], AbstractContextManager[topology.Holder]]
+    Hold = Callable[[], AbstractContextManager[topology.ScratchHolder]]
 
 
 def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> int:
 
 def _on_host(directory: bytes, screen: terminal.Terminal) -> int:
     unit = os.fsdecode(os.path.basename(directory))
-    where = f"On this host, below {shown(directory)} and in one transient unit; no other mount is touched."
+    where = f"On this host, below {printable(directory)} and in one transient unit; no other mount is touched."
     return Demo(directory, screen).give(where, lambda: topology.holder_unit(unit))
 
 
@@ -87,7 +87,7 @@ class Demo:
         looker = self._looker()
         self._title("An engine mounts a layer")
         layer = topology.mount_layer(self.root)
-        self._say(f"overlay on {shown(layer.mountpoint)}, a real one")
+        self._say(f"overlay on {printable(layer.mountpoint)}, a real one")
         self._title("A service starts, with a mount namespace of its own")
         with hold() as holder:
             self._introduce(holder)
@@ -107,7 +107,7 @@ class Demo:
         config = Config(engines=(), roots=(RootEntry(self.root, kind=RootKind.GRAPH),))
         return Looker(config, home=own_namespace())
 
-    def _introduce(self, holder: topology.Holder) -> None:
+    def _introduce(self, holder: topology.ScratchHolder) -> None:
         if holder.unit:
             self._say(f"{holder.unit}, PID {holder.pid}, with PrivateTmp=yes and MountFlags=private.")
         else:
@@ -119,7 +119,7 @@ class Demo:
         from ..scan import confirm
 
         self._title("mountwarden report")
-        found = confirm.scan(looker, wait=5.0)
+        found = confirm.confirmed_scan(looker, wait=5.0)
         findings, seen = assemble.explained(found.findings, found.seen)
         told = telling.build(assemble.facts(seen, findings, looker.config))
         self._quote(report_text.render(told, report_text.View(self.inner, time.time())))
@@ -141,7 +141,7 @@ class Demo:
             for remedy in told["remedies"]
         }
         around = background(finding, seen, agent=False)
-        self._quote(explain_text.tell(explain_text.Told(told, steps, time.time(), taken, around), self.inner))
+        self._quote(explain_text.tell(explain_text.Explanation(told, steps, time.time(), taken, around), self.inner))
 
     def _detach(self, finding: Finding, looker: "Looker") -> None:
         from ..remedies import apply
@@ -155,7 +155,7 @@ class Demo:
             raise MountwardenError("the detach was declined", hint="the line above says why")
         self._say(f"Saw: {sentence(outcome.saw)}. Did: {sentence(outcome.did)}. {cost(took)} with every check.")
 
-    def _gone(self, looker: "Looker", holder: topology.Holder) -> None:
+    def _gone(self, looker: "Looker", holder: topology.ScratchHolder) -> None:
         from ..report import assemble
 
         self._title("Gone")

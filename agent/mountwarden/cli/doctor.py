@@ -16,10 +16,10 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..doctor.canary import Song
+    from ..doctor.canary import CanaryResult
     from ..doctor.examine import Examination
     from ..observe.capabilities import Interface
-    from ..predict.next_leaks import Foreseen
+    from ..predict.next_leaks import NextLeak
 
 _EPILOG = """\
 exit status:
@@ -111,9 +111,9 @@ def _interface(one: "Interface") -> doctor_text.InterfaceJson:
     }
 
 
-def _foreseen(one: "Foreseen") -> doctor_text.ForeseenJson:
+def _foreseen(one: "NextLeak") -> doctor_text.NextLeakJson:
     from ..doctor.roots import name
-    from ..escape import sentence, shown
+    from ..escape import printable, sentence
 
     return {
         "namespace": one.namespace,
@@ -124,9 +124,9 @@ def _foreseen(one: "Foreseen") -> doctor_text.ForeseenJson:
         "on_purpose": one.on_purpose,
         "sights": [
             {
-                "root": shown(sight.root.path),
+                "root": printable(sight.root.path),
                 "engine": sight.root.engine,
-                "at": shown(sight.at),
+                "at": printable(sight.at),
                 "mount_id": sight.mount.id,
                 "peer_group": sight.mount.shared or None,
                 "master": sight.mount.master or None,
@@ -139,7 +139,7 @@ def _foreseen(one: "Foreseen") -> doctor_text.ForeseenJson:
     }
 
 
-def _canary(song: "Song") -> doctor_text.CanaryJson:
+def _canary(song: "CanaryResult") -> doctor_text.CanaryJson:
     from ..escape import sentence
 
     return {

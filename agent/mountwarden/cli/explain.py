@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
-from ..escape import sentence, shown
+from ..escape import printable, sentence
 from ..model import Action, Finding, Severity
 from ..output import explain_text, report_file, terminal
 from ..report import build as telling
@@ -17,7 +17,7 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..scan.confirm import Scan
+    from ..scan.confirm import ConfirmedScan
     from .service_report import Agents
 
 
@@ -61,7 +61,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         sys.stdout.write(report_file.dumps({**finding, "steps": told.steps, "background": told.background}))
     else:
-        facts = explain_text.Told(finding, told.steps, time.time(), told.report["taken"], told.background)
+        facts = explain_text.Explanation(finding, told.steps, time.time(), told.report["taken"], told.background)
         sys.stdout.write(explain_text.tell(facts, screen))
     return telling.status(told.report, Severity(arguments.fail_on))
 
@@ -75,7 +75,9 @@ def _live(arguments: Namespace) -> _Story | types.BackgroundJson:
 
     looker = session.looker(arguments)
     known = service_report.read(looker.boot_id).since()
-    found = confirm.scan(looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again)
+    found = confirm.confirmed_scan(
+        looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again
+    )
     agent = service_report.read(looker.boot_id)
     one = agent.as_known(finding for finding in found.findings if finding.id == arguments.id)
     if not one:
@@ -86,7 +88,7 @@ def _live(arguments: Namespace) -> _Story | types.BackgroundJson:
     return _Story(telling.build(told), _steps(told.findings[0]), around)
 
 
-def _beyond(finding_id: str, agent: "Agents", found: "Scan") -> _Story | types.BackgroundJson:
+def _beyond(finding_id: str, agent: "Agents", found: "ConfirmedScan") -> _Story | types.BackgroundJson:
     """Of what the look does not show: the service's finding, while it holds; else what the journal has of it."""
     from ..report import background
     from . import joined
@@ -141,8 +143,8 @@ def _unknown(finding_id: str, known: list[str], path: str | None = None) -> Moun
 
     near = difflib.get_close_matches(finding_id, known, 1)
     if path is not None:
-        where, other = f"in {shown(path)}", "mountwarden report --from lists what is there"
+        where, other = f"in {printable(path)}", "mountwarden report --from lists what is there"
     else:
         where, other = "now", "it may be cleared already; mountwarden report lists what is there"
     hint = f"did you mean {near[0]}?" if near else other
-    return MountwardenError(f"there is no finding {shown(finding_id)} {where}", hint=hint)
+    return MountwardenError(f"there is no finding {printable(finding_id)} {where}", hint=hint)

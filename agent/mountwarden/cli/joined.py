@@ -7,13 +7,13 @@ each finding is looked for once more; what can't be read now is no absence.
 from functools import cached_property
 
 from ..errors import NoAnswer
-from ..escape import shown
+from ..escape import printable
 from ..model import Kind, Mount, is_on_block_device
 from ..mounts.mountinfo import Lines, Unreadable, parse_line
 from ..observe.namespaces import read_mountinfo
 from ..output import report_file
 from ..report import types
-from ..scan.confirm import Scan
+from ..scan.confirm import ConfirmedScan
 from ..scan.scanner import Look
 from .service_report import Agents
 
@@ -21,7 +21,7 @@ _BY_ANY_LOOK = (Kind.SEVERED, Kind.PRIVATE_ROOT)
 """Kinds that hang on propagation as it is now, and not on any history."""
 
 
-def alone(agent: Agents, found: Scan) -> list[types.FindingJson]:
+def alone(agent: Agents, found: ConfirmedScan) -> list[types.FindingJson]:
     """The service's findings, as it wrote them, that are to be told beside those of the look."""
     own = {finding.id for finding in found.findings}
     now = _Now(found.seen)
@@ -34,7 +34,7 @@ class _Now:
     def __init__(self, seen: Look) -> None:
         picture = seen.picture
         self._spaces, self._home = picture.namespaces, picture.home_identities
-        self._judged = {shown(state.root.path) for state in picture.roots if state.status == "ok"}
+        self._judged = {printable(state.root.path) for state in picture.roots if state.status == "ok"}
         self._unread = {gap.namespace for gap in seen.gaps}
         self._lines: dict[int, Lines | None] = {}
 
@@ -74,7 +74,7 @@ class _Now:
     def _is_that(self, mount: Mount, finding: types.FindingJson) -> bool:
         """The same mount, and not in use at home again. Mount ids are reused at once, so the rest must be the same."""
         told = (finding["device"], finding["fstype"], finding["seen_at"])
-        if told != (mount.device, shown(mount.fstype), shown(mount.point)):
+        if told != (mount.device, printable(mount.fstype), printable(mount.point)):
             return False
         if finding["kind"] not in (Kind.LEAKED, Kind.ORPHANED):
             return True

@@ -125,21 +125,21 @@ def parser(commands: Sequence[str] | None = None) -> "ArgumentParser":
 def _unknown(command: str) -> MountwardenError:
     import difflib
 
-    from ..escape import shown
+    from ..escape import printable
 
     near = difflib.get_close_matches(command, COMMANDS, 1)
     if command.startswith("mw-"):
-        near = ["explain " + shown(command)]
+        near = ["explain " + printable(command)]
     hint = f"did you mean `mountwarden {near[0]}`?" if near else "mountwarden --help lists the commands"
-    return MountwardenError(f"there is no command {shown(command)!r}", hint=hint)
+    return MountwardenError(f"there is no command {printable(command)!r}", hint=hint)
 
 
 def _os_error(error: OSError) -> str:
-    from ..escape import shown
+    from ..escape import printable
 
     text = error.strerror or str(error) or type(error).__name__
     name = error.filename
-    return f"{shown(name)}: {shown(text)}" if isinstance(name, bytes | str) else shown(text)
+    return f"{printable(name)}: {printable(text)}" if isinstance(name, bytes | str) else printable(text)
 
 
 def _os_hint(error: OSError) -> str | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from ..model import Gap
-    from ..report.map import Seen
+    from ..report.map import MapFacts
     from ..report.map_types import MapJson
 
 _EPILOG = """\
@@ -64,7 +64,7 @@ def run(arguments: Namespace) -> int:
 def look(arguments: Namespace) -> "MapJson":
     """Look at the host now, at every mount of every namespace."""
     from ..busy.world import world
-    from ..mounts.exposure import sights
+    from ..mounts.exposure import exposures
     from ..predict.next_leaks import who
     from ..report import map as chart
     from ..scan import confirm
@@ -72,17 +72,17 @@ def look(arguments: Namespace) -> "MapJson":
 
     looker = session.looker(arguments)
     known = service_report.read(looker.boot_id).since()
-    found = confirm.scan(looker, wait=arguments.wait, known=known)
+    found = confirm.confirmed_scan(looker, wait=arguments.wait, known=known)
     picture = found.seen.picture
     read = world()
-    shown = sights(picture, read.tables)
+    shown = exposures(picture, read.tables)
     holding = {f.namespace for f in found.findings if chart.counts(f) and f.namespace is not None}
     people = {inode: who(inode, picture) for inode in holding | {sight.namespace for sight in shown}}
     gaps = tuple({(gap.what, gap.namespace): gap for gap in (*found.seen.gaps, *read.gaps)}.values())
-    return document(chart.Seen(picture, found.findings, shown, people), gaps, found.seen.started)
+    return document(chart.MapFacts(picture, found.findings, shown, people), gaps, found.seen.started)
 
 
-def document(seen: "Seen", gaps: "tuple[Gap, ...]", started: float) -> "MapJson":
+def document(seen: "MapFacts", gaps: "tuple[Gap, ...]", started: float) -> "MapJson":
     """The picture as JSON. A field that is not known is null, never missing."""
     from .. import __version__
     from ..report import map as chart

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from .. import durations
 from ..config import schema as configuration
 from ..errors import MountwardenError
-from ..escape import shown
+from ..escape import printable
 from ..model import Kind, Severity, Tier
 
 _EXAMPLES = """\
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's help dump."""
         command = self.prog.removeprefix("mountwarden").strip()
-        raise Usage(shown(message), hint=f"mountwarden {command} --help".replace("  ", " "))
+        raise Usage(printable(message), hint=f"mountwarden {command} --help".replace("  ", " "))
 
 
 def _common(parser: argparse.ArgumentParser, *, json: bool, tier: bool) -> None:
@@ -85,7 +85,7 @@ def parse(parser: Parser | argparse.ArgumentParser, argv: Sequence[str]) -> argp
     options = _options(parser, argv[0])
     near = difflib.get_close_matches(unknown[0].partition("=")[0], options, 1)
     hint = f"did you mean {near[0]}?" if near else f"mountwarden {argv[0]} --help"
-    raise Usage(f"{argv[0]} takes no {shown(unknown[0])}", hint=hint)
+    raise Usage(f"{argv[0]} takes no {printable(unknown[0])}", hint=hint)
 
 
 def _options(parser: argparse.ArgumentParser, command: str) -> list[str]:

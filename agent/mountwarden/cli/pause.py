@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from .. import durations
-from ..escape import shown, timestamp
+from ..escape import printable, timestamp
 from ..output import report_file
 from ..service.status import paused
 from ..state import pause as pausing
@@ -71,5 +71,5 @@ def run_resume(arguments: Namespace) -> int:
     elif pause is None:
         print("it was not paused")
     else:
-        print("resumed" + (f"; the pause was for: {shown(pause.reason)}" if pause.reason else ""))
+        print("resumed" + (f"; the pause was for: {printable(pause.reason)}" if pause.reason else ""))
     return 0

@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, TypedDict
 
-from ..escape import sentence, shown
+from ..escape import printable, sentence
 from ..model import Action, Finding, Severity
 from ..output import phrases, report_file
 from ..report import types
@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
 
     session.need_root("mountwarden plan")
     looker = session.looker(arguments)
-    found = confirm.scan(looker, wait=arguments.wait, known=service_report.read(looker.boot_id).since())
+    found = confirm.confirmed_scan(looker, wait=arguments.wait, known=service_report.read(looker.boot_id).since())
     agent = service_report.read(looker.boot_id)
     circumstances = session.circumstances(looker, agent)
 
@@ -72,7 +72,7 @@ def _planned(finding: Finding) -> tuple[str, str, _Planned]:
         }
         for remedy in finding.remedies
     ]
-    title = f"{finding.id} {finding.kind} {shown(finding.mountpoint)}"
+    title = f"{finding.id} {finding.kind} {printable(finding.mountpoint)}"
     return finding.kind, title, {"id": finding.id, "remedies": remedies}
 
 

@@ -5,7 +5,7 @@ import sys
 from argparse import ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
 
-from ..escape import sentence, shown
+from ..escape import printable, sentence
 from ..explain import naming
 from ..output import report_file
 from ..output.columns import count, wrap
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from ..model import Gap
-    from ..mounts.graph import Place
+    from ..mounts.graph import PlacedMount
     from ..predict.occupants import Occupant
-    from ..predict.umount import Foreseen, Left, Space
+    from ..predict.umount import Forecast, Left, Space
 
 _EPILOG = """\
 exit status:
@@ -73,7 +73,7 @@ def run(arguments: Namespace) -> int:
     return _STATUS[_answer(told)]
 
 
-def _stored(arguments: Namespace) -> "Foreseen":
+def _stored(arguments: Namespace) -> "Forecast":
     """Of a snapshot: why a copy would stay is not in it beyond what its mounts show."""
     from ..predict import umount as foresee
     from ..snapshot import all_mounts
@@ -85,19 +85,19 @@ def _stored(arguments: Namespace) -> "Foreseen":
     return foresee.answer(arguments.path, seen, lazy=arguments.lazy, inode=inode, pid=pid)
 
 
-def _answer(told: "Foreseen") -> str:
+def _answer(told: "Forecast") -> str:
     return str(told.answer) if told.answer is not None else "not-mounted"
 
 
-def document(told: "Foreseen") -> dict[str, Any]:
+def document(told: "Forecast") -> dict[str, Any]:
     """The JSON document. `below` are mounts that make it busy; where there are `gaps`, more may be reached or left."""
     return {
         "schema": "mountwarden.predict/1",
         "answer": _answer(told),
-        "path": shown(told.path),
+        "path": printable(told.path),
         "lazy": told.lazy,
         "because": build.holders(one.holder for one in told.because if one.holder is not None),
-        "devices": [{"device": one.how, "path": shown(one.path)} for one in told.because if one.holder is None],
+        "devices": [{"device": one.how, "path": printable(one.path)} for one in told.because if one.holder is None],
         "below": [_place(place) for place in told.below],
         "reached": [_place(place) for place in told.reached],
         "left": [_place(one.place) | {"why": str(one.why)} for one in told.left],
@@ -111,8 +111,8 @@ def document(told: "Foreseen") -> dict[str, Any]:
     }
 
 
-def _place(place: "Place") -> dict[str, Any]:
-    return {"namespace": place.namespace, "mount_id": place.mount.id, "seen_at": shown(place.mount.point)}
+def _place(place: "PlacedMount") -> dict[str, Any]:
+    return {"namespace": place.namespace, "mount_id": place.mount.id, "seen_at": printable(place.mount.point)}
 
 
 def _space(inode: int, space: "Space") -> dict[str, Any]:
@@ -127,21 +127,21 @@ def _space(inode: int, space: "Space") -> dict[str, Any]:
 _INFERRED = "  this depends on which mounts user namespaces lock, which is inferred: the kernel does not tell"
 
 
-def text(told: "Foreseen") -> str:
+def text(told: "Forecast") -> str:
     """For people: a sentence for the answer, then who makes it busy, what goes with it, and what stays and why."""
     lines = [_sentence(told)]
     lines += _some("busy", [_why_busy(told, one) for one in told.because])
-    lines += _some("busy", [f"{place.mount.fstype} mounted at {shown(place.mount.point)}" for place in told.below])
+    lines += _some("busy", [f"{place.mount.fstype} mounted at {printable(place.mount.point)}" for place in told.below])
     lines += _reached(told)
     lines += _left(told)
     lines += [_INFERRED] if told.inferred else []
     return "\n".join([*lines, *(f"not seen: {_gap(gap)}" for gap in told.gaps)]) + "\n"
 
 
-def _sentence(told: "Foreseen") -> str:
-    what = f"{'umount --lazy' if told.lazy else 'umount'} of {shown(told.path)}"
+def _sentence(told: "Forecast") -> str:
+    what = f"{'umount --lazy' if told.lazy else 'umount'} of {printable(told.path)}"
     if told.answer is None:
-        on = f"; it lies on what is mounted at {shown(told.inside.point)}" if told.inside is not None else ""
+        on = f"; it lies on what is mounted at {printable(told.inside.point)}" if told.inside is not None else ""
         return f"{what} would fail: nothing is mounted there{on}"
     if told.answer == "busy":
         copies = not told.below and told.mount is not None and all(one.mount != told.mount.id for one in told.because)
@@ -151,13 +151,13 @@ def _sentence(told: "Foreseen") -> str:
     return f"{what} would succeed, {reached} and {left}"
 
 
-def _why_busy(told: "Foreseen", one: "Occupant") -> str:
+def _why_busy(told: "Forecast", one: "Occupant") -> str:
     if one.holder is None:
         what = "swap" if one.how == "swap" else f"/dev/{one.how}"
-        return f"{what} is on its file {shown(one.path)}"
+        return f"{what} is on its file {printable(one.path)}"
     on = "" if told.mount is not None and one.mount == told.mount.id else " on the copy in its namespace"
     how = _HOW.get(one.how) or f"its descriptor {one.how.removeprefix('fd ')}"
-    seen = f", {shown(one.path)}" if one.path else ""
+    seen = f", {printable(one.path)}" if one.path else ""
     return f"{naming.person(one.holder)} has {how}{on}{seen}"
 
 
@@ -170,14 +170,14 @@ _HOW = {
 }
 
 
-def _reached(told: "Foreseen") -> list[str]:
-    by_namespace: dict[int, list[Place]] = {}
+def _reached(told: "Forecast") -> list[str]:
+    by_namespace: dict[int, list[PlacedMount]] = {}
     for place in told.reached:
         by_namespace.setdefault(place.namespace, []).append(place)
     return _some("also goes", [f"{_mounts(some)} in {_who(told, inode)}" for inode, some in by_namespace.items()])
 
 
-def _left(told: "Foreseen") -> list[str]:
+def _left(told: "Forecast") -> list[str]:
     """By namespace and reason, the cause below it; then what takes away all that is left on the same directory."""
     grouped: dict[tuple[int, str], list[Left]] = {}
     for one in told.left:
@@ -203,12 +203,12 @@ _WHY = {
 }
 
 
-def _mounts(places: "list[Place]") -> str:
-    first = f"{shown(places[0].mount.point)} (mount {places[0].mount.id})"
+def _mounts(places: "list[PlacedMount]") -> str:
+    first = f"{printable(places[0].mount.point)} (mount {places[0].mount.id})"
     return first + (f" and {count(len(places) - 1, 'more mount')}" if len(places) > 1 else "")
 
 
-def _who(told: "Foreseen", inode: int) -> str:
+def _who(told: "Forecast", inode: int) -> str:
     """Whose namespace it is."""
     members = told.spaces[inode].members
     if not members.holders:

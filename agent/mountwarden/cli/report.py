@@ -84,7 +84,9 @@ def live(arguments: Namespace) -> types.ReportJson:
     looker = session.looker(arguments)
     known = service_report.read(looker.boot_id).since()
     everything = arguments.all or arguments.json
-    found = confirm.scan(looker, wait=arguments.wait, everything=everything, known=known, waiting=looking_again)
+    found = confirm.confirmed_scan(
+        looker, wait=arguments.wait, everything=everything, known=known, waiting=looking_again
+    )
     agent = service_report.read(looker.boot_id)
     findings, seen = assemble.explained(agent.as_known(found.findings), found.seen)
     told = telling.build(

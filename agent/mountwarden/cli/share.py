@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
-from ..escape import shown
+from ..escape import printable
 from ..model import Action, Finding, Kind, Severity
 from ..scan import confirm
 from . import acts, options
@@ -37,12 +37,14 @@ def run(arguments: Namespace) -> int:
     return acts.carry_out(findings, found.looker, Action.SHARE, json=arguments.json, no_color=arguments.no_color)
 
 
-def _chosen(root: str | None, found: confirm.Scan) -> list[Finding]:
+def _chosen(root: str | None, found: confirm.ConfirmedScan) -> list[Finding]:
     """The private roots that are meant. Without a name, those that are not private on their engine's own purpose."""
     private = [finding for finding in found.findings if finding.kind is Kind.PRIVATE_ROOT]
     if root is None:
         return [finding for finding in private if finding.severity is not Severity.INFO and not finding.silenced]
     path = os.path.realpath(os.fsencode(root))
     if not root.startswith("mw-") and all(state.root.path != path for state in found.seen.picture.roots):
-        raise MountwardenError(f"{shown(path)} is no root that is guarded", hint="mountwarden status lists the roots")
+        raise MountwardenError(
+            f"{printable(path)} is no root that is guarded", hint="mountwarden status lists the roots"
+        )
     return [finding for finding in private if finding.id == root or finding.root.path == path]

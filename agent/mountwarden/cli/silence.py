@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import durations
 from ..config.schema import Silence
 from ..errors import MountwardenError
-from ..escape import shown, timestamp
+from ..escape import printable, timestamp
 from ..output import report_file
 from ..state import silences
 from ..state.run_directory import RunDirectory
@@ -95,11 +95,11 @@ def _show(kept: list[Silence], arguments: Namespace, *, ended: bool = False) -> 
         print(f"{arguments.id} is no longer silenced")
     else:
         for one in kept:
-            print(f"{one.id} silenced until {timestamp(one.until or 0)}: {shown(one.reason)}")
+            print(f"{one.id} silenced until {timestamp(one.until or 0)}: {printable(one.reason)}")
         if not kept:
             print("no silences")
     return 0
 
 
 def _json(one: Silence) -> dict[str, Any]:
-    return {"id": one.id, "until": timestamp(one.until or 0), "reason": shown(one.reason)}
+    return {"id": one.id, "until": timestamp(one.until or 0), "reason": printable(one.reason)}

@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..escape import shown
+from ..escape import printable
 from ..output import report_file
 from ..report import build as telling
 from ..report import types
@@ -54,7 +54,9 @@ def run(arguments: Namespace) -> int:
 
     session.need_root("a snapshot")
     if os.path.lexists(arguments.file) and not arguments.force:
-        raise MountwardenError(f"{shown(arguments.file)} is there already", hint="name another file, or add --force")
+        raise MountwardenError(
+            f"{printable(arguments.file)} is there already", hint="name another file, or add --force"
+        )
     taken = take(arguments)
     document.write(arguments.file, taken, force=arguments.force)
     _tell(arguments, taken, os.stat(arguments.file).st_size)
@@ -70,7 +72,7 @@ def take(arguments: Namespace) -> "Snapshot":
 
     looker = session.looker(arguments)
     agent = service_report.read(looker.boot_id)
-    found = confirm.scan(looker, wait=arguments.wait, everything=True, known=agent.since())
+    found = confirm.confirmed_scan(looker, wait=arguments.wait, everything=True, known=agent.since())
     hostname, kernel = confirm.host()
     paused = session.circumstances(looker, agent).paused
     taken = taking.take(
@@ -86,7 +88,7 @@ def take(arguments: Namespace) -> "Snapshot":
 
 
 def _tell(arguments: Namespace, taken: "Snapshot", size: int) -> None:
-    told = {"file": shown(arguments.file), "bytes": size, "anonymous": taken.anonymous, "findings": len(taken.told)}
+    told = {"file": printable(arguments.file), "bytes": size, "anonymous": taken.anonymous, "findings": len(taken.told)}
     if arguments.json:
         sys.stdout.write(report_file.dumps(told))
     else:
@@ -101,14 +103,14 @@ def load(path: str) -> "Snapshot":
     return document.read(path)
 
 
-def facts_of(taken: "Snapshot", *, everything: bool = False) -> telling.Facts:
+def facts_of(taken: "Snapshot", *, everything: bool = False) -> telling.ReportFacts:
     """What a report tells of a snapshot, judged now by this version; the causes of info only with `everything`."""
     from ..remedies.plan import Circumstances, plan
     from ..report import assemble
     from ..snapshot import rejudge
 
     config, circumstances = rejudge.config(taken), Circumstances(paused=taken.paused)
-    return telling.Facts(
+    return telling.ReportFacts(
         picture=taken.picture,
         findings=tuple(
             plan(finding, config, circumstances) for finding in rejudge.findings(taken, everything=everything)

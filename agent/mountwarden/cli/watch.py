@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import durations
 from ..errors import MountwardenError
-from ..escape import sentence, shown, timestamp
+from ..escape import printable, sentence, timestamp
 from ..mounts.mountinfo import propagation
 from ..output import terminal
 from . import options
@@ -31,7 +31,7 @@ _COLOURS |= dict.fromkeys(("mounted", "unmounted", "moved", "propagation"), "dim
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class WatchLine:
     """One event, as shown."""
 
     at: float
@@ -82,13 +82,13 @@ def _mounts(arguments: Namespace) -> "contextlib.AbstractContextManager[HomeMoun
         raise MountwardenError(f"{PATH} may not be read, so no mounts can be shown") from None
 
 
-def as_text(line: Line, screen: terminal.Terminal) -> str:
+def as_text(line: WatchLine, screen: terminal.Terminal) -> str:
     """The event as `journalctl -f` would have it: the local time first."""
     moment = time.strftime("%b %d %H:%M:%S", time.localtime(line.at))
     return f"{moment} {screen.paint(f'{line.event:<11}', _COLOURS.get(line.event, 'bold'))} {line.text}"
 
 
-def as_json(line: Line) -> str:
+def as_json(line: WatchLine) -> str:
     """The event as one line of JSON."""
     told = {"at": timestamp(line.at), "event": line.event, "finding": line.finding, "text": line.text}
     return json.dumps(told, ensure_ascii=False)
@@ -103,7 +103,7 @@ def service_runs() -> bool:
     return done.returncode == 0
 
 
-def _followed(lines: int, mounts: "HomeMounts | None") -> Iterator[Line]:
+def _followed(lines: int, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
     # _SYSTEMD_UNIT is written by journald itself: anybody can log under our identifier.
     words = ("journalctl", "--follow", f"--lines={lines}", "--output=json", "--quiet", f"_SYSTEMD_UNIT={UNIT}")
     with subprocess.Popen((*words, "SYSLOG_IDENTIFIER=mountwarden"), stdout=subprocess.PIPE) as process:
@@ -114,7 +114,7 @@ def _followed(lines: int, mounts: "HomeMounts | None") -> Iterator[Line]:
             process.terminate()
 
 
-def _merged(journal: int, mounts: "HomeMounts") -> Iterator[Line]:
+def _merged(journal: int, mounts: "HomeMounts") -> Iterator[WatchLine]:
     """The journal's events and home's mounts, as they come."""
     poll = select.poll()
     poll.register(journal, select.POLLIN)
@@ -131,23 +131,23 @@ def _merged(journal: int, mounts: "HomeMounts") -> Iterator[Line]:
             yield from journal_lines(whole)
 
 
-def mount_lines(changes: "Iterable[Changed]", now: float) -> Iterator[Line]:
+def mount_lines(changes: "Iterable[Changed]", now: float) -> Iterator[WatchLine]:
     """Home's mounts that came, went or were changed."""
     for one in changes:
         mount = one.mount
         state = propagation(mount) + (f", peer group {mount.shared}" if mount.shared else "")
-        text = f"{shown(mount.point)}: {shown(mount.fstype)} {mount.device}, {state}"
-        yield Line(now, str(one.how), None, text)
+        text = f"{printable(mount.point)}: {printable(mount.fstype)} {mount.device}, {state}"
+        yield WatchLine(now, str(one.how), None, text)
 
 
-def journal_lines(lines: Iterable[bytes]) -> Iterator[Line]:
+def journal_lines(lines: Iterable[bytes]) -> Iterator[WatchLine]:
     """The events in journalctl's JSON output; entries that are no event are passed over."""
     for raw in lines:
         entry = json.loads(raw)
         if event := _field(entry, "MOUNTWARDEN_EVENT"):
             at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
             finding = _field(entry, "MOUNTWARDEN_FINDING") or None
-            yield Line(at, sentence(event), finding, sentence(_field(entry, "MESSAGE")))
+            yield WatchLine(at, sentence(event), finding, sentence(_field(entry, "MESSAGE")))
 
 
 def _field(entry: dict[str, Any], name: str) -> str:
@@ -159,7 +159,7 @@ def _field(entry: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _looked(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[Line]:
+def _looked(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
     from . import session
 
     session.need_root(f"watching without {UNIT}")
@@ -168,7 +168,7 @@ def _looked(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[Line]
     return looked(looker, mounts)
 
 
-def looked(looker: "Looker", mounts: "HomeMounts | None" = None) -> Iterator[Line]:
+def looked(looker: "Looker", mounts: "HomeMounts | None" = None) -> Iterator[WatchLine]:
     """Events of our own looks, one each tick, or rarer where a look costs more than a fiftieth of that."""
     from ..ledger import update as ledger
     from ..output import journal_messages
@@ -186,12 +186,12 @@ def looked(looker: "Looker", mounts: "HomeMounts | None" = None) -> Iterator[Lin
         state, events = ledger.update(state, findings, now, looker.config, gaps=seen.gaps, unjudged=unjudged)
         for event in events:
             name = event.subject.id if event.subject else None
-            yield Line(event.at, str(event.kind), name, sentence(journal_messages.sentence(event)))
+            yield WatchLine(event.at, str(event.kind), name, sentence(journal_messages.sentence(event)))
         state = ledger.told(state, [event.key for event in events])
         yield from _rest(max(looker.config.tick, 50 * seen.seconds), mounts)
 
 
-def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[Line]:
+def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
     """Sleep until the next look, telling meanwhile what happens to home's mounts."""
     if mounts is None:
         time.sleep(seconds)

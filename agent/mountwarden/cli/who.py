@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from ..escape import sentence, shown
+from ..escape import printable, sentence
 from ..explain import naming
 from ..output import report_file
 from ..output.columns import count
@@ -14,7 +14,7 @@ from . import options, session
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..busy.answer import Answer, Keeper
+    from ..busy.answer import BusyReport, Keeper
     from ..model import Gap
 
 _EPILOG = """\
@@ -57,12 +57,12 @@ def run(arguments: Namespace) -> int:
     return 1 if answer.keepers else 0
 
 
-def text(answer: "Answer") -> str:
+def text(answer: "BusyReport") -> str:
     """For people: a line of what and where, a line of who, a line of what it needs."""
     lines = [_heading(answer)]
     for keeper in answer.keepers:
         detail = f" ({sentence(keeper.detail.strip())})" if keeper.detail else ""
-        lines.append(f"  {keeper.how:8} {shown(keeper.where)}{detail}")
+        lines.append(f"  {keeper.how:8} {printable(keeper.where)}{detail}")
         if held_by := "; ".join(map(naming.person, keeper.holders)):
             lines.append(f"           held by {held_by}")
         lines.append(f"           to let go: {sentence(keeper.needs)}")
@@ -70,24 +70,24 @@ def text(answer: "Answer") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _heading(answer: "Answer") -> str:
-    part = f", {shown(answer.target.path)} in it" if answer.target.path else ""
+def _heading(answer: "BusyReport") -> str:
+    part = f", {printable(answer.target.path)} in it" if answer.target.path else ""
     kept = f"kept busy by {count(len(answer.keepers), 'thing')}" if answer.keepers else "kept busy by nothing"
-    return f"{shown(answer.target.asked)} (device {answer.target.device}{part}): {kept}"
+    return f"{printable(answer.target.asked)} (device {answer.target.device}{part}): {kept}"
 
 
 def _gap(gap: "Gap") -> str:
     return sentence(f"{gap.what} ({gap.reason})" + (f", {gap.count} times" if gap.count > 1 else ""))
 
 
-def document(answer: "Answer") -> dict[str, Any]:
+def document(answer: "BusyReport") -> dict[str, Any]:
     """The JSON document. A field that is not known is null, never missing."""
     target = answer.target
     return {
         "schema": "mountwarden.who/1",
-        "asked": shown(target.asked),
+        "asked": printable(target.asked),
         "device": target.device,
-        "path": shown(target.path) if target.path is not None else None,
+        "path": printable(target.path) if target.path is not None else None,
         "complete": not answer.gaps,
         "keepers": [_keeper(keeper) for keeper in answer.keepers],
         "gaps": [
@@ -100,7 +100,7 @@ def document(answer: "Answer") -> dict[str, Any]:
 def _keeper(keeper: "Keeper") -> dict[str, Any]:
     return {
         "how": keeper.how,
-        "where": shown(keeper.where),
+        "where": printable(keeper.where),
         "detail": sentence(keeper.detail.strip()) or None,
         "needs": sentence(keeper.needs),
         "namespace": keeper.namespace,

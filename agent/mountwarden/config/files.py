@@ -7,7 +7,7 @@ import stat
 import tomllib
 
 from ..errors import ConfigError
-from .getters import Source, Table, shown
+from .getters import Source, TomlTable, shown
 
 MAIN = b"mountwarden.toml"
 DROP_INS = b"mountwarden.toml.d"
@@ -37,7 +37,7 @@ def paths(directory: bytes) -> list[bytes]:
     return [main, *found] if os.path.lexists(main) else found
 
 
-def read(path: bytes) -> Table:
+def read(path: bytes) -> TomlTable:
     """The file's top table.
 
     Raises: ConfigError when it can't be read, when others than root could have written it, or when it is no TOML.
@@ -50,7 +50,7 @@ def read(path: bytes) -> Table:
     return parse(data, name)
 
 
-def parse(data: bytes, name: str) -> Table:
+def parse(data: bytes, name: str) -> TomlTable:
     """The top table of a file's content; `name` is shown in errors. Raises ConfigError when it is no TOML in UTF-8."""
     try:
         text = data.decode()
@@ -63,7 +63,7 @@ def parse(data: bytes, name: str) -> Table:
         at = f"{name}:{line_of[1]}" if line_of else name
         why = "tables or lists are nested too deeply" if isinstance(error, RecursionError) else shown(str(error))
         raise ConfigError(f"{at}: this is no TOML: {why}", hint="see toml.io for the format") from None
-    return Table(Source(name, lines(text)), values)
+    return TomlTable(Source(name, lines(text)), values)
 
 
 def lines(text: str) -> dict[str, int]:

@@ -33,7 +33,7 @@ class Source:
         raise ConfigError(f"{self.at(key)}: {shown(key)}: {message}", hint=hint)
 
 
-class Table:
+class TomlTable:
     """One table. A getter returns None for a key that is not there; `done` refuses keys that nobody asked for."""
 
     def __init__(self, source: Source, values: Mapping[str, object], where: str = "") -> None:
@@ -154,23 +154,23 @@ class Table:
             self.wrong(name, "an absolute path without '.', '..', '//' or a last '/' is wanted, and not / itself")
         return value.encode()
 
-    def table(self, name: str) -> "Table | None":
+    def table(self, name: str) -> "TomlTable | None":
         """A table below this one."""
         value = self._get(name)
         if value is None:
             return None
         if not isinstance(value, dict):
             self.wrong(name, f"a table is wanted, this is {_kind(value)}", f"write [{self.key(name)}]")
-        return Table(self.source, value, self.key(name))
+        return TomlTable(self.source, value, self.key(name))
 
-    def tables(self, name: str) -> tuple["Table", ...]:
+    def tables(self, name: str) -> tuple["TomlTable", ...]:
         """An array of tables below this one."""
         value = self._get(name)
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
             self.wrong(name, "an array of tables is wanted", f"write [[{self.key(name)}]] before each")
-        return tuple(Table(self.source, each, f"{self.key(name)}[{index}]") for index, each in enumerate(value))
+        return tuple(TomlTable(self.source, each, f"{self.key(name)}[{index}]") for index, each in enumerate(value))
 
     def _get(self, name: str) -> object:
         self._asked.add(name)

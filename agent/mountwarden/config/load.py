@@ -13,7 +13,7 @@ from .. import durations
 from ..errors import ConfigError
 from ..model import Action, Kind, Policy, RootKind, Tier
 from . import files
-from .getters import Source, Table
+from .getters import Source, TomlTable
 from .schema import DIRECTORY, ENGINES, VERSION, Config, Confirm, Mode, PolicyEntry, RootEntry, Silence
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def load(directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = 
     for path in files.paths(directory):
         _read(files.read(path), draft)
     if overrides:
-        _read(Table(Source("command line", _EMPTY), overrides), draft)
+        _read(TomlTable(Source("command line", _EMPTY), overrides), draft)
     return _config(draft)
 
 
@@ -79,7 +79,7 @@ def check(directory: bytes = DIRECTORY) -> list[ConfigError]:
     return problems
 
 
-def _read(table: Table, draft: _Draft) -> None:
+def _read(table: TomlTable, draft: _Draft) -> None:
     _check_version(table, draft)
     values = {
         "mode": table.choice("mode", Mode),
@@ -113,7 +113,7 @@ def _read(table: Table, draft: _Draft) -> None:
     table.done()
 
 
-def _check_version(table: Table, draft: _Draft) -> None:
+def _check_version(table: TomlTable, draft: _Draft) -> None:
     """Before anything else of a file: another version's keys would only look misspelt."""
     version = table.integer("version", 1, 1_000_000)
     if version is None:
@@ -123,12 +123,12 @@ def _check_version(table: Table, draft: _Draft) -> None:
     draft.origin["version"] = table.source.at("version")
 
 
-def _metrics(table: Table) -> bytes | None:
+def _metrics(table: TomlTable) -> bytes | None:
     """A path; "none" where an earlier file named one and there shall be none."""
     return None if table.text("metrics") == "none" else table.path("metrics")
 
 
-def _read_confirm(table: Table | None, draft: _Draft) -> None:
+def _read_confirm(table: TomlTable | None, draft: _Draft) -> None:
     if table is None:
         return
     for each in fields(Confirm):
@@ -139,7 +139,7 @@ def _read_confirm(table: Table | None, draft: _Draft) -> None:
     table.done()
 
 
-def _root(table: Table) -> RootEntry:
+def _root(table: TomlTable) -> RootEntry:
     path = _required(table, "path", table.path("path"))
     default = RootEntry(path)
     fstype = table.text("fstype")
@@ -152,7 +152,7 @@ def _root(table: Table) -> RootEntry:
     )
 
 
-def _layout(table: Table) -> tuple[bytes, ...] | None:
+def _layout(table: TomlTable) -> tuple[bytes, ...] | None:
     patterns = table.texts("layout")
     if patterns is None:
         return None
@@ -165,7 +165,7 @@ def _layout(table: Table) -> tuple[bytes, ...] | None:
     return tuple(pattern.encode() for pattern in patterns)
 
 
-def _policy(table: Table) -> PolicyEntry:
+def _policy(table: TomlTable) -> PolicyEntry:
     return PolicyEntry(
         action=_required(table, "action", table.choice("action", Action)),
         policy=_required(table, "policy", table.choice("policy", Policy)),
@@ -176,7 +176,7 @@ def _policy(table: Table) -> PolicyEntry:
     )
 
 
-def _silence(table: Table) -> Silence:
+def _silence(table: TomlTable) -> Silence:
     silence = Silence(
         reason=_required(table, "reason", table.text("reason")),
         until=table.moment("until"),
@@ -190,7 +190,7 @@ def _silence(table: Table) -> Silence:
     return silence
 
 
-def _required(table: Table, name: str, value: T | None) -> T:
+def _required(table: TomlTable, name: str, value: T | None) -> T:
     if value is None:
         table.wrong(name, "must be given")
     return value

@@ -25,11 +25,11 @@ from ..scratch import stage, topology
 from .check import Check, Status
 
 GROUP = "canary"
-_Hold = Callable[[], AbstractContextManager[topology.Holder]]
+_Hold = Callable[[], AbstractContextManager[topology.ScratchHolder]]
 
 
 @dataclass(frozen=True, slots=True)
-class Song:
+class CanaryResult:
     """What came of it. Times are in seconds."""
 
     done: bool
@@ -41,22 +41,24 @@ class Song:
     detach: float = 0.0
 
 
-def sing() -> Song:
+def sing() -> CanaryResult:
     """Do it all. Nothing is raised: what goes wrong is told."""
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
         _run(write)
     except (MountwardenError, OSError) as error:
         hint = getattr(error, "hint", None)
-        return Song(False, f"{error}" + (f" ({hint})" if hint else ""), "nobody")
+        return CanaryResult(False, f"{error}" + (f" ({hint})" if hint else ""), "nobody")
     finally:
         os.close(write)
         with os.fdopen(read, "rb") as pipe:
             told = pipe.read()
-    return Song(**json.loads(told)) if told else Song(False, "it ended before it said anything", "nobody")
+    return (
+        CanaryResult(**json.loads(told)) if told else CanaryResult(False, "it ended before it said anything", "nobody")
+    )
 
 
-def check(song: Song) -> Check:
+def check(song: CanaryResult) -> Check:
     """The canary as a line."""
     if song.done:
         text = (
@@ -86,17 +88,17 @@ def _in_stage(write: int) -> int:
     return _told(write, lambda: _sing(directory, topology.holder_process))
 
 
-def _told(write: int, function: Callable[[], Song]) -> int:
+def _told(write: int, function: Callable[[], CanaryResult]) -> int:
     """In the child: what it found goes to the parent; a few hundred bytes, which a pipe holds."""
     try:
         song = function()
     except (MountwardenError, OSError) as error:
-        song = Song(False, str(error), "nobody")
+        song = CanaryResult(False, str(error), "nobody")
     os.write(write, json.dumps(asdict(song)).encode())
     return 0 if song.done else 1
 
 
-def _sing(directory: bytes, hold: _Hold) -> Song:
+def _sing(directory: bytes, hold: _Hold) -> CanaryResult:
     topology.root(directory)
     looker = Looker(
         Config(engines=(), roots=(RootEntry(directory, kind=RootKind.GRAPH),)),
@@ -113,11 +115,11 @@ def _sing(directory: bytes, hold: _Hold) -> Song:
         with _timed() as detaching:
             outcome = apply.carry_out(leaked, looker, Action.DETACH)
         if not outcome.done:
-            return Song(False, outcome.text, held_by)
+            return CanaryResult(False, outcome.text, held_by)
         left = looker.look(resync=True).findings
         os.kill(holder.pid, 0)
     text = f"{left[0].kind} is still found after the detach" if left else ""
-    return Song(not left, text, held_by, mounting.seconds, finding.seconds, detaching.seconds)
+    return CanaryResult(not left, text, held_by, mounting.seconds, finding.seconds, detaching.seconds)
 
 
 def _only_leak(looker: Looker) -> Finding:

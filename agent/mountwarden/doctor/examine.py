@@ -12,10 +12,10 @@ from ..config.schema import Config
 from ..errors import MountwardenError
 from ..escape import sentence
 from ..model import Gap
-from ..mounts.exposure import sights
+from ..mounts.exposure import exposures
 from ..observe import namespaces
 from ..observe.capabilities import Interface, interfaces
-from ..predict.next_leaks import Foreseen, foresee, who
+from ..predict.next_leaks import NextLeak, foresee, who
 from ..scan.scanner import Look, Looker
 from . import canary, kernel, roots, system, units
 from .check import Check, Status
@@ -27,8 +27,8 @@ class Examination:
 
     checks: tuple[Check, ...]
     interfaces: tuple[Interface, ...]
-    foreseen: tuple[Foreseen, ...] = ()
-    song: canary.Song | None = None
+    foreseen: tuple[NextLeak, ...] = ()
+    song: canary.CanaryResult | None = None
     """What came of the canary."""
     look: Look | None = None
 
@@ -90,7 +90,7 @@ def _host(asked: Asked, tried: tuple[Interface, ...], *, broken: bool) -> Examin
     looker, refused = _looker(config)
     look = looker.look()
     seen = world()
-    shown = sights(look.picture, seen.tables)
+    shown = exposures(look.picture, seen.tables)
     foreseen, unasked = foresee(shown, look.picture)
     full = kernel.mount_max(seen.tables)
     checks = (

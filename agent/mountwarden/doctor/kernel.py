@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..escape import shown
+from ..escape import printable
 from ..mounts.mountinfo import Table
 from ..observe.capabilities import NEEDED, REFUSALS, Interface
 from ..output.columns import count
@@ -18,7 +18,7 @@ _FULL = 0.95
 def release(name: str, tier: str | None, reason: str) -> Check:
     """The kernel, and which of its interfaces a look uses."""
     uses = f"; looks use {tier} ({reason})" if tier else ""
-    return Check("kernel.release", GROUP, Status.OK, f"Linux {shown(name)}{uses}")
+    return Check("kernel.release", GROUP, Status.OK, f"Linux {printable(name)}{uses}")
 
 
 def interfaces(tried: Iterable[Interface]) -> Iterator[Check]:
@@ -47,7 +47,7 @@ def may_detach(sysctls: str = "/proc/sys") -> Check:
         text = "fs.may_detach_mounts is 0: removing a mountpoint that another namespace has in use fails with EBUSY"
         hint = "sysctl fs.may_detach_mounts=1, and the same line in /etc/sysctl.d/"
         return Check(name, group, Status.FAIL, text, hint)
-    text = "no such switch: always so" if value is None else f"fs.may_detach_mounts is {shown(value)}"
+    text = "no such switch: always so" if value is None else f"fs.may_detach_mounts is {printable(value)}"
     return Check(name, group, Status.OK, f"a mountpoint's removal detaches its copies everywhere ({text})")
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..escape import sentence, shown
+from ..escape import printable, sentence
 from ..explain.naming import title
 from ..model import Finding, Gap, Kind, Mount, Picture, RootState
-from ..mounts.exposure import Relation, Sight
+from ..mounts.exposure import Exposure, Relation
 from ..output.columns import count
-from ..predict.next_leaks import Foreseen
+from ..predict.next_leaks import NextLeak
 from .check import Check, Status
 
 ROOTS = "roots"
@@ -26,7 +26,7 @@ def roots(picture: Picture, findings: Iterable[Finding]) -> Iterator[Check]:
 
 
 def _root(state: RootState, finding: Finding | None) -> Check:
-    root, name = state.root, f"{shown(state.root.path)} ({state.root.engine}, {state.root.kind})"
+    root, name = state.root, f"{printable(state.root.path)} ({state.root.engine}, {state.root.kind})"
     if state.status != "ok" or state.mount is None:
         text = f"{name} could not be judged: {sentence(state.status)}"
         return Check("roots", ROOTS, Status.WARN, text, "mountwarden report --strict")
@@ -38,7 +38,9 @@ def _root(state: RootState, finding: Finding | None) -> Check:
         made = "made private by its engine on purpose: each unit that starts with a mount namespace keeps its copies"
         return Check("roots", ROOTS, Status.OK, f"{name}: {made}{_home(state)}", hint)
     if finding is not None:
-        where = "" if finding.mountpoint == root.path else f" ({shown(finding.mountpoint)} in it is the private one)"
+        where = (
+            "" if finding.mountpoint == root.path else f" ({printable(finding.mountpoint)} in it is the private one)"
+        )
         text += f"{where}: umounts reach no other namespace"
         return Check("roots", ROOTS, Status.WARN, text, f"mountwarden share {finding.id}")
     return Check("roots", ROOTS, Status.OK, text)
@@ -57,7 +59,7 @@ def _home(state: RootState) -> str:
     return "" if root.home_known else "; its daemon does not run: judged, and never acted on by itself"
 
 
-def cut_off(foreseen: Sequence[Foreseen]) -> Iterator[Check]:
+def cut_off(foreseen: Sequence[NextLeak]) -> Iterator[Check]:
     """One line for each namespace and cause that will leak: who will keep what, why, and what ends it.
 
     What is cut off and will keep nothing, or what an engine wants so, is counted only.
@@ -79,7 +81,7 @@ def cut_off(foreseen: Sequence[Foreseen]) -> Iterator[Check]:
         yield Check("namespaces.on-purpose", NEXT, Status.OK, text, hint)
 
 
-def _sentence(one: Foreseen) -> str:
+def _sentence(one: NextLeak) -> str:
     who = name(one)
     if one.leaks:
         of, when = _names([s for s in one.sights if s.leaks]), "it is" if one.leaks == 1 else "they are"
@@ -97,22 +99,22 @@ def _sentence(one: Foreseen) -> str:
     return " ".join(parts)
 
 
-def name(one: Foreseen) -> str:
+def name(one: NextLeak) -> str:
     """The unit, container or process, or the place on the host itself; escaped."""
     if one.at_home is not None:
-        return f"{shown(one.at_home)} on the host itself"
+        return f"{printable(one.at_home)} on the host itself"
     return title(one.who.kind, one.who.holders, one.namespace)
 
 
-def _names(sights: Sequence[Sight]) -> str:
-    paths = list(dict.fromkeys(shown(sight.root.path) for sight in sights))
+def _names(sights: Sequence[Exposure]) -> str:
+    paths = list(dict.fromkeys(printable(sight.root.path) for sight in sights))
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return ", ".join(paths[:_NAMED]) + more
 
 
-def reached(sights: Iterable[Sight]) -> Check:
+def reached(sights: Iterable[Exposure]) -> Check:
     """How many namespaces show roots, and receive every umount of those that are not private on purpose."""
-    by_namespace: dict[int, list[Sight]] = {}
+    by_namespace: dict[int, list[Exposure]] = {}
     for sight in sights:
         if not sight.on_purpose and not sight.at_home:
             by_namespace.setdefault(sight.namespace, []).append(sight)

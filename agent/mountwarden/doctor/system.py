@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import MountwardenError
-from ..escape import sentence, shown
+from ..escape import printable, sentence
 from ..observe.enter import own_namespace
 from ..output.journal_messages import IDS
 from .check import Check, Status
@@ -25,7 +25,7 @@ def version(command: Sequence[str] = ("systemctl", "--version"), runs: str = "/r
         return Check("systemd.version", SYSTEMD, Status.WARN, text, "look from the host itself, not from a container")
     line = _output(command)
     name = line.split("(")[0].strip() if line else "systemd, its version not known"
-    return Check("systemd.version", SYSTEMD, Status.OK, f"{shown(name)} runs")
+    return Check("systemd.version", SYSTEMD, Status.OK, f"{printable(name)} runs")
 
 
 def bus() -> Check:
@@ -66,7 +66,7 @@ def agent(document: Mapping[str, Any] | MountwardenError, running: bool) -> Chec
         text += f"; its configuration is wrong, and the old one is kept: {sentence(str(document['config_kept']))}"
         return Check(name, group, Status.FAIL, text, "mountwarden config check")
     if document["version"] != __version__:
-        text += f"; it is version {shown(document['version'])}, and this command is {__version__}"
+        text += f"; it is version {printable(document['version'])}, and this command is {__version__}"
         return Check(name, group, Status.WARN, text, "systemctl restart mountwarden")
     if document["paused"]:
         return Check(name, group, Status.WARN, f"{text}; its acts are paused", "mountwarden resume")
@@ -76,7 +76,7 @@ def agent(document: Mapping[str, Any] | MountwardenError, running: bool) -> Chec
 def config(directory: bytes, errors: Sequence[MountwardenError]) -> Check:
     """What `config check` says."""
     if not errors:
-        return Check("service.config", SERVICE, Status.OK, f"the configuration in {shown(directory)} is right")
+        return Check("service.config", SERVICE, Status.OK, f"the configuration in {printable(directory)} is right")
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
     text = f"the configuration is wrong: {sentence(errors[0].message)}{more}"
     return Check("service.config", SERVICE, Status.FAIL, text, "mountwarden config check")

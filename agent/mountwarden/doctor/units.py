@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..escape import shown, unit_name
+from ..escape import printable, unit_name
 from ..explain import lasting_fix
 from ..systemd import unit_files
 from .check import Check, Status
@@ -34,7 +34,7 @@ def checks(settings: Iterable[Setting], running: frozenset[str]) -> Iterator[Che
     """One line for each that does not run; those that do are judged by their mounts."""
     for one in settings:
         if one.unit not in running:
-            where = f"{shown(one.file)}:{one.line}"
+            where = f"{printable(one.file)}:{one.line}"
             text = f"{unit_name(one.unit)} will keep what is live when it starts: MountFlags=private ({where})"
             fix = str(lasting_fix.mount_flags_fix(one.unit)) if unit_name(one.unit) == one.unit else None
             yield Check("units.private", NEXT, Status.WARN, text, fix)

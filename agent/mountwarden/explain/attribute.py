@@ -8,7 +8,7 @@ from ..model import Cause, Finding, Gap, Kind, Match, Mount, Namespace, Picture
 from ..observe.namespaces import read_mountinfo
 from . import cause as causes
 from . import context, holders
-from .context import Circumstances
+from .context import Context
 
 
 def attribute(finding: Finding, picture: Picture) -> Finding:
@@ -50,12 +50,12 @@ def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...
     This may ask PID 1, and reads unit files, an engine's own configuration, and the namespace's mountinfo.
     """
     if finding.kind not in (Kind.LEAKED, Kind.SEVERED):
-        return replace(finding, cause=causes.explain(finding, context.Circumstances())), ()
+        return replace(finding, cause=causes.explain(finding, context.Context())), ()
     around, gaps = surroundings(finding, picture)
     return replace(finding, cause=causes.explain(finding, around)), gaps
 
 
-def surroundings(finding: Finding, picture: Picture) -> tuple[Circumstances, tuple[Gap, ...]]:
+def surroundings(finding: Finding, picture: Picture) -> tuple[Context, tuple[Gap, ...]]:
     """What the cause of a finding is judged from, and `advice.lasting_fix` too."""
     text, gaps = _mountinfo(_namespace(finding, picture))
     match = _match(finding, picture)

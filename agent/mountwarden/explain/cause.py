@@ -14,11 +14,11 @@ A sentence claims no more than that. Where the facts do not tell, it says that t
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..escape import short_id, shown, timestamp, unit_name
+from ..escape import printable, short_id, timestamp, unit_name
 from ..model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
 from ..systemd import unit_files
 from ..systemd.units import MS_PRIVATE, Directive
-from .context import Circumstances, bind_above, container_of, source_of, system_service
+from .context import Context, bind_above, container_of, source_of, system_service
 
 MOUNT_FLAGS = "mount-flags"
 ROOT_PRIVATE = "root-private"
@@ -38,7 +38,7 @@ class Case:
     """A finding with its circumstances, and the words for them."""
 
     finding: Finding
-    around: Circumstances
+    around: Context
 
     @property
     def parent(self) -> Mount | None:
@@ -63,7 +63,7 @@ class Case:
     @property
     def root(self) -> str:
         """What a sentence calls home's mount that holds the mountpoint."""
-        return shown(self.home.point if self.home else self.finding.root.path)
+        return printable(self.home.point if self.home else self.finding.root.path)
 
     @property
     def where(self) -> str:
@@ -82,9 +82,9 @@ class Case:
             return unit_name(service)
         first = container_of(self.finding) or holders[0]
         if first.container:
-            return f"container {shown(short_id(first.container))}"
+            return f"container {printable(short_id(first.container))}"
         unit = first.user_unit or first.unit
-        return f"process {first.pid} ({shown(first.comm)})" + (f" of {unit_name(unit)}" if unit else "")
+        return f"process {first.pid} ({printable(first.comm)})" + (f" of {unit_name(unit)}" if unit else "")
 
     @property
     def space(self) -> str:
@@ -94,7 +94,7 @@ class Case:
         return f"the mount namespace of {self.subject}"
 
 
-def explain(finding: Finding, around: Circumstances) -> Cause | None:
+def explain(finding: Finding, around: Context) -> Cause | None:
     """The cause of an attributed finding; None for the kinds that are no matter of propagation."""
     if finding.kind is Kind.PRIVATE_ROOT:
         return _of_private_root(finding)
@@ -108,7 +108,7 @@ def explain(finding: Finding, around: Circumstances) -> Cause | None:
 
 
 def _of_private_root(finding: Finding) -> Cause:
-    root = shown(finding.mountpoint)
+    root = printable(finding.mountpoint)
     if finding.root.wants_private:
         text = f"containers/storage makes {root} private each time it starts, as skip_mount_home is not set."
         return Cause(ENGINE, text)
@@ -156,13 +156,13 @@ def _container(case: Case) -> Cause | None:
     if bind.master:
         return _root_private(case)
     if bind.shared:
-        return _not_known(f"{shown(bind.point)} in {case.subject} is in a peer group of its own")
+        return _not_known(f"{printable(bind.point)} in {case.subject} is in a peer group of its own")
     return _private_bind(case, bind)
 
 
 def _private_bind(case: Case, bind: Mount) -> Cause:
-    found, target = source_of(case.finding, case.around, bind), shown(bind.point)
-    source = f"the host's {shown(found)}" if found else "a directory of the host"
+    found, target = source_of(case.finding, case.around, bind), printable(bind.point)
+    source = f"the host's {printable(found)}" if found else "a directory of the host"
     if case.around.asked in ("slave", "rslave", "shared", "rshared"):
         text = (
             f"{_upper(case.subject)} was to bind-mount {source} at {target} with {case.around.asked} propagation, but "
@@ -181,9 +181,8 @@ def _inside(case: Case) -> Cause | None:
     parent, top, unit = case.parent, case.top, case.around.unit
     if not unit or not unit.directives or not parent or not top or parent.shared or not top.shared:
         return None
-    text = (
-        f"A process made {shown(parent.point)} private in {case.space}, so umounts {case.where} do not reach it there."
-    )
+    made = f"A process made {printable(parent.point)} private in {case.space}"
+    text = f"{made}, so umounts {case.where} do not reach it there."
     return Cause(INSIDE, text)
 
 
@@ -213,11 +212,11 @@ def _own_namespace(case: Case) -> Cause | None:
         return None
     made = "that none of its unit's settings made" if system_service(case.finding) else "of its own"
     first = case.finding.holders[0]
-    process = f"Process {first.pid} ({shown(first.comm)})"
+    process = f"Process {first.pid} ({printable(first.comm)})"
     owner = first.user_unit or first.unit
     of_unit = f" of {unit_name(owner)}" if owner else ""
     text = (
-        f"{process}{of_unit} is in a mount namespace {made}, in which {shown(parent.point)} has no master, "
+        f"{process}{of_unit} is in a mount namespace {made}, in which {printable(parent.point)} has no master, "
         f"so umounts {case.where} do not reach it."
     )
     return Cause(OWN_NAMESPACE, text)
@@ -268,7 +267,7 @@ def _place(case: Case, directive: Directive) -> str | None:
     file, line = found
     if file.path.startswith(_TRANSIENT):
         return "set when it was started as a transient unit"
-    return f"{shown(file.path)}:{line}"
+    return f"{printable(file.path)}:{line}"
 
 
 def _changed(case: Case, directive: Directive) -> str | None:
@@ -276,12 +275,12 @@ def _changed(case: Case, directive: Directive) -> str | None:
     found = unit_files.locate(case.around.files, directive.name, directive.value)
     unit = case.around.unit
     if found and unit and unit.started and found[0].modified > unit.started:
-        return shown(found[0].path)
+        return printable(found[0].path)
     return None
 
 
 def _seen(case: Case) -> str:
-    return f"{shown(case.parent.point) if case.parent else 'its parent'} in {case.space}"
+    return f"{printable(case.parent.point) if case.parent else 'its parent'} in {case.space}"
 
 
 def _sides(case: Case) -> tuple[Mount, Mount | None]:

@@ -11,7 +11,7 @@ from .holders import service_of
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class Context:
     """The facts around one finding."""
 
     above: tuple[Mount, ...] = ()
@@ -30,7 +30,7 @@ class Circumstances:
 
 def gather(
     finding: Finding, mountinfo: bytes | None, home: Mount | None, mountpoint: bytes | None = None
-) -> tuple[Circumstances, tuple[Gap, ...]]:
+) -> tuple[Context, tuple[Gap, ...]]:
     """Ask for what the cause of an attributed finding depends on. `mountinfo` is the text of its namespace.
 
     Takes up to `bus.DEADLINE` seconds; nothing is raised, what has no answer is a gap.
@@ -46,11 +46,11 @@ def around(
     home: Mount | None,
     answer: units.UnitFacts | Gap | None,
     mountpoint: bytes | None = None,
-) -> tuple[Circumstances, tuple[Gap, ...]]:
+) -> tuple[Context, tuple[Gap, ...]]:
     """The same where the mounts above the copy are known, and PID 1 has answered for the service already."""
     unit = answer if isinstance(answer, units.UnitFacts) else None
     gaps = (answer,) if isinstance(answer, Gap) else ()
-    return Circumstances(above, unit, _files(unit), _asked(finding, above), home, mountpoint), gaps
+    return Context(above, unit, _files(unit), _asked(finding, above), home, mountpoint), gaps
 
 
 def system_service(finding: Finding) -> str | None:
@@ -66,7 +66,7 @@ def container_of(finding: Finding) -> Holder | None:
     return next((holder for holder in finding.holders if holder.container), None)
 
 
-def source_of(finding: Finding, around: Circumstances, bind: Mount) -> bytes | None:
+def source_of(finding: Finding, around: Context, bind: Mount) -> bytes | None:
     """The host's path of a bind, where the copy's two paths show it: both end in the same path below the bind."""
     rest = (finding.seen_at or b"").removeprefix(bind.point)
     home = around.mountpoint or finding.mountpoint

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..model import Gap, Holder, Namespace, NamespaceKind
-from ..systemd.cgroups import Place, place
+from ..systemd.cgroups import CgroupNames, place
 
 MOST = 64
 """How many processes of one namespace are read."""
@@ -109,7 +109,7 @@ def _directory(pid: int) -> Iterator[int]:
         os.close(fd)
 
 
-def _holder(pid: int, fd: int, where: Place) -> Holder:
+def _holder(pid: int, fd: int, where: CgroupNames) -> Holder:
     return Holder(
         pid=pid,
         comm=os.fsdecode(_file(fd, "comm").removesuffix(b"\n")),

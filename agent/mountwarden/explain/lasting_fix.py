@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 
-from ..escape import shown
+from ..escape import printable
 from ..model import Cause, Finding, Root
 from . import cause as causes
-from .context import Circumstances, bind_above, container_of, source_of, system_service
+from .context import Context, bind_above, container_of, source_of, system_service
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service")
 
@@ -43,7 +43,7 @@ class Fix:
         return "\n".join(parts)
 
 
-def lasting_fix(cause: Cause, finding: Finding, around: Circumstances) -> Fix | None:
+def lasting_fix(cause: Cause, finding: Finding, around: Context) -> Fix | None:
     """The change after which this cause leaves no copies behind any more; None where none is known."""
     match cause.code:
         case causes.MOUNT_FLAGS:
@@ -59,7 +59,7 @@ def lasting_fix(cause: Cause, finding: Finding, around: Circumstances) -> Fix | 
     return None
 
 
-def _unit_fix(finding: Finding, around: Circumstances) -> Fix | None:
+def _unit_fix(finding: Finding, around: Context) -> Fix | None:
     service = system_service(finding)
     if not service or not _UNIT.fullmatch(service):
         return None
@@ -78,7 +78,7 @@ def mount_flags_fix(service: str) -> Fix:
     )
 
 
-def _container_fix(cause: Cause, finding: Finding, around: Circumstances) -> Fix | None:
+def _container_fix(cause: Cause, finding: Finding, around: Context) -> Fix | None:
     holder, bind = container_of(finding), bind_above(around.above)
     if not holder or not bind:
         return None
@@ -86,7 +86,7 @@ def _container_fix(cause: Cause, finding: Finding, around: Circumstances) -> Fix
         text = "See that the source of the bind is shared before the container starts, and that its runtime is current."
         return Fix(text)
     source = source_of(finding, around, bind)
-    volume = f"{shown(source) if source else 'SOURCE'}:{shown(bind.point)}"
+    volume = f"{printable(source) if source else 'SOURCE'}:{printable(bind.point)}"
     readonly = "ro," if b"ro" in bind.options.split(b",") else ""
     return Fix(f"Create the container again with -v {volume}:{readonly}rslave ({_KUBERNETES}).")
 
@@ -94,7 +94,7 @@ def _container_fix(cause: Cause, finding: Finding, around: Circumstances) -> Fix
 def _root_fix(finding: Finding) -> Fix | None:
     if finding.root.wants_private:
         return _storage_fix(finding)
-    root = shown(finding.root.path)
+    root = printable(finding.root.path)
     return Fix(f"Keep {root} shared (remedy: share), and restart what started before that.")
 
 
@@ -117,7 +117,7 @@ def _storage_fix(finding: Finding) -> Fix:
 def _store(root: Root) -> tuple[str, str] | None:
     """graphroot and runroot of the host's own store; None for paths that TOML reads otherwise."""
     run = root.record[0].removesuffix(_COUNTS) if root.record and root.record[0].endswith(_COUNTS) else ""
-    graph = shown(root.path)
+    graph = printable(root.path)
     return (graph, run) if all(map(_PLAIN_PATH.fullmatch, (graph, run))) else None
 
 

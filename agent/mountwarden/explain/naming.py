@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..escape import short_id, shown, unit_name
+from ..escape import printable, short_id, unit_name
 from ..model import Holder, NamespaceKind
 
 
@@ -21,15 +21,15 @@ def title(kind: NamespaceKind, holders: Sequence[Holder], inode: int) -> str:
 
 def process(holder: Holder) -> str:
     """By its pid and name."""
-    return f"process {holder.pid} ({shown(holder.comm)})"
+    return f"process {holder.pid} ({printable(holder.comm)})"
 
 
 def person(holder: Holder) -> str:
     """A process with its unit and container."""
     more = [unit_name(holder.unit)] if holder.unit else []
     more += [_container(holder.container)] if holder.container else []
-    return f"process {holder.pid} ({', '.join([shown(holder.comm), *more])})"
+    return f"process {holder.pid} ({', '.join([printable(holder.comm), *more])})"
 
 
 def _container(container: str) -> str:
-    return f"container {shown(short_id(container))}"
+    return f"container {printable(short_id(container))}"

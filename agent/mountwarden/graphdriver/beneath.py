@@ -47,7 +47,7 @@ def shown(name: bytes) -> str:
     return repr(short)
 
 
-class Root:
+class RootDirectory:
     """A directory, and lookups beneath it. The descriptor is owned and closed with it."""
 
     openat2_works = True  # until the kernel says ENOSYS (before Linux 5.6), or a seccomp filter EPERM
@@ -56,7 +56,7 @@ class Root:
         self.fd = os.open(path, _DIRECTORY) if isinstance(path, bytes) else os.dup(path)
         self._place = _place(self.fd)
 
-    def __enter__(self) -> "Root":
+    def __enter__(self) -> "RootDirectory":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -71,7 +71,7 @@ class Root:
                 return syscalls.openat2(self.fd, path, os.O_RDONLY | os.O_DIRECTORY, resolve=_RESOLVE)
             except OSError as error:
                 if error.errno in (errno.ENOSYS, errno.EPERM):
-                    Root.openat2_works = False
+                    RootDirectory.openat2_works = False
                 elif error.errno not in (errno.EXDEV, errno.EAGAIN):
                     raise
         return self._walk(path)

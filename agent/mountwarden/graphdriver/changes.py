@@ -10,14 +10,14 @@ import stat
 from collections.abc import Iterator
 
 from . import xattrs
-from .beneath import Root, by_fd
+from .beneath import RootDirectory, by_fd
 from .driver import Change, ChangeKind
 
 _NANO = 10**9
 _Entries = dict[bytes, os.stat_result]
 
 
-def compare(new: Root, old: Root | None) -> list[Change]:
+def compare(new: RootDirectory, old: RootDirectory | None) -> list[Change]:
     """The changes that lead from `old` (None: an empty tree) to `new`, sorted by path.
 
     A directory with a change somewhere below it counts as modified too, so that its owner and mode travel with it.
@@ -42,7 +42,7 @@ def _touch(found: dict[bytes, ChangeKind], path: bytes) -> None:
 
 
 def _compare_directory(
-    new: Root, old: Root | None, path: bytes
+    new: RootDirectory, old: RootDirectory | None, path: bytes
 ) -> Iterator[tuple[bytes, ChangeKind | None, bool | None]]:
     """Per entry: its name, how it changed (None: not), and for a directory to visit whether both trees have it."""
     new_fd = new.open_directory(path.lstrip(b"/"))
@@ -96,7 +96,7 @@ def _attributes(fd: int, name: bytes) -> dict[str, bytes]:
     return xattrs.read(path, filter(xattrs.travels, xattrs.names(path)))
 
 
-def size(new: Root, changes: list[Change]) -> int:
+def size(new: RootDirectory, changes: list[Change]) -> int:
     """The bytes of the files that were added or modified; a file with several names counts once."""
     total = 0
     seen = set()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from . import xattrs
-from .beneath import Root, by_fd
+from .beneath import RootDirectory, by_fd
 
 _FICLONE = 0x40049409  # linux/fs.h, _IOW(0x94, 9, int)
 _CHUNK = 1 << 20
@@ -18,7 +18,7 @@ _NO_CLONE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EN
 _NO_RANGE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EBADF)
 
 
-class Copy(enum.StrEnum):
+class TreeCopy(enum.StrEnum):
     """How what is no directory gets into the copy."""
 
     CONTENT = "content"
@@ -27,21 +27,21 @@ class Copy(enum.StrEnum):
 
 @dataclass(slots=True)
 class _State:
-    how: Copy
+    how: TreeCopy
     clone: bool = True
     directories: list[bytes] = field(default_factory=lambda: [b""])
     links: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
 
-def copy_tree(source: bytes, target: bytes, how: Copy) -> None:
+def copy_tree(source: bytes, target: bytes, how: TreeCopy) -> None:
     """Copy all below `source` into the empty directory `target`, and the metadata of `source` itself to it.
 
-    Owners, modes, times, extended attributes, holes and the hard links among the files stay. With `Copy.HARDLINK`
+    Owners, modes, times, extended attributes, holes and the hard links among the files stay. With `TreeCopy.HARDLINK`
     files share their inode with the source (directories never do), except where a file has all the links its file
     system allows.
     """
     state = _State(how)
-    with Root(source) as old, Root(target) as new:
+    with RootDirectory(source) as old, RootDirectory(target) as new:
         for path in state.directories:
             with _both(old, new, path) as (src, dst):
                 _copy_children(state, new, path, src, dst)
@@ -51,7 +51,7 @@ def copy_tree(source: bytes, target: bytes, how: Copy) -> None:
 
 
 @contextlib.contextmanager
-def _both(old: Root, new: Root, path: bytes) -> Iterator[tuple[int, int]]:
+def _both(old: RootDirectory, new: RootDirectory, path: bytes) -> Iterator[tuple[int, int]]:
     src = old.open_directory(path)
     try:
         dst = new.open_directory(path)
@@ -63,7 +63,7 @@ def _both(old: Root, new: Root, path: bytes) -> Iterator[tuple[int, int]]:
         os.close(src)
 
 
-def _copy_children(state: _State, new: Root, path: bytes, src: int, dst: int) -> None:
+def _copy_children(state: _State, new: RootDirectory, path: bytes, src: int, dst: int) -> None:
     with os.scandir(src) as entries:
         for entry in entries:
             name = os.fsencode(entry.name)
@@ -71,7 +71,7 @@ def _copy_children(state: _State, new: Root, path: bytes, src: int, dst: int) ->
             if entry.is_dir(follow_symlinks=False):
                 os.mkdir(name, 0o700, dir_fd=dst)
                 state.directories.append(whole)
-            elif state.how is not Copy.HARDLINK or not _linked(src, name, dst, name):
+            elif state.how is not TreeCopy.HARDLINK or not _linked(src, name, dst, name):
                 _copy_node(state, new, whole, src, dst, entry.stat(follow_symlinks=False))
 
 
@@ -85,7 +85,7 @@ def _linked(src: int, name: bytes, dst: int, new_name: bytes) -> bool:
     return True
 
 
-def _copy_node(state: _State, new: Root, whole: bytes, src: int, dst: int, found: os.stat_result) -> None:
+def _copy_node(state: _State, new: RootDirectory, whole: bytes, src: int, dst: int, found: os.stat_result) -> None:
     name = whole.rpartition(b"/")[2]
     first = state.links.setdefault((found.st_dev, found.st_ino), whole) if found.st_nlink > 1 else whole
     if first != whole:

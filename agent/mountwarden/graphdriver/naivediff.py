@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import BinaryIO
 
 from . import changes as trees
-from .beneath import Root
+from .beneath import RootDirectory
 from .driver import Change, ProtoDriver
 from .idmap import IdMaps
 from .tar.extract import Options, apply_layer
@@ -14,17 +14,17 @@ from .tar.writer import write_layer
 Progress = Callable[[int], None]
 
 
-class _Got(AbstractContextManager[Root]):
+class _Got(AbstractContextManager[RootDirectory]):
     """A layer that is got as long as its tree is looked at."""
 
     def __init__(self, driver: ProtoDriver, layer: str) -> None:
         self._driver = driver
         self._layer = layer
 
-    def __enter__(self) -> Root:
+    def __enter__(self) -> RootDirectory:
         path = self._driver.get(self._layer)
         try:
-            self._root = Root(path)
+            self._root = RootDirectory(path)
         except BaseException:
             self._driver.put(self._layer)
             raise
@@ -42,7 +42,7 @@ class NaiveDiff:
         self._driver = driver
         self._maps = maps
 
-    def _open(self, stack: ExitStack, layer: str, parent: str) -> tuple[Root, Root | None]:
+    def _open(self, stack: ExitStack, layer: str, parent: str) -> tuple[RootDirectory, RootDirectory | None]:
         new = stack.enter_context(_Got(self._driver, layer))
         return new, stack.enter_context(_Got(self._driver, parent)) if parent else None
 

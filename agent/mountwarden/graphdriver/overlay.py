@@ -17,7 +17,7 @@ from typing import BinaryIO
 from ..kernel import syscalls
 from . import home as homes
 from . import layout, support
-from .copytree import Copy, copy_tree
+from .copytree import TreeCopy, copy_tree
 from .driver import Change, GraphdriverError, LayerExists, NoSuchLayer, check_id, check_storage_opt
 from .idmap import IdMap, IdMaps
 from .layout import Layer
@@ -178,7 +178,7 @@ class OverlayDriver:
         self._mkdir(new.upper, mode)
         self._mkdir(new.work, 0o700)
         if not image:
-            copy_tree(below.upper, new.upper, Copy.CONTENT)
+            copy_tree(below.upper, new.upper, TreeCopy.CONTENT)
 
     def remove(self, layer: str) -> None:
         """Remove a layer and its mount, trying for a while where it is busy. One that is not there is no error."""
@@ -345,7 +345,7 @@ class OverlayDriver:
         self._remove_at(fresh)
         try:
             os.mkdir(fresh, 0o700)
-            copy_tree(base, fresh, Copy.HARDLINK)
+            copy_tree(base, fresh, TreeCopy.HARDLINK)
             size = apply_layer(fresh, stream, options)
             os.rename(fresh, target.root)
         except BaseException:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from ..kernel import abi, syscalls
-from .beneath import Root, exists
+from .beneath import RootDirectory, exists
 from .driver import GraphdriverError
 
 _LONGEST = 3500  # of a path below the root; PATH_MAX is 4096, and one name may add 256
@@ -34,7 +34,7 @@ def remove_children(parent_fd: int, name: bytes, keep: Callable[[bytes], bool]) 
     """Remove all below a directory but what `keep` says to keep, by the path below it (and so what holds it)."""
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
     try:
-        with Root(fd) as root:
+        with RootDirectory(fd) as root:
             directories = _remove_files(root, keep)
             for path in reversed(directories):
                 _remove_directory(root, path)
@@ -42,7 +42,7 @@ def remove_children(parent_fd: int, name: bytes, keep: Callable[[bytes], bool]) 
         os.close(fd)
 
 
-def _remove_files(root: Root, keep: Callable[[bytes], bool]) -> list[bytes]:
+def _remove_files(root: RootDirectory, keep: Callable[[bytes], bool]) -> list[bytes]:
     """Remove what is no directory; the directories to remove, outer ones first."""
     visit, doomed = [b""], []
     for number, path in enumerate(visit):
@@ -71,7 +71,7 @@ def _entries(fd: int) -> list[tuple[bytes, bool]]:
         return [(os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
 
 
-def _remove_directory(root: Root, path: bytes) -> None:
+def _remove_directory(root: RootDirectory, path: bytes) -> None:
     parent, _, name = path.rpartition(b"/")
     fd = root.open_directory(parent)
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..model import Answers, Finding, Picture, Want
+from ..model import Answers, Finding, Picture, Question
 from . import leaked, orphaned, pinned, private_root, severed, stacked
 
 
@@ -12,10 +12,10 @@ class Judgement:
     """Findings, and the questions whose answers would change them."""
 
     findings: tuple[Finding, ...]
-    wants: frozenset[Want] = field(default_factory=frozenset)
+    wants: frozenset[Question] = field(default_factory=frozenset)
 
 
-Rule = Callable[[Picture, Answers], tuple[list[Finding], set[Want]]]
+Rule = Callable[[Picture, Answers], tuple[list[Finding], set[Question]]]
 RULES: tuple[Rule, ...] = (
     leaked.judge,
     severed.judge,
@@ -29,7 +29,7 @@ RULES: tuple[Rule, ...] = (
 def judge(picture: Picture, answers: Answers) -> Judgement:
     """All rules over one picture. Fetch what is wanted and judge again; findings made without it are provisional."""
     findings: list[Finding] = []
-    wants: set[Want] = set()
+    wants: set[Question] = set()
     for rule in RULES:
         found, wanted = rule(picture, answers)
         findings += found

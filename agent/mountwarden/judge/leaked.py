@@ -12,14 +12,14 @@ from ..model import (
     Match,
     Mount,
     Picture,
+    Question,
     Reach,
+    RecordQuestion,
     RecordState,
-    RecordWant,
     RootState,
     Severity,
     Spot,
     Target,
-    Want,
     finding_id,
     is_on_block_device,
 )
@@ -41,12 +41,12 @@ _Key = tuple[bytes, int | None]
 """A root: its path, and its home as the engine's module gave it."""
 
 
-def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Want]]:
+def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each spot and namespace in which a copy is leaked."""
     states = {_key(state.root.path, state.root.home): state for state in picture.roots}
     own_roots = _own_roots(picture.copies)
     home_devices = frozenset(device for device, _root in picture.home_identities)
-    wants: set[Want] = set()
+    wants: set[Question] = set()
     leaks: dict[tuple[_Key, bytes, int], list[_Leak]] = {}
     for copy in picture.copies:
         leak = _leak(copy, picture, own_roots, home_devices, answers, wants)
@@ -77,7 +77,7 @@ def _leak(
     own_roots: frozenset[tuple[int, str]],
     home_devices: frozenset[str],
     answers: Answers,
-    wants: set[Want],
+    wants: set[Question],
 ) -> _Leak | None:
     match = _place(copy, own_roots)
     claimed = match is None
@@ -86,7 +86,7 @@ def _leak(
         return None
     if is_on_block_device(copy.mount) and copy.mount.device in home_devices:
         return None  # in use at home, by whatever other mount
-    want = RecordWant(match)
+    want = RecordQuestion(match)
     if match.root.record:
         wants.add(want)
     record = answers.records.get(want, RecordState.UNKNOWN)

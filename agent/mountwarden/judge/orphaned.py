@@ -1,9 +1,9 @@
 """orphaned: a container's own root whose layer home has unmounted, with processes still in it."""
 
-from ..model import Answers, Evidence, Finding, Kind, Picture, Reach, Severity, Want, finding_id
+from ..model import Answers, Evidence, Finding, Kind, Picture, Question, Reach, Severity, finding_id
 
 
-def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Want]]:
+def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each namespace whose "/" is a layer that home was seen to have until it went."""
     homes = {(state.root.path, state.root.home): state.home for state in picture.roots}
     findings = []

@@ -8,22 +8,22 @@ from ..model import (
     Holder,
     Kind,
     Picture,
+    Question,
     Reach,
     Severity,
     Use,
-    UsersWant,
-    Want,
+    UsersQuestion,
     finding_id,
 )
 
 
-def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Want]]:
+def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each mount that went and that somebody still holds."""
     homes = {(state.root.path, state.root.home): state.home for state in picture.roots}
-    wants: set[Want] = set()
+    wants: set[Question] = set()
     findings = []
     for gone in picture.gone:
-        want = UsersWant(gone.ids)
+        want = UsersQuestion(gone.ids)
         wants.add(want)
         if users := answers.users.get(want, ()):
             home = homes.get((gone.match.root.path, gone.match.root.home))

@@ -1,9 +1,9 @@
 """private-root: a mount that holds a root is not shared in its home, so that no umount reaches any copy."""
 
-from ..model import Answers, Base, Finding, Kind, Mount, Picture, RootState, Severity, Want, finding_id
+from ..model import Answers, Base, Finding, Kind, Mount, Picture, Question, RootState, Severity, finding_id
 
 
-def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Want]]:
+def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each mount of home that holds spots of a root and has no peer group."""
     findings = []
     told: set[tuple[str, int | None, int]] = set()

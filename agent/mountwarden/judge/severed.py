@@ -5,22 +5,22 @@ from ..model import (
     Copy,
     Evidence,
     Finding,
-    GroupWant,
     Kind,
     Mount,
+    PeerGroupQuestion,
     Picture,
+    Question,
     RootKind,
     RootState,
     Severity,
     Target,
-    Want,
     finding_id,
 )
 
 
-def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Want]]:
+def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each root and namespace, with the number of copies that are cut off."""
-    wants: set[Want] = set()
+    wants: set[Question] = set()
     cut: dict[tuple[bytes, int | None, int], list[Copy]] = {}
     states = {(state.root.path, state.home): state for state in picture.roots}
     for copy in picture.copies:
@@ -37,7 +37,7 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Want]]
     return findings, wants
 
 
-def _severed(copy: Copy, state: RootState, answers: Answers, wants: set[Want]) -> bool:
+def _severed(copy: Copy, state: RootState, answers: Answers, wants: set[Question]) -> bool:
     """Home has the same mount on the same spot, and none of the mounts that hold it there propagates to the copy's."""
     assert copy.match is not None
     assert copy.parent is not None
@@ -46,7 +46,7 @@ def _severed(copy: Copy, state: RootState, answers: Answers, wants: set[Want]) -
     return bool(parents) and not any(_reaches(parent, copy.parent, answers, wants) for parent in parents)
 
 
-def _reaches(source: Mount, target: Mount, answers: Answers, wants: set[Want]) -> bool:
+def _reaches(source: Mount, target: Mount, answers: Answers, wants: set[Question]) -> bool:
     """Whether what happens on `source` happens on `target`: one peer group, or a chain of masters up to it.
 
     A master whose own master is not known is taken to be reached, since nothing may be accused by a gap.
@@ -59,7 +59,7 @@ def _reaches(source: Mount, target: Mount, answers: Answers, wants: set[Want]) -
     master, seen = target.master, set[int]()
     while master and master not in seen:
         seen.add(master)
-        want = GroupWant(master)
+        want = PeerGroupQuestion(master)
         wants.add(want)
         above = answers.masters.get(want)
         if above is None or above == group:

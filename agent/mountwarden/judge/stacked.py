@@ -1,12 +1,12 @@
 """stacked: the same mount many times on one mountpoint, as bidirectional or self-bind propagation multiplies it."""
 
-from ..model import Answers, Finding, Kind, Picture, Severity, Stack, Want, finding_id
+from ..model import Answers, Finding, Kind, Picture, Question, Severity, Stack, finding_id
 
 DEPTH = 4
 """From how many on it is told. Two is what a runtime does that binds a root file system on itself."""
 
 
-def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Want]]:
+def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each spot and namespace, of the mountpoint that has the most on it.
 
     There is never an automatic act: some of them may be in use.

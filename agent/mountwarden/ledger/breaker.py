@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ..config.schema import Config
 from ..model import Action, Event, EventKind, Finding
-from .entries import Attempt, Entry, Ledger, Now, RootEntry, event_key
+from .entries import Attempt, Entry, Ledger, Now, RootRecord, event_key
 
 FAILURES = 3
 """Failed attempts in a row after which a root is left alone."""
@@ -24,7 +24,7 @@ _KINDS = {
 def objection(ledger: Ledger, finding: Finding, action: Action, now: Now, config: Config) -> str | None:
     """Why the service must not try this now; None when it may."""
     entry = ledger.entries.get(finding.id)
-    root = ledger.roots.get(finding.root.path, RootEntry())
+    root = ledger.roots.get(finding.root.path, RootRecord())
     if entry is None or not entry.confirmed:
         return "not confirmed"
     if entry.attempt is not Attempt.NONE:
@@ -56,7 +56,7 @@ def finish(
 ) -> Ledger:
     """An attempt ended: count it, and put what is to be told in line."""
     entry = ledger.entries[finding.id]
-    root = ledger.roots.get(finding.root.path, RootEntry())
+    root = ledger.roots.get(finding.root.path, RootRecord())
     root = _counted(root, action, attempt)
     event = _outcome(entry, action, attempt, now, text, data)
     pending = [*ledger.pending, event]
@@ -72,7 +72,7 @@ def stop_sharing(ledger: Ledger, finding: Finding, now: Now, ends_that: str) -> 
 
     `ends_that` says which setting ends it.
     """
-    root = ledger.roots.get(finding.root.path, RootEntry())
+    root = ledger.roots.get(finding.root.path, RootRecord())
     if root.shares < SHARES or root.fought:
         return ledger
     root = replace(root, fought=True)
@@ -133,7 +133,7 @@ _SAID = {
 }
 
 
-def _counted(root: RootEntry, action: Action, attempt: Attempt) -> RootEntry:
+def _counted(root: RootRecord, action: Action, attempt: Attempt) -> RootRecord:
     if attempt is Attempt.FAILED:
         return replace(root, failures=root.failures + 1)
     if attempt is Attempt.DONE:

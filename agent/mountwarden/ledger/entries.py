@@ -8,7 +8,7 @@ from ..model import Event, EventKind, Subject
 from .flood import Storms
 
 
-class Told(enum.StrEnum):
+class Reported(enum.StrEnum):
     """How a finding was told."""
 
     NO = "no"
@@ -51,7 +51,7 @@ class Entry:
     due: float
     """CLOCK_BOOTTIME at which it is confirmed."""
     confirmed: bool = False
-    told: Told = Told.NO
+    told: Reported = Reported.NO
     attempt: Attempt = Attempt.NONE
 
 
@@ -64,7 +64,7 @@ class GapEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class RootEntry:
+class RootRecord:
     """How acts on one root went."""
 
     failures: int = 0
@@ -88,7 +88,7 @@ class Ledger:
     storms: Storms = field(default_factory=dict)
     acts: tuple[float, ...] = ()
     """CLOCK_BOOTTIME of the acts of the last minute."""
-    roots: Mapping[bytes, RootEntry] = field(default_factory=dict)
+    roots: Mapping[bytes, RootRecord] = field(default_factory=dict)
     gaps: Mapping[str, GapEntry] = field(default_factory=dict)
     paused: bool = False
     """Whether a pause was told and not yet its end."""

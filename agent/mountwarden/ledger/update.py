@@ -10,7 +10,7 @@ from dataclasses import replace
 from ..config.schema import Config, Silence
 from ..model import Event, EventKind, Finding, Gap, Severity, Subject
 from . import flood
-from .entries import Attempt, Entry, GapEntry, Ledger, Now, Told, event_key
+from .entries import Attempt, Entry, GapEntry, Ledger, Now, Reported, event_key
 
 __all__ = [
     "Attempt",
@@ -18,7 +18,7 @@ __all__ = [
     "GapEntry",
     "Ledger",
     "Now",
-    "Told",
+    "Reported",
     "annotate",
     "due",
     "next_deadline",
@@ -55,13 +55,13 @@ def update(
     gone = [entry for entry in absent if entry not in held]
 
     fresh = [_event(EventKind.FOUND, seen[f.id], now) for f in findings if _to_tell(seen[f.id], f, now, config)]
-    ended = [_event(EventKind.CLEARED, entry, now) for entry in gone if entry.told is not Told.NO]
+    ended = [_event(EventKind.CLEARED, entry, now) for entry in gone if entry.told is not Reported.NO]
     entries = {**kept, **seen}
     state, events = flood.admit(ledger.storms, [*fresh, *ended], now.boot, now.wall)
     summed = flood.held_back(fresh, events)
     for event in fresh:
         if event.subject:
-            how = Told.SUMMED if event.subject.id in summed else Told.ALONE
+            how = Reported.SUMMED if event.subject.id in summed else Reported.ALONE
             entries[event.subject.id] = replace(entries[event.subject.id], told=how)
     gap_entries, gap_events = _gaps(ledger, gaps, now)
     told_now = (*events, *gap_events)
@@ -136,7 +136,7 @@ def _unseen(entry: Entry, blind: frozenset[int], unjudged: frozenset[bytes]) -> 
 def _to_tell(entry: Entry, finding: Finding, now: Now, config: Config) -> bool:
     return (
         entry.confirmed
-        and entry.told is Told.NO
+        and entry.told is Reported.NO
         and finding.severity.rank >= Severity.WARNING.rank
         and not silenced(finding, config.silences, now.wall)
     )

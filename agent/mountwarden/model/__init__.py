@@ -38,7 +38,7 @@ from .host import (
     Stack,
     is_on_block_device,
 )
-from .questions import Answers, GroupWant, RecordWant, Use, UsersWant, Want
+from .questions import Answers, PeerGroupQuestion, Question, RecordQuestion, Use, UsersQuestion
 
 __all__ = [
     "RUNTIME_INIT",
@@ -55,7 +55,6 @@ __all__ = [
     "Finding",
     "Gap",
     "Gone",
-    "GroupWant",
     "Holder",
     "Kind",
     "Layout",
@@ -66,11 +65,13 @@ __all__ = [
     "Namespace",
     "NamespaceKind",
     "Outcome",
+    "PeerGroupQuestion",
     "Picture",
     "Policy",
+    "Question",
     "Reach",
+    "RecordQuestion",
     "RecordState",
-    "RecordWant",
     "Remedy",
     "Root",
     "RootKind",
@@ -82,8 +83,7 @@ __all__ = [
     "Target",
     "Tier",
     "Use",
-    "UsersWant",
-    "Want",
+    "UsersQuestion",
     "finding_id",
     "is_on_block_device",
 ]

@@ -21,37 +21,37 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordWant:
+class RecordQuestion:
     """The judge asks for the engine's record of one layer. The answer is a RecordState."""
 
     match: Match
 
 
 @dataclass(frozen=True, slots=True)
-class GroupWant:
+class PeerGroupQuestion:
     """The judge asks for the master of a peer group. The answer is an int (0: none), or None where nothing shows it."""
 
     group: int
 
 
 @dataclass(frozen=True, slots=True)
-class UsersWant:
+class UsersQuestion:
     """The judge asks which processes hold mounts that no namespace has any more. The answer is a tuple of Use."""
 
     ids: frozenset[int]
 
 
-Want = RecordWant | GroupWant | UsersWant
+Question = RecordQuestion | PeerGroupQuestion | UsersQuestion
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What the judge has been told of what it wanted to know. What is missing is not known yet."""
 
-    records: Mapping[RecordWant, RecordState] = field(default_factory=dict)
-    masters: Mapping[GroupWant, int | None] = field(default_factory=dict)
-    users: Mapping[UsersWant, tuple[Use, ...]] = field(default_factory=dict)
+    records: Mapping[RecordQuestion, RecordState] = field(default_factory=dict)
+    masters: Mapping[PeerGroupQuestion, int | None] = field(default_factory=dict)
+    users: Mapping[UsersQuestion, tuple[Use, ...]] = field(default_factory=dict)
 
-    def lacks(self, want: Want) -> bool:
+    def lacks(self, want: Question) -> bool:
         """Whether it is not answered."""
         return want not in self.records and want not in self.masters and want not in self.users

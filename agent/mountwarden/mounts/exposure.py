@@ -27,7 +27,7 @@ class Relation(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Exposure:
     """A mount that shows a root, or a part of it in which its engine mounts, beside the mount of home that holds it."""
 
     namespace: int
@@ -65,11 +65,11 @@ class Sight:
         return 0 if self.on_purpose else self.kept
 
 
-def sights(picture: Picture, tables: Mapping[int, Table]) -> tuple[Sight, ...]:
+def exposures(picture: Picture, tables: Mapping[int, Table]) -> tuple[Exposure, ...]:
     """Every sight of every root in the namespaces of `tables` (by inode)."""
     graph = Graph(tables)
     copies = _copies_by_parent(picture, graph)
-    found: list[Sight] = []
+    found: list[Exposure] = []
     for state in picture.roots:
         if all(layout.needs_history for layout in state.root.layout):
             continue  # the whole host: there is no one mount that shows it
@@ -87,7 +87,7 @@ def _of_namespace(
     base: Base,
     reached: set[int],
     copies: Mapping[tuple[int, bytes, int], int],
-) -> Iterator[Sight]:
+) -> Iterator[Exposure]:
     own = {other.mount.id for other in state.bases}
     for mount, at, part in _showing(table, state, base):
         if mount.id in own:
@@ -96,7 +96,7 @@ def _of_namespace(
         relation = _relation(base.mount, mount, reached)
         above = tuple(_above(table, mount))
         at_home = inode == state.home
-        yield Sight(inode, state.root, base, mount, at, part, relation, above, copies.get(key, 0), at_home)
+        yield Exposure(inode, state.root, base, mount, at, part, relation, above, copies.get(key, 0), at_home)
 
 
 def _showing(table: Table, state: RootState, base: Base) -> Iterator[tuple[Mount, bytes, bytes]]:

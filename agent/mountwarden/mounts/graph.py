@@ -16,7 +16,7 @@ Dentry = tuple[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PlacedMount:
     """A mount, and the namespace (inode) that it is in."""
 
     namespace: int
@@ -28,7 +28,7 @@ class Graph:
 
     def __init__(self, tables: Mapping[int, Table]) -> None:
         """`tables` by namespace inode."""
-        self.places = {m.id: Place(inode, m) for inode, table in tables.items() for m in table.mounts}
+        self.places = {m.id: PlacedMount(inode, m) for inode, table in tables.items() for m in table.mounts}
         self._parents = _parents(self.places)
         self._dentries: dict[int, Dentry | None] = {}
         self._children: dict[int, list[Mount]] = {}
@@ -161,7 +161,7 @@ class Graph:
         return self._on.get(dentry, [])
 
 
-def _parents(places: Mapping[int, Place]) -> dict[int, Mount]:
+def _parents(places: Mapping[int, PlacedMount]) -> dict[int, Mount]:
     """The parent of each mount, in the same namespace.
 
     Namespaces are read one after the other, and small ids are used again: what was read in between may look like a

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..model import Mount
-from .graph import Dentry, Graph, Place
+from .graph import Dentry, Graph, PlacedMount
 
 
 class Behaviour(enum.StrEnum):
@@ -28,7 +28,7 @@ class Behaviour(enum.StrEnum):
     """Overmounts slide down (Linux 4.13 to 6.16)."""
 
 
-class Answer(enum.StrEnum):
+class UmountResult(enum.StrEnum):
     """What umount(2) would say: success, EBUSY, or EINVAL for a mount that its user namespace may not take away."""
 
     OK = "ok"
@@ -40,16 +40,16 @@ class Answer(enum.StrEnum):
 class Prediction:
     """What an umount would do: its answer, because of which mounts, and which mounts would go or stay."""
 
-    answer: Answer
-    because: tuple[Place, ...] = ()
+    answer: UmountResult
+    because: tuple[PlacedMount, ...] = ()
     """Mounts that make it fail: the mount itself, its children, or a busy copy that propagation reaches."""
     removed: frozenset[int] = frozenset()
     """Small ids of all mounts that go, the umounted tree among them."""
-    reached: tuple[Place, ...] = ()
+    reached: tuple[PlacedMount, ...] = ()
     """What propagation takes beside the umounted tree."""
     moved: Mapping[int, int] = field(default_factory=dict)
     """Small ids of mounts that slide down a stack, and of their new parents."""
-    left: tuple[Place, ...] = ()
+    left: tuple[PlacedMount, ...] = ()
     """Copies of what was umounted that stay."""
 
 
@@ -68,14 +68,14 @@ def predict_umount(
     with MNT_LOCKED (see locked.py). Only those that `concerned` names matter.
     """
     if mount.id in locked:
-        return Prediction(Answer.LOCKED, (graph.places[mount.id],))
+        return Prediction(UmountResult.LOCKED, (graph.places[mount.id],))
     if not lazy and (because := _busy(graph, mount, busy)):
-        return Prediction(Answer.BUSY, tuple(graph.places[m.id] for m in because))
+        return Prediction(UmountResult.BUSY, tuple(graph.places[m.id] for m in because))
     going = list(graph.subtree(mount)) if lazy else [mount]
     chosen = _propagate(graph, mount, going, locked, behaviour)
     removed = frozenset(m.id for m in going) | chosen
     return Prediction(
-        Answer.OK,
+        UmountResult.OK,
         removed=removed,
         reached=tuple(graph.places[identity] for identity in sorted(chosen)),
         moved=_slid(graph, removed),
@@ -179,7 +179,7 @@ def _slid(graph: Graph, removed: frozenset[int]) -> dict[int, int]:
     return moved
 
 
-def _left(graph: Graph, going: list[Mount], removed: frozenset[int]) -> tuple[Place, ...]:
+def _left(graph: Graph, going: list[Mount], removed: frozenset[int]) -> tuple[PlacedMount, ...]:
     """What propagation should have taken and does not, and what other namespaces keep that this one lets go of.
 
     A file system that this namespace itself still has mounted elsewhere is in use here, not left behind.

@@ -17,7 +17,7 @@ from ..mounts.mountinfo import Table
 PATH = "/proc/1/mountinfo"
 
 
-class Change(enum.StrEnum):
+class MountChange(enum.StrEnum):
     """What happened to a mount."""
 
     MOUNTED = "mounted"
@@ -63,21 +63,21 @@ class HomeMounts:
 class Changed:
     """One difference; of a mount that was changed, as it is now."""
 
-    how: Change
+    how: MountChange
     mount: Mount
 
 
 def compare(before: dict[int, Mount], after: dict[int, Mount]) -> list[Changed]:
     """The differences between two readings. Small mount ids are used again: another file system is another mount."""
     same = {number for number in before.keys() & after.keys() if before[number].identity == after[number].identity}
-    went = [Changed(Change.UNMOUNTED, mount) for number, mount in before.items() if number not in same]
-    came = [Changed(Change.MOUNTED, mount) for number, mount in after.items() if number not in same]
+    went = [Changed(MountChange.UNMOUNTED, mount) for number, mount in before.items() if number not in same]
+    came = [Changed(MountChange.MOUNTED, mount) for number, mount in after.items() if number not in same]
     changed = [Changed(how, after[number]) for number in sorted(same) if (how := _how(before[number], after[number]))]
     return [*went, *came, *changed]
 
 
-def _how(before: Mount, after: Mount) -> Change | None:
+def _how(before: Mount, after: Mount) -> MountChange | None:
     if before.point != after.point:
-        return Change.MOVED
+        return MountChange.MOVED
     groups = {"shared": after.shared, "master": after.master, "unbindable": after.unbindable}
-    return Change.PROPAGATION if replace(before, **groups) != before else None  # type: ignore[arg-type]
+    return MountChange.PROPAGATION if replace(before, **groups) != before else None  # type: ignore[arg-type]

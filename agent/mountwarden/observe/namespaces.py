@@ -18,14 +18,14 @@ _VANISHED = (errno.ENOENT, errno.ESRCH)
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class Inhabitants:
     """The processes of each mount namespace, by its inode; thread ids where only a thread is in it."""
 
     by_inode: dict[int, tuple[int, ...]]
     gaps: tuple[Gap, ...] = ()
 
 
-def members(pids: Iterable[int], *, threads: bool) -> Members:
+def members(pids: Iterable[int], *, threads: bool) -> Inhabitants:
     """Group processes by mount namespace; with `threads`, also those threads that left their process's namespace.
 
     A process that ends meanwhile costs only itself. One that may not be looked at is counted in a gap.
@@ -46,7 +46,7 @@ def members(pids: Iterable[int], *, threads: bool) -> Members:
                 raise
             denied += 1
     gaps = (Gap("processes whose mount namespace may not be read", "EACCES", count=denied),) if denied else ()
-    return Members({inode: tuple(pids) for inode, pids in found.items()}, gaps)
+    return Inhabitants({inode: tuple(pids) for inode, pids in found.items()}, gaps)
 
 
 def _stray_threads(pid: int, inode: int) -> Iterable[tuple[int, int]]:

@@ -13,7 +13,7 @@ DEADLINE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResolvedPath:
     """Where a path leads in our own namespace."""
 
     path: bytes
@@ -25,15 +25,15 @@ class Place:
     answered: bool = True
 
 
-def place(path: bytes) -> Place:
+def place(path: bytes) -> ResolvedPath:
     """Walk a path. Raises: OSError as stat(2) does, where the path is not there."""
     try:
         return child.ask(lambda: _walk(path), deadline=DEADLINE, what="the walk of the path")
     except NoAnswer:
-        return Place(os.path.normpath(os.path.abspath(path)), answered=False)
+        return ResolvedPath(os.path.normpath(os.path.abspath(path)), answered=False)
 
 
-def _walk(path: bytes) -> Place:
+def _walk(path: bytes) -> ResolvedPath:
     real = os.path.realpath(path, strict=True)
     found = os.stat(real)
     rdev = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}" if stat.S_ISBLK(found.st_mode) else None
@@ -41,4 +41,4 @@ def _walk(path: bytes) -> Place:
     with contextlib.suppress(OSError):
         fd = os.open(b"/", os.O_PATH | os.O_CLOEXEC)
         mount = syscalls.mount_id(fd, real)
-    return Place(real, rdev, mount)
+    return ResolvedPath(real, rdev, mount)

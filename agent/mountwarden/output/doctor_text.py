@@ -29,7 +29,7 @@ class InterfaceJson(TypedDict):
     meaning: str
 
 
-class SightJson(TypedDict):
+class ExposureJson(TypedDict):
     root: str
     engine: str
     at: str
@@ -39,14 +39,14 @@ class SightJson(TypedDict):
     copies: int
 
 
-class ForeseenJson(TypedDict):
+class NextLeakJson(TypedDict):
     namespace: int
     kind: str
     who: str
     holders: list[HolderJson]
     leaks: int
     on_purpose: bool
-    sights: list[SightJson]
+    sights: list[ExposureJson]
     cause: CauseJson | None
     fix: str | None
 
@@ -71,7 +71,7 @@ class DoctorJson(TypedDict):
     status: str
     checks: list[CheckJson]
     interfaces: list[InterfaceJson]
-    foreseen: list[ForeseenJson]
+    foreseen: list[NextLeakJson]
     canary: CanaryJson | None
 
 

@@ -39,7 +39,7 @@ _SAFE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Explanation:
     """What a story is made of."""
 
     finding: types.FindingJson
@@ -53,7 +53,7 @@ class Told:
     """None: it was not asked for, since that needs root."""
 
 
-def tell(told: Told, terminal: Terminal) -> str:
+def tell(told: Explanation, terminal: Terminal) -> str:
     """The story, ending in a newline."""
     finding = told.finding
     sections: list[tuple[str, Iterable[str]]] = [

@@ -3,7 +3,7 @@
 The ids are random (sd-id128 new); an id never changes its meaning.
 """
 
-from ..escape import short_id, shown, unit_name
+from ..escape import printable, short_id, unit_name
 from ..model import Event, EventKind, Kind, Severity, Subject
 from ..systemd.journal import PREFIX
 
@@ -82,7 +82,7 @@ def sentence(event: Event) -> str:
     subject = event.subject
     if subject is None:
         return _PLAIN.get(event.kind, "{text}").format(text=event.text)
-    name = f"{shown(subject.mountpoint)} ({subject.id})"
+    name = f"{printable(subject.mountpoint)} ({subject.id})"
     match event.kind:
         case EventKind.FOUND:
             return _found(subject)
@@ -93,7 +93,7 @@ def sentence(event: Event) -> str:
         case EventKind.DECLINED:
             return f"{_action(event)} declined, nothing was changed: {name}: {event.text}"
         case EventKind.LEFT_ALONE:
-            return f"{shown(subject.root)} is left alone: {event.text}"
+            return f"{printable(subject.root)} is left alone: {event.text}"
         case _:
             return f"{_action(event)} failed: {name}: {event.text}"
 
@@ -125,7 +125,7 @@ def _fields(event: Event) -> tuple[tuple[str, str], ...]:
         if subject.pid:
             extra.append(("OBJECT_PID", str(subject.pid)))
     known = {name for name, _ in named}
-    named += [(name, shown(value) if name == "ROOT" else value) for name, value in event.data if name not in known]
+    named += [(name, printable(value) if name == "ROOT" else value) for name, value in event.data if name not in known]
     return (*((PREFIX + name, value) for name, value in named), *extra)
 
 
@@ -136,17 +136,20 @@ _EVENT = {EventKind.DECLINED: EventKind.FAILED.value, EventKind.MISSED: EventKin
 def holder(subject: Subject) -> str:
     """Who keeps it, in a few words."""
     parts = [unit_name(subject.unit)] if subject.unit else []
-    parts += [f"container {shown(short_id(subject.container))}"] if subject.container else []
+    parts += [f"container {printable(short_id(subject.container))}"] if subject.container else []
     if parts:
         return ", ".join(parts)
     if subject.pid:
-        return f"process {subject.pid} ({shown(subject.comm or '')})"
+        return f"process {subject.pid} ({printable(subject.comm or '')})"
     return f"mount namespace {subject.namespace}" if subject.namespace else "a namespace without a process"
 
 
 def _found(subject: Subject) -> str:
     text = _FOUND[subject.kind].format(
-        mountpoint=shown(subject.mountpoint), root=shown(subject.root), holder=holder(subject), count=subject.count
+        mountpoint=printable(subject.mountpoint),
+        root=printable(subject.root),
+        holder=holder(subject),
+        count=subject.count,
     )
     because = f"; {subject.cause.text.removesuffix('.')}" if subject.cause else ""
     return f"{text}{because} ({subject.id})"
@@ -159,14 +162,14 @@ def _of_subject(subject: Subject) -> list[tuple[str, str]]:
         ("FINDING", subject.id),
         ("KIND", subject.kind),
         ("SEVERITY", subject.severity),
-        ("ROOT", shown(subject.root)),
+        ("ROOT", printable(subject.root)),
         ("ENGINE", subject.engine),
-        ("MOUNTPOINT", shown(subject.mountpoint)),
+        ("MOUNTPOINT", printable(subject.mountpoint)),
         ("NAMESPACE", str(subject.namespace or "-")),
         ("CAUSE", subject.cause.text if subject.cause else "not known"),
         ("EVIDENCE", subject.evidence or "-"),
         ("HOLDER", holder(subject)),
-        *((name, shown(value)) for name, value in optional if value is not None),
+        *((name, printable(value)) for name, value in optional if value is not None),
     ]
 
 

@@ -31,7 +31,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class FindingGroup:
     """Findings of one kind, cause and way out, in the hands of one holder."""
 
     holder: str
@@ -46,7 +46,7 @@ class Group:
 def render(report: types.ReportJson, view: View) -> str:
     """The report as text, ending in a newline."""
     lines = list(_head(report, view))
-    last: Group | None = None
+    last: FindingGroup | None = None
     for group in groups(_visible(report["findings"], view)):
         if last is None or group.holder != last.holder:
             lines += ["", view.terminal.paint(_cut(group.holder, view.terminal.columns, view.terminal), "bold")]
@@ -57,13 +57,13 @@ def render(report: types.ReportJson, view: View) -> str:
     return view.terminal.lines(lines + ([""] if feet else []) + feet)
 
 
-def groups(findings: Iterable[types.FindingJson]) -> list[Group]:
+def groups(findings: Iterable[types.FindingJson]) -> list[FindingGroup]:
     """Findings by holder, each holder where its worst one stands; within it by what is wrong and why."""
     by_holder: dict[str, dict[tuple[object, ...], list[types.FindingJson]]] = {}
     for finding in findings:
         key = (finding["kind"], finding["severity"], _quiet(finding), _because(finding), _act(finding))
         by_holder.setdefault(phrases.holder(finding), {}).setdefault(key, []).append(finding)
-    return [Group(holder, tuple(some)) for holder, parts in by_holder.items() for some in parts.values()]
+    return [FindingGroup(holder, tuple(some)) for holder, parts in by_holder.items() for some in parts.values()]
 
 
 def _visible(findings: Iterable[types.FindingJson], view: View) -> list[types.FindingJson]:
@@ -107,7 +107,7 @@ def _modes(report: types.ReportJson) -> list[str]:
     return lines
 
 
-def _group(group: Group, last: Group | None, view: View) -> Iterable[str]:
+def _group(group: FindingGroup, last: FindingGroup | None, view: View) -> Iterable[str]:
     terminal, first = view.terminal, group.first
     wrong = phrases.wrong(first["kind"], first["namespace"]["kind"])
     total = sum(finding["count"] for finding in group.findings)
@@ -141,7 +141,7 @@ def _because(finding: types.FindingJson) -> str | None:
     return finding["cause"]["text"] if finding["cause"] else None
 
 
-def _members(group: Group, view: View) -> Iterable[str]:
+def _members(group: FindingGroup, view: View) -> Iterable[str]:
     terminal = view.terminal
     fold = group.first["severity"] == "info" or not view.all
     shown = group.findings[:_MOST] if fold else group.findings
@@ -162,7 +162,7 @@ def _members(group: Group, view: View) -> Iterable[str]:
         yield f"  {terminal.glyph('└')} " + f"and {hidden:,} more"
 
 
-def _way_out(group: Group, view: View) -> Iterable[str]:
+def _way_out(group: FindingGroup, view: View) -> Iterable[str]:
     """What to do: the command, or why the service does it or nobody can."""
     first = group.first
     if not first["remedies"] or first["silenced"]:
@@ -179,7 +179,7 @@ def _way_out(group: Group, view: View) -> Iterable[str]:
         yield f"  {arrow} " + view.terminal.paint(pasted, "bold")
 
 
-def _command(group: Group) -> str | None:
+def _command(group: FindingGroup) -> str | None:
     """One command for the whole group."""
     commands = list(dict.fromkeys(f["remedies"][0]["command"] for f in group.findings if f["remedies"]))
     if len(commands) == 1 or commands[0] is None:

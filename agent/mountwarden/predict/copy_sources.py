@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from ..model import Mount
-from ..mounts.graph import Dentry, Graph, Place
+from ..mounts.graph import Dentry, Graph, PlacedMount
 from .mount_ages import Ages
 
 MOST = 1000
@@ -25,11 +25,11 @@ class Row:
     """Mounts that may be copies of one another, oldest first."""
 
     ages: list[int] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
+    places: list[PlacedMount] = field(default_factory=list)
     _tested: int = 0
     _found: bool = False
 
-    def add(self, age: int, place: Place) -> None:
+    def add(self, age: int, place: PlacedMount) -> None:
         """Add one that is younger than all others."""
         self.ages.append(age)
         self.places.append(place)
@@ -38,7 +38,7 @@ class Row:
         """How many are older."""
         return bisect_left(self.ages, age)
 
-    def any_until(self, age: int, test: Callable[[Place], bool]) -> bool:
+    def any_until(self, age: int, test: Callable[[PlacedMount], bool]) -> bool:
         """Whether the test holds for any that is older; each is tested once, whatever is asked."""
         end = self.until(age)
         while not self._found and self._tested < end:
@@ -74,11 +74,11 @@ class Copies:
         """Its dentry, and how high it is in its stack: a directory bound on itself is the same dentry again."""
         return self._graph.dentry(mount), self._graph.bottom(mount)[1]
 
-    def age(self, place: Place, before: Mount) -> int:
+    def age(self, place: PlacedMount, before: Mount) -> int:
         """What is older than `before` may be its source. Where no age is known, smaller ids at least end the search."""
         return self._ages.of(before if self._ages.known and self._ages.has(before) else place.mount)
 
-    def near(self, place: Place, before: Mount) -> Row | None:
+    def near(self, place: PlacedMount, before: Mount) -> Row | None:
         """Those on its spot with the same owner, of which one is older; at the same path, where there is such a one."""
         owner, age = self._owners.get(place.namespace), self.age(place, before)
         what, spot = self._what(place.mount), self._spot(place.mount)
@@ -88,7 +88,7 @@ class Copies:
                 return row
         return None
 
-    def sources(self, place: Place, before: Mount) -> list[Place]:
+    def sources(self, place: PlacedMount, before: Mount) -> list[PlacedMount]:
         """What it may have been copied from, among what was there before that mount; oldest first."""
         what, age = self._what(place.mount), self.age(place, before)
         exact = self._rows.get((what, self._spot(place.mount)), _NONE)

@@ -17,7 +17,7 @@ of the host copied a container's namespace for itself (setns, then unshare), who
 from collections.abc import Iterable, Mapping
 
 from ..model import Mount
-from ..mounts.graph import Graph, Place
+from ..mounts.graph import Graph, PlacedMount
 from .copy_sources import MOST, Copies
 from .mount_ages import Ages
 
@@ -42,7 +42,7 @@ class _Locks:
         self._copies = Copies(graph, self._ages, self._owners)
         self._known: dict[int, bool] = {}
         self._until: dict[int, int] = {}
-        self._origins: dict[int, Place | None] = {}
+        self._origins: dict[int, PlacedMount | None] = {}
         self._rows: dict[int, frozenset[int]] = {}
         self._first_root: dict[int | None, Mount] = {}
         """The oldest namespace of each owner, by its root: it was copied from another owner's."""
@@ -50,13 +50,13 @@ class _Locks:
             if graph.parent(place.mount) is None:
                 self._first_root.setdefault(self._owner(place), place.mount)
 
-    def is_locked(self, place: Place) -> bool:
+    def is_locked(self, place: PlacedMount) -> bool:
         """Asked of a mount and, for that, of older ones that it may have been copied from."""
         if place.mount.id not in self._known:
             self._known[place.mount.id] = self._find_out(place)
         return self._known[place.mount.id]
 
-    def _find_out(self, place: Place) -> bool:
+    def _find_out(self, place: PlacedMount) -> bool:
         tops = [place.mount]
         while (parent := self._came_with(tops[-1])) is not None:
             tops.append(parent)
@@ -95,7 +95,7 @@ class _Locks:
             return False
         return not {here.shared, here.master}.isdisjoint({there.shared, there.master} - {0})
 
-    def _locked_with_namespace(self, place: Place, root: Mount) -> bool:
+    def _locked_with_namespace(self, place: PlacedMount, root: Mount) -> bool:
         """A mount that came when its namespace was copied: from one of the same owner where there was one."""
         if (near := self._copies.near(place, root)) is not None:
             return near.any_until(self._copies.age(place, root), self.is_locked)
@@ -108,7 +108,7 @@ class _Locks:
         first = self._first_root.get(self._owner(place), root)
         return any(self._ages.older(source.mount, first) for source in sources)
 
-    def _is_inherited(self, place: Place, root: Mount) -> bool:
+    def _is_inherited(self, place: PlacedMount, root: Mount) -> bool:
         """Whether it is older than the last mount that surely came with its namespace's root."""
         if root.id not in self._until and self._ages.has(root):
             at = self._ages.at[root.id]
@@ -118,11 +118,11 @@ class _Locks:
             )
         return place.mount.unique is not None and place.mount.unique < self._until.get(root.id, 0)
 
-    def _has_origin(self, place: Place, root: Mount) -> bool:
+    def _has_origin(self, place: PlacedMount, root: Mount) -> bool:
         """Whether what was there before the namespace has the same on the spot, and shows it at the same path."""
         return any(source.mount.point == place.mount.point for source in self._copies.sources(place, root))
 
-    def _locked_with_tree(self, place: Place, top: Mount) -> bool:
+    def _locked_with_tree(self, place: PlacedMount, top: Mount) -> bool:
         """A mount below the top of a tree that was mounted here, or propagated from where it was mounted."""
         sources = self._copies.sources(place, place.mount)
         origin = self._origin(top)
@@ -143,16 +143,16 @@ class _Locks:
             mount, source, many = here, there, many + 1
         return many
 
-    def _owner(self, place: Place) -> int | None:
+    def _owner(self, place: PlacedMount) -> int | None:
         return self._owners.get(place.namespace)
 
-    def _origin(self, top: Mount) -> Place | None:
+    def _origin(self, top: Mount) -> PlacedMount | None:
         """Where a tree was mounted that propagated to `top`: the oldest on the same dentry; None if it was here."""
         if top.id not in self._origins:
             self._origins[top.id] = self._find_origin(top)
         return self._origins[top.id]
 
-    def _find_origin(self, top: Mount) -> Place | None:
+    def _find_origin(self, top: Mount) -> PlacedMount | None:
         dentry = self._graph.dentry(top)
         on = self._graph.on_dentry(dentry) if dentry is not None else []
         same = [mount for mount in on if mount.identity == top.identity]

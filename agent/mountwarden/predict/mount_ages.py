@@ -5,7 +5,7 @@ that is below them: nothing but descendants of the parent is made between it and
 """
 
 from ..model import Mount
-from ..mounts.graph import Graph, Place
+from ..mounts.graph import Graph, PlacedMount
 
 
 class Ages:
@@ -85,6 +85,6 @@ class Ages:
             end = max(end, self.last_in_row(mount))
         return frozenset(row)
 
-    def oldest(self, places: list[Place]) -> Place:
+    def oldest(self, places: list[PlacedMount]) -> PlacedMount:
         """The first of them that was made."""
         return min(places, key=lambda place: self.of(place.mount))

@@ -6,13 +6,13 @@ Effective, not configured: the peers and masters of the mounts that show the roo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ..escape import shown
+from ..escape import printable
 from ..explain import cause as causes
 from ..explain import context, holders
 from ..explain import lasting_fix as advice
 from ..explain.holders import Members
 from ..model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity
-from ..mounts.exposure import Relation, Sight
+from ..mounts.exposure import Exposure, Relation
 from ..mounts.mountinfo import join
 from ..systemd import units
 
@@ -25,13 +25,13 @@ _PRETENDED = b"_"
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
+class NextLeak:
     """One namespace that is cut off from home's mount, for one cause; several roots where they have it in common."""
 
     namespace: int
     """Its inode."""
     who: Members
-    sights: tuple[Sight, ...]
+    sights: tuple[Exposure, ...]
     cause: Cause | None
     fix: str | None
     """What ends it for good, as text for a person."""
@@ -63,7 +63,7 @@ class Foreseen:
         return all(sight.on_purpose for sight in self.sights)
 
 
-def foresee(found: Iterable[Sight], picture: Picture) -> tuple[tuple[Foreseen, ...], tuple[Gap, ...]]:
+def foresee(found: Iterable[Exposure], picture: Picture) -> tuple[tuple[NextLeak, ...], tuple[Gap, ...]]:
     """Those that are cut off, the most copies first, and what could not be asked about them.
 
     This reads who is in each such namespace, unit files and containers' configurations, and asks PID 1 once.
@@ -74,7 +74,7 @@ def foresee(found: Iterable[Sight], picture: Picture) -> tuple[tuple[Foreseen, .
     findings = [_finding(sight, people[sight.namespace]) for sight in cut]
     services = {context.system_service(finding) for finding in findings} - {None}
     answers = units.units_facts({name for name in services if name})
-    grouped: dict[tuple[object, ...], Foreseen] = _at_home(sight for sight in found if sight.at_home)
+    grouped: dict[tuple[object, ...], NextLeak] = _at_home(sight for sight in found if sight.at_home)
     gaps: dict[Gap, None] = {}
     for sight, finding in zip(cut, findings, strict=True):
         one, more = _one(sight, finding, people[sight.namespace], answers)
@@ -85,22 +85,22 @@ def foresee(found: Iterable[Sight], picture: Picture) -> tuple[tuple[Foreseen, .
     return tuple(sorted(grouped.values(), key=lambda one: -one.leaks)), tuple(gaps)
 
 
-def _at_home(found: Iterable[Sight]) -> dict[tuple[object, ...], Foreseen]:
+def _at_home(found: Iterable[Exposure]) -> dict[tuple[object, ...], NextLeak]:
     """Second views in home itself, each with what it holds: who made them is not known, what ends them is."""
     nobody = Members(NamespaceKind.PROCESS)
-    by_view: dict[tuple[object, ...], Foreseen] = {}
+    by_view: dict[tuple[object, ...], NextLeak] = {}
     for sight in found:
         if sight.copies:
             key = ("at home", sight.above[0].id)
             known = by_view.get(key)
-            view = shown(sight.mount.point)
+            view = printable(sight.mount.point)
             fix = f"Unmount it (umount -R {view}), or let umounts reach it: mount --make-rslave {view}"
             sights = (sight,) if known is None else (*known.sights, sight)
-            by_view[key] = Foreseen(sight.namespace, nobody, sights, None, fix)
+            by_view[key] = NextLeak(sight.namespace, nobody, sights, None, fix)
     return by_view
 
 
-def _key(one: Foreseen) -> tuple[object, ...]:
+def _key(one: NextLeak) -> tuple[object, ...]:
     """Roots that are cut off for one reason are told as one; each bind of a container has a way out of its own."""
     code = one.cause.code if one.cause else None
     return one.namespace, code, one.on_purpose, one.fix if code in _BY_BIND else None
@@ -112,17 +112,17 @@ def who(inode: int, picture: Picture) -> Members:
 
 
 def _one(
-    sight: Sight, finding: Finding, members: Members, answers: Mapping[str, units.UnitFacts | Gap]
-) -> tuple[Foreseen, tuple[Gap, ...]]:
+    sight: Exposure, finding: Finding, members: Members, answers: Mapping[str, units.UnitFacts | Gap]
+) -> tuple[NextLeak, tuple[Gap, ...]]:
     service = context.system_service(finding)
     answer = answers.get(service) if service else None
     around, gaps = context.around(finding, sight.above, sight.base.mount, answer)
     cause = causes.explain(finding, around)
     fix = advice.lasting_fix(cause, finding, around) if cause else None
-    return Foreseen(sight.namespace, members, (sight,), cause, str(fix) if fix else None), gaps
+    return NextLeak(sight.namespace, members, (sight,), cause, str(fix) if fix else None), gaps
 
 
-def _finding(sight: Sight, members: Members) -> Finding:
+def _finding(sight: Exposure, members: Members) -> Finding:
     """The leak to be: of a mount that the engine has, or will have, on some spot below the sight."""
     return Finding(
         id="",

@@ -4,7 +4,7 @@ import enum
 from collections.abc import Collection, Iterable
 
 from ..model import Mount
-from ..mounts.graph import Dentry, Graph, Place
+from ..mounts.graph import Dentry, Graph, PlacedMount
 
 
 class Why(enum.StrEnum):
@@ -36,14 +36,14 @@ class Staying:
         self._spots = graph.candidates(going)
         self._reach: dict[int, frozenset[int]] = {}
 
-    def counterpart(self, place: Place) -> Mount | None:
+    def counterpart(self, place: PlacedMount) -> Mount | None:
         """The umounted mount on the same directory that it is a copy of."""
         bottom = self._graph.bottom(place.mount)[0]
         dentries = (self._graph.dentry(place.mount), self._graph.dentry(bottom))
         found = (self._on.get((dentry, place.mount.identity)) for dentry in dentries if dentry is not None)
         return next((mount for mount in found if mount is not None), None)
 
-    def why(self, place: Place) -> Why:
+    def why(self, place: PlacedMount) -> Why:
         """What keeps it."""
         if place.mount.id in self._spots:
             return Why.LOCKED if place.mount.id in self._locked and not self._kept_inside(place.mount) else Why.INSIDE

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ..errors import MountwardenError, NoAnswer
-from ..escape import shown
+from ..escape import printable
 from ..explain import cause as causes
 from ..explain import context, holders
 from ..model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind, Severity
-from ..mounts.graph import Graph, Place
-from ..mounts.propagation import Answer, Behaviour, Prediction, concerned, predict_umount
+from ..mounts.graph import Graph, PlacedMount
+from ..mounts.propagation import Behaviour, Prediction, UmountResult, concerned, predict_umount
 from ..observe import namespaces, paths, processes
 from ..observe.all_mounts import Survey, survey
 from ..observe.enter import own_namespace
@@ -28,7 +28,7 @@ MOST_CAUSES = 5
 class Left:
     """A copy that would stay, and what keeps it."""
 
-    place: Place
+    place: PlacedMount
     why: Why
 
 
@@ -41,7 +41,7 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
+class Forecast:
     """The answer to one question."""
 
     path: bytes
@@ -50,12 +50,12 @@ class Foreseen:
     """What is mounted there; None for nothing."""
     inside: Mount | None = None
     """Where nothing is mounted there: the mount that the path is on."""
-    answer: Answer | None = None
+    answer: UmountResult | None = None
     """None where nothing is mounted there."""
     because: tuple[Occupant, ...] = ()
-    below: tuple[Place, ...] = ()
+    below: tuple[PlacedMount, ...] = ()
     """Mounts on or below it, which make it busy."""
-    reached: tuple[Place, ...] = ()
+    reached: tuple[PlacedMount, ...] = ()
     left: tuple[Left, ...] = ()
     spaces: Mapping[int, Space] = field(default_factory=dict)
     """Each namespace that is named above, by its inode."""
@@ -65,7 +65,7 @@ class Foreseen:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class HostMounts:
     """What an answer stands on: this host, or what was seen of one."""
 
     survey: Survey
@@ -79,13 +79,13 @@ class Seen:
     """Whether this host can be asked why a copy would stay."""
 
 
-def here() -> Seen:
+def here() -> HostMounts:
     """This host, now."""
     found, own = survey(processes.pids()), own_namespace()
-    return Seen(found, own, lambda mounts: occupants(mounts, found, own), holders.members, probe_behaviour)
+    return HostMounts(found, own, lambda mounts: occupants(mounts, found, own), holders.members, probe_behaviour)
 
 
-def umount(path: bytes, *, lazy: bool, pid: int | None = None) -> Foreseen:
+def umount(path: bytes, *, lazy: bool, pid: int | None = None) -> Forecast:
     """What umount(2) of `path` would do; with `pid`, in the mount namespace of that process. Needs root.
 
     In another namespace the path must be absolute, without symbolic links: nothing is walked there.
@@ -100,14 +100,14 @@ def umount(path: bytes, *, lazy: bool, pid: int | None = None) -> Foreseen:
     return answer(path, seen, lazy=lazy, inode=inode, pid=pid)
 
 
-def answer(path: bytes, seen: Seen, *, lazy: bool, inode: int, pid: int | None = None) -> Foreseen:
+def answer(path: bytes, seen: HostMounts, *, lazy: bool, inode: int, pid: int | None = None) -> Forecast:
     """The same of what was seen, for an absolute path without symbolic links in the namespace with that inode."""
     if inode not in seen.survey.tables:
         raise MountwardenError(f"the mounts of namespace {inode} can't be read", hint="mountwarden report tells why")
     path = _absolute(path)
     mount = seen.survey.tables[inode].containing(path)
     if mount is None or mount.point != path:
-        return Foreseen(path, lazy, None, mount, gaps=seen.survey.gaps)
+        return Forecast(path, lazy, None, mount, gaps=seen.survey.gaps)
     return _Question(path, mount, inode, pid, lazy, seen).answer()
 
 
@@ -123,12 +123,12 @@ def _resolved(path: bytes) -> bytes:
         return paths.place(path).path
     except FileNotFoundError:
         hint = "--namespace PID takes the path as that process sees it"
-        raise MountwardenError(f"{shown(path)} is not there", hint=hint) from None
+        raise MountwardenError(f"{printable(path)} is not there", hint=hint) from None
 
 
 def _absolute(path: bytes) -> bytes:
     if not path.startswith(b"/"):
-        raise MountwardenError(f"{shown(path)} is not absolute", hint="as that namespace shows it, from /")
+        raise MountwardenError(f"{printable(path)} is not absolute", hint="as that namespace shows it, from /")
     return b"/" + os.path.normpath(path).lstrip(b"/")
 
 
@@ -139,9 +139,9 @@ class _Question:
     inode: int
     pid: int | None
     lazy: bool
-    seen: Seen
+    seen: HostMounts
 
-    def answer(self) -> Foreseen:
+    def answer(self) -> Forecast:
         graph = Graph(self.seen.survey.tables)
         matter = concerned(graph, self.mount, lazy=self.lazy)
         held, gaps = ((), ()) if self.lazy else self.seen.occupants(matter)
@@ -155,9 +155,9 @@ class _Question:
             behaviour=self.seen.behaviour(),
         )
         told = predict(locked=locked)
-        if told.answer is Answer.LOCKED:
+        if told.answer is UmountResult.LOCKED:
             hint = "it goes with what it is mounted on, or when its directory is removed outside"
-            what = f"{shown(self.path)} is locked"
+            what = f"{printable(self.path)} is locked"
             raise MountwardenError(f"{what}: its user namespace may not unmount it alone", hint=hint)
         inferred = any(predict(locked=other) != told for other in self._other_locks(graph, matter, locked))
         return replace(self._foreseen(graph, told, locked, held, gaps), inferred=inferred)
@@ -176,14 +176,14 @@ class _Question:
         locked: frozenset[int],
         held: tuple[Occupant, ...],
         gaps: tuple[Gap, ...],
-    ) -> Foreseen:
+    ) -> Forecast:
         because = {place.mount.id for place in told.because}
-        because |= {self.mount.id} if told.answer is Answer.BUSY else set()  # who would be next in its way
+        because |= {self.mount.id} if told.answer is UmountResult.BUSY else set()  # who would be next in its way
         children = frozenset(child.id for child in graph.children(self.mount))
         staying = Staying(graph, graph.subtree(self.mount) if self.lazy else (self.mount,), locked)
         left = tuple(Left(place, staying.why(place)) for place in told.left)
         spaces, more = self._spaces(graph, (*told.reached, *told.because), left, staying)
-        return Foreseen(
+        return Forecast(
             path=self.path,
             lazy=self.lazy,
             mount=self.mount,
@@ -197,11 +197,11 @@ class _Question:
         )
 
     def _spaces(
-        self, graph: Graph, named: Iterable[Place], left: tuple[Left, ...], staying: Staying
+        self, graph: Graph, named: Iterable[PlacedMount], left: tuple[Left, ...], staying: Staying
     ) -> tuple[dict[int, Space], tuple[Gap, ...]]:
         inodes = sorted({place.namespace for place in named} | {one.place.namespace for one in left})
         found = {inode: Space(self.seen.members(self._namespace(inode))) for inode in inodes}
-        severed = dict[int, Place]()
+        severed = dict[int, PlacedMount]()
         for one in left:
             if one.why is Why.SEVERED:
                 severed.setdefault(one.place.namespace, one.place)
@@ -218,7 +218,7 @@ class _Question:
         return Namespace(inode, self.seen.survey.pids.get(inode, ()), door=self.seen.survey.doors.get(inode))
 
     def _cause(
-        self, graph: Graph, place: Place, counterpart: Mount, members: holders.Members
+        self, graph: Graph, place: PlacedMount, counterpart: Mount, members: holders.Members
     ) -> tuple[Cause | None, tuple[Gap, ...]]:
         """As of a severed copy: what is known of its namespace, its unit, and the mount that holds it."""
         space, home = self._namespace(place.namespace), graph.parent(counterpart)
@@ -230,7 +230,7 @@ class _Question:
         around, gaps = context.gather(finding, text, home)
         return causes.explain(finding, around), gaps
 
-    def _finding(self, place: Place, counterpart: Mount, home: Mount | None, members: holders.Members) -> Finding:
+    def _finding(self, place: PlacedMount, counterpart: Mount, home: Mount | None, members: holders.Members) -> Finding:
         where = home.point if home is not None else self.path
         who = f"process {self.pid}" if self.pid is not None else ""
         return Finding(

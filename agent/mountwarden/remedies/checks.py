@@ -105,7 +105,7 @@ def _wrapped(function: Callable[[], T]) -> T:
 
 
 @dataclass(frozen=True, slots=True)
-class Acted:
+class Performed:
     """What was done about one finding, before it is known whether it helped."""
 
     finding: Finding
@@ -115,7 +115,9 @@ class Acted:
     did: str
 
 
-def verified(acts: Sequence[Acted], looker: "Looker", proc: int, action: Action) -> tuple[list[Outcome], "Look | None"]:
+def verified(
+    acts: Sequence[Performed], looker: "Looker", proc: int, action: Action
+) -> tuple[list[Outcome], "Look | None"]:
     """Look again after copies were dropped: are they gone, and what still holds their superblock? With that look.
 
     An act whose effect can't be read is told as `unverified`: neither done nor nothing done.
@@ -132,7 +134,11 @@ def verified(acts: Sequence[Acted], looker: "Looker", proc: int, action: Action)
 
 
 def _verified(
-    act: Acted, left: set[_Key], unread: Mapping[int | None, str], users: Mapping[int, Sequence[Use]], action: Action
+    act: Performed,
+    left: set[_Key],
+    unread: Mapping[int | None, str],
+    users: Mapping[int, Sequence[Use]],
+    action: Action,
 ) -> Outcome:
     if blind := [copy.namespace for copy in act.copies if copy.namespace in unread]:
         text = f"done, but namespace {blind[0]} could not be read afterwards ({unread[blind[0]]})"

@@ -25,7 +25,7 @@ from ..errors import Declined, MountwardenError, NoAnswer
 from ..model import Action, Copy, Evidence, Finding, Outcome, Reach, Spot, Target
 from ..observe import directory_users
 from . import leftovers, replace
-from .checks import Acted, at_home, check_leaked, refused, same, texts, verified
+from .checks import Performed, at_home, check_leaked, refused, same, texts, verified
 
 if TYPE_CHECKING:
     from ..scan.scanner import Look, Looker
@@ -37,7 +37,7 @@ MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
-class _Leak:
+class _Detachable:
     """A leak as the batch's own look shows it."""
 
     finding: Finding
@@ -100,7 +100,7 @@ class _Batch:
 
     def detach(self, findings: Sequence[Finding]) -> tuple[list[Outcome], "Look | None"]:
         """The outcomes of those that the batch came to, of one at least; and the look that verified them."""
-        leaks: dict[Spot, _Leak] = {}
+        leaks: dict[Spot, _Detachable] = {}
         for leak in self._judged(findings):
             leaks.setdefault(leak.spot, leak)
         over = self._unshared(list(leaks.values()))
@@ -112,7 +112,7 @@ class _Batch:
             os.close(proc)
         return self._outcomes + done, look
 
-    def _judged(self, findings: Iterable[Finding]) -> list[_Leak]:
+    def _judged(self, findings: Iterable[Finding]) -> list[_Detachable]:
         seen = {finding.id: finding for finding in self._look.findings}
         judged = []
         for finding in findings:
@@ -122,7 +122,7 @@ class _Batch:
                 self._outcomes.append(refused(finding, Action.DETACH, error))
         return judged
 
-    def _unshared(self, leaks: Sequence[_Leak]) -> dict[Spot, int]:
+    def _unshared(self, leaks: Sequence[_Detachable]) -> dict[Spot, int]:
         """The spots that nothing else is on or shows; with how many mounts lie on the copies, and go with them."""
         others, over = _others(leaks, self._look) if leaks else ({}, {})
         for leak in leaks:
@@ -130,16 +130,16 @@ class _Batch:
                 self._outcomes.append(refused(leak.finding, Action.DETACH, others[leak.spot]))
         return {leak.spot: over.get(leak.spot, 0) for leak in leaks if leak.spot not in others}
 
-    def _replaced(self, leaks: Sequence[_Leak], over: Mapping[Spot, int], proc: int) -> list[Acted]:
+    def _replaced(self, leaks: Sequence[_Detachable], over: Mapping[Spot, int], proc: int) -> list[Performed]:
         acts = []
         for leak, what in zip(leaks, self._answers(leaks, proc), strict=False):  # shorter where the time was up
             if isinstance(what, Declined):
                 self._outcomes.append(refused(leak.finding, Action.DETACH, what))
             else:
-                acts.append(Acted(leak.finding, leak.target.copies, _saw(leak, over[leak.spot]), _did(leak, what)))
+                acts.append(Performed(leak.finding, leak.target.copies, _saw(leak, over[leak.spot]), _did(leak, what)))
         return acts
 
-    def _answers(self, leaks: Sequence[_Leak], proc: int) -> Sequence[replace.Replaced | Declined | str]:
+    def _answers(self, leaks: Sequence[_Detachable], proc: int) -> Sequence[replace.Replaced | Declined | str]:
         """What the child says of each that it came to; of one that gave no answer, why, as often as it has begun."""
         if not leaks:
             return []
@@ -163,7 +163,7 @@ class _Batch:
             return
 
 
-def _judged(finding: Finding, seen: Finding | None, look: "Look") -> _Leak:
+def _judged(finding: Finding, seen: Finding | None, look: "Look") -> _Detachable:
     _check_kind(finding)
     now = same(finding, seen)
     _check_kind(now)
@@ -176,7 +176,7 @@ def _judged(finding: Finding, seen: Finding | None, look: "Look") -> _Leak:
         raise Declined("changed", "its root has another home than when it was judged")
     if now.target is None or not now.target.copies:
         raise Declined("changed", "no copy is on the mountpoint any more")
-    return _Leak(now, now.target)
+    return _Detachable(now, now.target)
 
 
 def _check_kind(finding: Finding) -> None:
@@ -185,7 +185,7 @@ def _check_kind(finding: Finding) -> None:
         raise Declined("out-of-reach", finding.detail or "the copy is not on the mountpoint")
 
 
-def _others(leaks: Sequence[_Leak], look: "Look") -> tuple[dict[Spot, Declined], dict[Spot, int]]:
+def _others(leaks: Sequence[_Detachable], look: "Look") -> tuple[dict[Spot, Declined], dict[Spot, int]]:
     """Spots whose directory itself is mounted, or that another mount is on than was judged; and what lies on copies."""
     own = {leak.spot: leak.target.here[0].mount for leak in leaks}
     judged: dict[int, dict[int, Spot]] = {}
@@ -213,7 +213,7 @@ def _others(leaks: Sequence[_Leak], look: "Look") -> tuple[dict[Spot, Declined],
     return others, over
 
 
-def _mountpoint(leak: _Leak) -> replace.Mountpoint:
+def _mountpoint(leak: _Detachable) -> replace.Mountpoint:
     match = leak.target.match
     return replace.Mountpoint(
         base=match.root.path if not match.base.rel else match.base.mount.point,
@@ -225,7 +225,7 @@ def _mountpoint(leak: _Leak) -> replace.Mountpoint:
     )
 
 
-def _saw(leak: _Leak, over: int) -> str:
+def _saw(leak: _Detachable, over: int) -> str:
     spaces = sorted({copy.namespace for copy in leak.target.copies})
     finding = leak.finding
     saw = f"{_counted(leak.target.copies)} of {finding.device} in namespaces {spaces}, evidence {finding.evidence}"
@@ -236,7 +236,7 @@ def _counted(copies: tuple[Copy, ...]) -> str:
     return f"{len(copies)} cop{'y' if len(copies) == 1 else 'ies'}"
 
 
-def _did(leak: _Leak, done: replace.Replaced | str) -> str:
+def _did(leak: _Detachable, done: replace.Replaced | str) -> str:
     """`done` is a text where the child gave no answer."""
     where = os.fsdecode(leak.finding.mountpoint)
     what = f"an empty {'file' if leak.target.match.layout.is_file else 'directory'}"

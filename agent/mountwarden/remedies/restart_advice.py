@@ -6,7 +6,7 @@ Nothing of this is ever done by us. A command holds only pids and unit names of 
 import re
 from collections.abc import Iterable, Sequence
 
-from ..escape import shown, unit_name
+from ..escape import printable, unit_name
 from ..model import Action, Evidence, Finding, Holder, Kind, Remedy
 
 _UNIT = re.compile(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*\.(service|scope)")
@@ -92,7 +92,7 @@ _WHAT = {"service": _service, "user": _user_service, "container": _container, "p
 
 
 def _listed(held: Iterable[Holder]) -> str:
-    named = [f"process {holder.pid} ({shown(holder.comm)})" for holder in held]
+    named = [f"process {holder.pid} ({printable(holder.comm)})" for holder in held]
     return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
 
 

@@ -10,7 +10,7 @@ from ..errors import Declined, NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Action, Copy, Evidence, Finding, Outcome
 from ..observe import directory_users
-from .checks import Acted, T, check_leaked, inside, still_there, texts, verified
+from .checks import Performed, T, check_leaked, inside, still_there, texts, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def unmount(finding: Finding, looker: "Looker") -> Outcome:
     saw = f"{[m.id for m in mounts]} of {now.device} in namespace {now.namespace}, evidence {now.evidence}"
     proc = directory_users.open_proc()
     try:
-        act = Acted(now, copies, saw, _unmounted(now, look, mounts))
+        act = Performed(now, copies, saw, _unmounted(now, look, mounts))
         return verified([act], looker, proc, Action.UNMOUNT)[0][0]
     finally:
         os.close(proc)

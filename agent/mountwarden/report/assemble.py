@@ -10,7 +10,7 @@ from ..explain import shared_causes
 from ..model import Action, Evidence, Finding, Kind, Policy, Reach, Root, Severity
 from ..remedies.plan import Circumstances, plan
 from ..scan import scanner
-from .build import Facts
+from .build import ReportFacts
 
 
 def facts(
@@ -20,13 +20,13 @@ def facts(
     *,
     circumstances: Circumstances | None = None,
     agent: tuple[int, float] | None = None,
-) -> Facts:
+) -> ReportFacts:
     """What a report tells of one look. The findings are confirmed, silenced and explained as far as they will be.
 
     `agent` is the pid and resync interval of the agent that is asking.
     """
     circumstances = circumstances or Circumstances()
-    return Facts(
+    return ReportFacts(
         picture=seen.picture,
         findings=tuple(plan(finding, config, circumstances) for finding in findings),
         taken=seen.started,

@@ -3,7 +3,7 @@
 from ..errors import NoAnswer
 from ..explain import attribute
 from ..explain import lasting_fix as advice
-from ..explain.context import Circumstances
+from ..explain.context import Context
 from ..model import Finding, Kind, Namespace
 from ..observe import enter, start_times
 from ..observe.namespaces import read_mountinfo
@@ -21,7 +21,7 @@ def background(finding: Finding, seen: scanner.Look, *, agent: bool) -> Backgrou
     """The story around a finding whose cause is known as far as it will be. `agent`: the service knows it too."""
     around, _gaps = attribute.surroundings(finding, seen.picture)
     about_unit = settings(around)
-    known = timeline.Known(
+    known = timeline.TimelineFacts(
         born=start_times.born(finding.mountpoint) if _has_a_birth(finding) else None,
         process=start_times.process_started(finding.holders[0].pid) if finding.holders else None,
         entries=journal_reader.of_finding(finding.id),
@@ -36,7 +36,7 @@ def background(finding: Finding, seen: scanner.Look, *, agent: bool) -> Backgrou
     }
 
 
-def _drawn(finding: Finding, around: Circumstances, seen: scanner.Look) -> ChainJson | None:
+def _drawn(finding: Finding, around: Context, seen: scanner.Look) -> ChainJson | None:
     """The chain, and who else is in home's sharing group where few enough namespaces are to be read for that."""
     if finding.kind is Kind.PRIVATE_ROOT:
         return _chain(finding, seen)

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import __version__
-from ..escape import sentence, shown, timestamp, unit_name
+from ..escape import printable, sentence, timestamp, unit_name
 from ..model import Action, Finding, Gap, Holder, Kind, Picture, Policy, RootState, Severity
 from ..mounts.mountinfo import propagation
 from . import types
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ReportFacts:
     """Everything that a report tells; the caller looked, judged, attributed, confirmed and planned."""
 
     picture: Picture
@@ -33,7 +33,7 @@ class Facts:
     """None: the picture's own."""
 
 
-def build(facts: Facts) -> types.ReportJson:
+def build(facts: ReportFacts) -> types.ReportJson:
     """The report, as json.dumps takes it."""
     picture = facts.picture
     gaps = all_gaps(picture.gaps if facts.gaps is None else facts.gaps)
@@ -48,7 +48,7 @@ def build(facts: Facts) -> types.ReportJson:
         "mode": facts.mode,
         "paused": facts.paused,
         "complete": not gaps and all(root["status"] == "ok" for root in roots),
-        "host": {"hostname": shown(facts.hostname), "kernel": shown(facts.kernel), "boot_id": picture.boot_id},
+        "host": {"hostname": printable(facts.hostname), "kernel": printable(facts.kernel), "boot_id": picture.boot_id},
         "agent": {"pid": facts.agent[0], "resync": facts.agent[1]} if facts.agent else None,
         "summary": _summary(findings, len(roots), len(picture.namespaces), picture.mounts),
         "gaps": gaps,
@@ -127,7 +127,7 @@ def _gap(gap: Gap) -> types.GapJson:
 def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> types.RootJson:
     root, mount = state.root, state.mount
     return {
-        "path": shown(root.path),
+        "path": printable(root.path),
         "engine": root.engine,
         "kind": str(root.kind),
         "home": state.home,
@@ -135,7 +135,7 @@ def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> types.Roo
         "propagation": propagation(mount) if mount else None,
         "peer_group": mount.shared or None if mount else None,
         "device": mount.device if mount else None,
-        "fstype": shown(mount.fstype) if mount else None,
+        "fstype": printable(mount.fstype) if mount else None,
         "status": sentence(state.status),
         "policy": {str(action): str(who) for action, who in policy.items()} if policy is not None else None,
     }
@@ -149,13 +149,13 @@ def _finding(finding: Finding) -> types.FindingJson:
         "severity": str(finding.severity),
         "confirmed": finding.confirmed,
         "count": finding.count,
-        "root": shown(finding.root.path),
+        "root": printable(finding.root.path),
         "engine": finding.root.engine,
         "layer": _text(finding.layer),
-        "mountpoint": shown(finding.mountpoint),
+        "mountpoint": printable(finding.mountpoint),
         "seen_at": _text(finding.seen_at),
-        "spot": {"device": spot.device, "path": shown(spot.path)} if spot else None,
-        "fstype": shown(finding.fstype),
+        "spot": {"device": spot.device, "path": printable(spot.path)} if spot else None,
+        "fstype": printable(finding.fstype),
         "device": finding.device,
         "mount_id": {"unique": finding.unique_id, "small": finding.mount_id},
         "namespace": {
@@ -179,9 +179,9 @@ def holders(people: Iterable[Holder]) -> list[types.HolderJson]:
     return [
         {
             "pid": holder.pid,
-            "comm": shown(holder.comm),
+            "comm": printable(holder.comm),
             "unit": None if holder.unit is None else unit_name(holder.unit),
-            "container": None if holder.container is None else shown(holder.container),
+            "container": None if holder.container is None else printable(holder.container),
             "user": holder.user,
         }
         for holder in people
@@ -201,7 +201,7 @@ def _remedies(finding: Finding) -> list[types.RemedyJson]:
 
 
 def _text(text: bytes | None) -> str | None:
-    return None if text is None else shown(text)
+    return None if text is None else printable(text)
 
 
 def _word(word: str | None) -> str | None:

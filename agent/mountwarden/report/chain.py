@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterable
 
-from ..escape import shown
+from ..escape import printable
 from ..explain.cause import Case
-from ..explain.context import Circumstances
+from ..explain.context import Context
 from ..model import Finding, Kind, Mount, Reach
 from ..mounts.mountinfo import propagation
 from .types import ChainJson, GroupJson, LevelJson, SideJson
 
 
-def chain(finding: Finding, around: Circumstances) -> ChainJson | None:
+def chain(finding: Finding, around: Context) -> ChainJson | None:
     """Both sides of a finding that is a matter of propagation; None for the others, and where home was not seen."""
     case = Case(finding, around)
     if finding.kind not in (Kind.LEAKED, Kind.SEVERED) or case.home is None:
@@ -30,7 +30,7 @@ def private_root(finding: Finding, home: Mount | None) -> ChainJson | None:
     """Home alone: its root sends no umount anywhere."""
     if home is None:
         return None
-    root = shown(finding.mountpoint)
+    root = printable(finding.mountpoint)
     side: SideJson = {
         "who": "home",
         "namespace": finding.home,
@@ -42,7 +42,7 @@ def private_root(finding: Finding, home: Mount | None) -> ChainJson | None:
         "home": side,
         "group": None,
         "holder": None,
-        "broken": f"{shown(home.point)} is {propagation(home)} at home",
+        "broken": f"{printable(home.point)} is {propagation(home)} at home",
     }
 
 
@@ -59,7 +59,7 @@ def _why(case: Case, *, at_home: bool) -> str | None:
         return f"{case.root} is {propagation(home)} at home, so an umount there goes nowhere"
     if home.shared in (parent.shared, parent.master):
         return None
-    point = shown(parent.point)
+    point = printable(parent.point)
     if parent.master:
         return f"{point} is a slave of peer group {parent.master}, and home's is {home.shared}"
     if parent.shared:
@@ -74,8 +74,8 @@ def _home(case: Case, *, cut: bool) -> SideJson:
         "who": "home",
         "namespace": finding.home,
         "levels": [_level(home, cut=cut)] if home else [],
-        "mountpoint": shown(case.around.mountpoint or finding.mountpoint),
-        "mount": f"{shown(finding.fstype.encode())}, mounted" if mounted else None,
+        "mountpoint": printable(case.around.mountpoint or finding.mountpoint),
+        "mount": f"{printable(finding.fstype.encode())}, mounted" if mounted else None,
     }
 
 
@@ -88,14 +88,14 @@ def _holder(case: Case, *, cut: bool) -> SideJson:
         "who": case.subject,
         "namespace": finding.namespace,
         "levels": _folded(levels),
-        "mountpoint": shown(finding.seen_at or finding.mountpoint),
-        "mount": f"{shown(finding.fstype.encode())} {finding.device}{number}",
+        "mountpoint": printable(finding.seen_at or finding.mountpoint),
+        "mount": f"{printable(finding.fstype.encode())} {finding.device}{number}",
     }
 
 
 def _level(mount: Mount, *, cut: bool) -> LevelJson:
     return {
-        "point": shown(mount.point),
+        "point": printable(mount.point),
         "propagation": propagation(mount),
         "peer_group": mount.shared or None,
         "master": mount.master or None,

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ..escape import sentence, shown
+from ..escape import printable, sentence
 from ..explain.holders import Members
 from ..explain.naming import title
 from ..model import Base, Finding, Kind, Mount, Picture, RootState, Severity
-from ..mounts.exposure import Relation, Sight
+from ..mounts.exposure import Exposure, Relation
 from ..mounts.mountinfo import propagation
-from .map_types import BaseJson, RootJson, RowJson, SummaryJson
+from .map_types import BaseJson, MapRootJson, MapSummaryJson, RowJson
 
 ELSEWHERE = "elsewhere"
 HOME = "home"
@@ -19,17 +19,17 @@ _WORST = [Relation.PEER, Relation.SLAVE, Relation.CUT_OFF]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class MapFacts:
     """All that a chart is made of."""
 
     picture: Picture
     findings: tuple[Finding, ...]
-    sights: tuple[Sight, ...]
+    sights: tuple[Exposure, ...]
     people: Mapping[int, Members]
     """By inode, of each namespace with a sight or a leaked copy."""
 
 
-def bases(seen: Seen) -> list[BaseJson]:
+def bases(seen: MapFacts) -> list[BaseJson]:
     """One for each mount of home that holds a root, those with trouble first."""
     held: dict[tuple[int, int], list[tuple[RootState, Base]]] = {}
     for state in seen.picture.roots:
@@ -47,14 +47,14 @@ def _troubles(base: BaseJson) -> tuple[int, int, int]:
     return sum(row["leaked"] for row in rows), sum(row["leaks"] for row in rows), cut
 
 
-def _base(home: int, some: list[tuple[RootState, Base]], seen: Seen) -> BaseJson:
+def _base(home: int, some: list[tuple[RootState, Base]], seen: MapFacts) -> BaseJson:
     mount = some[0][1].mount
     return {
         "home": home,
         "mount_id": mount.id,
-        "at": shown(mount.point),
+        "at": printable(mount.point),
         "device": mount.device,
-        "fstype": shown(mount.fstype),
+        "fstype": printable(mount.fstype),
         "propagation": propagation(mount),
         "peer_group": mount.shared or None,
         "roots": [_root(state, base) for state, base in some],
@@ -62,10 +62,10 @@ def _base(home: int, some: list[tuple[RootState, Base]], seen: Seen) -> BaseJson
     }
 
 
-def _root(state: RootState, base: Base | None = None) -> RootJson:
+def _root(state: RootState, base: Base | None = None) -> MapRootJson:
     parents = (state.parents.get(mount.id) for mounts in state.live.values() for mount in mounts)
     return {
-        "path": shown(state.root.path),
+        "path": printable(state.root.path),
         "engine": state.root.engine,
         "kind": str(state.root.kind),
         "live": sum(parent is not None and base is not None and parent.id == base.mount.id for parent in parents),
@@ -74,14 +74,14 @@ def _root(state: RootState, base: Base | None = None) -> RootJson:
     }
 
 
-def unjudged(picture: Picture) -> list[RootJson]:
+def unjudged(picture: Picture) -> list[MapRootJson]:
     """Roots that no mount of home was seen to hold."""
     return [_root(state) for state in picture.roots if not state.bases]
 
 
-def _rows(mount: Mount, some: list[tuple[RootState, Base]], seen: Seen) -> list[RowJson]:
+def _rows(mount: Mount, some: list[tuple[RootState, Base]], seen: MapFacts) -> list[RowJson]:
     roots = {state.root for state, _base in some}
-    sights: dict[tuple[int, int], list[Sight]] = {}
+    sights: dict[tuple[int, int], list[Exposure]] = {}
     for sight in seen.sights:
         if sight.base.mount.id == mount.id and sight.root in roots:
             view = sight.mount.id if sight.at_home else 0
@@ -103,15 +103,15 @@ def _holds(mount: Mount, finding: Finding) -> bool:
     return finding.target is not None and finding.target.match.base.mount.id == mount.id
 
 
-def _row(inode: int, sights: list[Sight], leaked: list[Finding], seen: Seen) -> RowJson:
+def _row(inode: int, sights: list[Exposure], leaked: list[Finding], seen: MapFacts) -> RowJson:
     at_home = next((sight.mount.point for sight in sights if sight.at_home), None)
     worst = max(sights, key=lambda sight: _WORST.index(sight.relation), default=None)
     return {
         "namespace": inode,
         "kind": HOME if at_home else str(seen.people[inode].kind),
-        "who": f"{shown(at_home)} on the host itself" if at_home else _who(inode, seen),
+        "who": f"{printable(at_home)} on the host itself" if at_home else _who(inode, seen),
         "relation": str(worst.relation) if worst else ELSEWHERE,
-        "at": shown(worst.at) if worst else None,
+        "at": printable(worst.at) if worst else None,
         "peer_group": worst.mount.shared or None if worst else None,
         "master": worst.mount.master or None if worst else None,
         "copies": sum(sight.copies for sight in sights),
@@ -123,7 +123,7 @@ def _row(inode: int, sights: list[Sight], leaked: list[Finding], seen: Seen) -> 
     }
 
 
-def _who(inode: int, seen: Seen) -> str:
+def _who(inode: int, seen: MapFacts) -> str:
     people = seen.people[inode]
     return title(people.kind, people.holders, inode)
 
@@ -133,7 +133,7 @@ def _order(row: RowJson) -> tuple[object, ...]:
     return -row["leaked"], -row["unconfirmed"], -row["leaks"], not cut, row["kind"], row["who"], row["namespace"]
 
 
-def summary(seen: Seen, drawn: Iterable[BaseJson]) -> SummaryJson:
+def summary(seen: MapFacts, drawn: Iterable[BaseJson]) -> MapSummaryJson:
     """The figures of the headline."""
     rows = [row for base in drawn for row in base["namespaces"]]
     shows = {row["namespace"] for row in rows} | {state.home for state in seen.picture.roots}

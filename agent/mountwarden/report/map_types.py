@@ -7,7 +7,7 @@ from .types import GapJson, HostJson
 SCHEMA = "mountwarden.map/1"
 
 
-class RootJson(TypedDict):
+class MapRootJson(TypedDict):
     path: str
     engine: str
     kind: str
@@ -52,11 +52,11 @@ class BaseJson(TypedDict):
     fstype: str
     propagation: str
     peer_group: int | None
-    roots: list[RootJson]
+    roots: list[MapRootJson]
     namespaces: list[RowJson]
 
 
-class SummaryJson(TypedDict):
+class MapSummaryJson(TypedDict):
     roots: int
     namespaces: int
     mounts: int
@@ -75,8 +75,8 @@ class MapJson(TypedDict):
     taken: str
     host: HostJson
     complete: bool
-    summary: SummaryJson
+    summary: MapSummaryJson
     bases: list[BaseJson]
-    unjudged: list[RootJson]
+    unjudged: list[MapRootJson]
     """Roots that no mount of home was seen to hold."""
     gaps: list[GapJson]

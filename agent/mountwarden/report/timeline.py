@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..escape import sentence, short_id, shown, timestamp, unit_name
+from ..escape import printable, sentence, short_id, timestamp, unit_name
 from ..explain import cause as causes
-from ..explain.context import Circumstances, bind_above, container_of
+from ..explain.context import Context, bind_above, container_of
 from ..model import Evidence, Finding, Kind
 from .types import MomentJson, SettingJson
 
@@ -25,7 +25,7 @@ _ACTS = ("acted", "failed", "left-alone")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class TimelineFacts:
     """What was asked for: times in seconds since the Epoch, None where there is no answer."""
 
     born: float | None = None
@@ -38,7 +38,9 @@ class Known:
     """`since` is the running service's, not of this look."""
 
 
-def moments(finding: Finding, around: Circumstances, settings: Sequence[SettingJson], known: Known) -> list[MomentJson]:
+def moments(
+    finding: Finding, around: Context, settings: Sequence[SettingJson], known: TimelineFacts
+) -> list[MomentJson]:
     """The timeline: what must have happened in its order, then what the journal has."""
     start = around.unit.started if around.unit and around.unit.started else known.process
     told = [
@@ -92,33 +94,35 @@ def _moment(
     }
 
 
-def _mounted(finding: Finding, around: Circumstances, start: float | None, known: Known) -> Iterable[MomentJson]:
+def _mounted(finding: Finding, around: Context, start: float | None, known: TimelineFacts) -> Iterable[MomentJson]:
     if finding.kind in (Kind.PRIVATE_ROOT, Kind.STACKED):
         return
     came_with_it = finding.cause is not None and finding.cause.code in _COPIED_AT_START
     before = start if came_with_it else None
-    text = f"{shown(around.mountpoint or finding.mountpoint)} was mounted at home"
+    text = f"{printable(around.mountpoint or finding.mountpoint)} was mounted at home"
     source = "its directory's birth" if known.born else None
     yield _moment("mounted", None, text, source, after=known.born, before=before)
 
 
-def _started(finding: Finding, around: Circumstances, known: Known) -> Iterable[MomentJson]:
+def _started(finding: Finding, around: Context, known: TimelineFacts) -> Iterable[MomentJson]:
     if not finding.holders or finding.kind is Kind.PRIVATE_ROOT:
         return
     first = finding.holders[0]
     if around.unit:
         yield _moment("started", around.unit.started, f"{unit_name(around.unit.id)} started", "systemd")
         return
-    process = f"process {first.pid} ({shown(first.comm)})"
+    process = f"process {first.pid} ({printable(first.comm)})"
     inside = container_of(finding)
     text = (
-        f"{process} of container {shown(short_id(inside.container or ''))} started" if inside else f"{process} started"
+        f"{process} of container {printable(short_id(inside.container or ''))} started"
+        if inside
+        else f"{process} started"
     )
     yield _moment("started", known.process, text, "its process" if known.process else None)
 
 
 def _cut(
-    finding: Finding, around: Circumstances, settings: Sequence[SettingJson], start: float | None
+    finding: Finding, around: Context, settings: Sequence[SettingJson], start: float | None
 ) -> Iterable[MomentJson]:
     if finding.kind not in (Kind.LEAKED, Kind.SEVERED, Kind.PRIVATE_ROOT):
         return
@@ -129,7 +133,7 @@ def _cut(
             yield _moment("cut", start, f"propagation cut here: MountFlags=private{place}", "systemd")
         case causes.PRIVATE_BIND:
             bind = bind_above(around.above)
-            where = shown(bind.point) if bind else "its volume"
+            where = printable(bind.point) if bind else "its volume"
             yield _moment("cut", start, f"propagation cut here: {where} bound with private propagation", "its process")
         case causes.INSIDE:
             yield _moment("cut", None, "propagation cut here: made private inside", after=start)
@@ -137,7 +141,7 @@ def _cut(
             yield _moment("cut", None, "propagation cut: the kernel keeps no record of when, or by whom")
 
 
-def _unmounted(finding: Finding, known: Known) -> Iterable[MomentJson]:
+def _unmounted(finding: Finding, known: TimelineFacts) -> Iterable[MomentJson]:
     if finding.kind not in (Kind.LEAKED, Kind.ORPHANED, Kind.PINNED):
         return
     found = next((entry for entry in known.entries or () if entry["event"] == "found"), {})
@@ -149,9 +153,9 @@ def _unmounted(finding: Finding, known: Known) -> Iterable[MomentJson]:
         yield _moment("unmounted", None, "home unmounted it, seen by nobody", before=finding.since)
 
 
-def _by(known: Known) -> str:
+def _by(known: TimelineFacts) -> str:
     return "mountwarden.service" if known.agent else "this command"
 
 
-def _seen(finding: Finding, known: Known) -> MomentJson:
+def _seen(finding: Finding, known: TimelineFacts) -> MomentJson:
     return _moment("found", finding.since, f"first seen by {_by(known)}", _by(known))

@@ -1,7 +1,7 @@
 """The directives that give a unit its mount namespace, each with the file and line that set it. Pure."""
 
-from ..escape import shown, unit_name
-from ..explain.context import Circumstances
+from ..escape import printable, unit_name
+from ..explain.context import Context
 from ..systemd import unit_files
 from ..systemd.units import Directive
 from .types import SettingJson
@@ -9,12 +9,12 @@ from .types import SettingJson
 TRANSIENT = b"/run/systemd/transient/"
 
 
-def settings(around: Circumstances) -> list[SettingJson]:
+def settings(around: Context) -> list[SettingJson]:
     """Those of the service whose namespace it is; none where PID 1 did not answer."""
     return [_setting(around, directive) for directive in around.unit.directives] if around.unit else []
 
 
-def _setting(around: Circumstances, directive: Directive) -> SettingJson:
+def _setting(around: Context, directive: Directive) -> SettingJson:
     assert around.unit
     found = unit_files.locate(around.files, directive.name, directive.value)
     told: SettingJson = {
@@ -34,4 +34,4 @@ def _setting(around: Circumstances, directive: Directive) -> SettingJson:
         return {**told, "note": "set when it was started as a transient unit"}
     changed = around.unit.started is not None and file.modified > around.unit.started
     note = "the file was changed after the unit started" if changed else None
-    return {**told, "file": shown(file.path), "line": line, "note": note}
+    return {**told, "file": printable(file.path), "line": line, "note": note}

@@ -13,7 +13,7 @@ from . import scanner
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class ConfirmedScan:
     """One answer of the command line: findings with confirmed, since and silenced filled in."""
 
     looker: scanner.Looker
@@ -21,14 +21,14 @@ class Scan:
     findings: tuple[Finding, ...]
 
 
-def scan(
+def confirmed_scan(
     looker: scanner.Looker,
     *,
     wait: float,
     everything: bool = False,
     known: Mapping[str, float] | None = None,
     waiting: Callable[[float], None] = lambda _seconds: None,
-) -> Scan:
+) -> ConfirmedScan:
     """Look, and once more after the confirm time when there are candidates that `known` does not cover.
 
     `wait` is the longest time (seconds) that is waited for; a finding that must hold for longer stays unconfirmed, as
@@ -40,12 +40,12 @@ def scan(
     seen_at = time.monotonic()
     need = _need(first, looker.config, known, wait, everything=everything)
     if not need:
-        return Scan(looker, first, _confirmed(first, first, 0.0, looker.config, known))
+        return ConfirmedScan(looker, first, _confirmed(first, first, 0.0, looker.config, known))
     waiting(need)
     time.sleep(max(0.0, seen_at + need - time.monotonic()))
     held = time.monotonic() - seen_at
     second = looker.look()
-    return Scan(looker, second, _confirmed(first, second, held, looker.config, known))
+    return ConfirmedScan(looker, second, _confirmed(first, second, held, looker.config, known))
 
 
 def _need(first: scanner.Look, config: Config, known: Mapping[str, float], wait: float, *, everything: bool) -> float:

@@ -26,7 +26,7 @@ def key(copy: Copy) -> CopyKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class HomeMount:
     """A mount of home on one spot, with the ids that it and its copies had at the last look."""
 
     match: Match
@@ -34,7 +34,7 @@ class Known:
     ids: frozenset[int]
 
 
-class Reached(Protocol):
+class ReachedMounts(Protocol):
     """The copies in one namespace that home's umounts reach."""
 
     def ids(self, identity: Identity) -> tuple[int, ...]:
@@ -45,12 +45,12 @@ class Reached(Protocol):
 class History:
     """Home's mounts at the last look by (device, mnt_root), the copies left behind, and what went altogether."""
 
-    live: Mapping[Identity, tuple[Known, ...]] = field(default_factory=dict)
-    left: Mapping[CopyKey, Known] = field(default_factory=dict)
+    live: Mapping[Identity, tuple[HomeMount, ...]] = field(default_factory=dict)
+    left: Mapping[CopyKey, HomeMount] = field(default_factory=dict)
     gone: Mapping[Identity, Gone] = field(default_factory=dict)
     elsewhere: frozenset[CopyKey] = frozenset()
     """Copies at the last look that are on no spot of a layout."""
-    settled: tuple[Reached, ...] = ()
+    settled: tuple[ReachedMounts, ...] = ()
     """Mount ids, by namespace, of the copies at the last look that home's umounts reach."""
 
     def watched(self) -> frozenset[Identity]:
@@ -76,7 +76,7 @@ def remember(
     copies: Iterable[Copy],
     matches: Mapping[Spot, Match],
     unread: frozenset[int],
-    settled: tuple[Reached, ...] = (),
+    settled: tuple[ReachedMounts, ...] = (),
 ) -> tuple[History, tuple[Copy, ...]]:
     """The history after a look, and the copies with their history filled in.
 
@@ -88,13 +88,13 @@ def remember(
     ids: dict[Identity, set[int]] = {}
     for copy in copies:
         ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
-    live: dict[Identity, tuple[Known, ...]] = {}
+    live: dict[Identity, tuple[HomeMount, ...]] = {}
     for state in states:
         for spot, mounts in state.live.items():
             for mount in mounts:
-                known = Known(matches[spot], mount, frozenset(ids.get(mount.identity, set()) | {mount.id}))
+                known = HomeMount(matches[spot], mount, frozenset(ids.get(mount.identity, set()) | {mount.id}))
                 live[mount.identity] = (*live.get(mount.identity, ()), known)
-    left: dict[CopyKey, Known] = {}
+    left: dict[CopyKey, HomeMount] = {}
     told = []
     for copy in copies:
         before = _left_behind(history, copy, live, readable)
@@ -107,8 +107,8 @@ def remember(
 
 
 def _left_behind(
-    history: History, copy: Copy, live: Mapping[Identity, tuple[Known, ...]], readable: set[bytes]
-) -> Known | None:
+    history: History, copy: Copy, live: Mapping[Identity, tuple[HomeMount, ...]], readable: set[bytes]
+) -> HomeMount | None:
     if copy.mount.identity in live:
         return None  # home has it (again)
     before = history.left.get(key(copy))
@@ -129,7 +129,7 @@ def _same_file_system(one: Mount, other: Mount) -> bool:
 
 def _gone(
     history: History,
-    live: Mapping[Identity, tuple[Known, ...]],
+    live: Mapping[Identity, tuple[HomeMount, ...]],
     anywhere: Mapping[Identity, set[int]],
     readable: set[bytes],
 ) -> dict[Identity, Gone]:
@@ -152,5 +152,5 @@ def _gone(
     return gone | kept
 
 
-def _ids(history: History, identity: Identity, known: Known) -> frozenset[int]:
+def _ids(history: History, identity: Identity, known: HomeMount) -> frozenset[int]:
     return known.ids.union(*(held.ids(identity) for held in history.settled))

@@ -23,17 +23,17 @@ from ..model import (
     Door,
     Finding,
     Gap,
-    GroupWant,
     Missed,
     Mount,
     Namespace,
+    PeerGroupQuestion,
     Picture,
-    RecordWant,
+    Question,
+    RecordQuestion,
     Root,
     RootState,
     Tier,
-    UsersWant,
-    Want,
+    UsersQuestion,
 )
 from ..mounts import roots as inventory
 from ..mounts.mountinfo import Table
@@ -42,7 +42,7 @@ from ..observe import namespaces, processes, processless, tiers
 from ..observe.detached_users import Pins
 from ..observe.ids import Ids
 from ..observe.tiers.mountinfo import needles
-from ..observe.tiers.prefilter import Held, Seen, Settled
+from ..observe.tiers.prefilter import LiveAtHome, ReachedCopies, Reading
 from .history import History, remember
 
 
@@ -101,8 +101,8 @@ class Looker:
         self._tables: dict[int, Table] = {}
         self._states: tuple[RootState, ...] = ()
         self._wanted: tuple[bytes, ...] = ()
-        self._settled = Settled()
-        self._held: tuple[Held, ...] = ()
+        self._settled = LiveAtHome()
+        self._held: tuple[ReachedCopies, ...] = ()
         self._strange: frozenset[tuple[str, bytes]] = frozenset()
         """What copies were of at the last look that no home had, a second reading included."""
         self._calm: tuple[Look, list[Gap]] | None = None
@@ -250,7 +250,7 @@ class Looker:
         same = tables.keys() == self._tables.keys() and all(tables[i] is self._tables[i] for i in tables)
         changed = not same or tuple(s.root for s in states) != tuple(s.root for s in self._states)
         if changed:
-            self._settled = Settled(states)
+            self._settled = LiveAtHome(states)
         self._tables, self._states = tables, tuple(states)
         for inode in tables:
             self._observer.guard(inode, _guarded(state for state in states if state.home == inode))
@@ -292,7 +292,7 @@ class Looker:
         wanted = needles((layout for s in self._states for layout in s.root.layout), self._history.loose(self._states))
         reread, self._wanted = reread or wanted != self._wanted, wanted
         copies: list[Copy] = []
-        settled: list[Held] = []
+        settled: list[ReachedCopies] = []
         mounts = sum(len(table.mounts) for table in self._tables.values())
         unread, searched = set[int](), False
         spots, watched = Spots(self._states), self._history.watched() | inventory.identities(self._states)
@@ -324,7 +324,7 @@ class Looker:
 
     def _read(
         self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], unread: set[int], gaps: list[Gap]
-    ) -> Seen | None:
+    ) -> Reading | None:
         try:
             return self._observer.read(inode, pids, wanted, self._settled)
         except (OSError, NoAnswer) as error:
@@ -371,12 +371,12 @@ class Looker:
             judgement = judge(picture, answers)
         return judgement, answers
 
-    def _answer(self, answers: Answers, missing: list[Want], members: Mapping[int, tuple[int, ...]]) -> Answers:
-        asked = [want for want in missing if isinstance(want, RecordWant)]
+    def _answer(self, answers: Answers, missing: list[Question], members: Mapping[int, tuple[int, ...]]) -> Answers:
+        asked = [want for want in missing if isinstance(want, RecordQuestion)]
         states = engines.records(self._host, [want.match for want in asked])
-        groups = [want for want in missing if isinstance(want, GroupWant)]
+        groups = [want for want in missing if isinstance(want, PeerGroupQuestion)]
         masters = self._observer.masters({want.group for want in groups}, members) if groups else {}
-        held = [want for want in missing if isinstance(want, UsersWant)]
+        held = [want for want in missing if isinstance(want, UsersQuestion)]
         users, free = self._pins.users(want.ids for want in held)
         self._history = self._history.without(gone for gone in self._history.gone.values() if gone.ids in free)
         return Answers(

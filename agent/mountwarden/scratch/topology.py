@@ -26,7 +26,7 @@ LIFETIME = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ScratchLayer:
     """An overlay with all its directories below one."""
 
     directory: bytes
@@ -38,7 +38,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class ScratchHolder:
     """Somebody with a mount namespace that holds a copy of everything."""
 
     pid: int
@@ -69,17 +69,17 @@ def root(directory: bytes) -> None:
     syscalls.mount(None, directory, None, abi.MS_SHARED)
 
 
-def mount_layer(home: bytes) -> Layer:
+def mount_layer(home: bytes) -> ScratchLayer:
     """Have the graphdriver make a layer below `home`, on a base with one file, and mount it."""
     driver = OverlayDriver.init(home, load_module=os.geteuid() == 0)
     driver.create("base")
     with open(home + b"/base/root/file", "w", encoding="ascii") as file:
         file.write("a file of the layer\n")
     driver.create("layer", "base")
-    return Layer(os.path.dirname(os.fsencode(driver.get("layer"))))
+    return ScratchLayer(os.path.dirname(os.fsencode(driver.get("layer"))))
 
 
-def unmount_layer(layer: Layer) -> None:
+def unmount_layer(layer: ScratchLayer) -> None:
     """Unmount it and leave its mountpoint, as an engine without rmdir-on-put does."""
     syscalls.umount(layer.mountpoint)
 
@@ -88,7 +88,7 @@ def unmount_layer(layer: Layer) -> None:
 
 
 @contextlib.contextmanager
-def holder_process(name: str = "leaky") -> Iterator[Holder]:
+def holder_process(name: str = "leaky") -> Iterator[ScratchHolder]:
     """A process in a mount namespace of its own that umounts do not reach. It dies with the caller."""
     ready, tell = os.pipe2(os.O_CLOEXEC)
     flush()
@@ -101,7 +101,7 @@ def holder_process(name: str = "leaky") -> Iterator[Holder]:
         with os.fdopen(ready, "rb") as pipe:
             if not pipe.read():
                 raise MountwardenError("the process that was to hold the copy died")
-        yield Holder(pid)
+        yield ScratchHolder(pid)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -126,7 +126,7 @@ def _hold(name: str, tell: int, parent: int) -> NoReturn:
 
 
 @contextlib.contextmanager
-def holder_unit(name: str) -> Iterator[Holder]:
+def holder_unit(name: str) -> Iterator[ScratchHolder]:
     """A transient service with PrivateTmp=yes and MountFlags=private; systemd ends it after LIFETIME at the latest."""
     unit = f"{name}.service"
     properties = ("PrivateTmp=yes", "MountFlags=private", f"RuntimeMaxSec={LIFETIME}", "Type=exec")
@@ -134,7 +134,7 @@ def holder_unit(name: str) -> Iterator[Holder]:
     try:
         _systemd("systemd-run", "--quiet", "--collect", f"--unit={unit}", *options, "sleep", str(LIFETIME))
         pid = _systemd("systemctl", "show", "--value", "--property=MainPID", unit)
-        yield Holder(int(pid), unit)
+        yield ScratchHolder(int(pid), unit)
     finally:
         stop_unit(unit)
 

@@ -25,7 +25,7 @@ CarryOut = Callable[[Sequence[Finding], Action, Callable[[], bool]], Iterable[Ou
 """What carries out one action for findings; before each of its batches it asks whether to go on."""
 
 
-class Actor:
+class AutomaticActions:
     """Carries out what the plan says is automatic. `carry_out` is remedies.apply's for many, with its Looker.
 
     Detaches are asked for in batches, but the first below a root alone, and so is the next one after any failure: what

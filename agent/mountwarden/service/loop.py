@@ -26,8 +26,8 @@ from ..state import silences
 from ..state.pause import Pause
 from ..state.run_directory import RunDirectory
 from ..systemd.notify import Notifier
-from .acts import Actor
-from .outbox import Teller
+from .acts import AutomaticActions
+from .outbox import Outbox
 from .publish import Publisher
 from .schedule import Schedule
 from .triggers import Triggers, Wake, local, watch_list
@@ -66,8 +66,8 @@ class Agent:
         *,
         directory: bytes,
         run: RunDirectory,
-        teller: Teller,
-        actor: Actor,
+        teller: Outbox,
+        actor: AutomaticActions,
         triggers: Triggers,
         notifier: Notifier,
         explain: Explain,

@@ -23,7 +23,7 @@ AT_ONCE = 200
 """Keys that are asked for in one call, well below the kernel's limit for arguments."""
 
 
-class Teller:
+class Outbox:
     """The ledger's file and the journal, kept in step."""
 
     def __init__(self, run: RunDirectory, journal: Journal) -> None:

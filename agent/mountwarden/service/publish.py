@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.schema import Config
-from ..escape import shown as printable
+from ..escape import printable as printable
 from ..ledger.update import Ledger
 from ..model import Finding, Outcome
 from ..output import metrics, report_file
@@ -84,7 +84,7 @@ class Publisher:
         )
         report = reporting.build(facts)
         document = status.build(
-            status.Facts(
+            status.StatusFacts(
                 report,
                 ledger,
                 look.tier_reason,

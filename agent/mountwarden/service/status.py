@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import __version__
-from ..escape import sentence, shown, timestamp
+from ..escape import printable, sentence, timestamp
 from ..ledger.breaker import left_alone
 from ..ledger.update import Ledger
 from ..model import Outcome, Severity
@@ -17,7 +17,7 @@ SCHEMA = "mountwarden.status/1"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class StatusFacts:
     """What a status is made of."""
 
     report: ReportJson
@@ -37,7 +37,7 @@ class Facts:
     """Whether systemd tells of services' jobs; without, as without inotify, the tick sees what happens."""
 
 
-def build(facts: Facts) -> dict[str, Any]:
+def build(facts: StatusFacts) -> dict[str, Any]:
     """The document."""
     report = facts.report
     return {
@@ -62,7 +62,7 @@ def build(facts: Facts) -> dict[str, Any]:
         "confirmed": counted(report),
         "gaps": report["gaps"],
         "roots": report["roots"],
-        "left_alone": [shown(path) for path in left_alone(facts.ledger)],
+        "left_alone": [printable(path) for path in left_alone(facts.ledger)],
         "acts": list(facts.acts),
     }
 
@@ -73,7 +73,7 @@ def act(outcome: Outcome, at: float) -> dict[str, Any]:
         "at": timestamp(at),
         "action": str(outcome.action),
         "finding": outcome.finding.id,
-        "mountpoint": shown(outcome.finding.mountpoint),
+        "mountpoint": printable(outcome.finding.mountpoint),
         "done": outcome.done,
         "code": outcome.code,
         "text": sentence(outcome.text),
@@ -85,7 +85,7 @@ def paused(pause: Pause | None) -> dict[str, Any] | None:
     if pause is None:
         return None
     until = None if pause.until is None else timestamp(pause.until)
-    return {"since": timestamp(pause.since), "until": until, "reason": shown(pause.reason)}
+    return {"since": timestamp(pause.since), "until": until, "reason": printable(pause.reason)}
 
 
 def line(report: ReportJson, pause: Pause | None, kept: str | None) -> str:

@@ -9,13 +9,13 @@ from ..mounts.mountinfo import Table
 from ..observe.all_mounts import Survey
 from ..predict import umount
 from ..predict.occupants import Occupant
-from .contents import Members, Snapshot, Surveyed
+from .contents import SavedMembers, SavedMounts, Snapshot
 
 MOST = 200_000
 """Mounts that are written down."""
 
 
-def take() -> Surveyed | Gap:
+def take() -> SavedMounts | Gap:
     """All mounts of this host; a gap where there are too many."""
     seen = umount.here()
     tables, taken = dict[int, tuple[Mount, ...]](), set[int]()
@@ -27,7 +27,7 @@ def take() -> Surveyed | Gap:
         return Gap("what a prediction stands on", "it has too many mounts", None, len(taken))
     held, gaps = seen.occupants(frozenset(taken))
     spaces = {inode: _members(inode, seen) for inode in tables}
-    return Surveyed(
+    return SavedMounts(
         own=seen.own,
         tables=tables,
         owners=seen.survey.owners,
@@ -40,13 +40,13 @@ def take() -> Surveyed | Gap:
     )
 
 
-def _members(inode: int, seen: umount.Seen) -> Members:
+def _members(inode: int, seen: umount.HostMounts) -> SavedMembers:
     known = seen.survey
     found = seen.members(Namespace(inode, known.pids.get(inode, ()), door=known.doors.get(inode)))
-    return Members(found.kind, found.holders)
+    return SavedMembers(found.kind, found.holders)
 
 
-def seen(snapshot: Snapshot) -> umount.Seen:
+def seen(snapshot: Snapshot) -> umount.HostMounts:
     """What was seen of the snapshot's host. Raises: MountwardenError where that is not in it."""
     known = snapshot.survey
     if known is None:
@@ -57,11 +57,11 @@ def seen(snapshot: Snapshot) -> umount.Seen:
         return tuple(one for one in known.occupants if one.mount in mounts), ()
 
     def members(namespace: Namespace) -> holders.Members:
-        found = known.spaces.get(namespace.inode, Members(None))
+        found = known.spaces.get(namespace.inode, SavedMembers(None))
         return holders.Members(found.kind or NamespaceKind.PROCESS, found.holders)
 
     survey = Survey(tables, known.owners, known.pids, known.gaps, known.doors)
-    return umount.Seen(survey, known.own, occupants, members, lambda: known.behaviour, with_causes=False)
+    return umount.HostMounts(survey, known.own, occupants, members, lambda: known.behaviour, with_causes=False)
 
 
 def namespace_of(snapshot: Snapshot, pid: int) -> int:

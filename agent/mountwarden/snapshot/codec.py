@@ -1,7 +1,7 @@
 """Facts as JSON and back, by the types of their fields.
 
 A dataclass is an object, a tuple or a set an array, a mapping an array of pairs; text of the host, bytes or not, is as
-`shown.shown` makes it, which is reversible. Facts of `SHARED`, of which there are many and the same in many places,
+`escape.printable` makes it, which is reversible. Facts of `SHARED`, of which there are many and the same in many places,
 stand once each in an array by their class's name, and are called by their index there.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 from ..errors import MountwardenError
-from ..escape import shown, unshown
+from ..escape import original, printable
 from ..model import Base, Match, Mount, Root
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Encoder:
         if isinstance(value, enum.Enum):
             return value.value
         if isinstance(value, bytes | str):
-            return shown(value)
+            return printable(value)
         if isinstance(value, Mapping):
             return [[self.encode(key), self.encode(each)] for key, each in value.items()]
         if isinstance(value, frozenset):
@@ -200,7 +200,7 @@ def _boolean(value: Any) -> bool:
 def _bytes(value: Any) -> bytes:
     if type(value) is not str:
         raise _Mismatch("text is wanted")
-    return unshown(value)
+    return original(value)
 
 
 def _text(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..config.schema import Mode, PolicyEntry, RootEntry
-from ..explain.context import Circumstances
+from ..explain.context import Context
 from ..model import Answers, Door, Gap, Holder, Mount, NamespaceKind, Picture
 from ..mounts.propagation import Behaviour
 from ..predict.occupants import Occupant
@@ -13,7 +13,7 @@ SCHEMA = "mountwarden.snapshot/1"
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class SavedMembers:
     """The processes of a namespace that holds something, and what kind of namespace it is."""
 
     kind: NamespaceKind | None
@@ -21,7 +21,7 @@ class Members:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SavedVerdict:
     """What time alone tells of a finding: it can't be judged again from one picture."""
 
     confirmed: bool
@@ -30,7 +30,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Surveyed:
+class SavedMounts:
     """All mounts of all namespaces, and what holds them: what a prediction stands on."""
 
     own: int
@@ -46,7 +46,7 @@ class Surveyed:
     """What this kernel does with overmounts."""
     occupants: tuple[Occupant, ...]
     """What holds a mount, without the names of files that processes have open."""
-    spaces: Mapping[int, Members]
+    spaces: Mapping[int, SavedMembers]
     """Who is in each namespace."""
     gaps: tuple[Gap, ...] = ()
 
@@ -74,13 +74,13 @@ class Snapshot:
     answers: Answers
     """What the judge was told beside the picture."""
     gaps: tuple[Gap, ...] = ()
-    members: Mapping[int, Members] = field(default_factory=dict)
+    members: Mapping[int, SavedMembers] = field(default_factory=dict)
     """By the namespace's inode."""
     users: Mapping[int, Holder] = field(default_factory=dict)
     """By pid: processes that hold mounts which no namespace has any more."""
-    told: Mapping[str, Told] = field(default_factory=dict)
+    told: Mapping[str, SavedVerdict] = field(default_factory=dict)
     """By the finding's id."""
-    circumstances: Mapping[str, Circumstances] = field(default_factory=dict)
+    circumstances: Mapping[str, Context] = field(default_factory=dict)
     """What the causes are judged from, by the id of the first finding of each cause."""
-    survey: Surveyed | None = None
+    survey: SavedMounts | None = None
     """None where there were too many mounts."""

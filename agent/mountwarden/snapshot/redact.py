@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ..explain.context import Circumstances
+from ..explain.context import Context
 from .contents import Snapshot
 from .rewrite import replaced
 
@@ -69,7 +69,7 @@ def _is_harmless(option: bytes) -> bool:
     return key in PATHS or (key in PLAIN and _VALUE.fullmatch(value) is not None)
 
 
-def _without_other_lines(around: Circumstances) -> Circumstances:
+def _without_other_lines(around: Context) -> Context:
     """Of unit files, only lines of directives that give the unit its mount namespace: never ExecStart= and the like."""
     wanted = {directive.name for directive in around.unit.directives} if around.unit else set()
     wanted |= {"MountFlags"}

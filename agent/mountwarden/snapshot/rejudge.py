@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from ..config.schema import Config
 from ..explain import cause, shared_causes
-from ..explain.context import Circumstances
+from ..explain.context import Context
 from ..judge import judge
 from ..model import Cause, Finding, Gap, Kind, Picture, Severity
-from .contents import Snapshot, Told
+from .contents import SavedVerdict, Snapshot
 
 
 def findings(snapshot: Snapshot, *, everything: bool = False) -> tuple[Finding, ...]:
@@ -39,11 +39,11 @@ def _attributed(finding: Finding, snapshot: Snapshot) -> Finding:
     return replace(finding, holders=finding.holders or members.holders, namespace_kind=members.kind)
 
 
-def _told(finding: Finding, told: Told | None) -> Finding:
+def _told(finding: Finding, told: SavedVerdict | None) -> Finding:
     if told is None:
         return finding
     return replace(finding, confirmed=told.confirmed, silenced=told.silenced, since=told.since)
 
 
 def _cause(finding: Finding, snapshot: Snapshot) -> Cause | None:
-    return cause.explain(finding, snapshot.circumstances.get(finding.id, Circumstances()))
+    return cause.explain(finding, snapshot.circumstances.get(finding.id, Context()))

@@ -6,10 +6,10 @@ from dataclasses import replace
 from .. import __version__
 from ..config.schema import Config
 from ..explain import attribute, cause, shared_causes
-from ..explain.context import Circumstances
+from ..explain.context import Context
 from ..model import Finding, Gap, Kind, Picture
 from ..scan.scanner import Look
-from .contents import Members, Snapshot, Surveyed, Told
+from .contents import SavedMembers, SavedMounts, SavedVerdict, Snapshot
 from .redact import clean
 
 
@@ -21,7 +21,7 @@ def take(
     hostname: str,
     kernel: str,
     paused: bool,
-    survey: Surveyed | Gap | None = None,
+    survey: SavedMounts | Gap | None = None,
 ) -> Snapshot:
     """What this look saw, without what is not known to be harmless. `findings` are confirmed and silenced already.
 
@@ -30,7 +30,9 @@ def take(
     findings = tuple(findings)
     around, gaps = surroundings(findings, seen.picture)
     gaps += (survey,) if isinstance(survey, Gap) else ()
-    named = {found.namespace: Members(found.namespace_kind, found.holders) for found in findings if _is_held(found)}
+    named = {
+        found.namespace: SavedMembers(found.namespace_kind, found.holders) for found in findings if _is_held(found)
+    }
     whole = Snapshot(
         version=__version__,
         anonymous=False,
@@ -47,7 +49,7 @@ def take(
         gaps=(*seen.gaps, *gaps),
         members={inode: members for inode, members in named.items() if inode is not None},
         users={holder.pid: holder for f in findings if f.kind is Kind.PINNED for holder in f.holders},
-        told={f.id: Told(f.confirmed, f.silenced, f.since) for f in findings},
+        told={f.id: SavedVerdict(f.confirmed, f.silenced, f.since) for f in findings},
         circumstances=around,
         survey=None if isinstance(survey, Gap) else survey,
     )
@@ -58,15 +60,15 @@ def _is_held(finding: Finding) -> bool:
     return finding.namespace_kind is not None and finding.kind is not Kind.PINNED
 
 
-def surroundings(findings: Iterable[Finding], picture: Picture) -> tuple[dict[str, Circumstances], tuple[Gap, ...]]:
+def surroundings(findings: Iterable[Finding], picture: Picture) -> tuple[dict[str, Context], tuple[Gap, ...]]:
     """What the cause of each finding is judged from, by the id of the first of those that share it, and the gaps.
 
     Asks PID 1, and reads what `attribute.surroundings` reads.
     """
-    found: dict[str, Circumstances] = {}
+    found: dict[str, Context] = {}
 
     def ask(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...]]:
-        around, gaps = Circumstances(), tuple[Gap, ...]()
+        around, gaps = Context(), tuple[Gap, ...]()
         if finding.kind in (Kind.LEAKED, Kind.SEVERED):
             around, gaps = attribute.surroundings(finding, picture)
             found[finding.id] = around

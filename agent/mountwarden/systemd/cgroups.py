@@ -20,7 +20,7 @@ _HEX = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CgroupNames:
     """Where a process stands in the cgroup tree. Names are text with undecodable bytes kept (surrogateescape)."""
 
     unit: str | None = None
@@ -31,7 +31,7 @@ class Place:
     """The engine's id of 64 hex digits, or the name of a machine or an LXC container."""
 
 
-def place(text: bytes) -> Place:
+def place(text: bytes) -> CgroupNames:
     """Read the text of /proc/PID/cgroup, cgroups(7): one line in v2, one a hierarchy in v1, both in hybrid mode.
 
     A line that is not of the form `id:controllers:path` says nothing.
@@ -39,7 +39,7 @@ def place(text: bytes) -> Place:
     paths = [_parts(path) for path in _paths(text)]
     unit, user_unit = next((units for units in map(_units, paths) if units[0]), (None, None))
     container = next((found for found in map(_container, paths) if found), None)
-    return Place(_text(unit), _text(user_unit), _text(container))
+    return CgroupNames(_text(unit), _text(user_unit), _text(container))
 
 
 def _paths(text: bytes) -> list[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import MountwardenError
-from ..escape import shown, timestamp
+from ..escape import printable, timestamp
 from .journal import IDENTIFIER, PREFIX
 
 DEADLINE = 60.0
@@ -29,7 +29,7 @@ def read(words: Sequence[str], *, deadline: float = DEADLINE) -> list[dict[str, 
         said = done.stderr.decode(errors="replace").strip().splitlines()
         if said:
             raise MountwardenError(
-                f"journalctl: {shown(said[0])}", hint="reading it needs root or the group systemd-journal"
+                f"journalctl: {printable(said[0])}", hint="reading it needs root or the group systemd-journal"
             )
     lines = done.stdout.decode(errors="replace").splitlines()
     return [entry(json.loads(line)) for line in lines if line.startswith("{")]

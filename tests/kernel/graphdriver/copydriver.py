@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from mountwarden.graphdriver.copytree import Copy, copy_tree
+from mountwarden.graphdriver.copytree import TreeCopy, copy_tree
 from mountwarden.graphdriver.driver import Change, LayerExists, NoSuchLayer, check_id, check_storage_opt
 from mountwarden.graphdriver.idmap import IdMaps
 from mountwarden.graphdriver.naivediff import NaiveDiff
@@ -33,7 +33,7 @@ class CopyDriver:
             raise LayerExists(f"layer {layer} exists already")
         os.mkdir(self._path(layer), 0o755)
         if below is not None:
-            copy_tree(below, self._path(layer), Copy.CONTENT)
+            copy_tree(below, self._path(layer), TreeCopy.CONTENT)
 
     def remove(self, layer: str) -> None:
         shutil.rmtree(self._path(layer), ignore_errors=True)

@@ -25,9 +25,9 @@ def overlay() -> Driver:
 
 def overlay_by_walk() -> Driver:
     """As before Linux 5.6, where openat2 is missing."""
-    from mountwarden.graphdriver.beneath import Root
+    from mountwarden.graphdriver.beneath import RootDirectory
 
-    Root.openat2_works = False
+    RootDirectory.openat2_works = False
     return overlay()
 
 

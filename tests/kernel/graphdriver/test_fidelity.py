@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from mountwarden.graphdriver.beneath import Root
+from mountwarden.graphdriver.beneath import RootDirectory
 from mountwarden.graphdriver.changes import compare
 from mountwarden.graphdriver.driver import GraphdriverError
 from mountwarden.graphdriver.idmap import IdMap, IdMaps
@@ -45,7 +45,7 @@ def apply(archive: io.BytesIO, target: Path = LAYER, options: Options | None = N
 
 def packed(directory: Path = LAYER, maps: IdMaps | None = None) -> io.BytesIO:
     out = io.BytesIO()
-    with Root(bytes(directory)) as root:
+    with RootDirectory(bytes(directory)) as root:
         written = write_layer(root, compare(root, None), out, maps or IdMaps())
     assert written == len(out.getvalue())
     out.seek(0)
@@ -299,7 +299,7 @@ def test_a_file_that_shrinks_meanwhile_is_an_error() -> None:
             os.truncate(LAYER / "f", 1_500_000)
             return super().write(data)  # type: ignore[arg-type]
 
-    with Root(bytes(LAYER)) as root, pytest.raises(GraphdriverError, match="became shorter"):
+    with RootDirectory(bytes(LAYER)) as root, pytest.raises(GraphdriverError, match="became shorter"):
         write_layer(root, compare(root, None), Cutting(), IdMaps())
 
 

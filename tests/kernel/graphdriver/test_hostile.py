@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mountwarden.graphdriver.beneath import Root
+from mountwarden.graphdriver.beneath import RootDirectory
 from mountwarden.graphdriver.driver import GraphdriverError
 from mountwarden.graphdriver.tar.extract import Devices, Options, apply_layer
 
@@ -26,7 +26,7 @@ def lookup(request: pytest.FixtureRequest) -> str:
 
 def prepare(lookup: str) -> dict[str, str]:
     """The layer, and beside it a directory that must stay as it is."""
-    Root.openat2_works = lookup == "openat2"
+    RootDirectory.openat2_works = lookup == "openat2"
     LAYER.mkdir()
     OUTSIDE.mkdir()
     (OUTSIDE / "secret").write_text("secret")

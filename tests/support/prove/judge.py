@@ -11,7 +11,7 @@ from mountwarden.kernel import abi
 from mountwarden.model import Mount
 from mountwarden.mounts.graph import Dentry, Graph
 from mountwarden.mounts.mountinfo import Table, below, join
-from mountwarden.mounts.propagation import Answer, concerned, predict_detach, predict_umount
+from mountwarden.mounts.propagation import UmountResult, concerned, predict_detach, predict_umount
 from mountwarden.observe import directory_users, namespaces, processes
 from mountwarden.observe.all_mounts import Survey, survey
 from mountwarden.observe.umount_probe import probe_behaviour
@@ -22,7 +22,7 @@ from tests.support.prove.features import Feature, features
 from tests.support.prove.steps import BASE, Act, Kind, Scenario
 from tests.support.prove.topology import Topology, topology
 
-_ERRNO = {Answer.OK: 0, Answer.BUSY: errno.EBUSY, Answer.LOCKED: errno.EINVAL}
+_ERRNO = {UmountResult.OK: 0, UmountResult.BUSY: errno.EBUSY, UmountResult.LOCKED: errno.EINVAL}
 
 Hangs = dict[tuple[int, int], int]
 """Each mount's parent, by namespace and small id."""

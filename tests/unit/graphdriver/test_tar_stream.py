@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mountwarden.graphdriver.driver import GraphdriverError
 from mountwarden.graphdriver.tar import format as tarblocks
 from mountwarden.graphdriver.tar.format import BadArchive
-from mountwarden.graphdriver.tar.reader import Kind, TarReader
+from mountwarden.graphdriver.tar.reader import EntryKind, TarReader
 
 
 def archive(*names: str, data: bytes = b"x", format: int = tarfile.PAX_FORMAT) -> bytes:
@@ -107,7 +107,7 @@ def test_a_stream_in_small_pieces(step: int) -> None:
         view = bytearray(member.size)
         reader.readinto(memoryview(view))
         seen.append((member.name, member.kind, bytes(view)))
-    assert seen == [(b"a", Kind.FILE, b"z" * 1000), (b"b" * 150, Kind.FILE, b"z" * 1000)]
+    assert seen == [(b"a", EntryKind.FILE, b"z" * 1000), (b"b" * 150, EntryKind.FILE, b"z" * 1000)]
 
 
 def test_every_truncation_is_an_error() -> None:

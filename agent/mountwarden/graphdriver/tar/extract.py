@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from .. import xattrs
-from ..beneath import Root, by_fd, exists, normalise, shown
+from ..beneath import RootDirectory, by_fd, exists, normalise, shown
 from ..driver import GraphdriverError
 from ..idmap import IdMaps
 from ..removal import remove_children, remove_tree
 from .format import BadArchive
-from .reader import Kind, Member, TarReader
+from .reader import EntryKind, Member, TarReader
 
 WHITEOUT = b".wh."
 META = b".wh..wh."
@@ -66,14 +66,14 @@ def apply_layer(directory: bytes, stream: BinaryIO, options: Options | None = No
     A stream that is wrong or hostile raises `BadArchive` or `Escape`; what was applied until then is left for the
     caller to remove.
     """
-    with Root(directory) as root, Extraction(root, stream, options or Options()) as extraction:
+    with RootDirectory(directory) as root, Extraction(root, stream, options or Options()) as extraction:
         return extraction.run()
 
 
 class Extraction:
     """One run of `apply_layer`."""
 
-    def __init__(self, root: Root, stream: BinaryIO, options: Options) -> None:
+    def __init__(self, root: RootDirectory, stream: BinaryIO, options: Options) -> None:
         self._root = root
         self._options = options
         self._reader = TarReader(stream, end_marker=options.end_marker)
@@ -83,13 +83,13 @@ class Extraction:
         self._times: dict[bytes, int] = {}
         self._buffer = memoryview(bytearray(_CHUNK))
         self._make = {
-            Kind.FILE: self._file,
-            Kind.DIRECTORY: self._directory,
-            Kind.SYMLINK: self._symlink,
-            Kind.HARDLINK: self._hardlink,
-            Kind.CHARACTER: self._node,
-            Kind.BLOCK: self._node,
-            Kind.FIFO: self._node,
+            EntryKind.FILE: self._file,
+            EntryKind.DIRECTORY: self._directory,
+            EntryKind.SYMLINK: self._symlink,
+            EntryKind.HARDLINK: self._hardlink,
+            EntryKind.CHARACTER: self._node,
+            EntryKind.BLOCK: self._node,
+            EntryKind.FIFO: self._node,
         }
 
     def __enter__(self) -> "Extraction":
@@ -136,7 +136,7 @@ class Extraction:
             raise GraphdriverError(f"cannot apply the {member.kind} {shown(member.name)}: {error.strerror}") from error
 
     def _root_itself(self, member: Member) -> None:
-        if member.kind is not Kind.DIRECTORY:
+        if member.kind is not EntryKind.DIRECTORY:
             raise BadArchive(f"the layer's root would become a {member.kind}")
         self._directory_metadata(self._root.fd, b"", member)
 
@@ -249,7 +249,7 @@ class Extraction:
     def _entry(self, parent: bytes, name: bytes, member: Member) -> None:
         fd, real_parent = self._parent(parent)
         real = self._join(real_parent, name)
-        if member.kind is Kind.HARDLINK and self._same(member, parent, name):
+        if member.kind is EntryKind.HARDLINK and self._same(member, parent, name):
             return
         fd = self._clear(fd, parent, name, member)
         self._make[member.kind](fd, name, member, real)
@@ -264,7 +264,7 @@ class Extraction:
         if found is None:
             return fd
         if stat.S_ISDIR(found.st_mode):
-            if member.kind is Kind.DIRECTORY:
+            if member.kind is EntryKind.DIRECTORY:
                 return fd
             own = os.dup(fd)
             try:
@@ -363,7 +363,7 @@ class Extraction:
     def _by_name(self, fd: int, name: bytes, member: Member) -> None:
         uid, gid = self._options.maps.host(member.uid, member.gid)
         os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
-        if member.kind is not Kind.SYMLINK:
+        if member.kind is not EntryKind.SYMLINK:
             os.chmod(by_fd(fd, name), member.mode)
         self._xattrs(by_fd(fd, name), member)
         os.utime(name, ns=(member.mtime, member.mtime), dir_fd=fd, follow_symlinks=False)
@@ -381,15 +381,15 @@ class Extraction:
             os.close(source)
 
     def _node(self, fd: int, name: bytes, member: Member, real: bytes) -> None:
-        if member.kind is Kind.FIFO:
+        if member.kind is EntryKind.FIFO:
             os.mknod(name, stat.S_IFIFO | 0o600, dir_fd=fd)
             return self._by_name(fd, name, member)
-        if member.kind is Kind.CHARACTER and member.device == (0, 0):
+        if member.kind is EntryKind.CHARACTER and member.device == (0, 0):
             raise BadArchive(f"{shown(member.name)} is the character device 0:0, overlayfs's own whiteout")
         if self._options.devices is Devices.REFUSE:
             raise BadArchive(f"{shown(member.name)} is a {member.kind}, and devices are refused")
         if self._options.devices is Devices.CREATE:
-            kind = stat.S_IFCHR if member.kind is Kind.CHARACTER else stat.S_IFBLK
+            kind = stat.S_IFCHR if member.kind is EntryKind.CHARACTER else stat.S_IFBLK
             os.mknod(name, kind | 0o600, os.makedev(*member.device), dir_fd=fd)
             self._by_name(fd, name, member)
         return None

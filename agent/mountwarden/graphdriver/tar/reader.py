@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 _ID_LIMIT = 0xFFFFFFFE
 
 
-class Kind(enum.StrEnum):
+class EntryKind(enum.StrEnum):
     """What a member is."""
 
     FILE = "file"
@@ -32,16 +32,16 @@ class Kind(enum.StrEnum):
 
 
 _KINDS = {
-    tarfile.REGTYPE: Kind.FILE,
-    tarfile.AREGTYPE: Kind.FILE,
-    tarfile.CONTTYPE: Kind.FILE,
-    tarfile.GNUTYPE_SPARSE: Kind.FILE,
-    tarfile.DIRTYPE: Kind.DIRECTORY,
-    tarfile.SYMTYPE: Kind.SYMLINK,
-    tarfile.LNKTYPE: Kind.HARDLINK,
-    tarfile.CHRTYPE: Kind.CHARACTER,
-    tarfile.BLKTYPE: Kind.BLOCK,
-    tarfile.FIFOTYPE: Kind.FIFO,
+    tarfile.REGTYPE: EntryKind.FILE,
+    tarfile.AREGTYPE: EntryKind.FILE,
+    tarfile.CONTTYPE: EntryKind.FILE,
+    tarfile.GNUTYPE_SPARSE: EntryKind.FILE,
+    tarfile.DIRTYPE: EntryKind.DIRECTORY,
+    tarfile.SYMTYPE: EntryKind.SYMLINK,
+    tarfile.LNKTYPE: EntryKind.HARDLINK,
+    tarfile.CHRTYPE: EntryKind.CHARACTER,
+    tarfile.BLKTYPE: EntryKind.BLOCK,
+    tarfile.FIFOTYPE: EntryKind.FIFO,
 }
 
 
@@ -50,7 +50,7 @@ class Member:
     """One member. `size` counts the file's bytes, holes too; `segments` are those that the stream holds."""
 
     name: bytes
-    kind: Kind
+    kind: EntryKind
     mode: int
     uid: int
     gid: int
@@ -181,10 +181,10 @@ class TarReader:
         kind = _KINDS.get(info.type)
         if kind is None:
             raise BadArchive(f"{shown(name)} is of the unknown type {info.type!r}")
-        if kind is Kind.FILE and name.endswith(b"/"):  # how tar before POSIX wrote a directory
-            kind = Kind.DIRECTORY
+        if kind is EntryKind.FILE and name.endswith(b"/"):  # how tar before POSIX wrote a directory
+            kind = EntryKind.DIRECTORY
         stored = self._numbers(info, extended)
-        if kind is not Kind.FILE:
+        if kind is not EntryKind.FILE:
             stored = 0
         self._left = stored
         self._padding = tarblocks.padded(stored) - stored

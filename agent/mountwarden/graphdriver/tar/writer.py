@@ -10,7 +10,7 @@ import tarfile
 from typing import BinaryIO
 
 from .. import xattrs
-from ..beneath import Root, by_fd, shown
+from ..beneath import RootDirectory, by_fd, shown
 from ..driver import Change, ChangeKind, GraphdriverError
 from ..idmap import IdMaps
 from . import format as tarblocks
@@ -28,7 +28,7 @@ _TYPES = {
 }
 
 
-def write_layer(root: Root, changes: list[Change], stream: BinaryIO, maps: IdMaps) -> int:
+def write_layer(root: RootDirectory, changes: list[Change], stream: BinaryIO, maps: IdMaps) -> int:
     """Write `changes` of the tree at `root` to `stream`; how many bytes. Sockets are left out: no tar can hold one."""
     with _Writer(root, stream, maps) as writer:
         for change in changes:
@@ -38,7 +38,7 @@ def write_layer(root: Root, changes: list[Change], stream: BinaryIO, maps: IdMap
 
 
 class _Writer:
-    def __init__(self, root: Root, stream: BinaryIO, maps: IdMaps) -> None:
+    def __init__(self, root: RootDirectory, stream: BinaryIO, maps: IdMaps) -> None:
         self._root = root
         self._stream = stream
         self._maps = maps

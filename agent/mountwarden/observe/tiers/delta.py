@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ...model import Candidate
-from .listing import ID, Gone, Line, Lister, NotAsText
-from .prefilter import Common, Identity, Key, Seen, Sifted, key_of, sift
+from .listing import ID, Lister, MountLine, NotAsText, Vanished
+from .prefilter import Common, Filtered, Identity, Key, Reading, filter_text, key_of
 
 FEW = 64
 """Mounts of one namespace that are asked for one by one at most: beyond, its text is cheaper."""
@@ -32,7 +32,7 @@ class Packed:
         self._packed = packed
 
     @classmethod
-    def of(cls, sifted: Sifted, uniques: Mapping[bytes, int]) -> "Packed":
+    def of(cls, sifted: Filtered, uniques: Mapping[bytes, int]) -> "Packed":
         """From what a text was sifted to, with the unique ids of its mounts by small ones as written."""
         packed, pack = dict[Key, bytes](), _PAIR.pack
         for key, small in zip(sifted.keys, sifted.smalls, strict=True):
@@ -70,7 +70,7 @@ class Before(Protocol):
         """The strings that it was sifted by."""
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> Reading:
         """What it gave."""
 
     @property
@@ -86,7 +86,7 @@ class Before(Protocol):
 class CaughtUp:
     """The new state."""
 
-    seen: Seen
+    seen: Reading
     checked: Mapping[int, int]
 
 
@@ -120,7 +120,7 @@ def catch_up(
     sifted, parents = _sift(lister, namespace, asked, before.wanted, common, masters)
     uniques = {line.text.partition(b" ")[0]: unique for unique, line in asked.items()}
     kept = tuple(candidate for candidate in candidates if key_of(candidate.mount.identity) not in again)
-    seen = Seen(
+    seen = Reading(
         len(listing) // ID,
         kept + sifted.candidates,
         held.replaced(again, Packed.of(sifted, uniques)),
@@ -162,14 +162,14 @@ def _few(uniques: set[int]) -> set[int]:
     return uniques
 
 
-def _line(lister: Lister, namespace: int, unique: int, masters: Mapping[int, int]) -> Line:
+def _line(lister: Lister, namespace: int, unique: int, masters: Mapping[int, int]) -> MountLine:
     try:
         return lister.line(namespace, unique, masters)
     except NotAsText:
         raise CantTell from None
 
 
-def _key(line: Line) -> Key:
+def _key(line: MountLine) -> Key:
     fields = line.text.split(b" ", 4)
     return fields[2], fields[3]
 
@@ -190,19 +190,19 @@ def _compare(
 def _sift(
     lister: Lister,
     namespace: int,
-    asked: Mapping[int, Line],
+    asked: Mapping[int, MountLine],
     wanted: tuple[bytes, ...],
     common: Common,
     masters: Mapping[int, int],
-) -> tuple[Sifted, set[int]]:
+) -> tuple[Filtered, set[int]]:
     """Sift a few lines; also the unique ids of what they are mounted on."""
     tree, parents = dict(asked), set[int]()
     for unique in {line.parent for line in asked.values()}:
         try:
             tree[unique] = tree.get(unique) or _line(lister, namespace, unique, masters)
             parents.add(unique)
-        except Gone:
+        except Vanished:
             continue  # the namespace's root is mounted on nothing that it shows
     uniques = {line.text.partition(b" ")[0]: unique for unique, line in tree.items()}
     text, whole = (b"".join(line.text + b"\n" for line in lines.values()) for lines in (asked, tree))
-    return sift(text, wanted, common, tree=whole, uniques=uniques), parents
+    return filter_text(text, wanted, common, tree=whole, uniques=uniques), parents

@@ -23,9 +23,9 @@ from ...mounts.mountinfo import Table
 from . import event_budget
 from . import listing as statmounts
 from .delta import CantTell, checksums
-from .fanotify import Events, Group
-from .listing import Gone, NotAsText
-from .prefilter import Seen, Settled
+from .fanotify import Events, FanotifyGroup
+from .listing import NotAsText, Vanished
+from .prefilter import LiveAtHome, Reading
 from .statmount import Home, StatmountObserver
 
 POLLED = 60.0
@@ -46,8 +46,8 @@ class EventsObserver(StatmountObserver):
     def __init__(self, *, fields: bool = True) -> None:
         """Raises: OSError as fanotify_init(2) does."""
         super().__init__(fields=fields)
-        self._homes, self._rest = Group(), Group()
-        self._marked: dict[int, Group] = {}
+        self._homes, self._rest = FanotifyGroup(), FanotifyGroup()
+        self._marked: dict[int, FanotifyGroup] = {}
         self._polled: dict[int, float] = {}
         self._members: dict[int, frozenset[int]] = {}
         self._dirty: set[int] = set()
@@ -98,7 +98,7 @@ class EventsObserver(StatmountObserver):
             return
         try:
             self._guards[inode] = self._as_guards(known.identified.id, {mount.unique: mount for mount in mounts})
-        except (CantTell, Gone, NotAsText):
+        except (CantTell, Vanished, NotAsText):
             return  # its text is read at each look
 
     def changed(self, inode: int, pids: Iterable[int]) -> bool:
@@ -107,7 +107,7 @@ class EventsObserver(StatmountObserver):
             return True
         return (self._count or inode not in self._marked) and super().changed(inode, pids)
 
-    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: Settled) -> Seen | None:
+    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: LiveAtHome) -> Reading | None:
         """Read a namespace now. None when nothing keeps it any more."""
         seen = super().read(inode, pids, wanted, settled)
         self._dirty.discard(inode)
@@ -142,7 +142,7 @@ class EventsObserver(StatmountObserver):
             return False
         try:
             return checksums(self._lister, known.identified.id, guards) == guards
-        except (CantTell, Gone):
+        except (CantTell, Vanished):
             # What is there now may have the old mount's small ids, and so the same text; or the namespace went.
             del self._tables[inode], self._marked[inode]
             return False
@@ -212,7 +212,7 @@ class EventsObserver(StatmountObserver):
             self._each(pids, inode, self._rest.unmark)
         self._mark(self._homes, inode, pids)
 
-    def _mark(self, group: Group, inode: int, pids: tuple[int, ...]) -> None:
+    def _mark(self, group: FanotifyGroup, inode: int, pids: tuple[int, ...]) -> None:
         """What can't be marked is polled: by its number of mounts, a home by its text."""
         self._marked.pop(inode, None)
         if self._each(pids, inode, group.mark):

@@ -37,7 +37,7 @@ class Events:
         return self.lost or bool(self.causes)
 
 
-class Group:
+class FanotifyGroup:
     """A fanotify group for mount namespaces. Never blocks."""
 
     def __init__(self) -> None:

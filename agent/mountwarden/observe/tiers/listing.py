@@ -47,7 +47,7 @@ _ATTRIBUTES = (
 _SUPER = ((abi.SB_SYNCHRONOUS, b",sync"), (abi.SB_DIRSYNC, b",dirsync"), (abi.SB_LAZYTIME, b",lazytime"))
 
 
-class Gone(Exception):
+class Vanished(Exception):
     """The mount or the namespace is gone meanwhile."""
 
 
@@ -56,7 +56,7 @@ class NotAsText(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class MountLine:
     """A mount as its line of mountinfo, without a newline, and what the line does not say."""
 
     text: bytes
@@ -85,7 +85,7 @@ class Lister:
                 parts.append(memoryview(self._page)[: count * ID].tobytes())
                 last = int.from_bytes(parts[-1][-ID:], sys.byteorder)
         except FileNotFoundError:
-            raise Gone from None
+            raise Vanished from None
         return b"".join(parts)
 
     def answer(self, namespace: int, unique: int, mask: int = _ASKED) -> bytes:
@@ -94,7 +94,7 @@ class Lister:
             try:
                 syscalls.statmount(unique, mask, namespace, self._buffer)
             except FileNotFoundError:
-                raise Gone from None
+                raise Vanished from None
             except OSError as error:
                 if error.errno != errno.EOVERFLOW or len(self._buffer) >= _LARGEST:
                     raise
@@ -103,12 +103,12 @@ class Lister:
             size = int.from_bytes(memoryview(self._buffer)[:4], sys.byteorder)
             return memoryview(self._buffer)[:size].tobytes()
 
-    def line(self, namespace: int, unique: int, masters: Mapping[int, int]) -> Line:
+    def line(self, namespace: int, unique: int, masters: Mapping[int, int]) -> MountLine:
         """A mount's line; see `line`. Raises: Gone, NotAsText."""
         return line(self.answer(namespace, unique), unique, masters)
 
 
-def line(answer: bytes, unique: int, masters: Mapping[int, int]) -> Line:
+def line(answer: bytes, unique: int, masters: Mapping[int, int]) -> MountLine:
     """The line of mountinfo that statmount's answer for the mount `unique` stands for.
 
     `masters` has the master of each peer group of which that is known, 0 for none. A mount whose master has one itself
@@ -141,16 +141,16 @@ def line(answer: bytes, unique: int, masters: Mapping[int, int]) -> Line:
         escape(text(_SOURCE, source)).replace(b"#", b"\\043"),
         _super_options(super_flags, text(_OPTIONS, options)),
     ]
-    return Line(b" ".join(words), unique, parent)
+    return MountLine(b" ".join(words), unique, parent)
 
 
 def small_id(answer: bytes) -> int:
     """The small id in an answer that holds MNT_BASIC. Raises: Gone where it does not."""
     if len(answer) < abi.STATMOUNT.size:
-        raise Gone
+        raise Vanished
     fields = abi.STATMOUNT.unpack_from(answer)
     if not fields[2] & StatmountMask.MNT_BASIC:
-        raise Gone
+        raise Vanished
     return int(fields[10])
 
 

@@ -13,12 +13,12 @@ from ...model import Door, Layout, Missed, Mount
 from ...mounts import mountinfo
 from ...mounts.mountinfo import Lines, Table
 from ..namespaces import read_mountinfo
-from .prefilter import Common, Reached, Seen, Settled, Sifted, sift
+from .prefilter import Common, Filtered, LiveAtHome, ReachedIds, Reading, filter_text
 
 _TELLING_TYPES = ("overlay", "nsfs")
 """Types that are rare enough to be looked for by type; others by the last component of their layout's pattern."""
 
-_Signature = tuple[int, int, tuple[bytes, ...], Settled]
+_Signature = tuple[int, int, tuple[bytes, ...], LiveAtHome]
 
 
 def needles(layouts: Iterable[Layout], identities: Iterable[tuple[str, bytes]]) -> tuple[bytes, ...]:
@@ -56,13 +56,13 @@ class Observer(Protocol):
     def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
         """Mounts of that home whose propagation matters, until told otherwise."""
 
-    def seen(self, inode: int) -> Seen | None:
+    def seen(self, inode: int) -> Reading | None:
         """What was last read of a namespace."""
 
     def changed(self, inode: int, pids: Iterable[int]) -> bool:
         """Whether something tells that a namespace is not as it was last read; False where nothing would tell."""
 
-    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: Settled) -> Seen | None:
+    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: LiveAtHome) -> Reading | None:
         """Read a namespace now. None when nothing keeps it any more."""
 
     def resync(self) -> None:
@@ -86,7 +86,7 @@ class Unwatched:
 
     def __init__(self) -> None:
         self.doors: Mapping[int, Door] = {}
-        self._common = Common(Settled())
+        self._common = Common(LiveAtHome())
 
     @property
     def wake(self) -> int | None:
@@ -102,7 +102,7 @@ class Unwatched:
 
     def end_look(self) -> None:
         """Drop what only serves to read many namespaces at once."""
-        self._common = Common(Settled())
+        self._common = Common(LiveAtHome())
 
     def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
         """The master of each peer group that any namespace shows a member of; 0: it has none."""
@@ -123,7 +123,7 @@ class Unwatched:
     def close(self) -> None:
         """Nothing is open."""
 
-    def _shared_with(self, settled: Settled) -> Common:
+    def _shared_with(self, settled: LiveAtHome) -> Common:
         """What this look's namespaces have in common; begun anew where another Settled would judge them."""
         if self._common.known is not settled:
             self._common = Common(settled)
@@ -136,7 +136,7 @@ class TextObserver(Unwatched):
     def __init__(self) -> None:
         super().__init__()
         self._tables: dict[int, tuple[bytes, Table]] = {}
-        self._seen: dict[int, tuple[_Signature, Seen]] = {}
+        self._seen: dict[int, tuple[_Signature, Reading]] = {}
         self._stale = set[int]()
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
@@ -150,7 +150,7 @@ class TextObserver(Unwatched):
             self._tables[inode] = known
         return known[1]
 
-    def seen(self, inode: int) -> Seen | None:
+    def seen(self, inode: int) -> Reading | None:
         """What was last read of a namespace."""
         known = self._seen.get(inode)
         return None if known is None else known[1]
@@ -159,7 +159,7 @@ class TextObserver(Unwatched):
         """Only the text would tell: at a resync it is read again."""
         return inode in self._stale
 
-    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: Settled) -> Seen | None:
+    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: LiveAtHome) -> Reading | None:
         """Read a namespace now. None when nothing keeps it any more."""
         text = read_mountinfo(inode, pids, self.doors.get(inode))
         self._stale.discard(inode)
@@ -170,7 +170,7 @@ class TextObserver(Unwatched):
         known = self._seen.get(inode)
         if known is None or known[0] != signature:
             common = self._shared_with(settled)
-            known = self._seen[inode] = signature, seen(text, sift(text, wanted, common), common)
+            known = self._seen[inode] = signature, seen(text, filter_text(text, wanted, common), common)
         return known[1]
 
     def resync(self) -> None:
@@ -184,6 +184,6 @@ class TextObserver(Unwatched):
         self._tables = {inode: known for inode, known in self._tables.items() if inode in alive}
 
 
-def seen(text: bytes, sifted: Sifted, common: Common) -> Seen:
+def seen(text: bytes, sifted: Filtered, common: Common) -> Reading:
     """What a whole text was sifted to, with others that have much in common."""
-    return Seen(text.count(b"\n"), sifted.candidates, Reached(sifted, common), sifted.unreadable)
+    return Reading(text.count(b"\n"), sifted.candidates, ReachedIds(sifted, common), sifted.unreadable)

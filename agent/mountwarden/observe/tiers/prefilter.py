@@ -20,7 +20,7 @@ Key = tuple[bytes, ...]
 """(device, path) as mountinfo writes them, escapes and all."""
 
 
-class Settled:
+class LiveAtHome:
     """What home has mounted on which spots, and the peer groups through which its umounts go. Compared by identity."""
 
     def __init__(self, states: Iterable[RootState] = ()) -> None:
@@ -32,7 +32,7 @@ class Settled:
                         held = self.groups.setdefault(key_of(mount.identity), {})
                         held[spot.device.encode(), mountinfo.escape(spot.path)] = group
 
-    def differs(self, other: "Settled") -> frozenset[Key]:
+    def differs(self, other: "LiveAtHome") -> frozenset[Key]:
         """What home mounts otherwise than by `other`."""
         if self is other:
             return frozenset()
@@ -45,14 +45,14 @@ def key_of(identity: Identity) -> Key:
     return identity[0].encode(), mountinfo.escape(identity[1])
 
 
-class Held(Protocol):
+class ReachedCopies(Protocol):
     """The copies in one namespace that an umount at home takes with it."""
 
     def ids(self, identity: Identity) -> tuple[int, ...]:
         """The small mount ids of the copies of that device and root."""
 
 
-class Reached:
+class ReachedIds:
     """Small ids of settled copies by what they are copies of. Few are ever asked for, and there are many of them.
 
     What there are copies of is the same in most namespaces and is shared by them; the ids are a text until one is asked
@@ -61,7 +61,7 @@ class Reached:
 
     __slots__ = ("_ids", "_places")
 
-    def __init__(self, sifted: "Sifted", common: "Common") -> None:
+    def __init__(self, sifted: "Filtered", common: "Common") -> None:
         keys = tuple(sifted.keys)
         places = common.places.get(keys)
         if places is None:
@@ -82,17 +82,17 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Reading:
     """What one reading of a namespace gave."""
 
     mounts: int
     candidates: tuple[Candidate, ...]
-    settled: Held
+    settled: ReachedCopies
     unreadable: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Sifted:
+class Filtered:
     """What is left of a text."""
 
     candidates: tuple[Candidate, ...]
@@ -109,7 +109,7 @@ class Sifted:
 class Common:
     """What namespaces that are looked at together have in common: most lines are the same in all, but for their ids."""
 
-    known: Settled
+    known: LiveAtHome
     rests: dict[bytes, Rest] = field(default_factory=dict)
     """The parsed rest of a line."""
     verdicts: dict[tuple[bytes, bytes, int, frozenset[int]], dict[bytes, Key | None]] = field(default_factory=dict)
@@ -118,14 +118,14 @@ class Common:
     """By what the settled copies of a namespace are copies of, in their order: at which places each is."""
 
 
-def sift(
+def filter_text(
     text: bytes,
     wanted: tuple[bytes, ...],
     common: Common,
     *,
     tree: bytes | None = None,
     uniques: Mapping[bytes, int] = MappingProxyType({}),
-) -> Sifted:
+) -> Filtered:
     """Go through the lines that hold one of the `wanted` strings.
 
     `tree` is a text that has the parents (None: this one has them); `uniques` are unique mount ids by small ones as
@@ -158,7 +158,7 @@ class _Sieve:
     smalls: list[bytes] = field(default_factory=list)
     unreadable: dict[str, int] = field(default_factory=dict)
 
-    def sift(self, wanted: tuple[bytes, ...]) -> Sifted:
+    def sift(self, wanted: tuple[bytes, ...]) -> Filtered:
         candidates = []
         known, keys, smalls = self.parents.get, self.keys, self.smalls
         for line in Lines(self.text).holding(wanted):  # with the reading, this loop is what a first look costs
@@ -179,7 +179,7 @@ class _Sieve:
         if not mountinfo.are_numbers(smalls):
             self._drop_nameless()
         candidates += self._beneath(candidates)
-        return Sifted(tuple(candidates), keys, smalls, tuple(self.parents), tuple(self.unreadable.items()))
+        return Filtered(tuple(candidates), keys, smalls, tuple(self.parents), tuple(self.unreadable.items()))
 
     def _drop_nameless(self) -> None:
         """Without lines whose id is no number. They are told apart only here: no kernel writes any."""

@@ -20,21 +20,21 @@ from .. import namespaces, processless
 from ..namespaces import read_mountinfo
 from . import listing as statmounts
 from .delta import CantTell, Packed, catch_up, checksums
-from .listing import Gone, Identified, Lister
+from .listing import Identified, Lister, Vanished
 from .mountinfo import Unwatched, seen
-from .prefilter import Key, Seen, Settled, Sifted, sift
+from .prefilter import Filtered, Key, LiveAtHome, Reading, filter_text
 
 _TRIES = 3
 """Attempts to read a text between two equal lists."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KeptNamespace:
     """What is kept of a namespace between looks."""
 
     wanted: tuple[bytes, ...]
-    settled: Settled
-    seen: Seen
+    settled: LiveAtHome
+    seen: Reading
     identified: Identified | None = None
     """None: its id can't be had, or its list and text do not fit together."""
     listing: bytes | None = None
@@ -69,9 +69,9 @@ class StatmountObserver(Unwatched):
         self._fields = fields
         self._lister = Lister()
         self._tables: dict[int, Home] = {}
-        self._known: dict[int, Known] = {}
+        self._known: dict[int, KeptNamespace] = {}
         self._masters: dict[int, int] = {}
-        self._deltas: dict[tuple[Settled, Settled], frozenset[Key]] = {}
+        self._deltas: dict[tuple[LiveAtHome, LiveAtHome], frozenset[Key]] = {}
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
         """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
@@ -92,7 +92,7 @@ class StatmountObserver(Unwatched):
             self._masters = {mount.shared: mount.master for mount in mounts if mount.shared}
         return known.table
 
-    def seen(self, inode: int) -> Seen | None:
+    def seen(self, inode: int) -> Reading | None:
         """What was last read of a namespace."""
         known = self._known.get(inode)
         return None if known is None else known.seen
@@ -107,7 +107,7 @@ class StatmountObserver(Unwatched):
         now = _identify(inode, pids)
         return now is not None and now != known.identified
 
-    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: Settled) -> Seen | None:
+    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: LiveAtHome) -> Reading | None:
         """Read a namespace now. None when nothing keeps it any more."""
         known, pids = self._known.get(inode), tuple(pids)
         self._shared_with(settled)
@@ -115,7 +115,7 @@ class StatmountObserver(Unwatched):
             try:
                 known = self._known[inode] = self._caught_up(inode, pids, known, settled)
                 return known.seen
-            except (CantTell, Gone):
+            except (CantTell, Vanished):
                 pass  # the text tells
         read = self._read_first if known is None and pids else self._read_again
         fresh = read(inode, pids, wanted, settled)
@@ -141,26 +141,26 @@ class StatmountObserver(Unwatched):
         self._deltas.clear()
 
     def _read_first(
-        self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: Settled
-    ) -> Known | None:
+        self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: LiveAtHome
+    ) -> KeptNamespace | None:
         """By the text alone, but for the unique ids of candidates: they are what a history knows them by."""
         identified = _identify(inode, pids)
         listing = self._listed(identified)
         text = read_mountinfo(inode, pids, self.doors.get(inode))
         if text is None:
             return None
-        sifted = sift(text, wanted, self._common)
+        sifted = filter_text(text, wanted, self._common)
         if sifted.candidates:
             if identified is None or listing is None or listing != self._listed(identified):
                 return self._read_again(inode, pids, wanted, settled)
             both = self._fitted(identified, listing, text)
             identified = both.identified
-            sifted = sift(text, wanted, self._common, uniques=both.uniques())
-        return Known(wanted, settled, seen(text, sifted, self._common), identified)
+            sifted = filter_text(text, wanted, self._common, uniques=both.uniques())
+        return KeptNamespace(wanted, settled, seen(text, sifted, self._common), identified)
 
     def _read_again(
-        self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: Settled
-    ) -> Known | None:
+        self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: LiveAtHome
+    ) -> KeptNamespace | None:
         both = self._read_both(inode, pids)
         if both is None:
             return None
@@ -170,24 +170,24 @@ class StatmountObserver(Unwatched):
         if known is not None and as_before == known.read_from():
             return replace(known, trusted=True)
         uniques = both.uniques()
-        sifted = sift(both.text, wanted, self._common, uniques=uniques)
+        sifted = filter_text(both.text, wanted, self._common, uniques=uniques)
         checked = None if both.identified is None else self._checked(both.identified.id, uniques, sifted)
         if checked is None:
-            return Known(wanted, settled, seen(both.text, sifted, self._common), both.identified)
+            return KeptNamespace(wanted, settled, seen(both.text, sifted, self._common), both.identified)
         packed = Packed.of(sifted, uniques)
-        now = Seen(both.text.count(b"\n"), sifted.candidates, packed, sifted.unreadable)
-        return Known(wanted, settled, now, both.identified, both.listing, checked, signature)
+        now = Reading(both.text.count(b"\n"), sifted.candidates, packed, sifted.unreadable)
+        return KeptNamespace(wanted, settled, now, both.identified, both.listing, checked, signature)
 
-    def _checked(self, identity: int, by_small: Mapping[bytes, int], sifted: Sifted) -> dict[int, int] | None:
+    def _checked(self, identity: int, by_small: Mapping[bytes, int], sifted: Filtered) -> dict[int, int] | None:
         """What to compare at the next reading; None where it is too much, or something went meanwhile."""
         uniques = {candidate.mount.unique for candidate in sifted.candidates}
         uniques |= {by_small.get(small) for small in sifted.parents}
         try:
             return checksums(self._lister, identity, (unique for unique in uniques if unique is not None))
-        except (CantTell, Gone):
+        except (CantTell, Vanished):
             return None
 
-    def _caught_up(self, inode: int, pids: tuple[int, ...], known: Known, settled: Settled) -> Known:
+    def _caught_up(self, inode: int, pids: tuple[int, ...], known: KeptNamespace, settled: LiveAtHome) -> KeptNamespace:
         """What is known, brought up to date by the list and by what is new in it. Raises: CantTell, Gone."""
         assert known.identified is not None
         assert known.listing is not None
@@ -195,7 +195,7 @@ class StatmountObserver(Unwatched):
         if identified.mounts is not None:
             identified = _identify(inode, pids) or identified  # before the list: what comes later is told next time
             if identified.id != known.identified.id:
-                raise Gone
+                raise Vanished
         listing = self._list(identified.id)
         change = known.settled, settled
         if change not in self._deltas:
@@ -210,22 +210,22 @@ class StatmountObserver(Unwatched):
         if not self._fields:
             raise CantTell
         made = catch_up(self._lister, known, identified.id, listing, self._common, delta, self._masters)
-        return Known(known.wanted, settled, made.seen, identified, listing, made.checked)
+        return KeptNamespace(known.wanted, settled, made.seen, identified, listing, made.checked)
 
-    def _holds(self, known: Known) -> bool:
+    def _holds(self, known: KeptNamespace) -> bool:
         """Whether candidates, and what they and settled copies are mounted on, are as they were at the last reading."""
         if known.listing is None or known.identified is None:
             return False  # read once only: what decides is kept from the second time on
         try:
             return checksums(self._lister, known.identified.id, known.checked) == known.checked
-        except (CantTell, Gone):
+        except (CantTell, Vanished):
             return False
 
     def _listed(self, identified: Identified | None) -> bytes | None:
         """The list of ids; None where it can't be had."""
         try:
             return None if identified is None else self._list(identified.id)
-        except (CantTell, Gone):
+        except (CantTell, Vanished):
             return None
 
     def _list(self, identity: int) -> bytes:
@@ -282,7 +282,7 @@ class StatmountObserver(Unwatched):
                 for unique, line in zip((ids[0], ids[-1]), lines, strict=True)
             ):
                 return _Both(text, identified, listing)
-        except (Gone, IndexError):
+        except (Vanished, IndexError):
             pass
         return _Both(text, None, b"")
 

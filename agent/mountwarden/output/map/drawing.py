@@ -52,7 +52,7 @@ def _base(base: BaseJson, terminal: Terminal, *, everything: bool) -> Iterable[s
         yield from _line(line, widest, terminal, last=at == len(told) - 1)
 
 
-def _line(line: fold.Line, widest: int, terminal: Terminal, *, last: bool) -> Iterable[str]:
+def _line(line: fold.MapLine, widest: int, terminal: Terminal, *, last: bool) -> Iterable[str]:
     branch, sign = terminal.glyph("└" if last else "├"), terminal.glyph(SIGNS[line.level])
     start = f"{branch} {sign} "
     who = fit(line.who, widest, ellipsis=terminal.glyph("…"))

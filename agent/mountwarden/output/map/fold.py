@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...report.map_types import BaseJson, MapJson, RootJson, RowJson
+from ...report.map_types import BaseJson, MapJson, MapRootJson, RowJson
 from ...report.types import GapJson
 from ..columns import count
 
@@ -24,7 +24,7 @@ _PLURALS = {"process": "processes"}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class MapLine:
     """One namespace, or many folded into one line."""
 
     level: str
@@ -53,7 +53,7 @@ def level(row: RowJson) -> str:
     return "healthy" if row["relation"] in ("peer", "slave") else "cut-off"
 
 
-def lines(base: BaseJson, *, everything: bool = False) -> list[Line]:
+def lines(base: BaseJson, *, everything: bool = False) -> list[MapLine]:
     """The base's namespaces, the worst first; `everything`: none is folded."""
     by_level: dict[str, list[RowJson]] = {"leaked": [], "leaks": [], "cut-off": [], "healthy": []}
     for row in base["namespaces"]:
@@ -69,19 +69,19 @@ def lines(base: BaseJson, *, everything: bool = False) -> list[Line]:
     return told
 
 
-def _first(rows: list[RowJson]) -> list[Line]:
+def _first(rows: list[RowJson]) -> list[MapLine]:
     """The worst ones by themselves. A line for the rest that stands for one namespace would say less than it could."""
     most = len(rows) if len(rows) <= MOST + 1 else MOST
     return [_single(row) for row in rows[:most]] + ([_rest(rows[most:])] if rows[most:] else [])
 
 
-def _few(rows: list[RowJson], relation: str, name: str, most: int) -> list[Line]:
+def _few(rows: list[RowJson], relation: str, name: str, most: int) -> list[MapLine]:
     """Up to `most` by themselves; more of them in one line."""
     return [_single(row) for row in rows] if len(rows) <= most else [_together(relation, name, rows)]
 
 
-def _single(row: RowJson) -> Line:
-    return Line(level(row), row["relation"], row["who"], _what(row), (row,))
+def _single(row: RowJson) -> MapLine:
+    return MapLine(level(row), row["relation"], row["who"], _what(row), (row,))
 
 
 def _what(row: RowJson) -> str:
@@ -109,17 +109,17 @@ def _held(rows: Sequence[RowJson], relation: str) -> str:
     return ", ".join(told) or (nothing if relation == "cut-off" else "no copy now")
 
 
-def _rest(rows: Sequence[RowJson]) -> Line:
+def _rest(rows: Sequence[RowJson]) -> MapLine:
     worst = "leaked" if any(level(row) == "leaked" for row in rows) else "leaks"
-    return Line(worst, "cut-off", f"and {len(rows):,} more", _held(rows, "cut-off"), tuple(rows), folded=True)
+    return MapLine(worst, "cut-off", f"and {len(rows):,} more", _held(rows, "cut-off"), tuple(rows), folded=True)
 
 
-def _together(relation: str, name: str, rows: Sequence[RowJson]) -> Line:
+def _together(relation: str, name: str, rows: Sequence[RowJson]) -> MapLine:
     kinds = Counter(row["kind"] for row in rows)
     ranked = sorted(kinds.items(), key=lambda kind: -kind[1])
     who = ", ".join(count(many, _KINDS.get(kind, kind), _PLURALS.get(kind)) for kind, many in ranked)
     text = f"{name}: {_held(rows, relation)}"
-    return Line("cut-off" if relation == "cut-off" else "healthy", relation, who, text, tuple(rows), folded=True)
+    return MapLine("cut-off" if relation == "cut-off" else "healthy", relation, who, text, tuple(rows), folded=True)
 
 
 def headline(chart: MapJson) -> tuple[str, str]:
@@ -161,7 +161,7 @@ def about(base: BaseJson) -> str:
     return f"{base['propagation']}{group}" + (" (its engine wants it so)" if wanted else "")
 
 
-def root_name(root: RootJson) -> str:
+def root_name(root: MapRootJson) -> str:
     """A root in one line."""
     return f"{root['path']} ({root['engine']}, {root['kind']}): {root['live']:,} live"
 

@@ -122,7 +122,7 @@ def _home(page: _Page, base: BaseJson, top: float) -> float:
     return top + height
 
 
-def _row(page: _Page, line: fold.Line, y: float) -> None:
+def _row(page: _Page, line: fold.MapLine, y: float) -> None:
     wide = _WIDTH - _MARGIN - _ROWS
     room = _columns(wide - 26)
     inode = line.namespaces[0]["namespace"]
@@ -139,7 +139,7 @@ def _row(page: _Page, line: fold.Line, y: float) -> None:
     )
 
 
-def _lines(page: _Page, y: float, middles: list[tuple[fold.Line, float]]) -> None:
+def _lines(page: _Page, y: float, middles: list[tuple[fold.MapLine, float]]) -> None:
     """The trunk to all that umounts reach, and a crossed stub at each that they do not reach."""
     start = _MARGIN + _LEFT
     reached = [middle for line, middle in middles if line.relation in ("slave", "peer")]
