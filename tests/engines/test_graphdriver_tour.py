@@ -113,8 +113,8 @@ def test_build(docker: Machine, buildkit: bool) -> None:
     tag = f"built{int(buildkit)}"
     build(docker, tag, *DOCKERFILE, buildkit=buildkit)
     assert docker.docker(*RUN, "--rm", tag).stdout == "copied\ntwo\n"
-    look = "cat /made/one; test -e /etc/passwd || echo gone; stat -c %h /data/link"
-    assert docker.docker(*RUN, "--rm", tag, "sh", "-c", look).stdout.split() == ["one", "gone", "2"]
+    scan = "cat /made/one; test -e /etc/passwd || echo gone; stat -c %h /data/link"
+    assert docker.docker(*RUN, "--rm", tag, "sh", "-c", scan).stdout.split() == ["one", "gone", "2"]
     docker.docker("rmi", tag)
     docker.run("docker", "builder", "prune", "-af")
 
@@ -278,9 +278,9 @@ def test_userns_remap(docker: Machine) -> None:
     docker.run("sh", "-c", "echo user:100000:65536 > /etc/subuid; echo user:100000:65536 > /etc/subgid")
     docker.start_docker(*FLAGS, "--userns-remap=user")
     home = f"/var/lib/docker/100000.100000/{NAME}"
-    look = "cat /proc/self/uid_map; mkdir /x; stat -c %u /x"
+    scan = "cat /proc/self/uid_map; mkdir /x; stat -c %u /x"
     docker.import_image()
-    assert docker.docker(*RUN, "--rm", "bb", "sh", "-c", look).stdout.split() == [
+    assert docker.docker(*RUN, "--rm", "bb", "sh", "-c", scan).stdout.split() == [
         "0", "100000", "65536", "0",
     ]  # fmt: skip
     build(docker, "remapped", *DOCKERFILE, buildkit=False)

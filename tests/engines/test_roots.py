@@ -55,7 +55,7 @@ class Looks:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
-    def look(self, mountpoint: str = "/") -> Any:
+    def scan(self, mountpoint: str = "/") -> Any:
         """Roots, gaps, and each containing root's record of the mountpoint."""
         assert self._process.stdin
         assert self._process.stdout
@@ -65,13 +65,13 @@ class Looks:
 
     def roots(self) -> Any:
         """The roots alone; there must be no gap."""
-        answer = self.look()
+        answer = self.scan()
         assert answer["gaps"] == []
         return answer["roots"]
 
     def record(self, mountpoint: str) -> str:
         """The record of a mountpoint in the one root that holds it."""
-        (state,) = self.look(mountpoint)["records"]
+        (state,) = self.scan(mountpoint)["records"]
         return str(state)
 
 
@@ -108,14 +108,14 @@ def graph(host: Machine, engine: str, container: str, what: str = "MergedDir") -
 
 def test_docker_and_its_containerd(docker_host: Machine) -> None:
     home = [home_of(docker_host), True, None, False]
-    with looking(docker_host) as looks:
-        roots = looks.roots()
+    with looking(docker_host) as scans:
+        roots = scans.roots()
         assert roots["docker:/var/lib/docker"] == home
         assert roots["containerd:/run/containerd"] == home
 
 
 def test_dockers_record(docker_host: Machine) -> None:
-    with looking(docker_host) as looks:
+    with looking(docker_host) as scans:
         docker_host.docker("create", "--network", "none", "--ipc", "shareable", "--name", "c1", "bb", "sleep", "1000")
         upper = graph(docker_host, "docker", "c1", "UpperDir")
         layer = upper.removesuffix("/diff") + "/merged"
@@ -125,40 +125,40 @@ def test_dockers_record(docker_host: Machine) -> None:
         image = graph(docker_host, "docker", "bb", "UpperDir").removesuffix("/diff") + "/merged"
         for when, state in (("start", "live"), ("pause", "live"), ("unpause", "live"), ("kill", "unmounted")):
             docker_host.docker(when, "c1")
-            wait_until(lambda: looks.record(layer) == state, 30, f"after {when} the layer is {state}")  # noqa: B023
-            assert looks.record(init) == state
-            assert looks.record(shm) == state
-            assert looks.record(image) == "unmounted"
+            wait_until(lambda: scans.record(layer) == state, 30, f"after {when} the layer is {state}")  # noqa: B023
+            assert scans.record(init) == state
+            assert scans.record(shm) == state
+            assert scans.record(image) == "unmounted"
         docker_host.docker("rm", "-f", "c1")
-        assert looks.record(layer) == "unknown"
-        assert looks.record(shm) == "unknown"
+        assert scans.record(layer) == "unknown"
+        assert scans.record(shm) == "unknown"
 
 
 def test_containerds_record(docker_host: Machine) -> None:
     image = docker_host.import_image("ctr")
     rootfs = "/run/containerd/io.containerd.runtime.v2.task/default/c1/rootfs"
-    with looking(docker_host) as looks:
+    with looking(docker_host) as scans:
         docker_host.ctr("run", "-d", "--null-io", "--cpu-shares", "0", image, "c1", "/bin/sleep", "1000")
-        assert looks.record(rootfs) == "live"
+        assert scans.record(rootfs) == "live"
         docker_host.ctr("task", "kill", "-s", "KILL", "c1")
-        wait_until(lambda: looks.record(rootfs) == "unknown", 30, "the task has ended")
+        wait_until(lambda: scans.record(rootfs) == "unknown", 30, "the task has ended")
         docker_host.ctr("task", "rm", "c1")
         docker_host.ctr("container", "rm", "c1")
-        assert looks.record(rootfs) == "unknown"
+        assert scans.record(rootfs) == "unknown"
 
 
 def test_podmans_store_and_record(podman_host: Machine) -> None:
-    with looking(podman_host) as looks:
-        assert looks.roots()["containers-storage:/var/lib/containers/storage"] == [None, True, None, True]
+    with looking(podman_host) as scans:
+        assert scans.roots()["containers-storage:/var/lib/containers/storage"] == [None, True, None, True]
         container = podman_host.podman("run", "-d", "bb", "sleep", "1000").stdout.strip()
         layer = graph(podman_host, "podman", container)
-        assert looks.record(layer) == "live"
+        assert scans.record(layer) == "live"
         podman_host.podman("stop", "-t", "0", container)
         upper = graph(podman_host, "podman", container, "UpperDir")
         assert upper.removesuffix("/diff") == layer.removesuffix("/merged")
-        assert looks.record(layer) == "unmounted"
+        assert scans.record(layer) == "unmounted"
         podman_host.podman("rm", container)
-        assert looks.record(layer) == "unknown"
+        assert scans.record(layer) == "unknown"
 
 
 def test_a_layer_mounted_by_podman_in_a_unit_is_live(podman_host: Machine) -> None:
@@ -168,8 +168,8 @@ def test_a_layer_mounted_by_podman_in_a_unit_is_live(podman_host: Machine) -> No
     wait_until(lambda: podman_host.podman(*running, check=False).stdout == "true\n", what="the container runs")
     layer = graph(podman_host, "podman", "inner")
     assert layer not in podman_host.read("/proc/1/mountinfo")
-    with looking(podman_host) as looks:
-        assert looks.record(layer) == "live"
+    with looking(podman_host) as scans:
+        assert scans.record(layer) == "live"
     podman_host.podman("kill", "inner")
 
 
@@ -177,24 +177,24 @@ def test_a_moved_data_root_is_found_within_three_seconds() -> None:
     with product_host({"/var/lib/docker": None, "/srv": "mode=755"}) as machine:
         machine.run("mkdir", "-p", "/srv/real")
         machine.run("ln", "-s", "/srv/real", "/srv/link")
-        with looking(machine) as looks:
-            assert not [root for root in looks.roots() if root.startswith("docker:")]
+        with looking(machine) as scans:
+            assert not [root for root in scans.roots() if root.startswith("docker:")]
             machine.start_docker("--data-root=/srv/first/docker")
-            wait_until(lambda: "docker:/srv/first/docker" in looks.roots(), 3, "the new data-root is a root")
-            assert looks.roots()["docker:/srv/first/docker"][1]
+            wait_until(lambda: "docker:/srv/first/docker" in scans.roots(), 3, "the new data-root is a root")
+            assert scans.roots()["docker:/srv/first/docker"][1]
             machine.stop_docker()
-            wait_until(lambda: looks.roots()["docker:/srv/first/docker"][:2] == [None, False], 3, "home is unknown")
+            wait_until(lambda: scans.roots()["docker:/srv/first/docker"][:2] == [None, False], 3, "home is unknown")
             machine.write("/etc/docker/daemon.json", '{"data-root": "/srv/link"}')
             machine.start_docker()
-            wait_until(lambda: "docker:/srv/real" in looks.roots(), 3, "daemon.json's data-root is a root")
-            assert "docker:/srv/first/docker" not in looks.roots()
+            wait_until(lambda: "docker:/srv/real" in scans.roots(), 3, "daemon.json's data-root is a root")
+            assert "docker:/srv/first/docker" not in scans.roots()
             machine.write("/etc/docker/daemon.json", '{"data-root": "/srv/first/docker"}')
-            assert "docker:/srv/real" in looks.roots(), "dockerd has not read the changed file"
+            assert "docker:/srv/real" in scans.roots(), "dockerd has not read the changed file"
             with looking(machine) as fresh:
                 graph = [r for r in fresh.roots() if r.startswith("docker:") and not r.endswith("/volumes")]
                 assert graph == ["docker:/srv/real"]
             machine.run("systemctl", "restart", "docker.service")
-            wait_until(lambda: "docker:/srv/first/docker" in looks.roots(), 3, "the changed data-root is a root")
+            wait_until(lambda: "docker:/srv/first/docker" in scans.roots(), 3, "the changed data-root is a root")
 
 
 OWN_NAMESPACE = """
@@ -217,14 +217,14 @@ def test_a_dockerd_with_its_own_namespace_is_the_home() -> None:
         layer = graph(machine, "docker", container)
         assert layer not in machine.read("/proc/1/mountinfo")
         pid = machine.show("docker.service", "MainPID")
-        with looking(machine) as looks:
-            wait_until(lambda: "docker:/srv/docker" in looks.roots(), 3, "the data-root only dockerd sees is a root")
+        with looking(machine) as scans:
+            wait_until(lambda: "docker:/srv/docker" in scans.roots(), 3, "the data-root only dockerd sees is a root")
             home = home_of(machine, pid)
-            assert looks.roots()["docker:/srv/docker"] == [home, True, int(pid), False]
-            assert looks.roots()["containerd:/run/docker/containerd/daemon"][:2] == [home, True]
-            assert looks.record(layer) == "live"
+            assert scans.roots()["docker:/srv/docker"] == [home, True, int(pid), False]
+            assert scans.roots()["containerd:/run/docker/containerd/daemon"][:2] == [home, True]
+            assert scans.record(layer) == "live"
             machine.docker("kill", container)
-            wait_until(lambda: looks.record(layer) == "unmounted", 30, "the layer is unmounted")
+            wait_until(lambda: scans.record(layer) == "unmounted", 30, "the layer is unmounted")
 
 
 def test_userns_remap_has_a_root_of_its_own() -> None:
@@ -232,13 +232,13 @@ def test_userns_remap_has_a_root_of_its_own() -> None:
         for name in ("subuid", "subgid"):
             machine.write(f"/etc/{name}", "user:100000:65536\n")
         machine.start_docker("--userns-remap=user")
-        with looking(machine) as looks:
-            wait_until(lambda: "docker:/var/lib/docker/100000.100000" in looks.roots(), 3, "the remapped root is there")
+        with looking(machine) as scans:
+            wait_until(lambda: "docker:/var/lib/docker/100000.100000" in scans.roots(), 3, "the remapped root is there")
 
 
 @pytest.mark.parametrize("text", ["{", '{"data-root": 3}'])
 def test_a_torn_daemon_json_under_a_running_dockerd(docker_host: Machine, text: str) -> None:
     docker_host.write("/etc/docker/daemon.json", text)
-    with looking(docker_host) as looks:
-        assert "docker:/var/lib/docker" in looks.look()["roots"]
+    with looking(docker_host) as scans:
+        assert "docker:/var/lib/docker" in scans.scan()["roots"]
     docker_host.run("rm", "/etc/docker/daemon.json")

@@ -61,11 +61,11 @@ def events(host: Machine, kind: str) -> list[dict[str, str]]:
 def await_look(host: Machine, moment: float) -> None:
     """Wait until the agent looked after that moment (seconds since the Epoch)."""
 
-    def looked() -> bool:
+    def scanned() -> bool:
         text = host.run("cat", "/run/mountwarden/report.json", check=False).stdout
         return bool(text) and datetime.datetime.fromisoformat(json.loads(text)["taken"]).timestamp() > moment
 
-    wait_until(looked, 60, "the agent looked")
+    wait_until(scanned, 60, "the agent looked")
 
 
 def lived(host: Machine) -> int:
@@ -102,7 +102,7 @@ def soak(count: int, plants: int, seconds: float) -> str:
             assert oracle.directory(one.mountpoint) == one.directory, "the directory is as it was"
         host.run("systemctl", "stop", "restarts")
         await_look(host, time.time() + 2)
-        looks, others = oracle.stop()
+        scans, others = oracle.stop()
         assert others == [], "nothing else was there to find"
         assert oracle.orphans() == []
         judge(host, planted)
@@ -110,7 +110,7 @@ def soak(count: int, plants: int, seconds: float) -> str:
                   for e in events(host, "acted")]  # fmt: skip
     return (
         f"{count} containers, {plants} planted, {plants} found and detached (median {statistics.median(delays):.2f} s, "
-        f"worst {max(delays):.2f} s), nothing else; {looks} readings by the oracle; {time.monotonic() - started:.0f} s"
+        f"worst {max(delays):.2f} s), nothing else; {scans} readings by the oracle; {time.monotonic() - started:.0f} s"
     )
 
 

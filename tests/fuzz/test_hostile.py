@@ -15,7 +15,7 @@ from mountwarden.observe import namespaces, processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.crash import in_few_processes
 from tests.kernel.topology import DOCKER, LAYER, ROOT, Home, dockerd
@@ -35,18 +35,18 @@ def home() -> Iterator[Home]:
         yield made
 
 
-def timed(home: Home) -> tuple[Look, float]:
+def timed(home: Home) -> tuple[Scan, float]:
     started = time.monotonic()
-    look = home.look()
-    return look, time.monotonic() - started
+    scan = home.scan()
+    return scan, time.monotonic() - started
 
 
-def own(look: Look, *spaces: Namespace) -> list[Finding]:
+def own(scan: Scan, *spaces: Namespace) -> list[Finding]:
     inodes = {space.inode for space in spaces}
-    return [finding for finding in look.findings if finding.namespace in inodes]
+    return [finding for finding in scan.findings if finding.namespace in inodes]
 
 
-def imitated(judge: Callable[[Looker, Namespace, Finding], None]) -> None:
+def imitated(judge: Callable[[Scanner, Namespace, Finding], None]) -> None:
     """Calls `judge` with the suspicion of a mount that has the text of a real leak, and that leak beside it.
 
     It is made in a user namespace, at the very path, with the very options, on file systems of its own; and dockerd
@@ -61,21 +61,21 @@ def imitated(judge: Callable[[Looker, Namespace, Finding], None]) -> None:
                 hostile.run(lambda: (syscalls.mount(b"tmpfs", b"/var/lib", b"tmpfs"), overlay(LAYER)))
                 line = next(line for line in hostile.mountinfo().splitlines() if b" %b " % real.merged in line)
                 assert b"upperdir=" + real.upper in line, "word for word what the engine's own would say"
-                looker = Looker(DOCKER, home=own_namespace())
-                look = looker.look()
-                assert [finding.evidence for finding in own(look, watcher)] == [Evidence.RECORD]
-                (claim,) = own(look, hostile)
-                judge(looker, hostile, claim)
+                scanner = Scanner(DOCKER, home=own_namespace())
+                scan = scanner.scan()
+                assert [finding.evidence for finding in own(scan, watcher)] == [Evidence.RECORD]
+                (claim,) = own(scan, hostile)
+                judge(scanner, hostile, claim)
                 assert hostile.is_mounted(real.merged)
 
     in_few_processes(run, 20)
 
 
 def test_an_overlay_with_the_text_of_a_real_leak_is_info_and_never_acted_on() -> None:
-    def judge(looker: Looker, _hostile: Namespace, claim: Finding) -> None:
+    def judge(scanner: Scanner, _hostile: Namespace, claim: Finding) -> None:
         assert (claim.severity, claim.evidence) == (Severity.INFO, Evidence.CLAIMED)
         for action in (Action.DETACH, Action.UNMOUNT):
-            assert apply.carry_out(claim, looker, action).code == "claimed"
+            assert apply.carry_out(claim, scanner, action).code == "claimed"
 
     imitated(judge)
 
@@ -140,11 +140,11 @@ def test_a_leak_beside_as_many_mounts_as_a_namespace_can_hold(home: Home, tier: 
         assert MOST - 10 <= lines <= MOST
         home.umount(MERGED)
         with tiers.forced(tier):
-            look, seconds = timed(home)
-        assert own(look, holder), "the leak is found"
+            scan, seconds = timed(home)
+        assert own(scan, holder), "the leak is found"
         assert seconds < 3, seconds
-        gaps = [gap.reason for gap in look.gaps if gap.namespace == flood.inode]
-        assert bool(own(look, flood)) == (gaps == []), "its own copy is found, or that it could not be read is said"
+        gaps = [gap.reason for gap in scan.gaps if gap.namespace == flood.inode]
+        assert bool(own(scan, flood)) == (gaps == []), "its own copy is found, or that it could not be read is said"
         assert (base == "long" and tier is Tier.MOUNTINFO) <= any(why.startswith("EFBIG") for why in gaps)
 
 
@@ -154,8 +154,8 @@ def test_a_leak_beside_a_flood_of_mounts_is_found_in_3_seconds(home: Home) -> No
         flood.run(double, MANY)
         assert len(flood.mountinfo().splitlines()) >= MANY
         home.umount(MERGED)
-        look, seconds = timed(home)
-        assert own(look, holder), "the leak is found"
+        scan, seconds = timed(home)
+        assert own(scan, holder), "the leak is found"
         assert seconds < 3, seconds
 
 
@@ -167,12 +167,12 @@ def test_a_namespace_beyond_its_budget_is_a_gap_and_the_leak_elsewhere_is_found(
         flood.run(double, 4_000)
         monkeypatch.setattr(namespaces, "BUDGET", 256 << 10)
         home.umount(MERGED)
-        look, seconds = timed(home)
-        assert own(look, holder)
-        (gap,) = (gap for gap in look.gaps if gap.namespace == flood.inode)
+        scan, seconds = timed(home)
+        assert own(scan, holder)
+        (gap,) = (gap for gap in scan.gaps if gap.namespace == flood.inode)
         assert gap.reason.startswith("EFBIG")
         assert seconds < 3, seconds
-        (finding,) = own(look, holder)
+        (finding,) = own(scan, holder)
         assert not home.act(finding, Action.DETACH).done, "what was not read may use the layer"
 
 
@@ -227,9 +227,9 @@ def test_mounts_on_the_longest_paths_hide_no_leak(home: Home) -> None:
 
         hostile.run(deep)
         home.umount(MERGED)
-        look, seconds = timed(home)
-        assert own(look, holder)
-        assert len(own(look, hostile)) == 1, "its own copy too, though a tmpfs covers it"
+        scan, seconds = timed(home)
+        assert own(scan, holder)
+        assert len(own(scan, hostile)) == 1, "its own copy too, though a tmpfs covers it"
         assert max(map(len, hostile.mountinfo().splitlines())) > 3_500
         assert seconds < 3
 
@@ -241,12 +241,12 @@ def test_processes_that_end_or_move_while_looked_at_cost_nothing_but_themselves(
         stack.callback(os.waitpid, restless(home.sandbox), 0)
 
         def run() -> list[tuple[int, list[str]]]:
-            looker = Looker(home.config, home=own_namespace())
+            scanner = Scanner(home.config, home=own_namespace())
             until, seen = time.monotonic() + 2, []
             while time.monotonic() < until:
-                look = looker.look(resync=True)
-                found = [f for f in look.findings if f.kind is Kind.LEAKED and f.namespace == inode]
-                seen.append((len(found), [gap.what for gap in look.gaps if gap.what.startswith("lines")]))
+                scan = scanner.scan(resync=True)
+                found = [f for f in scan.findings if f.kind is Kind.LEAKED and f.namespace == inode]
+                seen.append((len(found), [gap.what for gap in scan.gaps if gap.what.startswith("lines")]))
             return seen
 
         inode = holder.inode
@@ -282,7 +282,7 @@ def test_a_policy_cannot_make_a_claim_automatic() -> None:
     entries = tuple(PolicyEntry(action, Policy.AUTO, root=root) for action in Action)
     config = replace(DOCKER, policies=entries, roots=(RootEntry(root, policy=Policy.AUTO),))
 
-    def judge(_looker: Looker, _hostile: Namespace, claim: Finding) -> None:
+    def judge(_scanner: Scanner, _hostile: Namespace, claim: Finding) -> None:
         assert plan(claim, config).remedies == (), "not even offered"
         real = plan(replace(claim, evidence=Evidence.HISTORY), config)
         assert any(remedy.automatic for remedy in real.remedies), "what is not its evidence would allow it"

@@ -43,9 +43,9 @@ class Service:
         self.leaks.prepare()
         self.configure(text)
         self.host.run("systemctl", "start", UNIT)
-        self.looked()
+        self.scanned()
 
-    def looked(self) -> None:
+    def scanned(self) -> None:
         """Wait until the running service has published a look."""
         pid = self.host.main_pid(UNIT)
         wait_until(lambda: (self.document("report")["agent"] or {}).get("pid") == pid, 30, "a report of this process")
@@ -125,10 +125,10 @@ def test_ready_comes_first_then_a_look_and_then_the_bus(service: Service) -> Non
     lines = service.host.read("/tmp/trace").splitlines()
     ready = next(number for number, line in enumerate(lines) if "READY=1" in line)
     other = [number for number, line in enumerate(lines) if re.search(r'"/proc/[1-9][0-9]*/(ns|stat|comm)', line)]
-    looks = [number for number in other if '"/proc/1/ns/mnt"' not in lines[number]]
+    scans = [number for number in other if '"/proc/1/ns/mnt"' not in lines[number]]
     bus = [number for number, line in enumerate(lines) if "/systemd/private" in line or "dbus/system_bus" in line]
-    assert looks, "the trace shows no look at all"
-    assert ready < min(looks) < min(bus)
+    assert scans, "the trace shows no look at all"
+    assert ready < min(scans) < min(bus)
     published = next(number for number, line in enumerate(lines) if "STATUS=" in line and number > ready)
     assert published < min(bus), "the first look is all over"
 
@@ -236,7 +236,7 @@ def test_stop_and_start_keep_the_ledger(service: Service) -> None:
     (before,) = service.findings(mountpoint)
     service.host.run("systemctl", "stop", UNIT)
     service.host.run("systemctl", "start", UNIT)
-    service.looked()
+    service.scanned()
     wait_until(lambda: [one for one in service.findings(mountpoint) if one["confirmed"]], 30, "still confirmed")
     assert service.findings(mountpoint)[0]["since"] == before["since"]
     service.leaks.end(unit)
@@ -295,7 +295,7 @@ def test_the_watchdog_ends_a_hanging_service_and_it_comes_back(service: Service)
     service.host.run("kill", "-STOP", str(pid))
     wait_until(lambda: service.host.main_pid(UNIT) not in (0, pid), 30, "another process serves")
     assert service.host.show(UNIT, "NRestarts") == "1"
-    service.looked()
+    service.scanned()
 
 
 def test_a_working_service_feeds_its_watchdog(service: Service) -> None:

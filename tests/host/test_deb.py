@@ -62,7 +62,7 @@ def test_an_installation_starts_the_service_and_brings_all(debian: Machine, buil
     pystemd = debian.run("/usr/bin/python3", "-I", "-c", "import pystemd; print(pystemd.__file__)").stdout
     assert pystemd.startswith("/usr/lib/python3/dist-packages/pystemd/")
     service = Service(debian)
-    service.looked()
+    service.scanned()
     assert service.document("report")["mode"] == "act"
     assert debian.run("journalctl", "--list-catalog", *journal_messages.IDS.values()).stdout.count("\n") == len(
         journal_messages.IDS
@@ -86,7 +86,7 @@ def test_no_finding_is_lost_or_doubled_by_an_upgrade(service: Service, builds: B
     service.leaks.prepare()
     service.configure(OBSERVE)
     host.run("systemctl", "restart", UNIT)
-    service.looked()
+    service.scanned()
     before = service.leaks.make("leaky-before")[0]
     service.await_event("found", before)
     (one,) = service.findings(before)
@@ -154,7 +154,7 @@ def test_removed_it_keeps_the_configuration_and_purged_nothing(debian: Machine, 
     assert {path for path in left if "mountwarden" in path and "/etc/systemd/" not in path} == set()
 
     install_package(debian, builds.deb())
-    service.looked()
+    service.scanned()
     assert json.loads(debian.read("/run/mountwarden/report.json"))["mode"] == "observe"
     service.leaks.clean()
     debian.run("umount", "-l", "/srv/layers")

@@ -129,8 +129,8 @@ def test_a_root_that_is_made_private_again_and_again_is_left_to_its_owner(host: 
     share = planned(host, "private-root")
     assert (share["action"], share["automatic"]) == ("share", False)
     assert "made private again each time" in share["reason"]
-    looked = time.time()
-    wait_until(lambda: seconds(service.document("report")["taken"]) > looked, 30, "it looked once more")
+    scanned = time.time()
+    wait_until(lambda: seconds(service.document("report")["taken"]) > scanned, 30, "it looked once more")
     assert (len(service.events(event="left-alone")), len(service.events(event="acted"))) == (1, 2)
     assert host.run("findmnt", "-no", "PROPAGATION", ROOT).stdout.strip() == "private"
 
@@ -143,7 +143,7 @@ def test_an_agent_that_only_observes_acts_on_nothing_and_the_plan_knows(host: Ma
     detach = planned(host, "leaked")
     assert (detach["action"], detach["automatic"], detach["reason"]) == ("detach", False, "the mode is observe")
     assert detach["command"], "an operator may do it all the same"
-    looked = time.time()
-    wait_until(lambda: seconds(service.document("report")["taken"]) > looked, 30, "it looked once more")
+    scanned = time.time()
+    wait_until(lambda: seconds(service.document("report")["taken"]) > scanned, 30, "it looked once more")
     assert service.events(event="acted") == []
     assert mountpoint in host.read(f"/proc/{host.main_pid(unit)}/mountinfo")

@@ -16,7 +16,7 @@ from mountwarden.model import Action, Finding, Outcome
 from mountwarden.mounts.mountinfo import Table
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
-from mountwarden.scan.scanner import Looker
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import CONFIG, ROOT
 from tests.support.scratch_ns import Namespace, Sandbox, in_child, overlay
@@ -91,15 +91,15 @@ def goes_on(counts: Counter[str], rounds: int, within: int) -> bool:
     return done < rounds or (counts["in the window"] < within and done < 10 * rounds)
 
 
-def looker() -> Looker:
-    return Looker(CONFIG, home=own_namespace())
+def scanner() -> Scanner:
+    return Scanner(CONFIG, home=own_namespace())
 
 
 def outcome(action: Action, namespace: int | None, kind: str = "leaked") -> Callable[[], Outcome]:
     """The act on the finding of that kind, of that namespace."""
-    found: tuple[Finding, ...] = looker().look().findings
+    found: tuple[Finding, ...] = scanner().scan().findings
     (finding,) = (f for f in found if f.kind == kind and namespace in (None, f.namespace))
-    return lambda: apply.carry_out(finding, looker(), action)
+    return lambda: apply.carry_out(finding, scanner(), action)
 
 
 def act(action: Action, kind: str, namespace: int | None) -> Callable[[], bool]:
@@ -110,8 +110,8 @@ def act(action: Action, kind: str, namespace: int | None) -> Callable[[], bool]:
 
 def carry_out_all() -> Iterator[Outcome]:
     """The detach of all leaks in one go."""
-    found = [finding for finding in looker().look().findings if finding.kind == "leaked"]
-    return apply.carry_out_all(found, looker(), Action.DETACH)
+    found = [finding for finding in scanner().scan().findings if finding.kind == "leaked"]
+    return apply.carry_out_all(found, scanner(), Action.DETACH)
 
 
 def act_all() -> Callable[[], bool]:

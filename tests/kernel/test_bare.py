@@ -12,7 +12,7 @@ from mountwarden.model import Action, Door, Finding, Kind, NamespaceKind, Outcom
 from mountwarden.observe import namespaces, processless
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
-from mountwarden.scan.scanner import Looker
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, hold
@@ -57,8 +57,8 @@ def on(processor: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def leaked(looker: Looker) -> tuple[Finding, ...]:
-    return tuple(finding for finding in looker.look().findings if finding.kind is Kind.LEAKED)
+def leaked(scanner: Scanner) -> tuple[Finding, ...]:
+    return tuple(finding for finding in scanner.scan().findings if finding.kind is Kind.LEAKED)
 
 
 def detached(home: Home) -> tuple[Finding, Outcome, str, tuple[Finding, ...]]:
@@ -66,12 +66,12 @@ def detached(home: Home) -> tuple[Finding, Outcome, str, tuple[Finding, ...]]:
 
     def run() -> tuple[Finding, Outcome, str, tuple[Finding, ...]]:
         syscalls.umount(MERGED)
-        looker = Looker(home.config, home=own_namespace())
-        seen = looker.look()
+        scanner = Scanner(home.config, home=own_namespace())
+        seen = scanner.scan()
         (finding,) = (f for f in seen.findings if f.kind is Kind.LEAKED)
         door = seen.picture.namespaces[finding.namespace or 0].door
-        outcome = apply.carry_out(finding, looker, Action.DETACH)
-        return finding, outcome, door.via if door else "process", leaked(Looker(home.config, home=own_namespace()))
+        outcome = apply.carry_out(finding, scanner, Action.DETACH)
+        return finding, outcome, door.via if door else "process", leaked(Scanner(home.config, home=own_namespace()))
 
     return home.run(run)
 
@@ -107,11 +107,11 @@ def test_a_bare_namespace_that_is_gone_is_no_gap_and_no_finding(home: Home) -> N
     bound(home)
 
     def run() -> tuple[int, int, int]:
-        looker = Looker(home.config, home=own_namespace())
+        scanner = Scanner(home.config, home=own_namespace())
         syscalls.umount(MERGED)
-        before = leaked(looker)
+        before = leaked(scanner)
         syscalls.umount(BIND)
-        after = looker.look()
+        after = scanner.scan()
         return (
             len(before),
             len([f for f in after.findings if f.kind is Kind.LEAKED]),
@@ -165,10 +165,10 @@ def test_a_closed_door_is_not_the_last_one(home: Home) -> None:
 
     def run() -> tuple[list[int | None], list[int | None]]:
         syscalls.umount(MERGED)
-        looker = Looker(home.config, home=own_namespace())
-        before = leaked(looker)
-        looker._doors = {inode: processless.Door("fd", 1, b"/proc/self/fd/999") for inode in looker._doors}
-        return [f.namespace for f in before], [f.namespace for f in leaked(looker)]
+        scanner = Scanner(home.config, home=own_namespace())
+        before = leaked(scanner)
+        scanner._doors = {inode: processless.Door("fd", 1, b"/proc/self/fd/999") for inode in scanner._doors}
+        return [f.namespace for f in before], [f.namespace for f in leaked(scanner)]
 
     try:
         assert home.run(run) == ([inode], [inode])
@@ -206,7 +206,7 @@ def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tie
     inode = bound(home)
 
     def run() -> tuple[list[int], set[int | None]]:
-        looker, entered = Looker(home.config, home=own_namespace()), [0]
+        scanner, entered = Scanner(home.config, home=own_namespace()), [0]
         through = processless.through
 
         def counted(door: Door, space: int, function: Callable[[], object], **more: float) -> object:
@@ -218,11 +218,11 @@ def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tie
             os.mkdir(f"/mnt/{number}")
             syscalls.mount(b"x", b"/mnt/%d" % number, b"tmpfs")  # home's table is another one
             entered.append(0)
-            looker.look()
+            scanner.scan()
             if not entered[-1]:
                 break
         syscalls.umount(MERGED)
-        return entered, {finding.namespace for finding in leaked(looker)}
+        return entered, {finding.namespace for finding in leaked(scanner)}
 
     entered, seen = home.run(run)
     assert any(entered)

@@ -18,7 +18,7 @@ from mountwarden.model import Action, Evidence, Finding, Outcome
 from mountwarden.observe import directory_users
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply, detach
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel import crash
 from tests.kernel.topology import ROOT, Home
@@ -36,17 +36,17 @@ def merged(number: int) -> bytes:
     return layer(number) + b"/merged"
 
 
-class Counting(Looker):
+class Counting(Scanner):
     """Counts its looks."""
 
-    looks = 0
+    scans = 0
 
-    def look(self, *, resync: bool = False) -> Look:
-        self.looks += 1
-        return super().look(resync=resync)
+    def scan(self, *, resync: bool = False) -> Scan:
+        self.scans += 1
+        return super().scan(resync=resync)
 
 
-def looker(config: Config = crash.CONFIG) -> Counting:
+def scanner(config: Config = crash.CONFIG) -> Counting:
     return Counting(config, home=own_namespace())
 
 
@@ -59,7 +59,7 @@ def leaks(count: int, within: Callable[[Namespace, list[Finding]], T], root: byt
         with hold() as holder:
             for number in range(count):
                 syscalls.umount(merged(number))
-            found = [finding for finding in looker().look().findings if finding.kind == "leaked"]
+            found = [finding for finding in scanner().scan().findings if finding.kind == "leaked"]
             assert len(found) == count
             return within(holder, sorted(found, key=lambda finding: finding.mountpoint))
 
@@ -89,10 +89,10 @@ def codes(outcomes: Iterable[Outcome]) -> dict[bytes, str]:
 
 def test_a_thousand_leaks_are_detached_in_two_seconds() -> None:
     def within(holder: Namespace, found: list[Finding]) -> dict[str, float]:
-        owner = looker()
+        owner = scanner()
         started = time.monotonic()
         alone = apply.carry_out(found[0], owner, Action.DETACH)
-        single, looks = time.monotonic() - started, owner.looks
+        single, scans = time.monotonic() - started, owner.scans
         started, used = time.monotonic(), sum(os.times()[:4])
         outcomes = [alone, *apply.carry_out_all(found[1:], owner, Action.DETACH)]
         took, used = time.monotonic() - started, sum(os.times()[:4]) - used
@@ -101,20 +101,20 @@ def test_a_thousand_leaks_are_detached_in_two_seconds() -> None:
         assert {outcome.finding.id for outcome in outcomes} == {finding.id for finding in found}
         assert all("1 copy" in o.saw and os.fsdecode(o.finding.mountpoint) in o.did and o.verified for o in outcomes)
         assert all(sorted(os.listdir(layer(n))) == [b"lower", b"merged", b"upper", b"work"] for n in range(1000))
-        return {"1000": took, "cpu": used, "1": single, "looks": owner.looks - looks}
+        return {"1000": took, "cpu": used, "1": single, "looks": owner.scans - scans}
 
     figures = crash.in_few_processes(leaks(1000, within), 90)
     alone = crash.in_few_processes(leaks(1, one), 20)
     print(
         f"1,000 leaks detached in {figures['1000']:.2f} s ({figures['cpu']:.2f} s of processor time) with "
-        f"{figures['looks']} looks; a single one of them in "
+        f"{figures['scans']} looks; a single one of them in "
         f"{figures['1'] * 1e3:.0f} ms, a single one alone in {alone * 1e3:.0f} ms"
     )
     assert figures["cpu"] < 2, "seconds of processor time, since other tests may run beside this one"
 
 
 def one(holder: Namespace, found: list[Finding]) -> float:
-    owner = looker()
+    owner = scanner()
     started = time.monotonic()
     assert apply.carry_out(found[0], owner, Action.DETACH).done
     return time.monotonic() - started
@@ -132,7 +132,7 @@ def test_what_happens_behind_the_shared_checks_is_declined_for_each(monkeypatch:
 
     def within(holder: Namespace, found: list[Finding]) -> dict[bytes, str]:
         meddle_behind_the_shared_checks(monkeypatch, change)
-        told = codes(apply.carry_out_all(found, looker(), Action.DETACH))
+        told = codes(apply.carry_out_all(found, scanner(), Action.DETACH))
         kept = [path for path in (merged(1), merged(2), b"/mnt/away/merged", merged(4)) if not os.path.isdir(path)]
         assert not kept
         assert os.listdir(merged(2)) == [b"data"]
@@ -150,12 +150,12 @@ def test_what_is_seen_by_the_shared_checks_is_declined_for_that_one_alone() -> N
     class Meddling(Counting):
         """Another namespace comes between its first look and the reading of all namespaces."""
 
-        def look(self, *, resync: bool = False) -> Look:
-            look = super().look(resync=resync)
-            if self.looks == 1:
+        def scan(self, *, resync: bool = False) -> Scan:
+            scan = super().scan(resync=resync)
+            if self.scans == 1:
                 self.other.run(lambda: syscalls.mount(merged(1), b"/tmp", None, abi.MS_BIND))
                 self.other.run(lambda: syscalls.mount(b"tmpfs", merged(3), b"tmpfs"))
-            return look
+            return scan
 
         other: Namespace
 
@@ -175,12 +175,12 @@ def test_a_leak_beside_another_mount_on_its_spot_is_declined_alone() -> None:
     def within(holder: Namespace, found: list[Finding]) -> dict[bytes, str]:
         with hold() as other:
             other.run(lambda: overlay(layer(1), upper=b"upper2"))
-            mine = [finding for finding in looker().look().findings if finding.namespace == holder.inode]
-            told = codes(apply.carry_out_all(mine, looker(), Action.DETACH))
+            mine = [finding for finding in scanner().scan().findings if finding.namespace == holder.inode]
+            told = codes(apply.carry_out_all(mine, scanner(), Action.DETACH))
             assert [n for n in range(3) if holder.is_mounted(merged(n))] == [1]
             assert other.is_mounted(merged(1))
-            everything = [finding for finding in looker().look().findings if finding.kind == "leaked"]
-            assert codes(apply.carry_out_all(everything, looker(), Action.DETACH)) == {merged(1): "mixed"}
+            everything = [finding for finding in scanner().scan().findings if finding.kind == "leaked"]
+            assert codes(apply.carry_out_all(everything, scanner(), Action.DETACH)) == {merged(1): "mixed"}
             assert len(everything) == 2
             return told
 
@@ -201,8 +201,8 @@ def test_the_engines_record_is_asked_right_before_each_rename(monkeypatch: pytes
         with hold() as holder:
             for point in points:
                 syscalls.umount(point)
-            owner = looker(Config(engines=("docker",)))
-            found = [finding for finding in owner.look().findings if finding.kind == "leaked"]
+            owner = scanner(Config(engines=("docker",)))
+            found = [finding for finding in owner.scan().findings if finding.kind == "leaked"]
             assert {finding.evidence for finding in found} == {Evidence.RECORD}
 
             def change() -> None:
@@ -222,9 +222,9 @@ def test_the_engines_record_is_asked_right_before_each_rename(monkeypatch: pytes
 def test_one_act_does_for_the_copies_of_all_namespaces() -> None:
     def within(holder: Namespace, _found: list[Finding]) -> list[str]:
         with hold(holder) as other:
-            found = looker().look().findings
+            found = scanner().scan().findings
             assert len(found) == 6
-            told = [outcome.code for outcome in apply.carry_out_all(found, looker(), Action.DETACH)]
+            told = [outcome.code for outcome in apply.carry_out_all(found, scanner(), Action.DETACH)]
             assert (held(holder), held(other)) == (0, 0)
             return sorted(told)
 
@@ -234,9 +234,9 @@ def test_one_act_does_for_the_copies_of_all_namespaces() -> None:
 def test_a_batch_ends_when_its_time_is_up_and_the_next_one_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def within(holder: Namespace, found: list[Finding]) -> tuple[int, int]:
         monkeypatch.setattr(detach, "SECONDS", 0.0)
-        owner = looker()
+        owner = scanner()
         told = codes(apply.carry_out_all(found, owner, Action.DETACH))
-        return list(told.values()).count("done"), owner.looks
+        return list(told.values()).count("done"), owner.scans
 
     assert crash.in_few_processes(leaks(3, within), 20) == (3, 6), "two looks for each when none may be used again"
 
@@ -245,9 +245,9 @@ def test_the_look_that_verifies_one_batch_is_the_first_of_the_next(monkeypatch: 
     def within(holder: Namespace, found: list[Finding]) -> tuple[int, int]:
         monkeypatch.setattr(detach, "MOST", 2)
         monkeypatch.setattr(detach, "SECONDS", 5.0)
-        owner = looker()
+        owner = scanner()
         told = codes(apply.carry_out_all(found, owner, Action.DETACH))
-        return list(told.values()).count("done"), owner.looks
+        return list(told.values()).count("done"), owner.scans
 
     assert crash.in_few_processes(leaks(6, within), 20) == (6, 4)
 
@@ -257,7 +257,7 @@ def test_a_look_is_not_used_again_when_whoever_takes_the_outcomes_was_slow(monke
 
     def within(holder: Namespace, found: list[Finding]) -> tuple[int, str]:
         monkeypatch.setattr(detach, "MOST", 1)
-        owner = looker()
+        owner = scanner()
         outcomes = apply.carry_out_all(found, owner, Action.DETACH)
         assert next(outcomes).done
         until = time.monotonic() + detach.SECONDS
@@ -266,7 +266,7 @@ def test_a_look_is_not_used_again_when_whoever_takes_the_outcomes_was_slow(monke
             syscalls.umount(merged(1))
         syscalls.mount(b"tmpfs", merged(1), b"tmpfs")
         code = next(outcomes).code
-        return owner.looks, code
+        return owner.scans, code
 
     assert crash.in_few_processes(leaks(2, within), 20) == (3, "out-of-reach")
 
@@ -275,7 +275,7 @@ def test_whoever_asked_may_end_it_between_two_batches(monkeypatch: pytest.Monkey
     def within(holder: Namespace, found: list[Finding]) -> tuple[list[str], int]:
         monkeypatch.setattr(detach, "MOST", 2)
         answers = iter((True, True, False))
-        told = codes(apply.carry_out_all(found, looker(), Action.DETACH, go_on=lambda: next(answers)))
+        told = codes(apply.carry_out_all(found, scanner(), Action.DETACH, go_on=lambda: next(answers)))
         assert [number for number in range(6) if holder.is_mounted(merged(number))] == [4, 5]
         return list(told.values()), held(holder)
 
@@ -302,7 +302,7 @@ def test_an_operators_command_that_is_ended_tells_the_journal_all_that_was_done(
         monkeypatch.setattr("sys.stdout", open(writer, "w"))  # noqa: SIM115 (its last flush fails)
         confirmed = [replace(finding, confirmed=True) for finding in found]
         with pytest.raises(KeyboardInterrupt if how == "signal" else BrokenPipeError):
-            acts.carry_out(confirmed, looker(), Action.DETACH, json=False, no_color=True)
+            acts.carry_out(confirmed, scanner(), Action.DETACH, json=False, no_color=True)
         return told, [number for number in range(6) if holder.is_mounted(merged(number))]
 
     assert crash.in_few_processes(leaks(6, within), 20) == (["done"] * 2, [2, 3, 4, 5])
@@ -312,11 +312,11 @@ def test_a_look_that_fails_fails_the_batch_and_does_not_end_the_others(monkeypat
     class Failing(Counting):
         """Its second look fails, which was to verify the first batch."""
 
-        def look(self, *, resync: bool = False) -> Look:
-            look = super().look(resync=resync)
-            if self.looks == 2:
+        def scan(self, *, resync: bool = False) -> Scan:
+            scan = super().scan(resync=resync)
+            if self.scans == 2:
                 raise OSError(24, "Too many open files")
-            return look
+            return scan
 
     def within(holder: Namespace, found: list[Finding]) -> list[str]:
         monkeypatch.setattr(detach, "MOST", 2)
@@ -344,7 +344,7 @@ def test_a_home_elsewhere_takes_one_child_for_a_batch(monkeypatch: pytest.Monkey
             for number in range(4):
                 home.umount(merged(number))
             owner = Counting(crash.CONFIG, home=sandbox.inode)
-            found = [finding for finding in owner.look().findings if finding.kind == "leaked"]
+            found = [finding for finding in owner.scan().findings if finding.kind == "leaked"]
             monkeypatch.setattr(child, "ask", counted)
             told = codes(apply.carry_out_all(found, owner, Action.DETACH))
             assert list(told.values()) == ["done"] * 4

@@ -17,7 +17,7 @@ from mountwarden.model import Action, Finding
 from mountwarden.remedies import apply
 
 from tests.kernel import crash
-from tests.kernel.test_batch import codes, leaks, looker
+from tests.kernel.test_batch import codes, leaks, scanner
 from tests.support.scratch_ns import Namespace, Sandbox
 
 
@@ -76,7 +76,7 @@ def engine_and_batch(rounds: int, within: int) -> dict[str, int]:
         engine = Engine([os.path.dirname(finding.mountpoint) for finding in found], random.random() * took)
         engine.start()
         started = time.monotonic_ns()
-        told = codes(apply.carry_out_all(found, looker(), Action.DETACH))
+        told = codes(apply.carry_out_all(found, scanner(), Action.DETACH))
         ended = time.monotonic_ns()
         took = (ended - started) / 1e9
         home = Namespace(os.getpid())

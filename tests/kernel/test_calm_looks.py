@@ -8,7 +8,7 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Tier
 from mountwarden.observe import namespaces
 from mountwarden.observe.enter import own_namespace
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.ours import only_ours
@@ -19,13 +19,13 @@ from tests.support.wait import wait_until
 MERGED = ROOT + b"/X/merged"
 
 
-def calm(looker: Looker) -> Look:
+def calm(scanner: Scanner) -> Scan:
     """The first look that is the one before it again."""
     only_ours()
-    seen = [looker.look()]
+    seen = [scanner.scan()]
 
     def same() -> bool:
-        seen.append(looker.look())
+        seen.append(scanner.scan())
         return seen[-1].picture is seen[-2].picture
 
     wait_until(same, 30, "two looks in a row see the same")
@@ -40,10 +40,10 @@ def test_where_something_was_found_each_look_asks_again(home: Home) -> None:
 
 
 def _found(config: Config) -> None:
-    looker = Looker(config, home=own_namespace())
+    scanner = Scanner(config, home=own_namespace())
     for expected in ("severed", "leaked"):
-        first, second = looker.look(), looker.look()
-        assert [[f.kind for f in look.findings] for look in (first, second)] == [[expected], [expected]]
+        first, second = scanner.scan(), scanner.scan()
+        assert [[f.kind for f in scan.findings] for scan in (first, second)] == [[expected], [expected]]
         assert second.picture is not first.picture
         if expected == "severed":
             syscalls.umount(MERGED)
@@ -57,12 +57,12 @@ def test_a_leak_ends_the_calm(home: Home) -> None:
 
 
 def _pinned(config: Config) -> None:
-    looker = Looker(config, home=own_namespace())
-    before = calm(looker)
+    scanner = Scanner(config, home=own_namespace())
+    before = calm(scanner)
     syscalls.umount(MERGED, abi.MNT_DETACH)
-    look = looker.look()
-    assert look.picture is not before.picture
-    assert [f.kind for f in look.findings] == ["pinned"]
+    scan = scanner.scan()
+    assert scan.picture is not before.picture
+    assert [f.kind for f in scan.findings] == ["pinned"]
 
 
 def test_a_new_namespace_ends_the_calm(home: Home) -> None:
@@ -72,13 +72,13 @@ def test_a_new_namespace_ends_the_calm(home: Home) -> None:
 
 
 def _joined(home: Home) -> None:
-    looker = Looker(home.config, home=own_namespace())
-    before = calm(looker)
+    scanner = Scanner(home.config, home=own_namespace())
+    before = calm(scanner)
     with hold(propagation="private") as other:
-        look = looker.look()
-        assert look.picture is not before.picture
-        assert other.inode in look.picture.namespaces
-        assert [f.namespace for f in look.findings] == [other.inode]
+        scan = scanner.scan()
+        assert scan.picture is not before.picture
+        assert other.inode in scan.picture.namespaces
+        assert [f.namespace for f in scan.findings] == [other.inode]
 
 
 def test_a_namespace_that_was_looked_at_before_it_was_set_up_is_read_again(home: Home) -> None:
@@ -89,27 +89,27 @@ def test_a_namespace_that_was_looked_at_before_it_was_set_up_is_read_again(home:
 
 def _looked_amid(config: Config) -> None:
     namespaces.SETUP = 3600.0
-    looker = Looker(config, home=own_namespace())
-    calm(looker)
+    scanner = Scanner(config, home=own_namespace())
+    calm(scanner)
     with hold(propagation="slave") as other:
         for _ in range(2):
-            assert looker.look().findings == ()
+            assert scanner.scan().findings == ()
         other.run(lambda: syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE))
 
-        assert looker.look().findings == (), "nothing tells of it"
-        looker._new._due = dict.fromkeys(looker._new._due, 0.0)  # the hour is over
-        assert [found.namespace for found in looker.look().findings] == [other.inode], "it is read once more"
+        assert scanner.scan().findings == (), "nothing tells of it"
+        scanner._new._due = dict.fromkeys(scanner._new._due, 0.0)  # the hour is over
+        assert [found.namespace for found in scanner.scan().findings] == [other.inode], "it is read once more"
 
 
-class Late(Looker):
+class Late(Scanner):
     """Looks at home, then home mounts a layer, then it looks at the others."""
 
     late = False
 
-    def _look_elsewhere(self, *args: Any) -> Any:
+    def _scan_elsewhere(self, *args: Any) -> Any:
         if self.late:
             overlay(ROOT + b"/late")
-        return super()._look_elsewhere(*args)
+        return super()._scan_elsewhere(*args)
 
 
 @pytest.mark.parametrize("used", available())
@@ -123,9 +123,9 @@ def test_what_home_mounts_during_a_look_is_not_suspected(home: Home, used: Tier)
 
 
 def _mounted_meanwhile(config: Config, used: Tier) -> None:
-    looker = Late(config, home=own_namespace(), tier=used)
-    assert looker.look().findings == ()
-    looker.late = True
-    assert looker.look(resync=True).findings == ()
-    looker.late = False
-    assert looker.look().findings == ()
+    scanner = Late(config, home=own_namespace(), tier=used)
+    assert scanner.scan().findings == ()
+    scanner.late = True
+    assert scanner.scan(resync=True).findings == ()
+    scanner.late = False
+    assert scanner.scan().findings == ()

@@ -29,7 +29,7 @@ def detach(number: int, syscalls: str) -> int:
         others = set(os.listdir(ROOT + b"/X")) - set(NAMES)
         assert len(others) <= 1
         assert all(name.startswith(replace.PREFIX) for name in others)
-        removed = apply.remove_leftovers(crash.looker())
+        removed = apply.remove_leftovers(crash.scanner())
         assert {os.path.basename(path) for path in removed} == others
         assert sorted(os.listdir(ROOT + b"/X")) == NAMES
         assert number or not holder.is_mounted(MERGED)
@@ -49,7 +49,7 @@ def batch(number: int, syscalls: str) -> int:
         others = {layer + b"/" + name for layer in layers for name in set(os.listdir(layer)) - set(NAMES)}
         assert len(others) <= 1
         assert all(os.path.basename(path).startswith(replace.PREFIX) for path in others)
-        assert set(apply.remove_leftovers(crash.looker())) == others
+        assert set(apply.remove_leftovers(crash.scanner())) == others
         mounted = [holder.is_mounted(layer + b"/merged") for layer in layers]
         assert mounted == sorted(mounted), "one after the other"
         assert number or not any(mounted)
@@ -240,7 +240,7 @@ def test_only_our_own_leftovers_are_removed(home: Home) -> None:
         overlay(ROOT + b"/Y", mounted=False)
         os.mkdir(ROOT + b"/Y/" + ours[1])
         os.symlink(b"Y", ROOT + b"/Z")
-        return apply.remove_leftovers(crash.looker())
+        return apply.remove_leftovers(crash.scanner())
 
     removed = home.run(scatter)
     assert sorted(removed) == sorted([ROOT + b"/X/" + name for name in ours] + [ROOT + b"/Y/" + ours[1]])

@@ -11,7 +11,7 @@ from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
 from mountwarden.remedies.steps import describe
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel import crash
 from tests.kernel.topology import DOCKER, LAYER, ROOT, Home, dockerd, state, with_layout
@@ -177,7 +177,7 @@ def test_declines_a_directory_that_a_process_has_open(leaked: Leaked) -> None:
     def act_with_it_open() -> str:
         fd = os.open(MERGED, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            return apply.carry_out(finding, Looker(home.config, home=own_namespace()), Action.DETACH).code
+            return apply.carry_out(finding, Scanner(home.config, home=own_namespace()), Action.DETACH).code
         finally:
             os.close(fd)
 
@@ -269,12 +269,12 @@ def test_a_layer_that_home_never_had_is_left_to_a_human_though_its_record_says_u
     def run(_sandbox: Sandbox) -> str:
         with dockerd(), hold() as backup:
             layer = overlay(LAYER, mounted=False)
-            looker = Looker(DOCKER, home=own_namespace())
-            looker.look()
+            scanner = Scanner(DOCKER, home=own_namespace())
+            scanner.scan()
             backup.run(lambda: overlay(LAYER))
-            (finding,) = (found for found in looker.look(resync=True).findings if found.kind == "leaked")
+            (finding,) = (found for found in scanner.scan(resync=True).findings if found.kind == "leaked")
             assert (finding.evidence, finding.root.home_known) == (Evidence.RECORD, True)
-            remedy = plan(finding, looker.config).remedies[0]
+            remedy = plan(finding, scanner.config).remedies[0]
             assert (remedy.action, remedy.automatic, remedy.command) == (
                 Action.DETACH,
                 False,
@@ -282,7 +282,7 @@ def test_a_layer_that_home_never_had_is_left_to_a_human_though_its_record_says_u
             )
             assert remedy.reason == "the engine's record speaks of the container, not of this mount"
             assert backup.is_mounted(layer.merged)
-            return apply.carry_out(finding, looker, Action.DETACH).code
+            return apply.carry_out(finding, scanner, Action.DETACH).code
 
     assert crash.in_few_processes(run, 20) == "done", "who asks for it may have it"
 
@@ -344,11 +344,11 @@ def test_a_record_lets_no_detach_take_another_mount() -> None:
             with hold() as holder, hold() as other:
                 syscalls.umount(layer.merged)
                 other.run(lambda: (syscalls.umount(layer.merged), overlay(LAYER, upper=b"upper2")))
-                looker = Looker(DOCKER, home=own_namespace())
-                found = [finding for finding in looker.look().findings if finding.kind == "leaked"]
+                scanner = Scanner(DOCKER, home=own_namespace())
+                found = [finding for finding in scanner.scan().findings if finding.kind == "leaked"]
                 assert [finding.evidence for finding in found] == [Evidence.RECORD] * 2
                 finding = next(finding for finding in found if finding.namespace == holder.inode)
-                code = apply.carry_out(finding, looker, Action.DETACH).code
+                code = apply.carry_out(finding, scanner, Action.DETACH).code
                 assert holder.is_mounted(layer.merged)
                 assert other.is_mounted(layer.merged)
                 return code
@@ -395,19 +395,19 @@ def test_declines_another_mount_that_came_after_the_look(leaked: Leaked) -> None
             syscalls.mount(b"/tmp/other/merged", MERGED, None, abi.MS_BIND)
             return syscalls.mount_id(abi.AT_FDCWD, MERGED) == judged
 
-        class Meddling(Looker):
+        class Meddling(Scanner):
             """The other namespace comes between the first look and the reading of all namespaces."""
 
             code = ""
 
-            def look(self, *, resync: bool = False) -> Look:
-                look = super().look(resync=resync)
+            def scan(self, *, resync: bool = False) -> Scan:
+                scan = super().scan(resync=resync)
                 self.code = self.code or ("mixed" if other.run(swap) else "shared-spot")
-                return look
+                return scan
 
         def act() -> tuple[str, str]:
-            looker = Meddling(home.config, home=own_namespace())
-            return apply.carry_out(finding, looker, Action.DETACH).code, looker.code
+            scanner = Meddling(home.config, home=own_namespace())
+            return apply.carry_out(finding, scanner, Action.DETACH).code, scanner.code
 
         before = home.run(lambda: state(MERGED))
         told, wanted = home.run(act)
@@ -422,14 +422,14 @@ def test_declines_a_copy_of_unknown_history_beside_one_that_is_known(home: Home)
     with hold(home.sandbox) as known, hold(home.sandbox) as other:
 
         def detach() -> str:
-            looker = Looker(home.config, home=own_namespace())
-            looker.look()
+            scanner = Scanner(home.config, home=own_namespace())
+            scanner.scan()
             syscalls.umount(MERGED)
-            looker.look()
+            scanner.scan()
             other.run(lambda: (syscalls.umount(MERGED), overlay(ROOT + b"/X", upper=b"upper2")))
-            (finding,) = (f for f in looker.look().findings if f.namespace == known.inode and f.kind == "leaked")
+            (finding,) = (f for f in scanner.scan().findings if f.namespace == known.inode and f.kind == "leaked")
             assert finding.evidence is Evidence.HISTORY
-            return apply.carry_out(finding, looker, Action.DETACH).code
+            return apply.carry_out(finding, scanner, Action.DETACH).code
 
         assert home.run(detach) == "mixed"
         assert known.is_mounted(MERGED)
@@ -447,16 +447,16 @@ def test_what_is_mounted_on_a_copy_is_told(leaked: Leaked) -> None:
 def test_an_act_whose_effect_cannot_be_read_is_not_told_as_nothing_done(leaked: Leaked) -> None:
     home, holder, finding = leaked
 
-    class Blind(Looker):
+    class Blind(Scanner):
         """Its second look fails, as one does on a host that has run out of descriptors."""
 
-        looks = 0
+        scans = 0
 
-        def look(self, *, resync: bool = False) -> Look:
-            self.looks += 1
-            if self.looks > 1:
+        def scan(self, *, resync: bool = False) -> Scan:
+            self.scans += 1
+            if self.scans > 1:
                 raise OSError(24, "Too many open files")
-            return super().look(resync=resync)
+            return super().scan(resync=resync)
 
     outcome = home.run(lambda: apply.carry_out(finding, Blind(home.config, home=own_namespace()), Action.DETACH))
     assert (outcome.done, outcome.code) == (False, "unverified")

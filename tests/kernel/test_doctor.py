@@ -22,7 +22,7 @@ from mountwarden.output.terminal import Terminal
 from mountwarden.predict.next_leaks import NextLeak, foresee, who
 from mountwarden.report import map as chart
 from mountwarden.report.map_types import MapJson
-from mountwarden.scan.scanner import Looker
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, Propagation, hold, in_child
@@ -40,14 +40,14 @@ def tables(*spaces: Namespace) -> dict[int, Table]:
 def shown(home: Home, *others: Namespace) -> list[Exposure]:
     """The sights of the guarded root in home and the others, by a fresh look."""
     read = tables(home.sandbox, *others)
-    return home.run(lambda: list(exposures(Looker(home.config, home=own_namespace()).look().picture, read)))
+    return home.run(lambda: list(exposures(Scanner(home.config, home=own_namespace()).scan().picture, read)))
 
 
 def foreseen(home: Home, *others: Namespace) -> list[NextLeak]:
     read = tables(home.sandbox, *others)
 
     def here() -> list[NextLeak]:
-        picture = Looker(home.config, home=own_namespace()).look().picture
+        picture = Scanner(home.config, home=own_namespace()).scan().picture
         return list(foresee(exposures(picture, read), picture)[0])
 
     return home.run(here)
@@ -164,10 +164,10 @@ def drawn(home: Home, others: Sequence[Namespace], step: Callable[[], None]) -> 
     """The picture of home and the others after a step, by a looker that saw it before."""
 
     def here() -> MapJson:
-        looker = Looker(home.config, home=own_namespace())
-        looker.look()
+        scanner = Scanner(home.config, home=own_namespace())
+        scanner.scan()
         step()
-        seen = looker.look()
+        seen = scanner.scan()
         told = exposures(seen.picture, tables(home.sandbox, *others))
         inodes = {sight.namespace for sight in told} | {f.namespace for f in seen.findings if f.namespace}
         people = {inode: who(inode, seen.picture) for inode in inodes}

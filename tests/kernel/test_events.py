@@ -17,7 +17,7 @@ from mountwarden.observe.enter import in_namespace, own_namespace
 from mountwarden.observe.tiers import event_budget, listing, statmount
 from mountwarden.observe.tiers import events as tier
 from mountwarden.observe.tiers.events import EventsObserver
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support import tiers
@@ -30,17 +30,17 @@ pytestmark = pytest.mark.skipif(Tier.EVENTS not in tiers.available(), reason="th
 MERGED = ROOT + b"/X/merged"
 
 
-def watcher() -> Looker:
+def watcher() -> Scanner:
     """A Looker in this process's namespace that has marked every other one of this test run."""
     only_ours()
-    looker = Looker(CONFIG, home=own_namespace(), tier=Tier.EVENTS)
+    scanner = Scanner(CONFIG, home=own_namespace(), tier=Tier.EVENTS)
     for _ in range(4):
-        looker.look()
-    return looker
+        scanner.scan()
+    return scanner
 
 
-def leaks(looker: Looker) -> int:
-    return len([finding for finding in looker.look().findings if finding.kind is Kind.LEAKED])
+def leaks(scanner: Scanner) -> int:
+    return len([finding for finding in scanner.scan().findings if finding.kind is Kind.LEAKED])
 
 
 def storm(times: int) -> None:
@@ -51,19 +51,19 @@ def storm(times: int) -> None:
         syscalls.umount(b"/mnt/storm")
 
 
-def marked(looker: Looker) -> set[int]:
+def marked(scanner: Scanner) -> set[int]:
     """Inodes of the namespaces that the groups have marks on, by the kernel's own word."""
-    assert isinstance(looker._observer, EventsObserver)
-    groups = looker._observer._homes, looker._observer._rest
+    assert isinstance(scanner._observer, EventsObserver)
+    groups = scanner._observer._homes, scanner._observer._rest
     text = "".join(Path(f"/proc/self/fdinfo/{group.fd}").read_text() for group in groups)
     return set(map(int, re.findall("fanotify mnt_ns:([0-9]+)", text)))
 
 
-def resync(looker: Looker, inode: int) -> Look:
+def resync(scanner: Scanner, inode: int) -> Scan:
     """A full look, and more until the next one is not the one that reads that namespace's text again anyway."""
-    look, observer = looker.look(resync=True), looker._observer
+    scan, observer = scanner.scan(resync=True), scanner._observer
     assert isinstance(observer, EventsObserver)
-    return look if (observer._round + 1 - inode) % tier._ROUNDS else resync(looker, inode)
+    return scan if (observer._round + 1 - inode) % tier._ROUNDS else resync(scanner, inode)
 
 
 def reasons(missed: Iterable[Missed]) -> list[str]:
@@ -75,8 +75,8 @@ def test_a_quiet_look_reads_nothing_and_a_new_copy_is_no_text(home: Home) -> Non
     with hold(home.sandbox, propagation="slave") as other:
 
         def check() -> list[tuple[set[int], bool]]:
-            looker, texts, listed = watcher(), list[int](), list[int]()
-            read, lister = namespaces.read_mountinfo, looker._observer._lister
+            scanner, texts, listed = watcher(), list[int](), list[int]()
+            read, lister = namespaces.read_mountinfo, scanner._observer._lister
             ids = lister.ids
             lister.ids = lambda namespace: (listed.append(namespace), ids(namespace))[1]
             statmount.read_mountinfo = lambda inode, *rest: (texts.append(inode), read(inode, *rest))[1]
@@ -86,7 +86,7 @@ def test_a_quiet_look_reads_nothing_and_a_new_copy_is_no_text(home: Home) -> Non
                 step()
                 texts.clear()
                 listed.clear()
-                looker.look()
+                scanner.scan()
                 seen.append(({ours[inode] for inode in texts if inode in ours}, own is not None and own.id in listed))
             return seen
 
@@ -98,13 +98,13 @@ def test_what_a_namespace_does_itself_is_seen_at_the_next_look(home: Home) -> No
     with hold(home.sandbox, propagation="private") as other:
 
         def check() -> list[int]:
-            looker = watcher()
+            scanner = watcher()
             syscalls.umount(MERGED)
-            seen = [leaks(looker), leaks(looker)]
+            seen = [leaks(scanner), leaks(scanner)]
             other.run(lambda: syscalls.umount(MERGED))
-            seen.append(leaks(looker))
+            seen.append(leaks(scanner))
             other.run(lambda: overlay(ROOT + b"/X"))
-            return [*seen, leaks(looker)]
+            return [*seen, leaks(scanner)]
 
         assert home.run(check) == [1, 1, 0, 1]
 
@@ -120,9 +120,9 @@ def test_a_copy_that_is_moved_is_seen_where_it_is(home: Home, propagation: Propa
             syscalls.mount(MERGED, b"/mnt/moved", None, abi.MS_MOVE)
 
         def check() -> list[bytes]:
-            looker = watcher()
+            scanner = watcher()
             other.run(move)
-            return [copy.mount.point for copy in looker.look().picture.copies if copy.namespace == other.inode]
+            return [copy.mount.point for copy in scanner.scan().picture.copies if copy.namespace == other.inode]
 
         assert home.run(check) == [b"/mnt/moved"]
 
@@ -131,11 +131,11 @@ def test_a_root_made_private_is_seen_though_no_event_tells(home: Home) -> None:
     home.layer()
 
     def check() -> list[list[str]]:
-        looker, seen = watcher(), []
+        scanner, seen = watcher(), []
         for propagation in (abi.MS_PRIVATE, abi.MS_SHARED):
             syscalls.mount(None, b"/mnt", None, propagation)
             seen.append(
-                [finding.kind for finding in looker.look().findings if finding.namespace in (None, own_namespace())]
+                [finding.kind for finding in scanner.scan().findings if finding.namespace in (None, own_namespace())]
             )
         return seen
 
@@ -149,12 +149,12 @@ def test_each_text_is_read_again_when_its_turn_comes(home: Home) -> None:
     with hold(home.sandbox, propagation="slave") as other:
 
         def check() -> int:
-            looker, texts = watcher(), list[int]()
-            looker.look(resync=True)
+            scanner, texts = watcher(), list[int]()
+            scanner.scan(resync=True)
             read = namespaces.read_mountinfo
             statmount.read_mountinfo = lambda inode, *rest: (texts.append(inode), read(inode, *rest))[1]
             for _ in range(tier._ROUNDS):
-                looker.look(resync=True)
+                scanner.scan(resync=True)
             return texts.count(other.inode)
 
         assert home.run(check) == 1
@@ -165,11 +165,11 @@ def test_at_a_resync_what_decides_is_compared_in_each_namespace(home: Home) -> N
     with hold(home.sandbox, propagation="slave") as other:
 
         def check() -> list[set[str]]:
-            looker = watcher()
-            resync(looker, other.inode)
+            scanner = watcher()
+            resync(scanner, other.inode)
             other.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_REC | abi.MS_PRIVATE))
-            looks = [looker.look(resync=full) for full in (False, True)]
-            return [{one.kind for one in look.findings if one.namespace == other.inode} for look in looks]
+            scans = [scanner.scan(resync=full) for full in (False, True)]
+            return [{one.kind for one in scan.findings if one.namespace == other.inode} for scan in scans]
 
         assert home.run(check) == [set(), {Kind.SEVERED}]
 
@@ -179,12 +179,12 @@ def test_at_a_resync_the_mounts_of_each_namespace_are_counted(home: Home) -> Non
     with hold(home.sandbox, propagation="slave") as other:
 
         def check() -> list[int]:
-            looker = watcher()
-            mounts = resync(looker, other.inode).picture.mounts
+            scanner = watcher()
+            mounts = resync(scanner, other.inode).picture.mounts
             other.run(lambda: syscalls.umount(MERGED))
-            assert isinstance(looker._observer, EventsObserver)
-            looker._observer._rest.drain()  # as if the kernel had not told
-            return [looker.look(resync=full).picture.mounts - mounts for full in (False, True)]
+            assert isinstance(scanner._observer, EventsObserver)
+            scanner._observer._rest.drain()  # as if the kernel had not told
+            return [scanner.scan(resync=full).picture.mounts - mounts for full in (False, True)]
 
         assert home.run(check) == [0, -1]
 
@@ -193,21 +193,21 @@ def test_a_new_namespace_is_marked_at_its_first_look_and_forgotten_with_its_end(
     home.layer()
 
     def check() -> tuple[list[bool], list[int], bool]:
-        looker = watcher()
+        scanner = watcher()
         syscalls.umount(MERGED)
         with hold(propagation="private") as other:
             inode = other.inode
-            there = [inode in marked(looker)]
-            looker.look()
-            there.append(inode in marked(looker))
+            there = [inode in marked(scanner)]
+            scanner.scan()
+            there.append(inode in marked(scanner))
             other.run(lambda: overlay(ROOT + b"/X"))
-            seen = [leaks(looker)]
+            seen = [leaks(scanner)]
             other.run(lambda: syscalls.umount(MERGED))
-            seen.append(leaks(looker))
-        wait_until(lambda: inode not in marked(looker), 10, "its mark goes with it")
-        looker.look()
-        assert isinstance(looker._observer, EventsObserver)
-        return there, seen, inode in looker._observer._marked
+            seen.append(leaks(scanner))
+        wait_until(lambda: inode not in marked(scanner), 10, "its mark goes with it")
+        scanner.scan()
+        assert isinstance(scanner._observer, EventsObserver)
+        return there, seen, inode in scanner._observer._marked
 
     assert home.run(check) == ([False, True], [1, 0], False)
 
@@ -217,14 +217,14 @@ def test_home_s_mounts_wake_and_those_of_others_do_not(home: Home) -> None:
     with hold(home.sandbox, propagation="private") as other:
 
         def check() -> list[bool]:
-            looker = watcher()
-            assert looker.wake is not None
+            scanner = watcher()
+            assert scanner.wake is not None
             poll, seen = select.poll(), []
-            poll.register(looker.wake, select.POLLIN)
+            poll.register(scanner.wake, select.POLLIN)
             for step in (lambda: None, lambda: other.run(lambda: storm(1)), lambda: storm(1)):
                 step()
                 seen.append(bool(poll.poll(0)))
-                looker.look()
+                scanner.scan()
             return [*seen, bool(poll.poll(0))]
 
         assert home.run(check) == [False, False, True, False]
@@ -238,19 +238,19 @@ def test_an_overflow_is_told_and_nothing_is_unseen(home: Home) -> None:
 
         def check() -> tuple[list[list[str]], int, int]:
             event_budget.A_SECOND = 10**9
-            looker = watcher()
+            scanner = watcher()
             loud.run(lambda: storm(limit // 2 + 100))
             syscalls.umount(MERGED)
-            first = looker.look()
+            first = scanner.scan()
             tier.RESYNC = 3600.0
             found = {finding.namespace for finding in first.findings if finding.kind is Kind.LEAKED}
             loud.run(lambda: storm(limit // 2 + 100))
             other.run(lambda: syscalls.umount(MERGED))
-            second = looker.look()
+            second = scanner.scan()
             tier.RESYNC = 0.0
-            third = looker.look()
+            third = scanner.scan()
             left = {finding.namespace for finding in third.findings if finding.kind is Kind.LEAKED}
-            return [reasons(look.missed) for look in (first, second, third)], len(found), len(left)
+            return [reasons(scan.missed) for scan in (first, second, third)], len(found), len(left)
 
         assert home.run(check) == ([["overflow"], [], ["overflow"]], 2, 1), "the second one is put off"
 
@@ -261,10 +261,10 @@ def test_a_namespace_over_its_budget_is_polled_and_marked_again_later(home: Home
 
         def check() -> tuple[list[str], list[bool], list[int], bool]:
             tier.POLLED = 3600.0
-            looker = watcher()
-            observer = looker._observer
+            scanner = watcher()
+            observer = scanner._observer
             assert isinstance(observer, EventsObserver)
-            there = [loud.inode in marked(looker)]
+            there = [loud.inode in marked(scanner)]
             reached, reach = os.pipe()
             go, let_go = os.pipe()
             pid = os.fork()
@@ -272,28 +272,28 @@ def test_a_namespace_over_its_budget_is_polled_and_marked_again_later(home: Home
                 in_namespace(loud.pid, lambda: (storm(2000), os.write(reach, b"x"), os.read(go, 1)), deadline=50)
                 os._exit(0)
             os.read(reached, 1)
-            look = looker.look()
-            there.append(loud.inode in marked(looker))
+            scan = scanner.scan()
+            there.append(loud.inode in marked(scanner))
             os.write(let_go, b"x")
             os.waitpid(pid, 0)
-            seen = [leaks(looker)]
+            seen = [leaks(scanner)]
             loud.run(lambda: overlay(ROOT + b"/X"))
-            seen.append(leaks(looker))
+            seen.append(leaks(scanner))
             observer._polled[loud.inode] = 0.0  # the hour is over
-            looker.look()
-            there.append(loud.inode in marked(looker))
-            return reasons(look.missed), there, seen, loud.inode in observer._polled
+            scanner.scan()
+            there.append(loud.inode in marked(scanner))
+            return reasons(scan.missed), there, seen, loud.inode in observer._polled
 
         assert home.run(check) == (["budget"], [True, False, True], [0, 1], False)
 
 
 def test_a_looker_that_is_dropped_gives_its_groups_back(home: Home) -> None:
     def check() -> tuple[bool, bool]:
-        looker = watcher()
-        fd = looker.wake
+        scanner = watcher()
+        fd = scanner.wake
         link = f"/proc/self/fd/{fd}"
         there = os.readlink(link)
-        del looker
+        del scanner
         gc.collect()  # an error that was caught may hold it in a cycle
         return "fanotify" in there, os.path.islink(link)
 
@@ -347,9 +347,9 @@ def ended(ids: set[int]) -> bool:
 
 def look_until(stop: int) -> None:
     """Look as the service does, but ten times as often."""
-    looker = watcher()
+    scanner = watcher()
     while not select.select([stop], [], [], 0.1)[0]:
-        looker.look()
+        scanner.scan()
 
 
 @pytest.mark.long
@@ -360,11 +360,11 @@ def test_100_000_events_leave_no_descriptor_child_or_memory(home: Home) -> None:
 
         def check() -> list[tuple[int, int, int]]:
             event_budget.A_SECOND = 10**9
-            looker, used = watcher(), []
+            scanner, used = watcher(), []
             for number in range(1, 101):
                 storm(125)  # in the slave too
                 loud.run(lambda: storm(250))
-                looker.look(resync=number % 10 == 0)
+                scanner.scan(resync=number % 10 == 0)
                 if number in (10, 100):
                     status = Path("/proc/self/status").read_text()
                     anonymous = int(status.partition("RssAnon:")[2].split()[0])

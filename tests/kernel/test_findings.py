@@ -14,7 +14,7 @@ from mountwarden.model import Action, Evidence, Finding, Kind, Outcome, Reach, S
 from mountwarden.observe import detached_users, processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support.scratch_ns import hold, overlay
@@ -23,16 +23,16 @@ from tests.support.wait import wait_until
 MERGED = ROOT + b"/X/merged"
 
 
-def looks(home: Home, *steps: Callable[[], None], kind: Kind) -> list[list[Finding]]:
+def scans(home: Home, *steps: Callable[[], None], kind: Kind) -> list[list[Finding]]:
     """The findings of one kind at a look before the first step, and after each, by one looker."""
 
     def watched() -> list[list[Finding]]:
-        looker = Looker(home.config, home=own_namespace())
-        seen: list[Look] = [looker.look()]
+        scanner = Scanner(home.config, home=own_namespace())
+        seen: list[Scan] = [scanner.scan()]
         for step in steps:
             step()
-            seen.append(looker.look())
-        return [[finding for finding in look.findings if finding.kind is kind] for look in seen]
+            seen.append(scanner.scan())
+        return [[finding for finding in scan.findings if finding.kind is kind] for scan in seen]
 
     return home.run(watched)
 
@@ -62,11 +62,11 @@ def test_a_mount_that_went_while_a_process_holds_a_file_is_pinned(home: Home) ->
 
         def watched() -> list[Finding]:
             detached_users.PERIOD = 0.0  # a scan at each look
-            looker = Looker(home.config, home=own_namespace())
-            looker.look()
+            scanner = Scanner(home.config, home=own_namespace())
+            scanner.scan()
             syscalls.umount(layer.merged, abi.MNT_DETACH)
-            first = looker.look()
-            return [f for look in (first, looker.look()) for f in look.findings if f.kind is Kind.PINNED]
+            first = scanner.scan()
+            return [f for scan in (first, scanner.scan()) for f in scan.findings if f.kind is Kind.PINNED]
 
         found = home.run(watched)
         assert len(found) == 2, "it stays while it is held"
@@ -77,7 +77,7 @@ def test_a_mount_that_went_while_a_process_holds_a_file_is_pinned(home: Home) ->
 
 def test_a_mount_that_went_and_that_nobody_holds_is_not_pinned(home: Home) -> None:
     home.layer()
-    assert looks(home, lambda: syscalls.umount(MERGED), kind=Kind.PINNED) == [[], []]
+    assert scans(home, lambda: syscalls.umount(MERGED), kind=Kind.PINNED) == [[], []]
 
 
 def test_a_self_bind_that_multiplies_is_stacked(home: Home) -> None:
@@ -87,7 +87,7 @@ def test_a_self_bind_that_multiplies_is_stacked(home: Home) -> None:
         for _ in range(3):
             syscalls.mount(MERGED, MERGED, None, abi.MS_BIND)
 
-    before, after = looks(home, again, kind=Kind.STACKED)
+    before, after = scans(home, again, kind=Kind.STACKED)
     assert before == []
     # On a shared mount each bind of it on itself doubles what is there.
     assert [(f.count, f.mountpoint, f.remedies) for f in after] == [(8, MERGED, ())]
@@ -117,7 +117,7 @@ def test_what_a_chroot_shows_once_more_is_not_stacked_but_what_is_bound_on_itsel
             syscalls.mount(chroot + netns, chroot + netns, None, abi.MS_BIND)
 
     home.run(add)
-    assert looks(home, bind, again, kind=Kind.STACKED)[:2] == [[], []]
+    assert scans(home, bind, again, kind=Kind.STACKED)[:2] == [[], []]
     points = [line.split(b" ")[4] for line in home.sandbox.mountinfo().splitlines()]
     assert points.count(netns) == 2, "also on the directory that the self-bind of /run/netns covers"
     assert points.count(chroot + netns) == DEPTH + 1
@@ -144,7 +144,7 @@ def test_a_container_whose_layer_home_unmounts_is_orphaned(home: Home) -> None:
             wait_until(lambda: b"\nState:\tZ" in processes.read(f"/proc/{pid}/status"), 30, "it has ended")
 
         container.run(enter)  # pivot_root(2) moves the roots of all processes of the namespace
-        before, after, gone = looks(home, lambda: syscalls.umount(MERGED), end, kind=Kind.ORPHANED)
+        before, after, gone = scans(home, lambda: syscalls.umount(MERGED), end, kind=Kind.ORPHANED)
         assert before == []
         (finding,) = after
         assert (finding.namespace, finding.seen_at, finding.evidence) == (inode, b"/", Evidence.HISTORY)
@@ -162,7 +162,7 @@ def test_a_layer_bound_elsewhere_is_only_known_with_a_history(home: Home) -> Non
             syscalls.umount(MERGED)
 
         holder.run(bind)
-        _before, after = looks(home, lambda: syscalls.umount(MERGED), kind=Kind.LEAKED)
+        _before, after = scans(home, lambda: syscalls.umount(MERGED), kind=Kind.LEAKED)
         assert [(f.evidence, f.reach, f.seen_at) for f in after] == [(Evidence.HISTORY, Reach.INSIDE, b"/mnt/o")]
         assert home.leaked() == (), "a fresh look has nothing but an attacker's text to go by"
 
@@ -203,13 +203,13 @@ def test_a_block_device_that_a_copy_keeps_busy_is_critical_and_a_detach_frees_it
     with hold(home.sandbox, propagation="private") as holder:
 
         def watched() -> tuple[list[Finding], Outcome, bool]:
-            looker = Looker(home.config, home=own_namespace())
-            looker.look()
+            scanner = Scanner(home.config, home=own_namespace())
+            scanner.scan()
             syscalls.umount(b"/mnt/disk")
             subprocess.run([b"losetup", b"--detach", disk], check=True)
             busy = attached(disk)
-            found = [f for f in looker.look().findings if f.kind is Kind.LEAKED]
-            return found, apply.carry_out(found[0], looker, Action.DETACH), busy
+            found = [f for f in scanner.scan().findings if f.kind is Kind.LEAKED]
+            return found, apply.carry_out(found[0], scanner, Action.DETACH), busy
 
         (finding,), outcome, busy = home.run(watched)
         assert busy, "losetup says nothing, and the device stays"
@@ -224,16 +224,16 @@ def test_a_namespace_with_the_inode_of_one_that_ended_is_read_anew(home: Home) -
     home.umount(MERGED)  # before any look: only the spot tells
 
     def watched() -> tuple[int, int]:
-        looker = Looker(home.config, home=own_namespace())
+        scanner = Scanner(home.config, home=own_namespace())
         for _attempt in range(200):
             with hold(propagation="private") as first:
                 inode = first.inode
-                looker.look()
+                scanner.scan()
             with hold(propagation="private") as second:
                 if second.inode != inode:
                     continue
                 second.run(lambda: overlay(ROOT + b"/X"))  # no event at home
-                found = [f for f in looker.look().findings if f.kind is Kind.LEAKED]
+                found = [f for f in scanner.scan().findings if f.kind is Kind.LEAKED]
                 return inode, len([f for f in found if f.namespace == inode])
         return 0, 0
 

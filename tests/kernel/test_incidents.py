@@ -27,7 +27,7 @@ from mountwarden.model import (
 )
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
-from mountwarden.scan.scanner import Looker
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import CONFIG, ROOT, Home, with_layout
 from tests.support.scratch_ns import Namespace, hold, overlay
@@ -39,8 +39,8 @@ def explained(home: Home, *, kind: Kind = Kind.LEAKED) -> list[tuple[Finding, Ca
     """What a fresh look finds of one kind, each with its cause."""
 
     def run() -> list[tuple[Finding, Cause | None]]:
-        look = Looker(home.config, home=own_namespace()).look()
-        return [(f, attribute.cause(f, look.picture)) for f in look.findings if f.kind is kind]
+        scan = Scanner(home.config, home=own_namespace()).scan()
+        return [(f, attribute.cause(f, scan.picture)) for f in scan.findings if f.kind is kind]
 
     return home.run(run)
 
@@ -94,14 +94,14 @@ def test_incident_2_a_one_shot_that_is_gone_before_anybody_looks_again(home: Hom
     home.layer()
 
     def run() -> tuple[int, int]:
-        looker = Looker(home.config, home=own_namespace())
-        looker.look()
+        scanner = Scanner(home.config, home=own_namespace())
+        scanner.scan()
         with hold(propagation="slave"):
             syscalls.umount(MERGED)
-            during = [f for f in looker.look().findings if f.kind is Kind.LEAKED]
+            during = [f for f in scanner.scan().findings if f.kind is Kind.LEAKED]
             assert [f.evidence for f in during] == [Evidence.HISTORY]
             assert during[0].holders
-        return len(during), len([f for f in looker.look().findings if f.kind is Kind.LEAKED])
+        return len(during), len([f for f in scanner.scan().findings if f.kind is Kind.LEAKED])
 
     assert home.run(run) == (1, 0), "found while it lives, cleared with it"
 
@@ -161,9 +161,9 @@ def test_incident_4_a_monitor_with_the_host_at_another_path(home: Home) -> None:
 def test_incident_5_rslave_asked_for_and_not_in_effect(home: Home) -> None:
     def work(_monitor: Namespace) -> None:
         def run() -> tuple[Finding, Cause | None]:
-            look = Looker(home.config, home=own_namespace()).look()
-            (finding,) = (f for f in look.findings if f.kind is Kind.LEAKED)
-            around, _gaps = attribute.surroundings(finding, look.picture)
+            scan = Scanner(home.config, home=own_namespace()).scan()
+            (finding,) = (f for f in scan.findings if f.kind is Kind.LEAKED)
+            around, _gaps = attribute.surroundings(finding, scan.picture)
             # The two things that only a container has: its cgroup, and the configuration that asked.
             holder = replace(finding.holders[0], container="c" * 64)
             finding = replace(finding, namespace_kind=NamespaceKind.CONTAINER, holders=(holder,))
@@ -226,11 +226,11 @@ def test_incident_8_a_self_bind_that_doubles_at_each_restart(home: Home) -> None
     home.layer()
 
     def run() -> list[int]:
-        looker = Looker(home.config, home=own_namespace())
+        scanner = Scanner(home.config, home=own_namespace())
         counts = []
         for _restart in range(4):
             syscalls.mount(MERGED, MERGED, None, abi.MS_BIND)
-            counts += [f.count for f in looker.look().findings if f.kind is Kind.STACKED]
+            counts += [f.count for f in scanner.scan().findings if f.kind is Kind.STACKED]
         return counts
 
     counts = home.run(run)
@@ -255,15 +255,15 @@ def test_incident_9_a_volume_s_device_kept_by_a_bystander(home: Home) -> None:
             try:
                 syscalls.mount(device, b"/mnt/pv", b"ext4")
                 with hold(propagation="private") as bystander:
-                    looker = Looker(home.config, home=own_namespace())
-                    looker.look()
+                    scanner = Scanner(home.config, home=own_namespace())
+                    scanner.scan()
                     syscalls.umount(b"/mnt/pv")
-                    (finding,) = (f for f in looker.look().findings if f.kind is Kind.LEAKED)
+                    (finding,) = (f for f in scanner.scan().findings if f.kind is Kind.LEAKED)
                     assert finding.namespace == bystander.inode
                     keepers = [k for k in find.who(os.fsdecode(device)).keepers if k.how == "mount"]
                     pids = [holder.pid for keeper in keepers for holder in keeper.holders]
                     assert pids == [bystander.pid]
-                    outcome = apply.carry_out(finding, looker, Action.DETACH)
+                    outcome = apply.carry_out(finding, scanner, Action.DETACH)
                     left = [k for k in find.who(os.fsdecode(device)).keepers if k.how != "loop"]
                     return finding, [len(left)], outcome
             finally:

@@ -8,7 +8,7 @@ from mountwarden.model import Finding, Kind
 from mountwarden.model import Namespace as Space
 from mountwarden.observe import ids, namespaces, processless
 from mountwarden.observe.enter import own_namespace
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.test_bare import bound
 from tests.kernel.topology import ROOT, Home
@@ -29,27 +29,27 @@ def by_statmount() -> int | None:
     return int(fields[19]) if fields[2] & StatmountMask.MNT_NS_ID else None
 
 
-def looks(home: Home, *steps: Callable[[], None]) -> list[tuple[Look, int | None]]:
+def scans(home: Home, *steps: Callable[[], None]) -> list[tuple[Scan, int | None]]:
     """A look after each step, by one looker, and the id of a bare namespace that then has a finding."""
 
-    def watched() -> list[tuple[Look, int | None]]:
-        looker, seen = Looker(home.config, home=own_namespace()), list[tuple[Look, int | None]]()
+    def watched() -> list[tuple[Scan, int | None]]:
+        scanner, seen = Scanner(home.config, home=own_namespace()), list[tuple[Scan, int | None]]()
         for step in steps:
             step()
-            look = looker.look()
-            doors = [(s.door, s.inode) for f in look.findings if (s := space(look, f)) and s.door]
-            seen.append((look, processless.through(*doors[0], by_statmount) if doors else None))
+            scan = scanner.scan()
+            doors = [(s.door, s.inode) for f in scan.findings if (s := space(scan, f)) and s.door]
+            seen.append((scan, processless.through(*doors[0], by_statmount) if doors else None))
         return seen
 
     return home.run(watched)
 
 
-def space(look: Look, finding: Finding) -> Space | None:
-    return look.picture.namespaces.get(finding.namespace or 0)
+def space(scan: Scan, finding: Finding) -> Space | None:
+    return scan.picture.namespaces.get(finding.namespace or 0)
 
 
-def only(look: Look, kind: Kind) -> Finding:
-    (finding,) = (finding for finding in look.findings if finding.kind is kind)
+def only(scan: Scan, kind: Kind) -> Finding:
+    (finding,) = (finding for finding in scan.findings if finding.kind is kind)
     return finding
 
 
@@ -57,23 +57,23 @@ def test_a_process_s_namespace(home: Home) -> None:
     home.layer()
     with hold(home.sandbox, propagation="private") as held:
         wanted = held.run(by_statmount)
-        (severed, _), (leaked, _), (again, _) = looks(home, lambda: None, lambda: syscalls.umount(MERGED), lambda: None)
+        (severed, _), (leaked, _), (again, _) = scans(home, lambda: None, lambda: syscalls.umount(MERGED), lambda: None)
     assert only(severed, Kind.SEVERED).namespace_id == wanted
-    assert [only(look, Kind.LEAKED).namespace_id for look in (leaked, again)] == [wanted, wanted]
+    assert [only(scan, Kind.LEAKED).namespace_id for scan in (leaked, again)] == [wanted, wanted]
     assert wanted is None or wanted > 0
 
 
 def test_a_home_that_is_private(home: Home) -> None:
     home.layer()
-    ((look, _),) = looks(home, lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
-    assert only(look, Kind.PRIVATE_ROOT).namespace_id == home.run(by_statmount)
+    ((scan, _),) = scans(home, lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+    assert only(scan, Kind.PRIVATE_ROOT).namespace_id == home.run(by_statmount)
 
 
 def test_a_namespace_without_a_process(home: Home) -> None:
     home.layer()
     bound(home)
-    for look, wanted in looks(home, lambda: syscalls.umount(MERGED), lambda: None):
-        assert only(look, Kind.LEAKED).namespace_id == wanted
+    for scan, wanted in scans(home, lambda: syscalls.umount(MERGED), lambda: None):
+        assert only(scan, Kind.LEAKED).namespace_id == wanted
 
 
 def test_what_is_known_is_not_asked_for_again_through_a_door(home: Home) -> None:

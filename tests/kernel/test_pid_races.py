@@ -177,7 +177,7 @@ class Rounds:
             syscalls.umount(MERGED)
         assert crash.dressed()
         assert sorted(os.listdir(LAYER)) == [b"lower", b"merged", b"upper", b"work"]
-        assert apply.remove_leftovers(crash.looker()) == []
+        assert apply.remove_leftovers(crash.scanner()) == []
 
 
 def raced(name: str, rounds: int) -> None:

@@ -236,7 +236,7 @@ class Rounds:
         left = [name for name in os.listdir(LAYER) if name.startswith(b".")]
         assert all(name.startswith(replace.PREFIX) for name in left)
         self.counts["left behind"] += len(left)
-        assert len(apply.remove_leftovers(crash.looker())) == len(left)
+        assert len(apply.remove_leftovers(crash.scanner())) == len(left)
 
 
 def raced(name: str, rounds: int) -> dict[str, int]:

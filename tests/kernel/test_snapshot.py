@@ -19,7 +19,7 @@ from mountwarden.report import assemble
 from mountwarden.report import build as report
 from mountwarden.report.types import FindingJson, ReportJson
 from mountwarden.scan import confirm
-from mountwarden.scan.scanner import Looker
+from mountwarden.scan.scanner import Scanner
 from mountwarden.snapshot import all_mounts, anonymize, take
 from mountwarden.snapshot import file as document
 from mountwarden.snapshot.contents import SavedMounts, Snapshot
@@ -36,15 +36,17 @@ def pair(
     home: Home, *steps: Callable[[], None], survey: SavedMounts | Gap | None = None
 ) -> tuple[ReportJson, Snapshot]:
     """The report of the last look, each step being after a look, and a snapshot of the same look."""
-    looker = Looker(home.config, home=own_namespace())
-    looker.look()
+    scanner = Scanner(home.config, home=own_namespace())
+    scanner.scan()
     for step in steps:
         step()
-        looker.look()
-    found = confirm.confirmed_scan(looker, wait=0.2, everything=True)
+        scanner.scan()
+    found = confirm.confirmed_scan(scanner, wait=0.2, everything=True)
     findings, seen = assemble.explained(found.findings, found.seen, everything=True)
-    told = replace(assemble.facts(seen, findings, looker.config), **HOST)  # type: ignore[arg-type]
-    return report.build(told), take.take(found.seen, found.findings, looker.config, paused=False, survey=survey, **HOST)
+    told = replace(assemble.facts(seen, findings, scanner.config), **HOST)  # type: ignore[arg-type]
+    return report.build(told), take.take(
+        found.seen, found.findings, scanner.config, paused=False, survey=survey, **HOST
+    )
 
 
 def reread(taken: Snapshot) -> ReportJson:

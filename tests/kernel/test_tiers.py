@@ -16,7 +16,7 @@ from mountwarden.observe import detached_users
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.tiers import listing
 from mountwarden.observe.tiers.listing import Lister, NotAsText
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support import tiers
@@ -154,8 +154,8 @@ def told(play: Play, played: list[list[tuple[str, int, int]]], *, resync: bool) 
     def watched() -> list[dict[Tier, Told]]:
         only_ours()
         detached_users.PERIOD = 0.0  # who holds what is gone is searched for at each look
-        lookers = {tier: Looker(CONFIG, home=own_namespace(), tier=tier) for tier in tiers.available()}
-        seen = [{tier: _plain(looker, looker.look(), spaces) for tier, looker in lookers.items()}]
+        scanners = {tier: Scanner(CONFIG, home=own_namespace(), tier=tier) for tier in tiers.available()}
+        seen = [{tier: _plain(scanner, scanner.scan(), spaces) for tier, scanner in scanners.items()}]
         for number, round_ in enumerate(played):
             for step in round_:
                 play.apply(step)
@@ -164,22 +164,22 @@ def told(play: Play, played: list[list[tuple[str, int, int]]], *, resync: bool) 
             syscalls.mount(b"tick", b"/mnt/tick%d" % number, b"tmpfs", 0, b"size=4k")
             seen.append(
                 {
-                    tier: _plain(looker, looker.look(resync=resync or tier is Tier.MOUNTINFO), spaces)
-                    for tier, looker in lookers.items()
+                    tier: _plain(scanner, scanner.scan(resync=resync or tier is Tier.MOUNTINFO), spaces)
+                    for tier, scanner in scanners.items()
                 }
             )
-        for looker in lookers.values():
-            looker.close()
+        for scanner in scanners.values():
+            scanner.close()
         return seen
 
     spaces = [other.inode for other in play.others]
     return play.home.sandbox.run(watched, timeout=60)
 
 
-def _plain(looker: Looker, look: Look, spaces: list[int]) -> Told:
+def _plain(scanner: Scanner, scan: Scan, spaces: list[int]) -> Told:
     """All that is told of home and of `spaces`, without unique ids and an order that means nothing."""
-    picture = look.picture
-    seen = [looker._observer.seen(space) for space in spaces]
+    picture = scan.picture
+    seen = [scanner._observer.seen(space) for space in spaces]
     assert all(seen)
     return (
         tuple(_bare(state) for state in picture.roots),
@@ -189,7 +189,7 @@ def _plain(looker: Looker, look: Look, spaces: list[int]) -> Told:
         _sorted(_bare(gone) for gone in picture.gone),
         tuple(one.mounts for one in seen if one),
         tuple(sorted(one.settled.ids(identity)) for one in seen if one for identity in sorted(picture.home_identities)),
-        _sorted(_finding(finding) for finding in look.findings if finding.namespace in (None, *spaces)),
+        _sorted(_finding(finding) for finding in scan.findings if finding.namespace in (None, *spaces)),
     )
 
 

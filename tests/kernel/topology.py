@@ -14,7 +14,7 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Finding, Outcome
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.support.scratch_ns import Overlay, Sandbox, overlay
 from tests.unit.engines.trees import docker_container
@@ -67,38 +67,38 @@ class Home:
     def shared(self) -> None:
         self.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_SHARED))
 
-    def look(self) -> Look:
+    def scan(self) -> Scan:
         """One look, by a fresh process: no history."""
-        return self.run(lambda: _look(self.config))
+        return self.run(lambda: _scan(self.config))
 
     def findings(self) -> tuple[Finding, ...]:
-        return self.look().findings
+        return self.scan().findings
 
     def leaked(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings() if finding.kind == "leaked")
 
     def act(self, finding: Finding, action: Action) -> Outcome:
-        return self.run(lambda: apply.carry_out(finding, _looker(self.config), action))
+        return self.run(lambda: apply.carry_out(finding, _scanner(self.config), action))
 
     def found(self, kind: str) -> list[Finding]:
         """The findings of a kind, by a fresh looker in this very process, which must be in the sandbox."""
-        return [finding for finding in _look(self.config).findings if finding.kind == kind]
+        return [finding for finding in _scan(self.config).findings if finding.kind == kind]
 
     def carry_out(self, finding: Finding, action: Action) -> Outcome:
         """Act in this very process, which must be in the sandbox."""
-        looker = _looker(self.config)
-        looker.look(resync=True)
-        return apply.carry_out(finding, looker, action)
+        scanner = _scanner(self.config)
+        scanner.scan(resync=True)
+        return apply.carry_out(finding, scanner, action)
 
     def act_after(self, before: Callable[[], None], action: Action) -> Outcome:
         """Act on the one leak that `before` makes, by a looker that saw home before and after, as the agent has."""
 
         def watched() -> Outcome:
-            looker = _looker(self.config)
-            looker.look()
+            scanner = _scanner(self.config)
+            scanner.scan()
             before()
-            (finding,) = (found for found in looker.look().findings if found.kind == "leaked")
-            return apply.carry_out(finding, looker, action)
+            (finding,) = (found for found in scanner.scan().findings if found.kind == "leaked")
+            return apply.carry_out(finding, scanner, action)
 
         return self.run(watched)
 
@@ -106,20 +106,20 @@ class Home:
         """The findings of a looker that looked before and after `before`, so that it has a history."""
 
         def watched() -> tuple[Finding, ...]:
-            looker = _looker(self.config)
-            looker.look()
+            scanner = _scanner(self.config)
+            scanner.scan()
             before()
-            return looker.look().findings
+            return scanner.scan().findings
 
         return self.run(watched)
 
 
-def _looker(config: Config) -> Looker:
-    return Looker(config, home=own_namespace())
+def _scanner(config: Config) -> Scanner:
+    return Scanner(config, home=own_namespace())
 
 
-def _look(config: Config) -> Look:
-    return _looker(config).look()
+def _scan(config: Config) -> Scan:
+    return _scanner(config).scan()
 
 
 @contextlib.contextmanager

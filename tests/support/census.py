@@ -65,15 +65,15 @@ def watch(path: str) -> None:
     longest: dict[tuple[str, str, str], float] = {}
     stop: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stop.append(number))
-    looks = 0
+    scans = 0
     while not stop:
-        now, looks = time.monotonic(), looks + 1
+        now, scans = time.monotonic(), scans + 1
         since = {one: since.get(one, now) for one in orphans()}
         for one, began in since.items():
             longest[one] = max(longest.get(one, 0.0), now - began)
         time.sleep(PAUSE)
     with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-        json.dump({"looks": looks, "orphans": [[*one, seconds] for one, seconds in longest.items()]}, file)
+        json.dump({"looks": scans, "orphans": [[*one, seconds] for one, seconds in longest.items()]}, file)
 
 
 if __name__ == "__main__":

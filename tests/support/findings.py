@@ -45,7 +45,7 @@ class History:
         self.config = config
         self.told: list[Event] = []
 
-    def look(self, at: float, *findings: Finding, took: float = 0.0, **seen: object) -> list[tuple[str, str]]:
+    def scan(self, at: float, *findings: Finding, took: float = 0.0, **seen: object) -> list[tuple[str, str]]:
         """What this look made the ledger tell: (kind, finding)."""
         now = Now(1e9 + at, at, took)
         self.ledger, events = book.update(self.ledger, findings, now, self.config, **seen)  # type: ignore[arg-type]

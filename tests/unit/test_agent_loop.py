@@ -12,7 +12,7 @@ from mountwarden.config.schema import Config, Confirm, Mode
 from mountwarden.errors import ConfigError
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
 from mountwarden.output import journal_messages
-from mountwarden.scan.scanner import Look
+from mountwarden.scan.scanner import Scan
 from mountwarden.service import loop
 from mountwarden.service.acts import AutomaticActions
 from mountwarden.service.loop import FAILURES, Agent
@@ -34,20 +34,20 @@ class Host:
     boot_id = "boot"
     wake = None
 
-    def __init__(self, *looks: object) -> None:
+    def __init__(self, *scans: object) -> None:
         self.config = FAST
-        self.looks = list(looks)
+        self.scans = list(scans)
         self.said: list[str] = []
         self.wakes: list[frozenset[Wake]] = []
 
-    def look(self, *, resync: bool = False) -> Look:
-        said = self.looks.pop(0)
+    def scan(self, *, resync: bool = False) -> Scan:
+        said = self.scans.pop(0)
         if isinstance(said, Exception):
             raise said
         findings: Any = () if isinstance(said, Missed) else said
         picture = Picture("boot", Tier.MOUNTINFO, (), {}, (), 0)
         missed = (said,) if isinstance(said, Missed) else ()
-        return Look(picture, tuple(findings), (), 1e9, 0.001, Tier.MOUNTINFO, "why", missed=missed)
+        return Scan(picture, tuple(findings), (), 1e9, 0.001, Tier.MOUNTINFO, "why", missed=missed)
 
     def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
         return self.drain()
@@ -55,7 +55,7 @@ class Host:
     def drain(self) -> frozenset[Wake]:
         if self.wakes:
             return self.wakes.pop(0)
-        return frozenset() if self.looks else frozenset({Wake.TERMINATE})
+        return frozenset() if self.scans else frozenset({Wake.TERMINATE})
 
     def watch(self, wanted: Iterable[object]) -> None:
         self.said.append("watch")
@@ -64,7 +64,7 @@ class Host:
         assert events is None
 
     def listen(self) -> None:
-        self.said.append(f"listen, {len(self.looks)} looks left")
+        self.said.append(f"listen, {len(self.scans)} looks left")
 
     def ready(self) -> None:
         self.said.append("ready")
@@ -131,7 +131,7 @@ def test_it_looks_until_sigterm_and_says_so(tmp_path: Path) -> None:
     host = Host([], [], [])
     assert serve(host, tmp_path)[0] == 0
     assert host.said[-1] == "stopping"
-    assert host.looks == []
+    assert host.scans == []
 
 
 def test_found_and_cleared(tmp_path: Path) -> None:
@@ -181,10 +181,10 @@ def test_a_file_that_came_before_its_directory_was_watched_is_loaded(tmp_path: P
 
 def test_it_listens_for_units_after_a_full_look_and_never_before_the_first(tmp_path: Path) -> None:
     class Changing(Host):
-        def look(self, *, resync: bool = False) -> Look:
-            look = super().look(resync=resync)
-            self.wakes = [frozenset({Wake.ROOTS})] if len(self.looks) == 1 else []
-            return look
+        def scan(self, *, resync: bool = False) -> Scan:
+            scan = super().scan(resync=resync)
+            self.wakes = [frozenset({Wake.ROOTS})] if len(self.scans) == 1 else []
+            return scan
 
     host = Changing(OSError(5, "Input/output error"), [], [], [], [])
     serve(host, tmp_path)
@@ -202,14 +202,14 @@ def test_a_service_s_job_is_a_reason_to_look(tmp_path: Path) -> None:
     host.config = replace(FAST, tick=5.0)
     started = time.monotonic()
     serve(host, tmp_path)
-    assert host.looks == []
+    assert host.scans == []
     assert time.monotonic() - started < 2
 
 
 def test_looks_that_fail_for_good_end_the_service(tmp_path: Path) -> None:
     host = Host(*[ValueError("no")] * (FAILURES + 5))
     status, events = serve(host, tmp_path)
-    assert (status, len(host.looks)) == (1, 5)
+    assert (status, len(host.scans)) == (1, 5)
     assert kinds(events) == ["started", "look-failed"]
 
 

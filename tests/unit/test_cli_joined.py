@@ -17,7 +17,7 @@ from mountwarden.output import report_file
 from mountwarden.report import build as report
 from mountwarden.report import types
 from mountwarden.scan.confirm import ConfirmedScan
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.support.reports import facts, finding
 
@@ -29,12 +29,12 @@ OTHER = b"20 1 254:1 / / rw shared:1 - ext4 /dev/vda1 rw"
 TWO = b"\n".join([OTHER, LINE]) + b"\n"
 
 
-def looked(*own: Finding, gaps: Iterable[Gap] = (), **changes: Any) -> ConfirmedScan:
+def scanned(*own: Finding, gaps: Iterable[Gap] = (), **changes: Any) -> ConfirmedScan:
     """A look of now with these findings, in which one other namespace has a process."""
     values: dict[str, Any] = {"namespaces": {INODE: Namespace(INODE, (os.getpid(),))}, **changes}
     picture = replace(facts([]).picture, **values)
-    seen = Look(picture, own, tuple(gaps), time.time(), 0.01, Tier.MOUNTINFO, "")
-    return ConfirmedScan(cast("Looker", None), seen, own)
+    seen = Scan(picture, own, tuple(gaps), time.time(), 0.01, Tier.MOUNTINFO, "")
+    return ConfirmedScan(cast("Scanner", None), seen, own)
 
 
 def told(*findings: Finding, **changes: Any) -> types.ReportJson:
@@ -45,7 +45,7 @@ def told(*findings: Finding, **changes: Any) -> types.ReportJson:
 def more(*findings: Finding, found: ConfirmedScan | None = None) -> list[str]:
     """Ids of what is joined with the look."""
     service = service_report.Agents(told(*findings))
-    return [one["id"] for one in joined.alone(service, found or looked())]
+    return [one["id"] for one in joined.alone(service, found or scanned())]
 
 
 class Mountinfo:
@@ -72,7 +72,7 @@ def shows(monkeypatch: pytest.MonkeyPatch, text: bytes | Exception | None) -> Mo
 def test_what_the_look_did_not_make_is_joined_as_the_service_wrote_it(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, TWO)
     service = service_report.Agents(told(replace(LEAK, severity=Severity.CRITICAL, silenced=True)))
-    (one,) = joined.alone(service, looked())
+    (one,) = joined.alone(service, scanned())
     assert service.told
     assert one == service.told["findings"][0]
 
@@ -82,10 +82,10 @@ def test_the_reading_is_of_the_real_namespace() -> None:
     mounts = Table.from_text(Path("/proc/self/mountinfo").read_bytes()).mounts
     at = next(mount for mount in mounts if mount.point == b"/proc")
     leak = replace(LEAK, namespace=own, device=at.device, fstype=at.fstype, seen_at=at.point, mount_id=at.id)
-    here = looked(namespaces={own: Namespace(own, (os.getpid(),))})
+    here = scanned(namespaces={own: Namespace(own, (os.getpid(),))})
     assert more(leak, found=here) == [LEAK.id]
     assert more(replace(leak, mount_id=max(mount.id for mount in mounts) + 1), found=here) == []
-    assert more(leak, found=looked(namespaces={own: Namespace(own, (ENDED,))})) == [], "nobody is in it by now"
+    assert more(leak, found=scanned(namespaces={own: Namespace(own, (ENDED,))})) == [], "nobody is in it by now"
 
 
 @pytest.mark.parametrize(
@@ -108,22 +108,22 @@ def test_what_is_over_is_not_joined(text: bytes | None, monkeypatch: pytest.Monk
 
 def test_a_namespace_that_went_has_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = shows(monkeypatch, TWO)
-    assert more(LEAK, found=looked(namespaces={})) == []
+    assert more(LEAK, found=scanned(namespaces={})) == []
     assert reading.read == [], "nor is it looked for"
 
 
 def test_what_home_has_again_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, TWO)
-    assert more(LEAK, found=looked(home_identities=frozenset({("7:3", b"/")}))) == []
-    assert more(LEAK, found=looked(home_identities=frozenset({("7:3", b"/photos")}))) == [], "its device is in use"
-    assert more(LEAK, found=looked(home_identities=frozenset({("7:4", b"/")}))) == [LEAK.id]
+    assert more(LEAK, found=scanned(home_identities=frozenset({("7:3", b"/")}))) == []
+    assert more(LEAK, found=scanned(home_identities=frozenset({("7:3", b"/photos")}))) == [], "its device is in use"
+    assert more(LEAK, found=scanned(home_identities=frozenset({("7:4", b"/")}))) == [LEAK.id]
 
 
 def test_a_layer_is_not_over_when_another_directory_of_its_file_system_is_at_home(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shows(monkeypatch, TWO.replace(b"7:3", b"0:41"))
-    assert more(replace(LEAK, device="0:41"), found=looked(home_identities=frozenset({("0:41", b"/x")}))) == [LEAK.id]
+    assert more(replace(LEAK, device="0:41"), found=scanned(home_identities=frozenset({("0:41", b"/x")}))) == [LEAK.id]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_cannot_be_told_keeps_its_finding(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_namespace_without_a_process_is_read_by_its_door(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, door = shows(monkeypatch, TWO), Door("fd", 1)
-    assert more(LEAK, found=looked(namespaces={INODE: Namespace(INODE, (), door=door)})) == [LEAK.id]
+    assert more(LEAK, found=scanned(namespaces={INODE: Namespace(INODE, (), door=door)})) == [LEAK.id]
     assert reading.doors == [door]
 
 
@@ -156,7 +156,7 @@ def test_each_namespace_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_both_know_is_the_looks_own(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = shows(monkeypatch, TWO)
-    assert more(LEAK, found=looked(replace(LEAK, severity=Severity.INFO))) == []
+    assert more(LEAK, found=scanned(replace(LEAK, severity=Severity.INFO))) == []
     assert reading.read == []
 
 
@@ -176,9 +176,9 @@ def test_what_is_orphaned_ends_with_its_processes(monkeypatch: pytest.MonkeyPatc
     shows(monkeypatch, TWO.replace(b"/ /mnt/e", b"/ /"))
     orphaned = replace(LEAK, kind=Kind.ORPHANED, seen_at=b"/", holders=(Holder(ENDED, "the first"),))
     assert more(orphaned) == [LEAK.id], "others are in it"
-    assert more(orphaned, found=looked(namespaces={INODE: Namespace(INODE, ())})) == []
-    assert more(orphaned, found=looked(home_identities=frozenset({("7:3", b"/x")}))) == [LEAK.id], "not its layer"
-    assert more(orphaned, found=looked(home_identities=frozenset({("7:3", b"/")}))) == []
+    assert more(orphaned, found=scanned(namespaces={INODE: Namespace(INODE, ())})) == []
+    assert more(orphaned, found=scanned(home_identities=frozenset({("7:3", b"/x")}))) == [LEAK.id], "not its layer"
+    assert more(orphaned, found=scanned(home_identities=frozenset({("7:3", b"/")}))) == []
 
 
 @pytest.mark.parametrize("kind", [Kind.SEVERED, Kind.PRIVATE_ROOT])
@@ -188,10 +188,10 @@ def test_what_hangs_on_propagation_is_the_looks_to_tell_where_it_could(
     shows(monkeypatch, TWO)
     one = replace(LEAK, kind=kind)
     assert more(one) == [], "the mount is there, and umounts reach it by now"
-    assert more(one, found=looked(gaps=[Gap("the mounts of a namespace", "EACCES", INODE)])) == [LEAK.id]
-    assert more(one, found=looked(roots=())) == [LEAK.id], "of a daemon that is stopped"
+    assert more(one, found=scanned(gaps=[Gap("the mounts of a namespace", "EACCES", INODE)])) == [LEAK.id]
+    assert more(one, found=scanned(roots=())) == [LEAK.id], "of a daemon that is stopped"
     (state,) = facts([]).picture.roots
-    assert more(one, found=looked(roots=(replace(state, status="its home could not be read"),))) == [LEAK.id]
+    assert more(one, found=scanned(roots=(replace(state, status="its home could not be read"),))) == [LEAK.id]
 
 
 def test_only_the_report_of_a_service_that_runs_is_relied_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_only_the_report_of_a_service_that_runs_is_relied_on(tmp_path: Path, mon
     path, boot = str(tmp_path / "report.json"), told()["host"]["boot_id"]
 
     def ids(boot_id: str = boot) -> list[str]:
-        return [one["id"] for one in joined.alone(service_report.read(boot_id, path), looked())]
+        return [one["id"] for one in joined.alone(service_report.read(boot_id, path), scanned())]
 
     assert ids() == [], "there is none"
     report_file.write(told(LEAK), path)
@@ -215,7 +215,7 @@ def test_summary_and_status_count_what_is_joined(monkeypatch: pytest.MonkeyPatch
     shows(monkeypatch, TWO)
     own = replace(LEAK, id="mw-0000000009", severity=Severity.INFO, kind=Kind.SEVERED)
     service = service_report.Agents(told(replace(LEAK, severity=Severity.CRITICAL), own))
-    whole = report.joined(report.build(facts([own])), joined.alone(service, looked(own)))
+    whole = report.joined(report.build(facts([own])), joined.alone(service, scanned(own)))
     assert [one["id"] for one in whole["findings"]] == [LEAK.id, own.id]
     assert (whole["summary"]["findings"], whole["summary"]["by_kind"]["leaked"]) == (2, 1)
     assert whole["summary"]["by_severity"] == {"info": 1, "warning": 0, "critical": 1}

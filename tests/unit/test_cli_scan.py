@@ -15,7 +15,7 @@ from mountwarden.output import report_file
 from mountwarden.report import assemble as facts_of
 from mountwarden.report import build as report
 from mountwarden.scan import confirm as scan
-from mountwarden.scan.scanner import Look, Looker
+from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.support.reports import DOCKER, NOW, facts, finding
 
@@ -26,22 +26,22 @@ FRESH = finding(confirmed=False, since=None)
 class Script:
     """Looks that are given, one after the other: the kernel's part is tested elsewhere."""
 
-    def __init__(self, *looks: Sequence[Finding], config: Config = CONFIG) -> None:
+    def __init__(self, *scans: Sequence[Finding], config: Config = CONFIG) -> None:
         self.config = config
-        self.looks = [_look(findings, NOW + at) for at, findings in enumerate(looks)]
+        self.scans = [_scan(findings, NOW + at) for at, findings in enumerate(scans)]
 
-    def look(self, *, resync: bool = False) -> Look:
+    def scan(self, *, resync: bool = False) -> Scan:
         """The next one."""
-        return self.looks.pop(0)
+        return self.scans.pop(0)
 
 
-def _look(findings: Sequence[Finding], started: float) -> Look:
-    return Look(facts([]).picture, tuple(findings), (), started, 0.01, Tier.MOUNTINFO, "")
+def _scan(findings: Sequence[Finding], started: float) -> Scan:
+    return Scan(facts([]).picture, tuple(findings), (), started, 0.01, Tier.MOUNTINFO, "")
 
 
 def run(script: Script, **changes: Any) -> tuple[Finding, ...]:
-    found = scan.confirmed_scan(cast("Looker", script), **{"wait": 5.0, **changes})
-    assert script.looks == [], "every look was taken"
+    found = scan.confirmed_scan(cast("Scanner", script), **{"wait": 5.0, **changes})
+    assert script.scans == [], "every look was taken"
     return found.findings
 
 
@@ -102,10 +102,10 @@ def test_what_the_agent_has_seen_counts_for_a_look_of_now(tmp_path: Path) -> Non
     agent = service_report.read(told["host"]["boot_id"], path)
     assert agent.since() == {mine.id: mine.since}
     assert agent.mode is Mode.ACT
-    looked = [replace(mine, evidence=Evidence.SPOT), replace(mine, evidence=Evidence.SPOT, mount_id=78)]
-    assert [one.evidence for one in agent.as_known(looked)] == [Evidence.HISTORY, Evidence.SPOT]
+    scanned = [replace(mine, evidence=Evidence.SPOT), replace(mine, evidence=Evidence.SPOT, mount_id=78)]
+    assert [one.evidence for one in agent.as_known(scanned)] == [Evidence.HISTORY, Evidence.SPOT]
     none = service_report.read("another boot", path)
-    assert (none.since(), none.mode, none.as_known(looked)) == ({}, None, tuple(looked))
+    assert (none.since(), none.mode, none.as_known(scanned)) == ({}, None, tuple(scanned))
 
 
 def test_what_its_own_options_alone_name_is_as_bad_as_the_agent_has_seen_it() -> None:

@@ -340,7 +340,7 @@ def test_without_root_what_can_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
     found = examine(asked)
     last = found.checks[-1]
     assert (last.status, last.hint) == (Status.WARN, "run it as root")
-    assert found.look is None
+    assert found.scan is None
     assert {check.group for check in found.checks} >= {"kernel", "systemd", "service"}
 
 
@@ -351,11 +351,11 @@ def test_a_tier_that_does_not_work_is_a_line_and_no_end(monkeypatch: pytest.Monk
         return Tier.MOUNTINFO, "the best"
 
     monkeypatch.setattr(tiers, "choose", choose)
-    looker, (check,) = examination._looker(Config(tier=Tier.STATMOUNT))
-    assert looker.tier is Tier.MOUNTINFO
+    scanner, (check,) = examination._scanner(Config(tier=Tier.STATMOUNT))
+    assert scanner.tier is Tier.MOUNTINFO
     assert check.status is Status.FAIL
     assert "the tier statmount does not work here: ENOSYS" in check.text
-    assert examination._looker(Config())[1] == ()
+    assert examination._scanner(Config())[1] == ()
 
 
 def test_the_worst_line_is_the_exit_status() -> None:

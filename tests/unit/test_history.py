@@ -19,7 +19,7 @@ def match_of(state: RootState) -> Match:
     return match
 
 
-def look(
+def scan(
     history: History, state: RootState, *copies: Copy, unread: frozenset[int] = frozenset()
 ) -> tuple[History, tuple[Copy, ...]]:
     return remember(history, [state], copies, {spot: match_of(state) for spot in state.live}, unread)
@@ -30,64 +30,64 @@ def copy(held: Mount, spot: Spot | None = SPOT) -> Copy:
 
 
 def test_a_copy_left_when_home_s_mount_went_has_a_history() -> None:
-    history, _ = look(History(), WITH, copy(layer(12, 11)))
-    history, (told,) = look(history, WITHOUT, copy(layer(12, 11)))
+    history, _ = scan(History(), WITH, copy(layer(12, 11)))
+    history, (told,) = scan(history, WITHOUT, copy(layer(12, 11)))
     assert told.history is not None
     assert told.history.spot == SPOT
-    _, (still,) = look(history, WITHOUT, copy(layer(12, 11)))
+    _, (still,) = scan(history, WITHOUT, copy(layer(12, 11)))
     assert still.history is not None, "it stays known while it stays there"
 
 
 def test_a_copy_that_comes_a_look_later_has_none() -> None:
     """Device numbers are reused at once: this may be another overlay."""
-    history, _ = look(History(), WITH)
-    history, _ = look(history, WITHOUT)
-    _, (told,) = look(history, WITHOUT, copy(layer(12, 11)))
+    history, _ = scan(History(), WITH)
+    history, _ = scan(history, WITHOUT)
+    _, (told,) = scan(history, WITHOUT, copy(layer(12, 11)))
     assert told.history is None
 
 
 def test_nothing_seen_before_is_no_history() -> None:
-    _, (told,) = look(History(), WITHOUT, copy(layer(12, 11)))
+    _, (told,) = scan(History(), WITHOUT, copy(layer(12, 11)))
     assert told.history is None
 
 
 def test_another_mount_id_is_another_copy() -> None:
-    history, _ = look(History(), WITH, copy(layer(12, 11)))
-    history, _ = look(history, WITHOUT, copy(layer(12, 11)))
-    _, (told,) = look(history, WITHOUT, copy(layer(13, 11)))
+    history, _ = scan(History(), WITH, copy(layer(12, 11)))
+    history, _ = scan(history, WITHOUT, copy(layer(12, 11)))
+    _, (told,) = scan(history, WITHOUT, copy(layer(13, 11)))
     assert told.history is None
 
 
 def test_a_copy_that_was_away_for_a_look_is_another() -> None:
-    history, _ = look(History(), WITH, copy(layer(12, 11)))
-    history, _ = look(history, WITHOUT, copy(layer(12, 11)))
-    history, _ = look(history, WITHOUT)
-    _, (told,) = look(history, WITHOUT, copy(layer(12, 11)))
+    history, _ = scan(History(), WITH, copy(layer(12, 11)))
+    history, _ = scan(history, WITHOUT, copy(layer(12, 11)))
+    history, _ = scan(history, WITHOUT)
+    _, (told,) = scan(history, WITHOUT, copy(layer(12, 11)))
     assert told.history is None
 
 
 def test_a_home_that_could_not_be_read_ends_what_is_known() -> None:
-    history, _ = look(History(), WITH, copy(layer(12, 11)))
+    history, _ = scan(History(), WITH, copy(layer(12, 11)))
     blind = dataclasses.replace(WITHOUT, mount=None, bases=())
-    history, (told,) = look(history, blind, copy(layer(12, 11)))
+    history, (told,) = scan(history, blind, copy(layer(12, 11)))
     assert told.history is None
-    _, (later,) = look(history, WITHOUT, copy(layer(12, 11)))
+    _, (later,) = scan(history, WITHOUT, copy(layer(12, 11)))
     assert later.history is None
 
 
 def test_a_mount_that_came_back_is_live_again() -> None:
-    history, _ = look(History(), WITH, copy(layer(12, 11)))
-    history, _ = look(history, WITHOUT, copy(layer(12, 11)))
-    history, (told,) = look(history, WITH, copy(layer(12, 11)))
+    history, _ = scan(History(), WITH, copy(layer(12, 11)))
+    history, _ = scan(history, WITHOUT, copy(layer(12, 11)))
+    history, (told,) = scan(history, WITH, copy(layer(12, 11)))
     assert told.history is None
 
 
 def test_a_bind_elsewhere_is_followed_by_its_identity() -> None:
     elsewhere = copy(layer(12, 11, point=b"/o"), spot=Spot("8:1", b"/o"))
     elsewhere = dataclasses.replace(elsewhere, match=None)
-    history, _ = look(History(), WITH, elsewhere)
+    history, _ = scan(History(), WITH, elsewhere)
     assert ("0:40", b"/") in history.watched()
-    history, (told,) = look(history, WITHOUT, elsewhere)
+    history, (told,) = scan(history, WITHOUT, elsewhere)
     assert told.history is not None
     assert told.history.spot == SPOT
     assert ("0:40", b"/") in history.watched(), "what was left behind is looked for from then on"
@@ -96,31 +96,31 @@ def test_a_bind_elsewhere_is_followed_by_its_identity() -> None:
 def test_an_identity_on_another_layer_s_spot_is_not_this_layer_s_copy() -> None:
     other = Spot("8:1", b"/var/lib/docker/overlay2/Y/merged")
     held = Copy(OTHER, layer(12, 11, "Y"), None, other, Spots([WITHOUT]).match(other))
-    history, _ = look(History(), WITH, held)
-    _, (told,) = look(history, WITHOUT, held)
+    history, _ = scan(History(), WITH, held)
+    _, (told,) = scan(history, WITHOUT, held)
     assert told.history is None
 
 
 def test_a_device_number_that_was_reused_elsewhere_is_no_history() -> None:
     """Found with real engines: the tmpfs on a new container's /dev had the number of the layer that had just gone."""
-    history, _ = look(History(), WITH)
+    history, _ = scan(History(), WITH)
     dev = Copy(OTHER, dataclasses.replace(layer(12, 11), fstype="tmpfs", point=b"/dev"), None, Spot("0:50", b"/dev"))
     new_layer = Copy(OTHER, dataclasses.replace(layer(13, 0), point=b"/"), None, None)
-    _, told = look(history, WITHOUT, dev, new_layer)
+    _, told = scan(history, WITHOUT, dev, new_layer)
     assert [copy.history for copy in told] == [None, None], "neither was there before"
 
 
 def test_another_file_system_on_the_spot_is_no_history() -> None:
-    history, _ = look(History(), WITH)
+    history, _ = scan(History(), WITH)
     other = dataclasses.replace(layer(12, 11), super_options=b"rw,upperdir=/elsewhere")
-    _, (told,) = look(history, WITHOUT, copy(other))
+    _, (told,) = scan(history, WITHOUT, copy(other))
     assert told.history is None
 
 
 def test_what_was_left_behind_ends_when_all_its_numbers_are_given_to_another() -> None:
     """The holder ended, and a new namespace has its inode, mount ids and device: only the options tell."""
-    history, _ = look(History(), WITH, copy(layer(12, 11)))
-    history, _ = look(history, WITHOUT, copy(layer(12, 11)))
+    history, _ = scan(History(), WITH, copy(layer(12, 11)))
+    history, _ = scan(history, WITHOUT, copy(layer(12, 11)))
     other = dataclasses.replace(layer(12, 11), super_options=b"rw,upperdir=/elsewhere")
-    _, (told,) = look(history, WITHOUT, copy(other))
+    _, (told,) = scan(history, WITHOUT, copy(other))
     assert told.history is None

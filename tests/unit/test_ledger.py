@@ -16,34 +16,34 @@ FOUND_A, CLEARED_A = ("found", A.id), ("cleared", A.id)
 
 def test_told_once_after_the_confirm_time_and_once_when_gone() -> None:
     history = History()
-    assert history.look(0, A) == []
-    assert history.look(0.99, A) == []
-    assert history.look(1.0, A) == [FOUND_A]
-    assert history.look(2, A) == []
-    assert history.look(3) == [CLEARED_A]
-    assert history.look(4) == []
+    assert history.scan(0, A) == []
+    assert history.scan(0.99, A) == []
+    assert history.scan(1.0, A) == [FOUND_A]
+    assert history.scan(2, A) == []
+    assert history.scan(3) == [CLEARED_A]
+    assert history.scan(4) == []
     assert history.ledger.entries == {}
 
 
 def test_a_flicker_is_never_told() -> None:
     history = History()
     for at in range(20):
-        assert history.look(at * 0.7, *([A] if at % 2 else [])) == []
+        assert history.scan(at * 0.7, *([A] if at % 2 else [])) == []
 
 
 def test_another_mount_on_the_spot_starts_anew() -> None:
     history = History()
-    history.look(0, A)
-    assert history.look(0.9, replace(A, mount_id=8)) == []
-    assert history.look(1.5, replace(A, mount_id=8)) == []
-    assert history.look(1.9, replace(A, mount_id=8)) == [FOUND_A]
+    history.scan(0, A)
+    assert history.scan(0.9, replace(A, mount_id=8)) == []
+    assert history.scan(1.5, replace(A, mount_id=8)) == []
+    assert history.scan(1.9, replace(A, mount_id=8)) == [FOUND_A]
 
 
 def test_the_confirm_time_counts_from_the_end_of_the_first_look() -> None:
     history = History()
-    history.look(0, A, took=0.5)
-    assert history.look(1.2, A) == []
-    assert history.look(1.5, A) == [FOUND_A]
+    history.scan(0, A, took=0.5)
+    assert history.scan(1.2, A) == []
+    assert history.scan(1.5, A) == [FOUND_A]
 
 
 @pytest.mark.parametrize(
@@ -57,25 +57,25 @@ def test_the_confirm_time_counts_from_the_end_of_the_first_look() -> None:
 )
 def test_confirm_times_by_class_and_kind(changes: dict[str, object], seconds: float) -> None:
     history, one = History(), finding(1, **changes)
-    history.look(0, one)
-    assert history.look(seconds - 0.01, one) == []
-    assert history.look(seconds, one) == [FOUND_A]
+    history.scan(0, one)
+    assert history.scan(seconds - 0.01, one) == []
+    assert history.scan(seconds, one) == [FOUND_A]
 
 
 def test_a_shorter_confirm_time_of_a_new_configuration_counts_at_once() -> None:
     history = History()
-    history.look(0, A)
+    history.scan(0, A)
     history.config = Config(confirm=Confirm(layer=0.2))
-    assert history.look(0.3, A) == [FOUND_A]
+    assert history.scan(0.3, A) == [FOUND_A]
 
 
 def test_a_finding_that_comes_back_is_told_again_with_another_key() -> None:
     history = History()
     for at in (0, 1):
-        history.look(at, A)
-    history.look(2)
+        history.scan(at, A)
+    history.scan(2)
     for at in (3, 4):
-        history.look(at, A)
+        history.scan(at, A)
     assert [event.kind for event in history.told] == [EventKind.FOUND, EventKind.CLEARED, EventKind.FOUND]
     assert len({event.key for event in history.told}) == 3
 
@@ -83,35 +83,35 @@ def test_a_finding_that_comes_back_is_told_again_with_another_key() -> None:
 def test_info_is_never_told_until_it_gets_worse() -> None:
     history, mild = History(), replace(A, severity=Severity.INFO)
     for at in (0, 1, 2):
-        assert history.look(at, mild) == []
-    assert history.look(3, A) == [FOUND_A]
-    assert history.look(4, mild) == []
-    assert history.look(5) == [CLEARED_A]
+        assert history.scan(at, mild) == []
+    assert history.scan(3, A) == [FOUND_A]
+    assert history.scan(4, mild) == []
+    assert history.scan(5) == [CLEARED_A]
 
 
 def test_a_gap_of_its_namespace_holds_a_finding() -> None:
     history = History()
-    history.look(0, A)
-    history.look(1, A)
-    assert history.look(2, gaps=[Gap("namespace", "EACCES", 42)]) == []
-    assert history.look(3, gaps=[Gap("namespace", "EACCES", 43)]) == [CLEARED_A]
+    history.scan(0, A)
+    history.scan(1, A)
+    assert history.scan(2, gaps=[Gap("namespace", "EACCES", 42)]) == []
+    assert history.scan(3, gaps=[Gap("namespace", "EACCES", 43)]) == [CLEARED_A]
 
 
 def test_an_unjudged_root_or_an_incomplete_look_holds_a_finding() -> None:
     history = History()
-    history.look(0, A)
-    history.look(1, A)
-    assert history.look(2, unjudged=frozenset({ROOT.path})) == []
-    assert history.look(3, complete=False) == []
-    assert history.look(4, unjudged=frozenset({b"/other"})) == [CLEARED_A]
+    history.scan(0, A)
+    history.scan(1, A)
+    assert history.scan(2, unjudged=frozenset({ROOT.path})) == []
+    assert history.scan(3, complete=False) == []
+    assert history.scan(4, unjudged=frozenset({b"/other"})) == [CLEARED_A]
 
 
 def test_a_gap_ends_the_wait_of_what_is_not_confirmed() -> None:
     history = History()
-    history.look(0, A)
-    history.look(0.5, gaps=[Gap("namespace", "EACCES", 42)])
-    assert history.look(1.0, A) == []
-    assert history.look(2.0, A) == [FOUND_A]
+    history.scan(0, A)
+    history.scan(0.5, gaps=[Gap("namespace", "EACCES", 42)])
+    assert history.scan(1.0, A) == []
+    assert history.scan(2.0, A) == [FOUND_A]
 
 
 @pytest.mark.parametrize(
@@ -131,57 +131,57 @@ def test_a_gap_ends_the_wait_of_what_is_not_confirmed() -> None:
 def test_silences(silence: Silence, quiet: bool) -> None:
     history = History(Config(silences=(silence,)))
     one = replace(A, holders=(Holder(1, "sleep", "leaky.service"),))
-    history.look(0, one)
-    assert history.look(1, one) == ([] if quiet else [FOUND_A])
+    history.scan(0, one)
+    assert history.scan(1, one) == ([] if quiet else [FOUND_A])
     assert book.annotate(history.ledger, [one], Now(1e9, 1), history.config)[0].silenced is quiet
 
 
 def test_a_silence_ends_at_its_time_and_then_the_finding_is_told() -> None:
     history = History(Config(silences=(Silence("why", until=1e9 + 5, id=A.id),)))
     for at in (0, 1, 4.9):
-        assert history.look(at, A) == []
-    assert history.look(5, A) == [FOUND_A]
+        assert history.scan(at, A) == []
+    assert history.scan(5, A) == [FOUND_A]
 
 
 def test_what_was_told_before_its_silence_is_cleared_all_the_same() -> None:
     history = History()
-    history.look(0, A)
-    history.look(1, A)
+    history.scan(0, A)
+    history.scan(1, A)
     history.config = Config(silences=(Silence("why", id=A.id),))
-    assert history.look(2, A) == []
-    assert history.look(3) == [CLEARED_A]
+    assert history.scan(2, A) == []
+    assert history.scan(3) == [CLEARED_A]
 
 
 def test_a_silenced_finding_ends_in_silence() -> None:
     history = History(Config(silences=(Silence("why", id=A.id),)))
-    history.look(0, A)
-    history.look(1, A)
-    assert history.look(2) == []
+    history.scan(0, A)
+    history.scan(1, A)
+    assert history.scan(2) == []
 
 
 def test_due_names_what_update_is_about_to_tell() -> None:
     history = History()
-    history.look(0, A)
+    history.scan(0, A)
     now = Now(1e9 + 1, 1)
     assert book.due(history.ledger, [A, B], now, CONFIG) == {A.id}
-    assert history.look(1, A, B) == [FOUND_A]
+    assert history.scan(1, A, B) == [FOUND_A]
     assert book.due(history.ledger, [A, B], now, CONFIG) == frozenset()
 
 
 def test_the_next_deadline_is_the_first_unconfirmed() -> None:
     history, slow = History(), finding(3, mount_class=MountClass.VOLUME)
     assert book.next_deadline(history.ledger) is None
-    history.look(0, A, slow)
+    history.scan(0, A, slow)
     assert book.next_deadline(history.ledger) == 1
-    history.look(1, A, slow)
+    history.scan(1, A, slow)
     assert book.next_deadline(history.ledger) == 5
 
 
 def test_annotate_says_since_and_keeps_the_cause() -> None:
     history, cause = History(), Cause("code", "text")
-    history.look(10, A)
-    history.look(11, replace(A, cause=cause))
-    history.look(12, A)
+    history.scan(10, A)
+    history.scan(11, replace(A, cause=cause))
+    history.scan(12, A)
     known, unknown = book.annotate(history.ledger, [A, B], Now(1e9 + 12, 12), CONFIG)
     assert (known.confirmed, known.since, known.cause) == (True, 1e9 + 10, cause)
     assert (unknown.confirmed, unknown.since) == (False, None)
@@ -196,8 +196,8 @@ def test_the_wall_clock_measures_nothing() -> None:
 
 def test_pending_until_told() -> None:
     history = History()
-    history.look(0, A)
-    history.look(1, A)
+    history.scan(0, A)
+    history.scan(1, A)
     (event,) = history.ledger.pending
     assert book.told(history.ledger, ["other"]).pending == (event,)
     assert book.told(history.ledger, [event.key]).pending == ()
@@ -205,52 +205,52 @@ def test_pending_until_told() -> None:
 
 def test_a_lasting_gap_is_told_once_with_its_count() -> None:
     history, gap = History(), [Gap("namespace", "EACCES", 5), Gap("namespace", "EACCES", 6)]
-    assert history.look(0, gaps=gap) == []
-    assert history.look(59, gaps=gap) == []
-    assert history.look(60, gaps=gap) == [("gap", "")]
+    assert history.scan(0, gaps=gap) == []
+    assert history.scan(59, gaps=gap) == []
+    assert history.scan(60, gaps=gap) == [("gap", "")]
     assert history.told[-1].data == (("COUNT", "2"),)
-    assert history.look(61, gaps=gap) == []
-    assert history.look(62) == []
-    assert history.look(63, gaps=gap) == []
-    assert history.look(123, gaps=gap) == [("gap", "")]
+    assert history.scan(61, gaps=gap) == []
+    assert history.scan(62) == []
+    assert history.scan(63, gaps=gap) == []
+    assert history.scan(123, gaps=gap) == [("gap", "")]
 
 
 def test_twenty_are_told_one_by_one() -> None:
     history = History()
-    history.look(0, *many(20))
-    assert [kind for kind, _ in history.look(1, *many(20))] == ["found"] * 20
+    history.scan(0, *many(20))
+    assert [kind for kind, _ in history.scan(1, *many(20))] == ["found"] * 20
 
 
 def test_a_storm_is_one_summary_with_all_ids() -> None:
     history = History()
-    history.look(0, *many(500))
-    assert [kind for kind, _ in history.look(1, *many(500))] == ["summary"]
+    history.scan(0, *many(500))
+    assert [kind for kind, _ in history.scan(1, *many(500))] == ["summary"]
     data = dict(history.told[-1].data)
     assert (data["COUNT"], data["SUMMARY_OF"], data["ROOT"]) == ("500", "found", "/var/lib/docker")
     assert data["FINDINGS"].split() == [one.id for one in many(500)]
-    assert history.look(2, *many(500)) == []
-    assert [kind for kind, _ in history.look(3)] == ["summary"]
+    assert history.scan(2, *many(500)) == []
+    assert [kind for kind, _ in history.scan(3)] == ["summary"]
     assert dict(history.told[-1].data)["SUMMARY_OF"] == "cleared"
     assert history.ledger.entries == {}
 
 
 def test_what_follows_a_summary_waits_for_the_next_window() -> None:
     history = History()
-    history.look(0, *many(30))
-    history.look(1, *many(30))
+    history.scan(0, *many(30))
+    history.scan(1, *many(30))
     first, later = many(30), many(5, first=500)
-    assert history.look(1.5, *first, *later) == []
-    assert history.look(2.5, *first, *later) == []
-    assert history.look(10.9, *first, *later) == []
-    assert history.look(11, *first, *later) == [("summary", "")]
+    assert history.scan(1.5, *first, *later) == []
+    assert history.scan(2.5, *first, *later) == []
+    assert history.scan(10.9, *first, *later) == []
+    assert history.scan(11, *first, *later) == [("summary", "")]
     assert dict(history.told[-1].data)["COUNT"] == "5"
-    assert history.look(30, *first, *later) == []
-    history.look(40, *first, *later, A)
-    assert history.look(41, *first, *later, A) == [FOUND_A]
+    assert history.scan(30, *first, *later) == []
+    history.scan(40, *first, *later, A)
+    assert history.scan(41, *first, *later, A) == [FOUND_A]
 
 
 def test_a_storm_of_one_root_leaves_others_alone() -> None:
     history = History()
     other = replace(A, root=replace(ROOT, path=b"/srv"))
-    history.look(0, *many(30), other)
-    assert set(history.look(1, *many(30), other)) == {("summary", ""), FOUND_A}
+    history.scan(0, *many(30), other)
+    assert set(history.scan(1, *many(30), other)) == {("summary", ""), FOUND_A}

@@ -18,8 +18,8 @@ def full() -> Ledger:
     ones: list[Finding] = [replace(evil, holders=(Holder(7, "sleep", "u.service", "abc"),)), *many(30)]
     more = [*ones, *many(3, first=700)]
     state = Ledger("boot")
-    for at, looked in enumerate((ones, ones, more, more)):
-        state, _ = book.update(state, looked, Now(1e9 + at, at), CONFIG)
+    for at, scanned in enumerate((ones, ones, more, more)):
+        state, _ = book.update(state, scanned, Now(1e9 + at, at), CONFIG)
     state = breaker.begin(state, ones[0], Now(4, 4))
     state = breaker.finish(state, ones[0], Action.DETACH, Attempt.FAILED, Now(5, 5), "no", {"SAW": "x"})
     return replace(state, paused=True, gaps={"a: b": GapEntry(1.5, True)})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from mountwarden.busy import mounts
-from mountwarden.busy.answer import BusyReportResult as Kept
+from mountwarden.busy.answer import BusyReport as Kept
 from mountwarden.busy.answer import BusyTarget, Keeper
 from mountwarden.cli import acts, doctor, history, plan, predict, watch, who
 from mountwarden.cli import map as map_command

@@ -14,7 +14,7 @@ from mountwarden.service.schedule import (
 )
 
 
-def looked(*, cost: float = 0.0, deadline: float | None = None) -> Schedule:
+def scanned(*, cost: float = 0.0, deadline: float | None = None) -> Schedule:
     """A schedule after two looks, the last from 10.0 to 10.1."""
     schedule = Schedule(tick=1.0, resync=60.0, started=5.0)
     schedule.done(5.0, 5.5, 3.0, full=True, deadline=None)
@@ -30,17 +30,17 @@ def test_the_first_look_is_due_at_once_and_its_cost_puts_nothing_off() -> None:
 
 
 def test_a_tick_after_the_last_look() -> None:
-    assert looked().next() == 11.0
+    assert scanned().next() == 11.0
 
 
 def test_ticks_are_as_far_apart_as_they_are_costly() -> None:
-    assert looked(cost=0.0008).next() == pytest.approx(10.0 + TICK_FACTOR * 0.0008)
-    assert looked(cost=0.1).next() == 10.0 + LONGEST_TICK
+    assert scanned(cost=0.0008).next() == pytest.approx(10.0 + TICK_FACTOR * 0.0008)
+    assert scanned(cost=0.1).next() == 10.0 + LONGEST_TICK
 
 
 @pytest.mark.parametrize("full", [True, False])
 def test_a_resync_or_a_woken_look_stretches_no_tick(full: bool) -> None:
-    schedule = looked()
+    schedule = scanned()
     if not full:
         schedule.woken(10.5)
     schedule.done(11.0, 11.1, 0.2, full=full, deadline=None)
@@ -48,14 +48,14 @@ def test_a_resync_or_a_woken_look_stretches_no_tick(full: bool) -> None:
 
 
 def test_a_wake_up_brings_the_look_forward_and_many_are_one() -> None:
-    schedule = looked()
+    schedule = scanned()
     schedule.woken(10.3)
     schedule.woken(10.9)
     assert schedule.next() == pytest.approx(10.3 + SETTLE)
 
 
 def test_a_service_is_looked_for_a_while_after_the_last_one_that_started() -> None:
-    schedule = looked()
+    schedule = scanned()
     schedule.started_service(10.3)
     assert schedule.next() == pytest.approx(10.3 + SERVICE_SETTLE)
     schedule.started_service(10.32)
@@ -67,22 +67,22 @@ def test_a_service_is_looked_for_a_while_after_the_last_one_that_started() -> No
 
 
 def test_a_deadline_brings_the_look_forward() -> None:
-    assert looked(deadline=10.7).next() == 10.7
-    assert looked(deadline=99.0).next() == 11.0
+    assert scanned(deadline=10.7).next() == 10.7
+    assert scanned(deadline=99.0).next() == 11.0
 
 
 def test_one_costly_look_puts_nothing_off() -> None:
-    assert looked(cost=BURST, deadline=10.2).next() == 10.2
+    assert scanned(cost=BURST, deadline=10.2).next() == 10.2
 
 
 def test_beyond_a_burst_everything_is_put_off() -> None:
-    schedule = looked(cost=BURST + 0.2, deadline=10.2)
+    schedule = scanned(cost=BURST + 0.2, deadline=10.2)
     schedule.woken(10.2)
     assert schedule.next() == pytest.approx(10.1 + COST_FACTOR * 0.2)
 
 
 def test_in_the_long_run_looks_cost_what_time_allows() -> None:
-    schedule, now, spent = looked(), 10.1, 0.0
+    schedule, now, spent = scanned(), 10.1, 0.0
     while now < 1000.0:
         schedule.woken(now)
         now = max(now, schedule.next()) + 0.1
@@ -93,7 +93,7 @@ def test_in_the_long_run_looks_cost_what_time_allows() -> None:
 
 def test_services_leave_a_part_of_what_may_be_spent_at_once() -> None:
     """A host that starts services all the time is told of its leaks as soon as any."""
-    schedule = looked(cost=SERVICE_BURST + 0.01)
+    schedule = scanned(cost=SERVICE_BURST + 0.01)
     schedule.started_service(10.2)
     assert schedule.next() == pytest.approx(10.1 + COST_FACTOR * 0.01)
     schedule.woken(10.2)
@@ -101,11 +101,11 @@ def test_services_leave_a_part_of_what_may_be_spent_at_once() -> None:
 
 
 def test_no_look_puts_the_next_one_off_for_ever() -> None:
-    assert looked(cost=1e6).next() == pytest.approx(10.1 + LONGEST_PAUSE)
+    assert scanned(cost=1e6).next() == pytest.approx(10.1 + LONGEST_PAUSE)
 
 
 def test_a_look_takes_all_wake_ups_with_it() -> None:
-    schedule = looked()
+    schedule = scanned()
     schedule.woken(10.2)
     schedule.done(10.3, 10.4, 0.0, full=False, deadline=None)
     assert schedule.wake is None

@@ -8,11 +8,11 @@ from mountwarden.output import columns as text
 
 
 @pytest.mark.parametrize(
-    ("shown", "columns"), [("abc", 3), ("層の", 4), ("e\u0301", 1), ("דוג", 3), ("👾", 2), ("", 0)]
+    ("label", "columns"), [("abc", 3), ("層の", 4), ("e\u0301", 1), ("דוג", 3), ("👾", 2), ("", 0)]
 )
-def test_width_is_that_of_a_terminal(printable: str, columns: int) -> None:
-    assert text.width(printable) == columns
-    assert text.width(text.pad(printable, 7)) == 7
+def test_width_is_that_of_a_terminal(label: str, columns: int) -> None:
+    assert text.width(label) == columns
+    assert text.width(text.pad(label, 7)) == 7
 
 
 def test_fit_keeps_both_ends() -> None:
@@ -21,8 +21,8 @@ def test_fit_keeps_both_ends() -> None:
 
 
 @given(st.text(st.sampled_from("a層e\u0301/👾"), max_size=40), st.integers(2, 30))
-def test_fit_is_never_wider(printable: str, columns: int) -> None:
-    assert text.width(text.fit(printable, columns)) <= columns
+def test_fit_is_never_wider(label: str, columns: int) -> None:
+    assert text.width(text.fit(label, columns)) <= columns
 
 
 @given(st.text(st.sampled_from("ab 層/"), min_size=1, max_size=120), st.integers(8, 40))

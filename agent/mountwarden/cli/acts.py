@@ -19,16 +19,16 @@ from ..scan import confirm
 from . import joined, service_report, session
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Looker
+    from ..scan.scanner import Scanner
 
 
-def looked(arguments: Namespace, action: Action) -> confirm.ConfirmedScan:
+def scanned(arguments: Namespace, action: Action) -> confirm.ConfirmedScan:
     """A scan for an act, which needs root."""
     session.need_root(f"mountwarden {action}")
-    looker = session.looker(arguments)
-    known = service_report.read(looker.boot_id).since()
+    scanner = session.scanner(arguments)
+    known = service_report.read(scanner.boot_id).since()
     everything = action is Action.REJOIN  # what is severed is info, and must hold as well
-    return confirm.confirmed_scan(looker, wait=arguments.wait, known=known, everything=everything)
+    return confirm.confirmed_scan(scanner, wait=arguments.wait, known=known, everything=everything)
 
 
 def chosen(
@@ -66,7 +66,7 @@ def run(
     """A command over ids or --all. `ask` says which findings a human must agree to even when named by id."""
     if bool(arguments.id) == arguments.all:
         raise MountwardenError(f"{action} takes ids or --all, and not both", hint="mountwarden report lists the ids")
-    found = looked(arguments, action)
+    found = scanned(arguments, action)
     findings, without = chosen(arguments, found, action, means)
     absent = missing(without, found)
     if arguments.dry_run:
@@ -79,7 +79,7 @@ def run(
         return 1
     return carry_out(
         findings,
-        found.looker,
+        found.scanner,
         action,
         json=arguments.json,
         no_color=arguments.no_color,
@@ -98,7 +98,7 @@ def unconfirmed(finding: Finding, action: Action) -> Outcome | None:
 
 def missing(ids: Sequence[str], found: confirm.ConfirmedScan) -> dict[str, str]:
     """Of each id that no finding of the look has, the line that declines it."""
-    theirs = {one["id"] for one in joined.alone(service_report.read(found.looker.boot_id), found)} if ids else set()
+    theirs = {one["id"] for one in joined.alone(service_report.read(found.scanner.boot_id), found)} if ids else set()
     known = "the running service alone knows this finding, and a single look cannot prove it"
     return {
         one: f"{printable(one)}: declined: {known if one in theirs else 'there is no such finding now'}" for one in ids
@@ -124,7 +124,7 @@ def describe(findings: Iterable[Finding], action: Action, *, json: bool) -> int:
 
 def carry_out(
     findings: Sequence[Finding],
-    looker: "Looker",
+    scanner: "Scanner",
     action: Action,
     *,
     json: bool,
@@ -144,7 +144,7 @@ def carry_out(
     refused = [outcome for outcome in (unconfirmed(finding, action) for finding in findings) if outcome]
     confirmed = [finding for finding in findings if finding.confirmed]
     with _ending() as ending:
-        acts = apply.carry_out_all(confirmed, looker, action, named=named, go_on=lambda: not ending)
+        acts = apply.carry_out_all(confirmed, scanner, action, named=named, go_on=lambda: not ending)
         for outcome in itertools.chain(refused, acts):
             outcomes.append(outcome)
             audit.tell(outcome)

@@ -81,7 +81,7 @@ def _serve(
     from ..explain import shared_causes
     from ..remedies import apply
     from ..remedies.plan import named_units
-    from ..scan import scanner
+    from ..scan.scanner import Scanner
     from ..service.acts import AutomaticActions
     from ..service.loop import Agent
     from ..service.outbox import Outbox
@@ -92,9 +92,9 @@ def _serve(
     directory = run_directory.RunDirectory()
     directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
     run_directory.sweep(directory.path)
-    looker = scanner.Looker(config)
+    scanner = Scanner(config)
     agent = Agent(
-        looker,
+        scanner,
         load,
         directory=arguments.config,
         run=directory,
@@ -102,12 +102,12 @@ def _serve(
         actor=AutomaticActions(
             directory,
             lambda findings, action, go_on: apply.carry_out_all(
-                findings, looker, action, named=named_units(looker.config), go_on=go_on
+                findings, scanner, action, named=named_units(scanner.config), go_on=go_on
             ),
         ),
         triggers=triggers,
         notifier=notifier,
         explain=shared_causes.with_causes,
-        tidy=lambda: apply.remove_leftovers(looker),
+        tidy=lambda: apply.remove_leftovers(scanner),
     )
     return agent.run()

@@ -22,7 +22,7 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..scan.scanner import Look, Looker
+    from ..scan.scanner import Scan, Scanner
 
     Hold = Callable[[], AbstractContextManager[topology.ScratchHolder]]
 
@@ -84,28 +84,28 @@ class Demo:
         print(self.screen.paint("A leaked overlay mount, from its birth to its end", "bold"))
         print("\n".join(wrap(where, self.screen.columns)))
         topology.root(self.root)
-        looker = self._looker()
+        scanner = self._scanner()
         self._title("An engine mounts a layer")
         layer = topology.mount_layer(self.root)
         self._say(f"overlay on {printable(layer.mountpoint)}, a real one")
         self._title("A service starts, with a mount namespace of its own")
         with hold() as holder:
             self._introduce(holder)
-            looker.look()
+            scanner.scan()
             self._title("The engine unmounts the layer")
             topology.unmount_layer(layer)
             self._say("It is gone at home. The umount does not reach the private copy: a mount has leaked.")
-            finding = self._report(looker)
-            self._detach(finding, looker)
-            self._gone(looker, holder)
+            finding = self._report(scanner)
+            self._detach(finding, scanner)
+            self._gone(scanner, holder)
         return 0
 
-    def _looker(self) -> "Looker":
+    def _scanner(self) -> "Scanner":
         from ..observe.enter import own_namespace
-        from ..scan.scanner import Looker
+        from ..scan.scanner import Scanner
 
         config = Config(engines=(), roots=(RootEntry(self.root, kind=RootKind.GRAPH),))
-        return Looker(config, home=own_namespace())
+        return Scanner(config, home=own_namespace())
 
     def _introduce(self, holder: topology.ScratchHolder) -> None:
         if holder.unit:
@@ -114,14 +114,14 @@ class Demo:
             self._say(f"Process {holder.pid}, in a namespace made private, as MountFlags=private does for a unit.")
         self._say("It was given a copy of every mount that there was, the layer among them.")
 
-    def _report(self, looker: "Looker") -> Finding:
+    def _report(self, scanner: "Scanner") -> Finding:
         from ..report import assemble
         from ..scan import confirm
 
         self._title("mountwarden report")
-        found = confirm.confirmed_scan(looker, wait=5.0)
+        found = confirm.confirmed_scan(scanner, wait=5.0)
         findings, seen = assemble.explained(found.findings, found.seen)
-        told = telling.build(assemble.facts(seen, findings, looker.config))
+        told = telling.build(assemble.facts(seen, findings, scanner.config))
         self._quote(report_text.render(told, report_text.View(self.inner, time.time())))
         leaked = [finding for finding in found.findings if finding.kind is Kind.LEAKED and finding.confirmed]
         if len(leaked) != 1:
@@ -131,7 +131,7 @@ class Demo:
         self._explain(one, explained, seen, told["taken"])
         return leaked[0]
 
-    def _explain(self, told: types.FindingJson, finding: Finding, seen: "Look", taken: str) -> None:
+    def _explain(self, told: types.FindingJson, finding: Finding, seen: "Scan", taken: str) -> None:
         from ..remedies import apply
         from ..report.background import background
 
@@ -143,24 +143,24 @@ class Demo:
         around = background(finding, seen, agent=False)
         self._quote(explain_text.tell(explain_text.Explanation(told, steps, time.time(), taken, around), self.inner))
 
-    def _detach(self, finding: Finding, looker: "Looker") -> None:
+    def _detach(self, finding: Finding, scanner: "Scanner") -> None:
         from ..remedies import apply
 
         self._title(f"mountwarden detach {finding.id}")
         before = time.monotonic()
-        outcome = apply.carry_out(finding, looker, Action.DETACH)
+        outcome = apply.carry_out(finding, scanner, Action.DETACH)
         took = time.monotonic() - before
         self._outcome(outcome)
         if not outcome.done:
             raise MountwardenError("the detach was declined", hint="the line above says why")
         self._say(f"Saw: {sentence(outcome.saw)}. Did: {sentence(outcome.did)}. {cost(took)} with every check.")
 
-    def _gone(self, looker: "Looker", holder: topology.ScratchHolder) -> None:
+    def _gone(self, scanner: "Scanner", holder: topology.ScratchHolder) -> None:
         from ..report import assemble
 
         self._title("Gone")
-        seen = looker.look(resync=True)
-        told = telling.build(assemble.facts(seen, seen.findings, looker.config))
+        seen = scanner.scan(resync=True)
+        told = telling.build(assemble.facts(seen, seen.findings, scanner.config))
         self._quote(report_text.render(told, report_text.View(self.inner, time.time())))
         if seen.findings:
             raise MountwardenError("something is still found after the detach", hint="please report this")

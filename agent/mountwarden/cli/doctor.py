@@ -85,8 +85,8 @@ def document(found: "Examination", now: float) -> doctor_text.DoctorJson:
         "taken": timestamp(now),
         "host": {"hostname": hostname, "kernel": release, "boot_id": boot_id()},
         "root": os.geteuid() == 0,
-        "tier": str(found.look.tier) if found.look else None,
-        "tier_reason": found.look.tier_reason if found.look else None,
+        "tier": str(found.scan.tier) if found.scan else None,
+        "tier_reason": found.scan.tier_reason if found.scan else None,
         "status": str(found.worst),
         "checks": [
             {"id": check.id, "group": check.group, "status": str(check.status), "text": check.text, "hint": check.hint}

@@ -73,17 +73,17 @@ def _live(arguments: Namespace) -> _Story | types.BackgroundJson:
     from ..scan import confirm
     from . import report, service_report, session
 
-    looker = session.looker(arguments)
-    known = service_report.read(looker.boot_id).since()
+    scanner = session.scanner(arguments)
+    known = service_report.read(scanner.boot_id).since()
     found = confirm.confirmed_scan(
-        looker, wait=arguments.wait, everything=True, known=known, waiting=report.looking_again
+        scanner, wait=arguments.wait, everything=True, known=known, waiting=report.scanning_again
     )
-    agent = service_report.read(looker.boot_id)
+    agent = service_report.read(scanner.boot_id)
     one = agent.as_known(finding for finding in found.findings if finding.id == arguments.id)
     if not one:
         return _beyond(arguments.id, agent, found)
     explained, seen = facts.explained(one, found.seen, everything=True)
-    told = facts.facts(seen, explained, looker.config, circumstances=session.circumstances(looker, agent))
+    told = facts.facts(seen, explained, scanner.config, circumstances=session.circumstances(scanner, agent))
     around = background.background(explained[0], seen, agent=arguments.id in known)
     return _Story(telling.build(told), _steps(told.findings[0]), around)
 

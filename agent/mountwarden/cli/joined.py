@@ -14,7 +14,7 @@ from ..observe.namespaces import read_mountinfo
 from ..output import report_file
 from ..report import types
 from ..scan.confirm import ConfirmedScan
-from ..scan.scanner import Look
+from ..scan.scanner import Scan
 from .service_report import Agents
 
 _BY_ANY_LOOK = (Kind.SEVERED, Kind.PRIVATE_ROOT)
@@ -31,7 +31,7 @@ def alone(agent: Agents, found: ConfirmedScan) -> list[types.FindingJson]:
 class _Now:
     """Answers whether a finding still holds; each namespace is read at most once."""
 
-    def __init__(self, seen: Look) -> None:
+    def __init__(self, seen: Scan) -> None:
         picture = seen.picture
         self._spaces, self._home = picture.namespaces, picture.home_identities
         self._judged = {printable(state.root.path) for state in picture.roots if state.status == "ok"}

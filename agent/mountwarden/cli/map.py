@@ -48,7 +48,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Draw it; the exit status says nothing about what is drawn."""
     session.need_root("mountwarden map")
-    told = look(arguments)
+    told = scan(arguments)
     if arguments.json:
         sys.stdout.write(report_file.dumps(told))
     elif arguments.svg:
@@ -61,7 +61,7 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def look(arguments: Namespace) -> "MapJson":
+def scan(arguments: Namespace) -> "MapJson":
     """Look at the host now, at every mount of every namespace."""
     from ..busy.world import world
     from ..mounts.exposure import exposures
@@ -70,9 +70,9 @@ def look(arguments: Namespace) -> "MapJson":
     from ..scan import confirm
     from . import service_report
 
-    looker = session.looker(arguments)
-    known = service_report.read(looker.boot_id).since()
-    found = confirm.confirmed_scan(looker, wait=arguments.wait, known=known)
+    scanner = session.scanner(arguments)
+    known = service_report.read(scanner.boot_id).since()
+    found = confirm.confirmed_scan(scanner, wait=arguments.wait, known=known)
     picture = found.seen.picture
     read = world()
     shown = exposures(picture, read.tables)

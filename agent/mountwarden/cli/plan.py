@@ -33,16 +33,16 @@ def run(arguments: Namespace) -> int:
     from . import joined, service_report, session
 
     session.need_root("mountwarden plan")
-    looker = session.looker(arguments)
-    found = confirm.confirmed_scan(looker, wait=arguments.wait, known=service_report.read(looker.boot_id).since())
-    agent = service_report.read(looker.boot_id)
-    circumstances = session.circumstances(looker, agent)
+    scanner = session.scanner(arguments)
+    found = confirm.confirmed_scan(scanner, wait=arguments.wait, known=service_report.read(scanner.boot_id).since())
+    agent = service_report.read(scanner.boot_id)
+    circumstances = session.circumstances(scanner, agent)
 
     def meant(finding_id: str, severity: str) -> bool:
         return finding_id in arguments.id if arguments.id else severity != Severity.INFO
 
     own = [one for one in agent.as_known(found.findings) if meant(one.id, one.severity)]
-    chosen = [_planned(plan(finding, looker.config, circumstances)) for finding in own]
+    chosen = [_planned(plan(finding, scanner.config, circumstances)) for finding in own]
     chosen += [_told(one) for one in joined.alone(agent, found) if meant(one["id"], one["severity"])]
     if arguments.json:
         sys.stdout.write(report_file.dumps({"plan": [planned for _kind, _title, planned in chosen]}))

@@ -81,16 +81,16 @@ def live(arguments: Namespace) -> types.ReportJson:
     from ..scan import confirm
     from . import joined, service_report, session
 
-    looker = session.looker(arguments)
-    known = service_report.read(looker.boot_id).since()
+    scanner = session.scanner(arguments)
+    known = service_report.read(scanner.boot_id).since()
     everything = arguments.all or arguments.json
     found = confirm.confirmed_scan(
-        looker, wait=arguments.wait, everything=everything, known=known, waiting=looking_again
+        scanner, wait=arguments.wait, everything=everything, known=known, waiting=scanning_again
     )
-    agent = service_report.read(looker.boot_id)
+    agent = service_report.read(scanner.boot_id)
     findings, seen = assemble.explained(agent.as_known(found.findings), found.seen)
     told = telling.build(
-        assemble.facts(seen, findings, looker.config, circumstances=session.circumstances(looker, agent))
+        assemble.facts(seen, findings, scanner.config, circumstances=session.circumstances(scanner, agent))
     )
     return telling.joined(told, joined.alone(agent, found))
 
@@ -140,7 +140,7 @@ def wanted(arguments: Namespace) -> Callable[[types.FindingJson], bool]:
     return of
 
 
-def looking_again(seconds: float) -> None:
+def scanning_again(seconds: float) -> None:
     """Tell a person at a terminal that a wait begins, where it takes long."""
     if sys.stderr.isatty() and seconds >= 2:
         print(f"looking again in {age(seconds)}, so that no engine at work is accused", file=sys.stderr, flush=True)

@@ -13,17 +13,17 @@ from ..ledger.update import Ledger
 from ..model import Root, Tier
 from ..observe import processes
 from ..remedies.plan import Circumstances
-from ..scan.scanner import Looker
+from ..scan.scanner import Scanner
 from ..service.acts import told_circumstances
 from ..state import run_directory, silences
 from ..state.run_directory import RunDirectory
 from .service_report import Agents
 
 
-def looker(arguments: Namespace) -> Looker:
+def scanner(arguments: Namespace) -> Scanner:
     """A Looker for the configuration that the options name, with the silences of this boot."""
     tier = None if arguments.tier is None else Tier(arguments.tier)
-    return Looker(silences.merged(load(arguments.config), RunDirectory()), tier=tier)
+    return Scanner(silences.merged(load(arguments.config), RunDirectory()), tier=tier)
 
 
 def roots(arguments: Namespace) -> list[Root]:
@@ -32,14 +32,14 @@ def roots(arguments: Namespace) -> list[Root]:
     return engines.discover(host, load(arguments.config))[0]
 
 
-def circumstances(looker: Looker, agent: Agents) -> Circumstances:
+def circumstances(scanner: Scanner, agent: Agents) -> Circumstances:
     """What the service goes by besides the configuration: a pause, its ledger of this boot, and its own mode."""
     run = RunDirectory()
     try:
-        ledger, _why = stored.load(run_directory.read(run.ledger), looker.boot_id)
+        ledger, _why = stored.load(run_directory.read(run.ledger), scanner.boot_id)
     except OSError:  # not for us to read
-        ledger = Ledger(looker.boot_id)
-    found = told_circumstances(run, ledger, looker.config)
+        ledger = Ledger(scanner.boot_id)
+    found = told_circumstances(run, ledger, scanner.config)
     return replace(found, observing=agent.mode is Mode.OBSERVE)
 
 

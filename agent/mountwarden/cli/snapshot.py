@@ -70,15 +70,15 @@ def take(arguments: Namespace) -> "Snapshot":
     from ..snapshot import take as taking
     from . import service_report, session
 
-    looker = session.looker(arguments)
-    agent = service_report.read(looker.boot_id)
-    found = confirm.confirmed_scan(looker, wait=arguments.wait, everything=True, known=agent.since())
+    scanner = session.scanner(arguments)
+    agent = service_report.read(scanner.boot_id)
+    found = confirm.confirmed_scan(scanner, wait=arguments.wait, everything=True, known=agent.since())
     hostname, kernel = confirm.host()
-    paused = session.circumstances(looker, agent).paused
+    paused = session.circumstances(scanner, agent).paused
     taken = taking.take(
         found.seen,
         found.findings,
-        looker.config,
+        scanner.config,
         hostname=hostname,
         kernel=kernel,
         paused=paused,

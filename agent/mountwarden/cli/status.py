@@ -74,14 +74,14 @@ def read(run_directory: RunDirectory | None = None) -> dict[str, Any]:
 
 def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
     """The status for people. All text of the host in it was escaped when it was written."""
-    look, summary = status["look"], status["summary"]
+    scan, summary = status["look"], status["summary"]
     state = f"running for {age(now - seconds(status['started']))} (pid {status['pid']})" if running else "not running"
     told = [
         f"service  {state}",
         f"mode     {status['mode']}{_paused(status['paused'])}",
         f"tier     {status['tier']} ({status['tier_reason']})",
         f"woken    {_woken(status)}",
-        f"look     {age(now - seconds(look['taken']))} ago, {_look(look)}",
+        f"look     {age(now - seconds(scan['taken']))} ago, {_scan(scan)}",
         f"seen     {', '.join(count(summary[f'{what}s'], noun) for what, noun in _SEEN)}",
         f"findings {status['confirmed']} confirmed; {summary['findings']} with info, silenced and unconfirmed ones",
     ]
@@ -107,9 +107,9 @@ def _woken(status: dict[str, Any]) -> str:
     return f"at once by mounts{told}" + (f"; {untold} only with the tick" if untold else "")
 
 
-def _look(look: dict[str, Any]) -> str:
-    whole = "complete" if look["complete"] else "not complete"
-    return f"took {cost(look['took_seconds'])}, {cost(look['cpu_seconds'])} of processor time, {whole}"
+def _scan(scan: dict[str, Any]) -> str:
+    whole = "complete" if scan["complete"] else "not complete"
+    return f"took {cost(scan['took_seconds'])}, {cost(scan['cpu_seconds'])} of processor time, {whole}"
 
 
 def _paused(pause: dict[str, Any] | None) -> str:

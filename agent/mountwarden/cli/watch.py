@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from ..observe.home_watch import Changed, HomeMounts
-    from ..scan.scanner import Looker
+    from ..scan.scanner import Scanner
 
 UNIT = "mountwarden.service"
 _COLOURS = {"found": "yellow", "acted": "green", "cleared": "green", "failed": "red", "gap": "dim"}
@@ -61,7 +61,7 @@ def run(arguments: Namespace) -> int:
     """Show events until interrupted."""
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     with _mounts(arguments) as mounts:
-        followed = _followed(arguments.lines, mounts) if service_runs() else _looked(arguments, mounts)
+        followed = _followed(arguments.lines, mounts) if service_runs() else _scanned(arguments, mounts)
         for line in followed:
             sys.stdout.write(as_json(line) + "\n" if arguments.json else screen.lines([as_text(line, screen)]))
             sys.stdout.flush()
@@ -159,36 +159,36 @@ def _field(entry: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _looked(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
+def _scanned(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
     from . import session
 
     session.need_root(f"watching without {UNIT}")
-    looker = session.looker(arguments)
-    print(f"{UNIT} is not active: looking each {durations.text(looker.config.tick)}", file=sys.stderr)
-    return looked(looker, mounts)
+    scanner = session.scanner(arguments)
+    print(f"{UNIT} is not active: looking each {durations.text(scanner.config.tick)}", file=sys.stderr)
+    return scanned(scanner, mounts)
 
 
-def looked(looker: "Looker", mounts: "HomeMounts | None" = None) -> Iterator[WatchLine]:
+def scanned(scanner: "Scanner", mounts: "HomeMounts | None" = None) -> Iterator[WatchLine]:
     """Events of our own looks, one each tick, or rarer where a look costs more than a fiftieth of that."""
     from ..ledger import update as ledger
     from ..output import journal_messages
 
-    state = ledger.Ledger(looker.boot_id)
+    state = ledger.Ledger(scanner.boot_id)
     while True:
         started = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
-            seen = looker.look()
+            seen = scanner.scan()
         except OSError as error:
             raise MountwardenError(f"a look failed: {error}") from error
         now = ledger.Now(seen.started, started, seen.seconds)
-        findings = _with_causes(state, seen, now, looker)
+        findings = _with_causes(state, seen, now, scanner)
         unjudged = frozenset(root.root.path for root in seen.picture.roots if root.status != "ok")
-        state, events = ledger.update(state, findings, now, looker.config, gaps=seen.gaps, unjudged=unjudged)
+        state, events = ledger.update(state, findings, now, scanner.config, gaps=seen.gaps, unjudged=unjudged)
         for event in events:
             name = event.subject.id if event.subject else None
             yield WatchLine(event.at, str(event.kind), name, sentence(journal_messages.sentence(event)))
         state = ledger.told(state, [event.key for event in events])
-        yield from _rest(max(looker.config.tick, 50 * seen.seconds), mounts)
+        yield from _rest(max(scanner.config.tick, 50 * seen.seconds), mounts)
 
 
 def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
@@ -204,11 +204,11 @@ def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
             yield from mount_lines(mounts.changes(), time.time())
 
 
-def _with_causes(state: Any, seen: Any, now: Any, looker: "Looker") -> list[Any]:
+def _with_causes(state: Any, seen: Any, now: Any, scanner: "Scanner") -> list[Any]:
     """The findings, those that are to be told now with their cause."""
     from ..ledger import update as ledger
     from ..report import assemble
 
-    due = ledger.due(state, seen.findings, now, looker.config)
+    due = ledger.due(state, seen.findings, now, scanner.config)
     causes = {f.id: f for f in assemble.explained([f for f in seen.findings if f.id in due], seen)[0]}
     return [causes.get(finding.id, finding) for finding in seen.findings]

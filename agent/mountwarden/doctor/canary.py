@@ -20,7 +20,7 @@ from ..model import Action, Finding, Kind, RootKind
 from ..observe.enter import own_namespace
 from ..output.columns import cost
 from ..remedies import apply
-from ..scan.scanner import Looker
+from ..scan.scanner import Scanner
 from ..scratch import stage, topology
 from .check import Check, Status
 
@@ -100,7 +100,7 @@ def _told(write: int, function: Callable[[], CanaryResult]) -> int:
 
 def _sing(directory: bytes, hold: _Hold) -> CanaryResult:
     topology.root(directory)
-    looker = Looker(
+    scanner = Scanner(
         Config(engines=(), roots=(RootEntry(directory, kind=RootKind.GRAPH),)),
         home=own_namespace(),
     )
@@ -108,22 +108,22 @@ def _sing(directory: bytes, hold: _Hold) -> CanaryResult:
         layer = topology.mount_layer(directory)
     with hold() as holder:
         held_by = holder.unit or "a process of its own"
-        looker.look()
+        scanner.scan()
         topology.unmount_layer(layer)
         with _timed() as finding:
-            leaked = _only_leak(looker)
+            leaked = _only_leak(scanner)
         with _timed() as detaching:
-            outcome = apply.carry_out(leaked, looker, Action.DETACH)
+            outcome = apply.carry_out(leaked, scanner, Action.DETACH)
         if not outcome.done:
             return CanaryResult(False, outcome.text, held_by)
-        left = looker.look(resync=True).findings
+        left = scanner.scan(resync=True).findings
         os.kill(holder.pid, 0)
     text = f"{left[0].kind} is still found after the detach" if left else ""
     return CanaryResult(not left, text, held_by, mounting.seconds, finding.seconds, detaching.seconds)
 
 
-def _only_leak(looker: Looker) -> Finding:
-    leaked = [finding for finding in looker.look().findings if finding.kind is Kind.LEAKED]
+def _only_leak(scanner: Scanner) -> Finding:
+    leaked = [finding for finding in scanner.scan().findings if finding.kind is Kind.LEAKED]
     if len(leaked) != 1:
         raise MountwardenError(f"the one leak was told as {len(leaked)}")
     return leaked[0]

@@ -16,7 +16,7 @@ from ..mounts.exposure import exposures
 from ..observe import namespaces
 from ..observe.capabilities import Interface, interfaces
 from ..predict.next_leaks import NextLeak, foresee, who
-from ..scan.scanner import Look, Looker
+from ..scan.scanner import Scan, Scanner
 from . import canary, kernel, roots, system, units
 from .check import Check, Status
 
@@ -30,7 +30,7 @@ class Examination:
     foreseen: tuple[NextLeak, ...] = ()
     song: canary.CanaryResult | None = None
     """What came of the canary."""
-    look: Look | None = None
+    scan: Scan | None = None
 
     @property
     def worst(self) -> Status:
@@ -58,7 +58,7 @@ def examine(asked: Asked) -> Examination:
     song = canary.sing() if asked.canary else None
     pid1 = namespaces.of_pid1() if os.geteuid() == 0 else None
     checks = (
-        _release(found.look),
+        _release(found.scan),
         *kernel.interfaces(tried),
         kernel.may_detach(),
         kernel.selinux(),
@@ -75,8 +75,8 @@ def examine(asked: Asked) -> Examination:
     return replace(found, checks=checks, song=song)
 
 
-def _release(look: Look | None) -> Check:
-    return kernel.release(platform.release(), look.tier if look else None, look.tier_reason if look else "")
+def _release(scan: Scan | None) -> Check:
+    return kernel.release(platform.release(), scan.tier if scan else None, scan.tier_reason if scan else "")
 
 
 def _without_root() -> Check:
@@ -87,37 +87,37 @@ def _without_root() -> Check:
 def _host(asked: Asked, tried: tuple[Interface, ...], *, broken: bool) -> Examination:
     """As root: all roots and all namespaces."""
     config = Config() if broken else config_load.load(asked.directory)
-    looker, refused = _looker(config)
-    look = looker.look()
+    scanner, refused = _scanner(config)
+    scan = scanner.scan()
     seen = world()
-    shown = exposures(look.picture, seen.tables)
-    foreseen, unasked = foresee(shown, look.picture)
+    shown = exposures(scan.picture, seen.tables)
+    foreseen, unasked = foresee(shown, scan.picture)
     full = kernel.mount_max(seen.tables)
     checks = (
         *refused,
         *((full,) if full else ()),
-        *roots.roots(look.picture, look.findings),
+        *roots.roots(scan.picture, scan.findings),
         roots.reached(shown),
         *roots.cut_off(foreseen),
-        *(units.checks(units.private(), _running(look)) if look.picture.roots else ()),
-        *roots.gaps(_once((*look.gaps, *seen.gaps, *unasked))),
+        *(units.checks(units.private(), _running(scan)) if scan.picture.roots else ()),
+        *roots.gaps(_once((*scan.gaps, *seen.gaps, *unasked))),
     )
-    return Examination(checks, tried, foreseen, None, look)
+    return Examination(checks, tried, foreseen, None, scan)
 
 
-def _looker(config: Config) -> tuple[Looker, tuple[Check, ...]]:
+def _scanner(config: Config) -> tuple[Scanner, tuple[Check, ...]]:
     """With the tier of the configuration; with the best one, and a line that says so, where that does not work."""
     try:
-        return Looker(config), ()
+        return Scanner(config), ()
     except MountwardenError as error:
         text = f"the service can't look as it is configured: {sentence(error.message)}"
         check = Check("kernel.tier", kernel.GROUP, Status.FAIL, text, "remove `tier` from the configuration")
-        return Looker(replace(config, tier=None)), (check,)
+        return Scanner(replace(config, tier=None)), (check,)
 
 
-def _running(look: Look) -> frozenset[str]:
+def _running(scan: Scan) -> frozenset[str]:
     """Services with a process in any mount namespace."""
-    holders = (holder for inode in look.picture.namespaces for holder in who(inode, look.picture).holders)
+    holders = (holder for inode in scan.picture.namespaces for holder in who(inode, scan.picture).holders)
     return frozenset(holder.unit for holder in holders if holder.unit)
 
 

@@ -71,13 +71,13 @@ class DaemonWatch:
         seen = {pid: self._seen.get(pid, 0) for pid in living}
         for pid, times in seen.items():
             if times < 2 or pid in self._daemons:
-                self._look(pid)
+                self._scan(pid)
             seen[pid] = min(times + 1, 2)
         self._seen = seen
         self._daemons = {pid: daemon for pid, daemon in self._daemons.items() if pid in seen}
         return tuple(self._daemons[pid] for pid in sorted(self._daemons))
 
-    def _look(self, pid: int) -> None:
+    def _scan(self, pid: int) -> None:
         known = self._daemons.pop(pid, None)
         try:
             name = comm(pid)

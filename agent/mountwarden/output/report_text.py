@@ -91,11 +91,11 @@ def _head(report: types.ReportJson, view: View) -> Iterable[str]:
     yield view.terminal.paint(f"{sign} {first[0]}", colour)
     yield from (view.terminal.paint(f"  {line}", colour) for line in first[1:])
     summary = report["summary"]
-    looked = (
+    scanned = (
         f"{count(summary['roots'], 'root')}, {count(summary['namespaces'], 'namespace')}, "
         f"{count(summary['mounts'], 'mount')} in {cost(report['took_seconds'])} ({report['tier']})"
     )
-    for line in ([view.note] if view.note else []) + [looked] + _modes(report):
+    for line in ([view.note] if view.note else []) + [scanned] + _modes(report):
         parts = wrap(line, view.terminal.columns, first="  ", rest="  ")
         yield from (view.terminal.paint(part, "dim") for part in parts)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ..errors import Declined, MountwardenError
 from ..model import Action, Finding, Outcome
-from ..scan.scanner import Looker
+from ..scan.scanner import Scanner
 from . import checks, leftovers
 from .detach import detach, detach_all
 from .rejoin import rejoin
@@ -14,31 +14,31 @@ from .unmount import unmount
 
 __all__ = ["Step", "carry_out", "carry_out_all", "describe", "remove_leftovers"]
 
-_ACTS: dict[Action, Callable[[Finding, Looker], Outcome]] = {
+_ACTS: dict[Action, Callable[[Finding, Scanner], Outcome]] = {
     Action.SHARE: share,
     Action.DETACH: detach,
     Action.UNMOUNT: unmount,
 }
 
 
-def carry_out(finding: Finding, looker: Looker, action: Action, *, named: frozenset[str] = frozenset()) -> Outcome:
+def carry_out(finding: Finding, scanner: Scanner, action: Action, *, named: frozenset[str] = frozenset()) -> Outcome:
     """Do one remedy for one finding. A refusal or failure is an Outcome that says why, never an exception.
 
     `named` are units that the operator, or a policy, names for this act.
     """
     try:
         if action is Action.REJOIN:
-            return rejoin(finding, looker, named=named)
+            return rejoin(finding, scanner, named=named)
         if action not in _ACTS:
             raise Declined("not-applicable", f"{action} is advice; nothing here does it")
-        return _ACTS[action](finding, looker)
+        return _ACTS[action](finding, scanner)
     except (OSError, MountwardenError) as error:
         return checks.refused(finding, action, error)
 
 
 def carry_out_all(
     findings: Iterable[Finding],
-    looker: Looker,
+    scanner: Scanner,
     action: Action,
     *,
     named: frozenset[str] = frozenset(),
@@ -49,10 +49,10 @@ def carry_out_all(
     `go_on` is asked before each batch; when it says no, what is left has no outcome.
     """
     if action is Action.DETACH:
-        return detach_all(findings, looker, go_on)
-    return (carry_out(finding, looker, action, named=named) for finding in findings if go_on())
+        return detach_all(findings, scanner, go_on)
+    return (carry_out(finding, scanner, action, named=named) for finding in findings if go_on())
 
 
-def remove_leftovers(looker: Looker) -> list[bytes]:
+def remove_leftovers(scanner: Scanner) -> list[bytes]:
     """At the agent's start: remove what an act that was killed left beside a mountpoint; returns the paths at home."""
-    return leftovers.remove(looker.look())
+    return leftovers.remove(scanner.scan())

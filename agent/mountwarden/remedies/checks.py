@@ -11,7 +11,7 @@ from ..observe import directory_users, namespaces, processless
 from ..observe.enter import in_namespace, own_namespace
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Look, Looker
+    from ..scan.scanner import Scan, Scanner
 
 T = TypeVar("T")
 
@@ -40,9 +40,9 @@ def refused(finding: Finding, action: Action, error: OSError | MountwardenError)
     return Outcome(finding, action, False, "failed", f"failed: {error.strerror or error}")
 
 
-def still_there(finding: Finding, look: "Look") -> Finding:
+def still_there(finding: Finding, scan: "Scan") -> Finding:
     """The finding as it is now. Raises: Declined where it is gone, or another mount is there."""
-    return same(finding, next((other for other in look.findings if other.id == finding.id), None))
+    return same(finding, next((other for other in scan.findings if other.id == finding.id), None))
 
 
 def same(finding: Finding, now: Finding | None) -> Finding:
@@ -54,25 +54,25 @@ def same(finding: Finding, now: Finding | None) -> Finding:
     return now
 
 
-def texts(look: "Look") -> Iterator[tuple[int, bytes]]:
+def texts(scan: "Scan") -> Iterator[tuple[int, bytes]]:
     """Each namespace of a look with its mountinfo as it is now. Raises: Declined where one can't be read."""
-    for inode, namespace in look.picture.namespaces.items():
+    for inode, namespace in scan.picture.namespaces.items():
         try:
             yield inode, namespaces.read_mountinfo(inode, namespace.pids, namespace.door) or b""
         except (OSError, NoAnswer) as error:
             raise Declined("unread", f"namespace {inode} could not be read: it may use the layer") from error
 
 
-def at_home(home: int | None, look: "Look", function: Callable[[], T]) -> T:
+def at_home(home: int | None, scan: "Scan", function: Callable[[], T]) -> T:
     """Run in a child in a root's home, where the kernel itself refuses a live mountpoint."""
     if home == own_namespace():
         return child.ask(function, deadline=DEADLINE, what="the child that acts")
-    return inside(home, look, function, gone=Declined("home-gone", "the root's home has no process any more"))
+    return inside(home, scan, function, gone=Declined("home-gone", "the root's home has no process any more"))
 
 
 def inside(
     namespace: int | None,
-    look: "Look",
+    scan: "Scan",
     function: Callable[[], T],
     *,
     gone: Declined,
@@ -82,7 +82,7 @@ def inside(
 
     What `function` raises is raised as it came: it may have acted, so that it is not tried again.
     """
-    seen = look.picture.namespaces.get(namespace or 0)
+    seen = scan.picture.namespaces.get(namespace or 0)
     for pid in seen.pids if seen else ():
         try:
             return enter(pid, lambda: _wrapped(function), inode=namespace, deadline=DEADLINE)
@@ -116,14 +116,14 @@ class Performed:
 
 
 def verified(
-    acts: Sequence[Performed], looker: "Looker", proc: int, action: Action
-) -> tuple[list[Outcome], "Look | None"]:
+    acts: Sequence[Performed], scanner: "Scanner", proc: int, action: Action
+) -> tuple[list[Outcome], "Scan | None"]:
     """Look again after copies were dropped: are they gone, and what still holds their superblock? With that look.
 
     An act whose effect can't be read is told as `unverified`: neither done nor nothing done.
     """
     try:
-        left = looker.look(resync=True)
+        left = scanner.scan(resync=True)
         users = directory_users.users_by_mount(proc, frozenset(copy.mount.id for act in acts for copy in act.copies))
     except (OSError, NoAnswer) as error:
         text = f"done, but what is left could not be read: {error}"

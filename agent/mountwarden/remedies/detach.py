@@ -28,7 +28,7 @@ from . import leftovers, replace
 from .checks import Performed, at_home, check_leaked, refused, same, texts, verified
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Look, Looker
+    from ..scan.scanner import Scan, Scanner
 
 SECONDS = 0.25
 """How long a batch begins acts, and how old the look is that it starts with."""
@@ -48,30 +48,30 @@ class _Detachable:
         return self.target.match.spot
 
 
-def detach(finding: Finding, looker: "Looker") -> Outcome:
+def detach(finding: Finding, scanner: "Scanner") -> Outcome:
     """Replace the mountpoint at home, so that the kernel drops the copies of every namespace."""
-    return next(detach_all((finding,), looker))
+    return next(detach_all((finding,), scanner))
 
 
 def detach_all(
-    findings: Iterable[Finding], looker: "Looker", go_on: Callable[[], bool] = lambda: True
+    findings: Iterable[Finding], scanner: "Scanner", go_on: Callable[[], bool] = lambda: True
 ) -> Iterator[Outcome]:
     """The same for many, in batches, before each of which `go_on` is asked: each outcome as soon as it is known.
 
     Raises nothing of the kernel's.
     """
     left = {finding.id: finding for finding in findings}
-    look, ended = None, 0.0
+    scan, ended = None, 0.0
     while left and go_on():
         home = next(iter(left.values())).home
         batch = list(itertools.islice((finding for finding in left.values() if finding.home == home), MOST))
         try:
-            if look is None or time.monotonic() - ended > SECONDS:
-                look = looker.look(resync=True)
-            outcomes, look = _Batch(look, looker).detach(batch)
+            if scan is None or time.monotonic() - ended > SECONDS:
+                scan = scanner.scan(resync=True)
+            outcomes, scan = _Batch(scan, scanner).detach(batch)
             ended = time.monotonic()
         except (OSError, MountwardenError) as error:
-            outcomes, look = [refused(finding, Action.DETACH, error) for finding in batch], None
+            outcomes, scan = [refused(finding, Action.DETACH, error) for finding in batch], None
         outcomes += _together(outcomes, left)
         for outcome in outcomes:
             del left[outcome.finding.id]
@@ -94,11 +94,11 @@ def _together(outcomes: Iterable[Outcome], left: Mapping[str, Finding]) -> list[
 class _Batch:
     """Leaks that are checked by one look, replaced by one child, and verified by another look."""
 
-    def __init__(self, look: "Look", looker: "Looker") -> None:
-        self._look, self._looker = look, looker
+    def __init__(self, scan: "Scan", scanner: "Scanner") -> None:
+        self._scan, self._scanner = scan, scanner
         self._outcomes: list[Outcome] = []
 
-    def detach(self, findings: Sequence[Finding]) -> tuple[list[Outcome], "Look | None"]:
+    def detach(self, findings: Sequence[Finding]) -> tuple[list[Outcome], "Scan | None"]:
         """The outcomes of those that the batch came to, of one at least; and the look that verified them."""
         leaks: dict[Spot, _Detachable] = {}
         for leak in self._judged(findings):
@@ -107,24 +107,24 @@ class _Batch:
         proc = directory_users.open_proc()
         try:
             acts = self._replaced([leaks[spot] for spot in over], over, proc)
-            done, look = verified(acts, self._looker, proc, Action.DETACH) if acts else ([], self._look)
+            done, scan = verified(acts, self._scanner, proc, Action.DETACH) if acts else ([], self._scan)
         finally:
             os.close(proc)
-        return self._outcomes + done, look
+        return self._outcomes + done, scan
 
     def _judged(self, findings: Iterable[Finding]) -> list[_Detachable]:
-        seen = {finding.id: finding for finding in self._look.findings}
+        seen = {finding.id: finding for finding in self._scan.findings}
         judged = []
         for finding in findings:
             try:
-                judged.append(_judged(finding, seen.get(finding.id), self._look))
+                judged.append(_judged(finding, seen.get(finding.id), self._scan))
             except Declined as error:
                 self._outcomes.append(refused(finding, Action.DETACH, error))
         return judged
 
     def _unshared(self, leaks: Sequence[_Detachable]) -> dict[Spot, int]:
         """The spots that nothing else is on or shows; with how many mounts lie on the copies, and go with them."""
-        others, over = _others(leaks, self._look) if leaks else ({}, {})
+        others, over = _others(leaks, self._scan) if leaks else ({}, {})
         for leak in leaks:
             if leak.spot in others:
                 self._outcomes.append(refused(leak.finding, Action.DETACH, others[leak.spot]))
@@ -147,7 +147,7 @@ class _Batch:
         with mmap(-1, replace.BEGUN.size) as begun:
             try:
                 act = functools.partial(replace.replace_all, points, proc, SECONDS, begun)
-                return at_home(home, self._look, act)
+                return at_home(home, self._scan, act)
             except NoAnswer as error:
                 (count,) = replace.BEGUN.unpack_from(begun)
                 if not count:
@@ -158,18 +158,18 @@ class _Batch:
     def _tidy(self, home: int | None, points: Sequence[replace.Mountpoint]) -> None:
         """The killed child's sibling, which is all that it can have left."""
         try:
-            at_home(home, self._look, functools.partial(leftovers.remove_beside, points))
+            at_home(home, self._scan, functools.partial(leftovers.remove_beside, points))
         except (Declined, NoAnswer, OSError):
             return
 
 
-def _judged(finding: Finding, seen: Finding | None, look: "Look") -> _Detachable:
+def _judged(finding: Finding, seen: Finding | None, scan: "Scan") -> _Detachable:
     _check_kind(finding)
     now = same(finding, seen)
     _check_kind(now)
     if now.evidence is Evidence.SPOT and not now.root.home_known:
         raise Declined("home-unknown", f"{now.root.engine} is not running, so nobody can say what it uses")
-    unread = [gap for gap in look.gaps if gap.namespace is not None]
+    unread = [gap for gap in scan.gaps if gap.namespace is not None]
     if unread:
         raise Declined("unread", f"a namespace could not be read ({unread[0].reason}): it may use the layer")
     if now.home != finding.home:
@@ -185,7 +185,7 @@ def _check_kind(finding: Finding) -> None:
         raise Declined("out-of-reach", finding.detail or "the copy is not on the mountpoint")
 
 
-def _others(leaks: Sequence[_Detachable], look: "Look") -> tuple[dict[Spot, Declined], dict[Spot, int]]:
+def _others(leaks: Sequence[_Detachable], scan: "Scan") -> tuple[dict[Spot, Declined], dict[Spot, int]]:
     """Spots whose directory itself is mounted, or that another mount is on than was judged; and what lies on copies."""
     own = {leak.spot: leak.target.here[0].mount for leak in leaks}
     judged: dict[int, dict[int, Spot]] = {}
@@ -195,7 +195,7 @@ def _others(leaks: Sequence[_Detachable], look: "Look") -> tuple[dict[Spot, Decl
     spots = frozenset(own)
     others: dict[Spot, Declined] = {}
     over: dict[Spot, int] = {}
-    for inode, text in texts(look):
+    for inode, text in texts(scan):
         here = judged.get(inode, {})
         for spot, point in directory_users.bound(text, spots):
             told = f"the directory itself is mounted at {os.fsdecode(point)} in namespace {inode}"

@@ -16,7 +16,7 @@ from ..model import Base, Layout, Root, RootKind
 from . import checks, replace
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Look
+    from ..scan.scanner import Scan
 
 _NAME = re.compile(re.escape(replace.PREFIX) + rb"[0-9a-f]{16}")
 _KINDS = (RootKind.GRAPH, RootKind.CUSTOM)
@@ -24,19 +24,19 @@ _KINDS = (RootKind.GRAPH, RootKind.CUSTOM)
 _WALK = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS | abi.RESOLVE_NO_XDEV
 
 
-def remove(look: "Look") -> list[bytes]:
+def remove(scan: "Scan") -> list[bytes]:
     """Remove the leftovers beside the mountpoints of all roots that are acted on; returns their paths at home.
 
     A root that can't be looked through is left as it is.
     """
     found: list[bytes] = []
-    for state in look.picture.roots:
+    for state in scan.picture.roots:
         if state.mount is None or state.root.kind not in _KINDS:
             continue
         for base in state.bases:
             for layout in state.root.layout:
                 try:
-                    found += checks.at_home(state.home, look, _Sweep(state.root, base, layout))
+                    found += checks.at_home(state.home, scan, _Sweep(state.root, base, layout))
                 except (Declined, NoAnswer, OSError):
                     continue
     return found

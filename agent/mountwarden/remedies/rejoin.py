@@ -23,7 +23,7 @@ from .checks import at_home, still_there, texts
 from .share import propagate
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Look, Looker
+    from ..scan.scanner import Scan, Scanner
 
 _HERE = abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
 _WALK = abi.RESOLVE_IN_ROOT | _HERE
@@ -37,17 +37,17 @@ class _Pair:
     target: Mount
 
 
-def rejoin(finding: Finding, looker: "Looker", *, named: frozenset[str] = frozenset()) -> Outcome:
+def rejoin(finding: Finding, scanner: "Scanner", *, named: frozenset[str] = frozenset()) -> Outcome:
     """`named` are units that the operator named: a unit in a jail or on a read-only root is rejoined only then."""
     if finding.kind is not Kind.SEVERED:
         raise Declined("not-applicable", f"a {finding.kind} finding is not ended by rejoin")
-    look = looker.look(resync=True)
-    now = still_there(finding, look)
+    scan = scanner.scan(resync=True)
+    now = still_there(finding, scan)
     pid = _service(now)
-    tables = _tables(now, look)
+    tables = _tables(now, scan)
     _check_view(now, tables, named)
-    pairs = _pairs(now, look, tables[0])
-    _check_alone(pairs, look)
+    pairs = _pairs(now, scan, tables[0])
+    _check_alone(pairs, scan)
     saw = "; ".join(f"mount {p.target.id} at {os.fsdecode(p.target.point)} has no master" for p in pairs)
     act = functools.partial(_join_all, pairs, pid, now.namespace or 0)
     with contextlib.ExitStack() as fds:
@@ -56,8 +56,8 @@ def rejoin(finding: Finding, looker: "Looker", *, named: frozenset[str] = frozen
         with _alive(pid):
             root = os.open(f"{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
         fds.callback(os.close, root)
-        at_home(now.home, look, functools.partial(act, root, proc))
-    return _verified(now, looker, pairs, saw)
+        at_home(now.home, scan, functools.partial(act, root, proc))
+    return _verified(now, scanner, pairs, saw)
 
 
 def _service(now: Finding) -> int:
@@ -76,11 +76,11 @@ def _service(now: Finding) -> int:
     return now.holders[0].pid
 
 
-def _tables(now: Finding, look: "Look") -> tuple[Table, Table]:
+def _tables(now: Finding, scan: "Scan") -> tuple[Table, Table]:
     """The service's mounts and home's, as they are now."""
     found = []
     for inode in (now.namespace, now.home):
-        seen = look.picture.namespaces.get(inode or 0)
+        seen = scan.picture.namespaces.get(inode or 0)
         try:
             text = namespaces.read_mountinfo(seen.inode, seen.pids, seen.door) if seen else None
         except (OSError, NoAnswer) as error:
@@ -108,9 +108,9 @@ def _read_only(mount: Mount) -> bool:
     return b"ro" in mount.options.split(b",")
 
 
-def _pairs(now: Finding, look: "Look", service: Table) -> list[_Pair]:
+def _pairs(now: Finding, scan: "Scan", service: Table) -> list[_Pair]:
     """For each mount of the service that holds severed copies, home's mount that holds the originals."""
-    states = [s for s in look.picture.roots if s.root == now.root and s.home == now.home]
+    states = [s for s in scan.picture.roots if s.root == now.root and s.home == now.home]
     pairs: dict[int, _Pair] = {}
     for copy in now.target.copies if now.target else ():
         source = next((found for state in states if (found := _original(copy, state))), None)
@@ -143,11 +143,11 @@ def _checked(source: Mount, target: Mount) -> _Pair:
     return _Pair(source, target)
 
 
-def _check_alone(pairs: list[_Pair], look: "Look") -> None:
+def _check_alone(pairs: list[_Pair], scan: "Scan") -> None:
     """A peer group that others are in, or follow, is not left."""
     groups = {pair.target.shared for pair in pairs if pair.target.shared}
     own = {pair.target.id for pair in pairs}
-    for inode, text in texts(look) if groups else ():
+    for inode, text in texts(scan) if groups else ():
         for group in groups:
             for mount in directory_users.in_group(text, group):
                 if mount.id not in own:
@@ -270,10 +270,10 @@ def supported() -> bool:
     return True
 
 
-def _verified(now: Finding, looker: "Looker", pairs: list[_Pair], saw: str) -> Outcome:
+def _verified(now: Finding, scanner: "Scanner", pairs: list[_Pair], saw: str) -> Outcome:
     did = "; ".join(f"made mount {p.target.id} a slave of peer group {p.source.shared} of home" for p in pairs)
     try:
-        after = looker.look(resync=True)
+        after = scanner.scan(resync=True)
         masters = {m.id: m.master for m in _tables(now, after)[0].mounts}
     except (OSError, NoAnswer, Declined) as error:
         text = f"done, but it could not be looked at afterwards: {error}"

@@ -12,23 +12,23 @@ from ..model import Action, Finding, Kind, Outcome
 from .checks import at_home, still_there
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Looker
+    from ..scan.scanner import Scanner
 
 
-def share(finding: Finding, looker: "Looker") -> Outcome:
+def share(finding: Finding, scanner: "Scanner") -> Outcome:
     """Give the mount that contains the root a peer group."""
     if finding.kind is not Kind.PRIVATE_ROOT:
         raise Declined("not-applicable", f"a {finding.kind} finding is not ended by sharing a mount")
-    look = looker.look(resync=True)
-    now = still_there(finding, look)
+    scan = scanner.scan(resync=True)
+    now = still_there(finding, scan)
     if now.seen_at is None or now.mount_id is None:
         raise Declined("changed", "the mount is not known any more")
     where = os.fsdecode(now.seen_at)
     saw = f"mount {now.mount_id} at {where}: {now.detail}"
     did = "made it shared at home (MS_SHARED on that mount alone)"
-    at_home(now.home, look, functools.partial(make_shared, now.seen_at, now.mount_id))
+    at_home(now.home, scan, functools.partial(make_shared, now.seen_at, now.mount_id))
     try:
-        after = looker.look(resync=True)
+        after = scanner.scan(resync=True)
     except (OSError, NoAnswer) as error:
         text = f"done, but it could not be looked at afterwards: {error}"
         return Outcome(now, Action.SHARE, False, "unverified", text, saw, did)

@@ -15,7 +15,7 @@ from .checks import Performed, T, check_leaked, inside, still_there, texts, veri
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..scan.scanner import Look, Looker
+    from ..scan.scanner import Scan, Scanner
 
 _WALK = abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
 
@@ -30,33 +30,33 @@ class _Mounted:
     unique: int | None
 
 
-def unmount(finding: Finding, looker: "Looker") -> Outcome:
+def unmount(finding: Finding, scanner: "Scanner") -> Outcome:
     """Unmount the leaked copies of the finding's own namespace; lazily where they are in use there."""
     check_leaked(finding, Action.UNMOUNT)
-    look = looker.look(resync=True)
-    now = still_there(finding, look)
+    scan = scanner.scan(resync=True)
+    now = still_there(finding, scan)
     check_leaked(now, Action.UNMOUNT)
     if now.evidence is Evidence.SPOT and not now.root.home_known:
         raise Declined("home-unknown", f"{now.root.engine} is not running, so nobody can say what it uses")
     copies = now.target.here if now.target else ()
     if not copies or any(copy.parent is None or copy.mount.point == b"/" for copy in copies):
         raise Declined("not-applicable", "the copy is the namespace's own root, or its parent is not seen")
-    _check_spread(copies, look)
+    _check_spread(copies, scan)
     mounts = [_Mounted(c.mount.point, c.mount.id, c.mount.parent, c.mount.unique) for c in reversed(copies)]
     saw = f"{[m.id for m in mounts]} of {now.device} in namespace {now.namespace}, evidence {now.evidence}"
     proc = directory_users.open_proc()
     try:
-        act = Performed(now, copies, saw, _unmounted(now, look, mounts))
-        return verified([act], looker, proc, Action.UNMOUNT)[0][0]
+        act = Performed(now, copies, saw, _unmounted(now, scan, mounts))
+        return verified([act], scanner, proc, Action.UNMOUNT)[0][0]
     finally:
         os.close(proc)
 
 
-def _check_spread(copies: tuple[Copy, ...], look: "Look") -> None:
+def _check_spread(copies: tuple[Copy, ...], scan: "Scan") -> None:
     """An umount spreads from the parent's peer group; and it takes along what is mounted on the copy."""
     parents = {copy.parent.id: copy.parent for copy in copies if copy.parent is not None}
     ids = frozenset(copy.mount.id for copy in copies)
-    for inode, text in texts(look):
+    for inode, text in texts(scan):
         for group in {parent.shared for parent in parents.values() if parent.shared}:
             for mount in directory_users.in_group(text, group):
                 if mount.id not in parents:
@@ -68,11 +68,11 @@ def _check_spread(copies: tuple[Copy, ...], look: "Look") -> None:
                     raise Declined("mounted-on", f"{os.fsdecode(mount.point)} is mounted on it there")
 
 
-def _unmounted(now: Finding, look: "Look", mounts: list[_Mounted]) -> str:
+def _unmounted(now: Finding, scan: "Scan", mounts: list[_Mounted]) -> str:
     """What was done, in words; a child that missed its deadline may have done it, and the look afterwards tells."""
     gone = Declined("gone", "the namespace has no process any more")
     try:
-        how: list[str] = inside(now.namespace, look, functools.partial(_act, mounts), gone=gone, enter=enter)
+        how: list[str] = inside(now.namespace, scan, functools.partial(_act, mounts), gone=gone, enter=enter)
     except NoAnswer as error:
         return f"started to unmount; {error.message}"
     return "; ".join(f"{os.fsdecode(m.point)}: {word}" for m, word in zip(mounts, how, strict=True))

@@ -14,7 +14,7 @@ from .build import ReportFacts
 
 
 def facts(
-    seen: scanner.Look,
+    seen: scanner.Scan,
     findings: Iterable[Finding],
     config: Config,
     *,
@@ -42,8 +42,8 @@ def facts(
 
 
 def explained(
-    findings: Iterable[Finding], seen: scanner.Look, *, everything: bool = False
-) -> tuple[tuple[Finding, ...], scanner.Look]:
+    findings: Iterable[Finding], seen: scanner.Scan, *, everything: bool = False
+) -> tuple[tuple[Finding, ...], scanner.Scan]:
     """The findings with their causes (of info only with `everything`), and the look with the gaps that this made."""
     findings = tuple(findings)
     asked = [f for f in findings if f.cause is None and (everything or f.severity is not Severity.INFO)]

@@ -17,7 +17,7 @@ MOST_NAMESPACES = 500
 """Of more, nobody waits for the count of those in home's sharing group."""
 
 
-def background(finding: Finding, seen: scanner.Look, *, agent: bool) -> BackgroundJson:
+def background(finding: Finding, seen: scanner.Scan, *, agent: bool) -> BackgroundJson:
     """The story around a finding whose cause is known as far as it will be. `agent`: the service knows it too."""
     around, _gaps = attribute.surroundings(finding, seen.picture)
     about_unit = settings(around)
@@ -36,7 +36,7 @@ def background(finding: Finding, seen: scanner.Look, *, agent: bool) -> Backgrou
     }
 
 
-def _drawn(finding: Finding, around: Context, seen: scanner.Look) -> ChainJson | None:
+def _drawn(finding: Finding, around: Context, seen: scanner.Scan) -> ChainJson | None:
     """The chain, and who else is in home's sharing group where few enough namespaces are to be read for that."""
     if finding.kind is Kind.PRIVATE_ROOT:
         return _chain(finding, seen)
@@ -68,7 +68,7 @@ def _has_a_birth(finding: Finding) -> bool:
     return finding.kind is Kind.LEAKED and finding.home == enter.own_namespace()
 
 
-def _chain(finding: Finding, seen: scanner.Look) -> ChainJson | None:
+def _chain(finding: Finding, seen: scanner.Scan) -> ChainJson | None:
     state = next((state for state in seen.picture.roots if state.root.path == finding.root.path), None)
     return chain.private_root(finding, state.mount if state else None)
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from ..config.schema import Config
 from ..ledger.update import silenced
 from ..model import Finding, Severity
-from . import scanner
+from .scanner import Scan, Scanner
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedScan:
     """One answer of the command line: findings with confirmed, since and silenced filled in."""
 
-    looker: scanner.Looker
-    seen: scanner.Look
+    scanner: Scanner
+    seen: Scan
     findings: tuple[Finding, ...]
 
 
 def confirmed_scan(
-    looker: scanner.Looker,
+    scanner: Scanner,
     *,
     wait: float,
     everything: bool = False,
@@ -36,19 +36,19 @@ def confirmed_scan(
     `waiting` is told for how long before the wait.
     """
     known = known or {}
-    first = looker.look()
+    first = scanner.scan()
     seen_at = time.monotonic()
-    need = _need(first, looker.config, known, wait, everything=everything)
+    need = _need(first, scanner.config, known, wait, everything=everything)
     if not need:
-        return ConfirmedScan(looker, first, _confirmed(first, first, 0.0, looker.config, known))
+        return ConfirmedScan(scanner, first, _confirmed(first, first, 0.0, scanner.config, known))
     waiting(need)
     time.sleep(max(0.0, seen_at + need - time.monotonic()))
     held = time.monotonic() - seen_at
-    second = looker.look()
-    return ConfirmedScan(looker, second, _confirmed(first, second, held, looker.config, known))
+    second = scanner.scan()
+    return ConfirmedScan(scanner, second, _confirmed(first, second, held, scanner.config, known))
 
 
-def _need(first: scanner.Look, config: Config, known: Mapping[str, float], wait: float, *, everything: bool) -> float:
+def _need(first: Scan, config: Config, known: Mapping[str, float], wait: float, *, everything: bool) -> float:
     """How long to wait: as long as the slowest candidate that `wait` allows for."""
     times = [
         config.confirm.needed(finding)
@@ -58,9 +58,7 @@ def _need(first: scanner.Look, config: Config, known: Mapping[str, float], wait:
     return max((needed for needed in times if needed <= wait), default=0.0)
 
 
-def _confirmed(
-    first: scanner.Look, last: scanner.Look, held: float, config: Config, known: Mapping[str, float]
-) -> tuple[Finding, ...]:
+def _confirmed(first: Scan, last: Scan, held: float, config: Config, known: Mapping[str, float]) -> tuple[Finding, ...]:
     before = {(finding.id, *_identity(finding)) for finding in first.findings}
     findings = []
     for finding in last.findings:

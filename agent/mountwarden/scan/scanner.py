@@ -47,7 +47,7 @@ from .history import History, remember
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Scan:
     """What one look found. Findings are attributed but not confirmed: the ledger does that."""
 
     picture: Picture
@@ -73,7 +73,7 @@ def boot_id() -> str:
     return processes.read("/proc/sys/kernel/random/boot_id").decode().strip()
 
 
-class Looker:
+class Scanner:
     """Looks, and remembers between looks what makes the next one cheap and its evidence better."""
 
     def __init__(self, config: Config, *, home: int | None = None, tier: Tier | None = None) -> None:
@@ -105,10 +105,10 @@ class Looker:
         self._held: tuple[ReachedCopies, ...] = ()
         self._strange: frozenset[tuple[str, bytes]] = frozenset()
         """What copies were of at the last look that no home had, a second reading included."""
-        self._calm: tuple[Look, list[Gap]] | None = None
+        self._calm: tuple[Scan, list[Gap]] | None = None
         """The last look and the gaps it began with, where it found nothing and asked nothing."""
 
-    def look(self, *, resync: bool = False) -> Look:
+    def scan(self, *, resync: bool = False) -> Scan:
         """Look at the host now. With `resync`, nothing that was read before is trusted."""
         started, clock = time.time(), time.monotonic()
         self._settle_tier()
@@ -119,17 +119,17 @@ class Looker:
             self._host.resync()
             self._observer.resync()
         members = self._members(pids, threads=resync or not self._tables, gaps=gaps)
-        missed = self._observer.begin_look(members)
+        missed = self._observer.begin_scan(members)
         self._host.update(self._daemons.update(pids))
         roots, engine_gaps = engines.discover(self._host, self.config)
         gaps += engine_gaps
         fresh = resync or not self._tables
-        changed = self._look_at_homes(roots, members, gaps)
+        changed = self._scan_homes(roots, members, gaps)
         self._add_bare(members, pids, fresh, gaps)
         if self._calm is not None and not (resync or changed) and self._is_same(members, gaps):
             return replace(self._calm[0], started=started, seconds=time.monotonic() - clock, missed=missed)
         begun = list(gaps)
-        copies, mounts, unread = self._look_elsewhere(members, changed, gaps)
+        copies, mounts, unread = self._scan_elsewhere(members, changed, gaps)
         here = frozenset(mount.identity for table in self._tables.values() for mount in table.mounts)
         copies = self._without_newer(copies, here, members)
         picture = self._picture(members, copies, here, mounts, unread, gaps)
@@ -138,11 +138,11 @@ class Looker:
         picture = self._with_ids(picture)
         attributed = attribute_all(judgement.findings, picture)
         seconds = time.monotonic() - clock
-        look = Look(picture, attributed, tuple(gaps), started, seconds, self.tier, self.tier_reason, answers, missed)
+        scan = Scan(picture, attributed, tuple(gaps), started, seconds, self.tier, self.tier_reason, answers, missed)
         # What was found or asked for can change though no mount does: an engine's record, a file that is closed.
         quiet = not (judgement.findings or judgement.wants or unread)
-        self._calm = (look, begun) if quiet else None
-        return look
+        self._calm = (scan, begun) if quiet else None
+        return scan
 
     def _without_newer(
         self, copies: list[Copy], here: frozenset[tuple[str, bytes]], members: Mapping[int, tuple[int, ...]]
@@ -234,7 +234,7 @@ class Looker:
             return root.home
         return self._fixed_home if self._fixed_home is not None else namespaces.of_pid1()
 
-    def _look_at_homes(self, roots: Iterable[Root], members: Mapping[int, tuple[int, ...]], gaps: list[Gap]) -> bool:
+    def _scan_homes(self, roots: Iterable[Root], members: Mapping[int, tuple[int, ...]], gaps: list[Gap]) -> bool:
         """Bring the roots' states up to date; True when any home changed since the last look."""
         tables: dict[int, Table] = {}
         states = []
@@ -285,7 +285,7 @@ class Looker:
             tables[home] = table
         return tables[home]
 
-    def _look_elsewhere(
+    def _scan_elsewhere(
         self, members: Mapping[int, tuple[int, ...]], reread: bool, gaps: list[Gap]
     ) -> tuple[list[Copy], int, frozenset[int]]:
         """The copies in all other namespaces, how many mounts were passed over, and which could not be read."""
@@ -317,7 +317,7 @@ class Looker:
         for inode, table in self._tables.items():
             copies += inventory.copies_at_home(inode, table, self._states, spots, watched)
         self._observer.forget(members)
-        self._observer.end_look()
+        self._observer.end_scan()
         self._held = tuple(settled)
         self._pids = {inode: frozenset(pids) for inode, pids in members.items()}
         return copies, mounts, frozenset(unread)

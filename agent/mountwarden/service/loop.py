@@ -20,7 +20,7 @@ from ..ledger import breaker
 from ..ledger import update as book
 from ..ledger.update import Now
 from ..model import Cause, Event, EventKind, Finding, Gap, Picture
-from ..scan.scanner import Look
+from ..scan.scanner import Scan
 from ..state import pause as pausing
 from ..state import silences
 from ..state.pause import Pause
@@ -42,7 +42,7 @@ MISSED_SECONDS = 60.0
 Explain = Callable[[Iterable[Finding], Picture], tuple[tuple[Finding, ...], tuple[Gap, ...]]]
 
 
-class Looks(Protocol):
+class HostScanner(Protocol):
     """What the loop needs of look.Looker."""
 
     config: Config
@@ -52,7 +52,7 @@ class Looks(Protocol):
     def wake(self) -> int | None:
         """A descriptor that is readable when a home's mounts changed, until the next look; None where there is none."""
 
-    def look(self, *, resync: bool = False) -> Look:
+    def scan(self, *, resync: bool = False) -> Scan:
         """One look at the host."""
 
 
@@ -61,7 +61,7 @@ class Agent:
 
     def __init__(
         self,
-        looker: Looks,
+        scanner: HostScanner,
         load: Callable[[], Config],
         *,
         directory: bytes,
@@ -77,13 +77,13 @@ class Agent:
 
         `tidy` removes what an act left behind that was cut short, and says where.
         """
-        self._looker, self._load, self._directory, self._run = looker, load, directory, run
+        self._scanner, self._load, self._directory, self._run = scanner, load, directory, run
         self._teller, self._actor, self._triggers, self._notifier = teller, actor, triggers, notifier
         self._explain = explain
         self._tidy = tidy
         self._publisher = Publisher(run, notifier, triggers)
-        self._ledger = book.Ledger(looker.boot_id)
-        self._schedule = Schedule(looker.config.tick, looker.config.resync, started=_boot())
+        self._ledger = book.Ledger(scanner.boot_id)
+        self._schedule = Schedule(scanner.config.tick, scanner.config.resync, started=_boot())
         self._kept: str | None = None
         self._failures = 0
         self._watched: frozenset[bytes] | None = None
@@ -109,10 +109,10 @@ class Agent:
         return 0
 
     def _start(self) -> None:
-        self._ledger, why = self._teller.load(self._looker.boot_id)
+        self._ledger, why = self._teller.load(self._scanner.boot_id)
         now = _now()
         self._ledger = breaker.interrupted(self._ledger, now)
-        text = f"mode {self._looker.config.mode}" + (f"; {why}, a new one was started" if why else "")
+        text = f"mode {self._scanner.config.mode}" + (f"; {why}, a new one was started" if why else "")
         if left := self._tidied():
             text += (
                 f"; removed what an act left that was cut short: {', '.join(os.fsdecode(path) for path in left[:3])}"
@@ -122,7 +122,7 @@ class Agent:
 
     def _tidied(self) -> list[bytes]:
         """Only where acts are allowed. What can't be looked at now is left for the next start."""
-        if self._looker.config.mode is Mode.OBSERVE or pausing.read(self._run, time.time()):
+        if self._scanner.config.mode is Mode.OBSERVE or pausing.read(self._run, time.time()):
             return []
         try:
             return self._tidy()
@@ -165,40 +165,40 @@ class Agent:
             return True
         started = _boot()
         try:
-            self._look(started)
+            self._scan(started)
             self._failures = 0
         except Exception as error:  # the loop's edge: whatever a look raises is told, and tried again
             self._failed(error, started)
         child.reap_late()
         return self._failures < FAILURES
 
-    def _look(self, started: float) -> None:
+    def _scan(self, started: float) -> None:
         full, cpu = self._schedule.full_is_due(started), _cpu()
         config = self._merged()
-        look = self._looker.look(resync=full)
-        self._triggers.follow(self._looker.wake)
-        self._tell_missed(look)
+        scan = self._scanner.scan(resync=full)
+        self._triggers.follow(self._scanner.wake)
+        self._tell_missed(scan)
         ended, cost = _boot(), _cpu() - cpu
-        now = Now(look.started, started, ended - started)
-        self._take_in(look, now, config)
+        now = Now(scan.started, started, ended - started)
+        self._take_in(scan, now, config)
         pause = self._pause()
         self._tell()
-        findings = book.annotate(self._ledger, look.findings, now, config)
+        findings = book.annotate(self._ledger, scan.findings, now, config)
         self._ledger, outcomes = self._actor.act(findings, config, self._ledger, self._tell_now)
-        self._publisher.publish(look, findings, config, self._ledger, pause, self._kept, cost, outcomes)
+        self._publisher.publish(scan, findings, config, self._ledger, pause, self._kept, cost, outcomes)
         self._schedule.done(started, ended, _cpu() - cpu, full=full, deadline=book.next_deadline(self._ledger))
         if outcomes:
             self._schedule.woken(_boot())
-        self._watch(look)
+        self._watch(scan)
         if full:  # never before the first look: the bus is nothing that a start waits for
             self._triggers.listen()
 
-    def _take_in(self, look: Look, now: Now, config: Config) -> None:
-        due = book.due(self._ledger, look.findings, now, config)
-        causes = self._causes(tuple(finding for finding in look.findings if finding.id in due), look.picture)
-        findings = [replace(finding, cause=causes.get(finding.id, finding.cause)) for finding in look.findings]
-        unjudged = frozenset(state.root.path for state in look.picture.roots if state.status != "ok")
-        self._ledger, _ = book.update(self._ledger, findings, now, config, gaps=look.gaps, unjudged=unjudged)
+    def _take_in(self, scan: Scan, now: Now, config: Config) -> None:
+        due = book.due(self._ledger, scan.findings, now, config)
+        causes = self._causes(tuple(finding for finding in scan.findings if finding.id in due), scan.picture)
+        findings = [replace(finding, cause=causes.get(finding.id, finding.cause)) for finding in scan.findings]
+        unjudged = frozenset(state.root.path for state in scan.picture.roots if state.status != "ok")
+        self._ledger, _ = book.update(self._ledger, findings, now, config, gaps=scan.gaps, unjudged=unjudged)
 
     def _causes(self, findings: tuple[Finding, ...], picture: Picture) -> dict[str, Cause | None]:
         """The causes of what is about to be told; telling late would be worse than telling without."""
@@ -213,7 +213,7 @@ class Agent:
 
     def _merged(self) -> Config:
         """The configuration with the silences of this boot, which the Looker's acts go by too."""
-        return silences.merged(self._looker.config, self._run)
+        return silences.merged(self._scanner.config, self._run)
 
     def _pause(self) -> Pause | None:
         """The pause in force; its begin and end are told."""
@@ -248,7 +248,7 @@ class Agent:
             self._note(EventKind.CONFIG_KEPT, self._kept)
         else:
             self._kept = None
-            self._looker.config = config
+            self._scanner.config = config
             self._schedule.tick, self._schedule.resync = config.tick, config.resync
             self._schedule.full = float("-inf")
         if forgive:
@@ -258,10 +258,10 @@ class Agent:
         self._schedule.woken(_boot())
         self._notifier.ready()
 
-    def _watch(self, look: Look) -> None:
+    def _watch(self, scan: Scan) -> None:
         """Watch what the roots of this look ask for; asked for again when they change or a watched directory went."""
         roots = frozenset(
-            state.root.path for state in look.picture.roots if state.mount is not None and local(state.mount.fstype)
+            state.root.path for state in scan.picture.roots if state.mount is not None and local(state.mount.fstype)
         )
         if self._watched != roots:
             self._triggers.watch(watch_list(roots, self._directory))
@@ -273,7 +273,7 @@ class Agent:
     def _load_what_was_missed(self) -> None:
         """A file may have come into a new directory after we read it and before we watched it."""
         try:
-            missed = self._load() != self._looker.config
+            missed = self._load() != self._scanner.config
         except (MountwardenError, OSError):
             missed = self._kept is None
         if missed:
@@ -283,9 +283,9 @@ class Agent:
         event = Event(kind, f"{kind}.{_boot() * 1e6:.0f}", time.time(), text, data=data)
         self._ledger = book.note(self._ledger, event)
 
-    def _tell_missed(self, look: Look) -> None:
+    def _tell_missed(self, scan: Scan) -> None:
         """Told at once, and then once a minute."""
-        for missed in look.missed:
+        for missed in scan.missed:
             told, count = self._missed.get(missed.reason, (float("-inf"), 0))
             if (now := _boot()) - told >= MISSED_SECONDS:
                 self._note(EventKind.MISSED, missed.text, ("COUNT", str(count + 1)))

@@ -17,7 +17,7 @@ from ..output import metrics, report_file
 from ..report import assemble as report_facts
 from ..report import build as reporting
 from ..report.types import ReportJson
-from ..scan.scanner import Look
+from ..scan.scanner import Scan
 from ..state import run_directory
 from ..state.pause import Pause
 from ..state.run_directory import RunDirectory
@@ -57,7 +57,7 @@ class Publisher:
 
     def publish(
         self,
-        look: Look,
+        scan: Scan,
         findings: Iterable[Finding],
         config: Config,
         ledger: Ledger,
@@ -72,11 +72,11 @@ class Publisher:
         self._acts.extend(status.act(outcome, time.time()) for outcome in outcomes)
         last = self._acts[-1] if self._acts else None
         told = self._triggers.has_unit_signals
-        shown = (findings, look.picture.roots, look.gaps, config, pause, kept, last, told)
+        shown = (findings, scan.picture.roots, scan.gaps, config, pause, kept, last, told)
         if shown == self._shown and time.monotonic() - self._written < min(OFTEN, config.resync):
             return
         facts = report_facts.facts(
-            look,
+            scan,
             findings,
             config,
             circumstances=told_circumstances(self._run, ledger, config),
@@ -87,7 +87,7 @@ class Publisher:
             status.StatusFacts(
                 report,
                 ledger,
-                look.tier_reason,
+                scan.tier_reason,
                 cost,
                 self._started,
                 os.getpid(),

@@ -44,7 +44,7 @@ class Schedule:
     """When to look because of a service."""
     deadline: float | None = None
     """When the next finding would be confirmed."""
-    looked: bool = False
+    scanned: bool = False
     stretched: float = 0.0
     """Seconds between ticks by what the last one cost."""
 
@@ -59,7 +59,7 @@ class Schedule:
 
     def next(self) -> float:
         """When the next look is due."""
-        if not self.looked:
+        if not self.scanned:
             return self.started
         wishes = [self.started + max(self.tick, self.stretched)]
         if self.wake is not None:
@@ -76,12 +76,12 @@ class Schedule:
 
     def done(self, started: float, ended: float, cost: float, *, full: bool, deadline: float | None) -> None:
         """A look is over. The first one pays for imports and cold caches: its cost puts nothing off."""
-        if self.looked and not full and self.wake is None and self.service is None:
+        if self.scanned and not full and self.wake is None and self.service is None:
             self.stretched = min(TICK_FACTOR * cost, LONGEST_TICK)
         paid = (ended - self.ended) / COST_FACTOR
         self.started, self.ended, self.deadline = started, ended, deadline
-        self.debt = max(0.0, self.debt - paid) + (cost if self.looked else 0.0)
-        self.looked, self.wake = True, None
+        self.debt = max(0.0, self.debt - paid) + (cost if self.scanned else 0.0)
+        self.scanned, self.wake = True, None
         self.service = self.service if self.service is not None and started < self.service else None
         if full:
             self.full = started

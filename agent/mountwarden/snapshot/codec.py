@@ -1,8 +1,8 @@
 """Facts as JSON and back, by the types of their fields.
 
 A dataclass is an object, a tuple or a set an array, a mapping an array of pairs; text of the host, bytes or not, is as
-`escape.printable` makes it, which is reversible. Facts of `SHARED`, of which there are many and the same in many places,
-stand once each in an array by their class's name, and are called by their index there.
+`escape.printable` makes it, which is reversible. Facts of `SHARED`, of which there are many and the same in many
+places, stand once each in an array by their class's name, and are called by their index there.
 """
 
 import enum

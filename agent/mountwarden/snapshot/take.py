@@ -8,13 +8,13 @@ from ..config.schema import Config
 from ..explain import attribute, cause, shared_causes
 from ..explain.context import Context
 from ..model import Finding, Gap, Kind, Picture
-from ..scan.scanner import Look
+from ..scan.scanner import Scan
 from .contents import SavedMembers, SavedMounts, SavedVerdict, Snapshot
 from .redact import clean
 
 
 def take(
-    seen: Look,
+    seen: Scan,
     findings: Iterable[Finding],
     config: Config,
     *,

@@ -82,7 +82,7 @@ def at_target(page: Page, crowd: Crowd, tiers: Sequence[str], quick: bool) -> No
     """All of one host's figures."""
     size = f"{crowd.namespaces} namespaces x {crowd.mounts} mounts"
     page.section(f"One answer at {size}", scans.answers(crowd, tiers, 3 if quick else 7))
-    page.section(f"One look at {size}", scans.looks(crowd, tiers, 5 if quick else 15))
+    page.section(f"One look at {size}", scans.scans(crowd, tiers, 5 if quick else 15))
     page.section("The service, idle", service.idle(crowd, tiers, 10 if quick else 60))
     page.section(
         f"The service while containers come and go at {size}",

@@ -16,7 +16,7 @@ from mountwarden.config.schema import Config, RootEntry
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import RootKind, Tier
 from mountwarden.observe import namespaces, processes
-from mountwarden.scan.scanner import Looker
+from mountwarden.scan.scanner import Scanner
 
 POKED = b"/run/private/poked"
 CONFIG = Config(engines=(), roots=(RootEntry(b"/srv/layers", kind=RootKind.GRAPH),))
@@ -56,12 +56,12 @@ def _used() -> float:
     )
 
 
-def settle(name: str, kept: Mapping[Tier, Looker]) -> None:
+def settle(name: str, kept: Mapping[Tier, Scanner]) -> None:
     """Bring the looker to where the task begins: all seen, then poked for a sweep."""
     what, _dash, tier = name.partition("-")
     if what in ("sweep", "idle"):
-        kept[Tier(tier)].look()
-        kept[Tier(tier)].look()
+        kept[Tier(tier)].scan()
+        kept[Tier(tier)].scan()
     if what == "sweep":
         poke()
 
@@ -69,15 +69,15 @@ def settle(name: str, kept: Mapping[Tier, Looker]) -> None:
 def main() -> None:
     """Take all figures in turns."""
     rounds, tiers = int(sys.argv[1]), [Tier(name) for name in sys.argv[2:]]
-    kept = {tier: Looker(CONFIG, tier=tier) for tier in tiers}
-    for looker in kept.values():
-        looker.look()
-        looker.look()
+    kept = {tier: Scanner(CONFIG, tier=tier) for tier in tiers}
+    for scanner in kept.values():
+        scanner.scan()
+        scanner.scan()
     tasks: dict[str, Callable[[], object]] = {"read": read, "walk": walk}
     for tier in tiers:
-        tasks[f"cold-{tier}"] = lambda tier=tier: Looker(CONFIG, tier=tier).look()  # type: ignore[misc]
-        tasks[f"sweep-{tier}"] = lambda tier=tier: kept[tier].look()  # type: ignore[misc]
-        tasks[f"idle-{tier}"] = lambda tier=tier: kept[tier].look()  # type: ignore[misc]
+        tasks[f"cold-{tier}"] = lambda tier=tier: Scanner(CONFIG, tier=tier).scan()  # type: ignore[misc]
+        tasks[f"sweep-{tier}"] = lambda tier=tier: kept[tier].scan()  # type: ignore[misc]
+        tasks[f"idle-{tier}"] = lambda tier=tier: kept[tier].scan()  # type: ignore[misc]
     times: dict[str, list[float]] = {name: [] for name in tasks}
     os.makedirs("/run/private", exist_ok=True)
     syscalls.mount(b"private", b"/run/private", b"tmpfs", 0, b"")

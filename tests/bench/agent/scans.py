@@ -65,7 +65,7 @@ def answers(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
     return lines
 
 
-def looks(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
+def scans(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
     """Inside one process: cold, everything again, and a tick."""
     times: dict[str, list[float]] = json.loads(crowd.tool("looks", str(rounds), *tiers))
 

@@ -56,7 +56,7 @@ class EventsObserver(StatmountObserver):
         self._resynced = float("-inf")
         self._guards: dict[int, dict[int, int]] = {}
         self._round = self._looks = 0
-        self._looked = time.monotonic()
+        self._scanned = time.monotonic()
 
     @property
     def wake(self) -> int | None:
@@ -68,7 +68,7 @@ class EventsObserver(StatmountObserver):
         self._homes.close()
         self._rest.close()
 
-    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
+    def begin_scan(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
         """Empty both groups, mark what is new; what was missed since the last look."""
         now = time.monotonic()
         missed = self._take_in_homes() + self._take_in_rest(members, now)
@@ -168,8 +168,8 @@ class EventsObserver(StatmountObserver):
 
     def _take_in_rest(self, members: Mapping[int, tuple[int, ...]], now: float) -> tuple[Missed, ...]:
         events = self._rest.drain()
-        over = [inode for inode in event_budget.over(events, now - self._looked) if self._unmark(inode, members, now)]
-        self._looked = now
+        over = [inode for inode in event_budget.over(events, now - self._scanned) if self._unmark(inode, members, now)]
+        self._scanned = now
         self._count, self._recount = self._recount or bool(events.attached), False
         self._note(events)
         missed = tuple(map(_over_budget, over))

@@ -47,7 +47,7 @@ class Observer(Protocol):
     def wake(self) -> int | None:
         """A descriptor that is readable when a home's mounts changed; None where there is none."""
 
-    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
+    def begin_scan(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
         """A look begins, at these namespaces by inode with their processes; what was missed since the last one."""
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
@@ -71,7 +71,7 @@ class Observer(Protocol):
     def forget(self, living: Iterable[int]) -> None:
         """Keep what is known of `living` namespaces only."""
 
-    def end_look(self) -> None:
+    def end_scan(self) -> None:
         """Drop what only serves to parse many namespaces at once."""
 
     def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
@@ -93,14 +93,14 @@ class Unwatched:
         """Nothing tells."""
         return None
 
-    def begin_look(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
+    def begin_scan(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
         """Nothing is missed: nothing tells."""
         return ()
 
     def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
         """A home's text is read whole each time."""
 
-    def end_look(self) -> None:
+    def end_scan(self) -> None:
         """Drop what only serves to read many namespaces at once."""
         self._common = Common(LiveAtHome())
 

@@ -135,9 +135,9 @@ class StatmountObserver(Unwatched):
         self._known = {inode: known for inode, known in self._known.items() if inode in alive}
         self._tables = {inode: known for inode, known in self._tables.items() if inode in alive}
 
-    def end_look(self) -> None:
+    def end_scan(self) -> None:
         """Drop what only serves to read many namespaces at once."""
-        super().end_look()
+        super().end_scan()
         self._deltas.clear()
 
     def _read_first(
