@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tests.support.bare import MESSAGE, OFFLINE, SOURCE, UNIT, bare
 from tests.support.machine import Machine
+from tests.support.processless import MESSAGE, OFFLINE, SOURCE, UNIT, bare
 
 __all__ = ["bare"]
 pytestmark = pytest.mark.timeout(180)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.support.bare import OFFLINE, SOURCE, bare
 from tests.support.machine import Machine
+from tests.support.processless import OFFLINE, SOURCE, bare
 
 __all__ = ["bare"]
 pytestmark = pytest.mark.timeout(180)

@@ -10,7 +10,7 @@ from mountwarden.observe import ids, namespaces, processless
 from mountwarden.observe.enter import own_namespace
 from mountwarden.scan.scanner import Scan, Scanner
 
-from tests.kernel.test_bare import bound
+from tests.kernel.test_processless import bound
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import hold
 

@@ -30,7 +30,7 @@ def mountinfo(data: bytes) -> None:
     from mountwarden.mounts.mountinfo import Lines, Table
     from mountwarden.mounts.roots import root_state
 
-    from tests.unit.facts import HOME, ROOT
+    from tests.unit.pictures import HOME, ROOT
 
     table = Table.from_text(data)
     root_state(ROOT, table, HOME)
@@ -51,8 +51,8 @@ def sieve(data: bytes) -> None:
     from mountwarden.observe.tiers.mountinfo import needles
     from mountwarden.observe.tiers.prefilter import Common, LiveAtHome, filter_text
 
-    from tests.unit.facts import HOME, ROOT, host_root, layer
-    from tests.unit.facts import table as mounts
+    from tests.unit.pictures import HOME, ROOT, host_root, layer
+    from tests.unit.pictures import table as mounts
 
     state = root_state(ROOT, mounts(host_root(), layer(20, 1)), HOME)
     told = filter_text(data, needles(ROOT.layout, ()), Common(LiveAtHome((state,))))

@@ -30,8 +30,8 @@ from mountwarden.snapshot.contents import SavedMembers, SavedMounts, SavedVerdic
 from mountwarden.systemd import unit_files
 from mountwarden.systemd.units import Directive, UnitFacts
 
-from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount
-from tests.unit.facts import table as mounts
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount
+from tests.unit.pictures import table as mounts
 
 CONTAINER = "0123456789abcdef" * 4
 

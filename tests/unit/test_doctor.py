@@ -28,7 +28,7 @@ from mountwarden.systemd import unit_files
 from mountwarden.systemd import units as bus
 
 from tests.support.reports import finding
-from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, table
 
 LEAKY = Members(NamespaceKind.SERVICE, (Holder(4711, "sleep", unit="leaky.service"),))
 STATE = root_state(ROOT, table(host_root(), layer(2, 1)), HOME)

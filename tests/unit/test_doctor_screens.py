@@ -15,7 +15,7 @@ from mountwarden.output import doctor_text
 from mountwarden.output.columns import width
 from mountwarden.output.terminal import Terminal
 
-from tests.unit.facts import OTHER, paths
+from tests.unit.pictures import OTHER, paths
 from tests.unit.test_doctor import STATE, STATUS, foreseen, picture
 
 SCREENS = Path(__file__).parent / "screens"

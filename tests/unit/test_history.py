@@ -6,7 +6,7 @@ from mountwarden.model import Copy, Match, Mount, RootState, Spot
 from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.scan.history import History, remember
 
-from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, table
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, table
 
 SPOT = Spot("8:1", b"/var/lib/docker/overlay2/X/merged")
 WITH = root_state(ROOT, table(host_root(), layer(2, 1)), HOME)

@@ -29,7 +29,7 @@ from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.remedies.plan import plan
 from mountwarden.remedies.steps import describe
 
-from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, table
 
 
 def copies(spots: Spots, namespace: int, held: Table) -> Iterable[Copy]:

@@ -5,7 +5,7 @@ from mountwarden.model import Mount
 from mountwarden.mounts.graph import Graph
 from mountwarden.predict.locked import locked_mounts
 
-from tests.unit.facts import HOME, OTHER, mount, table
+from tests.unit.pictures import HOME, OTHER, mount, table
 
 THIRD = 4026533111
 HOST, USER = 1, 2

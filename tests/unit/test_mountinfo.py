@@ -8,7 +8,7 @@ from mountwarden.mounts import mountinfo
 from mountwarden.mounts.mountinfo import Lines, Table, Unreadable, below, join, parse, parse_line
 from mountwarden.mounts.roots import root_state
 
-from tests.unit.facts import HOME, ROOT
+from tests.unit.pictures import HOME, ROOT
 
 PLAIN = b"36 35 98:0 /mnt1 /mnt2 rw,noatime shared:7 master:1 propagate_from:2 - ext3 /dev/root rw,errors=continue"
 

@@ -52,8 +52,8 @@ from mountwarden.systemd import journal, journal_reader
 from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
 
 from tests.support.reports import NOW, facts, finding
-from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount
-from tests.unit.facts import table as mount_table
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount
+from tests.unit.pictures import table as mount_table
 
 UNIT = r"my\x2dapp.service"
 HOLDER = Holder(4711, "a\\x41\x1b", unit=UNIT)

@@ -26,7 +26,7 @@ from mountwarden.remedies.plan import Circumstances, named_units, plan
 from mountwarden.remedies.steps import describe
 
 from tests.support.findings import CONFIG, ROOT, finding
-from tests.unit.facts import host_root, layer
+from tests.unit.pictures import host_root, layer
 
 UNIT = Holder(10, "leaky", "leaky.service")
 LAYOUT = Layout(b"overlay2/*/merged", "overlay")

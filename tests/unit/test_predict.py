@@ -9,7 +9,7 @@ from mountwarden.predict.occupants import Occupant
 from mountwarden.predict.survivors import Why
 from mountwarden.predict.umount import Forecast, Left, Space
 
-from tests.unit.facts import mount
+from tests.unit.pictures import mount
 
 PATH = b"/srv/data"
 MOUNT = mount(7, 1, "/srv/data")

@@ -18,7 +18,7 @@ from mountwarden.mounts.propagation import (
     predict_umount,
 )
 
-from tests.unit.facts import HOME, OTHER, mount, table
+from tests.unit.pictures import HOME, OTHER, mount, table
 
 THIRD = 4026533111
 KEEPS, SLIDES = Behaviour.KEEPS, Behaviour.SLIDES

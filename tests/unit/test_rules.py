@@ -34,7 +34,7 @@ from mountwarden.model import (
 )
 from mountwarden.mounts.roots import Spots, root_state
 
-from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, table
 
 NOTHING = Answers()
 SPOT = Spot("8:1", b"/var/lib/docker/overlay2/X/merged")

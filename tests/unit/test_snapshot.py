@@ -28,7 +28,7 @@ from mountwarden.snapshot.codec import Wrong
 from mountwarden.snapshot.contents import Snapshot
 
 from tests.support.snapshots import CONTAINER, made
-from tests.unit.facts import OTHER
+from tests.unit.pictures import OTHER
 
 PROJECT = Path(__file__).resolve().parents[2]
 

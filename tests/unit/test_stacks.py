@@ -8,7 +8,7 @@ from mountwarden.model import Answers, Copy, Finding, Kind, Mount, Picture, Root
 from mountwarden.mounts.roots import Spots, copies_elsewhere, identities, root_state, stacks
 from mountwarden.observe.tiers.prefilter import Candidate
 
-from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, table
 
 POINT = "/var/lib/docker/overlay2/X/merged"
 LIVE = root_state(ROOT, table(host_root(), layer(2, 1)), HOME)

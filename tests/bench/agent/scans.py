@@ -67,7 +67,7 @@ def answers(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
 
 def scans(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
     """Inside one process: cold, everything again, and a tick."""
-    times: dict[str, list[float]] = json.loads(crowd.tool("looks", str(rounds), *tiers))
+    times: dict[str, list[float]] = json.loads(crowd.tool("scan_costs", str(rounds), *tiers))
 
     def line(what: str, ours: str, theirs: str, told: str, aim: str = "") -> Line:
         beside = f"{told}: {milliseconds(middle(times[theirs]))}"

@@ -6,7 +6,7 @@ import pytest
 from mountwarden.model import Layout, Spot
 from mountwarden.mounts.roots import Spots, identities, match_layout, may_hold, root_state
 
-from tests.unit.facts import HOME, ROOT, host_root, layer, mount, table
+from tests.unit.pictures import HOME, ROOT, host_root, layer, mount, table
 
 MERGED = Layout(b"overlay2/*/merged", "overlay")
 

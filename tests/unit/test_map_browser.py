@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from mountwarden.output.map import svg
 
-from tests.support import charts
+from tests.support import maps
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -47,9 +47,9 @@ def size(drawn: str) -> tuple[int, int]:
     return int(root.attrib["width"]), int(root.attrib["height"])
 
 
-@pytest.mark.parametrize("name", charts.CHARTS)
+@pytest.mark.parametrize("name", maps.CHARTS)
 def test_every_text_is_drawn_within_the_page(tmp_path: Path, name: str) -> None:
-    drawn = svg.render(charts.CHARTS[name]())
+    drawn = svg.render(maps.CHARTS[name]())
     page = tmp_path / "probe.html"
     page.write_text(PROBE.format(svg=drawn))
     wide, high = size(drawn)
@@ -64,9 +64,9 @@ def test_every_text_is_drawn_within_the_page(tmp_path: Path, name: str) -> None:
     assert (told["scripts"], told["hacked"]) == (0, None)
 
 
-@pytest.mark.parametrize("name", charts.CHARTS)
+@pytest.mark.parametrize("name", maps.CHARTS)
 def test_the_picture_has_its_colours(tmp_path: Path, name: str) -> None:
-    drawn = svg.render(charts.CHARTS[name]())
+    drawn = svg.render(maps.CHARTS[name]())
     page, shot = tmp_path / "map.svg", tmp_path / "map.png"
     page.write_text(drawn)
     wide, high = size(drawn)

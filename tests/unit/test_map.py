@@ -21,9 +21,9 @@ from mountwarden.output.terminal import Terminal
 from mountwarden.report import map as chart
 from mountwarden.report.map_types import MapJson
 
-from tests.support import charts
+from tests.support import maps
 from tests.support.reports import finding
-from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, paths, table
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, paths, table
 
 SCREENS = Path(__file__).parent / "screens"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -105,29 +105,29 @@ def test_a_second_view_in_home_is_a_row_of_its_own() -> None:
 
 
 def test_what_is_healthy_is_folded_with_counts() -> None:
-    rows = [charts.row(n, kind=kind) for n, kind in enumerate(["service"] * 3 + ["container"] * 2 + ["process"] * 2)]
-    (line,) = fold.lines(charts.base(*rows))
+    rows = [maps.row(n, kind=kind) for n, kind in enumerate(["service"] * 3 + ["container"] * 2 + ["process"] * 2)]
+    (line,) = fold.lines(maps.base(*rows))
     assert (line.level, line.folded, line.who) == ("healthy", True, "3 services, 2 containers, 2 processes")
     assert line.what == "slaves: 14 copies within reach"
     assert line.names.startswith("worker-0.service, worker-1.service")
-    assert len(fold.lines(charts.base(*rows), everything=True)) == 7
+    assert len(fold.lines(maps.base(*rows), everything=True)) == 7
 
 
 def test_who_is_cut_off_where_nothing_is_mounted_is_counted() -> None:
-    rows = [charts.cut(n, f"bad-{n}.service", copies=0) for n in range(2)]
-    assert [line.who for line in fold.lines(charts.base(*rows))] == ["bad-0.service", "bad-1.service"]
-    empty = charts.base(*rows)
+    rows = [maps.cut(n, f"bad-{n}.service", copies=0) for n in range(2)]
+    assert [line.who for line in fold.lines(maps.base(*rows))] == ["bad-0.service", "bad-1.service"]
+    empty = maps.base(*rows)
     for root in empty["roots"]:
         root["live"] = 0
     assert [(line.who, line.what) for line in fold.lines(empty)] == [("2 services", "cut off: hold nothing now")]
 
 
 def test_the_worst_are_shown_and_the_rest_is_counted() -> None:
-    rows = [charts.cut(n, f"bad-{n}.service", leaks=2, copies=2) for n in range(fold.MOST + 2)]
-    told = fold.lines(charts.base(*rows))
+    rows = [maps.cut(n, f"bad-{n}.service", leaks=2, copies=2) for n in range(fold.MOST + 2)]
+    told = fold.lines(maps.base(*rows))
     assert [line.who for line in told[-2:]] == [f"bad-{fold.MOST - 1}.service", "and 2 more"]
     assert told[-1].what == "4 will leak"
-    one_more = fold.lines(charts.base(*rows[:-1]))
+    one_more = fold.lines(maps.base(*rows[:-1]))
     assert [line.folded for line in one_more] == [False] * (fold.MOST + 1), "one is told by its name"
 
 
@@ -149,14 +149,14 @@ def test_the_worst_are_shown_and_the_rest_is_counted() -> None:
     ],
 )
 def test_a_line_says_how_it_is_reached_and_what_it_holds(changes: dict[str, object], level: str, what: str) -> None:
-    (line,) = fold.lines(charts.base(charts.row(1, **changes)))
+    (line,) = fold.lines(maps.base(maps.row(1, **changes)))
     assert (line.level, line.what) == (level, what)
 
 
 @pytest.mark.parametrize("columns", [40, 80])
-@pytest.mark.parametrize("name", charts.CHARTS)
+@pytest.mark.parametrize("name", maps.CHARTS)
 def test_screen(name: str, columns: int) -> None:
-    screen = text.render(charts.CHARTS[name](), Terminal(columns))
+    screen = text.render(maps.CHARTS[name](), Terminal(columns))
     path = SCREENS / f"map-{name}-{columns}.txt"
     if os.environ.get("MOUNTWARDEN_SCREENS") == "write":
         path.write_text(screen)
@@ -166,23 +166,23 @@ def test_screen(name: str, columns: int) -> None:
 
 
 def test_a_terminal_without_our_signs_gets_others() -> None:
-    screen = text.render(charts.small(), Terminal(80, ascii=True, colour=True))
+    screen = text.render(maps.small(), Terminal(80, ascii=True, colour=True))
     assert screen.isascii()
     assert "\x1b[1;31mphp-fpm.service" in screen
 
 
 def test_a_headline_says_the_worst() -> None:
-    assert fold.headline(charts.healthy()) == ("healthy", "every umount reaches every copy on vm1")
-    assert fold.headline(charts.small())[0] == "leaked"
-    leaks = charts.chart(charts.base(charts.cut(1, "x", leaks=1)))
+    assert fold.headline(maps.healthy()) == ("healthy", "every umount reaches every copy on vm1")
+    assert fold.headline(maps.small())[0] == "leaked"
+    leaks = maps.chart(maps.base(maps.cut(1, "x", leaks=1)))
     assert fold.headline(leaks) == ("leaks", "1 will leak on vm1")
-    assert fold.headline(charts.chart(charts.base(charts.cut(1, "x"))))[0] == "cut-off"
-    assert fold.headline(charts.chart())[1] == "no root was seen on vm1"
+    assert fold.headline(maps.chart(maps.base(maps.cut(1, "x"))))[0] == "cut-off"
+    assert fold.headline(maps.chart())[1] == "no root was seen on vm1"
 
 
-@pytest.mark.parametrize("name", charts.CHARTS)
+@pytest.mark.parametrize("name", maps.CHARTS)
 def test_svg_is_a_document_of_known_elements_alone(name: str) -> None:
-    document = charts.CHARTS[name]()
+    document = maps.CHARTS[name]()
     root = ElementTree.fromstring(svg.render(document))
     kinds = {element.tag.removeprefix(SVG) for element in root.iter()}
     assert kinds <= {"svg", "title", "desc", "style", "rect", "text", "path", "g"}
@@ -193,9 +193,9 @@ def test_svg_is_a_document_of_known_elements_alone(name: str) -> None:
     assert all(line.what in texts for base in document["bases"] for line in fold.lines(base))
 
 
-@pytest.mark.parametrize("name", charts.CHARTS)
+@pytest.mark.parametrize("name", maps.CHARTS)
 def test_svg_draws_nothing_beyond_its_page(name: str) -> None:
-    root = ElementTree.fromstring(svg.render(charts.CHARTS[name]()))
+    root = ElementTree.fromstring(svg.render(maps.CHARTS[name]()))
     wide, high = float(root.attrib["width"]), float(root.attrib["height"])
     for box in root.iter(f"{SVG}rect"):
         x, y = float(box.get("x", 0)), float(box.get("y", 0))
@@ -207,16 +207,16 @@ def test_svg_draws_nothing_beyond_its_page(name: str) -> None:
 
 
 def test_panels_do_not_overlap() -> None:
-    many = charts.base(charts.row(1))
+    many = maps.base(maps.row(1))
     many["roots"] *= 9
-    root = ElementTree.fromstring(svg.render(charts.chart(many, charts.run_base(charts.row(1)))))
+    root = ElementTree.fromstring(svg.render(maps.chart(many, maps.run_base(maps.row(1)))))
     first, second = (box for box in root.iter(f"{SVG}rect") if box.get("class") == "home")
     assert float(first.attrib["y"]) + float(first.attrib["height"]) < float(second.attrib["y"])
     assert "and 12 more roots" in [text.text for text in root.iter(f"{SVG}text")]
 
 
 def test_hostile_names_are_text_in_the_svg() -> None:
-    root = ElementTree.fromstring(svg.render(charts.hostile()))
+    root = ElementTree.fromstring(svg.render(maps.hostile()))
     texts = [element.text or "" for element in root.iter(f"{SVG}text")]
     assert any("<script>hacked=1</script>" in line for line in texts)
     assert not list(root.iter(f"{SVG}script"))
@@ -225,20 +225,20 @@ def test_hostile_names_are_text_in_the_svg() -> None:
 
 def test_right_to_left_names_turn_nothing_else_round() -> None:
     marked = "process 4 (\u2066שלום\u2069 \u2066עולם\u2069)"
-    assert marked in [text.text for text in ElementTree.fromstring(svg.render(charts.hostile())).iter(f"{SVG}text")]
-    assert marked in text.render(charts.hostile(), Terminal(80, bidi=True))
+    assert marked in [text.text for text in ElementTree.fromstring(svg.render(maps.hostile())).iter(f"{SVG}text")]
+    assert marked in text.render(maps.hostile(), Terminal(80, bidi=True))
 
 
 def test_dot_quotes_what_would_end_a_string() -> None:
     assert dot.quoted('a"b', "c\\") == r'"a\"b\nc\\"'
-    drawn = dot.render(charts.hostile())
+    drawn = dot.render(maps.hostile())
     outside = re.sub(r'"(?:[^"\\]|\\.)*"', "", drawn)
     assert "evil" not in outside
     assert drawn.count("\n") == drawn.rstrip("\n").count("\n") + 1
 
 
 def test_dot_has_one_node_for_a_namespace_that_two_mounts_are_shown_in() -> None:
-    drawn = dot.render(charts.small())
+    drawn = dot.render(maps.small())
     assert len(re.findall(r"^  ns4026532001 \[", drawn, re.MULTILINE)) == 1
     assert len(re.findall(r"base\d -> ns4026532001 ", drawn)) == 2
     assert "style=dashed, dir=none" in drawn
@@ -246,13 +246,13 @@ def test_dot_has_one_node_for_a_namespace_that_two_mounts_are_shown_in() -> None
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
-@pytest.mark.parametrize("name", charts.CHARTS)
+@pytest.mark.parametrize("name", maps.CHARTS)
 def test_graphviz_accepts_the_dot(name: str) -> None:
-    drawn = dot.render(charts.CHARTS[name]())
+    drawn = dot.render(maps.CHARTS[name]())
     done = subprocess.run(["dot", "-Tsvg"], input=drawn, capture_output=True, text=True, check=True, timeout=20)
     assert done.stderr == ""
     texts = " ".join(element.text or "" for element in ElementTree.fromstring(done.stdout).iter(f"{SVG}text"))
-    assert fold.headline(charts.CHARTS[name]())[1] in texts
+    assert fold.headline(maps.CHARTS[name]())[1] in texts
 
 
 def test_the_documents_fields_are_the_references() -> None:

@@ -8,7 +8,7 @@ from mountwarden.mounts.exposure import Exposure, Relation, exposures
 from mountwarden.mounts.mountinfo import Table
 from mountwarden.mounts.roots import root_state
 
-from tests.unit.facts import HOME, OTHER, ROOT, host_root, layer, mount, table
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, table
 
 FURTHER = 4026533111
 LIVE = layer(2, 1)

@@ -6,7 +6,7 @@ from mountwarden.mounts.roots import root_state
 from mountwarden.observe.tiers.mountinfo import needles
 from mountwarden.observe.tiers.prefilter import Common, Filtered, LiveAtHome, ReachedIds, filter_text
 
-from tests.unit.facts import HOME, ROOT, host_root, layer, table
+from tests.unit.pictures import HOME, ROOT, host_root, layer, table
 
 STATE = root_state(ROOT, table(host_root(), layer(20, 1)), HOME)
 PARENT = b"50 49 8:1 / / rw master:1 - ext4 /dev/root rw\n"
