@@ -1,6 +1,7 @@
 """Fixtures of the kernel tests. What is found in a `home` is looked for by each tier that this kernel has."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from mountwarden.model import Tier
@@ -9,11 +10,15 @@ from tests.kernel.topology import Home
 from tests.support import tiers
 from tests.support.scratch_ns import Sandbox
 
-BY_EACH_TIER = ("test_findings", "test_bare", "test_namespace_ids")
+BY_EACH_TIER = ("test_findings", "test_processless", "test_namespace_ids")
 """Modules whose tests run on each tier in `make test` too; of the others, those on the best one alone."""
 
-WITHOUT_A_LOOK = ("test_events", "test_predict", "test_prove", "test_tiers", "test_who")
-"""Modules whose tests never ask a Looker, or ask for each tier themselves."""
+WITHOUT_A_SCANNER = ("test_events", "test_predict", "test_prove", "test_tiers", "test_who")
+"""Modules whose tests never make a Scanner, or ask for each tier themselves."""
+
+
+for _name in (*BY_EACH_TIER, *WITHOUT_A_SCANNER):
+    assert Path(__file__).with_name(f"{_name}.py").is_file(), f"{_name} is named here, and is not there"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -21,7 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     always = metafunc.module.__name__.rpartition(".")[2] in BY_EACH_TIER
     best, *others = tiers.available()
-    if metafunc.module.__name__.rpartition(".")[2] in WITHOUT_A_LOOK:
+    if metafunc.module.__name__.rpartition(".")[2] in WITHOUT_A_SCANNER:
         others = []
     later = [pytest.param(tier, marks=() if always else pytest.mark.long) for tier in others]
     metafunc.parametrize("tier", [best, *later], ids=str, indirect=True)
@@ -29,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def tier(request: pytest.FixtureRequest) -> Iterator[Tier]:
-    """The tier of every Looker of the test."""
+    """The tier of every Scanner of the test."""
     with tiers.forced(request.param):
         yield request.param
 

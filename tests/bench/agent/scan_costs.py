@@ -1,9 +1,9 @@
-"""Runs on a test host: what one look costs in the process, by tier, beside reading the same files and doing nothing.
+"""Runs on a test host: what one scan costs in the process, by tier, beside reading the same files and doing nothing.
 
-python3 scan_costs.py ROUNDS TIER...; prints {name: [seconds, ...]}: `read` (each namespace's mountinfo, once), `walk` (who
-is in which namespace), and for each tier `cold-TIER` (a first look with its verdicts), `sweep-TIER` (home has another
-mount than before, so every namespace is looked at again), `idle-TIER` (a tick). It is the processor time of the process
-and of its children.
+python3 scan_costs.py ROUNDS TIER...; prints {name: [seconds, ...]}: `read` (each namespace's mountinfo, once), `walk`
+(who is in which namespace), and for each tier `cold-TIER` (a first scan with its results), `sweep-TIER` (home has
+another mount than before, so every namespace is read again), `idle-TIER` (a tick). It is the processor time of the
+process and of its children.
 """
 
 import json
