@@ -148,6 +148,16 @@ def test_a_moved_checkout_gets_a_venv_of_its_own(source: Path) -> None:
     moved.rename(source)
 
 
+def test_what_a_link_leads_to_is_left_alone(source: Path) -> None:
+    kept = source.with_name("kept")
+    kept.mkdir()
+    (kept / "file").write_text("somebody's")
+    (source / ".venv").symlink_to(kept)
+    done = _setup(source)
+    assert (done.returncode, "is a link" in done.stderr) == (2, True)
+    assert (kept / "file").read_text() == "somebody's"
+
+
 def test_no_apt_prints_the_line_and_stops(source: Path, disguise: Disguise) -> None:
     done = _setup(source, disguise.without("pystemd").without("ensurepip").argv(), NO_APT="1")
     assert done.returncode == 2
