@@ -13,7 +13,7 @@ PACKAGE = "mountwarden"
 AGENT = Path(__file__).parents[2] / "agent"
 
 RANKS = {
-    **dict.fromkeys(("", "errors", "escape", "durations"), 0),
+    **dict.fromkeys(("", "errors", "escape", "durations", "files"), 0),
     **dict.fromkeys(("kernel", "model"), 1),
     **dict.fromkeys(("mounts", "config", "systemd", "judge"), 2),
     **dict.fromkeys(("observe", "ledger", "state", "graphdriver"), 3),
@@ -62,7 +62,7 @@ HARMLESS = frozenset({"remedies.plan", "remedies.steps", "remedies.restart_advic
 """Parts of the acts that change nothing."""
 
 APART = frozenset({"graphdriver"})
-ALLOWED_APART = frozenset({"", "errors", "kernel"})
+ALLOWED_APART = frozenset({"", "errors", "files", "kernel"})
 """What a room that stands apart imports of ours."""
 
 SERVICE = "service.loop"

@@ -66,6 +66,13 @@ def test_a_start_drops_what_the_journal_has(run: RunDirectory, monkeypatch: pyte
     assert ([event.key for event in ledger.pending], why) == (["key-0", "key-2"], None)
 
 
+def test_a_ledger_that_is_too_large_starts_a_new_one(run: RunDirectory) -> None:
+    with run.ledger.open("wb") as file:
+        file.truncate(run_directory.LARGEST + 1)
+    ledger, why = Outbox(run, Recorder(run)).load("boot")
+    assert (ledger, "more than 16 MiB" in (why or "")) == (Ledger("boot"), True)
+
+
 def test_the_journal_is_synced_and_asked_by_key_boot_and_user() -> None:
     asked: list[list[str]] = []
 

@@ -26,26 +26,30 @@ def test_a_file_is_replaced_and_no_trace_is_left(run: RunDirectory) -> None:
     assert stat.S_IMODE(run.ledger.stat().st_mode) == 0o600
 
 
-def test_a_failed_write_leaves_the_old_file(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_directory.write(run.ledger, b"one", run_directory.OWN)
-
-    def fail(*_paths: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "rename", fail)
-    with pytest.raises(OSError, match="No space"):
-        run_directory.write(run.ledger, b"two", run_directory.OWN)
-    assert (run.ledger.read_bytes(), os.listdir(run.path)) == (b"one", ["ledger.json"])
+def test_what_others_may_read_is_the_journal_group_s(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_directory, "readers", os.getgid)
+    run_directory.write(run.status, b"one")
+    status = run.status.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o640, os.getgid())
 
 
-def test_a_symlink_planted_for_the_new_file_is_not_followed(run: RunDirectory, tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_is_swept(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "rename", lambda *_paths: None)
+    monkeypatch.setattr(os, "unlink", lambda _path: None)
+    for path in (run.ledger, run.report, run.status, run.pause, run.silences):
+        run_directory.write(path, b"half")
+    assert len(os.listdir(run.path)) == 5
+    monkeypatch.undo()
+    run_directory.sweep(run.path)
+    assert os.listdir(run.path) == []
+
+
+def test_a_pipe_in_a_file_s_place_is_not_waited_for(run: RunDirectory) -> None:
     run.path.mkdir()
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"mine")
-    (run.path / f".ledger.json.{os.getpid()}").symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic"):
-        run_directory.write(run.ledger, b"two", run_directory.OWN)
-    assert victim.read_bytes() == b"mine"
+    os.mkfifo(run.pause)
+    found = pause.read(run, 100.0)
+    assert found is not None
+    assert "no regular file" in found.reason
 
 
 def test_sweep_removes_only_what_a_killed_writer_left(run: RunDirectory) -> None:

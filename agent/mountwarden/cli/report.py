@@ -14,6 +14,7 @@ from ..output import report_file, report_text, terminal
 from ..output.columns import age
 from ..report import build as telling
 from ..report import types
+from ..state import run_directory
 from . import options
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def last(path: str = report_file.PATH, now: float | None = None) -> types.Report
         hint = "run it as root, or start the service: systemctl start mountwarden"
         raise MountwardenError("a look needs root, and there is no report of the service", hint=hint) from None
     except PermissionError:
-        hint = f"run it as root, or become a member of the group {report_file.GROUP}"
+        hint = f"run it as root, or become a member of the group {run_directory.READERS}"
         raise MountwardenError("a look needs root, and the service's report may not be read", hint=hint) from None
     if why := stale(told, time.time() if now is None else now):
         hint = "run it as root, or restart the service: systemctl restart mountwarden"

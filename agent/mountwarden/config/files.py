@@ -7,6 +7,7 @@ import stat
 import tomllib
 
 from ..errors import ConfigError
+from ..files import NotRegular, TooLarge, read_regular
 from .getters import Source, TomlTable, shown
 
 MAIN = b"mountwarden.toml"
@@ -94,18 +95,14 @@ def _bare(key: str) -> str:
 def _trusted(path: bytes, name: str) -> bytes:
     _refuse_writable(os.stat(os.path.dirname(path) or b"."), shown(os.fsdecode(os.path.dirname(path))))
     _walk(os.path.abspath(path))
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ConfigError(f"{name}: this is no regular file")
-        _refuse_writable(os.fstat(fd), name)
-        with open(fd, "rb", closefd=False) as file:
-            data = file.read(_LIMIT + 1)
-    finally:
-        os.close(fd)
-    if len(data) > _LIMIT:
-        raise ConfigError(f"{name}: the file has more than {_LIMIT >> 10} KiB")
-    return data
+        found = read_regular(path, _LIMIT)
+    except NotRegular:
+        raise ConfigError(f"{name}: this is no regular file") from None
+    except TooLarge:
+        raise ConfigError(f"{name}: the file has more than {_LIMIT >> 10} KiB") from None
+    _refuse_writable(found.status, name)
+    return found.data
 
 
 def _walk(path: bytes) -> None:

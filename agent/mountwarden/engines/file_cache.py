@@ -8,6 +8,8 @@ import tomllib
 from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
+from ..files import read_regular
+
 T = TypeVar("T")
 
 LIMIT = 64 << 20
@@ -75,21 +77,8 @@ def _stamp(status: os.stat_result) -> _Stamp:
 
 
 def read(path: bytes) -> bytes:
-    """A regular file, whole. Never waits for the writer of a pipe.
-
-    Raises: OSError as open(2) does, or when it is no regular file or has more than `LIMIT` bytes.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(f"{os.fsdecode(path)} is no regular file")
-        with open(fd, "rb", closefd=False) as file:
-            data = file.read(LIMIT + 1)
-    finally:
-        os.close(fd)
-    if len(data) > LIMIT:
-        raise OSError(f"{os.fsdecode(path)} has more than {LIMIT >> 20} MiB")
-    return data
+    """A regular file of an engine, whole. Raises: NotRegular; TooLarge; OSError as open(2) does."""
+    return read_regular(path, LIMIT).data
 
 
 def real_directory(path: bytes) -> bytes | None:

@@ -1,18 +1,16 @@
 """The report as a document: written by the agent, read by whoever may not look for himself."""
 
-import contextlib
 import json
 import os
-import tempfile
 from importlib import resources
+from pathlib import Path
 from typing import Any, cast
 
 from ..errors import MountwardenError
 from ..report import types
+from ..state import run_directory
 
 PATH = "/run/mountwarden/report.json"
-MODE = 0o640
-GROUP = "systemd-journal"
 
 
 def dumps(document: object) -> str:
@@ -26,30 +24,9 @@ def schema() -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(text))
 
 
-def write(report: types.ReportJson, path: str = PATH, *, group: str = GROUP) -> None:
-    """Replace the document atomically: 0640, of `group` where the host has it. Raises OSError."""
-    directory, name = os.path.split(path)
-    fd, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=directory)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(dumps(report))
-            os.fchmod(fd, MODE)
-            if (gid := _gid(group)) is not None:
-                os.fchown(fd, -1, gid)
-        os.rename(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
-def _gid(group: str) -> int | None:
-    import grp
-
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
-        return None
+def write(report: types.ReportJson, path: str = PATH) -> None:
+    """Replace the document at once: 0640, of the journal's group where the host has it. Raises OSError."""
+    run_directory.write(Path(path), dumps(report).encode())
 
 
 def read(path: str = PATH) -> types.ReportJson:

@@ -34,7 +34,10 @@ class Outbox:
 
     def load(self, boot_id: str) -> tuple[Ledger, str | None]:
         """The saved ledger without the events that the journal already has, and why a new one was started."""
-        ledger, why = stored.load(run_directory.read(self._run.ledger), boot_id)
+        try:
+            ledger, why = stored.load(run_directory.read(self._run.ledger), boot_id)
+        except OSError as error:
+            return Ledger(boot_id), f"the saved ledger can't be read ({error})"
         if ledger.pending and self._journal.structured:
             ledger = book.told(ledger, in_journal(ledger.pending, boot_id))
         return ledger, why

@@ -1,14 +1,11 @@
 """A snapshot as a file: one JSON document, 0600, and the checks before anything of it is believed."""
 
-import contextlib
 import json
-import os
-import stat
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import MountwardenError
+from ..files import NotRegular, TooLarge, read_regular, replace_file
 from ..model import Mount, RootState
 from .codec import Decoder, Encoder, Wrong
 from .contents import SCHEMA, Snapshot
@@ -33,20 +30,10 @@ def write(path: str, snapshot: Snapshot, *, force: bool = False) -> None:
 
     Raises: MountwardenError where it is there; OSError.
     """
-    directory, name = os.path.split(path)
-    fd, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=directory or ".")
     try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(dumps(snapshot))
-        if force:
-            os.rename(temporary, path)
-        else:
-            os.link(temporary, path)
+        replace_file(path, dumps(snapshot).encode(), mode=0o600, exclusive=not force)
     except FileExistsError:
         raise MountwardenError(f"{path} is there already", hint="name another file, or add --force") from None
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
 
 
 def read(path: str) -> Snapshot:
@@ -54,21 +41,18 @@ def read(path: str) -> Snapshot:
 
     Raises: OSError as open(2) does; MountwardenError with what is wrong with the file.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise MountwardenError(f"{path} is no regular file")
-        data = file.read(LARGEST + 1)
     try:
-        return parse(data)
+        return parse(read_regular(path, LARGEST).data)
+    except NotRegular as error:
+        raise MountwardenError(str(error)) from None
+    except TooLarge:
+        raise MountwardenError(f"{path} can't be judged: it is larger than {LARGEST >> 20} MiB") from None
     except Wrong as error:
         raise MountwardenError(f"{path} can't be judged: {error.message}", hint=error.hint) from None
 
 
 def parse(data: bytes) -> Snapshot:
     """The snapshot that a file's content makes. Raises: Wrong, and nothing else."""
-    if len(data) > LARGEST:
-        raise Wrong(f"it is larger than {LARGEST >> 20} MiB")
     if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
         raise Wrong(f"it has more than {_MOST_VALUES:,} values")
     try:

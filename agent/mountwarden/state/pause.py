@@ -28,7 +28,7 @@ def read(run: RunDirectory, now: float) -> Pause | None:
     try:
         data = run_directory.read(run.pause)
     except OSError as error:
-        return Pause(now, None, f"{run.pause} can't be read ({error.strerror})")
+        return Pause(now, None, f"{run.pause} can't be read ({error.strerror or error})")
     if data is None:
         return None
     pause = _parsed(data)

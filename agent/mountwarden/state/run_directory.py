@@ -9,6 +9,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import read_regular, replace_file
+
 RUN = Path("/run/mountwarden")
 READERS = "systemd-journal"
 """Group that may read what the service tells: whoever may read the journal sees the same there."""
@@ -57,25 +59,16 @@ def write(path: Path, data: bytes, mode: int = SHARED) -> None:
     Raises: OSError.
     """
     path.parent.mkdir(mode=0o755, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "wb", buffering=0) as file:
-            if mode == SHARED and (group := readers()) is not None:
-                os.fchown(fd, -1, group)
-            os.fchmod(fd, mode)
-            file.write(data)
-        os.rename(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    replace_file(path, data, mode=mode, group=readers() if mode == SHARED else None)
 
 
 def read(path: Path) -> bytes | None:
-    """The content of a file; None where there is none. Raises OSError for everything else."""
+    """The content of a file; None where there is none.
+
+    Raises: NotRegular; TooLarge; OSError.
+    """
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read(LARGEST)
+        return read_regular(path, LARGEST).data
     except FileNotFoundError:
         return None
 

@@ -6,10 +6,10 @@ that PID 1 names them.
 """
 
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..files import read_regular
 from .namespacing_directives import LIST, TABLE
 
 PLACES = (b"/etc/systemd/", b"/run/systemd/", b"/usr/lib/systemd/", b"/lib/systemd/")
@@ -108,11 +108,7 @@ def read(path: bytes) -> UnitFile | None:
     if not real.startswith(PLACES):
         return None
     try:
-        fd = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        found = read_regular(real, _LONGEST, follow=False)
     except OSError:
         return None
-    with open(fd, "rb", buffering=0) as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LONGEST:
-            return None
-        return UnitFile(path, parse(file.read()), status.st_mtime)
+    return UnitFile(path, parse(found.data), found.status.st_mtime)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qs
 
 from ...errors import MountwardenError
+from ...files import replace_file, sweep
 from .. import idmap
 from ..driver import ChangeKind, GraphdriverError, LayerExists
 from ..overlay import OverlayDriver
@@ -81,6 +82,7 @@ class GraphdriverPlugin:
     def restore(self) -> None:
         """Go on where an earlier process of this plugin stopped; nothing to do if none has run since boot."""
         try:
+            sweep(self._state)
             with open(self._state, encoding="utf-8") as file:
                 self._driver = self._make(json.load(file))
         except FileNotFoundError:
@@ -105,10 +107,7 @@ class GraphdriverPlugin:
     def _save(self, request: Mapping[str, Any]) -> None:
         os.makedirs(os.path.dirname(self._state), mode=0o700, exist_ok=True)
         kept = {key: request.get(key) for key in ("Home", "Opts", "UIDMaps", "GIDMaps")}
-        fresh = f"{self._state}.new"
-        with open(fresh, "w", encoding="utf-8") as file:
-            json.dump(kept, file)
-        os.replace(fresh, self._state)
+        replace_file(self._state, json.dumps(kept).encode(), mode=0o600)
 
     def _capabilities(self, request: Mapping[str, Any]) -> Reply:
         """Docker must keep its own record of each layer's tar (tar-split): ours need not be the same bit by bit."""
