@@ -105,12 +105,12 @@ def configuration(data: bytes) -> None:
 
 def snapshot(data: bytes) -> None:
     """The bytes of a snapshot's file."""
+    from mountwarden.codec import DecodeError
     from mountwarden.snapshot import file as document
-    from mountwarden.snapshot.codec import Wrong
 
     try:
         _judge(document.parse(data))
-    except Wrong as error:
+    except DecodeError as error:
         _one_line(error.message)
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from mountwarden.ledger import breaker, stored
 from mountwarden.ledger import update as book
+from mountwarden.ledger.entries import Reported
 from mountwarden.ledger.update import Attempt, GapEntry, Ledger, Now
-from mountwarden.model import Action, Cause, Finding, Holder
+from mountwarden.model import Action, Cause, EventKind, Finding, Holder
 
 from tests.support.findings import CONFIG, ROOT, finding, many
 
@@ -31,6 +32,40 @@ def test_there_and_back() -> None:
     assert stored.load(stored.dump(state), "boot") == (state, None)
 
 
+OF_VERSION_1 = (
+    rb'{"schema":"mountwarden.ledger/1","ledger":{"boot_id":"boot","entries":[["mw-0000000001",{"subject":{"id":'
+    rb'"mw-0000000001","kind":"leaked","severity":"warning","root":"/r/\udcfe","engine":"docker","mountpoint":'
+    rb'"/r/a\\x2db\udcff\n\u001b/\u00e4","since":1000000000.0,"layer":"X","seen_at":null,"namespace":42,"evidence":'
+    rb'"history","cause":{"code":"c","text":"t"},"count":1,"pid":7,"comm":"sleep","unit":"my\\x2dapp.service",'
+    rb'"container":"abc"},"identity":"0:40 7","first":0.0,"due":1.0,"confirmed":true,"told":"alone","attempt":'
+    rb'"failed"}]],"pending":[{"kind":"summary","key":"summary.found.1","at":1000000001.0,"text":"","subject":null,'
+    rb'"data":[["COUNT","30"]]}],"storms":[[["found","/r/\udcfe"],{"start":1.0,"told":1,"held":["mw-00000002bc"]}]],'
+    rb'"acts":[4.0],"roots":[["/r/\udcfe",{"failures":1,"shares":0,"left_alone":false,"fought":false}]],"gaps":'
+    rb'[["a: b",{"first":1.5,"told":true}]],"paused":true}}'
+)
+"""As the file was written when this form of it was new: a service that is updated reads what the one before it left."""
+
+
+def test_a_ledger_that_an_earlier_version_left_is_read() -> None:
+    state, why = stored.load(OF_VERSION_1, "boot")
+    assert why is None
+    entry = state.entries["mw-0000000001"]
+    assert entry.subject.mountpoint == rb"/r/a\x2db" + b"\xff\n\x1b/\xc3\xa4"
+    assert (entry.subject.unit, entry.subject.cause) == (r"my\x2dapp.service", Cause("c", "t"))
+    assert (entry.told, entry.attempt) == (Reported.ALONE, Attempt.FAILED)
+    assert state.storms[EventKind.FOUND, b"/r/\xfe"].held == ("mw-00000002bc",)
+    assert state.pending[0].data == (("COUNT", "30"),)
+    assert state.roots[b"/r/\xfe"].failures == 1
+    assert stored.dump(state) == OF_VERSION_1, "and an earlier version reads what this one leaves"
+
+
+def test_the_reason_names_the_place() -> None:
+    document = json.loads(OF_VERSION_1)
+    document["ledger"]["entries"][0][1]["subject"]["pid"] = "7"
+    _state, why = stored.load(json.dumps(document).encode(), "boot")
+    assert why == "the saved ledger can't be read (Subject.pid: a whole number is wanted)"
+
+
 def test_no_file_is_a_new_ledger_and_nothing_to_say() -> None:
     assert stored.load(None, "boot") == (Ledger("boot"), None)
 
@@ -43,6 +78,7 @@ def test_no_file_is_a_new_ledger_and_nothing_to_say() -> None:
         (b"[]", "can't be read"),
         (b"{}", "can't be read"),
         (b"\xff\xfe", "can't be read"),
+        (b"[" * 100_000, "can't be read"),
         (b'{"schema": "mountwarden.ledger/9", "ledger": {}}', "another version"),
         (b'{"schema": "mountwarden.ledger/1", "ledger": {}}', "can't be read"),
         (b'{"schema": "mountwarden.ledger/1", "ledger": {"boot_id": 1}}', "can't be read"),

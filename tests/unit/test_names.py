@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from mountwarden import codec
 from mountwarden.busy import mounts
 from mountwarden.busy.answer import BusyReport as Kept
 from mountwarden.busy.answer import BusyTarget, Keeper
@@ -47,7 +48,7 @@ from mountwarden.report import build as report
 from mountwarden.report import chain, timeline, unit_settings
 from mountwarden.report import map as chart
 from mountwarden.service import status
-from mountwarden.snapshot import codec
+from mountwarden.snapshot import file as snapshot_file
 from mountwarden.systemd import journal, journal_reader
 from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
 
@@ -157,9 +158,9 @@ def outcome(one: Holder) -> Outcome:
 
 
 def from_snapshot(one: Holder) -> Any:
-    encoder = codec.Encoder()
+    encoder = codec.Encoder(snapshot_file.FORMAT)
     row = encoder.encode(one)
-    return report.holders([codec.Decoder(encoder.shared).decode(Holder, row)])
+    return report.holders([codec.Decoder(snapshot_file.FORMAT, encoder.shared).decode(Holder, row)])
 
 
 def journalctl(one: Holder) -> bytes:

@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..codec import DecodeError, Decoder, Encoder, Format
 from ..errors import MountwardenError
+from ..escape import original, printable
 from ..files import NotRegular, TooLarge, read_regular, replace_file
-from ..model import Mount, RootState
-from .codec import Decoder, Encoder, Wrong
+from ..model import Base, Match, Mount, Root, RootState
 from .contents import SCHEMA, Snapshot
 
 LARGEST = 128 << 20
@@ -15,12 +16,25 @@ LARGEST = 128 << 20
 _MOST_VALUES = 12_000_000
 """JSON values in a file that is read, by a count of what separates them."""
 _MOST_ROOTS = 1_000
+FORMAT = Format(
+    text=printable,
+    raw=original,
+    shared=(Mount, Root, Base, Match),
+    host_text=frozenset(
+        (
+            *("fstype", "comm", "unit", "container", "user_unit", "hostname", "kernel", "what", "reason", "status"),
+            *("how", "id", "value", "asked", "record"),
+        )
+    ),
+    other_fields=True,
+)
+"""Text of the host is escaped in it. Fields of `host_text` are escaped wherever they are shown."""
 _MADE_BY = "a snapshot is made by mountwarden snapshot FILE"
 
 
 def dumps(snapshot: Snapshot) -> str:
     """The document."""
-    encoder = Encoder()
+    encoder = Encoder(FORMAT)
     facts = encoder.encode(snapshot)
     return json.dumps({"schema": SCHEMA, "shared": encoder.shared, "snapshot": facts}, separators=(",", ":")) + "\n"
 
@@ -47,21 +61,21 @@ def read(path: str) -> Snapshot:
         raise MountwardenError(str(error)) from None
     except TooLarge:
         raise MountwardenError(f"{path} can't be judged: it is larger than {LARGEST >> 20} MiB") from None
-    except Wrong as error:
+    except DecodeError as error:
         raise MountwardenError(f"{path} can't be judged: {error.message}", hint=error.hint) from None
 
 
 def parse(data: bytes) -> Snapshot:
-    """The snapshot that a file's content makes. Raises: Wrong, and nothing else."""
+    """The snapshot that a file's content makes. Raises: DecodeError, and nothing else."""
     if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
-        raise Wrong(f"it has more than {_MOST_VALUES:,} values")
+        raise DecodeError(f"it has more than {_MOST_VALUES:,} values")
     try:
         document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError):  # a number may be too long, too
-        raise Wrong("it is not JSON, or cut off", hint=_MADE_BY) from None
+        raise DecodeError("it is not JSON, or cut off", hint=_MADE_BY) from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise Wrong(f"it is not a {SCHEMA}", hint=_MADE_BY)
-    snapshot = Decoder(document.get("shared")).decode(Snapshot, document.get("snapshot"))
+        raise DecodeError(f"it is not a {SCHEMA}", hint=_MADE_BY)
+    snapshot = Decoder(FORMAT, document.get("shared")).decode(Snapshot, document.get("snapshot"))
     _check(snapshot)
     return snapshot
 
@@ -73,12 +87,12 @@ def _no_constant(name: str) -> Any:
 def _check(snapshot: Snapshot) -> None:
     """What the judge relies on in any picture."""
     if len(snapshot.picture.roots) > _MOST_ROOTS:
-        raise Wrong(f"it has more than {_MOST_ROOTS:,} roots")
+        raise DecodeError(f"it has more than {_MOST_ROOTS:,} roots")
     for state in snapshot.picture.roots:
         if why := _inconsistent(state):
-            raise Wrong(f"a root is not consistent: {why}")
+            raise DecodeError(f"a root is not consistent: {why}")
     if snapshot.survey and _is_twice(snapshot.survey.tables):
-        raise Wrong("a mount id is there twice")
+        raise DecodeError("a mount id is there twice")
 
 
 def _is_twice(tables: Mapping[int, tuple[Mount, ...]]) -> bool:

@@ -1,8 +1,8 @@
-"""Facts as JSON and back, by the types of their fields.
+"""Frozen dataclasses as JSON and back, by the types of their fields. Pure.
 
-A dataclass is an object, a tuple or a set an array, a mapping an array of pairs; text of the host, bytes or not, is as
-`escape.printable` makes it, which is reversible. Facts of `SHARED`, of which there are many and the same in many
-places, stand once each in an array by their class's name, and are called by their index there.
+A dataclass is an object, a tuple or a set an array, a mapping an array of pairs, a member of a closed set its word.
+How bytes and text stand in JSON is for the document to say. Facts of `shared` types, of which there are many and the
+same in many places, stand once each in an array by their class's name, and are called by their index there.
 """
 
 import enum
@@ -11,44 +11,49 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
-from ..errors import MountwardenError
-from ..escape import original, printable
-from ..model import Base, Match, Mount, Root
+from .errors import MountwardenError
 
 T = TypeVar("T")
-
-SHARED: tuple[type, ...] = (Mount, Root, Base, Match)
-"""Each holds only those before it."""
 
 _HIGHEST = (1 << 64) - 1
 _LAST_SECOND = 253402300799.0
 """The end of the year 9999: what a time can be shown of."""
 _PLAIN = re.compile(r"[\x20-\x7e]*")
-_HOST_TEXT = frozenset(
-    (
-        *("fstype", "comm", "unit", "container", "user_unit", "hostname", "kernel", "what", "reason", "status"),
-        *("how", "id", "value", "asked", "record"),
-    )
-)
-"""Fields of `str` type that may hold any text, and are escaped wherever they are shown."""
 
 
-class Wrong(MountwardenError):
-    """The document is no snapshot, or a damaged one."""
+class DecodeError(MountwardenError):
+    """The document is damaged, or holds something else than was asked for."""
 
 
 class _Mismatch(ValueError):
     """A value is not of the type that its place wants."""
 
 
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What differs between documents."""
+
+    text: Callable[[bytes | str], str]
+    """Bytes or text as JSON has it."""
+    raw: Callable[[str], bytes]
+    """The bytes of a text in JSON."""
+    shared: tuple[type, ...] = ()
+    """Each holds only those before it."""
+    host_text: frozenset[str] | None = None
+    """Names of the `str` fields that may hold any text, others only what is printable in ASCII; None: all may."""
+    other_fields: bool = False
+    """Whether fields that are not known are passed over."""
+
+
 class Encoder:
     """Turns facts into JSON, and collects what is shared."""
 
-    def __init__(self) -> None:
-        self.shared: dict[str, list[Any]] = {kind.__name__: [] for kind in SHARED}
+    def __init__(self, form: Format) -> None:
+        self.shared: dict[str, list[Any]] = {kind.__name__: [] for kind in form.shared}
+        self._form = form
         self._known: dict[Any, int] = {}
 
     def encode(self, value: Any) -> Any:
@@ -56,7 +61,7 @@ class Encoder:
         if isinstance(value, enum.Enum):
             return value.value
         if isinstance(value, bytes | str):
-            return printable(value)
+            return self._form.text(value)
         if isinstance(value, Mapping):
             return [[self.encode(key), self.encode(each)] for key, each in value.items()]
         if isinstance(value, frozenset):
@@ -64,7 +69,7 @@ class Encoder:
         if isinstance(value, tuple):
             return [self.encode(each) for each in value]
         if is_dataclass(value):
-            return self._shared(value) if isinstance(value, SHARED) else self._object(value)
+            return self._shared(value) if isinstance(value, self._form.shared) else self._object(value)
         return value
 
     def _shared(self, value: Any) -> int:
@@ -79,11 +84,13 @@ class Encoder:
 
 
 class Decoder:
-    """Turns JSON into facts. Raises Wrong, with the place, for what is not of the type asked for."""
+    """Turns JSON into facts. Raises DecodeError, with the place, for what is not of the type asked for."""
 
-    def __init__(self, shared: Any) -> None:
+    def __init__(self, form: Format, shared: Any = None) -> None:
+        """`shared` are the arrays of what is shared, as JSON."""
+        self._form = form
         self._shared: dict[type, list[Any]] = {}
-        for kind in SHARED:
+        for kind in form.shared:
             rows = shared.get(kind.__name__) if isinstance(shared, dict) else None
             self._shared[kind] = self._rows(kind, rows)
 
@@ -92,13 +99,13 @@ class Decoder:
         try:
             return cast("T", self._any(kind, value))
         except _Mismatch as error:
-            raise Wrong(str(error)) from None
+            raise DecodeError(str(error)) from None
 
     def _rows(self, kind: type, rows: Any) -> list[Any]:
         try:
             return [self._object(kind, row) for row in _array(rows)]
         except _Mismatch as error:
-            raise Wrong(f"{kind.__name__}: {error}") from None
+            raise DecodeError(f"{kind.__name__}: {error}") from None
 
     def _any(self, kind: Any, value: Any) -> Any:
         origin, inner = typing.get_origin(kind), typing.get_args(kind)
@@ -111,8 +118,15 @@ class Decoder:
         if origin is not None:
             return {self._any(inner[0], key): self._any(inner[1], each) for key, each in map(_pair, _array(value))}
         if is_dataclass(kind):
-            return self._reference(kind, value) if kind in SHARED else self._object(kind, value)
-        return _word(kind, value) if issubclass(kind, enum.Enum) else _SCALARS[kind](value)
+            return self._reference(kind, value) if kind in self._form.shared else self._object(kind, value)
+        return self._scalar(kind, value)
+
+    def _scalar(self, kind: Any, value: Any) -> Any:
+        if kind is bytes:
+            return self._form.raw(_text(value))
+        if kind is str:
+            return self._form.raw(_text(value)).decode("utf-8", "surrogateescape")
+        return _word(kind, value) if issubclass(kind, enum.Enum) else _NUMBERS[kind](value)
 
     def _tuple(self, inner: tuple[Any, ...], value: Any) -> Any:
         items = _array(value)
@@ -132,28 +146,34 @@ class Decoder:
         if not isinstance(value, dict):
             raise _Mismatch(f"{kind.__name__} is not an object")
         made = {}
-        for name, each, required, host_text in _fields(kind):
+        for name, each, required in _fields(kind):
             if name in value:
-                made[name] = self._field(kind, name, each, value[name], host_text)
+                made[name] = self._field(kind, name, each, value[name])
             elif required:
                 raise _Mismatch(f"{kind.__name__} has no {name}")
+        if not self._form.other_fields and len(made) < len(value):
+            raise _Mismatch(f"{kind.__name__} has fields that are not known")
         return kind(**made)
 
-    def _field(self, kind: Any, name: str, wanted: Any, value: Any, host_text: bool) -> Any:
+    def _field(self, kind: Any, name: str, wanted: Any, value: Any) -> Any:
         try:
             found = self._any(wanted, value)
         except _Mismatch as error:
-            raise Wrong(f"{kind.__name__}.{name}: {error}") from None
-        if type(found) is str and not host_text and not _PLAIN.fullmatch(found):
-            raise Wrong(f"{kind.__name__}.{name} has characters that it can't have")
+            raise DecodeError(f"{kind.__name__}.{name}: {error}") from None
+        if type(found) is str and not self._may_hold(name, found):
+            raise DecodeError(f"{kind.__name__}.{name} has characters that it can't have")
         return found
+
+    def _may_hold(self, name: str, text: str) -> bool:
+        known = self._form.host_text
+        return known is None or name in known or _PLAIN.fullmatch(text) is not None
 
 
 @functools.cache
-def _fields(kind: Any) -> tuple[tuple[str, Any, bool, bool], ...]:
-    """Name and type of each field, whether it must be there, and whether it may hold any text."""
+def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
+    """Name and type of each field, and whether it must be there."""
     hints = typing.get_type_hints(kind)
-    return tuple((f.name, hints[f.name], _is_required(f), f.name in _HOST_TEXT) for f in fields(kind))
+    return tuple((each.name, hints[each.name], _is_required(each)) for each in fields(kind))
 
 
 def _is_required(each: "Field[Any]") -> bool:
@@ -197,20 +217,10 @@ def _boolean(value: Any) -> bool:
     return value
 
 
-def _bytes(value: Any) -> bytes:
+def _text(value: Any) -> str:
     if type(value) is not str:
         raise _Mismatch("text is wanted")
-    return original(value)
+    return value
 
 
-def _text(value: Any) -> str:
-    return _bytes(value).decode("utf-8", "surrogateescape")
-
-
-_SCALARS: dict[type, Callable[[Any], Any]] = {
-    int: _integer,
-    float: _number,
-    bool: _boolean,
-    bytes: _bytes,
-    str: _text,
-}
+_NUMBERS: dict[type, Callable[[Any], Any]] = {int: _integer, float: _number, bool: _boolean}
