@@ -2,8 +2,11 @@
 
 import io
 import json
+import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from mountwarden.ledger import stored
@@ -73,31 +76,60 @@ def test_a_ledger_that_is_too_large_starts_a_new_one(run: RunDirectory) -> None:
     assert (ledger, "more than 16 MiB" in (why or "")) == (Ledger("boot"), True)
 
 
-def test_the_journal_is_synced_and_asked_by_key_boot_and_user() -> None:
-    asked: list[list[str]] = []
+Answer = Callable[[list[str]], str | None]
 
-    def ask(arguments: list[str]) -> str:
-        asked.append(arguments)
-        return json.dumps({"MOUNTWARDEN_EVENT_ID": "key-2"}) + "\n" + json.dumps({"MOUNTWARDEN_EVENT_ID": "x"}) + "\n"
 
-    assert in_journal(EVENTS, "b-o-o-t", ask) == {"key-2"}
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[list[str]]]:
+    """Let a function answer for journalctl (None: it fails); gives the list of what it is called with."""
+
+    def set_up(answer: Answer) -> list[list[str]]:
+        asked: list[list[str]] = []
+
+        def run(words: list[str], **_options: object) -> "subprocess.CompletedProcess[bytes]":
+            assert words[0] == "journalctl"
+            asked.append(words[1:])
+            told = answer(words[1:])
+            return subprocess.CompletedProcess(words, int(told is None), (told or "").encode(), b"no")
+
+        monkeypatch.setattr(subprocess, "run", run)
+        return asked
+
+    return set_up
+
+
+def printed(*keys: str) -> str:
+    entries = ({"__REALTIME_TIMESTAMP": "1", "MOUNTWARDEN_EVENT_ID": key} for key in keys)
+    return "".join(json.dumps(entry) + "\n" for entry in entries)
+
+
+def test_the_journal_is_synced_and_asked_by_key_boot_and_user(answers: Callable[[Answer], list[list[str]]]) -> None:
+    asked = answers(lambda words: "" if words == ["--sync"] else printed("key-2", "x"))
+    assert in_journal(EVENTS, "b-o-o-t") == {"key-2"}
     assert asked[0] == ["--sync"]
     assert {"_UID=0", "_BOOT_ID=boot", "SYSLOG_IDENTIFIER=mountwarden", "MOUNTWARDEN_EVENT_ID=key-0"} <= set(asked[1])
+    assert "+" not in asked[1], "all of them must match"
 
 
-def test_many_keys_are_asked_for_in_parts() -> None:
-    calls: list[list[str]] = []
-
-    def ask(arguments: list[str]) -> str:
-        calls.append(arguments)
-        keys = [word.partition("=")[2] for word in arguments if word.startswith("MOUNTWARDEN_EVENT_ID=")]
-        return "\n".join(json.dumps({"MOUNTWARDEN_EVENT_ID": key}) for key in keys)
-
+def test_many_keys_are_asked_for_in_parts(answers: Callable[[Answer], list[list[str]]]) -> None:
+    key = "MOUNTWARDEN_EVENT_ID="
+    calls = answers(lambda words: printed(*(word.removeprefix(key) for word in words if word.startswith(key))))
     events = [Event(EventKind.GAP, f"k{number}", 1.0) for number in range(450)]
-    assert len(in_journal(events, "boot", ask)) == 450
+    assert len(in_journal(events, "boot")) == 450
     assert len(calls) == 4
 
 
-def test_no_answer_counts_as_not_told() -> None:
-    assert in_journal(EVENTS, "boot", lambda _arguments: None) == frozenset()
-    assert in_journal((), "boot", lambda _arguments: pytest.fail("nothing was to be asked")) == frozenset()
+def test_no_answer_counts_as_not_told(
+    answers: Callable[[Answer], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = answers(lambda _words: None)
+    assert in_journal(EVENTS, "boot") == frozenset()
+    assert asked == [["--sync"]]
+    asked = answers(lambda words: "" if words == ["--sync"] else None)
+    assert in_journal(EVENTS, "boot") == frozenset()
+    assert len(asked) == 2
+    asked = answers(lambda _words: pytest.fail("nothing was to be asked"))
+    assert in_journal((), "boot") == frozenset()
+    for error in (FileNotFoundError(), PermissionError(13, "Permission denied"), subprocess.TimeoutExpired("", 5)):
+        monkeypatch.setattr(subprocess, "run", Mock(side_effect=error))
+        assert in_journal(EVENTS, "boot") == frozenset()

@@ -17,6 +17,8 @@ from ..errors import MountwardenError
 from ..escape import printable, sentence, timestamp
 from ..mounts.mountinfo import propagation
 from ..output import terminal
+from ..systemd import journal_reader
+from ..systemd.journal import PREFIX
 from . import options
 
 if TYPE_CHECKING:
@@ -104,9 +106,8 @@ def service_runs() -> bool:
 
 
 def _followed(lines: int, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
-    # _SYSTEMD_UNIT is written by journald itself: anybody can log under our identifier.
-    words = ("journalctl", "--follow", f"--lines={lines}", "--output=json", "--quiet", f"_SYSTEMD_UNIT={UNIT}")
-    with subprocess.Popen((*words, "SYSLOG_IDENTIFIER=mountwarden"), stdout=subprocess.PIPE) as process:
+    words = journal_reader.command("--follow", f"--lines={lines}", f"_SYSTEMD_UNIT={UNIT}")
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             yield from _merged(process.stdout.fileno(), mounts) if mounts else journal_lines(process.stdout)
@@ -143,20 +144,11 @@ def mount_lines(changes: "Iterable[Changed]", now: float) -> Iterator[WatchLine]
 def journal_lines(lines: Iterable[bytes]) -> Iterator[WatchLine]:
     """The events in journalctl's JSON output; entries that are no event are passed over."""
     for raw in lines:
-        entry = json.loads(raw)
-        if event := _field(entry, "MOUNTWARDEN_EVENT"):
-            at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
-            finding = _field(entry, "MOUNTWARDEN_FINDING") or None
-            yield WatchLine(at, sentence(event), finding, sentence(_field(entry, "MESSAGE")))
-
-
-def _field(entry: dict[str, Any], name: str) -> str:
-    """A field's text: journalctl gives bytes that do not print as a list, several values as one too."""
-    value = entry.get(name)
-    if isinstance(value, list):
-        whole = all(isinstance(item, int) for item in value)
-        value = bytes(value).decode("utf-8", "surrogateescape") if whole else value[0]
-    return value if isinstance(value, str) else ""
+        fields = journal_reader.fields(raw)
+        if event := fields.get(f"{PREFIX}EVENT"):
+            at = int(fields["__REALTIME_TIMESTAMP"]) / 1e6
+            finding = fields.get(f"{PREFIX}FINDING") or None
+            yield WatchLine(at, sentence(event), finding, sentence(fields.get("MESSAGE", "")))
 
 
 def _scanned(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[WatchLine]:

@@ -4,10 +4,10 @@ The ledger file holds an event as pending before the journal gets it, and no lon
 start may or may not be in the journal: the journal itself is asked, by the event's key.
 """
 
-import json
-import subprocess
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Iterable
 
+from ..errors import MountwardenError
 from ..ledger import stored
 from ..ledger import update as book
 from ..ledger.update import Ledger
@@ -15,7 +15,8 @@ from ..model import Event
 from ..output import journal_messages
 from ..state import run_directory
 from ..state.run_directory import RunDirectory
-from ..systemd.journal import IDENTIFIER, PREFIX, Journal
+from ..systemd import journal_reader
+from ..systemd.journal import PREFIX, Journal
 
 DEADLINE = 5.0
 """Seconds for each call of journalctl."""
@@ -63,34 +64,18 @@ class Outbox:
         return ledger
 
 
-def in_journal(
-    events: Iterable[Event], boot_id: str, ask: Callable[[list[str]], str | None] | None = None
-) -> frozenset[str]:
+def in_journal(events: Iterable[Event], boot_id: str) -> frozenset[str]:
     """Keys of those events that root has written to the journal in this boot.
 
-    Anybody may write an entry with our fields; journald alone sets `_UID`. No answer counts as none of them: an event
-    told twice does less harm than one that is lost.
+    No answer counts as none of them: an event that is reported twice does less harm than one that is lost.
     """
-    ask = ask or _journalctl
     keys = [event.key for event in events]
-    if not keys or ask(["--sync"]) is None:
+    if not keys or not journal_reader.sync(deadline=DEADLINE):
         return frozenset()
     found: set[str] = set()
     for at in range(0, len(keys), AT_ONCE):
-        matches = [f"{PREFIX}EVENT_ID={key}" for key in keys[at : at + AT_ONCE]]
-        fixed = [f"_BOOT_ID={boot_id.replace('-', '')}", "_UID=0", f"SYSLOG_IDENTIFIER={IDENTIFIER}"]
-        text = ask(["-q", "-o", "json", f"--output-fields={PREFIX}EVENT_ID", "--no-pager", *fixed, *matches])
-        found |= _event_ids(text or "")
+        matches = (f"{PREFIX}EVENT_ID={key}" for key in keys[at : at + AT_ONCE])
+        words = [f"--output-fields={PREFIX}EVENT_ID", f"_BOOT_ID={boot_id.replace('-', '')}", *matches]
+        with contextlib.suppress(MountwardenError):
+            found |= {str(one.get("event_id")) for one in journal_reader.read(words, deadline=DEADLINE)}
     return frozenset(found & set(keys))
-
-
-def _event_ids(text: str) -> set[str]:
-    return {str(json.loads(line).get(f"{PREFIX}EVENT_ID")) for line in text.splitlines() if line.startswith("{")}
-
-
-def _journalctl(arguments: list[str]) -> str | None:
-    try:
-        done = subprocess.run(["journalctl", *arguments], capture_output=True, timeout=DEADLINE, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
