@@ -9,6 +9,7 @@ from mountwarden.model import (
     Action,
     Answers,
     Copy,
+    Directive,
     Door,
     Gap,
     Holder,
@@ -22,13 +23,14 @@ from mountwarden.model import (
     RecordState,
     Stack,
     Tier,
+    UnitFacts,
+    UnitFile,
 )
 from mountwarden.mounts.propagation import Behaviour
 from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.predict.occupants import Occupant
 from mountwarden.snapshot.contents import SavedMembers, SavedMounts, SavedVerdict, Snapshot
-from mountwarden.systemd import unit_files
-from mountwarden.systemd.units import Directive, UnitFacts
+from mountwarden.systemd.unit_syntax import parse
 
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount
 from tests.unit.pictures import table as mounts
@@ -62,7 +64,7 @@ def made() -> Snapshot:
     place = b"/etc/systemd/system/acme.service"
     unit = UnitFacts("acme.service", fragment=place, directives=(Directive("PrivateTmp", "yes"),))
     text = b"[Service]\nEnvironment=TOKEN=hunter2\nPrivateTmp=yes\nExecStart=/opt/acme --password=hunter2\n"
-    file = unit_files.UnitFile(place, unit_files.parse(text))
+    file = UnitFile(place, parse(text))
     answers = Answers(records={RecordQuestion(match): RecordState.UNMOUNTED}, masters={PeerGroupQuestion(3): None})
     leak = next(found.id for found in rules.judge(picture, answers).findings if found.kind is Kind.LEAKED)
     holder = Holder(7, "acmed", f"docker-{CONTAINER}.scope", CONTAINER, 1000)

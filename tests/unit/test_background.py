@@ -7,13 +7,24 @@ import pytest
 from mountwarden.escape import timestamp
 from mountwarden.explain import cause
 from mountwarden.explain.context import Context
-from mountwarden.model import Cause, Evidence, Finding, Holder, Kind, NamespaceKind, Reach
+from mountwarden.model import (
+    MS_PRIVATE,
+    Cause,
+    Directive,
+    Evidence,
+    Finding,
+    Holder,
+    Kind,
+    NamespaceKind,
+    Reach,
+    UnitFacts,
+    UnitFile,
+)
 from mountwarden.report import chain, timeline
 from mountwarden.report.timeline import TimelineFacts
 from mountwarden.report.types import MomentJson
 from mountwarden.report.unit_settings import settings
-from mountwarden.systemd.unit_files import UnitFile, parse
-from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
+from mountwarden.systemd.unit_syntax import parse
 
 from tests.support.reports import NOW, finding, mount
 

@@ -6,8 +6,10 @@ import pytest
 from mountwarden.explain import cause
 from mountwarden.explain.context import Context
 from mountwarden.model import (
+    MS_PRIVATE,
     Base,
     Cause,
+    Directive,
     Finding,
     Holder,
     Kind,
@@ -21,9 +23,10 @@ from mountwarden.model import (
     Severity,
     Spot,
     Target,
+    UnitFacts,
+    UnitFile,
 )
-from mountwarden.systemd.unit_files import UnitFile, parse
-from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
+from mountwarden.systemd.unit_syntax import parse
 
 ID = "1a2b3c4d5e6f" + "0" * 52
 LAYOUT = Layout(b"overlay2/*/merged", "overlay")

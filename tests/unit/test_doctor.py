@@ -15,8 +15,8 @@ from mountwarden.doctor.check import Check, Status
 from mountwarden.doctor.examine import Asked, Examination, examine
 from mountwarden.errors import ConfigError, MountwardenError
 from mountwarden.explain import lasting_fix
-from mountwarden.explain.holders import Members
-from mountwarden.model import Cause, Gap, Holder, Kind, NamespaceKind, Picture, RootState, Tier
+from mountwarden.explain.members import Members
+from mountwarden.model import MS_PRIVATE, Cause, Gap, Holder, Kind, NamespaceKind, Picture, RootState, Tier, UnitFacts
 from mountwarden.mounts.exposure import Exposure, Relation
 from mountwarden.mounts.roots import root_state
 from mountwarden.observe import tiers
@@ -279,9 +279,9 @@ def test_one_reason_for_several_roots_is_told_once(monkeypatch: pytest.MonkeyPat
     """And the units of all namespaces are asked for in one go."""
     asked: list[set[str]] = []
 
-    def answer(names: Any) -> dict[str, bus.UnitFacts | Gap]:
+    def answer(names: Any) -> dict[str, UnitFacts | Gap]:
         asked.append(set(names))
-        return {name: bus.UnitFacts(name, mount_flags=bus.MS_PRIVATE) for name in names}
+        return {name: UnitFacts(name, mount_flags=MS_PRIVATE) for name in names}
 
     monkeypatch.setattr(bus, "units_facts", answer)
     monkeypatch.setattr("mountwarden.predict.next_leaks.who", lambda _inode, _picture: LEAKY)

@@ -2,7 +2,7 @@
 
 import pytest
 from mountwarden.explain import holders
-from mountwarden.explain.holders import service_of
+from mountwarden.explain.members import service_of
 from mountwarden.model import Holder, Namespace, NamespaceKind
 
 

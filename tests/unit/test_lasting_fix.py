@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 from mountwarden.explain import lasting_fix as advice
 from mountwarden.explain.context import Context
-from mountwarden.model import Finding, Holder, Root, RootKind
-from mountwarden.systemd.units import MS_PRIVATE
+from mountwarden.model import MS_PRIVATE, Finding, Holder, Root, RootKind
 
 from tests.unit.test_cause import (
     ALL_PRIVATE,

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 from mountwarden.cli import map as command
-from mountwarden.explain.holders import Members
+from mountwarden.explain.members import Members
 from mountwarden.model import Copy, Gap, Holder, Kind, NamespaceKind, Picture, Severity, Target, Tier
 from mountwarden.mounts.exposure import exposures
 from mountwarden.mounts.roots import root_state

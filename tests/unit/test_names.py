@@ -16,10 +16,12 @@ from mountwarden.doctor import roots
 from mountwarden.explain import cause as causes
 from mountwarden.explain import lasting_fix as advice
 from mountwarden.explain.context import Context
-from mountwarden.explain.holders import Members
+from mountwarden.explain.members import Members
 from mountwarden.ledger import update
 from mountwarden.model import (
+    MS_PRIVATE,
     Action,
+    Directive,
     Event,
     EventKind,
     Finding,
@@ -31,6 +33,7 @@ from mountwarden.model import (
     Picture,
     Severity,
     Tier,
+    UnitFacts,
 )
 from mountwarden.mounts.exposure import Exposure, Relation, exposures
 from mountwarden.mounts.graph import PlacedMount
@@ -50,7 +53,6 @@ from mountwarden.report import map as chart
 from mountwarden.service import status
 from mountwarden.snapshot import file as snapshot_file
 from mountwarden.systemd import journal, journal_reader
-from mountwarden.systemd.units import MS_PRIVATE, Directive, UnitFacts
 
 from tests.support.reports import NOW, facts, finding
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount

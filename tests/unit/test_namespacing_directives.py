@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mountwarden.model import Directive
 from mountwarden.systemd import units
 from mountwarden.systemd.namespacing_directives import TABLE, NamespacingDirective, setting
-from mountwarden.systemd.units import Directive
 
 NAMES = [row.name for row in TABLE]
 ROWS = pytest.mark.parametrize("row", TABLE, ids=NAMES)

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mountwarden import escape
 from mountwarden.explain import oci
-from mountwarden.systemd import cgroups, unit_files, units
+from mountwarden.model import UnitFile
+from mountwarden.systemd import cgroups, unit_syntax, units
 
 PIECES = st.sampled_from(
     (
@@ -50,10 +51,10 @@ def test_cgroup(text: bytes) -> None:
 @given(UNIT)
 def test_unit_file(text: bytes) -> None:
     lines = text.count(b"\n") + 1
-    items = unit_files.parse(text)
+    items = unit_syntax.parse(text)
     assert all(1 <= item.line <= lines for item in items)
     assert [item.line for item in items] == sorted(item.line for item in items)
-    unit_files.locate([unit_files.UnitFile(b"/x", items)], "PrivateTmp", "yes")
+    unit_syntax.locate([UnitFile(b"/x", items)], "PrivateTmp", "yes")
 
 
 @given(st.dictionaries(KEYS, VALUES))

@@ -1,7 +1,7 @@
 """What `mountwarden predict` says of a foreseen umount."""
 
 from mountwarden.cli.predict import document, text
-from mountwarden.explain.holders import Members
+from mountwarden.explain.members import Members
 from mountwarden.model import Cause, Gap, Holder, NamespaceKind
 from mountwarden.mounts.graph import PlacedMount
 from mountwarden.mounts.propagation import UmountResult

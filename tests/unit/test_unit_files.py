@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from mountwarden.model import Assignment, UnitFile
 from mountwarden.systemd import unit_files
 from mountwarden.systemd.namespacing_directives import LIST, TABLE
-from mountwarden.systemd.unit_files import Assignment, UnitFile, locate, parse
+from mountwarden.systemd.unit_syntax import locate, parse
 
 MAIN = b"""# comment
 [Unit]

@@ -9,9 +9,8 @@ from typing import Any
 
 import mountwarden
 import pytest
-from mountwarden.model import Gap
+from mountwarden.model import MS_PRIVATE, Directive, Gap, UnitFacts
 from mountwarden.systemd import units
-from mountwarden.systemd.units import Directive, UnitFacts
 
 V252 = {
     b"Id": b"leaky.service",
@@ -44,7 +43,7 @@ def test_facts_of_252() -> None:
         drop_ins=(b"/etc/systemd/system/leaky.service.d/10-tmp.conf",),
         started=1795498811.338632,
         main_pid=39,
-        mount_flags=units.MS_PRIVATE,
+        mount_flags=MS_PRIVATE,
         directives=(
             Directive("MountFlags", "private"),
             Directive("PrivateTmp", "yes"),

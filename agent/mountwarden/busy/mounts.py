@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..escape import printable, short_id, unit_name
 from ..explain import holders
+from ..explain.members import Members, service_of
 from ..model import Mount, Namespace
 from ..mounts.mountinfo import Table, below, join, unescape
 from ..observe import paths
@@ -102,7 +103,7 @@ def on_target(path: bytes, target: BusyTarget, table: Table) -> bool:
     return target.path is None or below(target.path, inside) is not None
 
 
-def _needs(space: Namespace, members: holders.Members, *, own: bool) -> str:
+def _needs(space: Namespace, members: Members, *, own: bool) -> str:
     if own:
         return "umount it here"
     if space.door is not None and not space.pids:
@@ -115,6 +116,6 @@ def _needs(space: Namespace, members: holders.Members, *, own: bool) -> str:
     first = members.holders[0] if members.holders else None
     if first and first.container:
         return f"umount it in its namespace, or stop container {printable(short_id(first.container))}"
-    if first and (unit := holders.service_of(first)):
+    if first and (unit := service_of(first)):
         return f"umount it in its namespace, or restart {unit_name(unit)}"
     return "umount it in its namespace, or end its processes"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..escape import printable, unit_name
 from ..explain import lasting_fix
+from ..model import UnitFile
 from ..systemd import unit_files
 from .check import Check, Status
 from .roots import NEXT
@@ -50,7 +51,7 @@ def _setting(unit: str, places: Sequence[str]) -> Setting | None:
     return found
 
 
-def _files(unit: str, places: Sequence[str]) -> Iterator[unit_files.UnitFile]:
+def _files(unit: str, places: Sequence[str]) -> Iterator[UnitFile]:
     fragment = next((f"{place}/{unit}" for place in places if os.path.lexists(f"{place}/{unit}")), None)
     drop_ins: dict[str, str] = {}
     for place in reversed(places):

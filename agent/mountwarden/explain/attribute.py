@@ -7,8 +7,9 @@ from ..errors import NoAnswer
 from ..model import Cause, Finding, Gap, Kind, Match, Mount, Namespace, Picture
 from ..observe.namespaces import read_mountinfo
 from . import cause as causes
-from . import context, holders
+from . import gather, holders
 from .context import Context
+from .members import Members
 
 
 def attribute(finding: Finding, picture: Picture) -> Finding:
@@ -18,11 +19,11 @@ def attribute(finding: Finding, picture: Picture) -> Finding:
 
 def attribute_all(findings: Iterable[Finding], picture: Picture) -> tuple[Finding, ...]:
     """The same for the findings of one look; each namespace is read once."""
-    known: dict[int, holders.Members] = {}
+    known: dict[int, Members] = {}
     return tuple(_attributed(finding, picture, known) for finding in findings)
 
 
-def _attributed(finding: Finding, picture: Picture, known: dict[int, holders.Members]) -> Finding:
+def _attributed(finding: Finding, picture: Picture, known: dict[int, Members]) -> Finding:
     if finding.kind is Kind.PINNED:
         known_now = (holders.holder(holder.pid) or holder for holder in finding.holders)
         return replace(finding, holders=tuple(known_now))
@@ -50,7 +51,7 @@ def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...
     This may ask PID 1, and reads unit files, an engine's own configuration, and the namespace's mountinfo.
     """
     if finding.kind not in (Kind.LEAKED, Kind.SEVERED):
-        return replace(finding, cause=causes.explain(finding, context.Context())), ()
+        return replace(finding, cause=causes.explain(finding, Context())), ()
     around, gaps = surroundings(finding, picture)
     return replace(finding, cause=causes.explain(finding, around)), gaps
 
@@ -60,7 +61,7 @@ def surroundings(finding: Finding, picture: Picture) -> tuple[Context, tuple[Gap
     text, gaps = _mountinfo(_namespace(finding, picture))
     match = _match(finding, picture)
     home = _home(match, picture) if match else None
-    around, more = context.gather(finding, text, home, match.mountpoint if match else None)
+    around, more = gather.gather(finding, text, home, match.mountpoint if match else None)
     return around, gaps + more
 
 

@@ -15,9 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..escape import printable, short_id, timestamp, unit_name
-from ..model import Cause, Finding, Kind, Mount, NamespaceKind, Reach
-from ..systemd import unit_files
-from ..systemd.units import MS_PRIVATE, Directive
+from ..model import MS_PRIVATE, Cause, Directive, Finding, Kind, Mount, NamespaceKind, Reach
+from ..systemd.unit_syntax import locate
 from .context import Context, bind_above, container_of, source_of, system_service
 
 MOUNT_FLAGS = "mount-flags"
@@ -261,7 +260,7 @@ def _made_by(case: Case) -> str:
 
 
 def _place(case: Case, directive: Directive) -> str | None:
-    found = unit_files.locate(case.around.files, directive.name, directive.value)
+    found = locate(case.around.files, directive.name, directive.value)
     if not found or not case.around.unit or case.around.unit.needs_reload:
         return None
     file, line = found
@@ -272,7 +271,7 @@ def _place(case: Case, directive: Directive) -> str | None:
 
 def _changed(case: Case, directive: Directive) -> str | None:
     """The file that sets a directive, where it was written after the unit started."""
-    found = unit_files.locate(case.around.files, directive.name, directive.value)
+    found = locate(case.around.files, directive.name, directive.value)
     unit = case.around.unit
     if found and unit and unit.started and found[0].modified > unit.started:
         return printable(found[0].path)

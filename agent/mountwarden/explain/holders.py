@@ -11,24 +11,13 @@ from dataclasses import dataclass
 
 from ..model import Gap, Holder, Namespace, NamespaceKind
 from ..systemd.cgroups import CgroupNames, place
+from .members import Members, service_of
 
 MOST = 64
 """How many processes of one namespace are read."""
 
 _VANISHED = (errno.ENOENT, errno.ESRCH)
 _DENIED = (errno.EACCES, errno.EPERM)
-
-
-@dataclass(frozen=True, slots=True)
-class Members:
-    """What is known of a namespace's processes."""
-
-    kind: NamespaceKind
-    holders: tuple[Holder, ...] = ()
-    """Lowest pid first."""
-    more: int = 0
-    """Processes beyond the first `MOST`, which were not read."""
-    gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +69,6 @@ def _kind(namespace: Namespace, processes: list[_Process]) -> NamespaceKind:
     if service_of(processes[0].holder):
         return NamespaceKind.SERVICE
     return NamespaceKind.CONTAINER if processes[0].foreign else NamespaceKind.PROCESS
-
-
-def service_of(holder: Holder) -> str | None:
-    """The service that a process belongs to, of PID 1's or, below user@UID.service, of a user's own systemd."""
-    if holder.unit and holder.unit.startswith("user@"):
-        return holder.user_unit if holder.user_unit and holder.user_unit.endswith(".service") else None
-    return holder.unit if holder.unit and holder.unit.endswith(".service") else None
 
 
 def _read(pid: int, namespace: Namespace) -> _Process | None:

@@ -39,15 +39,20 @@ from .host import (
     is_on_block_device,
 )
 from .questions import Answers, PeerGroupQuestion, Question, RecordQuestion, Use, UsersQuestion
+from .units import MS_PRIVATE, MS_SLAVE, Assignment, Directive, UnitFacts, UnitFile
 
 __all__ = [
+    "MS_PRIVATE",
+    "MS_SLAVE",
     "RUNTIME_INIT",
     "Action",
     "Answers",
+    "Assignment",
     "Base",
     "Candidate",
     "Cause",
     "Copy",
+    "Directive",
     "Door",
     "Event",
     "EventKind",
@@ -82,6 +87,8 @@ __all__ = [
     "Subject",
     "Target",
     "Tier",
+    "UnitFacts",
+    "UnitFile",
     "Use",
     "UsersQuestion",
     "finding_id",

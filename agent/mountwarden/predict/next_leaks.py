@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from ..escape import printable
 from ..explain import cause as causes
-from ..explain import context, holders
+from ..explain import gather, holders
 from ..explain import lasting_fix as advice
-from ..explain.holders import Members
-from ..model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity
+from ..explain.context import system_service
+from ..explain.members import Members
+from ..model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity, UnitFacts
 from ..mounts.exposure import Exposure, Relation
 from ..mounts.mountinfo import join
 from ..systemd import units
@@ -72,7 +73,7 @@ def foresee(found: Iterable[Exposure], picture: Picture) -> tuple[tuple[NextLeak
     cut = [sight for sight in found if not sight.at_home]
     people = {inode: who(inode, picture) for inode in dict.fromkeys(sight.namespace for sight in cut)}
     findings = [_finding(sight, people[sight.namespace]) for sight in cut]
-    services = {context.system_service(finding) for finding in findings} - {None}
+    services = {system_service(finding) for finding in findings} - {None}
     answers = units.units_facts({name for name in services if name})
     grouped: dict[tuple[object, ...], NextLeak] = _at_home(sight for sight in found if sight.at_home)
     gaps: dict[Gap, None] = {}
@@ -112,11 +113,11 @@ def who(inode: int, picture: Picture) -> Members:
 
 
 def _one(
-    sight: Exposure, finding: Finding, members: Members, answers: Mapping[str, units.UnitFacts | Gap]
+    sight: Exposure, finding: Finding, members: Members, answers: Mapping[str, UnitFacts | Gap]
 ) -> tuple[NextLeak, tuple[Gap, ...]]:
-    service = context.system_service(finding)
+    service = system_service(finding)
     answer = answers.get(service) if service else None
-    around, gaps = context.around(finding, sight.above, sight.base.mount, answer)
+    around, gaps = gather.around(finding, sight.above, sight.base.mount, answer)
     cause = causes.explain(finding, around)
     fix = advice.lasting_fix(cause, finding, around) if cause else None
     return NextLeak(sight.namespace, members, (sight,), cause, str(fix) if fix else None), gaps

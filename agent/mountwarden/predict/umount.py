@@ -8,7 +8,8 @@ from functools import partial
 from ..errors import MountwardenError, NoAnswer
 from ..escape import printable
 from ..explain import cause as causes
-from ..explain import context, holders
+from ..explain import gather, holders
+from ..explain.members import Members
 from ..model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind, Severity
 from ..mounts.graph import Graph, PlacedMount
 from ..mounts.propagation import Behaviour, Prediction, UmountResult, concerned, predict_umount
@@ -36,7 +37,7 @@ class Left:
 class Space:
     """A namespace that the umount concerns: who is in it, and why umounts do not reach it, where that was asked."""
 
-    members: holders.Members
+    members: Members
     cause: Cause | None = None
 
 
@@ -73,7 +74,7 @@ class HostMounts:
     """Inode of the namespace in which the umount would be done."""
     occupants: Callable[[frozenset[int]], tuple[tuple[Occupant, ...], tuple[Gap, ...]]]
     """What holds one of these mounts (small ids), and what could not be asked."""
-    members: Callable[[Namespace], holders.Members]
+    members: Callable[[Namespace], Members]
     behaviour: Callable[[], Behaviour]
     with_causes: bool = True
     """Whether this host can be asked why a copy would stay."""
@@ -218,7 +219,7 @@ class _Question:
         return Namespace(inode, self.seen.survey.pids.get(inode, ()), door=self.seen.survey.doors.get(inode))
 
     def _cause(
-        self, graph: Graph, place: PlacedMount, counterpart: Mount, members: holders.Members
+        self, graph: Graph, place: PlacedMount, counterpart: Mount, members: Members
     ) -> tuple[Cause | None, tuple[Gap, ...]]:
         """As of a severed copy: what is known of its namespace, its unit, and the mount that holds it."""
         space, home = self._namespace(place.namespace), graph.parent(counterpart)
@@ -227,10 +228,10 @@ class _Question:
         except (OSError, NoAnswer) as error:
             return None, (Gap("the mounts of a namespace", str(error), space.inode),)
         finding = self._finding(place, counterpart, home, members)
-        around, gaps = context.gather(finding, text, home)
+        around, gaps = gather.gather(finding, text, home)
         return causes.explain(finding, around), gaps
 
-    def _finding(self, place: PlacedMount, counterpart: Mount, home: Mount | None, members: holders.Members) -> Finding:
+    def _finding(self, place: PlacedMount, counterpart: Mount, home: Mount | None, members: Members) -> Finding:
         where = home.point if home is not None else self.path
         who = f"process {self.pid}" if self.pid is not None else ""
         return Finding(

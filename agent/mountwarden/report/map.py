@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..escape import printable, sentence
-from ..explain.holders import Members
+from ..explain.members import Members
 from ..explain.naming import title
 from ..model import Base, Finding, Kind, Mount, Picture, RootState, Severity
 from ..mounts.exposure import Exposure, Relation

@@ -2,8 +2,8 @@
 
 from ..escape import printable, unit_name
 from ..explain.context import Context
-from ..systemd import unit_files
-from ..systemd.units import Directive
+from ..model import Directive
+from ..systemd.unit_syntax import locate
 from .types import SettingJson
 
 TRANSIENT = b"/run/systemd/transient/"
@@ -16,7 +16,7 @@ def settings(around: Context) -> list[SettingJson]:
 
 def _setting(around: Context, directive: Directive) -> SettingJson:
     assert around.unit
-    found = unit_files.locate(around.files, directive.name, directive.value)
+    found = locate(around.files, directive.name, directive.value)
     told: SettingJson = {
         "unit": unit_name(around.unit.id),
         "name": directive.name,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..errors import MountwardenError
-from ..explain import holders
+from ..explain.members import Members
 from ..model import Gap, Mount, Namespace, NamespaceKind
 from ..mounts.mountinfo import Table
 from ..observe.all_mounts import Survey
@@ -56,9 +56,9 @@ def seen(snapshot: Snapshot) -> umount.HostMounts:
     def occupants(mounts: frozenset[int]) -> tuple[tuple[Occupant, ...], tuple[Gap, ...]]:
         return tuple(one for one in known.occupants if one.mount in mounts), ()
 
-    def members(namespace: Namespace) -> holders.Members:
+    def members(namespace: Namespace) -> Members:
         found = known.spaces.get(namespace.inode, SavedMembers(None))
-        return holders.Members(found.kind or NamespaceKind.PROCESS, found.holders)
+        return Members(found.kind or NamespaceKind.PROCESS, found.holders)
 
     survey = Survey(tables, known.owners, known.pids, known.gaps, known.doors)
     return umount.HostMounts(survey, known.own, occupants, members, lambda: known.behaviour, with_causes=False)

@@ -6,9 +6,10 @@ with a systemd of its own, an engine inside a container), so the outermost name 
 cg_path_get_unit().
 """
 
-import os
 import re
 from dataclasses import dataclass
+
+from ..escape import decoded
 
 _UNIT = re.compile(rb"[A-Za-z0-9:_.\\@-]{1,255}")
 _NOT_SLICES = (b".service", b".scope", b".socket", b".mount", b".swap")
@@ -101,4 +102,4 @@ def _machine(match: re.Match[bytes], below: list[bytes]) -> bytes | None:
 
 
 def _text(name: bytes | None) -> str | None:
-    return None if name is None else os.fsdecode(name)
+    return None if name is None else decoded(name)

@@ -9,54 +9,19 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import NoAnswer
 from ..kernel import child
-from ..model import Gap
+from ..model import MS_PRIVATE, MS_SLAVE, Directive, Gap, UnitFacts
 from .namespacing_directives import TABLE, NamespacingDirective
 
 DEADLINE = 3.0
 """Seconds for one child, however many units it is asked about."""
 
-MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
-"""Values of MountFlags=, as in mount(2)."""
-
 _PRIVATE_SOCKET = "/run/systemd/private"
 _SYSTEMD = b"org.freedesktop.systemd1"
 _TYPES = {"service": b"Service", "socket": b"Socket", "mount": b"Mount", "swap": b"Swap", "scope": b"Scope"}
-
-
-@dataclass(frozen=True, slots=True)
-class Directive:
-    """A setting that is in effect, as a unit file would write it."""
-
-    name: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnitFacts:
-    """What PID 1 knows of a unit. A property that is missing, or of another type than expected, counts as not set."""
-
-    id: str
-    loaded: bool = True
-    fragment: bytes | None = None
-    drop_ins: tuple[bytes, ...] = ()
-    """In the order in which they apply."""
-    transient: bool = False
-    started: float | None = None
-    """Seconds since the Epoch at which its main process, else the unit itself, started."""
-    main_pid: int = 0
-    mount_flags: int = 0
-    directives: tuple[Directive, ...] = ()
-    """Those that give the unit a mount namespace."""
-    perhaps: bool = False
-    """It has other directives that give it one in some versions of systemd."""
-    needs_reload: bool = False
-    """Its files have changed since PID 1 read them."""
 
 
 def library(name: str) -> Any:
