@@ -34,6 +34,7 @@ PURE = frozenset(
         *("errors", "escape", "durations", "codec", "model", "mounts", "judge", "ledger", "config.schema"),
         *("systemd.namespacing_directives", "systemd.unit_syntax", "systemd.cgroups"),
         *("explain.cause", "explain.context", "explain.lasting_fix", "explain.members", "explain.naming"),
+        "explain.setting_origin",
         *("remedies.plan", "remedies.steps", "remedies.restart_advice"),
         *("report.types", "report.map_types", "report.build"),
         *("report.chain", "report.map", "report.timeline", "report.unit_settings"),

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from ..escape import printable, short_id, timestamp, unit_name
 from ..model import MS_PRIVATE, Cause, Directive, Finding, Kind, Mount, NamespaceKind, Reach
-from ..systemd.unit_syntax import locate
 from .context import Context, bind_above, container_of, source_of, system_service
+from .setting_origin import origin
 
 MOUNT_FLAGS = "mount-flags"
 ROOT_PRIVATE = "root-private"
@@ -28,8 +28,6 @@ PRIVATE_BIND = "private-bind"
 SLAVE_NOT_EFFECTIVE = "slave-not-effective"
 ENGINE = "engine-makes-private"
 NOT_KNOWN = "not-known"
-
-_TRANSIENT = b"/run/systemd/transient/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +189,10 @@ def _mount_flags(case: Case) -> Cause | None:
         return None
     if parent.shared or top.shared or top.master:
         return _not_known(f"{case.subject} has MountFlags=private, but / in its mount namespace is not private")
-    directive = Directive("MountFlags", "private")
-    if changed := _changed(case, directive):
-        return _not_known(f"{changed} was changed after {case.subject} started")
-    place = _place(case, directive)
-    text = f"{case.subject} has MountFlags=private{f' ({place})' if place else ''}, "
+    found = origin(unit, case.around.files, Directive("MountFlags", "private"))
+    if found.changed:
+        return _not_known(f"{found.file} was changed after {case.subject} started")
+    text = f"{case.subject} has MountFlags=private{f' ({found.place})' if found.place else ''}, "
     return Cause(MOUNT_FLAGS, f"{text}so umounts {case.where} do not reach its mount namespace.")
 
 
@@ -253,29 +250,11 @@ def _made_by(case: Case) -> str:
     unit = case.around.unit
     if not unit:
         return ""
-    known = [(item, _place(case, item)) for item in unit.directives if not _changed(case, item)]
+    origins = [(item, origin(unit, case.around.files, item)) for item in unit.directives]
+    known = [(item, found.place) for item, found in origins if not found.changed]
     written = [(item, place) for item, place in known if place] or known
     words = [f"{item.name}={unit_name(item.value)}" + (f", {place}" if place else "") for item, place in written]
     return f" ({'; '.join(words)})" if words else ""
-
-
-def _place(case: Case, directive: Directive) -> str | None:
-    found = locate(case.around.files, directive.name, directive.value)
-    if not found or not case.around.unit or case.around.unit.needs_reload:
-        return None
-    file, line = found
-    if file.path.startswith(_TRANSIENT):
-        return "set when it was started as a transient unit"
-    return f"{printable(file.path)}:{line}"
-
-
-def _changed(case: Case, directive: Directive) -> str | None:
-    """The file that sets a directive, where it was written after the unit started."""
-    found = locate(case.around.files, directive.name, directive.value)
-    unit = case.around.unit
-    if found and unit and unit.started and found[0].modified > unit.started:
-        return printable(found[0].path)
-    return None
 
 
 def _seen(case: Case) -> str:
