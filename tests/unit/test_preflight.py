@@ -24,7 +24,7 @@ def test_it_runs_in_pid_1s_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_elsewhere_it_refuses_with_the_directive_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(RefusedToRun) as refused:
-        preflight.check(proc(tmp_path, "mnt:[1]", "mnt:[2]"), directive=lambda: "PrivateTmp=yes")
+        preflight.check(proc(tmp_path, "mnt:[1]", "mnt:[2]"), settings=lambda: "PrivateTmp=yes")
     assert refused.value.status == 78
     assert "PrivateTmp=yes" in refused.value.message
     assert "\n" not in refused.value.message
@@ -57,4 +57,4 @@ def test_an_unreadable_pid_1_is_judged_by_mount_ids_and_told(
         assert "ids of its mounts" in gap.reason
     else:
         with pytest.raises(RefusedToRun):
-            preflight.check(place, directive=lambda: None)
+            preflight.check(place, settings=lambda: None)

@@ -5,7 +5,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..graphdriver.plugin import server
-from ..systemd.namespacing_directives import setting
+from ..systemd.own_unit import namespacing_settings
 from . import options
 
 if TYPE_CHECKING:
@@ -42,5 +42,5 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(args: Namespace) -> int:
     """Serve; 0 after an orderly end."""
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(message)s")
-    server.serve(server.Settings(args.name, args.home, args.socket, args.state), setting)
+    server.serve(server.Settings(args.name, args.home, args.socket, args.state), namespacing_settings)
     return 0

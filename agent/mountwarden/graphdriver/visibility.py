@@ -1,4 +1,4 @@
-"""Whether dockerd can see what the plugin mounts, and if not, which directive of the plugin's own unit is to blame.
+"""Whether dockerd can see what the plugin mounts, and if not, which settings of the plugin's unit are the cause.
 
 In a mount namespace of its own with the home's mount private or slave, Get succeeds and the container is empty: the
 failure shows only as a program that runc cannot find. So it is checked before the socket is there.
@@ -6,17 +6,15 @@ failure shows only as a program that runc cannot find. So it is checked before t
 
 import os
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..errors import RefusedToRun
 
-_SYSTEMCTL_SECONDS = 3
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
-Reading = Callable[[str], str | None]
-"""The setting of a line `Name=value` if it gives a unit a mount namespace, else None."""
+OwnSettings = Callable[[], str | None]
+"""Names the settings of our own unit that gave it a mount namespace; None where none is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,8 @@ def reaches(ours: Propagation | None, theirs: Propagation | None) -> bool:
     return bool(ours and theirs and ours.shared and ours.shared in (theirs.shared, theirs.master))
 
 
-def require_visible(home: bytes, makes_namespace: Reading, init_pid: int = 1) -> None:
-    """Raise `RefusedToRun` if mounts made here do not reach the mount namespace of PID 1, and so dockerd's.
+def require_visible(home: bytes, own_settings: OwnSettings, init_pid: int = 1) -> None:
+    """Require that mounts made here reach the mount namespace of PID 1, and so dockerd's. Raises: RefusedToRun.
 
     Where not even PID 1's mountinfo can be read, nothing is known and nothing is refused.
     """
@@ -64,8 +62,10 @@ def require_visible(home: bytes, makes_namespace: Reading, init_pid: int = 1) ->
     if _same_namespace(init_pid, ours, theirs):
         return
     if not reaches(propagation_of(ours, home), propagation_of(theirs, home)):
+        named = own_settings()
+        because = f"'s unit has {named}" if named else " has a mount namespace of its own"
         raise RefusedToRun(
-            f"mounts made here do not reach the host: dockerd would see empty containers ({_blame(makes_namespace)})",
+            f"mounts made here do not reach the host: dockerd would see empty containers, as the plugin{because}",
             hint="run the plugin in the host's mount namespace, or share the home's mount with it",
         )
 
@@ -86,37 +86,3 @@ def _ids(mountinfo: bytes) -> set[bytes]:
 def _read(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read()
-
-
-def _blame(makes_namespace: Reading) -> str:
-    """Which directives of the unit that this process runs in give it a mount namespace of its own."""
-    unit = unit_of(_read("/proc/self/cgroup"))
-    found = directives(_properties(unit), makes_namespace) if unit else []
-    if not found:
-        return "the plugin has a mount namespace of its own"
-    return f"{unit} has {', '.join(found)}"
-
-
-def unit_of(cgroup: bytes) -> str | None:
-    """The name of the service in a /proc/PID/cgroup text."""
-    names = re.findall(rb"([^/\n]+\.service)(?=/|\n|$)", cgroup)
-    return os.fsdecode(names[-1]) if names else None
-
-
-def _properties(unit: str) -> str:
-    try:
-        answer = subprocess.run(
-            ["systemctl", "show", "--", unit],
-            capture_output=True,
-            text=True,
-            timeout=_SYSTEMCTL_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout
-
-
-def directives(properties: str, makes_namespace: Reading) -> list[str]:
-    """Those that are set, as `Name=value`, from the output of systemctl show."""
-    return [found for line in properties.splitlines() if (found := makes_namespace(line))]

@@ -21,7 +21,6 @@ from mountwarden.graphdriver import visibility
 from mountwarden.graphdriver.driver import GraphdriverError
 from mountwarden.graphdriver.plugin import server as service
 from mountwarden.kernel import abi, syscalls
-from mountwarden.systemd.namespacing_directives import setting
 
 from tests.kernel.graphdriver import client, tars
 from tests.kernel.graphdriver.client import PluginClient
@@ -319,7 +318,7 @@ def test_the_service_tells_when_it_is_ready_and_ends_in_order(monkeypatch: pytes
     monkeypatch.setattr(service, "require_visible", lambda *_of: None)
     pid = os.fork()
     if not pid:
-        service.serve(service.Settings("mine", HOME, "/mnt/s.sock", "/mnt/state.json"), setting)
+        service.serve(service.Settings("mine", HOME, "/mnt/s.sock", "/mnt/state.json"), lambda: None)
         os._exit(0)
     with notify:
         assert notify.recv(1000) == b"READY=1\nSTATUS=serving mine"
@@ -364,7 +363,7 @@ def test_what_init_can_see(flags: int, seen: bool) -> None:
     try:
         context: Any = contextlib.nullcontext() if seen else pytest.raises(RefusedToRun, match="do not reach")
         with context:
-            visibility.require_visible(b"/mnt/home", setting, pid)
+            visibility.require_visible(b"/mnt/home", lambda: None, pid)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mountwarden.graphdriver.plugin.http import BrokenBody, ChunkedBody, ChunkedWriter, SizedBody
-from mountwarden.graphdriver.visibility import Propagation, directives, propagation_of, reaches, unit_of
-from mountwarden.systemd.namespacing_directives import setting
+from mountwarden.graphdriver.visibility import Propagation, propagation_of, reaches
 
 
 def read(body: io.RawIOBase) -> bytes:
@@ -113,11 +112,3 @@ def test_what_reaches_whom(
     ours: tuple[int | None, int | None], theirs: tuple[int | None, int | None], answer: bool
 ) -> None:
     assert reaches(Propagation(*ours), Propagation(*theirs)) is answer
-
-
-def test_the_unit_and_its_directives() -> None:
-    assert unit_of(b"0::/system.slice/my\\x2dgd.service\n") == "my\\x2dgd.service"
-    assert unit_of(b"0::/user.slice/user-0.slice/session-1.scope\n") is None
-    text = "PrivateTmp=yes\nProtectSystem=no\nMountFlags=\nTemporaryFileSystem=[unprintable]\nProtectProc=default\n"
-    text += "BindPaths=/a:/a\nPrivateIPC=yes\nDescription=a=b\n"
-    assert directives(text, setting) == ["PrivateTmp=yes", "BindPaths=/a:/a", "PrivateIPC=yes"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .. import support
 from ..driver import GraphdriverError
-from ..visibility import Reading, require_visible
+from ..visibility import OwnSettings, require_visible
 from .http import Server, listen
 from .protocol import GraphdriverPlugin
 
@@ -37,14 +37,14 @@ class Settings:
         return self.state or f"/run/mountwarden-graphdriver/{self.name}.json"
 
 
-def serve(settings: Settings, makes_namespace: Reading) -> None:
+def serve(settings: Settings, own_settings: OwnSettings) -> None:
     """Serve until SIGTERM or SIGINT; requests that run then are finished first. Mounts stay as they are.
 
-    With `makes_namespace` a refusal names the directives of our unit that are to blame.
+    Raises: GraphdriverError; RefusedToRun, with what `own_settings` names, where dockerd would not see the mounts.
     """
     if settings.name in _BUILT_IN:
         raise GraphdriverError(f"{settings.name} is a driver of Docker's own, which wins", hint="take another name")
-    require_visible(os.fsencode(os.path.abspath(settings.home or _DOCKER_ROOT)), makes_namespace)
+    require_visible(os.fsencode(os.path.abspath(settings.home or _DOCKER_ROOT)), own_settings)
     support.load_overlay_module()
     support.require_overlay()
     plugin = GraphdriverPlugin(settings.home, settings.state_path())
