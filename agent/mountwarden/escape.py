@@ -78,6 +78,17 @@ def unit_name(text: str) -> str:
     return text if _UNIT.match(text) else printable(text)
 
 
+def unit_word(text: str) -> str | None:
+    """A unit's name as one word of a command that may be pasted into a shell; None where it can't be one.
+
+    That is a name in systemd's own character set that does not read as an option. systemd escapes with backslashes,
+    which a shell would read, so a name with one stands in single quotes.
+    """
+    if text.startswith("-") or not _UNIT.match(text):
+        return None
+    return f"'{text}'" if "\\" in text else text
+
+
 def short_id(container: str) -> str:
     """An engine's id of 64 digits as `docker ps` has it, its first 12; a machine's name whole, and not escaped here."""
     return container[:12] if _ID.match(container) else container

@@ -68,5 +68,22 @@ def test_unit_names_keep_systemds_own_escapes() -> None:
     assert escape.unit_name("a\x1bb.service") == r"a\x1bb.service"
 
 
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("ssh@1:0.service", "ssh@1:0.service"),
+        (r"a\x2db.service", r"'a\x2db.service'"),
+        ("a b.service", None),
+        ("a'b.service", None),
+        ("$(x).service", None),
+        ("a.service\n", None),
+        ("-x.service", None),
+        ("", None),
+    ],
+)
+def test_a_units_name_in_a_command(name: str, word: str | None) -> None:
+    assert escape.unit_word(name) == word
+
+
 def test_time_is_utc() -> None:
     assert escape.timestamp(1795498811.9, "seconds") == "2026-11-24T05:40:11Z"

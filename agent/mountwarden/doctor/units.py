@@ -37,8 +37,8 @@ def checks(settings: Iterable[Setting], running: frozenset[str]) -> Iterator[Che
         if one.unit not in running:
             where = f"{printable(one.file)}:{one.line}"
             text = f"{unit_name(one.unit)} will keep what is live when it starts: MountFlags=private ({where})"
-            fix = str(lasting_fix.mount_flags_fix(one.unit)) if unit_name(one.unit) == one.unit else None
-            yield Check("units.private", NEXT, Status.WARN, text, fix)
+            fix = lasting_fix.mount_flags_fix(one.unit)
+            yield Check("units.private", NEXT, Status.WARN, text, str(fix) if fix else None)
 
 
 def _setting(unit: str, places: Sequence[str]) -> Setting | None:

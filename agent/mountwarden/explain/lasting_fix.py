@@ -3,12 +3,18 @@
 import re
 from dataclasses import dataclass
 
-from ..escape import printable
+from ..escape import printable, unit_word
 from ..model import Cause, Finding, Root
-from . import cause as causes
+from .cause import (
+    ENGINE,
+    MOUNT_FLAGS,
+    OTHER_GROUP,
+    OWN_NAMESPACE,
+    PRIVATE_BIND,
+    ROOT_PRIVATE,
+    SLAVE_NOT_EFFECTIVE,
+)
 from .context import Context, bind_above, container_of, source_of, system_service
-
-_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service")
 
 _SKIP = '[storage.options.overlay]\nskip_mount_home = "true"\n'
 _COUNTS = "/overlay-layers/mountpoints.json"
@@ -45,36 +51,38 @@ class Fix:
 
 def lasting_fix(cause: Cause, finding: Finding, around: Context) -> Fix | None:
     """The change after which this cause leaves no copies behind any more; None where none is known."""
-    match cause.code:
-        case causes.MOUNT_FLAGS:
-            return _unit_fix(finding, around)
-        case causes.PRIVATE_BIND | causes.SLAVE_NOT_EFFECTIVE:
-            return _container_fix(cause, finding, around)
-        case causes.ROOT_PRIVATE | causes.OTHER_GROUP:
-            return _root_fix(finding)
-        case causes.ENGINE:
-            return _storage_fix(finding)
-        case causes.OWN_NAMESPACE:
-            return Fix("Let the program make its mount namespace with slave propagation (unshare --propagation slave).")
+    if cause.code == MOUNT_FLAGS:
+        return _unit_fix(finding, around)
+    if cause.code in (PRIVATE_BIND, SLAVE_NOT_EFFECTIVE):
+        return _container_fix(cause, finding, around)
+    if cause.code in (ROOT_PRIVATE, OTHER_GROUP):
+        return _root_fix(finding)
+    if cause.code == ENGINE:
+        return _storage_fix(finding)
+    if cause.code == OWN_NAMESPACE:
+        return Fix("Let the program make its mount namespace with slave propagation (unshare --propagation slave).")
     return None
 
 
 def _unit_fix(finding: Finding, around: Context) -> Fix | None:
     service = system_service(finding)
-    if not service or not _UNIT.fullmatch(service):
+    if not service or not unit_word(service):
         return None
     if around.unit and around.unit.transient:
         return Fix(f"Start {service} again without MountFlags=private; with MountFlags=slave umounts reach it.")
     return mount_flags_fix(service)
 
 
-def mount_flags_fix(service: str) -> Fix:
-    """The drop-in that lets umounts reach a service with MountFlags=private."""
+def mount_flags_fix(service: str) -> Fix | None:
+    """The drop-in that lets umounts reach a service with MountFlags=private; None for a name that no command takes."""
+    word = unit_word(service)
+    if word is None:
+        return None
     return Fix(
         f"Let umounts reach {service}: it keeps a mount namespace of its own, as a slave of the host's.",
         file=f"/etc/systemd/system/{service}.d/90-propagation.conf",
         content="[Service]\nMountFlags=slave\n",
-        commands=("systemctl daemon-reload", f"systemctl restart {_quoted(service)}"),
+        commands=("systemctl daemon-reload", f"systemctl restart {word}"),
     )
 
 
@@ -82,7 +90,7 @@ def _container_fix(cause: Cause, finding: Finding, around: Context) -> Fix | Non
     holder, bind = container_of(finding), bind_above(around.above)
     if not holder or not bind:
         return None
-    if cause.code == causes.SLAVE_NOT_EFFECTIVE:
+    if cause.code == SLAVE_NOT_EFFECTIVE:
         text = "See that the source of the bind is shared before the container starts, and that its runtime is current."
         return Fix(text)
     source = source_of(finding, around, bind)
@@ -119,7 +127,3 @@ def _store(root: Root) -> tuple[str, str] | None:
     run = root.record[0].removesuffix(_COUNTS) if root.record and root.record[0].endswith(_COUNTS) else ""
     graph = printable(root.path)
     return (graph, run) if all(map(_PLAIN_PATH.fullmatch, (graph, run))) else None
-
-
-def _quoted(unit: str) -> str:
-    return f"'{unit}'" if "\\" in unit else unit
