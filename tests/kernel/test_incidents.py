@@ -40,7 +40,7 @@ def explained(home: Home, *, kind: Kind = Kind.LEAKED) -> list[tuple[Finding, Ca
 
     def run() -> list[tuple[Finding, Cause | None]]:
         scan = Scanner(home.config, home=own_namespace()).scan()
-        return [(f, attribute.cause(f, scan.picture)) for f in scan.findings if f.kind is kind]
+        return [(f, attribute.explain(f, scan.picture)[0].cause) for f in scan.findings if f.kind is kind]
 
     return home.run(run)
 

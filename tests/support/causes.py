@@ -1,4 +1,4 @@
-"""The product's own way from a leak on a test host to its cause, run there: a look, holders, causes."""
+"""The product's own way from a leak on a test host to its cause, run there: a scan, holders, causes."""
 
 import json
 from typing import Any
@@ -7,17 +7,19 @@ from tests.support.machine import Machine
 
 _CODE = r"""
 import dataclasses, json, os, sys
-from mountwarden.explain import lasting_fix as advice, attribute, look
 from mountwarden.config.schema import Config, RootEntry
+from mountwarden.explain import attribute
+from mountwarden.explain.lasting_fix import lasting_fix
+from mountwarden.scan.scanner import Scanner
 
 pattern, engines = os.fsencode(sys.argv[2]), tuple(sys.argv[3:])
 entries = () if engines else (RootEntry(os.fsencode(sys.argv[1]), layout=(pattern,)),)
-seen = look.Looker(Config(engines=engines, roots=entries)).look()
+seen = Scanner(Config(engines=engines, roots=entries)).scan()
 answer = []
 for finding in seen.findings:
     found, gaps = attribute.explain(finding, seen.picture)
     around, _ = attribute.surroundings(finding, seen.picture)
-    fix = advice.lasting_fix(found.cause, found, around) if found.cause else None
+    fix = lasting_fix(found.cause, found, around) if found.cause else None
     answer.append({
         "kind": found.kind,
         "namespace_kind": found.namespace_kind,
@@ -35,7 +37,7 @@ print(json.dumps(answer))
 def findings(
     host: Machine, root: str, *, pattern: str = "overlay2/*/merged", engine: str | None = None
 ) -> list[dict[str, Any]]:
-    """What one look at a test host finds below `root`, explained; with `engine`, below the roots of that engine."""
+    """What one scan of a test host finds below `root`, explained; with `engine`, below the roots of that engine."""
     done = host.python(_CODE, root, pattern, *([engine] if engine else []))
     answer: list[dict[str, Any]] = json.loads(done.stdout)
     return answer

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from mountwarden.explain import lasting_fix as advice
 from mountwarden.explain.context import Context
+from mountwarden.explain.lasting_fix import Fix, lasting_fix
 from mountwarden.model import MS_PRIVATE, Finding, Holder, Root, RootKind
 
 from tests.unit.test_cause import (
@@ -24,10 +24,10 @@ from tests.unit.test_cause import (
 )
 
 
-def fix(found: Finding, around: Context) -> advice.Fix | None:
+def fix(found: Finding, around: Context) -> Fix | None:
     answer = explain(found, around)
     assert answer
-    return advice.lasting_fix(answer, found, around)
+    return lasting_fix(answer, found, around)
 
 
 def fix_text(found: Finding, around: Context) -> str:
@@ -37,7 +37,7 @@ def fix_text(found: Finding, around: Context) -> str:
 
 
 def test_fix_of_mount_flags() -> None:
-    assert fix(finding(home=HOME), Context(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE))) == advice.Fix(
+    assert fix(finding(home=HOME), Context(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE))) == Fix(
         "Let umounts reach leaky.service: it keeps a mount namespace of its own, as a slave of the host's.",
         file="/etc/systemd/system/leaky.service.d/90-propagation.conf",
         content="[Service]\nMountFlags=slave\n",

@@ -13,9 +13,9 @@ from mountwarden.busy.answer import BusyTarget, Keeper
 from mountwarden.cli import acts, doctor, history, plan, predict, watch, who
 from mountwarden.cli import map as map_command
 from mountwarden.doctor import roots
-from mountwarden.explain import cause as causes
-from mountwarden.explain import lasting_fix as advice
+from mountwarden.explain import cause
 from mountwarden.explain.context import Context
+from mountwarden.explain.lasting_fix import lasting_fix
 from mountwarden.explain.members import Members
 from mountwarden.ledger import update
 from mountwarden.model import (
@@ -81,7 +81,7 @@ def held(one: Holder) -> Finding:
     """A leak in the hands of one holder, with its cause, and what ends a file that both hold open."""
     found = finding(holders=(one,), namespace_kind=kind_of(one))
     pinned = replace(found, kind=Kind.PINNED, holders=(one, Holder(4712, one.comm)))
-    return replace(found, cause=causes.explain(found, around(found)), remedies=tuple(restart_advice.advice(pinned)))
+    return replace(found, cause=cause.explain(found, around(found)), remedies=tuple(restart_advice.advice(pinned)))
 
 
 def around(found: Finding) -> Context:
@@ -118,7 +118,7 @@ def foreseen(one: Holder) -> NextLeak:
     there = mount(11, 10, "/", device="8:1")
     sight = Exposure(OTHER, ROOT, state.bases[0], there, b"/var/lib/docker", b"", Relation.CUT_OFF, (there,), 2)
     found = held(one)
-    fix = advice.lasting_fix(found.cause, found, around(found)) if found.cause else None
+    fix = lasting_fix(found.cause, found, around(found)) if found.cause else None
     return NextLeak(OTHER, Members(kind_of(one), (one,)), (sight,), found.cause, str(fix) if fix else None)
 
 

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..errors import NoAnswer
-from ..model import Cause, Finding, Gap, Kind, Match, Mount, Namespace, Picture
+from ..model import Finding, Gap, Kind, Match, Mount, Namespace, Picture
 from ..observe.namespaces import read_mountinfo
-from . import cause as causes
-from . import gather, holders
+from . import cause, gather, holders
 from .context import Context
 from .members import Members
 
@@ -40,20 +39,15 @@ def _attributed(finding: Finding, picture: Picture, known: dict[int, Members]) -
     return replace(finding, holders=finding.holders or members.holders, namespace_kind=members.kind)
 
 
-def cause(finding: Finding, picture: Picture) -> Cause | None:
-    """Why an umount did not reach the copy; None for the kinds that are no matter of propagation."""
-    return explain(finding, picture)[0].cause
-
-
 def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...]]:
     """The attributed finding with its cause, and what could not be asked for it.
 
     This may ask PID 1, and reads unit files, an engine's own configuration, and the namespace's mountinfo.
     """
     if finding.kind not in (Kind.LEAKED, Kind.SEVERED):
-        return replace(finding, cause=causes.explain(finding, Context())), ()
+        return replace(finding, cause=cause.explain(finding, Context())), ()
     around, gaps = surroundings(finding, picture)
-    return replace(finding, cause=causes.explain(finding, around)), gaps
+    return replace(finding, cause=cause.explain(finding, around)), gaps
 
 
 def surroundings(finding: Finding, picture: Picture) -> tuple[Context, tuple[Gap, ...]]:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import BinaryIO
 
-from . import changes as trees
 from .beneath import RootDirectory
+from .changes import compare, size
 from .driver import Change, ProtoDriver
 from .idmap import IdMaps
 from .tar.extract import Options, apply_layer
@@ -49,19 +49,19 @@ class NaiveDiff:
     def changes(self, layer: str, parent: str = "") -> list[Change]:
         """What differs between the layer and `parent`, sorted by path."""
         with ExitStack() as stack:
-            return trees.compare(*self._open(stack, layer, parent))
+            return compare(*self._open(stack, layer, parent))
 
     def diff_size(self, layer: str, parent: str = "") -> int:
         """How many bytes the files that differ hold."""
         with ExitStack() as stack:
             new, old = self._open(stack, layer, parent)
-            return trees.size(new, trees.compare(new, old))
+            return size(new, compare(new, old))
 
     def diff(self, layer: str, parent: str, stream: BinaryIO) -> int:
         """Write what differs as an uncompressed layer tar; how many bytes."""
         with ExitStack() as stack:
             new, old = self._open(stack, layer, parent)
-            return write_layer(new, trees.compare(new, old), stream, self._maps)
+            return write_layer(new, compare(new, old), stream, self._maps)
 
     def apply_diff(self, layer: str, stream: BinaryIO, options: Options) -> int:
         """Apply a layer tar to the tree as it is seen by a container; how many bytes its members hold."""

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from ..kernel import syscalls
-from . import home as homes
 from . import layout, support
 from .copytree import TreeCopy, copy_tree
 from .driver import Change, GraphdriverError, LayerExists, NoSuchLayer, check_id, check_storage_opt
+from .home import check_d_type, make_home, mount_options
 from .idmap import IdMap, IdMaps
 from .layout import Layer
 from .locker import Locker, hold_directory
@@ -73,9 +73,9 @@ class OverlayDriver:
         directory, magic = support.magic_of(home)
         support.require_backing(magic)
         backing = support.backing_file_system(magic)
-        d_type = homes.check_d_type(home, directory, backing)
-        homes.make_home(home, maps)
-        driver = cls(home, maps, backing, d_type=d_type, options=homes.mount_options())
+        d_type = check_d_type(home, directory, backing)
+        make_home(home, maps)
+        driver = cls(home, maps, backing, d_type=d_type, options=mount_options())
         driver._check_length()
         driver._remove_unfinished()
         return driver

@@ -2,8 +2,8 @@
 
 from ..errors import NoAnswer
 from ..explain import attribute
-from ..explain import lasting_fix as advice
 from ..explain.context import Context
+from ..explain.lasting_fix import Fix, lasting_fix
 from ..model import Finding, Kind, Namespace
 from ..observe import enter, start_times
 from ..observe.namespaces import read_mountinfo
@@ -27,7 +27,7 @@ def background(finding: Finding, seen: scanner.Scan, *, agent: bool) -> Backgrou
         entries=journal_reader.of_finding(finding.id),
         agent=agent,
     )
-    fix = advice.lasting_fix(finding.cause, finding, around) if finding.cause else None
+    fix = lasting_fix(finding.cause, finding, around) if finding.cause else None
     return {
         "timeline": timeline.moments(finding, around, about_unit, known),
         "chain": _drawn(finding, around, seen),
@@ -73,5 +73,5 @@ def _chain(finding: Finding, seen: scanner.Scan) -> ChainJson | None:
     return chain.private_root(finding, state.mount if state else None)
 
 
-def _json(fix: advice.Fix) -> FixJson:
+def _json(fix: Fix) -> FixJson:
     return {"text": fix.text, "file": fix.file, "content": fix.content, "commands": list(fix.commands)}

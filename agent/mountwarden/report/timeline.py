@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..escape import printable, sentence, short_id, timestamp, unit_name
-from ..explain import cause as causes
+from ..explain import cause
 from ..explain.context import Context, bind_above, container_of
 from ..model import Evidence, Finding, Kind
 from .types import MomentJson, SettingJson
@@ -18,7 +18,7 @@ from .types import MomentJson, SettingJson
 JOURNAL = 20
 """Entries of the journal that are told, the last ones."""
 
-_COPIED_AT_START = (causes.MOUNT_FLAGS, causes.PRIVATE_BIND)
+_COPIED_AT_START = (cause.MOUNT_FLAGS, cause.PRIVATE_BIND)
 """Causes by which a copy can only have come with its namespace."""
 _EVENTS = {"found": "told"}
 _ACTS = ("acted", "failed", "left-alone")
@@ -127,15 +127,15 @@ def _cut(
     if finding.kind not in (Kind.LEAKED, Kind.SEVERED, Kind.PRIVATE_ROOT):
         return
     match finding.cause.code if finding.cause else None:
-        case causes.MOUNT_FLAGS:
+        case cause.MOUNT_FLAGS:
             flags = next((s for s in settings if s["name"] == "MountFlags"), None)
             place = f" ({flags['file']}:{flags['line']})" if flags and flags["file"] else ""
             yield _moment("cut", start, f"propagation cut here: MountFlags=private{place}", "systemd")
-        case causes.PRIVATE_BIND:
+        case cause.PRIVATE_BIND:
             bind = bind_above(around.above)
             where = printable(bind.point) if bind else "its volume"
             yield _moment("cut", start, f"propagation cut here: {where} bound with private propagation", "its process")
-        case causes.INSIDE:
+        case cause.INSIDE:
             yield _moment("cut", None, "propagation cut here: made private inside", after=start)
         case _:
             yield _moment("cut", None, "propagation cut: the kernel keeps no record of when, or by whom")

@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mountwarden.graphdriver import home as homes
 from mountwarden.graphdriver import support
 from mountwarden.graphdriver.driver import GraphdriverError, NotSupported
+from mountwarden.graphdriver.home import mount_options
 from mountwarden.graphdriver.overlay import OverlayDriver
 from mountwarden.kernel import abi, syscalls
 
@@ -153,7 +153,7 @@ def test_features_that_are_on_by_default_are_turned_off(monkeypatch: pytest.Monk
     image(driver)
     driver.create("c", "base")
     driver.get("c")
-    assert homes.mount_options() == b",index=off,metacopy=off"
+    assert mount_options() == b",index=off,metacopy=off"
     assert len(mountinfo()) == 1
 
 

@@ -19,7 +19,7 @@ import pytest
 from mountwarden.errors import RefusedToRun
 from mountwarden.graphdriver import visibility
 from mountwarden.graphdriver.driver import GraphdriverError
-from mountwarden.graphdriver.plugin import server as service
+from mountwarden.graphdriver.plugin import server
 from mountwarden.kernel import abi, syscalls
 
 from tests.kernel.graphdriver import client, tars
@@ -315,10 +315,10 @@ def test_the_service_tells_when_it_is_ready_and_ends_in_order(monkeypatch: pytes
     notify.bind("/mnt/notify")
     notify.settimeout(10)
     monkeypatch.setenv("NOTIFY_SOCKET", "/mnt/notify")
-    monkeypatch.setattr(service, "require_visible", lambda *_of: None)
+    monkeypatch.setattr(server, "require_visible", lambda *_of: None)
     pid = os.fork()
     if not pid:
-        service.serve(service.Settings("mine", HOME, "/mnt/s.sock", "/mnt/state.json"), lambda: None)
+        server.serve(server.Settings("mine", HOME, "/mnt/s.sock", "/mnt/state.json"), lambda: None)
         os._exit(0)
     with notify:
         assert notify.recv(1000) == b"READY=1\nSTATUS=serving mine"

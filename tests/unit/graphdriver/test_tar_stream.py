@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mountwarden.graphdriver.driver import GraphdriverError
-from mountwarden.graphdriver.tar import format as tarblocks
-from mountwarden.graphdriver.tar.format import BadArchive
+from mountwarden.graphdriver.tar.format import BadArchive, check_segments, nanoseconds, pax_records, time_text
 from mountwarden.graphdriver.tar.reader import EntryKind, TarReader
 
 
@@ -24,9 +23,9 @@ def archive(*names: str, data: bytes = b"x", format: int = tarfile.PAX_FORMAT) -
 
 @given(st.integers(min_value=-(10**20), max_value=10**20))
 def test_times_come_back(nanosecond: int) -> None:
-    text = tarblocks.time_text(nanosecond)
+    text = time_text(nanosecond)
     if len(text.lstrip("-").partition(".")[0]) < 20:
-        assert tarblocks.nanoseconds(text.encode()) == nanosecond
+        assert nanoseconds(text.encode()) == nanosecond
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1).filter(lambda k: b"=" not in k), st.binary())))
@@ -38,13 +37,13 @@ def test_records_come_back(records: list[tuple[bytes, bytes]]) -> None:
         while len(b"%d" % size) + len(body) != size:
             size += 1
         data += b"%d%b" % (size, body)
-    assert tarblocks.pax_records(data) == records
+    assert pax_records(data) == records
 
 
 @given(st.binary())
 def test_any_bytes_are_records_or_an_error(data: bytes) -> None:
     try:
-        tarblocks.pax_records(data)
+        pax_records(data)
     except BadArchive:
         return
 
@@ -72,7 +71,7 @@ def test_any_damage_is_members_or_an_error(changes: list[tuple[int, int]]) -> No
 
 def test_a_sparse_map_is_checked() -> None:
     good = ((0, 5), (5, 5), (20, 0))
-    assert tarblocks.check_segments(good, 10, 20) == good
+    assert check_segments(good, 10, 20) == good
     for bad, stored, real in [
         (((5, 5), (0, 5)), 10, 20),
         (((0, 5),), 6, 20),
@@ -80,7 +79,7 @@ def test_a_sparse_map_is_checked() -> None:
         (((0, -1),), -1, 9),
     ]:
         with pytest.raises(BadArchive):
-            tarblocks.check_segments(bad, stored, real)
+            check_segments(bad, stored, real)
 
 
 class Dribble(io.RawIOBase):

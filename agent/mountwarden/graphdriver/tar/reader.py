@@ -11,8 +11,22 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ..beneath import shown
-from . import format as tarblocks
-from .format import BLOCK, ZERO, BadArchive, Segments
+from .format import (
+    BLOCK,
+    XATTR,
+    ZERO,
+    BadArchive,
+    Segments,
+    check_segments,
+    header,
+    nanoseconds,
+    number,
+    old_sparse,
+    padded,
+    pairs,
+    pax_records,
+    to_bytes,
+)
 
 _HEADER_LIMIT = 1 << 20  # bytes of one extended header, long name or sparse map; archive/tar of Go has the same
 _CHUNK = 1 << 20
@@ -148,7 +162,7 @@ class TarReader:
         self._skip()
         extended = _Extended()
         while (block := self._block()) is not None:
-            info = tarblocks.header(block, self.position - BLOCK)
+            info = header(block, self.position - BLOCK)
             if info.type not in (
                 tarfile.XHDTYPE,
                 tarfile.SOLARIS_XHDTYPE,
@@ -166,16 +180,16 @@ class TarReader:
         """Read the data of an extended header. A global one says nothing that a layer needs, as Docker sees it too."""
         if info.size > _HEADER_LIMIT:
             raise BadArchive(f"an extended header of {info.size} bytes is too big")
-        data = self._read(tarblocks.padded(info.size))[: info.size]
+        data = self._read(padded(info.size))[: info.size]
         if info.type == tarfile.GNUTYPE_LONGNAME:
             extended.name = data.partition(b"\0")[0]
         elif info.type == tarfile.GNUTYPE_LONGLINK:
             extended.target = data.partition(b"\0")[0]
         elif info.type != tarfile.XGLTYPE:
-            extended.records.extend(tarblocks.pax_records(data))
+            extended.records.extend(pax_records(data))
 
     def _member(self, info: tarfile.TarInfo, block: bytes, extended: _Extended) -> Member:
-        name = extended.last(b"path") or extended.name or tarblocks.to_bytes(info.name)
+        name = extended.last(b"path") or extended.name or to_bytes(info.name)
         name = extended.last(b"GNU.sparse.name") or name
         self._name = name
         kind = _KINDS.get(info.type)
@@ -187,9 +201,9 @@ class TarReader:
         if kind is not EntryKind.FILE:
             stored = 0
         self._left = stored
-        self._padding = tarblocks.padded(stored) - stored
+        self._padding = padded(stored) - stored
         size, segments = self._content(info, block, extended, stored)
-        target = extended.last(b"linkpath") or extended.target or tarblocks.to_bytes(info.linkname)
+        target = extended.last(b"linkpath") or extended.target or to_bytes(info.linkname)
         mtime = extended.last(b"mtime")
         return Member(
             name=name,
@@ -197,7 +211,7 @@ class TarReader:
             mode=info.mode & 0o7777,
             uid=info.uid,
             gid=info.gid,
-            mtime=int(info.mtime) * 10**9 if mtime is None else tarblocks.nanoseconds(mtime),
+            mtime=int(info.mtime) * 10**9 if mtime is None else nanoseconds(mtime),
             size=size,
             segments=segments,
             target=target,
@@ -210,13 +224,13 @@ class TarReader:
         for key in ("uid", "gid"):
             value = extended.last(key.encode())
             if value is not None:
-                setattr(info, key, tarblocks.number(value, key))
+                setattr(info, key, number(value, key))
             if not 0 <= getattr(info, key) <= _ID_LIMIT:
                 raise BadArchive(f"{shown(self._name)} has the impossible {key} {getattr(info, key)}")
         if not (0 <= info.devmajor < 1 << 32 and 0 <= info.devminor < 1 << 32):
             raise BadArchive(f"{shown(self._name)} has an impossible device number")
         size = extended.last(b"size")
-        return info.size if size is None else tarblocks.number(size, "size")
+        return info.size if size is None else number(size, "size")
 
     def _content(self, info: tarfile.TarInfo, block: bytes, extended: _Extended, stored: int) -> tuple[int, Segments]:
         if info.type == tarfile.GNUTYPE_SPARSE:
@@ -226,29 +240,29 @@ class TarReader:
         return stored, ((0, stored),) if stored else ()
 
     def _old_sparse(self, block: bytes, stored: int) -> tuple[int, Segments]:
-        part = tarblocks.old_sparse(block, first=True)
+        part = old_sparse(block, first=True)
         real, segments = part.real_size, list(part.segments)
         while part.more:
-            part = tarblocks.old_sparse(self._read(BLOCK), first=False)
+            part = old_sparse(self._read(BLOCK), first=False)
             segments.extend(part.segments)
             if len(segments) * 24 > _HEADER_LIMIT:
                 raise BadArchive(f"the sparse map of {shown(self._name)} is too big")
-        return real, tarblocks.check_segments(tuple(segments), stored, real)
+        return real, check_segments(tuple(segments), stored, real)
 
     def _pax_sparse(self, extended: _Extended, stored: int) -> tuple[int, Segments]:
         text = extended.last(b"GNU.sparse.realsize") or extended.last(b"GNU.sparse.size")
         if text is None:
             raise BadArchive(f"the sparse file {shown(self._name)} does not say its size")
-        real = tarblocks.number(text, "sparse size")
+        real = number(text, "sparse size")
         packed = extended.last(b"GNU.sparse.map")
         if extended.last(b"GNU.sparse.major") == b"1":
             values = self._sparse_map_in_data()
         elif packed is not None:
-            values = [tarblocks.number(v, "sparse map") for v in packed.split(b",") if v]
+            values = [number(v, "sparse map") for v in packed.split(b",") if v]
         else:
             keys = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
-            values = [tarblocks.number(v, "sparse map") for key, v in extended.records if key in keys]
-        return real, tarblocks.check_segments(tarblocks.pairs(values), self._left, real)
+            values = [number(v, "sparse map") for key, v in extended.records if key in keys]
+        return real, check_segments(pairs(values), self._left, real)
 
     def _sparse_map_in_data(self) -> list[int]:
         """Format 1.0: the number of segments and then the map, a decimal number a line, before the data."""
@@ -261,12 +275,12 @@ class TarReader:
             data += block
             lines += block.count(b"\n")
             if lines and needed == 1:
-                needed = 1 + 2 * tarblocks.number(data.partition(b"\n")[0], "sparse map")
-        return [tarblocks.number(value, "sparse map") for value in data.split(b"\n")[1:needed]]
+                needed = 1 + 2 * number(data.partition(b"\n")[0], "sparse map")
+        return [number(value, "sparse map") for value in data.split(b"\n")[1:needed]]
 
 
 def _xattrs(extended: _Extended) -> dict[str, bytes]:
-    prefix = tarblocks.XATTR
+    prefix = XATTR
     return {
         key[len(prefix) :].decode("utf-8", "surrogateescape"): value
         for key, value in extended.records

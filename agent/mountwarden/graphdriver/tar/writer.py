@@ -13,11 +13,11 @@ from .. import xattrs
 from ..beneath import RootDirectory, by_fd, shown
 from ..driver import Change, ChangeKind, GraphdriverError
 from ..idmap import IdMaps
-from . import format as tarblocks
 from .extract import WHITEOUT
+from .format import BLOCK, XATTR, padded, time_text
 
 _CHUNK = 1 << 20
-_END = bytes(2 * tarblocks.BLOCK)
+_END = bytes(2 * BLOCK)
 _TYPES = {
     stat.S_IFDIR: tarfile.DIRTYPE,
     stat.S_IFREG: tarfile.REGTYPE,
@@ -103,7 +103,7 @@ class _Writer:
 
     def _attributes(self, path: bytes) -> dict[str, str]:
         values = xattrs.read(path, filter(xattrs.travels, xattrs.names(path)))
-        prefix = tarblocks.XATTR.decode()
+        prefix = XATTR.decode()
         return {prefix + name: _text(value) for name, value in xattrs.to_layer(values, self._maps).items()}
 
     def _file(self, fd: int, name: bytes, info: tarfile.TarInfo, extra: dict[str, str], found: os.stat_result) -> None:
@@ -120,7 +120,7 @@ class _Writer:
                     raise GraphdriverError(f"{shown(name)} became shorter while the layer was read")
                 self.put(self._buffer[:count])
                 left -= count
-            self.put(bytes(tarblocks.padded(info.size) - info.size))
+            self.put(bytes(padded(info.size) - info.size))
         finally:
             os.close(source)
 
@@ -132,7 +132,7 @@ def _text(name: bytes) -> str:
 def _time(info: tarfile.TarInfo, mtime: int) -> dict[str, str]:
     """The whole seconds go into the header, a finer or earlier time into an extended one."""
     info.mtime = max(0, mtime // 10**9)
-    return {} if mtime == info.mtime * 10**9 else {"mtime": tarblocks.time_text(mtime)}
+    return {} if mtime == info.mtime * 10**9 else {"mtime": time_text(mtime)}
 
 
 def _header(info: tarfile.TarInfo, extra: dict[str, str]) -> bytes:
