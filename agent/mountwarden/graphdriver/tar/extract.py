@@ -18,6 +18,7 @@ from ..driver import GraphdriverError
 from ..idmap import IdMaps
 from ..removal import remove_children, remove_tree
 from .format import BadArchive
+from .parents import Parents, join, make_directory
 from .reader import EntryKind, Member, TarReader
 
 WHITEOUT = b".wh."
@@ -26,7 +27,6 @@ OPAQUE = b".wh..wh..opq"
 _CHUNK = 1 << 20
 _HOLE = 1 << 16  # zeros of at least this many bytes become a hole
 _ZEROS = bytes(_HOLE)
-_PARENTS = 16
 
 
 class Devices(enum.StrEnum):
@@ -77,9 +77,8 @@ class Extraction:
         self._root = root
         self._options = options
         self._reader = TarReader(stream, end_marker=options.end_marker)
-        self._place = os.readlink(b"/proc/self/fd/%d" % root.fd)
-        self._parents: dict[bytes, tuple[int, bytes]] = {}
-        self._unpacked: set[bytes] = set()
+        self._parents = Parents(root, options.maps)
+        self._unpacked = self._parents.unpacked
         self._times: dict[bytes, int] = {}
         self._buffer = memoryview(bytearray(_CHUNK))
         self._make = {
@@ -96,7 +95,7 @@ class Extraction:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._forget()
+        self._parents.forget()
 
     def run(self) -> int:
         """All members; the sum of their sizes."""
@@ -140,71 +139,6 @@ class Extraction:
             raise BadArchive(f"the layer's root would become a {member.kind}")
         self._directory_metadata(self._root.fd, b"", member)
 
-    # Where a member goes
-
-    def _parent(self, path: bytes) -> tuple[int, bytes]:
-        """The directory of a member, made if it is missing: its descriptor, and its path with all links resolved."""
-        found = self._parents.get(path)
-        if found is None:
-            found = self._open_parent(path)
-            if len(self._parents) >= _PARENTS:
-                os.close(self._parents.pop(next(iter(self._parents)))[0])
-            self._parents[path] = found
-        return found
-
-    def _open_parent(self, path: bytes) -> tuple[int, bytes]:
-        try:
-            fd = self._root.open_directory(path)
-        except FileNotFoundError:
-            fd = self._make_parents(path)
-        real = self._real_path(fd, path)
-        while real and real not in self._unpacked:
-            self._unpacked.add(real)
-            real = real.rpartition(b"/")[0]
-        return fd, self._real_path(fd, path)
-
-    def _real_path(self, fd: int, path: bytes) -> bytes:
-        try:
-            place = os.readlink(b"/proc/self/fd/%d" % fd)
-        except OSError:  # deeper than PATH_MAX
-            return path
-        return place[len(self._place) :].lstrip(b"/") if place.startswith(self._place) else path
-
-    def _make_parents(self, path: bytes) -> int:
-        """Make what is missing of a path, owned by root as no member says otherwise."""
-        fd = os.dup(self._root.fd)
-        done, fresh = b"", False
-        for part in path.split(b"/"):
-            done = done + b"/" + part if done else part
-            try:
-                if fresh:
-                    raise FileNotFoundError
-                below = self._root.open_directory(done)
-            except FileNotFoundError:
-                fresh = True
-                try:
-                    below = self._make_directory(fd, part)
-                    os.fchown(below, *self._options.maps.root())
-                    os.fchmod(below, 0o755)
-                except FileExistsError:
-                    raise BadArchive(f"{shown(done)} is a link to nothing, and a member lies below it") from None
-                finally:
-                    os.close(fd)
-            else:
-                os.close(fd)
-            fd = below
-        return fd
-
-    def _forget(self) -> None:
-        """Close the remembered parents: a name on the way to one may mean another directory from now on."""
-        for fd, _ in self._parents.values():
-            os.close(fd)
-        self._parents.clear()
-
-    def _make_directory(self, fd: int, name: bytes) -> int:
-        os.mkdir(name, 0o700, dir_fd=fd)
-        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-
     # Whiteouts
 
     def _whiteout(self, parent: bytes, name: bytes, member: Member) -> None:
@@ -215,12 +149,12 @@ class Extraction:
         except FileNotFoundError:
             return
         try:
-            path = self._join(self._real_path(fd, parent), name)
+            path = join(self._parents.real_path(fd, parent), name)
             found = exists(fd, name)
             if found is None:
                 return
             if path not in self._unpacked:
-                self._forget()
+                self._parents.forget()
                 remove_tree(fd, name)
             elif stat.S_ISDIR(found.st_mode):
                 self._remove_lower(fd, name, path)
@@ -228,27 +162,23 @@ class Extraction:
             os.close(fd)
 
     def _opaque(self, parent: bytes) -> None:
-        fd, path = self._parent(parent)
+        fd, path = self._parents.open(parent)
         self._remove_lower(fd, b".", path)
 
     def _remove_lower(self, fd: int, name: bytes, path: bytes) -> None:
         """Remove all in a directory that this layer did not bring."""
         own = os.dup(fd)
         try:
-            self._forget()
-            remove_children(own, name, lambda below: self._join(path, below) in self._unpacked)
+            self._parents.forget()
+            remove_children(own, name, lambda below: join(path, below) in self._unpacked)
         finally:
             os.close(own)
-
-    @staticmethod
-    def _join(parent: bytes, name: bytes) -> bytes:
-        return parent + b"/" + name if parent else name
 
     # Members
 
     def _entry(self, parent: bytes, name: bytes, member: Member) -> None:
-        fd, real_parent = self._parent(parent)
-        real = self._join(real_parent, name)
+        fd, real_parent = self._parents.open(parent)
+        real = join(real_parent, name)
         if member.kind is EntryKind.HARDLINK and self._same(member, parent, name):
             return
         fd = self._clear(fd, parent, name, member)
@@ -257,7 +187,7 @@ class Extraction:
 
     def _same(self, member: Member, parent: bytes, name: bytes) -> bool:
         """A hard link of a name to itself, as GNU tar writes it for a name that it was given twice."""
-        return normalise(member.target) == self._join(parent, name)
+        return normalise(member.target) == join(parent, name)
 
     def _clear(self, fd: int, parent: bytes, name: bytes, member: Member) -> int:
         found = exists(fd, name)
@@ -268,16 +198,16 @@ class Extraction:
                 return fd
             own = os.dup(fd)
             try:
-                self._forget()
+                self._parents.forget()
                 remove_tree(own, name)
             finally:
                 os.close(own)
-            return self._parent(parent)[0]
+            return self._parents.open(parent)[0]
         os.unlink(name, dir_fd=fd)
         if not stat.S_ISLNK(found.st_mode):
             return fd
-        self._forget()
-        return self._parent(parent)[0]
+        self._parents.forget()
+        return self._parents.open(parent)[0]
 
     def _file(self, fd: int, name: bytes, member: Member, real: bytes) -> None:
         out = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=fd)
@@ -329,7 +259,7 @@ class Extraction:
 
     def _directory(self, fd: int, name: bytes, member: Member, real: bytes) -> None:
         try:
-            own = self._make_directory(fd, name)
+            own = make_directory(fd, name)
         except FileExistsError:
             own = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
         try:
