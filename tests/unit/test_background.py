@@ -65,8 +65,8 @@ def test_the_whole_story_in_its_order() -> None:
     assert moments["cut"]["at"] == timestamp(START)
     assert moments["cut"]["text"].endswith("MountFlags=private (/etc/systemd/system/leaky.service:3)")
     assert moments["unmounted"]["at"] == timestamp(NOW - 195)
-    assert moments["unmounted"]["text"] == "home unmounted it: mountwarden.service saw its mount go"
-    assert (moments["told"]["at"], moments["told"]["text"]) == (timestamp(NOW), "told in the journal")
+    assert moments["unmounted"]["text"] == "unmounted on the host: mountwarden.service saw its mount go"
+    assert (moments["told"]["at"], moments["told"]["text"]) == (timestamp(NOW), "reported in the journal")
     assert moments["cleared"]["text"] == ""
     assert moments["acted"]["text"] == "detach: gone"
 
@@ -150,7 +150,10 @@ def test_the_chain_is_cut_at_the_holder() -> None:
         ("/var/lib/docker", True),
     ]
     assert drawn["holder"]["mount"] == "overlay 0:41, mount 812"
-    assert drawn["broken"] == "/var/lib/docker is private: it receives nothing from home's peer group 52"
+    assert (
+        drawn["broken"]
+        == "/var/lib/docker is private: it receives nothing from peer group 52 of /var/lib/docker on the host"
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,8 +161,8 @@ def test_the_chain_is_cut_at_the_holder() -> None:
     [
         ({"master": 52}, None),
         ({"shared": 52}, None),
-        ({"master": 9}, "/var/lib/docker is a slave of peer group 9, and home's is 52"),
-        ({"shared": 9}, "/var/lib/docker is in peer group 9, without a master: home's is 52"),
+        ({"master": 9}, "/var/lib/docker is a slave of peer group 9, and /var/lib/docker on the host is in 52"),
+        ({"shared": 9}, "/var/lib/docker is in peer group 9, without a master: /var/lib/docker on the host is in 52"),
     ],
 )
 def test_where_umounts_stop(parent: dict[str, int], broken: str | None) -> None:
@@ -186,7 +189,7 @@ def test_the_chain_is_cut_at_home() -> None:
     assert drawn["home"]["mount"] == "overlay, mounted"
     root = chain.private_root(explained(kind=Kind.PRIVATE_ROOT, mountpoint=b"/r"), replace(HOME, shared=0))
     assert root
-    assert (root["holder"], root["broken"]) == (None, "/var/lib/docker is private at home")
+    assert (root["holder"], root["broken"]) == (None, "/var/lib/docker is private on the host")
 
 
 def test_what_was_not_seen_is_not_drawn() -> None:

@@ -343,7 +343,7 @@ def test_a_shared_bind() -> None:
 def test_a_namespace_without_processes() -> None:
     found = replace(finding(home=HOME, kind=NamespaceKind.BARE), holders=())
     assert text(found, Context(ALL_PRIVATE)) == (
-        "The cause is not known: no process is in mount namespace 7, so nothing tells who made it."
+        "The cause is not known: no process is in mount namespace 7, so nothing shows who made it."
     )
 
 

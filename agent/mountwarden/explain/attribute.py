@@ -1,4 +1,4 @@
-"""From a finding to who and why: namespace to processes, unit and container, and then the cause."""
+"""Completes findings: with the processes of their namespaces, and with their causes."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,7 +17,7 @@ def attribute(finding: Finding, picture: Picture) -> Finding:
 
 
 def attribute_all(findings: Iterable[Finding], picture: Picture) -> tuple[Finding, ...]:
-    """The same for the findings of one look; each namespace is read once."""
+    """The same for the findings of one scan; each namespace is read once."""
     known: dict[int, Members] = {}
     return tuple(_attributed(finding, picture, known) for finding in findings)
 
@@ -30,7 +30,7 @@ def _attributed(finding: Finding, picture: Picture, known: dict[int, Members]) -
     if namespace is None:
         return finding
     finding = replace(finding, namespace_id=namespace.id)
-    # A root that is private at home is held by nobody: everything on the host is in that namespace.
+    # The namespace of a private root is home itself, and everything on the host is in it.
     if finding.kind is Kind.PRIVATE_ROOT:
         return finding
     if namespace.inode not in known:
@@ -40,7 +40,7 @@ def _attributed(finding: Finding, picture: Picture, known: dict[int, Members]) -
 
 
 def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...]]:
-    """The attributed finding with its cause, and what could not be asked for it.
+    """The attributed finding with its cause, and what could not be read or asked for it.
 
     This may ask PID 1, and reads unit files, an engine's own configuration, and the namespace's mountinfo.
     """
@@ -51,7 +51,7 @@ def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...
 
 
 def surroundings(finding: Finding, picture: Picture) -> tuple[Context, tuple[Gap, ...]]:
-    """What the cause of a finding is judged from, and `advice.lasting_fix` too."""
+    """The facts from which the cause of a finding and its lasting fix are derived, and what could not be read."""
     text, gaps = _mountinfo(_namespace(finding, picture))
     match = _match(finding, picture)
     home = _home(match, picture) if match else None
@@ -73,7 +73,7 @@ def _mountinfo(namespace: Namespace | None) -> tuple[bytes | None, tuple[Gap, ..
 
 
 def _match(finding: Finding, picture: Picture) -> Match | None:
-    """The spot of the one copy that a finding names, which may stand for several."""
+    """The match of the one copy that a finding names, which may stand for several."""
     if finding.target:
         return finding.target.match
     copies = (c for c in picture.copies if (c.namespace, c.mount.id) == (finding.namespace, finding.mount_id))

@@ -1,4 +1,6 @@
-"""Why an umount at home did not reach a copy, or would not: one exact sentence with a stable code. Pure.
+"""Why an umount in home did not reach a copy, or would not: one exact sentence with a stable code. Pure.
+
+Home is the mount namespace whose view counts: the host's, or that of an engine which lives in one of its own.
 
 Configured is not effective: the `master:` and `shared:` of the mounts that hold the copy decide, and the configuration
 only names what made them so. Two facts of systemd carry the rest (setup_namespace() of its src/core/namespace.c):
@@ -8,14 +10,14 @@ only names what made them so. Two facts of systemd carry the rest (setup_namespa
   mount that leaves its peer group as the last of it has no master any more.
 - With MountFlags=private nothing in the unit has a peer group or a master.
 
-A sentence claims no more than that. Where the facts do not tell, it says that the cause is not known, and why.
+A sentence claims no more than that. Where the facts do not show it, it says that the cause is not known, and why.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..escape import printable, short_id, timestamp, unit_name
-from ..model import MS_PRIVATE, Cause, Directive, Finding, Kind, Mount, NamespaceKind, Reach
+from ..model import MS_PRIVATE, Cause, Directive, Finding, Kind, Mount, NamespaceKind, Reach, Root
 from .context import Context, bind_above, container_of, source_of, system_service
 from .setting_origin import origin
 
@@ -32,7 +34,7 @@ NOT_KNOWN = "not-known"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A finding with its circumstances, and the words for them."""
+    """A finding with its context, and the phrases that sentences about it are made of."""
 
     finding: Finding
     around: Context
@@ -59,15 +61,13 @@ class Case:
 
     @property
     def root(self) -> str:
-        """What a sentence calls home's mount that holds the mountpoint."""
+        """Home's mount that holds the mountpoint, by its path."""
         return printable(self.home.point if self.home else self.finding.root.path)
 
     @property
     def where(self) -> str:
         """Where home is."""
-        if self.finding.root.home_pid is None:
-            return "on the host"
-        return f"in the mount namespace of {self.finding.root.engine}"
+        return where_home_is(self.finding.root)
 
     @property
     def subject(self) -> str:
@@ -85,10 +85,15 @@ class Case:
 
     @property
     def space(self) -> str:
-        """The same as a place that umounts reach or not."""
+        """The same namespace as a place that umounts reach or do not reach."""
         if not self.finding.holders or container_of(self.finding):
             return self.subject
         return f"the mount namespace of {self.subject}"
+
+
+def where_home_is(root: Root) -> str:
+    """On the host, or in the namespace of an engine that lives in one of its own."""
+    return "on the host" if root.home_pid is None else f"in the mount namespace of {root.engine}"
 
 
 def explain(finding: Finding, around: Context) -> Cause | None:
@@ -101,7 +106,7 @@ def explain(finding: Finding, around: Context) -> Cause | None:
     for rule in _RULES:
         if cause := rule(case):
             return cause
-    return _not_known(f"{_seen(case)} has no master, and nothing tells why")
+    return _not_known(f"{_seen(case)} has no master, and nothing shows why")
 
 
 def _of_private_root(finding: Finding) -> Cause:
@@ -119,7 +124,7 @@ def _not_known(why: str) -> Cause:
 def _unseen(case: Case) -> Cause | None:
     if not case.finding.holders:
         inode = case.finding.namespace
-        return _not_known(f"no process is in mount namespace {inode}, so nothing tells who made it")
+        return _not_known(f"no process is in mount namespace {inode}, so nothing shows who made it")
     if case.parent is None:
         return _not_known("the mount that holds the copy was not seen")
     return None

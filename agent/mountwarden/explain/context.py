@@ -1,4 +1,4 @@
-"""What a cause is judged from. Pure; `gather` reads it."""
+"""The facts from which a cause is derived. Pure; `gather` reads them."""
 
 import itertools
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Context:
     home: Mount | None = None
     """Home's mount that holds the mountpoint."""
     mountpoint: bytes | None = None
-    """The copy's path at home, for a finding that stands for several copies; None: the finding's own."""
+    """The copy's path in home, for a finding that stands for several copies; None: the finding's own."""
 
 
 def system_service(finding: Finding) -> str | None:

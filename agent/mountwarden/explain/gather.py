@@ -1,4 +1,4 @@
-"""Gathers what a cause is judged from: the answer of PID 1, unit files, the engines' configurations."""
+"""Reads the facts from which a cause is derived: the answer of PID 1, unit files, the engines' configurations."""
 
 from ..model import Finding, Gap, Mount, UnitFacts, UnitFile
 from ..mounts.mountinfo import Lines, Unreadable, parse_line

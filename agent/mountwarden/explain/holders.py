@@ -28,7 +28,11 @@ class _Process:
 
 
 def members(namespace: Namespace) -> Members:
-    """Read who is in a namespace. A process that ended or left meanwhile costs only itself."""
+    """Read who is in a namespace. A process that ended or left meanwhile costs only itself.
+
+    In one without processes that is entered by a descriptor, it is the process that has the descriptor open.
+    Raises: OSError.
+    """
     found: list[_Process] = []
     denied = 0
     if namespace.door is not None and not namespace.pids:
@@ -76,7 +80,7 @@ def _read(pid: int, namespace: Namespace) -> _Process | None:
     with _directory(pid) as fd:
         where = place(_file(fd, "cgroup"))
         process = _Process(_holder(pid, fd, where), _foreign(fd))
-        # Asked last: a process that has moved on meanwhile is no holder. The link's text is "mnt:[4026531841]".
+        # Read last: a process that has left meanwhile is no holder. The link's text is "mnt:[4026531841]".
         if os.readlink("ns/mnt", dir_fd=fd) != f"mnt:[{namespace.inode}]":
             return None
         return process

@@ -1,4 +1,4 @@
-"""What ends a cause for good, in full. Nothing here changes anything."""
+"""The change that removes a cause for good: its file, content and commands. Nothing here makes it. Pure."""
 
 import re
 from dataclasses import dataclass

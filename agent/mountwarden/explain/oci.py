@@ -1,7 +1,7 @@
-"""How a container's bind mount was asked to propagate: the engine's own OCI runtime configuration, config.json.
+"""The propagation that a container's OCI runtime configuration (config.json) asks for a bind mount.
 
-What was asked for is not what is in effect (runc#5192, and Docker's silent fall-back where the source is not shared):
-this only tells the two apart.
+That is not always what is in effect (runc#5192, and Docker's silent fall-back where the source is not shared): it is
+read only to tell the two apart.
 """
 
 import glob
@@ -21,7 +21,7 @@ _LONGEST = 4 << 20
 
 
 def asked_propagation(container: str, destination: bytes) -> str | None:
-    """The propagation asked for the container's mount at `destination`; None where no configuration tells."""
+    """The propagation asked for the container's mount at `destination`; None where no configuration says."""
     if not re.fullmatch(r"[0-9a-f]{64}", container):
         return None
     for pattern in _BUNDLES:

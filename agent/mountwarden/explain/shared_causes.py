@@ -12,22 +12,22 @@ Explain = Callable[[Finding, Picture], tuple[Finding, tuple[Gap, ...]]]
 def with_causes(
     findings: Iterable[Finding], picture: Picture, ask: Explain = explain
 ) -> tuple[tuple[Finding, ...], tuple[Gap, ...]]:
-    """The attributed findings with their causes, and what could not be asked for them.
+    """The attributed findings with their causes, and what could not be read or asked for them.
 
     `ask` is called for the first finding of each cause. `attribute.explain` may ask PID 1, and reads unit files, an
     engine's own configuration, and the namespaces' mountinfo.
     """
     known: dict[tuple[object, ...], Cause | None] = {}
     gaps: list[Gap] = []
-    told = []
+    completed = []
     for finding in findings:
         key = (finding.kind, finding.root.path, finding.namespace, _parent(finding))
         if key not in known:
             explained, more = ask(finding, picture)
             known[key] = explained.cause
             gaps += more
-        told.append(replace(finding, cause=known[key]))
-    return tuple(told), tuple(gaps)
+        completed.append(replace(finding, cause=known[key]))
+    return tuple(completed), tuple(gaps)
 
 
 def _parent(finding: Finding) -> object:

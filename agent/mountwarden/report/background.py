@@ -1,4 +1,4 @@
-"""What explain asks for beyond the finding: the unit, its files, times, the journal."""
+"""The explanation of a finding: its timeline, the chain of mounts, its unit's settings and the lasting fix."""
 
 from ..errors import NoAnswer
 from ..explain import attribute
@@ -14,11 +14,11 @@ from .types import BackgroundJson, ChainJson, FixJson
 from .unit_settings import settings
 
 MOST_NAMESPACES = 500
-"""Of more, nobody waits for the count of those in home's sharing group."""
+"""Of more it is not counted how many are in home's sharing group: that would take too long."""
 
 
 def background(finding: Finding, seen: scanner.Scan, *, agent: bool) -> BackgroundJson:
-    """The story around a finding whose cause is known as far as it will be. `agent`: the service knows it too."""
+    """The explanation of a finding whose cause is derived already. `agent`: the service has the finding too."""
     around, _gaps = attribute.surroundings(finding, seen.picture)
     about_unit = settings(around)
     known = timeline.TimelineFacts(
@@ -56,15 +56,15 @@ def _mountinfo(space: Namespace) -> bytes | None:
 
 
 def over(finding_id: str) -> BackgroundJson | None:
-    """The story of a finding that is there no more, from the journal alone; None where that has none."""
-    told = journal_reader.of_finding(finding_id)
-    if not told:
+    """The explanation of a finding that is gone, from the journal alone; None where that has nothing of it."""
+    entries = journal_reader.of_finding(finding_id)
+    if not entries:
         return None
-    return {"timeline": timeline.journal(told), "chain": None, "settings": [], "fix": None}
+    return {"timeline": timeline.journal(entries), "chain": None, "settings": [], "fix": None}
 
 
 def _has_a_birth(finding: Finding) -> bool:
-    """Only of what is a bare directory at home now, in our own view of it: else it is another file system's root."""
+    """Only of what is a plain directory in home now, and home is our own namespace: a mount would hide it."""
     return finding.kind is Kind.LEAKED and finding.home == enter.own_namespace()
 
 

@@ -1,10 +1,10 @@
-"""The way of an umount, from home to a copy: the mounts that it passes on both sides, and where it stops. Pure."""
+"""How an umount in home propagates to a copy: the mounts on both sides, and where it stops. Pure."""
 
 import re
 from collections.abc import Iterable
 
 from ..escape import printable
-from ..explain.cause import Case
+from ..explain.cause import Case, where_home_is
 from ..explain.context import Context
 from ..model import Finding, Kind, Mount, Reach
 from ..mounts.mountinfo import propagation
@@ -27,7 +27,7 @@ def chain(finding: Finding, around: Context) -> ChainJson | None:
 
 
 def private_root(finding: Finding, home: Mount | None) -> ChainJson | None:
-    """Home alone: its root sends no umount anywhere."""
+    """Home's side alone: no umount below a private root propagates."""
     if home is None:
         return None
     root = printable(finding.mountpoint)
@@ -42,7 +42,7 @@ def private_root(finding: Finding, home: Mount | None) -> ChainJson | None:
         "home": side,
         "group": None,
         "holder": None,
-        "broken": f"{printable(home.point)} is {propagation(home)} at home",
+        "broken": f"{printable(home.point)} is {propagation(home)} {where_home_is(finding.root)}",
     }
 
 
@@ -51,20 +51,20 @@ def _cut_at_home(case: Case) -> bool:
 
 
 def _why(case: Case, *, at_home: bool) -> str | None:
-    """Where an umount at home stops."""
+    """Where an umount in home stops, and why; None where it reaches the copy."""
     home, parent = case.home, case.parent
     if home is None or parent is None or case.finding.reach is Reach.PROPAGATION:
         return None
     if at_home:
-        return f"{case.root} is {propagation(home)} at home, so an umount there goes nowhere"
+        return f"{case.root} is {propagation(home)} {case.where}, so an umount there does not propagate"
     if home.shared in (parent.shared, parent.master):
         return None
-    point = printable(parent.point)
+    point, home_mount = printable(parent.point), f"{case.root} {case.where}"
     if parent.master:
-        return f"{point} is a slave of peer group {parent.master}, and home's is {home.shared}"
+        return f"{point} is a slave of peer group {parent.master}, and {home_mount} is in {home.shared}"
     if parent.shared:
-        return f"{point} is in peer group {parent.shared}, without a master: home's is {home.shared}"
-    return f"{point} is {propagation(parent)}: it receives nothing from home's peer group {home.shared}"
+        return f"{point} is in peer group {parent.shared}, without a master: {home_mount} is in {home.shared}"
+    return f"{point} is {propagation(parent)}: it receives nothing from peer group {home.shared} of {home_mount}"
 
 
 def _home(case: Case, *, cut: bool) -> SideJson:
@@ -104,7 +104,7 @@ def _level(mount: Mount, *, cut: bool) -> LevelJson:
 
 
 def _folded(levels: list[LevelJson]) -> list[LevelJson]:
-    """A hostile namespace can be hundreds deep: the outermost and the last ones tell."""
+    """A hostile namespace can be hundreds deep: the outermost and the last ones are kept."""
     return levels if len(levels) <= 8 else [*levels[:2], *levels[-6:]]
 
 

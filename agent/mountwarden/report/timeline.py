@@ -1,8 +1,8 @@
-"""When everything happened that led to a finding, as far as anything on the host still tells. Pure.
+"""When each event happened that led to a finding, as far as anything on the host still shows it. Pure.
 
-The kernel keeps no time of a mount, of an umount or of a change of propagation. What is told instead: a mountpoint's
+The kernel keeps no time of a mount, of an umount or of a change of propagation. What is known instead: a mountpoint's
 directory is not younger than a mount on it; a copy in a namespace that never had a master is not younger than that
-namespace; and the service's own looks. What nothing tells is "not known".
+namespace; and when the service's own scans were. What nothing shows is "not known".
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from ..model import Evidence, Finding, Kind
 from .types import MomentJson, SettingJson
 
 JOURNAL = 20
-"""Entries of the journal that are told, the last ones."""
+"""Entries of the journal that are in the timeline, the last ones."""
 
 _COPIED_AT_START = (cause.MOUNT_FLAGS, cause.PRIVATE_BIND)
 """Causes by which a copy can only have come with its namespace."""
@@ -26,16 +26,16 @@ _ACTS = ("acted", "failed", "left-alone")
 
 @dataclass(frozen=True, slots=True)
 class TimelineFacts:
-    """What was asked for: times in seconds since the Epoch, None where there is no answer."""
+    """What was looked up: times in seconds since the Epoch, None where there is no answer."""
 
     born: float | None = None
-    """When the mountpoint's directory was made at home."""
+    """When the mountpoint's directory was made in home."""
     process: float | None = None
     """When the first holder's process began."""
     entries: Sequence[Mapping[str, Any]] | None = ()
     """The journal's, oldest first; None where it could not be read."""
     agent: bool = False
-    """`since` is the running service's, not of this look."""
+    """`since` is the running service's, not of this scan."""
 
 
 def moments(
@@ -43,14 +43,14 @@ def moments(
 ) -> list[MomentJson]:
     """The timeline: what must have happened in its order, then what the journal has."""
     start = around.unit.started if around.unit and around.unit.started else known.process
-    told = [
+    found = [
         *_mounted(finding, around, start, known),
         *_started(finding, around, known),
         *_cut(finding, around, settings, start),
         *_unmounted(finding, known),
         _seen(finding, known),
     ]
-    return told + list(journal(known.entries, brief=True))
+    return found + list(journal(known.entries, brief=True))
 
 
 def journal(entries: Iterable[Mapping[str, Any]] | None, *, brief: bool = False) -> list[MomentJson]:
@@ -65,11 +65,11 @@ def _entry(entry: Mapping[str, Any], *, brief: bool) -> MomentJson:
     if event == "summary":
         event, text = str(entry.get("summary_of", "found")), f"one of {entry.get('count', 'many')} in one entry"
     elif brief and event == "found":
-        text = "told in the journal"
+        text = "reported in the journal"
     elif brief:
-        text = f"{entry.get('action', 'act')}: {entry.get('text', '-')}" if event in _ACTS else ""
-    told = _moment(sentence(_EVENTS.get(event, event)), None, sentence(text), "journal")
-    return {**told, "at": entry["at"]}
+        text = f"{entry.get('action', 'action')}: {entry.get('text', '-')}" if event in _ACTS else ""
+    moment = _moment(sentence(_EVENTS.get(event, event)), None, sentence(text), "journal")
+    return {**moment, "at": entry["at"]}
 
 
 def _moment(
@@ -99,7 +99,7 @@ def _mounted(finding: Finding, around: Context, start: float | None, known: Time
         return
     came_with_it = finding.cause is not None and finding.cause.code in _COPIED_AT_START
     before = start if came_with_it else None
-    text = f"{printable(around.mountpoint or finding.mountpoint)} was mounted at home"
+    text = f"{printable(around.mountpoint or finding.mountpoint)} was mounted {cause.where_home_is(finding.root)}"
     source = "its directory's birth" if known.born else None
     yield _moment("mounted", None, text, source, after=known.born, before=before)
 
@@ -145,12 +145,13 @@ def _unmounted(finding: Finding, known: TimelineFacts) -> Iterable[MomentJson]:
     if finding.kind not in (Kind.LEAKED, Kind.ORPHANED, Kind.PINNED):
         return
     found = next((entry for entry in known.entries or () if entry["event"] == "found"), {})
-    told = known.agent and found.get("evidence") == Evidence.HISTORY
-    if finding.evidence is Evidence.HISTORY or told:
+    seen = known.agent and found.get("evidence") == Evidence.HISTORY
+    where = cause.where_home_is(finding.root)
+    if finding.evidence is Evidence.HISTORY or seen:
         by = _by(known)
-        yield _moment("unmounted", finding.since, f"home unmounted it: {by} saw its mount go", by)
+        yield _moment("unmounted", finding.since, f"unmounted {where}: {by} saw its mount go", by)
     else:
-        yield _moment("unmounted", None, "home unmounted it, seen by nobody", before=finding.since)
+        yield _moment("unmounted", None, f"unmounted {where}; nothing observed it", before=finding.since)
 
 
 def _by(known: TimelineFacts) -> str:
