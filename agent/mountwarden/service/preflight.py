@@ -1,6 +1,6 @@
-"""Whether the service may run here: as root, in PID 1's mount namespace. If not, which directive is at fault.
+"""Whether the service may run here: as root, in PID 1's mount namespace. If not, which directive is the cause.
 
-In a namespace of its own, made by any of these directives, its acts would not reach the host, and the kernel would not
+In a namespace of its own, made by any such directive, its actions would not reach the host, and the kernel would not
 refuse to remove a live mountpoint of the host.
 """
 
@@ -34,7 +34,7 @@ def _in_pid1s_namespace(proc: str) -> tuple[bool, Gap | None]:
     try:
         return os.readlink(f"{proc}/1/ns/mnt") == os.readlink(f"{proc}/self/ns/mnt"), None
     except PermissionError:
-        # PID 1 may forbid even root to look (a container's outer init). Mount ids are the kernel's, over all
+        # Even root may not be allowed to read it (a container's outer init). Mount ids are the kernel's, over all
         # namespaces: two lists of one namespace are the same, those of two have none in common.
         gap = Gap("PID 1's mount namespace", "its link can't be read; judged by the ids of its mounts")
         return not _ids(f"{proc}/1/mountinfo").isdisjoint(_ids(f"{proc}/self/mountinfo")), gap

@@ -1,7 +1,7 @@
 """What a process's cgroup path says: its unit, the unit of a user's own systemd, and its container. Pure.
 
 systemd puts each unit in a cgroup of the unit's name, below its slices; engines put each container in a cgroup named
-after its id. What lies below the first unit or the first container is in the power of whoever runs there (a container
+after its id. What lies below the first unit or the first container is controlled by whoever runs there (a container
 with a systemd of its own, an engine inside a container), so the outermost name counts, as in systemd's own
 cg_path_get_unit().
 """
@@ -22,7 +22,7 @@ _HEX = re.compile(rb"\\x([0-9a-f]{2})")
 
 @dataclass(frozen=True, slots=True)
 class CgroupNames:
-    """Where a process stands in the cgroup tree. Names are text with undecodable bytes kept (surrogateescape)."""
+    """The names in a process's cgroup path. Names are text with undecodable bytes kept (surrogateescape)."""
 
     unit: str | None = None
     """A unit of PID 1: as systemctl(1) takes it, its \\x2d escapes untouched."""
@@ -35,7 +35,7 @@ class CgroupNames:
 def place(text: bytes) -> CgroupNames:
     """Read the text of /proc/PID/cgroup, cgroups(7): one line in v2, one a hierarchy in v1, both in hybrid mode.
 
-    A line that is not of the form `id:controllers:path` says nothing.
+    A line that is not of the form `id:controllers:path` is ignored.
     """
     paths = [_parts(path) for path in _paths(text)]
     unit, user_unit = next((units for units in map(_units, paths) if units[0]), (None, None))

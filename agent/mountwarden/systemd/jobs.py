@@ -1,9 +1,9 @@
-"""Jobs of services that end, as PID 1 tells on the system bus: one that started may have a new mount namespace.
+"""Signals of PID 1 on the system bus that a service's job ended: a service that started may have a new mount namespace.
 
 Nothing here waits for a bus that does not answer. The connection is only begun by `open`; its handshake goes on with
 each `read`, and the two calls that need an answer are made once the broker has shown, by its first message, that it
 works. On PID 1's private socket every signal of every unit comes unasked, some twenty for each start; here the broker
-passes on JobRemoved alone, one for each. So a host without a system bus is left to the tick.
+passes on JobRemoved alone, one for each. So on a host without a system bus new namespaces are found by the tick alone.
 
 What pystemd and sd-bus do, and what follows:
 - `process` never blocks and does one step. Where there is nothing to do, and where a step of the handshake brought no
@@ -26,14 +26,14 @@ from . import units
 
 CALL_SECONDS = 2
 """How long each of the two calls may wait: the broker has just answered, PID 1 may be reading its files again. A broker
-that takes longer to answer the handshake (at boot) is heard at the next connection.
+that takes longer to answer the handshake (at boot) is subscribed to at the next connection.
 """
 RETRY_SECONDS = 5.0
 """A new connection is not begun sooner after the last one, however often that is asked for."""
 MOST = 256
 """Messages that one `read` takes. What is left keeps the descriptor readable."""
 OTHERS = 16
-"""So many messages that tell of no service count as one that does: a flood costs looks, which come at most so often."""
+"""So many messages about other units count as one about a service: a burst of them costs scans, which are limited."""
 
 _IDLE = 4
 """Empty answers of `process` in a row after which nothing is left: no handshake has more steps without a message."""
@@ -43,7 +43,7 @@ _TIMEOUT = "SYSTEMD_BUS_TIMEOUT"
 
 
 class UnitSignals:
-    """One connection. It is made anew by whoever calls `open` now and then; nothing is raised by any of these."""
+    """One connection. The caller calls `open` now and then, which makes it anew; no method raises anything."""
 
     def __init__(self) -> None:
         """Connects to nothing yet, and imports nothing."""
@@ -52,17 +52,17 @@ class UnitSignals:
         self._bus: Any = None
         self._subscribed = False
         self._begun = float("-inf")
-        self._told = False
+        self._job_ended = False
         self._others = 0
         self._callback = lambda message, error=None, userdata=None: self._job_removed(message)
 
     @property
     def subscribed(self) -> bool:
-        """Whether PID 1 tells us: from its answer until the connection is lost."""
+        """Whether PID 1 sends us signals: from its answer until the connection is lost."""
         return self._subscribed
 
     def open(self) -> int | None:
-        """Begin to connect, where that is not done and was not tried just now; a handshake that hangs is given up."""
+        """Begin to connect, if that is not done and was not tried just now; a handshake that hangs is begun anew."""
         if self._subscribed or time.monotonic() - self._begun < RETRY_SECONDS:
             return self.fd
         self.close()
@@ -77,7 +77,7 @@ class UnitSignals:
         return self.fd
 
     def read(self) -> bool:
-        """Take what came; whether a service's job ended since the last time, or may have before this could be told."""
+        """Take what came. True if a service's job ended since the last call, or may have before we subscribed."""
         try:
             self._others += self._take()
             if self._others and not self._subscribed:
@@ -85,13 +85,13 @@ class UnitSignals:
         except Exception:
             self.close()
             return False
-        if not self._told and self._others < OTHERS:
+        if not self._job_ended and self._others < OTHERS:
             return False
-        self._told, self._others = False, 0
+        self._job_ended, self._others = False, 0
         return True
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         if self._bus is not None:
             with contextlib.suppress(Exception):
                 self._bus.close()
@@ -110,14 +110,14 @@ class UnitSignals:
     def _subscribe(self) -> None:
         self._bus.match_signal(_SYSTEMD, _PATH, _MANAGER, b"JobRemoved", self._callback, None)
         self._bus.call_method(_SYSTEMD, _PATH, _MANAGER, b"Subscribe", [])
-        self._subscribed = self._told = True
+        self._subscribed = self._job_ended = True
         self._take()  # what came in during the calls is in sd-bus's own queue, which no poll(2) shows
 
     def _job_removed(self, message: Any) -> None:
         """Its arguments are the job's number and path, the unit's name, and the result."""
         with contextlib.suppress(Exception):
             message.process_reply(False)
-            self._told = self._told or message.body[2].endswith(b".service")
+            self._job_ended = self._job_ended or message.body[2].endswith(b".service")
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """The directives of systemd.exec(5) that give a unit a mount namespace of its own, and the values that do not.
 
 By exec_needs_mount_namespace() of systemd's src/core/execute.c, read in 247, 252, 257 and 262; older versions know
-fewer of them. What makes none by itself is not here, though systemd heeds it in a namespace that others make
+fewer of them. What makes none by itself is not here, though systemd applies it in a namespace that others make
 (LoadCredential=, ProtectHostname=, RootImageOptions=, …); nor is what makes another kind of namespace (PrivateUsers=).
 """
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 _FALSE = frozenset({"0", "no", "n", "false", "f", "off"})
-"""parse_boolean() of systemd, which heeds no case."""
+"""parse_boolean() of systemd, which ignores case."""
 _UNSET = frozenset({"", "[not set]", "[unprintable]"})
-"""An empty assignment; and what systemctl show writes for no value, or for one that it has no words for."""
+"""An empty assignment; and what systemctl show writes for no value, or for one that it can't print."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ _BY_NAME = {row.name: row for row in TABLE}
 def setting(line: str) -> str | None:
     """The setting of a line of a unit file, or of systemctl show, if it can make a mount namespace.
 
-    A reading of that one line: others may undo it.
+    By that line alone: others may reset it.
     """
     name, sign, value = (part.strip() for part in line.partition("="))
     row = _BY_NAME.get(name)

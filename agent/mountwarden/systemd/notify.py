@@ -1,11 +1,11 @@
-"""What systemd is told: readiness, state, and that the service is alive (sd_notify(3))."""
+"""Messages to the service manager: readiness, state, and that the service is alive (sd_notify(3))."""
 
 import os
 import time
 
 
 class Notifier:
-    """The service manager's socket. Without one, everything is silently said to nobody."""
+    """The service manager's socket. Without one, nothing is sent."""
 
     def __init__(self) -> None:
         from sdnotify import SystemdNotifier
@@ -15,7 +15,7 @@ class Notifier:
 
     @property
     def watchdog(self) -> float | None:
-        """Seconds between two signs of life, half of what systemd waits for; None where it does not."""
+        """Seconds between two calls of `alive`, half of what systemd waits for; None where it does not wait."""
         usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
         if not usec.isdigit() or (pid.isdigit() and int(pid) != os.getpid()):
             return None
@@ -26,11 +26,11 @@ class Notifier:
         self._notifier.notify("READY=1")
 
     def alive(self) -> None:
-        """A sign of life."""
+        """The service is alive: resets the watchdog's timer."""
         self._notifier.notify("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`; nothing is sent when it is what was said last."""
+        """One line for `systemctl status`; nothing is sent when it is the same as the last one."""
         if text != self._status:
             self._status = text
             self._notifier.notify(f"STATUS={text.encode('ascii', 'replace').decode()}")

@@ -19,7 +19,7 @@ _YES = (b"yes", b"y", b"true", b"t", b"on", b"1", b"connected")
 
 
 def parse(text: bytes) -> tuple[Assignment, ...]:
-    """Every assignment of a unit file, in order; a line that is none says nothing."""
+    """Every assignment of a unit file, in order; other lines are ignored."""
     found: list[Assignment] = []
     section = b""
     for number, line in _joined(text):
@@ -57,7 +57,7 @@ def _continues(line: bytes) -> bool:
 
 
 def locate(files: Sequence[UnitFile], name: str, value: str) -> tuple[UnitFile, int] | None:
-    """The file and line that set directive `name` to the `value` that PID 1 holds for it; None where none does.
+    """The file and line that set directive `name` to the `value` that PID 1 has for it; None where none does.
 
     For a list: where its first item stands after the last reset. `files` are in the order in which they apply.
     """
@@ -73,5 +73,5 @@ def locate(files: Sequence[UnitFile], name: str, value: str) -> tuple[UnitFile, 
     return found
 
 
-def _same(written: bytes, held: str) -> bool:
-    return ("yes" if written.lower() in _YES else decoded(written)) == held
+def _same(written: bytes, effective: str) -> bool:
+    return ("yes" if written.lower() in _YES else decoded(written)) == effective

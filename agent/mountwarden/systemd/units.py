@@ -1,7 +1,7 @@
-"""The one door to pystemd, and what PID 1 says of a unit.
+"""The only importer of pystemd, and what PID 1 reports of a unit.
 
 pystemd's calls block and hold the GIL, so questions are asked in a forked child with a deadline, which answers with
-plain facts. Its signals are another matter: see `unit_signals`.
+plain facts. Signals are received without a child: see `jobs`.
 """
 
 import importlib
@@ -112,29 +112,29 @@ def _ask(call: Call, unit: str) -> UnitFacts | Gap:
 
 def facts(unit: str, properties: Mapping[bytes, Any]) -> UnitFacts:
     """Read the properties of a unit, as PID 1 of any version from 219 on names and types them. Pure."""
-    held = {os.fsdecode(key): _text(value) for key, value in properties.items() if isinstance(key, bytes)}
-    flags = _typed(held, "MountFlags", int, 0)
-    times = (_typed(held, key, int, 0) for key in ("ExecMainStartTimestamp", "ActiveEnterTimestamp"))
+    values = {os.fsdecode(key): _text(value) for key, value in properties.items() if isinstance(key, bytes)}
+    flags = _typed(values, "MountFlags", int, 0)
+    times = (_typed(values, key, int, 0) for key in ("ExecMainStartTimestamp", "ActiveEnterTimestamp"))
     started = next((micros / 1e6 for micros in times if micros), None)
-    fragment = _typed(held, "FragmentPath", str, "")
-    drop_ins = _typed(held, "DropInPaths", list, [])
+    fragment = _typed(values, "FragmentPath", str, "")
+    drop_ins = _typed(values, "DropInPaths", list, [])
     return UnitFacts(
-        id=_typed(held, "Id", str, unit) or unit,
-        loaded=held.get("LoadState") == "loaded",
+        id=_typed(values, "Id", str, unit) or unit,
+        loaded=values.get("LoadState") == "loaded",
         fragment=os.fsencode(fragment) or None,
         drop_ins=tuple(os.fsencode(path) for path in drop_ins if isinstance(path, str)),
-        transient=_typed(held, "Transient", bool, False),
+        transient=_typed(values, "Transient", bool, False),
         started=started,
-        main_pid=_typed(held, "MainPID", int, 0),
+        main_pid=_typed(values, "MainPID", int, 0),
         mount_flags=flags,
-        directives=(*_mount_flags(flags), *_directives(held)),
-        perhaps=any(_in_effect(held, row) is not None for row in TABLE if not row.always),
-        needs_reload=_typed(held, "NeedDaemonReload", bool, False),
+        directives=(*_mount_flags(flags), *_directives(values)),
+        perhaps=any(_in_effect(values, row) is not None for row in TABLE if not row.always),
+        needs_reload=_typed(values, "NeedDaemonReload", bool, False),
     )
 
 
-def _typed(held: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
-    value = held.get(key, default)
+def _typed(values: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+    value = values.get(key, default)
     return value if type(value) is kind else default
 
 
@@ -143,24 +143,24 @@ def _mount_flags(flags: int) -> tuple[Directive, ...]:
     return (Directive("MountFlags", name),) if name else ()
 
 
-def _directives(held: Mapping[str, Any]) -> tuple[Directive, ...]:
-    found = ((row.name, _in_effect(held, row)) for row in TABLE if row.always)
+def _directives(values: Mapping[str, Any]) -> tuple[Directive, ...]:
+    found = ((row.name, _in_effect(values, row)) for row in TABLE if row.always)
     return tuple(Directive(name, _written(value)) for name, value in found if value is not None)
 
 
-def _in_effect(held: Mapping[str, Any], row: NamespacingDirective) -> Any:
+def _in_effect(values: Mapping[str, Any], row: NamespacingDirective) -> Any:
     """The value of a directive, None where it makes no mount namespace or has not the expected type.
 
     From systemd 257 on a property with more than two values has a second one, named …Ex, that is text.
     """
-    value = _flagged(held, row.name) if row.mark else held.get(f"{row.name}Ex", held.get(row.name))
+    value = _flagged(values, row.name) if row.mark else values.get(f"{row.name}Ex", values.get(row.name))
     expected = any(type(value) is type(plain) for plain in row.neutral.dbus)
     return value if expected and value not in row.neutral.dbus else None
 
 
-def _flagged(held: Mapping[str, Any], name: str) -> list[Any]:
+def _flagged(values: Mapping[str, Any], name: str) -> list[Any]:
     """The items of a list of directories that have flags, of (path, link, flags); the one flag that there is is ro."""
-    return [item for item in _typed(held, f"{name}Symlink", list, []) if isinstance(item, tuple) and any(item[2:])]
+    return [item for item in _typed(values, f"{name}Symlink", list, []) if isinstance(item, tuple) and any(item[2:])]
 
 
 def _written(value: Any) -> str:
