@@ -47,7 +47,7 @@ _shtab_mountwarden_config_commands() {
 
 _shtab_mountwarden_layer_commands() {
   local _commands=(
-    apply:'Make an image of a fresh layer from a layer tar.'
+    apply:'Make an image of a new layer from a layer tar.'
     changes:'List what a layer changed.'
     create:'Make a layer, empty or on top of another.'
     diff:'Write what a layer changed, as a tar.'
@@ -171,7 +171,7 @@ _shtab_mountwarden_graphdriver_options=(
   "--name[what dockerd calls it (default\: mountwarden)]:name:"
   "--home[keep the layers here (default\: where dockerd says)]:DIR:"
   "--socket[listen here (default\: \/run\/docker\/plugins\/NAME.sock)]:PATH:"
-  "--state[remember what dockerd said here (default\: below \/run)]:FILE:"
+  "--state[keep the settings that dockerd sends here (default\: below \/run)]:FILE:"
   "--debug[log each request]"
 )
 
@@ -195,7 +195,7 @@ _shtab_mountwarden_layer_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
-  "--home[the layers\' place (default\: \/var\/lib\/mountwarden\/layers)]:DIR:"
+  "--home[the directory of the layers (default\: \/var\/lib\/mountwarden\/layers)]:DIR:"
 )
 
 # guard to ensure default positional specs are added only once per session

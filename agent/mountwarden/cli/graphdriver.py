@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 _EPILOG = """\
-Docker up to 26 wants --experimental; 27 also DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS=1 in its environment; 28 has no
+Docker up to 26 needs --experimental; 27 also DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS=1 in its environment; 28 has no
 such plugins any more.
 
 examples:
@@ -34,7 +34,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.add_argument("--name", default=server.DEFAULT_NAME, help="what dockerd calls it (default: %(default)s)")
     parser.add_argument("--home", metavar="DIR", help="keep the layers here (default: where dockerd says)")
     parser.add_argument("--socket", metavar="PATH", help="listen here (default: /run/docker/plugins/NAME.sock)")
-    parser.add_argument("--state", metavar="FILE", help="remember what dockerd said here (default: below /run)")
+    parser.add_argument(
+        "--state", metavar="FILE", help="keep the settings that dockerd sends here (default: below /run)"
+    )
     parser.add_argument("--debug", action="store_true", help="log each request")
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""`mountwarden layer`: the overlay driver for people and scripts."""
+"""`mountwarden layer`: the overlay driver for users and scripts."""
 
 import bz2
 import contextlib
@@ -43,12 +43,14 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         "layer",
         help="make, mount, compare and remove layers",
         description="The overlay graphdriver by hand. Uses are not counted between two commands:\n"
-        "`get` of a layer that is mounted shows where, `put` detaches it.",
+        "`get` of a layer that is mounted prints where, `put` detaches it.",
         epilog=_EPILOG,
         json=False,
         tier=False,
     )
-    parser.add_argument("--home", metavar="DIR", default=DEFAULT_HOME, help="the layers' place (default: %(default)s)")
+    parser.add_argument(
+        "--home", metavar="DIR", default=DEFAULT_HOME, help="the directory of the layers (default: %(default)s)"
+    )
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", required=True, parser_class=options.Parser)
     create = _add(commands, "create", _create, "make a layer, empty or on top of another")
     create.add_argument("parent", metavar="PARENT", nargs="?", default="", help="the layer below")
@@ -69,7 +71,7 @@ def _files(commands: "_SubParsersAction[options.Parser]") -> None:
     diff = _add(commands, "diff", _diff, "write what a layer changed, as a tar")
     diff.add_argument("-o", "--output", dest="file", metavar="FILE", default="-", help="write here, not to stdout")
     _with_parent(diff)
-    apply = _add(commands, "apply", _apply, "make an image of a fresh layer from a layer tar")
+    apply = _add(commands, "apply", _apply, "make an image of a new layer from a layer tar")
     apply.add_argument("-i", "--input", dest="file", metavar="FILE", default="-", help="read here, not from stdin")
     apply.add_argument("--max-size", type=int, metavar="BYTES", help="refuse a tar that holds more")
     _with_parent(apply)
@@ -218,7 +220,7 @@ def _output(name: str) -> Iterator[BinaryIO]:
             yield file
         return
     if sys.stdout.isatty():
-        raise MountwardenError("a tar is nothing for a terminal", hint="redirect it, or give -o FILE")
+        raise MountwardenError("a tar is not written to a terminal", hint="redirect it, or give -o FILE")
     yield sys.stdout.buffer
 
 

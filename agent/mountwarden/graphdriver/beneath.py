@@ -1,4 +1,4 @@
-"""Opening files beneath one directory, whatever the names and symbolic links below it say.
+"""Opening files beneath one directory, wherever the names and symbolic links below it lead.
 
 A layer's tree is hostile: its symbolic links may point anywhere, and a name may hold `..`. Every lookup starts at
 the descriptor of the root and cannot leave it. A link to an absolute path is meant from the layer's own root, as a
@@ -22,7 +22,10 @@ class Escape(GraphdriverError):
 
 
 def normalise(name: bytes) -> bytes:
-    """The member's path below the root: no leading slash, no `.`, no `..`; b"" is the root itself."""
+    """The member's path below the root: no leading slash, no `.`, no `..`; b"" is the root itself.
+
+    Raises: GraphdriverError for a name that is too long; Escape for one that leads out or holds a NUL byte.
+    """
     if len(name) > _PATH_MAX:
         raise GraphdriverError(f"the name {shown(name)} is longer than a path may be")
     if b"\0" in name:
@@ -63,7 +66,10 @@ class RootDirectory:
         os.close(self.fd)
 
     def open_directory(self, path: bytes) -> int:
-        """Open a directory by its path below the root, following links that stay beneath. The caller closes it."""
+        """Open a directory by its path below the root, following links that stay beneath. The caller closes it.
+
+        Raises: OSError, Escape.
+        """
         if not path:
             return os.dup(self.fd)
         if self.openat2_works:
@@ -116,7 +122,7 @@ class RootDirectory:
 
 
 def _place(fd: int) -> int:
-    """Which mount a directory is on; where the kernel does not tell (before Linux 5.8), its device."""
+    """Which mount a directory is on; where the kernel does not say (before Linux 5.8), its device."""
     mount = syscalls.mount_id(fd)
     return os.fstat(fd).st_dev if mount is None else mount
 

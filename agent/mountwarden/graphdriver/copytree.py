@@ -19,7 +19,7 @@ _NO_RANGE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EB
 
 
 class TreeCopy(enum.StrEnum):
-    """How what is no directory gets into the copy."""
+    """How files that are no directories are copied."""
 
     CONTENT = "content"
     HARDLINK = "hardlink"

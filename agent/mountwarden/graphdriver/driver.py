@@ -1,4 +1,4 @@
-"""What every graphdriver offers, and the words for what differs between two layers."""
+"""The interface of a graphdriver, its errors, and how a layer differs from its parent."""
 
 import enum
 import re
@@ -58,26 +58,26 @@ class ProtoDriver(Protocol):
         """Remove the layer and its mount. A layer that is not there is no error."""
 
     def get(self, layer: str, mount_label: str = "") -> bytes:
-        """The path of the layer's whole tree, mounted if it has to be. Each get wants a put."""
+        """The path of the layer's whole tree, mounted if it has to be. Each get needs a put."""
 
     def put(self, layer: str) -> int:
-        """Give back one get; the last one lets the mount go, in every mount namespace. The uses that are left."""
+        """End one get; the last one detaches the mount, in every mount namespace. Returns the uses that are left."""
 
     def exists(self, layer: str) -> bool:
         """Whether there is such a layer."""
 
     def status(self) -> list[tuple[str, str]]:
-        """Pairs for people: what the driver found about its host."""
+        """Pairs for users: what the driver found about its host."""
 
     def get_metadata(self, layer: str) -> dict[str, str]:
         """The layer's directories by the names that engines show."""
 
     def cleanup(self) -> None:
-        """Let go every mount that the driver made."""
+        """Detach every mount that the driver made."""
 
 
 class Driver(ProtoDriver, Protocol):
-    """A whole driver: with what is told and moved as tar streams."""
+    """A whole driver: with what differs between two layers, as a list and as a tar stream."""
 
     def changes(self, layer: str, parent: str = "") -> list[Change]:
         """What differs between the layer and `parent`, sorted by path."""
@@ -89,11 +89,11 @@ class Driver(ProtoDriver, Protocol):
         """How many bytes the files that differ hold."""
 
     def apply_diff(self, layer: str, parent: str, stream: BinaryIO, *, end_marker: bool = True) -> int:
-        """Put an uncompressed layer tar into a fresh layer; how many bytes its members hold."""
+        """Apply an uncompressed layer tar to a new layer; how many bytes its members hold."""
 
 
 def check_id(layer: str) -> str:
-    """The id itself, if it is safe as the name of a directory; else `GraphdriverError`."""
+    """The id itself, if it is safe as the name of a directory. Raises: GraphdriverError."""
     if not _ID.match(layer):
         raise GraphdriverError(
             f"{layer!r} is no layer id", hint="use letters, digits, '_', '.' and '-', at most 200, no dot first"
@@ -102,6 +102,6 @@ def check_id(layer: str) -> str:
 
 
 def check_storage_opt(storage_opt: Mapping[str, str] | Sequence[str] | None, name: str) -> None:
-    """The overlay driver takes no option for a single layer."""
+    """The overlay driver takes no option for a single layer. Raises: NotSupported where there is one."""
     if storage_opt:
         raise NotSupported(f"--storage-opt is not supported for {name}")

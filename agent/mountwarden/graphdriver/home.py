@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 
 
 def mount_options() -> bytes:
-    """Features off that a shared lower tree does not go with, where this kernel has them on by default.
+    """Turns off the features that do not work with a shared lower tree, where this kernel has them on by default.
 
     index: a mount on the same upper is refused with EBUSY while a leaked copy lives. metacopy: a copied upper would
     hold files without their content.
@@ -20,7 +20,7 @@ def mount_options() -> bytes:
 
 
 def check_d_type(home: bytes, directory: bytes, backing: str) -> bool:
-    """Whether the home's file system gives d_type. One that does not is refused, unless the home is in use already."""
+    """Whether the home's file system gives d_type. Raises: NotSupported where not, unless the home is in use."""
     if support.has_d_type(directory):
         return True
     message = support.d_type_message(backing)

@@ -25,7 +25,7 @@ class IdMap:
 
 
 def parse(values: Iterable[Mapping[str, Any]] | None) -> tuple[IdMap, ...]:
-    """Maps from the JSON of the plugin protocol: objects of container_id, host_id and size."""
+    """Maps from the plugin protocol's JSON: objects of container_id, host_id and size. Raises: GraphdriverError."""
     try:
         return tuple(IdMap(int(v["container_id"]), int(v["host_id"]), int(v["size"])) for v in values or ())
     except (KeyError, TypeError, ValueError) as error:
@@ -48,11 +48,11 @@ class IdMaps:
         return bool(self.uids or self.gids)
 
     def host(self, uid: int, gid: int) -> tuple[int, int]:
-        """Ids outside of those that a container sees; an id that no line covers is an error."""
+        """Ids outside of those that a container sees. Raises: GraphdriverError for an id that no line covers."""
         return _to_host(self.uids, uid, "uid"), _to_host(self.gids, gid, "gid")
 
     def container(self, uid: int, gid: int) -> tuple[int, int]:
-        """Ids that a container sees of those outside; an id that no line covers is an error."""
+        """Ids that a container sees of those outside. Raises: GraphdriverError for an id that no line covers."""
         return _to_container(self.uids, uid, "uid"), _to_container(self.gids, gid, "gid")
 
     def root(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Where a layer keeps what, below the home. The same as the `overlay` driver of Docker up to 23.0 had it.
+"""The files of a layer, below the home. The same as the `overlay` driver of Docker up to 23.0 had it.
 
 An image is one whole tree, `root`. A container has `upper` and `work`, and `lower-id` names the image whose `root`
 is below it; while it is in use the overlay is mounted on `merged`. `parent` is this driver's own note for repeated

@@ -15,7 +15,7 @@ Progress = Callable[[int], None]
 
 
 class _Got(AbstractContextManager[RootDirectory]):
-    """A layer that is got as long as its tree is looked at."""
+    """A layer between get and put, for reading its tree."""
 
     def __init__(self, driver: ProtoDriver, layer: str) -> None:
         self._driver = driver

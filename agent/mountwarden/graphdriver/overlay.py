@@ -60,8 +60,8 @@ class OverlayDriver:
     ) -> "OverlayDriver":
         """Check the host, make the home (0700, the remapped root's), and return the driver on it.
 
-        `NotSupported` says what is missing: overlayfs, or a file system below the home that can carry it. `options`
-        are accepted and mean nothing, as with Docker's own driver. `load_module=False` starts no process.
+        `options` are accepted and ignored, as by Docker's own driver. `load_module=False` starts no process.
+        Raises: NotSupported where overlayfs is missing, or a file system below the home that can carry it.
         """
         home = os.path.abspath(os.fsencode(home))
         maps = IdMaps(tuple(uid_maps), tuple(gid_maps))
@@ -107,7 +107,7 @@ class OverlayDriver:
         finally:
             os.close(parent_fd)
 
-    # What is told
+    # Queries
 
     def status(self) -> list[tuple[str, str]]:
         """The backing file system, and whether it gives d_type."""
@@ -192,7 +192,7 @@ class OverlayDriver:
     def get(self, layer: str, mount_label: str = "") -> bytes:
         """The path of the whole tree: an image's `root`, or `merged` with the overlay mounted on it.
 
-        Each get of a container is counted and wants its put; the count of a fresh process starts from what is
+        Each get of a container is counted and needs its put; the count of a new process starts from what is
         mounted. `mount_label` is an SELinux context. On failure nothing is left mounted.
         """
         with self._held(layer) as target:
@@ -230,7 +230,7 @@ class OverlayDriver:
         return b"lowerdir=%s,upperdir=%s,workdir=%s" % paths + self._options
 
     def put(self, layer: str) -> int:
-        """Give back one get. The last one detaches the mount and removes the mountpoint: every namespace lets go.
+        """End one get. The last one detaches the mount and removes the mountpoint, and with it each namespace's copy.
 
         That it was not mounted, or that a kernel before 3.18 refuses the rmdir, is no error. Where it stays mounted,
         the use counts on and the error says why. Returns how many uses are left.
@@ -261,7 +261,7 @@ class OverlayDriver:
         return None
 
     def count_again(self, layer: str) -> None:
-        """Take back a `put` that left the layer mounted, when the one who asked for it was never told."""
+        """Undo a `put` that left the layer mounted, where the caller did not get the answer."""
         with self._held(layer) as target:
             self._counter.increment(target.merged)
 
@@ -270,7 +270,7 @@ class OverlayDriver:
         return [layer for layer in self.layers() if layout.is_mounted(self._layer(layer).merged)]
 
     def cleanup(self) -> None:
-        """Let go every layer that is mounted. Mounts on the home that the driver did not make are left alone."""
+        """Detach every layer that is mounted. Mounts on the home that the driver did not make are left alone."""
         errors = []
         for layer in self.mounted():
             with self._held(layer) as target:
@@ -302,7 +302,7 @@ class OverlayDriver:
         maximum_bytes: int | None = None,
         progress: Progress | None = None,
     ) -> int:
-        """Make an image of a fresh layer: its parent's tree in hard links, with the layer tar applied on top.
+        """Make an image of a new layer: its parent's tree in hard links, with the layer tar applied on top.
 
         The tree is made beside and renamed into place, so that a failure leaves the layer as it was. Where the parent
         has no `root` or the layer has content already, the tar is applied in place, to what a container sees.
@@ -341,15 +341,15 @@ class OverlayDriver:
             self._put(target)
 
     def _apply_beside(self, target: Layer, base: bytes, stream: BinaryIO, options: Options) -> int:
-        fresh = os.path.join(target.directory, layout.APPLYING)
-        self._remove_at(fresh)
+        beside = os.path.join(target.directory, layout.APPLYING)
+        self._remove_at(beside)
         try:
-            os.mkdir(fresh, 0o700)
-            copy_tree(base, fresh, TreeCopy.HARDLINK)
-            size = apply_layer(fresh, stream, options)
-            os.rename(fresh, target.root)
+            os.mkdir(beside, 0o700)
+            copy_tree(base, beside, TreeCopy.HARDLINK)
+            size = apply_layer(beside, stream, options)
+            os.rename(beside, target.root)
         except BaseException:
-            self._remove_at(fresh)
+            self._remove_at(beside)
             raise
         self._let_go(target)
         for name in (layout.UPPER, layout.WORK, layout.LOWER_ID):
@@ -369,7 +369,7 @@ class OverlayDriver:
 
     @contextlib.contextmanager
     def _held(self, layer: str) -> Iterator[Layer]:
-        """The layer's paths, while nobody else acts on it."""
+        """The layer's paths, with its lock held."""
         found = self._layer(layer)
         with self._locker.hold(layer), hold_directory(found.directory):
             yield found

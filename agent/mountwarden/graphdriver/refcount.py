@@ -7,7 +7,7 @@ from collections.abc import Callable
 class RefCounter:
     """Counts gets and puts of a mountpoint.
 
-    The first look at one that is mounted already counts one use: an earlier process of this driver mounted it, and
+    One that is mounted already when it is first counted has one use: an earlier process of this driver mounted it, and
     the engine still counts on that. `mounted` answers for a path; it is asked once for each path that comes into use.
     """
 
@@ -25,7 +25,7 @@ class RefCounter:
         return self._add(path, -1)
 
     def forget(self, path: bytes | None = None) -> None:
-        """Drop the count of a path, or all of them: the next look asks the kernel again."""
+        """Drop the count of a path, or all of them: the next call asks the kernel again."""
         with self._guard:
             if path is None:
                 self._counts.clear()

@@ -44,7 +44,7 @@ def remove_children(parent_fd: int, name: bytes, keep: Callable[[bytes], bool]) 
 
 def _remove_files(root: RootDirectory, keep: Callable[[bytes], bool]) -> list[bytes]:
     """Remove what is no directory; the directories to remove, outer ones first."""
-    visit, doomed = [b""], []
+    visit, to_remove = [b""], []
     for number, path in enumerate(visit):
         fd = root.open_directory(path)
         try:
@@ -60,10 +60,10 @@ def _remove_files(root: RootDirectory, keep: Callable[[bytes], bool]) -> list[by
                     os.rename(child, whole, src_dir_fd=fd, dst_dir_fd=root.fd)
                 visit.append(whole)
                 if not kept:
-                    doomed.append(whole)
+                    to_remove.append(whole)
         finally:
             os.close(fd)
-    return doomed
+    return to_remove
 
 
 def _entries(fd: int) -> list[tuple[bytes, bool]]:
@@ -98,7 +98,7 @@ def ensure_removed(directory: bytes, mountpoint: bytes) -> None:
                 if not left:
                     raise GraphdriverError(
                         f"{os.fsdecode(directory)} stays busy: {error.strerror}",
-                        hint="`mountwarden who` tells what holds it",
+                        hint="`mountwarden who` shows what keeps it busy",
                     ) from error
             time.sleep(_PAUSE)
     finally:

@@ -57,7 +57,7 @@ def load_overlay_module() -> None:
 
 
 def require_overlay(file_systems: str = "/proc/filesystems") -> None:
-    """Raise `NotSupported` unless the kernel has overlayfs."""
+    """Require that the kernel has overlayfs. Raises: NotSupported."""
     with open(file_systems) as lines:
         if any(line.rstrip("\n") == "nodev\toverlay" for line in lines):
             return
@@ -80,12 +80,12 @@ def magic_of(home: bytes) -> tuple[bytes, int]:
 
 
 def backing_file_system(magic: int) -> str:
-    """A name for people; one that is not in the table is told by its number."""
+    """The name that users know; the number of one that is not in the table."""
     return FILE_SYSTEMS.get(magic, f"<unknown {magic:#x}>")
 
 
 def require_backing(magic: int) -> None:
-    """Raise `NotSupported` for a file system that overlayfs cannot stand on as an upper layer, or must not."""
+    """Raises: NotSupported for a file system that overlayfs can't have as an upper layer, or must not."""
     if magic in REFUSED:
         raise NotSupported(
             f"'overlay' is not supported over {backing_file_system(magic)}",
@@ -94,7 +94,7 @@ def require_backing(magic: int) -> None:
 
 
 def has_d_type(directory: bytes) -> bool:
-    """Whether readdir(3) tells the type of an entry, which overlayfs needs to see its whiteouts.
+    """Whether readdir(3) gives the type of an entry, which overlayfs needs to see its whiteouts.
 
     os.DirEntry asks lstat(2) only where d_type is DT_UNKNOWN. So the entry is asked after its file has gone: a type
     that is still known came from the directory.

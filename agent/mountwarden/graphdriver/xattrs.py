@@ -1,4 +1,4 @@
-"""Extended attributes of layers: which ones travel, and how ids in them are translated.
+"""Extended attributes of layers: which ones are part of a layer, and how ids in them are translated.
 
 xattr(7), acl(5) with its form in linux/posix_acl_xattr.h, and capabilities(7) with struct vfs_ns_cap_data of
 linux/capability.h.

@@ -126,4 +126,4 @@ def test_a_tar_is_not_written_to_a_terminal() -> None:
     os.close(side)
     os.close(main)
     assert done.returncode == 2
-    assert b"nothing for a terminal" in done.stderr
+    assert b"not written to a terminal" in done.stderr

@@ -133,7 +133,7 @@ class ChunkedWriter(io.RawIOBase):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What to answer: a body, or a function that writes it (`stream`). `undo` is called if nobody takes the answer."""
+    """What to answer: a body, or a function that writes it (`stream`). `undo` is called if it can't be sent."""
 
     body: bytes = b"{}"
     status: int = 200
@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         except Exception as error:
             gone = writer.begun and isinstance(error, OSError)
             _log.log(logging.DEBUG if gone else logging.WARNING, "%s: %s", self.path, error)
-            if writer.begun:  # the missing last chunk tells the client
+            if writer.begun:  # the client sees it by the missing last chunk
                 self.close_connection = True
             else:
                 self._send(self.server.service.failure(error))

@@ -1,8 +1,8 @@
 """Docker's graphdriver plugin protocol, each call of it, over a driver.
 
-dockerd sends Activate and Init once when it starts. A plugin that restarts alone gets neither, so what Init said is
-kept in a file under /run, and the counts of uses start from what is mounted. On a broken connection dockerd repeats
-its request for 15 s: each call can be repeated.
+dockerd sends Activate and Init once when it starts. A plugin that restarts alone gets neither, so the arguments of Init
+are kept in a file under /run, and the counts of uses start from what is mounted. On a broken connection dockerd
+repeats its request for 15 s: each call can be repeated.
 """
 
 import json
@@ -49,7 +49,7 @@ class GraphdriverPlugin:
         }
 
     def answer(self, path: str, query: str, body: BinaryIO) -> Reply:
-        """The reply to one request. An error of the driver goes to dockerd's user word for word, with status 200."""
+        """The reply to one request. An error of the driver goes to dockerd's user verbatim, with status 200."""
         try:
             if path == "/Plugin.Activate":
                 return _reply(Implements=["GraphDriver"])
@@ -61,26 +61,26 @@ class GraphdriverPlugin:
             return call(_request(body))
         except (MountwardenError, OSError) as error:
             _log.log(logging.DEBUG if isinstance(error, BrokenBody) else logging.WARNING, "%s: %s", path, error)
-            return _reply(Err=_told(error))
+            return _reply(Err=_message(error))
         except Exception as error:
             _log.exception("%s", path)
             return self.failure(error)
 
     def failure(self, error: Exception) -> Reply:
         """The reply where status 200 would be taken for success."""
-        return _reply(500, Err=_told(error))
+        return _reply(500, Err=_message(error))
 
     @property
     def driver(self) -> OverlayDriver:
-        """The driver; made from what the last Init said if this process has seen none."""
+        """The driver; by the arguments of the last Init. Raises: GraphdriverError where there was none."""
         if self._driver is None:
             raise GraphdriverError(
-                "the plugin does not know its home yet", hint="start dockerd anew: it names the home when it starts"
+                "the plugin does not know its home yet", hint="restart dockerd: it names the home when it starts"
             )
         return self._driver
 
     def restore(self) -> None:
-        """Go on where an earlier process of this plugin stopped; nothing to do if none has run since boot."""
+        """Continue where an earlier process of this plugin stopped; nothing to do if none has run since boot."""
         try:
             sweep(self._state)
             with open(self._state, encoding="utf-8") as file:
@@ -162,7 +162,7 @@ class GraphdriverPlugin:
         return _reply(Size=self.driver.diff_size(_text(request, "ID"), _text(request, "Parent")))
 
     def _apply_diff(self, query: str, body: BinaryIO) -> Reply:
-        """The body's framing tells a truncated one, so the tar itself may lack its end marker."""
+        """The body's framing shows a truncated one, so the tar itself may lack its end marker."""
         values = parse_qs(query, keep_blank_values=True)
         layer, parent = (values.get(key, [""])[0] for key in ("id", "parent"))
         return _reply(Size=self.driver.apply_diff(layer, parent, body, end_marker=False))
@@ -192,7 +192,7 @@ def _shown(path: bytes) -> str:
     return path.decode("utf-8", "replace")
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     hint = error.hint if isinstance(error, MountwardenError) else None
     return f"{error} ({hint})" if hint else str(error)
 

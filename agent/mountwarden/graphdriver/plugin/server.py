@@ -33,7 +33,7 @@ class Settings:
         return self.socket or f"/run/docker/plugins/{self.name}.sock"
 
     def state_path(self) -> str:
-        """What Init said; below /run, since it holds for this boot."""
+        """Where the arguments of Init are kept: below /run, since they hold for this boot."""
         return self.state or f"/run/mountwarden-graphdriver/{self.name}.json"
 
 
@@ -77,7 +77,7 @@ def _inherited_socket() -> socket.socket | None:
 
 
 def notify(*lines: str) -> None:
-    """sd_notify(3): tell the service manager, if one asked to be told."""
+    """sd_notify(3): send lines to the service manager, if it listens."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -39,7 +39,7 @@ class Devices(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to apply. The limits are for streams that nobody vouches for; None is no limit.
+    """How to apply. The limits are for untrusted streams; None is no limit.
 
     `maximum_bytes` counts the members' sizes with their holes, `progress` is called with the bytes of the stream so
     far.
@@ -63,8 +63,8 @@ def default_devices() -> Devices:
 def apply_layer(directory: bytes, stream: BinaryIO, options: Options | None = None) -> int:
     """Apply an uncompressed layer tar to `directory`; the bytes that its members hold.
 
-    A stream that is wrong or hostile raises `BadArchive` or `Escape`; what was applied until then is left for the
-    caller to remove.
+    Raises: BadArchive or Escape for a stream that is wrong or hostile, GraphdriverError where the file system refuses a
+    member. What was applied until then is left for the caller to remove.
     """
     with RootDirectory(directory) as root, Extraction(root, stream, options or Options()) as extraction:
         return extraction.run()
@@ -126,7 +126,7 @@ class Extraction:
             elif name == OPAQUE:
                 self._opaque(parent)
             elif name.startswith(META) or path.startswith(META):
-                return  # aufs kept its own books under these names; they are no content
+                return  # metadata of aufs itself, not content
             elif name.startswith(WHITEOUT):
                 self._whiteout(parent, name.removeprefix(WHITEOUT), member)
             else:

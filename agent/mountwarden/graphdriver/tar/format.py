@@ -1,4 +1,4 @@
-"""The words of a tar stream: blocks, PAX records, sparse maps. Pure functions from bytes.
+"""The parts of a tar stream: blocks, PAX records, sparse maps. Pure functions from bytes.
 
 The formats are described in pax(1p) of POSIX, and in GNU tar's manual ("Tar Internals": the standard, the
 extensions, the sparse formats). The decoding of a header block itself is the standard library's,
@@ -33,7 +33,7 @@ def padded(size: int) -> int:
 
 
 def header(block: bytes, position: int) -> tarfile.TarInfo:
-    """One header block decoded; a wrong checksum or number is `BadArchive`."""
+    """One header block decoded. Raises: BadArchive for a wrong checksum or number."""
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""Reading a layer tar from a stream, one member at a time, believing nothing in it.
+"""Reading a layer tar from a stream, one member at a time, without trusting what it says.
 
 ustar, PAX and GNU tar (long names, all four sparse formats). What would need unbounded memory is limited; a stream
 that stops early is an error that says where, and never the end of the archive.
@@ -92,7 +92,7 @@ class TarReader:
     """An iterator of members. Between two steps `readinto` gives the member's bytes, what is not read is skipped.
 
     With `end_marker` a stream without the block of zeros that ends a tar counts as truncated; without it, a stream
-    that ends cleanly between two members is whole (its transport tells truncation), an empty one still is not.
+    that ends cleanly between two members is whole (its transport shows a truncation), an empty one still is not.
     """
 
     def __init__(self, stream: BinaryIO, *, end_marker: bool = True) -> None:
@@ -108,14 +108,14 @@ class TarReader:
             yield member
 
     def readinto(self, view: memoryview) -> None:
-        """Fill `view` with the next bytes of the member; a stream that ends before is `BadArchive`."""
+        """Fill `view` with the next bytes of the member. Raises: BadArchive where the stream ends before."""
         if len(view) > self._left:
             raise BadArchive(f"{shown(self._name)} holds fewer bytes than it says")
         self._fill(view)
         self._left -= len(view)
 
     def drain(self) -> None:
-        """Read what follows the end marker: padding, and with it the news that the transport brought everything."""
+        """Read what follows the end marker: padding, up to the end of the transport, which may show a truncation."""
         while self._stream.read(_CHUNK):
             pass
 

@@ -1,4 +1,4 @@
-"""Writing the difference of two layers as an uncompressed tar: PAX, as Docker and the OCI image specification want it.
+"""Writing the difference of two layers as an uncompressed tar: PAX, as Docker and the OCI image specification have it.
 
 Times keep their nanoseconds; ids are those that the container sees. Files are written whole, holes as zeros: Docker
 takes the tar apart and puts it together again from the files, which a sparse map would not survive.
