@@ -1,7 +1,7 @@
 """leaked: no home has the mount, a copy of it remains elsewhere, and no record says that it is in use."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..model import (
     Answers,
@@ -20,7 +20,6 @@ from ..model import (
     Severity,
     Spot,
     Target,
-    finding_id,
     is_on_block_device,
 )
 
@@ -144,24 +143,11 @@ def _finding(
     copy, match = first.copy, first.match
     newer = state.live.get(match.spot, ())
     same_upper = any(_upper(mount) is not None and _upper(mount) == _upper(copy.mount) for mount in newer)
-    return Finding(
-        id=finding_id(picture.boot_id, Kind.LEAKED, match.root.path, match.spot.path, namespace),
-        kind=Kind.LEAKED,
+    return replace(
+        Finding.of_match(Kind.LEAKED, match, copy.mount, namespace=namespace, home=state.home, boot_id=picture.boot_id),
         severity=_severity(first, same_upper),
-        root=match.root,
-        home=state.home,
-        spot=match.spot,
-        layer=match.layer,
-        mountpoint=match.mountpoint,
-        seen_at=copy.mount.point,
-        namespace=namespace,
-        fstype=copy.mount.fstype,
-        device=copy.mount.device,
-        mount_id=copy.mount.id,
-        unique_id=copy.mount.unique,
         evidence=first.evidence,
         reach=Reach.RMDIR if on_spot and not newer else Reach.INSIDE,
-        mount_class=match.layout.mount_class,
         count=len(leaks),
         detail=_detail(first, newer=bool(newer), same_upper=same_upper),
         target=Target(match, everywhere, tuple(leak.copy for leak in on_spot or leaks), there),

@@ -1,6 +1,8 @@
 """orphaned: a container's own root whose layer home has unmounted, with processes still in it."""
 
-from ..model import Answers, Evidence, Finding, Kind, Picture, Question, Reach, Severity, finding_id
+from dataclasses import replace
+
+from ..model import Answers, Copy, Evidence, Finding, Kind, Match, Picture, Question, Reach
 
 
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Question]]:
@@ -14,26 +16,17 @@ def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Quest
         namespace = picture.namespaces.get(copy.namespace)
         if namespace is None or not namespace.pids:
             continue
-        findings.append(
-            Finding(
-                id=finding_id(picture.boot_id, Kind.ORPHANED, match.root.path, match.spot.path, copy.namespace),
-                kind=Kind.ORPHANED,
-                severity=Severity.WARNING,
-                root=match.root,
-                home=homes.get((match.root.path, match.root.home)),
-                spot=match.spot,
-                layer=match.layer,
-                mountpoint=match.mountpoint,
-                seen_at=copy.mount.point,
-                namespace=copy.namespace,
-                fstype=copy.mount.fstype,
-                device=copy.mount.device,
-                mount_id=copy.mount.id,
-                unique_id=copy.mount.unique,
-                evidence=Evidence.HISTORY,
-                reach=Reach.HOLDERS,
-                mount_class=match.layout.mount_class,
-                detail=f"it is the root of {len(namespace.pids)} processes" if len(namespace.pids) > 1 else "",
-            )
-        )
+        home = homes.get((match.root.path, match.root.home))
+        findings.append(_finding(picture, copy, match, home, len(namespace.pids)))
     return findings, set()
+
+
+def _finding(picture: Picture, copy: Copy, match: Match, home: int | None, processes: int) -> Finding:
+    return replace(
+        Finding.of_match(
+            Kind.ORPHANED, match, copy.mount, namespace=copy.namespace, home=home, boot_id=picture.boot_id
+        ),
+        evidence=Evidence.HISTORY,
+        reach=Reach.HOLDERS,
+        detail=f"it is the root of {processes} processes" if processes > 1 else "",
+    )

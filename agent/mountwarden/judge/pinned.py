@@ -1,5 +1,7 @@
 """pinned: no mount of a layer is left anywhere, but processes still hold it open, so that its space is not freed."""
 
+from dataclasses import replace
+
 from ..model import (
     Answers,
     Evidence,
@@ -10,10 +12,8 @@ from ..model import (
     Picture,
     Question,
     Reach,
-    Severity,
     Use,
     UsersQuestion,
-    finding_id,
 )
 
 
@@ -32,26 +32,12 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
 
 
 def _finding(picture: Picture, gone: Gone, users: tuple[Use, ...], home: int | None) -> Finding:
-    match, mount = gone.match, gone.mount
     by_pid = {use.pid: use.comm for use in users}
-    return Finding(
-        id=finding_id(picture.boot_id, Kind.PINNED, match.root.path, match.spot.path, None),
-        kind=Kind.PINNED,
-        severity=Severity.WARNING,
-        root=match.root,
-        home=home,
-        spot=match.spot,
-        layer=match.layer,
-        mountpoint=match.mountpoint,
+    return replace(
+        Finding.of_match(Kind.PINNED, gone.match, gone.mount, namespace=None, home=home, boot_id=picture.boot_id),
         seen_at=None,
-        namespace=None,
-        fstype=mount.fstype,
-        device=mount.device,
-        mount_id=mount.id,
-        unique_id=mount.unique,
         evidence=Evidence.HISTORY,
         reach=Reach.HOLDERS,
-        mount_class=match.layout.mount_class,
         count=len(users),
         detail="held by " + ", ".join(str(use) for use in users[:5]),
         holders=tuple(Holder(pid, comm) for pid, comm in sorted(by_pid.items())),

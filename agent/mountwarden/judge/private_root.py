@@ -1,6 +1,8 @@
 """private-root: a mount that holds a root is not shared in its home, so that no umount reaches any copy."""
 
-from ..model import Answers, Base, Finding, Kind, Mount, Picture, Question, RootState, Severity, finding_id
+from dataclasses import replace
+
+from ..model import Answers, Base, Finding, Kind, Mount, Picture, Question, RootState, Severity
 
 
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Question]]:
@@ -22,24 +24,18 @@ def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Quest
 def _finding(picture: Picture, state: RootState, base: Base) -> Finding:
     mount = base.mount
     kind = "a slave" if mount.master else "unbindable" if mount.unbindable else "private"
-    at = state.root.path if not base.rel else mount.point
-    return Finding(
-        id=finding_id(picture.boot_id, Kind.PRIVATE_ROOT, state.root.path, base.spot.path, state.home),
-        kind=Kind.PRIVATE_ROOT,
+    return replace(
+        Finding.of(
+            Kind.PRIVATE_ROOT,
+            state.root,
+            mount,
+            mountpoint=state.root.path if not base.rel else mount.point,
+            namespace=state.home,
+            home=state.home,
+            spot=base.spot,
+            boot_id=picture.boot_id,
+        ),
         severity=Severity.INFO if _is_meant(state, mount) else Severity.WARNING,
-        root=state.root,
-        home=state.home,
-        spot=base.spot,
-        layer=None,
-        mountpoint=at,
-        seen_at=mount.point,
-        namespace=state.home,
-        fstype=mount.fstype,
-        device=mount.device,
-        mount_id=mount.id,
-        unique_id=mount.unique,
-        evidence=None,
-        reach=None,
         detail=f"the mount that contains it is {kind}",
     )
 

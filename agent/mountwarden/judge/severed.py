@@ -1,5 +1,7 @@
 """severed: home's mount is live, but an umount at home would not reach the copy: it is a leak to be."""
 
+from dataclasses import replace
+
 from ..model import (
     Answers,
     Copy,
@@ -14,7 +16,6 @@ from ..model import (
     RootState,
     Severity,
     Target,
-    finding_id,
 )
 
 
@@ -70,26 +71,21 @@ def _reaches(source: Mount, target: Mount, answers: Answers, wants: set[Question
 
 def _finding(picture: Picture, state: RootState, namespace: int, copies: list[Copy]) -> Finding:
     first = min(copies, key=lambda copy: copy.mount.id)
-    base = state.bases[0]
     root = state.root
     on_device = root.kind is RootKind.VOLUME and any(not c.mount.device.startswith("0:") for c in copies)
-    return Finding(
-        id=finding_id(picture.boot_id, Kind.SEVERED, root.path, base.spot.path, namespace),
-        kind=Kind.SEVERED,
+    return replace(
+        Finding.of(
+            Kind.SEVERED,
+            root,
+            first.mount,
+            mountpoint=root.path,
+            namespace=namespace,
+            home=state.home,
+            spot=state.bases[0].spot,
+            boot_id=picture.boot_id,
+        ),
         severity=Severity.WARNING if on_device or not root.rmdir_on_put else Severity.INFO,
-        root=root,
-        home=state.home,
-        spot=base.spot,
-        layer=None,
-        mountpoint=root.path,
-        seen_at=first.mount.point,
-        namespace=namespace,
-        fstype=first.mount.fstype,
-        device=first.mount.device,
-        mount_id=first.mount.id,
-        unique_id=first.mount.unique,
         evidence=Evidence.SPOT,
-        reach=None,
         mount_class=root.layout[0].mount_class,
         count=len(copies),
         target=Target(first.match, tuple(copies)) if first.match else None,

@@ -1,6 +1,8 @@
 """stacked: the same mount many times on one mountpoint, as bidirectional or self-bind propagation multiplies it."""
 
-from ..model import Answers, Finding, Kind, Picture, Question, Severity, Stack, finding_id
+from dataclasses import replace
+
+from ..model import Answers, Finding, Kind, Picture, Question, Stack
 
 DEPTH = 4
 """From how many on it is told. Two is what a runtime does that binds a root file system on itself."""
@@ -22,25 +24,8 @@ def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Quest
 
 
 def _finding(picture: Picture, stack: Stack, home: int | None) -> Finding:
-    match, top = stack.match, stack.top
-    return Finding(
-        id=finding_id(picture.boot_id, Kind.STACKED, match.root.path, match.spot.path, stack.namespace),
-        kind=Kind.STACKED,
-        severity=Severity.WARNING,
-        root=match.root,
-        home=home,
-        spot=match.spot,
-        layer=match.layer,
-        mountpoint=match.mountpoint,
-        seen_at=top.point,
-        namespace=stack.namespace,
-        fstype=top.fstype,
-        device=top.device,
-        mount_id=top.id,
-        unique_id=top.unique,
-        evidence=None,
-        reach=None,
-        mount_class=match.layout.mount_class,
-        count=stack.depth,
-        detail=f"{stack.depth} mounts of the same file system and root on top of each other",
+    found = Finding.of_match(
+        Kind.STACKED, stack.match, stack.top, namespace=stack.namespace, home=home, boot_id=picture.boot_id
     )
+    detail = f"{stack.depth} mounts of the same file system and root on top of each other"
+    return replace(found, count=stack.depth, detail=detail)

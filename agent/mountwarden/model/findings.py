@@ -2,10 +2,10 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .enums import Action, Evidence, Kind, MountClass, NamespaceKind, Reach, Severity
-from .host import Copy, Match, Root, Spot
+from .host import Copy, Match, Mount, Root, Spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +63,21 @@ class Finding:
     kind: Kind
     severity: Severity
     root: Root
-    home: int | None
-    spot: Spot | None
-    layer: bytes | None
     mountpoint: bytes
     """Path at home."""
-    seen_at: bytes | None
+    home: int | None = None
+    spot: Spot | None = None
+    layer: bytes | None = None
+    seen_at: bytes | None = None
     """Path in the holder's namespace."""
-    namespace: int | None
+    namespace: int | None = None
     """Inode of the holder's namespace; home's own for private-root."""
-    fstype: str
-    device: str
-    mount_id: int | None
-    unique_id: int | None
-    evidence: Evidence | None
-    reach: Reach | None
+    fstype: str = ""
+    device: str = "0:0"
+    mount_id: int | None = None
+    unique_id: int | None = None
+    evidence: Evidence | None = None
+    reach: Reach | None = None
     mount_class: MountClass = MountClass.LAYER
     count: int = 1
     detail: str = ""
@@ -93,6 +93,53 @@ class Finding:
     silenced: bool = False
     since: float | None = None
     """Seconds since the Epoch at which it was first seen."""
+
+    @classmethod
+    def of(
+        cls,
+        kind: Kind,
+        root: Root,
+        mount: Mount,
+        *,
+        mountpoint: bytes,
+        namespace: int | None,
+        home: int | None,
+        spot: Spot | None = None,
+        boot_id: str = "",
+    ) -> "Finding":
+        """A warning about one mount, as `namespace` has it. Without `spot` and `boot_id` it has no id."""
+        return cls(
+            id=finding_id(boot_id, kind, root.path, spot.path, namespace) if spot and boot_id else "",
+            kind=kind,
+            severity=Severity.WARNING,
+            root=root,
+            mountpoint=mountpoint,
+            home=home,
+            spot=spot,
+            seen_at=mount.point,
+            namespace=namespace,
+            fstype=mount.fstype,
+            device=mount.device,
+            mount_id=mount.id,
+            unique_id=mount.unique,
+        )
+
+    @classmethod
+    def of_match(
+        cls, kind: Kind, match: Match, mount: Mount, *, namespace: int | None, home: int | None, boot_id: str
+    ) -> "Finding":
+        """The same about a mount of the layer that `match` names."""
+        found = cls.of(
+            kind,
+            match.root,
+            mount,
+            mountpoint=match.mountpoint,
+            namespace=namespace,
+            home=home,
+            spot=match.spot,
+            boot_id=boot_id,
+        )
+        return replace(found, layer=match.layer, mount_class=match.layout.mount_class)
 
     @property
     def starting(self) -> bool:

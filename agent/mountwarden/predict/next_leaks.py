@@ -12,7 +12,7 @@ from ..explain import gather, holders
 from ..explain import lasting_fix as advice
 from ..explain.context import system_service
 from ..explain.members import Members
-from ..model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, Severity, UnitFacts
+from ..model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, UnitFacts
 from ..mounts.exposure import Exposure, Relation
 from ..mounts.mountinfo import join
 from ..systemd import units
@@ -125,23 +125,16 @@ def _one(
 
 def _finding(sight: Exposure, members: Members) -> Finding:
     """The leak to be: of a mount that the engine has, or will have, on some spot below the sight."""
-    return Finding(
-        id="",
-        kind=Kind.SEVERED,
-        severity=Severity.INFO,
-        root=sight.root,
+    found = Finding.of(
+        Kind.SEVERED,
+        sight.root,
+        sight.mount,
+        mountpoint=join(join(sight.root.path, sight.part), _PRETENDED),
+        namespace=sight.namespace,
         home=sight.root.home,
         spot=sight.base.spot,
-        layer=None,
-        mountpoint=join(join(sight.root.path, sight.part), _PRETENDED),
-        seen_at=join(sight.at, _PRETENDED),
-        namespace=sight.namespace,
-        fstype=sight.mount.fstype,
-        device=sight.mount.device,
-        mount_id=None,
-        unique_id=None,
-        evidence=None,
-        reach=None,
-        holders=members.holders,
-        namespace_kind=members.kind,
+    )
+    at = join(sight.at, _PRETENDED)
+    return replace(
+        found, seen_at=at, mount_id=None, unique_id=None, holders=members.holders, namespace_kind=members.kind
     )

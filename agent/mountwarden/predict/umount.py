@@ -10,7 +10,7 @@ from ..escape import printable
 from ..explain import cause as causes
 from ..explain import gather, holders
 from ..explain.members import Members
-from ..model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind, Severity
+from ..model import Cause, Finding, Gap, Kind, Mount, Namespace, Root, RootKind
 from ..mounts.graph import Graph, PlacedMount
 from ..mounts.propagation import Behaviour, Prediction, UmountResult, concerned, predict_umount
 from ..observe import namespaces, paths, processes
@@ -234,23 +234,13 @@ class _Question:
     def _finding(self, place: PlacedMount, counterpart: Mount, home: Mount | None, members: Members) -> Finding:
         where = home.point if home is not None else self.path
         who = f"process {self.pid}" if self.pid is not None else ""
-        return Finding(
-            id="",
-            kind=Kind.SEVERED,
-            severity=Severity.INFO,
-            root=Root(where, who, RootKind.CUSTOM, (), self.inode, home_pid=self.pid),
-            home=self.inode,
-            spot=None,
-            layer=None,
+        root = Root(where, who, RootKind.CUSTOM, (), self.inode, home_pid=self.pid)
+        found = Finding.of(
+            Kind.SEVERED,
+            root,
+            place.mount,
             mountpoint=counterpart.point,
-            seen_at=place.mount.point,
             namespace=place.namespace,
-            fstype=place.mount.fstype,
-            device=place.mount.device,
-            mount_id=place.mount.id,
-            unique_id=place.mount.unique,
-            evidence=None,
-            reach=None,
-            namespace_kind=members.kind,
-            holders=members.holders,
+            home=self.inode,
         )
+        return replace(found, namespace_kind=members.kind, holders=members.holders)

@@ -68,20 +68,13 @@ def _policy(action: Action, finding: Finding) -> Policy:
 
 def _example(root: Root, kind: Kind, evidence: Evidence | None) -> Finding:
     return Finding(
-        id="mw-0000000000",
+        id="",
         kind=kind,
         severity=Severity.WARNING,
         root=root,
-        home=root.home,
-        spot=None,
-        layer=None,
         mountpoint=root.path,
+        home=root.home,
         seen_at=root.path,
-        namespace=None,
-        fstype="",
-        device="0:0",
-        mount_id=None,
-        unique_id=None,
         evidence=evidence,
         reach=Reach.RMDIR,
     )
