@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from mountwarden.cli import main as command_line
+from mountwarden.explain import holders, naming
 from mountwarden.kernel import abi, syscalls
 from mountwarden.predict import umount as foresee
 from mountwarden.predict.umount import Forecast
@@ -50,6 +51,10 @@ def ids(places: list[dict[str, Any]]) -> list[dict[str, int]]:
 
 def id_of(namespace: Namespace, path: bytes = MERGED) -> int:
     return next(int(line.split()[0]) for line in namespace.mountinfo().splitlines() if line.split()[4] == path)
+
+
+def name(namespace: Namespace) -> str:
+    return naming.name_of([one for one in [holders.holder(namespace.pid)] if one], namespace.inode)
 
 
 def place(namespace: Namespace) -> dict[str, int]:
@@ -137,8 +142,8 @@ def test_for_people(home: Home) -> None:
         status, out, _err = cli(home, "--lazy", path)
         assert status == 0
         assert out.startswith(f"umount --lazy of {path} would succeed, reach 1 copy and leave 1 copy behind\n")
-        assert f"also goes: {path} (mount {id_of(slave)}) in the namespace of process {slave.pid} (" in out
-        assert f"stays: {path} (mount {id_of(cut)}) in the namespace of process {cut.pid} (" in out
+        assert f"also goes: {path} (mount {id_of(slave)}) in the namespace of {name(slave)}\n" in out
+        assert f"stays: {path} (mount {id_of(cut)}) in the namespace of {name(cut)}\n" in out
         assert f"is in a mount namespace of its own, in which {path.rsplit('/', 3)[0]} has no master" in " ".join(
             out.split()
         )

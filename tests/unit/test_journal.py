@@ -66,7 +66,7 @@ def test_found_names_everything() -> None:
 def test_what_is_not_known_says_so() -> None:
     sent = fields(EventKind.FOUND, cause=None, layer=None, unit=None, pid=None)
     assert sent["MOUNTWARDEN_CAUSE"] == "not known"
-    assert sent["MOUNTWARDEN_HOLDER"] == "mount namespace 4026532200"
+    assert sent["MOUNTWARDEN_HOLDER"] == "mount namespace 4026532200 (no process seen)"
     assert {"MOUNTWARDEN_LAYER", "UNIT", "OBJECT_PID"} & sent.keys() == set()
 
 

@@ -13,7 +13,7 @@ from mountwarden.busy.answer import BusyTarget, Keeper
 from mountwarden.cli import acts, doctor, history, plan, predict, watch, who
 from mountwarden.cli import map as map_command
 from mountwarden.doctor import roots
-from mountwarden.explain import cause
+from mountwarden.explain import cause, naming
 from mountwarden.explain.context import Context
 from mountwarden.explain.lasting_fix import lasting_fix
 from mountwarden.explain.members import Members
@@ -50,6 +50,7 @@ from mountwarden.remedies import restart_advice
 from mountwarden.report import build as report
 from mountwarden.report import chain, timeline, unit_settings
 from mountwarden.report import map as chart
+from mountwarden.report.types import FindingJson
 from mountwarden.service import status
 from mountwarden.snapshot import file as snapshot_file
 from mountwarden.systemd import journal, journal_reader
@@ -146,6 +147,10 @@ def told(one: Holder) -> Any:
     return report.build(facts([held(one)]))
 
 
+def told_of(found: Finding) -> FindingJson:
+    return report.build(facts([found]))["findings"][0]
+
+
 def entry(one: Holder) -> dict[str, str]:
     fields = journal_messages.entry(Event(EventKind.FOUND, "key", NOW, subject=update.subject_of(held(one), NOW)))
     return {name: journal.clean(value) for name, value in fields}
@@ -209,3 +214,42 @@ def test_names_are_the_same_everywhere(document: str, one: Holder) -> None:
     assert words_of.count("a-machine") == words_of.count(CONTAINER)
     assert "a\\x41" not in words_of
     assert "\x1b" not in words_of
+
+
+IN_SCOPE = Holder(4711, "sh", unit="session-3.scope")
+IN_DOCKER = Holder(4711, "sh", unit=f"docker-{'a' * 64}.scope", container="a" * 64)
+IN_BOTH = Holder(4711, "sh", unit="web.service", container="a" * 64)
+
+
+@pytest.mark.parametrize(
+    ("holders", "name"),
+    [
+        ((Holder(4711, "sh", unit="web.service"), Holder(4712, "sh", unit="web.service")), "web.service"),
+        ((Holder(4711, "sh", unit="b.service"), Holder(4712, "sh", unit="a.service")), "b.service and 1 more"),
+        ((IN_SCOPE, Holder(4712, "sh", unit="web.service")), "web.service"),
+        ((IN_SCOPE,), "process 4711 (sh) of session-3.scope"),
+        ((Holder(1, "sh"), IN_SCOPE), "process 4711 (sh) of session-3.scope and 1 more"),
+        ((Holder(4711, "sh", unit="user.slice"),), "process 4711 (sh)"),
+        ((IN_DOCKER,), "container aaaaaaaaaaaa"),
+        ((IN_SCOPE, IN_BOTH), "container aaaaaaaaaaaa of web.service"),
+        ((), f"mount namespace {OTHER} (no process seen)"),
+    ],
+)
+def test_a_holder_has_one_name(holders: tuple[Holder, ...], name: str) -> None:
+    found = finding(holders=holders, namespace=OTHER)
+    assert phrases.holder(told_of(found)) == name
+    assert naming.name_of(holders, OTHER) == name
+    single = name.removesuffix(" and 1 more")
+    assert phrases.holder_of_subject(update.subject_of(found, NOW)) == single, "the journal names one holder"
+
+
+def test_a_users_service_is_named_with_its_user() -> None:
+    user = Holder(4711, "sh", unit="user@1000.service", user_unit="web.service")
+    assert naming.name_of((user,), OTHER) == "web.service of user@1000.service"
+    assert naming.process_in_full(user) == "process 4711 (sh, web.service, user@1000.service)"
+
+
+def test_a_private_root_is_held_by_no_process() -> None:
+    found = finding(kind=Kind.PRIVATE_ROOT, holders=(), namespace=HOME)
+    name = phrases.holder_of_subject(update.subject_of(found, NOW))
+    assert name == phrases.holder(told_of(found)) == "docker root /var/lib/docker"

@@ -37,8 +37,8 @@ def test_each_namespace_is_told_once_with_its_cause() -> None:
     spaces = {4: space(40, "web.service"), 5: space(50, "db.service", "db.service has MountFlags=private.")}
     assert text(foreseen(reached=(place(4),), left=left, spaces=spaces)) == (
         "umount of /srv/data would succeed, reach 1 copy and leave 2 copies behind\n"
-        "  also goes: /srv/data (mount 70) in the namespace of process 40 (worker, web.service)\n"
-        "  stays: /srv/data (mount 71) and 1 more mount in the namespace of process 50 (worker, db.service)\n"
+        "  also goes: /srv/data (mount 70) in the namespace of web.service\n"
+        "  stays: /srv/data (mount 71) and 1 more mount in the namespace of db.service\n"
         "    why: db.service has MountFlags=private.\n"
         "  what stays on the same directory goes when that is removed (rmdir), in all namespaces\n"
     )
@@ -77,7 +77,7 @@ def test_who_makes_it_busy_and_how() -> None:
 def test_what_could_not_be_seen_and_what_is_inferred_is_told() -> None:
     told = foreseen(gaps=(Gap("the mounts of a namespace", "EACCES", 5, 2),), inferred=True)
     assert "  this depends on which mounts user namespaces lock, which is inferred" in text(told)
-    assert text(told).endswith("not seen: the mounts of a namespace (EACCES), 2 times\n")
+    assert text(told).endswith("could not read the mounts of a namespace in namespace 5, 2 times: EACCES\n")
     assert (document(told)["complete"], document(told)["locks_inferred"]) == (False, True)
 
 

@@ -4,8 +4,8 @@ import functools
 import re
 from collections.abc import Iterator
 
-from ..escape import printable, short_id, unit_name
-from ..explain import holders
+from ..escape import unit_name
+from ..explain import holders, naming
 from ..explain.members import Members, service_of
 from ..model import Mount, Namespace
 from ..mounts.mountinfo import Table, below, join, unescape
@@ -115,7 +115,7 @@ def _needs(space: Namespace, members: Members, *, own: bool) -> str:
         return "umount it in its namespace"  # the host ends with process 1
     first = members.holders[0] if members.holders else None
     if first and first.container:
-        return f"umount it in its namespace, or stop container {printable(short_id(first.container))}"
+        return f"umount it in its namespace, or stop {naming.container_name(first.container)}"
     if first and (unit := service_of(first)):
         return f"umount it in its namespace, or restart {unit_name(unit)}"
     return "umount it in its namespace, or end its processes"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..escape import printable, sentence
 from ..explain import naming
-from ..output import report_file
+from ..output import phrases, report_file
 from ..output.columns import count, wrap
 from ..report import build
 from . import options, session
@@ -15,7 +15,6 @@ from . import options, session
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..model import Gap
     from ..mounts.graph import PlacedMount
     from ..predict.occupants import Occupant
     from ..predict.umount import Forecast, Left, Space
@@ -104,10 +103,7 @@ def document(told: "Forecast") -> dict[str, Any]:
         "namespaces": [_space(inode, space) for inode, space in told.spaces.items()],
         "locks_inferred": told.inferred,
         "complete": not told.gaps,
-        "gaps": [
-            {"what": gap.what, "namespace": gap.namespace, "reason": sentence(gap.reason), "count": gap.count}
-            for gap in told.gaps
-        ],
+        "gaps": build.all_gaps(told.gaps),
     }
 
 
@@ -135,7 +131,7 @@ def text(told: "Forecast") -> str:
     lines += _reached(told)
     lines += _left(told)
     lines += [_INFERRED] if told.inferred else []
-    return "\n".join([*lines, *(f"not seen: {_gap(gap)}" for gap in told.gaps)]) + "\n"
+    return "\n".join([*lines, *map(phrases.gap, build.all_gaps(told.gaps))]) + "\n"
 
 
 def _sentence(told: "Forecast") -> str:
@@ -158,7 +154,7 @@ def _why_busy(told: "Forecast", one: "Occupant") -> str:
     on = "" if told.mount is not None and one.mount == told.mount.id else " on the copy in its namespace"
     how = _HOW.get(one.how) or f"its descriptor {one.how.removeprefix('fd ')}"
     seen = f", {printable(one.path)}" if one.path else ""
-    return f"{naming.person(one.holder)} has {how}{on}{seen}"
+    return f"{naming.process_in_full(one.holder)} has {how}{on}{seen}"
 
 
 _HOW = {
@@ -211,16 +207,10 @@ def _mounts(places: "list[PlacedMount]") -> str:
 def _who(told: "Forecast", inode: int) -> str:
     """Whose namespace it is."""
     members = told.spaces[inode].members
-    if not members.holders:
-        return f"mount namespace {inode}, where no process is"
-    more = len(members.holders) + members.more - 1
-    return f"the namespace of {naming.person(members.holders[0])}" + (f" and {more:,} more" if more else "")
+    name = naming.name_of(members.holders, inode, members.more)
+    return f"the namespace of {name}" if members.holders else name
 
 
 def _some(title: str, texts: list[str]) -> list[str]:
     lines = [f"  {title}: {line}" for line in texts[:_MOST]]
     return lines + ([f"  {title}: {len(texts) - _MOST:,} more"] if len(texts) > _MOST else [])
-
-
-def _gap(gap: "Gap") -> str:
-    return sentence(f"{gap.what} ({gap.reason})" + (f", {gap.count} times" if gap.count > 1 else ""))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..escape import printable, sentence
 from ..explain import naming
-from ..output import report_file
+from ..output import phrases, report_file
 from ..output.columns import count
 from ..report import build
 from . import options, session
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from ..busy.answer import BusyReport, Keeper
-    from ..model import Gap
 
 _EPILOG = """\
 Mounts, open files, working directories, roots, executables, mapped files, swap, loop devices, mounts stacked on or
@@ -63,10 +62,10 @@ def text(answer: "BusyReport") -> str:
     for keeper in answer.keepers:
         detail = f" ({sentence(keeper.detail.strip())})" if keeper.detail else ""
         lines.append(f"  {keeper.how:8} {printable(keeper.where)}{detail}")
-        if held_by := "; ".join(map(naming.person, keeper.holders)):
+        if held_by := "; ".join(map(naming.process_in_full, keeper.holders)):
             lines.append(f"           held by {held_by}")
         lines.append(f"           to let go: {sentence(keeper.needs)}")
-    lines += [f"not seen: {_gap(gap)}" for gap in answer.gaps]
+    lines += map(phrases.gap, build.all_gaps(answer.gaps))
     return "\n".join(lines) + "\n"
 
 
@@ -74,10 +73,6 @@ def _heading(answer: "BusyReport") -> str:
     part = f", {printable(answer.target.path)} in it" if answer.target.path else ""
     kept = f"kept busy by {count(len(answer.keepers), 'thing')}" if answer.keepers else "kept busy by nothing"
     return f"{printable(answer.target.asked)} (device {answer.target.device}{part}): {kept}"
-
-
-def _gap(gap: "Gap") -> str:
-    return sentence(f"{gap.what} ({gap.reason})" + (f", {gap.count} times" if gap.count > 1 else ""))
 
 
 def document(answer: "BusyReport") -> dict[str, Any]:
@@ -90,10 +85,7 @@ def document(answer: "BusyReport") -> dict[str, Any]:
         "path": printable(target.path) if target.path is not None else None,
         "complete": not answer.gaps,
         "keepers": [_keeper(keeper) for keeper in answer.keepers],
-        "gaps": [
-            {"what": gap.what, "namespace": gap.namespace, "reason": sentence(gap.reason), "count": gap.count}
-            for gap in answer.gaps
-        ],
+        "gaps": build.all_gaps(answer.gaps),
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..escape import printable, sentence
-from ..explain.naming import title
+from ..explain.naming import name_of
 from ..model import Finding, Gap, Kind, Mount, Picture, RootState
 from ..mounts.exposure import Exposure, Relation
 from ..output.columns import count
@@ -103,7 +103,7 @@ def name(one: NextLeak) -> str:
     """The unit, container or process, or the place on the host itself; escaped."""
     if one.at_home is not None:
         return f"{printable(one.at_home)} on the host itself"
-    return title(one.who.kind, one.who.holders, one.namespace)
+    return name_of(one.who.holders, one.namespace, one.who.more)
 
 
 def _names(sights: Sequence[Exposure]) -> str:

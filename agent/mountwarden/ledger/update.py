@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..config.schema import Config, Silence
-from ..model import Event, EventKind, Finding, Gap, Severity, Subject
+from ..model import Event, EventKind, Finding, Gap, Severity, Subject, chief
 from . import flood
 from .entries import Attempt, Entry, GapEntry, Ledger, Now, Reported, event_key
 
@@ -156,7 +156,7 @@ def _annotated(entry: Entry | None, finding: Finding, now: Now, config: Config) 
 
 def subject_of(finding: Finding, since: float) -> Subject:
     """What an event says of the finding."""
-    holder = finding.holders[0] if finding.holders else None
+    holder = chief(finding.holders)
     return Subject(
         id=finding.id,
         kind=finding.kind,
@@ -173,8 +173,8 @@ def subject_of(finding: Finding, since: float) -> Subject:
         count=finding.count,
         pid=holder.pid if holder else None,
         comm=holder.comm if holder else None,
-        unit=next((one.unit for one in finding.holders if one.unit), None),
-        container=next((one.container for one in finding.holders if one.container), None),
+        unit=holder.unit if holder else None,
+        container=holder.container if holder else None,
     )
 
 

@@ -18,7 +18,7 @@ from .enums import (
     Tier,
 )
 from .events import Event, Subject
-from .findings import RUNTIME_INIT, Cause, Finding, Holder, Outcome, Remedy, Target, finding_id
+from .findings import RUNTIME_INIT, Cause, Finding, Holder, Outcome, Remedy, Target, chief, finding_id
 from .host import (
     Base,
     Candidate,
@@ -91,6 +91,7 @@ __all__ = [
     "UnitFile",
     "Use",
     "UsersQuestion",
+    "chief",
     "finding_id",
     "is_on_block_device",
 ]

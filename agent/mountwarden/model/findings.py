@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .enums import Action, Evidence, Kind, MountClass, NamespaceKind, Reach, Severity
@@ -20,6 +21,16 @@ class Holder:
     """Real uid."""
     user_unit: str | None = None
     """The unit of a user's own systemd, below `unit`."""
+
+    @property
+    def is_in_service(self) -> bool:
+        """Whether it belongs to a service, of PID 1's or of a user's own systemd."""
+        return (self.user_unit or self.unit or "").endswith(".service")
+
+
+def chief(holders: Iterable[Holder]) -> Holder | None:
+    """The one of several by which all are named: in a container, else in a service, else in another unit."""
+    return min(holders, key=lambda one: (not one.container, not one.is_in_service, not one.unit), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 The ids are random (sd-id128 new); an id never changes its meaning.
 """
 
-from ..escape import printable, short_id, unit_name
+from ..escape import printable, unit_name
 from ..model import Event, EventKind, Kind, Severity, Subject
 from ..systemd.journal import PREFIX
+from .phrases import holder_of_subject
 
 IDS = {
     EventKind.FOUND: "ac05996646d6430297cd38b47d8faa5b",
@@ -87,7 +88,7 @@ def sentence(event: Event) -> str:
         case EventKind.FOUND:
             return _found(subject)
         case EventKind.CLEARED:
-            return f"{subject.kind} is over: {name}, {holder(subject)}"
+            return f"{subject.kind} is over: {name}, {holder_of_subject(subject)}"
         case EventKind.ACTED:
             return f"{_action(event)} done: {name}: {event.text}"
         case EventKind.DECLINED:
@@ -133,22 +134,11 @@ _EVENT = {EventKind.DECLINED: EventKind.FAILED.value, EventKind.MISSED: EventKin
 """Whoever asks for what was not done, or not seen, asks for one word; the message id tells the two apart."""
 
 
-def holder(subject: Subject) -> str:
-    """Who keeps it, in a few words."""
-    parts = [unit_name(subject.unit)] if subject.unit else []
-    parts += [f"container {printable(short_id(subject.container))}"] if subject.container else []
-    if parts:
-        return ", ".join(parts)
-    if subject.pid:
-        return f"process {subject.pid} ({printable(subject.comm or '')})"
-    return f"mount namespace {subject.namespace}" if subject.namespace else "a namespace without a process"
-
-
 def _found(subject: Subject) -> str:
     text = _FOUND[subject.kind].format(
         mountpoint=printable(subject.mountpoint),
         root=printable(subject.root),
-        holder=holder(subject),
+        holder=holder_of_subject(subject),
         count=subject.count,
     )
     because = f"; {subject.cause.text.removesuffix('.')}" if subject.cause else ""
@@ -168,7 +158,7 @@ def _of_subject(subject: Subject) -> list[tuple[str, str]]:
         ("NAMESPACE", str(subject.namespace or "-")),
         ("CAUSE", subject.cause.text if subject.cause else "not known"),
         ("EVIDENCE", subject.evidence or "-"),
-        ("HOLDER", holder(subject)),
+        ("HOLDER", holder_of_subject(subject)),
         *((name, printable(value)) for name, value in optional if value is not None),
     ]
 

@@ -1,7 +1,8 @@
 """Findings in plain words: what is wrong, who holds it, what ends it."""
 
-from ..escape import short_id
-from ..model import Evidence, Kind, Severity
+from ..escape import printable
+from ..explain import naming
+from ..model import Evidence, Holder, Kind, Severity, Subject
 from ..report import types
 from ..report.build import blind, counts
 from .columns import count
@@ -45,28 +46,31 @@ def known(evidence: str | None) -> str | None:
 
 
 def holder(finding: types.FindingJson) -> str:
-    """Who holds it, as short as it can be told: the unit, else the container, else the process."""
+    """Who holds it; for a private root, which the whole host holds, the root."""
     if finding["kind"] == Kind.PRIVATE_ROOT:
         return f"{finding['engine']} root {finding['root']}"
-    units = sorted({one["unit"] for one in finding["holders"] if one["unit"]})
-    containers = sorted({one["container"] for one in finding["holders"] if one["container"]})
-    if containers:
-        return "container " + short_id(containers[0]) + _more(containers)
-    if units:
-        return units[0] + _more(units)
-    if finding["holders"]:
-        one = finding["holders"][0]
-        return f"process {one['pid']} ({one['comm']})" + _more(finding["holders"])
-    return f"mount namespace {finding['namespace']['inode']}, held by no process that we see"
+    holders = [Holder(one["pid"], one["comm"], one["unit"], one["container"]) for one in finding["holders"]]
+    return naming.name_of_printable(holders, finding["namespace"]["inode"])
+
+
+def holder_of_subject(subject: Subject) -> str:
+    """The same of what an event is about."""
+    if subject.kind is Kind.PRIVATE_ROOT:
+        return f"{subject.engine} root {printable(subject.root)}"
+    first = Holder(subject.pid, subject.comm or "", subject.unit, subject.container) if subject.pid else None
+    return naming.name_of((first,) if first else (), subject.namespace)
+
+
+def gap(found: types.GapJson) -> str:
+    """What could not be read, where, and why."""
+    where = f" in namespace {found['namespace']}" if found["namespace"] else ""
+    times = f", {found['count']:,} times" if found["count"] > 1 else ""
+    return f"could not read {found['what']}{where}{times}: {found['reason']}"
 
 
 def sentence_case(text: str) -> str:
     """The text with a capital at its start."""
     return text[:1].upper() + text[1:]
-
-
-def _more(names: list[str] | list[types.HolderJson]) -> str:
-    return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
 def processes(finding: types.FindingJson) -> str | None:

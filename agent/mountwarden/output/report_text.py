@@ -199,7 +199,7 @@ def _feet(report: types.ReportJson, view: View) -> Iterable[str]:
     waiting = sum(1 for f in findings if not f["confirmed"] and not f["silenced"] and f["severity"] != "info")
     lines = [f"{root['path']} ({root['engine']}) could not be judged: {root['status']}" for root in report["roots"]]
     lines = [line for line, root in zip(lines, report["roots"], strict=True) if root["status"] != "ok"]
-    lines += [_gap(gap) for gap in report["gaps"]]
+    lines += map(phrases.gap, report["gaps"])
     if not report["roots"]:
         lines.append("no engine's root was found: nothing is guarded here")
     if waiting:
@@ -212,12 +212,6 @@ def _feet(report: types.ReportJson, view: View) -> Iterable[str]:
         lines.append("something is busy all the same: mountwarden who PATH")
     for line in lines:
         yield from (view.terminal.paint(part, "dim") for part in wrap(line, columns, rest="  "))
-
-
-def _gap(gap: types.GapJson) -> str:
-    where = f" in namespace {gap['namespace']}" if gap["namespace"] else ""
-    times = f", {gap['count']:,} times" if gap["count"] > 1 else ""
-    return f"could not read {gap['what']}{where}{times}: {gap['reason']}"
 
 
 def _cut(text: str, columns: int, terminal: Terminal) -> str:

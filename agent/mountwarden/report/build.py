@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import __version__
-from ..escape import printable, sentence, timestamp, unit_name
+from ..escape import printable, sentence, timestamp
+from ..explain.naming import printable_holder
 from ..model import Action, Finding, Gap, Holder, Kind, Picture, Policy, RootState, Severity
 from ..mounts.mountinfo import propagation
 from . import types
@@ -174,17 +175,11 @@ def _finding(finding: Finding) -> types.FindingJson:
     }
 
 
-def holders(people: Iterable[Holder]) -> list[types.HolderJson]:
+def holders(found: Iterable[Holder]) -> list[types.HolderJson]:
     """Who holds something, as JSON."""
     return [
-        {
-            "pid": holder.pid,
-            "comm": printable(holder.comm),
-            "unit": None if holder.unit is None else unit_name(holder.unit),
-            "container": None if holder.container is None else printable(holder.container),
-            "user": holder.user,
-        }
-        for holder in people
+        {"pid": one.pid, "comm": one.comm, "unit": one.unit, "container": one.container, "user": one.user}
+        for one in map(printable_holder, found)
     ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..escape import printable, sentence
 from ..explain.members import Members
-from ..explain.naming import title
+from ..explain.naming import name_of
 from ..model import Base, Finding, Kind, Mount, Picture, RootState, Severity
 from ..mounts.exposure import Exposure, Relation
 from ..mounts.mountinfo import propagation
@@ -125,7 +125,7 @@ def _row(inode: int, sights: list[Exposure], leaked: list[Finding], seen: MapFac
 
 def _who(inode: int, seen: MapFacts) -> str:
     people = seen.people[inode]
-    return title(people.kind, people.holders, inode)
+    return name_of(people.holders, inode, people.more)
 
 
 def _order(row: RowJson) -> tuple[object, ...]:

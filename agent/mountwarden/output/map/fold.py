@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...report.map_types import BaseJson, MapJson, MapRootJson, RowJson
-from ...report.types import GapJson
+from .. import phrases
 from ..columns import count
 
 MOST = 10
@@ -169,10 +169,4 @@ def root_name(root: MapRootJson) -> str:
 def notes(chart: MapJson) -> list[str]:
     """What could not be seen."""
     told = [f"{root['path']} ({root['engine']}) could not be judged: {root['status']}" for root in chart["unjudged"]]
-    return told + [_gap(gap) for gap in chart["gaps"]]
-
-
-def _gap(gap: GapJson) -> str:
-    where = f" in namespace {gap['namespace']}" if gap["namespace"] else ""
-    times = f", {gap['count']:,} times" if gap["count"] > 1 else ""
-    return f"could not read {gap['what']}{where}{times}: {gap['reason']}"
+    return told + [phrases.gap(gap) for gap in chart["gaps"]]
