@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from mountwarden.cli import predict, snapshot
+from mountwarden.explain import shared_causes
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Gap, Kind
 from mountwarden.observe import detached_users
@@ -42,8 +43,8 @@ def pair(
         step()
         scanner.scan()
     found = confirm.confirmed_scan(scanner, wait=0.2, everything=True)
-    findings, seen = assemble.explained(found.findings, found.seen, everything=True)
-    told = replace(assemble.facts(seen, findings, scanner.config), **HOST)  # type: ignore[arg-type]
+    findings, gaps = shared_causes.explained(found.findings, found.seen.picture, everything=True)
+    told = replace(assemble.facts(found.seen, findings, scanner.config, gaps=gaps), **HOST)  # type: ignore[arg-type]
     return report.build(told), take.take(
         found.seen, found.findings, scanner.config, paused=False, survey=survey, **HOST
     )

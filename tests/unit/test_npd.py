@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden.cli import main, npd, report
+from mountwarden.cli import main, npd, service_report
 from mountwarden.errors import MountwardenError
 from mountwarden.model import Gap, Severity
-from mountwarden.report import build as telling
+from mountwarden.report import build
 
 from tests.support.reports import LEAKY, facts, finding
 
@@ -17,7 +17,7 @@ CONFIG = Path(__file__).parents[2] / "packaging/monitoring/node-problem-detector
 
 def told(monkeypatch: pytest.MonkeyPatch, *options: str, **changes: Any) -> tuple[int, str]:
     """Exit status and line for a stored report."""
-    monkeypatch.setattr(report, "last", lambda: telling.build(facts(**{"findings": [], **changes})))
+    monkeypatch.setattr(service_report, "last", lambda: build.build(facts(**{"findings": [], **changes})))
     lines: list[str] = []
     monkeypatch.setattr("builtins.print", lines.append)
     arguments = main.parser(("report",)).parse_args(["report", "--npd", *options])
@@ -54,7 +54,7 @@ def test_what_is_not_known_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MountwardenError("the report is stale", hint="restart it")
 
     lines: list[str] = []
-    monkeypatch.setattr(report, "last", stale)
+    monkeypatch.setattr(service_report, "last", stale)
     monkeypatch.setattr("builtins.print", lines.append)
     assert npd.run(main.parser(("report",)).parse_args(["report", "--npd"])) == 2
     assert lines == ["unknown: the report is stale"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden.cli.report import last
+from mountwarden.cli.service_report import last
 from mountwarden.errors import MountwardenError
 from mountwarden.output import report_file
 from mountwarden.report import build as report

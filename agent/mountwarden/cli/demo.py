@@ -115,20 +115,21 @@ class Demo:
         self._say("It was given a copy of every mount that there was, the layer among them.")
 
     def _report(self, scanner: "Scanner") -> Finding:
+        from ..explain import shared_causes
         from ..report import assemble
         from ..scan import confirm
 
         self._title("mountwarden report")
         found = confirm.confirmed_scan(scanner, wait=5.0)
-        findings, seen = assemble.explained(found.findings, found.seen)
-        told = telling.build(assemble.facts(seen, findings, scanner.config))
+        findings, gaps = shared_causes.explained(found.findings, found.seen.picture)
+        told = telling.build(assemble.facts(found.seen, findings, scanner.config, gaps=gaps))
         self._quote(report_text.render(told, report_text.View(self.inner, time.time())))
         leaked = [finding for finding in found.findings if finding.kind is Kind.LEAKED and finding.confirmed]
         if len(leaked) != 1:
             raise MountwardenError(f"the demo's one leak was told as {len(leaked)}", hint="please report this")
         one = next(one for one in told["findings"] if one["id"] == leaked[0].id)
         explained = next(finding for finding in findings if finding.id == leaked[0].id)
-        self._explain(one, explained, seen, told["taken"])
+        self._explain(one, explained, found.seen, told["taken"])
         return leaked[0]
 
     def _explain(self, told: types.FindingJson, finding: Finding, seen: "Scan", taken: str) -> None:

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
-from ..escape import printable, sentence
-from ..model import Action, Finding, Severity
+from ..escape import printable
+from ..model import Severity
 from ..output import explain_text, report_file, terminal
-from ..report import build as telling
-from ..report import types
-from . import options
+from ..report import build, types
+from . import options, service_report
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from ..scan.confirm import ConfirmedScan
-    from .service_report import Agents
 
 
 def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
@@ -63,39 +61,35 @@ def run(arguments: Namespace) -> int:
     else:
         facts = explain_text.Explanation(finding, told.steps, time.time(), told.report["taken"], told.background)
         sys.stdout.write(explain_text.tell(facts, screen))
-    return telling.status(told.report, Severity(arguments.fail_on))
+    return build.status(told.report, Severity(arguments.fail_on))
 
 
 def _live(arguments: Namespace) -> _Story | types.BackgroundJson:
     """The story; of a finding that is over, what the journal has."""
-    from ..report import assemble as facts
-    from ..report import background
-    from ..scan import confirm
-    from . import report, service_report, session
+    from ..explain import shared_causes
+    from ..report import assemble, background
+    from . import session
 
     scanner = session.scanner(arguments)
-    known = service_report.read(scanner.boot_id).since()
-    found = confirm.confirmed_scan(
-        scanner, wait=arguments.wait, everything=True, known=known, waiting=report.scanning_again
-    )
-    agent = service_report.read(scanner.boot_id)
-    one = agent.as_known(finding for finding in found.findings if finding.id == arguments.id)
+    found, agent = service_report.confirmed(arguments, scanner, everything=True, progress=True)
+    one = [finding for finding in found.findings if finding.id == arguments.id]
     if not one:
         return _beyond(arguments.id, agent, found)
-    explained, seen = facts.explained(one, found.seen, everything=True)
-    told = facts.facts(seen, explained, scanner.config, circumstances=session.circumstances(scanner, agent))
-    around = background.background(explained[0], seen, agent=arguments.id in known)
-    return _Story(telling.build(told), _steps(told.findings[0]), around)
+    findings, gaps = shared_causes.explained(one, found.seen.picture, everything=True)
+    around = background.background(findings[0], found.seen, agent=arguments.id in agent.since())
+    circumstances = session.circumstances(scanner, agent)
+    facts = assemble.facts(found.seen, findings, scanner.config, gaps=gaps, circumstances=circumstances)
+    return _Story(build.build(facts), build.steps(facts.findings[0]), around)
 
 
-def _beyond(finding_id: str, agent: "Agents", found: "ConfirmedScan") -> _Story | types.BackgroundJson:
+def _beyond(finding_id: str, agent: service_report.Agents, found: "ConfirmedScan") -> _Story | types.BackgroundJson:
     """Of what the look does not show: the service's finding, while it holds; else what the journal has of it."""
     from ..report import background
     from . import joined
 
     past, theirs = background.over(finding_id), joined.alone(agent, found)
     if agent.told and any(one["id"] == finding_id for one in theirs):
-        return _Story(telling.select(agent.told, lambda one: one["id"] == finding_id), background=past)
+        return _Story(build.select(agent.told, lambda one: one["id"] == finding_id), background=past)
     if past:
         return past
     raise _unknown(finding_id, [finding.id for finding in found.findings] + [one["id"] for one in theirs])
@@ -108,23 +102,12 @@ def _stored(path: str, finding_id: str) -> _Story:
     one = [finding for finding in facts.findings if finding.id == finding_id]
     if not one:
         raise _unknown(finding_id, [finding.id for finding in facts.findings], path)
-    return _Story(telling.build(replace(facts, findings=one)), _steps(one[0]))
-
-
-def _steps(finding: Finding) -> dict[str, list[str]]:
-    from ..remedies import steps
-
-    return {
-        str(remedy.action): [sentence(step.describe()) for step in steps.describe(finding, Action(remedy.action))]
-        for remedy in finding.remedies
-    }
+    return _Story(build.build(replace(facts, findings=one)), build.steps(one[0]))
 
 
 def _last(finding_id: str) -> _Story:
-    from .report import last
-
-    told = last()
-    one = telling.select(told, lambda finding: finding["id"] == finding_id)
+    told = service_report.last()
+    one = build.select(told, lambda finding: finding["id"] == finding_id)
     if not one["findings"]:
         raise _unknown(finding_id, [finding["id"] for finding in told["findings"]])
     return _Story(one)

@@ -9,8 +9,8 @@ from argparse import Namespace
 from ..errors import MountwardenError
 from ..model import Severity
 from ..output import phrases
-from ..report import build as telling
-from . import report
+from ..report import build
+from . import service_report
 
 LONGEST = 200
 """Bytes of the line; the configuration that ships lets the detector take as many."""
@@ -20,11 +20,11 @@ def run(arguments: Namespace) -> int:
     """Print the line, and return the exit status."""
     floor = Severity(arguments.fail_on)
     try:
-        told = telling.select(report.last(), report.wanted(arguments))
+        told = build.select(service_report.last(), service_report.wanted(arguments))
     except MountwardenError as error:
         print(_cut(f"unknown: {error.message}"))
         return 2
-    status = telling.status(told, floor, strict=arguments.strict)
+    status = build.status(told, floor, strict=arguments.strict)
     print(_cut(phrases.one_line(told, status, floor)))
     return status
 

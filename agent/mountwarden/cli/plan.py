@@ -4,10 +4,10 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING, TypedDict
 
-from ..escape import printable, sentence
-from ..model import Action, Finding, Severity
+from ..escape import printable
+from ..model import Finding, Severity
 from ..output import phrases, report_file
-from ..report import types
+from ..report import build, types
 from . import options
 
 if TYPE_CHECKING:
@@ -29,19 +29,17 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Show the plan."""
     from ..remedies.plan import plan
-    from ..scan import confirm
     from . import joined, service_report, session
 
     session.need_root("mountwarden plan")
     scanner = session.scanner(arguments)
-    found = confirm.confirmed_scan(scanner, wait=arguments.wait, known=service_report.read(scanner.boot_id).since())
-    agent = service_report.read(scanner.boot_id)
+    found, agent = service_report.confirmed(arguments, scanner)
     circumstances = session.circumstances(scanner, agent)
 
     def meant(finding_id: str, severity: str) -> bool:
         return finding_id in arguments.id if arguments.id else severity != Severity.INFO
 
-    own = [one for one in agent.as_known(found.findings) if meant(one.id, one.severity)]
+    own = [one for one in found.findings if meant(one.id, one.severity)]
     chosen = [_planned(plan(finding, scanner.config, circumstances)) for finding in own]
     chosen += [_told(one) for one in joined.alone(agent, found) if meant(one["id"], one["severity"])]
     if arguments.json:
@@ -62,16 +60,8 @@ class _Planned(TypedDict):
 
 def _planned(finding: Finding) -> tuple[str, str, _Planned]:
     """The kind, the title, and each way out with its steps."""
-    remedies: list[_Remedy] = [
-        {
-            "action": str(remedy.action),
-            "automatic": remedy.automatic,
-            "reason": sentence(remedy.reason),
-            "command": remedy.command,
-            "steps": _steps(finding, remedy.action),
-        }
-        for remedy in finding.remedies
-    ]
+    steps = build.steps(finding)
+    remedies: list[_Remedy] = [{**one, "steps": steps[one["action"]]} for one in build.remedies(finding)]
     title = f"{finding.id} {finding.kind} {printable(finding.mountpoint)}"
     return finding.kind, title, {"id": finding.id, "remedies": remedies}
 
@@ -91,9 +81,3 @@ def _lines(kind: str, title: str, planned: _Planned) -> list[str]:
         lines += [f"    {number}. {step}" for number, step in enumerate(remedy["steps"], 1)]
         lines += [f"    $ {remedy['command']}"] if remedy["command"] else []
     return lines if planned["remedies"] else [*lines, f"  {phrases.by_hand(kind)}"]
-
-
-def _steps(finding: Finding, action: Action) -> list[str]:
-    from ..remedies import apply
-
-    return [sentence(step.describe()) for step in apply.describe(finding, action)]

@@ -4,18 +4,14 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..errors import MountwardenError
-from ..escape import seconds, unit_name
+from ..escape import seconds
 from ..model import Severity
 from ..output import report_file, report_text, terminal
 from ..output.columns import age
-from ..report import build as telling
-from ..report import types
-from ..state import run_directory
-from . import options
+from ..report import build, types
+from . import options, service_report
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -66,34 +62,30 @@ def run(arguments: Namespace) -> int:
     elif os.geteuid() == 0:
         told, note = live(arguments), None
     else:
-        told = last()
+        told = service_report.last()
         note = f"the service's report of {age(time.time() - seconds(told['taken']))} ago; a look now needs root"
-    told = telling.select(told, wanted(arguments))
+    told = build.select(told, service_report.wanted(arguments))
     if arguments.json:
         sys.stdout.write(report_file.dumps(told))
     else:
         sys.stdout.write(report_text.render(told, report_text.View(screen, time.time(), arguments.all, note)))
-    return telling.status(told, Severity(arguments.fail_on), strict=arguments.strict)
+    return build.status(told, Severity(arguments.fail_on), strict=arguments.strict)
 
 
 def live(arguments: Namespace) -> types.ReportJson:
-    """A report of a look now."""
+    """A report of a scan now."""
+    from ..explain import shared_causes
     from ..report import assemble
-    from ..scan import confirm
-    from . import joined, service_report, session
+    from . import joined, session
 
     scanner = session.scanner(arguments)
-    known = service_report.read(scanner.boot_id).since()
-    everything = arguments.all or arguments.json
-    found = confirm.confirmed_scan(
-        scanner, wait=arguments.wait, everything=everything, known=known, waiting=scanning_again
+    found, agent = service_report.confirmed(
+        arguments, scanner, everything=arguments.all or arguments.json, progress=True
     )
-    agent = service_report.read(scanner.boot_id)
-    findings, seen = assemble.explained(agent.as_known(found.findings), found.seen)
-    told = telling.build(
-        assemble.facts(seen, findings, scanner.config, circumstances=session.circumstances(scanner, agent))
-    )
-    return telling.joined(told, joined.alone(agent, found))
+    findings, gaps = shared_causes.explained(found.findings, found.seen.picture)
+    circumstances = session.circumstances(scanner, agent)
+    facts = assemble.facts(found.seen, findings, scanner.config, gaps=gaps, circumstances=circumstances)
+    return build.joined(build.build(facts), joined.alone(agent, found))
 
 
 def stored_elsewhere(path: str) -> tuple[types.ReportJson, str]:
@@ -103,45 +95,3 @@ def stored_elsewhere(path: str) -> tuple[types.ReportJson, str]:
     told = snapshot.report(snapshot.load(path))
     host = f"{told['host']['hostname']} (kernel {told['host']['kernel']})"
     return told, f"a snapshot of {host}, taken {told['taken']}"
-
-
-def last(path: str = report_file.PATH, now: float | None = None) -> types.ReportJson:
-    """The agent's last report, for who may not look.
-
-    Raises: MountwardenError where there is none that can be relied on, with how to get one.
-    """
-    from .service_report import stale
-
-    try:
-        told = report_file.read(path)
-    except FileNotFoundError:
-        hint = "run it as root, or start the service: systemctl start mountwarden"
-        raise MountwardenError("a look needs root, and there is no report of the service", hint=hint) from None
-    except PermissionError:
-        hint = f"run it as root, or become a member of the group {run_directory.READERS}"
-        raise MountwardenError("a look needs root, and the service's report may not be read", hint=hint) from None
-    if why := stale(told, time.time() if now is None else now):
-        hint = "run it as root, or restart the service: systemctl restart mountwarden"
-        raise MountwardenError(f"a look needs root, and the service's last report is stale: {why}", hint=hint)
-    return told
-
-
-def wanted(arguments: Namespace) -> Callable[[types.FindingJson], bool]:
-    """Whether a finding is one of those that the options name."""
-    unit = None if arguments.unit is None else unit_name(arguments.unit)
-
-    def of(finding: types.FindingJson) -> bool:
-        return (
-            arguments.engine in (None, finding["engine"])
-            and arguments.kind in (None, finding["kind"])
-            and arguments.root in (None, finding["root"])
-            and (unit is None or any(holder["unit"] == unit for holder in finding["holders"]))
-        )
-
-    return of
-
-
-def scanning_again(seconds: float) -> None:
-    """Tell a person at a terminal that a wait begins, where it takes long."""
-    if sys.stderr.isatty() and seconds >= 2:
-        print(f"looking again in {age(seconds)}, so that no engine at work is accused", file=sys.stderr, flush=True)

@@ -1,15 +1,24 @@
 """What the running agent tells in its report, for commands that look by themselves."""
 
+import sys
 import time
-from collections.abc import Iterable
+from argparse import Namespace
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ..config.schema import Mode
 from ..errors import MountwardenError
-from ..escape import seconds
+from ..escape import seconds, unit_name
 from ..model import Evidence, Finding, Severity
 from ..output import report_file
+from ..output.columns import age
 from ..report import types
+from ..state import run_directory
+
+if TYPE_CHECKING:
+    from ..scan.confirm import ConfirmedScan
+    from ..scan.scanner import Scanner
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +68,68 @@ def read(boot_id: str, path: str = report_file.PATH) -> Agents:
 
 def stale(told: types.ReportJson, now: float) -> str | None:
     """Why a stored report can't be relied on any more; None when it can."""
-    from ..output.columns import age
-
     if report_file.agent_is_gone(told):
         return "the agent that wrote it has ended"
     old = now - seconds(told["taken"])
     resync = told["agent"]["resync"] if told["agent"] else 0.0
     return f"it is {age(old)} old" if old > 3 * resync else None
+
+
+def last(path: str = report_file.PATH, now: float | None = None) -> types.ReportJson:
+    """The agent's last report, for who may not look.
+
+    Raises: MountwardenError where there is none that can be relied on, with how to get one.
+    """
+    try:
+        told = report_file.read(path)
+    except FileNotFoundError:
+        hint = "run it as root, or start the service: systemctl start mountwarden"
+        raise MountwardenError("a look needs root, and there is no report of the service", hint=hint) from None
+    except PermissionError:
+        hint = f"run it as root, or become a member of the group {run_directory.READERS}"
+        raise MountwardenError("a look needs root, and the service's report may not be read", hint=hint) from None
+    if why := stale(told, time.time() if now is None else now):
+        hint = "run it as root, or restart the service: systemctl restart mountwarden"
+        raise MountwardenError(f"a look needs root, and the service's last report is stale: {why}", hint=hint)
+    return told
+
+
+def wanted(arguments: Namespace) -> Callable[[types.FindingJson], bool]:
+    """Whether a finding is one of those that the options name."""
+    unit = None if arguments.unit is None else unit_name(arguments.unit)
+
+    def of(finding: types.FindingJson) -> bool:
+        return (
+            arguments.engine in (None, finding["engine"])
+            and arguments.kind in (None, finding["kind"])
+            and arguments.root in (None, finding["root"])
+            and (unit is None or any(holder["unit"] == unit for holder in finding["holders"]))
+        )
+
+    return of
+
+
+def confirmed(
+    arguments: Namespace, scanner: "Scanner", *, everything: bool = False, progress: bool = False
+) -> "tuple[ConfirmedScan, Agents]":
+    """A scan now, confirmed by the service or by a second scan, and what the service says after it.
+
+    `everything`: the second scan waits for findings of severity info too. `progress`: a wait is said at a terminal.
+    """
+    from ..scan import confirm
+
+    waiting = scanning_again if progress else _silent
+    known = read(scanner.boot_id).since()
+    found = confirm.confirmed_scan(scanner, wait=arguments.wait, everything=everything, known=known, waiting=waiting)
+    agent = read(scanner.boot_id)
+    return replace(found, findings=agent.as_known(found.findings)), agent
+
+
+def _silent(_seconds: float) -> None:
+    pass
+
+
+def scanning_again(duration: float) -> None:
+    """Tell a person at a terminal that a wait begins, where it takes long."""
+    if sys.stderr.isatty() and duration >= 2:
+        print(f"looking again in {age(duration)}, so that no engine at work is accused", file=sys.stderr, flush=True)

@@ -198,9 +198,10 @@ def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
 
 def _with_causes(state: Any, seen: Any, now: Any, scanner: "Scanner") -> list[Any]:
     """The findings, those that are to be told now with their cause."""
+    from ..explain import shared_causes
     from ..ledger import update as ledger
-    from ..report import assemble
 
     due = ledger.due(state, seen.findings, now, scanner.config)
-    causes = {f.id: f for f in assemble.explained([f for f in seen.findings if f.id in due], seen)[0]}
+    asked = [f for f in seen.findings if f.id in due]
+    causes = {f.id: f for f in shared_causes.explained(asked, seen.picture)[0]}
     return [causes.get(finding.id, finding) for finding in seen.findings]

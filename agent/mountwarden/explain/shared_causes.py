@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ..model import Cause, Finding, Gap, Kind, Picture
+from ..model import Cause, Finding, Gap, Kind, Picture, Severity
 from .attribute import explain
 
 Explain = Callable[[Finding, Picture], tuple[Finding, tuple[Gap, ...]]]
@@ -28,6 +28,17 @@ def with_causes(
             gaps += more
         completed.append(replace(finding, cause=known[key]))
     return tuple(completed), tuple(gaps)
+
+
+def explained(
+    findings: Iterable[Finding], picture: Picture, *, everything: bool = False
+) -> tuple[tuple[Finding, ...], tuple[Gap, ...]]:
+    """All the findings, each with its cause (of info only with `everything`), and what could not be asked for it."""
+    findings = tuple(findings)
+    asked = [f for f in findings if f.cause is None and (everything or f.severity is not Severity.INFO)]
+    answered, gaps = with_causes(asked, picture)
+    by_id = {finding.id: finding for finding in answered}
+    return tuple(by_id.get(finding.id, finding) for finding in findings), gaps
 
 
 def _parent(finding: Finding) -> object:

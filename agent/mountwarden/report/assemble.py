@@ -1,4 +1,4 @@
-"""From a scan to the facts of a report: causes, remedies, policies. The agent makes its report.json by the same way."""
+"""From a scan to the facts of a report: remedies and policies. The agent makes its report.json in the same way."""
 
 import os
 import platform
@@ -6,24 +6,24 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..config.schema import Config, Mode
-from ..explain import shared_causes
-from ..model import Action, Evidence, Finding, Kind, Policy, Reach, Root, Severity
+from ..model import Action, Evidence, Finding, Gap, Kind, Policy, Reach, Root, Severity
 from ..remedies.plan import Circumstances, plan
-from ..scan import scanner
+from ..scan.scanner import Scan
 from .build import ReportFacts
 
 
 def facts(
-    seen: scanner.Scan,
+    seen: Scan,
     findings: Iterable[Finding],
     config: Config,
     *,
+    gaps: Iterable[Gap] = (),
     circumstances: Circumstances | None = None,
     agent: tuple[int, float] | None = None,
 ) -> ReportFacts:
-    """What a report tells of one look. The findings are confirmed, silenced and explained as far as they will be.
+    """What a report says of one scan. The findings are confirmed, silenced and explained as far as they will be.
 
-    `agent` is the pid and resync interval of the agent that is asking.
+    `gaps` are those beyond the scan's own. `agent` is the pid and resync interval (seconds) of the agent that asks.
     """
     circumstances = circumstances or Circumstances()
     return ReportFacts(
@@ -37,19 +37,8 @@ def facts(
         kernel=platform.release(),
         policies={state.root.path: policies(state.root, config) for state in seen.picture.roots},
         agent=agent,
-        gaps=seen.gaps,
+        gaps=(*seen.gaps, *gaps),
     )
-
-
-def explained(
-    findings: Iterable[Finding], seen: scanner.Scan, *, everything: bool = False
-) -> tuple[tuple[Finding, ...], scanner.Scan]:
-    """The findings with their causes (of info only with `everything`), and the look with the gaps that this made."""
-    findings = tuple(findings)
-    asked = [f for f in findings if f.cause is None and (everything or f.severity is not Severity.INFO)]
-    told, gaps = shared_causes.with_causes(asked, seen.picture)
-    by_id = {finding.id: finding for finding in told}
-    return tuple(by_id.get(finding.id, finding) for finding in findings), replace(seen, gaps=(*seen.gaps, *gaps))
 
 
 def policies(root: Root, config: Config) -> dict[Action, Policy]:

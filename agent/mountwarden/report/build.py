@@ -9,6 +9,7 @@ from ..escape import printable, sentence, timestamp
 from ..explain.naming import printable_holder
 from ..model import Action, Finding, Gap, Holder, Kind, Picture, Policy, RootState, Severity
 from ..mounts.mountinfo import propagation
+from ..remedies.steps import describe
 from . import types
 
 
@@ -169,7 +170,7 @@ def _finding(finding: Finding) -> types.FindingJson:
         "evidence": _word(finding.evidence),
         "cause": {"code": cause.code, "text": sentence(cause.text)} if cause else None,
         "silenced": finding.silenced,
-        "remedies": _remedies(finding),
+        "remedies": remedies(finding),
         "since": None if finding.since is None else timestamp(finding.since),
         "detail": sentence(finding.detail) or None,
     }
@@ -183,7 +184,8 @@ def holders(found: Iterable[Holder]) -> list[types.HolderJson]:
     ]
 
 
-def _remedies(finding: Finding) -> list[types.RemedyJson]:
+def remedies(finding: Finding) -> list[types.RemedyJson]:
+    """What ends a finding, as JSON."""
     return [
         {
             "action": str(remedy.action),
@@ -193,6 +195,14 @@ def _remedies(finding: Finding) -> list[types.RemedyJson]:
         }
         for remedy in finding.remedies
     ]
+
+
+def steps(finding: Finding) -> dict[str, list[str]]:
+    """What each remedy of a finding would do, step by step."""
+    return {
+        str(remedy.action): [sentence(step.describe()) for step in describe(finding, remedy.action)]
+        for remedy in finding.remedies
+    }
 
 
 def _text(text: bytes | None) -> str | None:
