@@ -20,7 +20,7 @@ from mountwarden.observe.enter import own_namespace
 from mountwarden.output.map import drawing, fold, svg
 from mountwarden.output.terminal import Terminal
 from mountwarden.predict.next_leaks import NextLeak, foresee, who
-from mountwarden.report import map as chart
+from mountwarden.report.map import MapFacts
 from mountwarden.report.map_types import MapJson
 from mountwarden.scan.scanner import Scanner
 
@@ -171,7 +171,7 @@ def drawn(home: Home, others: Sequence[Namespace], step: Callable[[], None]) -> 
         told = exposures(seen.picture, tables(home.sandbox, *others))
         inodes = {sight.namespace for sight in told} | {f.namespace for f in seen.findings if f.namespace}
         people = {inode: who(inode, seen.picture) for inode in inodes}
-        facts = chart.MapFacts(seen.picture, seen.findings, told, people)
+        facts = MapFacts(seen.picture, seen.findings, told, people)
         return command.document(facts, (), 0.0)
 
     return home.run(here)

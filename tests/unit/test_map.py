@@ -18,7 +18,7 @@ from mountwarden.output.columns import width
 from mountwarden.output.map import dot, fold, svg
 from mountwarden.output.map import drawing as text
 from mountwarden.output.terminal import Terminal
-from mountwarden.report import map as chart
+from mountwarden.report.map import MapFacts, bases, summary
 from mountwarden.report.map_types import MapJson
 
 from tests.support import maps
@@ -50,7 +50,7 @@ def seen() -> MapJson:
         finding(root=ROOT, namespace=OTHER, target=target, kind=Kind.SEVERED, id="mw-0000000003"),
     )
     people = {inode: Members(NamespaceKind.PROCESS, (Holder(9, name),)) for inode, name in names.items()}
-    facts = chart.MapFacts(picture, leaks, exposures(picture, tables), people)
+    facts = MapFacts(picture, leaks, exposures(picture, tables), people)
     return command.document(facts, (Gap("x", "EACCES"),), 1_790_000_000.0)
 
 
@@ -83,7 +83,7 @@ def test_a_copy_that_is_bound_elsewhere_is_in_the_picture() -> None:
     leak = finding(root=ROOT, namespace=OTHER, target=Target(next(iter(state.matches.values())), ()))
     people = {OTHER: Members(NamespaceKind.CONTAINER, (Holder(9, "sh", container="ab" * 32),))}
     picture = Picture("boot", Tier.MOUNTINFO, (state,), {}, (), 0)
-    (base,) = chart.bases(chart.MapFacts(picture, (leak,), (), people))
+    (base,) = bases(MapFacts(picture, (leak,), (), people))
     (row,) = base["namespaces"]
     assert (row["who"], row["relation"], row["at"], row["leaked"]) == ("container abababababab", "elsewhere", None, 1)
     assert fold.lines(base)[0].what == "bound elsewhere: 1 leaked"
@@ -96,12 +96,12 @@ def test_a_second_view_in_home_is_a_row_of_its_own() -> None:
     state = root_state(ROOT, home, HOME)
     picture = Picture("boot", Tier.MOUNTINFO, (state,), {HOME: None}, (), 0)  # type: ignore[dict-item]
     people = {HOME: Members(NamespaceKind.PROCESS, (Holder(1, "systemd"),))}
-    facts = chart.MapFacts(picture, (), exposures(picture, {HOME: home}), people)
-    (base,) = chart.bases(facts)
+    facts = MapFacts(picture, (), exposures(picture, {HOME: home}), people)
+    (base,) = bases(facts)
     row, peer = base["namespaces"]
     assert (row["kind"], row["who"], row["leaks"]) == ("home", "/srv/chroot on the host itself", 1)
     assert (peer["who"], peer["relation"]) == ("/mnt/again on the host itself", "peer")
-    assert chart.summary(facts, [base])["cut_off"] == 0
+    assert summary(facts, [base])["cut_off"] == 0
 
 
 def test_what_is_healthy_is_folded_with_counts() -> None:

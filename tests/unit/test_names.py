@@ -49,7 +49,7 @@ from mountwarden.predict.umount import Space
 from mountwarden.remedies import restart_advice
 from mountwarden.report import build as report
 from mountwarden.report import chain, timeline, unit_settings
-from mountwarden.report import map as chart
+from mountwarden.report.map import MapFacts
 from mountwarden.report.types import FindingJson
 from mountwarden.service import status
 from mountwarden.snapshot import file as snapshot_file
@@ -133,7 +133,7 @@ def drawn(one: Holder) -> Any:
     picture = Picture("boot", Tier.MOUNTINFO, (state,), {OTHER: None}, (), 2)  # type: ignore[dict-item]
     seen = exposures(picture, {HOME: home, OTHER: mount_table(mount(11, 10, "/", device="8:1"))})
     people = {OTHER: Members(kind_of(one), (one,))}
-    return map_command.document(chart.MapFacts(picture, (), seen, people), (), NOW)
+    return map_command.document(MapFacts(picture, (), seen, people), (), NOW)
 
 
 def background(one: Holder) -> Any:

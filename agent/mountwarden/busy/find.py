@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 
 from ..model import Root
 from . import devices, mounts, processes
-from . import target as targets
-from . import world as tables
 from .answer import BusyReport
+from .target import target
+from .world import world
 
 
 def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> BusyReport:
@@ -17,8 +17,8 @@ def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> BusyReport:
 
     Raises: MountwardenError where there is no such thing.
     """
-    world = tables.world()
-    target = targets.target(asked, world, roots)
-    by_process, gaps = processes.keepers(target, world)
-    found = (*mounts.keepers(target, world), *devices.keepers(target, world), *by_process)
-    return BusyReport(target, found, world.gaps + gaps)
+    seen = world()
+    meant = target(asked, seen, roots)
+    by_process, gaps = processes.keepers(meant, seen)
+    found = (*mounts.keepers(meant, seen), *devices.keepers(meant, seen), *by_process)
+    return BusyReport(meant, found, seen.gaps + gaps)

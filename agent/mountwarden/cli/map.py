@@ -66,39 +66,38 @@ def scan(arguments: Namespace) -> "MapJson":
     from ..busy.world import world
     from ..mounts.exposure import exposures
     from ..predict.next_leaks import who
-    from ..report import map as chart
+    from ..report.map import MapFacts, counts
     from ..scan import confirm
     from . import service_report
 
     scanner = session.scanner(arguments)
     known = service_report.read(scanner.boot_id).since()
     found = confirm.confirmed_scan(scanner, wait=arguments.wait, known=known)
-    picture = found.seen.picture
-    read = world()
+    picture, read = found.seen.picture, world()
     shown = exposures(picture, read.tables)
-    holding = {f.namespace for f in found.findings if chart.counts(f) and f.namespace is not None}
+    holding = {f.namespace for f in found.findings if counts(f) and f.namespace is not None}
     people = {inode: who(inode, picture) for inode in holding | {sight.namespace for sight in shown}}
     gaps = tuple({(gap.what, gap.namespace): gap for gap in (*found.seen.gaps, *read.gaps)}.values())
-    return document(chart.MapFacts(picture, found.findings, shown, people), gaps, found.seen.started)
+    return document(MapFacts(picture, found.findings, shown, people), gaps, found.seen.started)
 
 
 def document(seen: "MapFacts", gaps: "tuple[Gap, ...]", started: float) -> "MapJson":
     """The picture as JSON. A field that is not known is null, never missing."""
     from .. import __version__
-    from ..report import map as chart
+    from ..report.map import bases, summary, unjudged
     from ..report.map_types import SCHEMA
     from ..scan.confirm import host
 
     hostname, release = host()
-    drawn, unjudged = chart.bases(seen), chart.unjudged(seen.picture)
+    drawn, unseen = bases(seen), unjudged(seen.picture)
     return {
         "schema": SCHEMA,
         "version": __version__,
         "taken": timestamp(started),
         "host": {"hostname": hostname, "kernel": release, "boot_id": seen.picture.boot_id},
-        "complete": not gaps and not unjudged,
-        "summary": chart.summary(seen, drawn),
+        "complete": not gaps and not unseen,
+        "summary": summary(seen, drawn),
         "bases": drawn,
-        "unjudged": unjudged,
+        "unjudged": unseen,
         "gaps": build.all_gaps(gaps),
     }

@@ -61,27 +61,26 @@ def _pid(text: str) -> int:
 
 def run(arguments: Namespace) -> int:
     """Tell what would happen."""
-    from ..predict import umount as foresee
+    from ..predict.umount import umount
 
     if arguments.snapshot is not None:
         told = _stored(arguments)
     else:
         session.need_root("mountwarden predict")
-        told = foresee.umount(arguments.path, lazy=arguments.lazy, pid=arguments.namespace)
+        told = umount(arguments.path, lazy=arguments.lazy, pid=arguments.namespace)
     sys.stdout.write(report_file.dumps(document(told)) if arguments.json else text(told))
     return _STATUS[_answer(told)]
 
 
 def _stored(arguments: Namespace) -> "Forecast":
     """Of a snapshot: why a copy would stay is not in it beyond what its mounts show."""
-    from ..predict import umount as foresee
-    from ..snapshot import all_mounts
-    from ..snapshot import file as document
+    from ..predict.umount import answer
+    from ..snapshot import all_mounts, file
 
-    taken = document.read(arguments.snapshot)
+    taken = file.read(arguments.snapshot)
     seen, pid = all_mounts.seen(taken), arguments.namespace
     inode = seen.own if pid is None else all_mounts.namespace_of(taken, pid)
-    return foresee.answer(arguments.path, seen, lazy=arguments.lazy, inode=inode, pid=pid)
+    return answer(arguments.path, seen, lazy=arguments.lazy, inode=inode, pid=pid)
 
 
 def _answer(told: "Forecast") -> str:
