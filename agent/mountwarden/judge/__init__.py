@@ -1,4 +1,4 @@
-"""One rule a file: from a picture to findings and to what the rule would still have to know. No I/O, no clock."""
+"""The rules, one a file: from a picture to findings and to further questions. No I/O, no clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from . import leaked, orphaned, pinned, private_root, severed, stacked
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Findings, and the questions whose answers would change them."""
+    """Findings, and the questions whose answers may change them."""
 
     findings: tuple[Finding, ...]
     wants: frozenset[Question] = field(default_factory=frozenset)
@@ -27,11 +27,11 @@ RULES: tuple[Rule, ...] = (
 
 
 def judge(picture: Picture, answers: Answers) -> Judgement:
-    """All rules over one picture. Fetch what is wanted and judge again; findings made without it are provisional."""
+    """Apply all rules to a picture. Answer the questions and judge again: until then, findings are provisional."""
     findings: list[Finding] = []
-    wants: set[Question] = set()
+    questions: set[Question] = set()
     for rule in RULES:
-        found, wanted = rule(picture, answers)
+        found, asked = rule(picture, answers)
         findings += found
-        wants |= wanted
-    return Judgement(tuple(findings), frozenset(wants))
+        questions |= asked
+    return Judgement(tuple(findings), frozenset(questions))

@@ -32,7 +32,7 @@ class _Leak:
 
     @property
     def on_spot(self) -> bool:
-        """Whether it is on the mountpoint itself, so that removing that directory drops it."""
+        """Whether it is on the mountpoint itself, so that rmdir(2) of that directory removes it."""
         return self.copy.spot == self.match.spot
 
 
@@ -45,10 +45,10 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
     states = {_key(state.root.path, state.root.home): state for state in picture.roots}
     own_roots = _own_roots(picture.copies)
     home_devices = frozenset(device for device, _root in picture.home_identities)
-    wants: set[Question] = set()
+    questions: set[Question] = set()
     leaks: dict[tuple[_Key, bytes, int], list[_Leak]] = {}
     for copy in picture.copies:
-        leak = _leak(copy, picture, own_roots, home_devices, answers, wants)
+        leak = _leak(copy, picture, own_roots, home_devices, answers, questions)
         if leak is None:
             continue
         root = leak.match.root
@@ -63,7 +63,7 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
         _finding(picture, states[key], namespace, found, tuple(by_spot[key, path]), there.get(found[0].match.spot, ()))
         for (key, path, namespace), found in leaks.items()
     ]
-    return findings, wants
+    return findings, questions
 
 
 def _key(path: bytes, home: int | None) -> _Key:
@@ -76,7 +76,7 @@ def _leak(
     own_roots: frozenset[tuple[int, str]],
     home_devices: frozenset[str],
     answers: Answers,
-    wants: set[Question],
+    questions: set[Question],
 ) -> _Leak | None:
     match = _place(copy, own_roots)
     claimed = match is None
@@ -84,11 +84,11 @@ def _leak(
     if match is None or copy.mount.identity in picture.home_identities:
         return None
     if is_on_block_device(copy.mount) and copy.mount.device in home_devices:
-        return None  # in use at home, by whatever other mount
-    want = RecordQuestion(match)
+        return None  # home has the device mounted elsewhere, so it is in use
+    question = RecordQuestion(match)
     if match.root.record:
-        wants.add(want)
-    record = answers.records.get(want, RecordState.UNKNOWN)
+        questions.add(question)
+    record = answers.records.get(question, RecordState.UNKNOWN)
     if record is RecordState.LIVE or (claimed and record is not RecordState.UNMOUNTED):
         return None
     if match.root.daemonless and record is RecordState.UNKNOWN and copy.history is None:
@@ -97,12 +97,12 @@ def _leak(
 
 
 def _own_roots(copies: tuple[Copy, ...]) -> frozenset[tuple[int, str]]:
-    """(namespace, device) where a copy is the namespace's own "/": a container, whose layer is in use by itself."""
+    """(namespace, device) where a copy is the namespace's own "/": a container, which uses its layer."""
     return frozenset((copy.namespace, copy.mount.device) for copy in copies if copy.mount.point == b"/")
 
 
 def _place(copy: Copy, own_roots: frozenset[tuple[int, str]]) -> Match | None:
-    """Where a copy belongs: on the spot it is on, or, bound elsewhere, on the one that home was seen to have it on."""
+    """What a copy is of: by its spot, or, where it is bound elsewhere, by the spot on which home had the same."""
     if copy.mount.root.endswith(b"//deleted"):
         return None
     if copy.match is not None:
@@ -122,7 +122,7 @@ def _evidence(copy: Copy, record: RecordState) -> Evidence:
 
 
 def _on_spots(copies: Iterable[Copy], spots: Collection[Spot]) -> dict[Spot, tuple[Copy, ...]]:
-    """All mounts that are on one of the spots, by that."""
+    """All mounts that are on one of the spots, by spot."""
     found: dict[Spot, list[Copy]] = {}
     for copy in copies if spots else ():
         if copy.spot is not None and copy.spot in spots:
@@ -170,9 +170,9 @@ def _detail(leak: _Leak, *, newer: bool, same_upper: bool) -> str:
     if leak.evidence is Evidence.CLAIMED:
         return "suspected: only the mount's own options name this layer"
     if same_upper:
-        return "the same upperdir is mounted again at home: two overlays write into it"
+        return f"the same upperdir is mounted again {leak.match.root.where}: two overlays write into it"
     if newer:
-        return "home has a newer mount on the same spot"
+        return f"there is a newer mount on the same spot {leak.match.root.where}"
     if not leak.on_spot:
         return "the copy is bound on a directory that is not the mountpoint"
     return "it keeps its block device busy" if is_on_block_device(leak.copy.mount) else ""

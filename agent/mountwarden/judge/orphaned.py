@@ -6,7 +6,7 @@ from ..model import Answers, Copy, Evidence, Finding, Kind, Match, Picture, Ques
 
 
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Question]]:
-    """One finding for each namespace whose "/" is a layer that home was seen to have until it went."""
+    """One finding for each namespace whose "/" is a layer that home has unmounted since an earlier scan."""
     homes = {(state.root.path, state.root.home): state.home for state in picture.roots}
     findings = []
     for copy in picture.copies:

@@ -18,17 +18,17 @@ from ..model import (
 
 
 def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Question]]:
-    """One finding for each mount that went and that somebody still holds."""
+    """One finding for each mount that is gone and that a process still holds open."""
     homes = {(state.root.path, state.root.home): state.home for state in picture.roots}
-    wants: set[Question] = set()
+    questions: set[Question] = set()
     findings = []
     for gone in picture.gone:
-        want = UsersQuestion(gone.ids)
-        wants.add(want)
-        if users := answers.users.get(want, ()):
+        question = UsersQuestion(gone.ids)
+        questions.add(question)
+        if users := answers.users.get(question, ()):
             home = homes.get((gone.match.root.path, gone.match.root.home))
             findings.append(_finding(picture, gone, users, home))
-    return findings, wants
+    return findings, questions
 
 
 def _finding(picture: Picture, gone: Gone, users: tuple[Use, ...], home: int | None) -> Finding:

@@ -8,15 +8,15 @@ from ..model import Answers, Base, Finding, Kind, Mount, Picture, Question, Root
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each mount of home that holds spots of a root and has no peer group."""
     findings = []
-    told: set[tuple[str, int | None, int]] = set()
+    reported: set[tuple[str, int | None, int]] = set()
     for state in picture.roots:
         if all(layout.needs_history for layout in state.root.layout):
-            continue  # the whole host: whether / is shared is not ours to say
+            continue  # the whole host: whether / is shared is the operator's choice
         for base in state.bases:
-            # An engine's volumes lie below its data-root, and most often on the same mount: said once.
+            # An engine's volumes lie below its data-root, most often on the same mount: report that once.
             key = (state.root.engine, state.home, base.mount.id)
-            if not base.mount.shared and key not in told:
-                told.add(key)
+            if not base.mount.shared and key not in reported:
+                reported.add(key)
                 findings.append(_finding(picture, state, base))
     return findings, set()
 

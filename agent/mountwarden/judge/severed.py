@@ -1,4 +1,4 @@
-"""severed: home's mount is live, but an umount at home would not reach the copy: it is a leak to be."""
+"""severed: home has the mount, but an umount in home would not reach the copy, which would then be leaked."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from ..model import (
 
 def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each root and namespace, with the number of copies that are cut off."""
-    wants: set[Question] = set()
+    questions: set[Question] = set()
     cut: dict[tuple[bytes, int | None, int], list[Copy]] = {}
     states = {(state.root.path, state.home): state for state in picture.roots}
     for copy in picture.copies:
@@ -30,27 +30,27 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
         for state in states.values():
             if state.root != copy.match.root or state.home == copy.namespace:
                 continue
-            if _severed(copy, state, answers, wants):
+            if _severed(copy, state, answers, questions):
                 cut.setdefault((state.root.path, state.home, copy.namespace), []).append(copy)
     findings = [
         _finding(picture, states[path, home], namespace, copies) for (path, home, namespace), copies in cut.items()
     ]
-    return findings, wants
+    return findings, questions
 
 
-def _severed(copy: Copy, state: RootState, answers: Answers, wants: set[Question]) -> bool:
+def _severed(copy: Copy, state: RootState, answers: Answers, questions: set[Question]) -> bool:
     """Home has the same mount on the same spot, and none of the mounts that hold it there propagates to the copy's."""
     assert copy.match is not None
     assert copy.parent is not None
     originals = [m for m in state.live.get(copy.match.spot, ()) if m.identity == copy.mount.identity]
     parents = [state.parents[m.id] for m in originals if m.id in state.parents]
-    return bool(parents) and not any(_reaches(parent, copy.parent, answers, wants) for parent in parents)
+    return bool(parents) and not any(_reaches(parent, copy.parent, answers, questions) for parent in parents)
 
 
-def _reaches(source: Mount, target: Mount, answers: Answers, wants: set[Question]) -> bool:
-    """Whether what happens on `source` happens on `target`: one peer group, or a chain of masters up to it.
+def _reaches(source: Mount, target: Mount, answers: Answers, questions: set[Question]) -> bool:
+    """Whether umounts on `source` propagate to `target`: one peer group, or a chain of masters up to it.
 
-    A master whose own master is not known is taken to be reached, since nothing may be accused by a gap.
+    A master whose own master is not known counts as reached, since a gap is no evidence.
     """
     group = source.shared
     if not group:
@@ -60,9 +60,9 @@ def _reaches(source: Mount, target: Mount, answers: Answers, wants: set[Question
     master, seen = target.master, set[int]()
     while master and master not in seen:
         seen.add(master)
-        want = PeerGroupQuestion(master)
-        wants.add(want)
-        above = answers.masters.get(want)
+        question = PeerGroupQuestion(master)
+        questions.add(question)
+        above = answers.masters.get(question)
         if above is None or above == group:
             return True
         master = above
@@ -89,5 +89,5 @@ def _finding(picture: Picture, state: RootState, namespace: int, copies: list[Co
         mount_class=root.layout[0].mount_class,
         count=len(copies),
         target=Target(first.match, tuple(copies)) if first.match else None,
-        detail=f"umounts at home reach none of {len(copies)} copies" if len(copies) > 1 else "",
+        detail=f"umounts {root.where} reach none of {len(copies)} copies" if len(copies) > 1 else "",
     )

@@ -5,13 +5,13 @@ from dataclasses import replace
 from ..model import Answers, Finding, Kind, Picture, Question, Stack
 
 DEPTH = 4
-"""From how many on it is told. Two is what a runtime does that binds a root file system on itself."""
+"""The number of mounts from which on it is reported. Two are made by a runtime that binds a root on itself."""
 
 
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each spot and namespace, of the mountpoint that has the most on it.
 
-    There is never an automatic act: some of them may be in use.
+    There is never an automatic action: some of the mounts may be in use.
     """
     homes = {(state.root.path, state.root.home): state.home for state in picture.roots}
     stacks = [stack for state in picture.roots for stack in state.stacks] + list(picture.stacks)

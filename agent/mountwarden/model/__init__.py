@@ -1,4 +1,9 @@
-"""The facts that everything else speaks of. Frozen, without input or output.
+"""The facts that everything else is about. Frozen, without input or output.
+
+A root is a directory below which an engine mounts. Its *home* is the mount namespace in which the engine does that: the
+host's, unless the engine has one of its own. A mount on a mountpoint of the root, in home, may have *copies* in other
+mount namespaces. A *spot* is where a mount is attached, as the kernel knows it: a directory of a file system, by
+whatever path it is shown. *Evidence* is how it is known that home has unmounted what a copy is of.
 
 Paths are bytes as the kernel gave them, octal escapes undone. Devices are text, "major:minor", as in mountinfo.
 """

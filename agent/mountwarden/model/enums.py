@@ -1,4 +1,4 @@
-"""The closed sets of words that everything else is said in."""
+"""The closed sets of words of all facts, documents and messages."""
 
 import enum
 
@@ -28,7 +28,11 @@ class Severity(enum.StrEnum):
 
 
 class Evidence(enum.StrEnum):
-    """How we know that a copy is leaked, best first."""
+    """How it is known that a copy is leaked, best first.
+
+    HISTORY: home had the mount in an earlier scan. RECORD: the engine's own record says that it is unmounted. SPOT: the
+    copy is where only the engine mounts, and home has nothing there. CLAIMED: only the mount's own options say so.
+    """
 
     HISTORY = "history"
     RECORD = "record"
@@ -37,7 +41,7 @@ class Evidence(enum.StrEnum):
 
 
 class Reach(enum.StrEnum):
-    """How home gets at a copy."""
+    """How a copy goes: by an umount in home, rmdir(2) of its mountpoint, from inside, or with its holders."""
 
     PROPAGATION = "propagation"
     RMDIR = "rmdir"
@@ -46,7 +50,7 @@ class Reach(enum.StrEnum):
 
 
 class Action(enum.StrEnum):
-    """A remedy."""
+    """What is done about a finding."""
 
     SHARE = "share"
     DETACH = "detach"
@@ -65,7 +69,7 @@ class RootKind(enum.StrEnum):
 
 
 class MountClass(enum.StrEnum):
-    """What a mount on a spot of a layout is; confirm times and policies go by it."""
+    """What a mount on a spot of a layout is; confirm times and policies depend on it."""
 
     LAYER = "layer"
     SHM = "shm"
@@ -74,7 +78,7 @@ class MountClass(enum.StrEnum):
 
 
 class NamespaceKind(enum.StrEnum):
-    """What holds a mount namespace: a systemd service, a container, a bare process, or no process at all."""
+    """What holds a mount namespace: a systemd service, a container, any other process, or no process."""
 
     SERVICE = "service"
     CONTAINER = "container"
@@ -91,7 +95,7 @@ class RecordState(enum.StrEnum):
 
 
 class Policy(enum.StrEnum):
-    """Who decides on an act: the service itself, a human, or nobody."""
+    """Who decides on an action: the service itself, the operator, or nobody."""
 
     AUTO = "auto"
     ASK = "ask"
@@ -99,7 +103,7 @@ class Policy(enum.StrEnum):
 
 
 class Tier(enum.StrEnum):
-    """Which kernel interface a look used."""
+    """Which kernel interface a scan used."""
 
     EVENTS = "events"
     STATMOUNT = "statmount"
@@ -107,7 +111,7 @@ class Tier(enum.StrEnum):
 
 
 class EventKind(enum.StrEnum):
-    """What the agent tells. Each has one message id and one catalog entry."""
+    """What the service logs. Each has one message id and one catalog entry."""
 
     FOUND = "found"
     CLEARED = "cleared"
@@ -121,5 +125,5 @@ class EventKind(enum.StrEnum):
     GAP = "gap"
     CONFIG_KEPT = "config-kept"
     MISSED = "missed"
-    LOOK_FAILED = "look-failed"
+    SCAN_FAILED = "look-failed"
     STARTED = "started"

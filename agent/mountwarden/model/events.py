@@ -1,4 +1,4 @@
-"""What is told."""
+"""What the service logs to the journal."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from .findings import Cause
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What an event says of a finding: kept until the finding is cleared, when nothing of it can be looked at."""
+    """What an event says of a finding. It is kept until the finding is cleared, when the host shows none of it."""
 
     id: str
     kind: Kind
@@ -32,15 +32,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to be told once."""
+    """Something to be logged once."""
 
     kind: EventKind
     key: str
-    """Unique on this host; by it an event is found again in the journal after a kill."""
+    """Unique on this host; by it an event is found in the journal after the service was killed."""
     at: float
     """Seconds since the Epoch."""
     text: str = ""
-    """What there is to say beyond the subject: an outcome, a reason."""
+    """What there is to say beyond the subject, such as an outcome or a reason."""
     subject: Subject | None = None
     data: tuple[tuple[str, str], ...] = ()
     """Further fields of the journal entry: name without prefix, value."""

@@ -29,7 +29,7 @@ class Holder:
 
 
 def chief(holders: Iterable[Holder]) -> Holder | None:
-    """The one of several by which all are named: in a container, else in a service, else in another unit."""
+    """The one by which all are named: in a container, else in a service, else in another unit; None of none."""
     return min(holders, key=lambda one: (not one.container, not one.is_in_service, not one.unit), default=None)
 
 
@@ -43,19 +43,19 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """What ends a finding, and whether the service would do it by itself."""
+    """One way to resolve a finding, and whether the service would take it by itself."""
 
     action: Action
     automatic: bool
     reason: str
     """Why it is automatic, or why it is not."""
     command: str | None
-    """To be pasted; None where an id or name holds what a shell would read."""
+    """To be pasted into a shell; None where an id or name has characters that are special to one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a remedy acts on, as judged: everything that is checked again right before the act."""
+    """What a remedy is applied to, as it was judged: all of it is checked again right before the action."""
 
     match: Match
     copies: tuple[Copy, ...]
@@ -75,7 +75,7 @@ class Finding:
     severity: Severity
     root: Root
     mountpoint: bytes
-    """Path at home."""
+    """Path in home."""
     home: int | None = None
     spot: Spot | None = None
     layer: bytes | None = None
@@ -92,7 +92,7 @@ class Finding:
     mount_class: MountClass = MountClass.LAYER
     count: int = 1
     detail: str = ""
-    """A judge's remark, such as the newer mount that hides the spot."""
+    """What the rule adds, such as a newer mount that hides the spot."""
     target: Target | None = None
     # Filled in after judgement:
     namespace_kind: NamespaceKind | None = None
@@ -154,9 +154,9 @@ class Finding:
 
     @property
     def starting(self) -> bool:
-        """Its namespace is held by nothing but a runtime that sets a container up, before the change of its root.
+        """Whether only a runtime that sets a container up holds its namespace, before it changes its root.
 
-        A process chooses its name: by this one, a finding is only told later.
+        A process chooses its own name; such a name only delays the report of a finding.
         """
         return bool(self.holders) and all(RUNTIME_INIT.fullmatch(holder.comm) for holder in self.holders)
 
@@ -174,7 +174,7 @@ def finding_id(boot_id: str, kind: Kind, root: bytes, spot: bytes, namespace: in
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one act, enough to reconstruct it."""
+    """The result of one action, enough to reconstruct it."""
 
     finding: Finding
     action: Action
@@ -182,7 +182,7 @@ class Outcome:
     code: str
     """done, or why not: the code of the refusal."""
     text: str
-    """One line for people."""
+    """One line for the operator."""
     saw: str = ""
     did: str = ""
     verified: str = ""

@@ -1,4 +1,4 @@
-"""What a look sees of the host: mounts, namespaces, the engines' roots, and the picture of them."""
+"""What a scan reads of the host: mounts, namespaces, the engines' roots, and the picture of them all."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Mount:
         return self.device, self.root
 
     def same_as(self, other: "Mount") -> bool:
-        """Whether both are of the same, by type and options too: a device's number is given away again at once."""
+        """Whether both are of the same, by type and options too: a device number is reused at once."""
         mine, its = (self.fstype, self.super_options), (other.fstype, other.super_options)
         return self.identity == other.identity and mine == its
 
@@ -51,7 +51,7 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A mount that is worth a judgement, with its parent and spot."""
+    """A mount that the rules have to judge, with its parent and spot."""
 
     mount: Mount
     parent: Mount | None
@@ -60,19 +60,19 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A way into a mount namespace that has no process."""
+    """A way to enter a mount namespace in which no process is: a file that refers to it."""
 
     via: str
-    """bind, fd, or walk (by the walk over all namespaces alone: nothing that we can name holds it)."""
+    """bind, fd, or walk (found only by the walk over all namespaces: what holds it is not known)."""
     pid: int = 0
-    """The process that has the descriptor; for a bind, one in the namespace that shows it (0: our own)."""
+    """The process that has the file open; for a bind mount, one in the namespace that has it (0: our own)."""
     path: bytes = b""
-    """Of the nsfs file, as seen there."""
+    """Path of the nsfs file, as that process sees it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A mount namespace at one look."""
+    """A mount namespace as one scan found it."""
 
     inode: int
     pids: tuple[int, ...] = ()
@@ -80,12 +80,12 @@ class Namespace:
     id: int | None = None
     """The 64-bit id that is never reused (Linux 6.11)."""
     door: Door | None = None
-    """The way in where it has no process."""
+    """How it is entered where it has no process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One pattern of paths below a root on which the engine mounts. `*` stands for one path component.
+    """One pattern of mountpoints below a root. `*` stands for one path component.
 
     `**` alone stands for any directory, and then for mounts of block devices only.
     """
@@ -97,26 +97,26 @@ class Layout:
     is_file: bool = False
     """The mountpoint is a file (nsfs): a file is put in its place instead of a directory."""
     needs_history: bool = False
-    """Nothing is leaked there by its spot alone: any directory may be a mountpoint of somebody."""
+    """A spot alone is no evidence: any directory may be a mountpoint of anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A directory whose mounts are guarded, as an engine's module found it."""
+    """A directory whose mounts are guarded, as the module of its engine found it."""
 
     path: bytes
-    """Real path in its home's view, symlinks resolved."""
+    """Path in home, symbolic links resolved."""
     engine: str
     kind: RootKind
     layout: tuple[Layout, ...]
     home: int | None
-    """Inode of the mount namespace whose view counts; None: PID 1's."""
+    """Inode of home, the mount namespace in which the engine mounts; None: PID 1's."""
     home_known: bool = True
-    """False where the engine is configured but not running: judged, never acted on."""
+    """False where the engine is configured but not running: judged, and no action is taken."""
     home_pid: int | None = None
-    """A process in home whose root is "/", where home is not the agent's own namespace."""
+    """A process in home whose root is "/", where home is not our own namespace."""
     record: tuple[str, ...] = ()
-    """Paths of the engine's own record, for engines/ to read; empty: it keeps none that we know."""
+    """Paths of the engine's own record, for engines/ to read; empty: none is known."""
     rmdir_on_put: bool = True
     """Whether the engine itself removes the mountpoint after an umount."""
     wants_private: bool = False
@@ -124,7 +124,12 @@ class Root:
     aliases: tuple[bytes, ...] = ()
     """Names of the same directory in the configuration, through symbolic links."""
     daemonless: bool = False
-    """The engine mounts in whatever namespace it is called in: without a word of its record nothing is accused."""
+    """The engine mounts in whatever namespace it is called in: nothing is reported unless its record says so."""
+
+    @property
+    def where(self) -> str:
+        """Where home is, as a sentence says it."""
+        return "on the host" if self.home_pid is None else f"in {self.engine}'s mount namespace"
 
     def is_called(self, path: bytes) -> bool:
         """Whether the configuration means this root by `path`."""
@@ -133,7 +138,7 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """A mount of home that holds a part of a root: where a root's spots lie as the kernel sees them."""
+    """A mount of home that holds a root or a part of it; the spots of the root are directories of its file system."""
 
     mount: Mount
     spot: Spot
@@ -154,7 +159,7 @@ class Match:
     layer: bytes
     """What the layout's `*` stands for; for several, all of them joined by slashes."""
     mountpoint: bytes
-    """The path at home."""
+    """The path in home."""
     spot: Spot
 
 
@@ -170,9 +175,9 @@ class Copy:
     match: Match | None = None
     """The layout that its spot is in."""
     history: Match | None = None
-    """The spot on which home was seen to have the same (device, mnt_root) until it went, this copy being there then."""
+    """The spot on which an earlier scan saw the same (device, mnt_root) in home, while this copy was there already."""
     claim: Match | None = None
-    """The layer that its own options name: an attacker's text for all we know."""
+    """The layer that its own options name; whoever mounted it chose that text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +192,7 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class RootState:
-    """A root as one look found it."""
+    """A root as one scan found it."""
 
     root: Root
     home: int | None
@@ -219,7 +224,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Mount events that did not reach a look, which has therefore compared the mounts themselves."""
+    """Mount events that did not reach a scan, which therefore compared the mounts themselves."""
 
     reason: str
     """overflow or budget."""
@@ -228,17 +233,17 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """A mount that was on a spot at home, and of which no copy is left in any namespace."""
+    """A mount that was on a spot in home, and of which no copy is left in any namespace."""
 
     match: Match
     mount: Mount
     ids: frozenset[int]
-    """Small mount ids that it had, in home and elsewhere; what still holds one of them open pins the superblock."""
+    """Small mount ids that it had, in home and elsewhere. What holds one of them open keeps the superblock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The host at one look."""
+    """The host as one scan found it."""
 
     boot_id: str
     tier: Tier
@@ -246,7 +251,7 @@ class Picture:
     namespaces: Mapping[int, Namespace]
     copies: tuple[Copy, ...]
     mounts: int
-    """How many mounts the look passed over, in all namespaces."""
+    """How many mounts there are, in all namespaces."""
     home_identities: frozenset[tuple[str, bytes]] = frozenset()
     """(device, mnt_root) of every mount of every home."""
     stacks: tuple[Stack, ...] = ()

@@ -1,4 +1,4 @@
-"""What the judge asks beside the picture, and the answers."""
+"""What the rules ask for beyond the picture, and the answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class Use:
     pid: int
     comm: str
     how: str
-    """cwd, root, "fd 7", or "mount PATH" for a bind in its namespace."""
+    """cwd, root, "fd 7", or "mount PATH" for a bind mount in its namespace."""
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.comm}, {self.how})" if self.pid else self.how
@@ -22,21 +22,21 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class RecordQuestion:
-    """The judge asks for the engine's record of one layer. The answer is a RecordState."""
+    """Asks for the engine's record of one layer. The answer is a RecordState."""
 
     match: Match
 
 
 @dataclass(frozen=True, slots=True)
 class PeerGroupQuestion:
-    """The judge asks for the master of a peer group. The answer is an int (0: none), or None where nothing shows it."""
+    """Asks for the master of a peer group. The answer is an int (0: none), or None where nothing shows it."""
 
     group: int
 
 
 @dataclass(frozen=True, slots=True)
 class UsersQuestion:
-    """The judge asks which processes hold mounts that no namespace has any more. The answer is a tuple of Use."""
+    """Asks which processes hold mounts that no namespace has any more. The answer is a tuple of Use."""
 
     ids: frozenset[int]
 
@@ -46,12 +46,12 @@ Question = RecordQuestion | PeerGroupQuestion | UsersQuestion
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the judge has been told of what it wanted to know. What is missing is not known yet."""
+    """The answers so far. What is missing is not known yet."""
 
     records: Mapping[RecordQuestion, RecordState] = field(default_factory=dict)
     masters: Mapping[PeerGroupQuestion, int | None] = field(default_factory=dict)
     users: Mapping[UsersQuestion, tuple[Use, ...]] = field(default_factory=dict)
 
-    def lacks(self, want: Question) -> bool:
+    def lacks(self, question: Question) -> bool:
         """Whether it is not answered."""
-        return want not in self.records and want not in self.masters and want not in self.users
+        return question not in self.records and question not in self.masters and question not in self.users

@@ -21,7 +21,7 @@ IDS = {
     EventKind.GAP: "37ec7ff7e1344e8e80a5392d276c0810",
     EventKind.CONFIG_KEPT: "00e394dbe9f946618140ad22464b08a1",
     EventKind.MISSED: "d9a7028545a84ffe943038cb6f19b41d",
-    EventKind.LOOK_FAILED: "efae1c9414594aec9dc401a924f0d84b",
+    EventKind.SCAN_FAILED: "efae1c9414594aec9dc401a924f0d84b",
     EventKind.STARTED: "952335ae956a4bff8875cae550d9e4b9",
 }
 
@@ -51,7 +51,7 @@ _PRIORITY = {
     EventKind.MISSED: _NOTICE,
     EventKind.STARTED: _INFO,
     EventKind.CONFIG_KEPT: _ERROR,
-    EventKind.LOOK_FAILED: _ERROR,
+    EventKind.SCAN_FAILED: _ERROR,
     EventKind.LEFT_ALONE: _ERROR,
 }
 
@@ -105,7 +105,7 @@ _PLAIN = {
     EventKind.GAP: "something can't be read, so that a leak there would not be seen: {text}",
     EventKind.CONFIG_KEPT: "the configuration is wrong, the old one is kept: {text}",
     EventKind.MISSED: "mount events were missed, and the mounts looked at instead: {text}",
-    EventKind.LOOK_FAILED: "a look failed: {text}",
+    EventKind.SCAN_FAILED: "a look failed: {text}",
 }
 
 

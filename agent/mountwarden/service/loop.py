@@ -232,7 +232,7 @@ class Agent:
         self._schedule.done(started, ended, 0.0, full=False, deadline=None)
         if self._failures == 1:
             print(f"<7>{traceback.format_exc()}".replace("\n", "\n<7>"), file=sys.stderr, flush=True)
-            self._note(EventKind.LOOK_FAILED, f"{type(error).__name__}: {error}")
+            self._note(EventKind.SCAN_FAILED, f"{type(error).__name__}: {error}")
         self._notifier.status(f"looking fails: {type(error).__name__}: {error}")
         try:
             self._tell()
