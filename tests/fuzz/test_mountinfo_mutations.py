@@ -2,7 +2,8 @@
 
 import random
 
-from mountwarden.mounts.mountinfo import Lines, Table, Unreadable, parse, parse_line
+from mountwarden.mounts.mountinfo import Lines, Unreadable, parse, parse_line
+from mountwarden.mounts.table import Table
 
 LINES = 100_000
 SEED = 9803272

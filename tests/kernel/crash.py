@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from mountwarden.kernel import abi
 from mountwarden.kernel import syscalls as calls
 from mountwarden.model import Action, Finding, Outcome
-from mountwarden.mounts.mountinfo import Table
+from mountwarden.mounts.table import Table
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.scan.scanner import Scanner

@@ -13,7 +13,7 @@ from mountwarden.cli import map as command
 from mountwarden.doctor import canary
 from mountwarden.kernel import abi, syscalls
 from mountwarden.mounts.exposure import Exposure, Relation, exposures
-from mountwarden.mounts.mountinfo import Table
+from mountwarden.mounts.table import Table
 from mountwarden.observe import processes
 from mountwarden.observe.capabilities import NEEDED, interfaces
 from mountwarden.observe.enter import own_namespace

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.mounts.mountinfo import Table
+from mountwarden.mounts.table import Table
 from mountwarden.observe import namespaces, processes
 
 from tests.support.scratch_ns import Namespace, Sandbox, hold, in_child, overlay

@@ -27,8 +27,9 @@ _LONGEST = 4096
 
 def mountinfo(data: bytes) -> None:
     """The table of a text, walked, as a root's home too; and lines found without parsing the text."""
-    from mountwarden.mounts.mountinfo import Lines, Table
+    from mountwarden.mounts.mountinfo import Lines
     from mountwarden.mounts.roots import root_state
+    from mountwarden.mounts.table import Table
 
     from tests.unit.pictures import HOME, ROOT
 
@@ -46,8 +47,8 @@ def mountinfo(data: bytes) -> None:
 
 def sieve(data: bytes) -> None:
     """A foreign text beside a home with one layer: no copy on a spot of the layout is missed."""
-    from mountwarden.mounts.mountinfo import Table
     from mountwarden.mounts.roots import Spots, root_state
+    from mountwarden.mounts.table import Table
     from mountwarden.observe.tiers.mountinfo import needles
     from mountwarden.observe.tiers.prefilter import Common, LiveAtHome, filter_text
 

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from mountwarden.model import Copy, Layout, Match, Mount, Picture, Root, RootKind, Spot, Tier
-from mountwarden.mounts.mountinfo import Table
+from mountwarden.mounts.table import Table
 
 HOME = 4026531841
 OTHER = 4026532999

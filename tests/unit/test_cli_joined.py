@@ -12,7 +12,7 @@ import pytest
 from mountwarden.cli import joined, service_report
 from mountwarden.errors import NoAnswer
 from mountwarden.model import Door, Finding, Gap, Holder, Kind, Namespace, Severity, Tier
-from mountwarden.mounts.mountinfo import Table
+from mountwarden.mounts.table import Table
 from mountwarden.output import report_file
 from mountwarden.report import build as report
 from mountwarden.report import types

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from mountwarden.model import Layout, Mount, Picture, Root, Tier
 from mountwarden.mounts.exposure import Exposure, Relation, exposures
-from mountwarden.mounts.mountinfo import Table
 from mountwarden.mounts.roots import root_state
+from mountwarden.mounts.table import Table
 
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, table
 

@@ -24,8 +24,8 @@ from mountwarden.model import (
     Tier,
     finding_id,
 )
-from mountwarden.mounts.mountinfo import Table
 from mountwarden.mounts.roots import Spots, root_state
+from mountwarden.mounts.table import Table
 from mountwarden.remedies.plan import plan
 from mountwarden.remedies.steps import describe
 

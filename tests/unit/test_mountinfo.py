@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from mountwarden.model import Layout
 from mountwarden.mounts import mountinfo
-from mountwarden.mounts.mountinfo import Lines, Table, Unreadable, below, join, parse, parse_line
+from mountwarden.mounts.mountinfo import Lines, Unreadable, parse, parse_line
 from mountwarden.mounts.roots import root_state
+from mountwarden.mounts.table import Table, below, join
 
 from tests.unit.pictures import HOME, ROOT
 

@@ -8,7 +8,8 @@ from ..escape import unit_name
 from ..explain import holders, naming
 from ..explain.members import Members, service_of
 from ..model import Mount, Namespace
-from ..mounts.mountinfo import Table, below, join, unescape
+from ..mounts.mountinfo import unescape
+from ..mounts.table import Table, below, join
 from ..observe import paths
 from .answer import BusyTarget, Keeper
 from .world import World

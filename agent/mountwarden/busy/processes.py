@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..explain import holders
 from ..model import Gap, Holder, Mount
-from ..mounts.mountinfo import below, join
+from ..mounts.table import below, join
 from ..observe import open_files
 from ..observe.open_files import Link
 from .answer import BusyTarget, Keeper

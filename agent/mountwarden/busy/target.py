@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..errors import MountwardenError
 from ..model import Mount, Root
-from ..mounts.mountinfo import Table, below, join
+from ..mounts.table import Table, below, join
 from ..observe import all_mounts, paths, processes
 from ..systemd.cgroups import place as cgroup_place
 from . import containers

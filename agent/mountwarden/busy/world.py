@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..errors import NoAnswer
 from ..model import Gap, Namespace
-from ..mounts.mountinfo import Table
+from ..mounts.table import Table
 from ..observe import namespaces, processes, processless
 from ..observe.enter import own_namespace
 

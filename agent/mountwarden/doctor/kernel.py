@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..escape import printable
-from ..mounts.mountinfo import Table
+from ..mounts.table import Table
 from ..observe.capabilities import NEEDED, REFUSALS, Interface
 from ..output.columns import count
 from .check import Check, Status

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from ..model import Base, Mount, Picture, Root, RootState
 from .graph import Graph
-from .mountinfo import Table, below, join
 from .roots import may_hold
+from .table import Table, below, join
 
 
 class Relation(enum.StrEnum):

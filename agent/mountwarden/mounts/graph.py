@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..model import Mount
-from .mountinfo import Table, below, join
+from .table import Table, below, join
 
 Dentry = tuple[str, bytes]
 """A directory or file as the kernel knows it: device, and path in the file system."""

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ..model import Mount, Spot
+from ..model import Mount
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _DEVICE = re.compile(rb"[0-9]+:[0-9]+")
@@ -151,103 +151,6 @@ def parse(text: bytes, uniques: Mapping[bytes, int] = MappingProxyType({})) -> t
         except Unreadable as error:
             unreadable[str(error)] = unreadable.get(str(error), 0) + 1
     return mounts, unreadable
-
-
-def below(parent: bytes, path: bytes) -> bytes | None:
-    """What `path` is below `parent`, without a leading slash: empty for itself, None where it is not below."""
-    if parent == b"/":
-        return path[1:] if path.startswith(b"/") else None
-    if path == parent:
-        return b""
-    return path[len(parent) + 1 :] if path.startswith(parent + b"/") else None
-
-
-def join(directory: bytes, rest: bytes) -> bytes:
-    """`rest` below `directory`, the inverse of `below`."""
-    if not rest:
-        return directory
-    return directory + rest if directory.endswith(b"/") else directory + b"/" + rest
-
-
-def spot_of(mount: Mount, parent: Mount | None) -> Spot | None:
-    """Where `mount` is attached: (parent's device, parent's mnt_root joined with the path below the parent).
-
-    None for an overmount (a mount on the root of its own parent), for a mountpoint or root that was deleted, and where
-    the parent is not visible to the reader.
-    """
-    if parent is None or mount.point.endswith(b"//deleted") or parent.root.endswith(b"//deleted"):
-        return None
-    rest = below(parent.point, mount.point)
-    return Spot(parent.device, join(parent.root, rest)) if rest else None
-
-
-class Table:
-    """The mounts of one namespace by id, with what is needed to walk them."""
-
-    __slots__ = ("_by_id", "_children", "mounts", "unreadable")
-
-    def __init__(self, mounts: Iterable[Mount], unreadable: dict[str, int] | None = None) -> None:
-        self.mounts: tuple[Mount, ...] = tuple(mounts)
-        self.unreadable = unreadable or {}
-        self._by_id = {mount.id: mount for mount in self.mounts}
-        self._children: dict[int, list[Mount]] = {}
-        for mount in self.mounts:
-            if mount.parent != mount.id:
-                self._children.setdefault(mount.parent, []).append(mount)
-
-    @classmethod
-    def from_text(cls, text: bytes, uniques: Mapping[bytes, int] = MappingProxyType({})) -> "Table":
-        """The table of a whole mountinfo text; `uniques` are unique ids by small ones as written."""
-        return cls(*parse(text, uniques))
-
-    def get(self, identity: int) -> Mount | None:
-        """The mount with that small id."""
-        return self._by_id.get(identity)
-
-    def children(self, identity: int) -> list[Mount]:
-        """Mounts whose parent is that mount."""
-        return self._children.get(identity, [])
-
-    def root(self) -> Mount | None:
-        """The namespace's own root mount: the one at "/" whose parent is not in the table."""
-        return next((m for m in self.mounts if m.point == b"/" and m.parent not in self._by_id), None)
-
-    def spot(self, mount: Mount) -> Spot | None:
-        """Where a mount of this table is attached."""
-        return spot_of(mount, self.get(mount.parent))
-
-    def stacked_on(self, mount: Mount) -> list[Mount]:
-        """What is stacked on the root of `mount`, the last on top. A circle, as in a text that was torn, ends."""
-        stack, seen = list[Mount](), {mount.id}
-        while over := next((child for child in self.children(mount.id) if child.point == mount.point), None):
-            if over.id in seen:
-                break
-            seen.add(over.id)
-            stack.append(mount := over)
-        return stack
-
-    def top(self, mount: Mount) -> Mount:
-        """What is seen at the root of `mount`: the last of what is stacked on it."""
-        return [mount, *self.stacked_on(mount)][-1]
-
-    def containing(self, path: bytes) -> Mount | None:
-        """The mount that a walk from the namespace's root to `path` ends on; symbolic links must be resolved before."""
-        mount = self.root() if path.startswith(b"/") else None
-        while mount is not None:
-            mount = self.top(mount)
-            nearer = [
-                child
-                for child in self.children(mount.id)
-                if len(child.point) > len(mount.point) and below(child.point, path) is not None
-            ]
-            if not nearer:
-                return mount
-            mount = min(nearer, key=lambda child: len(child.point))
-        return None
-
-    def visible(self, mount: Mount) -> bool:
-        """Whether a walk to the mount's own path ends on it, so that nothing covers it."""
-        return self.containing(mount.point) is mount
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ..model import Base, Candidate, Copy, Layout, Match, Mount, Root, RootState, Spot, Stack, is_on_block_device
-from .mountinfo import Table, below, join
+from .table import Table, below, join
 
 
 def match_layout(layout: Layout, rel: bytes) -> bytes | None:

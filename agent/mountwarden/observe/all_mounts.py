@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from ..errors import NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Door, Gap, Mount, Namespace
-from ..mounts.mountinfo import Table
+from ..mounts.table import Table
 from . import namespaces, processes, processless
 from .enter import own_namespace
 

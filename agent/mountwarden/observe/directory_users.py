@@ -14,6 +14,7 @@ from ..kernel import abi, syscalls
 from ..model import Mount, Spot, Use
 from ..mounts import mountinfo
 from ..mounts.mountinfo import Lines
+from ..mounts.table import spot_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -145,7 +146,7 @@ def on_spots(text: bytes, spots: Collection[Spot]) -> Iterator[tuple[Spot, Mount
     for mount in _parsed(lines.holding(last)):
         if mount.parent not in parents:
             parents[mount.parent] = next(_parsed(filter(None, (lines.by_id(mount.parent),))), None)
-        spot = mountinfo.spot_of(mount, parents[mount.parent])
+        spot = spot_of(mount, parents[mount.parent])
         if spot is not None and spot in spots:
             yield spot, mount
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from ..model import Mount
-from ..mounts.mountinfo import Table
+from ..mounts.table import Table
 
 PATH = "/proc/1/mountinfo"
 

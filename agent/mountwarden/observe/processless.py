@@ -13,7 +13,7 @@ from typing import TypeVar
 from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Door, Gap
-from ..mounts.mountinfo import Table
+from ..mounts.table import Table
 from . import processes
 from .enter import DEADLINE
 

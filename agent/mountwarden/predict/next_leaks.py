@@ -14,7 +14,7 @@ from ..explain.context import system_service
 from ..explain.members import Members
 from ..model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, UnitFacts
 from ..mounts.exposure import Exposure, Relation
-from ..mounts.mountinfo import join
+from ..mounts.table import join
 from ..systemd import units
 
 _BY_BIND = (causes.PRIVATE_BIND, causes.SLAVE_NOT_EFFECTIVE)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..explain import holders
 from ..model import Gap, Holder
-from ..mounts.mountinfo import Table, join
+from ..mounts.table import Table, join
 from ..observe import block_devices, open_files, processes
 from ..observe.all_mounts import Survey
 from ..observe.open_files import Link

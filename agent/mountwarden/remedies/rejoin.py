@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Action, Copy, Finding, Kind, Mount, NamespaceKind, Outcome, RootState
-from ..mounts.mountinfo import Table, below
+from ..mounts.table import Table, below
 from ..observe import directory_users, namespaces, processes
 from .checks import at_home, still_there, texts
 from .share import propagate

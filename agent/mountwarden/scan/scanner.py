@@ -36,8 +36,8 @@ from ..model import (
     UsersQuestion,
 )
 from ..mounts import roots as inventory
-from ..mounts.mountinfo import Table
 from ..mounts.roots import Spots
+from ..mounts.table import Table
 from ..observe import namespaces, processes, processless, tiers
 from ..observe.detached_users import Pins
 from ..observe.ids import Ids

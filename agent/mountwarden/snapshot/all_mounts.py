@@ -5,7 +5,7 @@ from dataclasses import replace
 from ..errors import MountwardenError
 from ..explain.members import Members
 from ..model import Gap, Mount, Namespace, NamespaceKind
-from ..mounts.mountinfo import Table
+from ..mounts.table import Table
 from ..observe.all_mounts import Survey
 from ..predict import umount
 from ..predict.occupants import Occupant

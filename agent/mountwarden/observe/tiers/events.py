@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from ...model import Missed, Mount
 from ...mounts import mountinfo
-from ...mounts.mountinfo import Table
+from ...mounts.table import Table
 from . import event_budget
 from . import listing as statmounts
 from .delta import CantTell, checksums

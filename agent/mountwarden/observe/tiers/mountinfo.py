@@ -11,7 +11,8 @@ from typing import Protocol
 from ...errors import NoAnswer
 from ...model import Door, Layout, Missed, Mount
 from ...mounts import mountinfo
-from ...mounts.mountinfo import Lines, Table
+from ...mounts.mountinfo import Lines
+from ...mounts.table import Table
 from ..namespaces import read_mountinfo
 from .prefilter import Common, Filtered, LiveAtHome, ReachedIds, Reading, filter_text
 

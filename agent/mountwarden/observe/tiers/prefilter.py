@@ -14,6 +14,7 @@ from typing import Protocol
 from ...model import Candidate, Mount, RootState
 from ...mounts import mountinfo
 from ...mounts.mountinfo import Lines, Rest
+from ...mounts.table import spot_of
 
 Identity = tuple[str, bytes]
 Key = tuple[bytes, ...]
@@ -218,7 +219,7 @@ class _Sieve:
             return None
         identity = b"%d" % mount.parent
         parent = (self.parents.get(identity) or self._parent(identity)).mount
-        return Candidate(mount, parent, mountinfo.spot_of(mount, parent))
+        return Candidate(mount, parent, spot_of(mount, parent))
 
     def _count_unreadable(self, reason: str) -> None:
         self.unreadable[reason] = self.unreadable.get(reason, 0) + 1

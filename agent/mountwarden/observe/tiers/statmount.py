@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ...model import Door
-from ...mounts.mountinfo import Table
+from ...mounts.table import Table
 from .. import namespaces, processless
 from ..namespaces import read_mountinfo
 from . import listing as statmounts
