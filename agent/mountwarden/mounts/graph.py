@@ -9,10 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..model import Mount
-from .table import Table, below, join
-
-Dentry = tuple[str, bytes]
-"""A directory or file as the kernel knows it: device, and path in the file system."""
+from .table import Dentry, Table, dentry_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +180,3 @@ def _parents(places: Mapping[int, PlacedMount]) -> dict[int, Mount]:
             del parents[at]
         safe.update(path)
     return parents
-
-
-def dentry_of(mount: Mount, parent: Mount) -> Dentry | None:
-    """What a mount is mounted on, its parent's root included; None where it was deleted or can't be told."""
-    if mount.point.endswith(b"//deleted") or parent.root.endswith(b"//deleted"):
-        return None
-    rest = below(parent.point, mount.point)
-    return None if rest is None else (parent.device, join(parent.root, rest))

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..model import Mount
-from .graph import Dentry, Graph, PlacedMount
+from .graph import Graph, PlacedMount
+from .table import Dentry
 
 
 class Behaviour(enum.StrEnum):

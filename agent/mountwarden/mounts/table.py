@@ -23,16 +23,29 @@ def join(directory: bytes, rest: bytes) -> bytes:
     return directory + rest if directory.endswith(b"/") else directory + b"/" + rest
 
 
-def spot_of(mount: Mount, parent: Mount | None) -> Spot | None:
-    """Where `mount` is attached: (parent's device, parent's mnt_root joined with the path below the parent).
+Dentry = tuple[str, bytes]
+"""What a mount is attached to: device, and path in the file system. A Spot as a tuple, which hashes faster."""
 
-    None for an overmount (a mount on the root of its own parent), for a mountpoint or root that was deleted, and where
-    the parent is not visible to the reader.
+
+def dentry_of(mount: Mount, parent: Mount) -> Dentry | None:
+    """What `mount` is attached to: (parent's device, parent's mnt_root joined with the path below the parent).
+
+    None for a mountpoint or root that was deleted, and where the mount is not below its parent.
     """
-    if parent is None or mount.point.endswith(b"//deleted") or parent.root.endswith(b"//deleted"):
+    if mount.point.endswith(b"//deleted") or parent.root.endswith(b"//deleted"):
         return None
     rest = below(parent.point, mount.point)
-    return Spot(parent.device, join(parent.root, rest)) if rest else None
+    return None if rest is None else (parent.device, join(parent.root, rest))
+
+
+def spot_of(mount: Mount, parent: Mount | None) -> Spot | None:
+    """The same as a Spot; None also for an overmount, and where the parent is not visible to the reader.
+
+    An overmount is a mount on the root of its own parent.
+    """
+    if parent is None or (dentry := dentry_of(mount, parent)) is None or dentry[1] == parent.root:
+        return None
+    return Spot(*dentry)
 
 
 class Table:

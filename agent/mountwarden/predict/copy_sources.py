@@ -9,7 +9,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from ..model import Mount
-from ..mounts.graph import Dentry, Graph, PlacedMount
+from ..mounts.graph import Graph, PlacedMount
+from ..mounts.table import Dentry
 from .mount_ages import Ages
 
 MOST = 1000

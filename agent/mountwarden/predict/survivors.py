@@ -4,7 +4,8 @@ import enum
 from collections.abc import Collection, Iterable
 
 from ..model import Mount
-from ..mounts.graph import Dentry, Graph, PlacedMount
+from ..mounts.graph import Graph, PlacedMount
+from ..mounts.table import Dentry
 
 
 class Why(enum.StrEnum):

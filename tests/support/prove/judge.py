@@ -9,9 +9,9 @@ from functools import partial
 
 from mountwarden.kernel import abi
 from mountwarden.model import Mount
-from mountwarden.mounts.graph import Dentry, Graph
+from mountwarden.mounts.graph import Graph
 from mountwarden.mounts.propagation import UmountResult, concerned, predict_detach, predict_umount
-from mountwarden.mounts.table import Table, below, join
+from mountwarden.mounts.table import Dentry, Table, below, join
 from mountwarden.observe import directory_users, namespaces, processes
 from mountwarden.observe.all_mounts import Survey, survey
 from mountwarden.observe.umount_probe import probe_behaviour
