@@ -6,7 +6,8 @@ from ...errors import MountwardenError
 from ...kernel.probe import Abilities, Interface, explained, probe
 from ...model import Tier
 from .events import EventsObserver
-from .mountinfo import Observer, TextObserver
+from .mountinfo import TextObserver
+from .observer import Observer
 from .statmount import StatmountObserver
 
 BEST_FIRST = tuple(Tier)

@@ -6,11 +6,10 @@ are put into lines of mountinfo again, and those lines are sifted. Everything el
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
 
 from ...model import Candidate
 from .listing import ID, Lister, MountLine, NotAsText, Vanished
+from .observer import KeptNamespace
 from .prefilter import Common, Filtered, Identity, Key, Reading, filter_text, key_of
 
 FEW = 64
@@ -62,44 +61,18 @@ class Packed:
         return Packed(packed | other._packed)
 
 
-class Before(Protocol):
-    """What `catch_up` needs to know of the last reading."""
-
-    @property
-    def wanted(self) -> tuple[bytes, ...]:
-        """The strings that it was sifted by."""
-
-    @property
-    def seen(self) -> Reading:
-        """What it gave."""
-
-    @property
-    def listing(self) -> bytes | None:
-        """The list of ids then."""
-
-    @property
-    def checked(self) -> Mapping[int, int]:
-        """Hashes of statmount's answers then, by unique id."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaughtUp:
-    """The new state."""
-
-    seen: Reading
-    checked: Mapping[int, int]
-
-
 def catch_up(
     lister: Lister,
-    before: Before,
+    before: KeptNamespace,
     namespace: int,
     listing: bytes,
     common: Common,
     delta: frozenset[Key],
     masters: Mapping[int, int],
-) -> CaughtUp:
-    """What is seen now. `delta`: what home mounts otherwise than at the last reading.
+) -> tuple[Reading, Mapping[int, int]]:
+    """What is seen now, and the hashes to compare at the next reading.
+
+    `delta`: what home mounts otherwise than at the last reading.
 
     Raises: CantTell where only the text tells; Gone where something went meanwhile.
     """
@@ -127,7 +100,7 @@ def catch_up(
         before.seen.unreadable,
     )
     more = parents | {candidate.mount.unique for candidate in sifted.candidates if candidate.mount.unique is not None}
-    return CaughtUp(seen, stable | checksums(lister, namespace, more - stable.keys()))
+    return seen, stable | checksums(lister, namespace, more - stable.keys())
 
 
 def difference(before: bytes, after: bytes) -> tuple[set[int], set[int]]:
@@ -175,7 +148,7 @@ def _key(line: MountLine) -> Key:
 
 
 def _compare(
-    lister: Lister, namespace: int, before: Before, removed: set[int]
+    lister: Lister, namespace: int, before: KeptNamespace, removed: set[int]
 ) -> tuple[tuple[Candidate, ...], dict[int, int]]:
     """The candidates that are still there, and the hashes that are still right."""
     went = {candidate.mount.unique for candidate in before.seen.candidates} & removed

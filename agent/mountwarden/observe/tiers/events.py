@@ -25,8 +25,9 @@ from . import listing as statmounts
 from .delta import CantTell, checksums
 from .fanotify import Events, FanotifyGroup
 from .listing import NotAsText, Vanished
+from .observer import Home
 from .prefilter import LiveAtHome, Reading
-from .statmount import Home, StatmountObserver
+from .statmount import StatmountObserver
 
 POLLED = 60.0
 """Seconds for which a namespace with too many events is compared at each look instead of marked."""

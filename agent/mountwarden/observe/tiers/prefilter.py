@@ -91,6 +91,11 @@ class Reading:
     settled: ReachedCopies
     unreadable: tuple[tuple[str, int], ...] = ()
 
+    @classmethod
+    def of(cls, text: bytes, sifted: "Filtered", common: "Common") -> "Reading":
+        """What a whole text was sifted to, with others that have much in common."""
+        return cls(text.count(b"\n"), sifted.candidates, ReachedIds(sifted, common), sifted.unreadable)
+
 
 @dataclass(frozen=True, slots=True)
 class Filtered:

@@ -12,7 +12,7 @@ on, and the candidates themselves, are compared each time, everything else at a 
 import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ...model import Door
 from ...mounts.table import Table
@@ -21,46 +21,14 @@ from ..namespaces import read_mountinfo
 from . import listing as statmounts
 from .delta import CantTell, Packed, catch_up, checksums
 from .listing import Identified, Lister, Vanished
-from .mountinfo import Unwatched, seen
+from .observer import Home, KeptNamespace, Observer
 from .prefilter import Filtered, Key, LiveAtHome, Reading, filter_text
 
 _TRIES = 3
 """Attempts to read a text between two equal lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeptNamespace:
-    """What is kept of a namespace between looks."""
-
-    wanted: tuple[bytes, ...]
-    settled: LiveAtHome
-    seen: Reading
-    identified: Identified | None = None
-    """None: its id can't be had, or its list and text do not fit together."""
-    listing: bytes | None = None
-    """None after the first reading: most namespaces are read by one look only, or not for a long time."""
-    checked: Mapping[int, int] = field(default_factory=dict)
-    """A hash of statmount's answer for each mount that decides what the candidates are, by unique id."""
-    signature: tuple[int, int] | None = None
-    """Length and hash of the text that it was read from; None where it was caught up with since."""
-    trusted: bool = True
-    """False: the text is to be read again."""
-
-    def read_from(self) -> tuple[object, ...]:
-        """What must be the same for a text to be the same."""
-        return self.wanted, self.settled, self.identified, self.listing, self.signature
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """What is kept of a home between looks."""
-
-    text: bytes
-    table: Table
-    identified: Identified | None
-
-
-class StatmountObserver(Unwatched):
+class StatmountObserver(Observer):
     """Reads namespaces by listmount(2) and statmount(2), with the results of `TextObserver` and unique ids."""
 
     def __init__(self, *, fields: bool = True) -> None:
@@ -68,8 +36,6 @@ class StatmountObserver(Unwatched):
         super().__init__()
         self._fields = fields
         self._lister = Lister()
-        self._tables: dict[int, Home] = {}
-        self._known: dict[int, KeptNamespace] = {}
         self._masters: dict[int, int] = {}
         self._deltas: dict[tuple[LiveAtHome, LiveAtHome], frozenset[Key]] = {}
 
@@ -92,16 +58,11 @@ class StatmountObserver(Unwatched):
             self._masters = {mount.shared: mount.master for mount in mounts if mount.shared}
         return known.table
 
-    def seen(self, inode: int) -> Reading | None:
-        """What was last read of a namespace."""
-        known = self._known.get(inode)
-        return None if known is None else known.seen
-
     def changed(self, inode: int, pids: Iterable[int]) -> bool:
-        """Whether it is not trusted any more, or has another number of mounts than when it was read."""
-        known = self._known.get(inode)
-        if known is not None and not known.trusted:
+        """As `Observer` says; also where the namespace has another number of mounts than when it was read."""
+        if super().changed(inode, pids):
             return True
+        known = self._known.get(inode)
         if known is None or known.identified is None or known.identified.mounts is None:
             return False
         now = _identify(inode, pids)
@@ -125,16 +86,6 @@ class StatmountObserver(Unwatched):
         self._known[inode] = fresh
         return fresh.seen
 
-    def resync(self) -> None:
-        """Trust nothing that was read before."""
-        self._known = {inode: replace(known, trusted=False) for inode, known in self._known.items()}
-
-    def forget(self, living: Iterable[int]) -> None:
-        """Keep what is known of `living` namespaces only."""
-        alive = set(living)
-        self._known = {inode: known for inode, known in self._known.items() if inode in alive}
-        self._tables = {inode: known for inode, known in self._tables.items() if inode in alive}
-
     def end_scan(self) -> None:
         """Drop what only serves to read many namespaces at once."""
         super().end_scan()
@@ -156,7 +107,7 @@ class StatmountObserver(Unwatched):
             both = self._fitted(identified, listing, text)
             identified = both.identified
             sifted = filter_text(text, wanted, self._common, uniques=both.uniques())
-        return KeptNamespace(wanted, settled, seen(text, sifted, self._common), identified)
+        return KeptNamespace(wanted, settled, Reading.of(text, sifted, self._common), identified)
 
     def _read_again(
         self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: LiveAtHome
@@ -173,7 +124,7 @@ class StatmountObserver(Unwatched):
         sifted = filter_text(both.text, wanted, self._common, uniques=uniques)
         checked = None if both.identified is None else self._checked(both.identified.id, uniques, sifted)
         if checked is None:
-            return KeptNamespace(wanted, settled, seen(both.text, sifted, self._common), both.identified)
+            return KeptNamespace(wanted, settled, Reading.of(both.text, sifted, self._common), both.identified)
         packed = Packed.of(sifted, uniques)
         now = Reading(both.text.count(b"\n"), sifted.candidates, packed, sifted.unreadable)
         return KeptNamespace(wanted, settled, now, both.identified, both.listing, checked, signature)
@@ -209,8 +160,8 @@ class StatmountObserver(Unwatched):
             return replace(known, settled=settled, identified=identified)
         if not self._fields:
             raise CantTell
-        made = catch_up(self._lister, known, identified.id, listing, self._common, delta, self._masters)
-        return KeptNamespace(known.wanted, settled, made.seen, identified, listing, made.checked)
+        now, checked = catch_up(self._lister, known, identified.id, listing, self._common, delta, self._masters)
+        return KeptNamespace(known.wanted, settled, now, identified, listing, checked)
 
     def _holds(self, known: KeptNamespace) -> bool:
         """Whether candidates, and what they and settled copies are mounted on, are as they were at the last reading."""

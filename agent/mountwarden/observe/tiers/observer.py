@@ -1,0 +1,153 @@
+"""What every tier does: the interface by which a scan reads namespaces, and what the tiers share.
+
+In a scan the calls come in this order: `resync` (where nothing read before is to be trusted), `begin_scan`, `table`
+and `guard` for each home, `changed` and `read` for the other namespaces, `forget`, `end_scan`. What a scan asks later
+(`masters`) may come after its end.
+"""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from ...errors import NoAnswer
+from ...model import Door, Missed, Mount
+from ...mounts import mountinfo
+from ...mounts.mountinfo import Lines
+from ...mounts.table import Table
+from ..namespaces import read_mountinfo
+from .listing import Identified
+from .prefilter import Common, LiveAtHome, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What is kept of a home between scans."""
+
+    text: bytes
+    table: Table
+    identified: Identified | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptNamespace:
+    """What is kept of another namespace between scans."""
+
+    wanted: tuple[bytes, ...]
+    settled: LiveAtHome
+    seen: Reading
+    identified: Identified | None = None
+    """None: its id can't be had, or its list and text do not fit together, or the tier asks for none."""
+    listing: bytes | None = None
+    """None after the first reading: most namespaces are read by one scan only, or not for a long time."""
+    checked: Mapping[int, int] = field(default_factory=dict)
+    """A hash of statmount's answer for each mount that decides what the candidates are, by unique id."""
+    signature: tuple[int, int] | None = None
+    """Length and hash of the text that it was read from; None where no text was kept in mind."""
+    trusted: bool = True
+    """False: it is to be read again."""
+
+    def read_from(self) -> tuple[object, ...]:
+        """What must be the same for a reading to be the same."""
+        return self.wanted, self.settled, self.identified, self.listing, self.signature
+
+
+class Observer:
+    """Reads the mounts of namespaces. Each call is for one namespace, and leaves no descriptor of it open.
+
+    Of a namespace, `inode` is that of its nsfs file and `pids` are its processes; with neither a process nor one of
+    `doors` it can't be read.
+    """
+
+    def __init__(self) -> None:
+        self.doors: Mapping[int, Door] = {}
+        """The way into each namespace that has no process; set by the scan."""
+        self._tables: dict[int, Home] = {}
+        self._known: dict[int, KeptNamespace] = {}
+        self._common = Common(LiveAtHome())
+
+    @property
+    def wake(self) -> int | None:
+        """A descriptor that is readable when a home's mounts changed, until the next scan; None: the tier has none."""
+        return None
+
+    def begin_scan(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
+        """A scan of these namespaces (processes by inode) begins. Returns the mount events missed since the last one.
+
+        Raises: OSError as read(2) of a fanotify group does.
+        """
+        return ()
+
+    def table(self, inode: int, pids: Iterable[int]) -> Table | None:
+        """The whole table of a home; the same object as before while nothing changed. None when it has no process.
+
+        Raises: OSError where it may not be read; NoAnswer where a child that entered it hung.
+        """
+        raise NotImplementedError
+
+    def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
+        """Compare these mounts of that home at each scan: no event tells that their propagation changed.
+
+        A tier that reads a home's whole text each time has nothing to do. Raises: OSError as statmount(2) does.
+        """
+
+    def seen(self, inode: int) -> Reading | None:
+        """What was last read of a namespace."""
+        known = self._known.get(inode)
+        return None if known is None else known.seen
+
+    def changed(self, inode: int, pids: Iterable[int]) -> bool:
+        """Whether a namespace may be otherwise than it was last read; False also where nothing would say so.
+
+        Raises: OSError as open(2) and the ioctls of nsfs do.
+        """
+        known = self._known.get(inode)
+        return known is not None and not known.trusted
+
+    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: LiveAtHome) -> Reading | None:
+        """Read a namespace now: its lines that hold one of `wanted`. None when nothing keeps it any more.
+
+        Raises: OSError where it may not be read; NoAnswer where a child that entered it hung.
+        """
+        raise NotImplementedError
+
+    def resync(self) -> None:
+        """Trust nothing that was read before: what is to be read again has `changed`."""
+        self._known = {inode: replace(known, trusted=False) for inode, known in self._known.items()}
+
+    def forget(self, living: Iterable[int]) -> None:
+        """Keep what is known of `living` namespaces only."""
+        alive = set(living)
+        self._known = {inode: known for inode, known in self._known.items() if inode in alive}
+        self._tables = {inode: home for inode, home in self._tables.items() if inode in alive}
+
+    def end_scan(self) -> None:
+        """Drop what only serves to read many namespaces at once."""
+        self._common = Common(LiveAtHome())
+
+    def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
+        """The master of each peer group that any namespace shows a member of; 0: it has none.
+
+        A namespace that can't be read is passed over.
+        """
+        asked, found = set(groups), dict[int, int]()
+        for inode, pids in members.items():
+            if asked <= found.keys():
+                break
+            try:
+                lines = Lines(read_mountinfo(inode, pids, self.doors.get(inode)) or b"")
+            except (OSError, NoAnswer):
+                continue
+            for line in lines.holding(b" shared:%d " % group for group in asked):
+                with contextlib.suppress(mountinfo.Unreadable):
+                    mount = mountinfo.parse_line(line)
+                    found[mount.shared] = mount.master
+        return found
+
+    def close(self) -> None:
+        """Give back what is open; the observer is not used afterwards."""
+
+    def _shared_with(self, settled: LiveAtHome) -> Common:
+        """What this scan's namespaces have in common; begun anew where they are compared with another LiveAtHome."""
+        if self._common.known is not settled:
+            self._common = Common(settled)
+        return self._common
