@@ -14,7 +14,7 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Kind, Missed, Tier
 from mountwarden.observe import namespaces, processless
 from mountwarden.observe.enter import in_namespace, own_namespace
-from mountwarden.observe.tiers import event_budget, listing, statmount
+from mountwarden.observe.tiers import event_budget, listed_text, listing, statmount
 from mountwarden.observe.tiers import events as tier
 from mountwarden.observe.tiers.events import EventsObserver
 from mountwarden.scan.scanner import Scan, Scanner
@@ -79,7 +79,10 @@ def test_a_quiet_look_reads_nothing_and_a_new_copy_is_no_text(home: Home) -> Non
             read, lister = namespaces.read_mountinfo, scanner._observer._lister
             ids = lister.ids
             lister.ids = lambda namespace: (listed.append(namespace), ids(namespace))[1]
-            statmount.read_mountinfo = lambda inode, *rest: (texts.append(inode), read(inode, *rest))[1]
+            statmount.read_mountinfo = listed_text.read_mountinfo = lambda inode, *rest: (
+                texts.append(inode),
+                read(inode, *rest),
+            )[1]
             ours, seen = {own_namespace(): "home", other.inode: "other"}, []
             own = listing.identify(other.pid, other.inode)
             for step in (lambda: None, lambda: overlay(ROOT + b"/Y")):
@@ -152,7 +155,10 @@ def test_each_text_is_read_again_when_its_turn_comes(home: Home) -> None:
             scanner, texts = watcher(), list[int]()
             scanner.scan(resync=True)
             read = namespaces.read_mountinfo
-            statmount.read_mountinfo = lambda inode, *rest: (texts.append(inode), read(inode, *rest))[1]
+            statmount.read_mountinfo = listed_text.read_mountinfo = lambda inode, *rest: (
+                texts.append(inode),
+                read(inode, *rest),
+            )[1]
             for _ in range(tier._ROUNDS):
                 scanner.scan(resync=True)
             return texts.count(other.inode)

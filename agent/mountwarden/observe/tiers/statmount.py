@@ -9,23 +9,16 @@ A list does not change when a mount is moved, made shared or remounted: what can
 on, and the candidates themselves, are compared each time, everything else at a resync.
 """
 
-import errno
-import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from ...model import Door
 from ...mounts.table import Table
-from .. import namespaces, processless
 from ..namespaces import read_mountinfo
-from . import listing as statmounts
 from .delta import CantTell, Packed, catch_up, checksums
-from .listing import Identified, Lister, Vanished
+from .listed_text import fit, identify, ids_or_none, list_ids, read_listed
+from .listing import Lister, Vanished
 from .observer import Home, KeptNamespace, Observer
 from .prefilter import Filtered, Key, LiveAtHome, Reading, filter_text
-
-_TRIES = 3
-"""Attempts to read a text between two equal lists."""
 
 
 class StatmountObserver(Observer):
@@ -44,7 +37,7 @@ class StatmountObserver(Observer):
         known, pids = self._tables.get(inode), tuple(pids)
         text = read_mountinfo(inode, pids)
         if text is not None and (known is None or known.text != text):
-            both = self._read_both(inode, pids)
+            both = read_listed(self._lister, inode, pids, self.doors.get(inode))
             text = None if both is None else both.text
             known = (
                 None if both is None else Home(both.text, Table.from_text(both.text, both.uniques()), both.identified)
@@ -65,7 +58,7 @@ class StatmountObserver(Observer):
         known = self._known.get(inode)
         if known is None or known.identified is None or known.identified.mounts is None:
             return False
-        now = _identify(inode, pids)
+        now = identify(inode, pids)
         return now is not None and now != known.identified
 
     def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: LiveAtHome) -> Reading | None:
@@ -95,16 +88,16 @@ class StatmountObserver(Observer):
         self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: LiveAtHome
     ) -> KeptNamespace | None:
         """By the text alone, but for the unique ids of candidates: they are what a history knows them by."""
-        identified = _identify(inode, pids)
-        listing = self._listed(identified)
+        identified = identify(inode, pids)
+        listing = ids_or_none(self._lister, identified)
         text = read_mountinfo(inode, pids, self.doors.get(inode))
         if text is None:
             return None
         sifted = filter_text(text, wanted, self._common)
         if sifted.candidates:
-            if identified is None or listing is None or listing != self._listed(identified):
+            if identified is None or listing is None or listing != ids_or_none(self._lister, identified):
                 return self._read_again(inode, pids, wanted, settled)
-            both = self._fitted(identified, listing, text)
+            both = fit(self._lister, identified, listing, text)
             identified = both.identified
             sifted = filter_text(text, wanted, self._common, uniques=both.uniques())
         return KeptNamespace(wanted, settled, Reading.of(text, sifted, self._common), identified)
@@ -112,12 +105,12 @@ class StatmountObserver(Observer):
     def _read_again(
         self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: LiveAtHome
     ) -> KeptNamespace | None:
-        both = self._read_both(inode, pids)
+        both = read_listed(self._lister, inode, pids, self.doors.get(inode))
         if both is None:
             return None
         signature = len(both.text), hash(both.text)
         known = self._known.get(inode)
-        as_before = (wanted, settled, both.identified, both.listing, signature)
+        as_before = (wanted, settled, both.identified, both.ids, signature)
         if known is not None and as_before == known.read_from():
             return replace(known, trusted=True)
         uniques = both.uniques()
@@ -127,7 +120,7 @@ class StatmountObserver(Observer):
             return KeptNamespace(wanted, settled, Reading.of(both.text, sifted, self._common), both.identified)
         packed = Packed.of(sifted, uniques)
         now = Reading(both.text.count(b"\n"), sifted.candidates, packed, sifted.unreadable)
-        return KeptNamespace(wanted, settled, now, both.identified, both.listing, checked, signature)
+        return KeptNamespace(wanted, settled, now, both.identified, both.ids, checked, signature)
 
     def _checked(self, identity: int, by_small: Mapping[bytes, int], sifted: Filtered) -> dict[int, int] | None:
         """What to compare at the next reading; None where it is too much, or something went meanwhile."""
@@ -144,10 +137,10 @@ class StatmountObserver(Observer):
         assert known.listing is not None
         identified = known.identified
         if identified.mounts is not None:
-            identified = _identify(inode, pids) or identified  # before the list: what comes later is told next time
+            identified = identify(inode, pids) or identified  # before the list: what comes later is told next time
             if identified.id != known.identified.id:
                 raise Vanished
-        listing = self._list(identified.id)
+        listing = list_ids(self._lister, identified.id)
         change = known.settled, settled
         if change not in self._deltas:
             self._deltas[change] = settled.differs(known.settled)
@@ -171,95 +164,3 @@ class StatmountObserver(Observer):
             return checksums(self._lister, known.identified.id, known.checked) == known.checked
         except (CantTell, Vanished):
             return False
-
-    def _listed(self, identified: Identified | None) -> bytes | None:
-        """The list of ids; None where it can't be had."""
-        try:
-            return None if identified is None else self._list(identified.id)
-        except (CantTell, Vanished):
-            return None
-
-    def _list(self, identity: int) -> bytes:
-        try:
-            return self._lister.ids(identity)
-        except PermissionError:
-            raise CantTell from None
-
-    def _read_both(self, inode: int, pids: tuple[int, ...]) -> "_Both | None":
-        """A text with the list that fits it. None when nothing keeps the namespace any more."""
-        both, door = None, self.doors.get(inode)
-        for _ in range(_TRIES):
-            if pids or door is None:
-                both = self._read_once(lambda: _identify(inode, pids), lambda: read_mountinfo(inode, pids, door))
-            else:
-                both = self._read_from_inside(inode, door)
-            if both is None or both.whole:
-                break
-        return both
-
-    def _read_from_inside(self, inode: int, door: Door) -> "_Both | None":
-        """By one child in a namespace without a process: once its id is known, it is listed from outside."""
-        proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return processless.through(
-                door,
-                inode,
-                lambda: self._read_once(lambda: statmounts.identify_self(proc), lambda: namespaces.read_self(proc)),
-            )
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        finally:
-            os.close(proc)
-
-    def _read_once(self, identify: Callable[[], Identified | None], read: Callable[[], bytes | None]) -> "_Both | None":
-        """One attempt; not `whole` where the list changed while the text was read."""
-        identified = identify()
-        before = self._listed(identified)
-        text = read()
-        if text is None:
-            return None
-        after = self._listed(identified)
-        if identified is None or before is None or after is None:
-            return _Both(text, None, b"")
-        return self._fitted(identified, before, text) if before == after else _Both(text, None, b"", whole=False)
-
-    def _fitted(self, identified: Identified, listing: bytes, text: bytes) -> "_Both":
-        """The two together, where the lines are the mounts of the list in its order: by number, and both ends."""
-        ids = memoryview(listing).cast("Q")
-        lines = text[: text.find(b"\n")], text[text.rfind(b"\n", 0, -1) + 1 :]
-        try:
-            if len(ids) == text.count(b"\n") and all(
-                b"%d" % statmounts.small_id(self._lister.answer(identified.id, unique)) == line.partition(b" ")[0]
-                for unique, line in zip((ids[0], ids[-1]), lines, strict=True)
-            ):
-                return _Both(text, identified, listing)
-        except (Vanished, IndexError):
-            pass
-        return _Both(text, None, b"")
-
-
-@dataclass(frozen=True, slots=True)
-class _Both:
-    text: bytes
-    identified: Identified | None
-    listing: bytes
-    whole: bool = True
-
-    def uniques(self) -> Mapping[bytes, int]:
-        """Unique ids by small ones as written; none where the list does not fit."""
-        if self.identified is None:
-            return {}
-        smalls = [line.partition(b" ")[0] for line in self.text.split(b"\n")[:-1]]
-        return dict(zip(smalls, memoryview(self.listing).cast("Q"), strict=True))
-
-
-def _identify(inode: int, pids: Iterable[int]) -> Identified | None:
-    """The namespace's id, by one of its processes; None where it can't be told."""
-    for pid in pids:
-        try:
-            if found := statmounts.identify(pid, inode):
-                return found
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM):
-                raise
-    return None
