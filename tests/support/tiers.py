@@ -21,7 +21,7 @@ def available() -> list[Tier]:
 def forced(tier: Tier) -> Iterator[None]:
     """Each Looker that is made meanwhile, here and in forked children, uses this tier unless it is given another."""
     choose = tiers.choose
-    tiers.choose = lambda wanted=None, found=None: choose(wanted or tier, found)
+    tiers.choose = lambda asked=None, found=None: choose(asked or tier, found)
     try:
         yield
     finally:

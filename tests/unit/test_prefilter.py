@@ -1,4 +1,4 @@
-"""What is left of a text beside what home's umounts reach, where the text is not as a kernel writes it."""
+"""What is left of a text after what home's umounts reach, where the text is not as a kernel writes it."""
 
 import pytest
 from mountwarden.mounts.mountinfo import Unreadable, parse_line
@@ -13,29 +13,29 @@ PARENT = b"50 49 8:1 / / rw master:1 - ext4 /dev/root rw\n"
 COPY = b" 50 0:40 / /var/lib/docker/overlay2/X/merged rw master:7 - overlay overlay rw,lowerdir=l\n"
 
 
-def sifted(text: bytes) -> Filtered:
+def filtered(text: bytes) -> Filtered:
     return filter_text(text, needles(ROOT.layout, ()), Common(LiveAtHome((STATE,))))
 
 
-def test_a_copy_that_an_umount_at_home_reaches_is_settled() -> None:
-    told = sifted(PARENT + b"70" + COPY)
+def test_a_copy_that_an_umount_at_home_reaches_is_a_reached_copy() -> None:
+    told = filtered(PARENT + b"70" + COPY)
     assert (told.keys, told.smalls) == ([(b"0:40", b"/")], [b"70"])
     assert told.candidates == ()
 
 
-def test_ids_are_told_by_what_they_are_copies_of() -> None:
+def test_ids_are_found_by_what_they_are_copies_of() -> None:
     common = Common(LiveAtHome((STATE,)))
     copies = [PARENT + b"70" + COPY + b"71" + COPY, PARENT + b"80" + COPY, PARENT + b"90" + COPY, PARENT]
-    held = [ReachedIds(filter_text(text, needles(ROOT.layout, ()), common), common) for text in copies]
-    told = [[one.ids(("0:40", b"/")) for one in held] for _ in range(2)]
+    reached = [ReachedIds(filter_text(text, needles(ROOT.layout, ()), common), common) for text in copies]
+    told = [[one.ids(("0:40", b"/")) for one in reached] for _ in range(2)]
     assert told == [[(70, 71), (80,), (90,), ()]] * 2
-    assert [one.ids(("0:41", b"/")) for one in held] == [()] * 4
+    assert [one.ids(("0:41", b"/")) for one in reached] == [()] * 4
     assert len(common.places) == 3, "the second and the third share what they are copies of"
 
 
 @pytest.mark.parametrize("identity", [b"7x", b"", b"\xff70", b"7" * 5000], ids=["7x", "none", "byte", "long"])
 def test_one_whose_id_is_no_number_is_an_unreadable_line(identity: bytes) -> None:
-    told = sifted(PARENT + identity + COPY)
+    told = filtered(PARENT + identity + COPY)
     assert (told.keys, told.smalls, told.candidates) == ([], [], ())
     assert told.unreadable == (("the mount id or its parent is not a number", 1),)
 

@@ -1,4 +1,6 @@
-"""Which kernel interface looks use: the best that works here, or the one that is asked for."""
+"""Which kernel interface a scan uses: the best that works here, or the one that is asked for.
+
+What a tier does is described in observer.py."""
 
 from dataclasses import replace
 
@@ -14,39 +16,42 @@ BEST_FIRST = tuple(Tier)
 
 
 def interfaces() -> tuple[Interface, ...]:
-    """What this kernel lets us use, by name, with the errno and its meaning where it does not. Tries each anew."""
+    """Try each kernel interface that a tier may need: whether it works here, and the error where it does not."""
     return probe().all()
 
 
-def choose(wanted: Tier | None = None, found: Abilities | None = None) -> tuple[Tier, str]:
-    """The tier for `wanted` (None: the best that works here), and why.
+def choose(asked: Tier | None = None, found: Abilities | None = None) -> tuple[Tier, str]:
+    """The tier to use, and why: `asked`, or the best that works here where that is None.
 
-    `found` is what `probe` returned, if it was called. Raises: MountwardenError where the wanted one does not work.
+    `found` is what `probe` returned, if it was called. Raises: MountwardenError where `asked` does not work here.
     """
-    if wanted is Tier.MOUNTINFO:
-        return wanted, "asked for"
+    if asked is Tier.MOUNTINFO:
+        return asked, "asked for"
     found = found or probe()
     best = next(tier for tier in BEST_FIRST if lacking(tier, found) is None)
-    if wanted is None:
+    if asked is None:
         return best, _reason(found)
-    missing = lacking(wanted, found)
+    missing = lacking(asked, found)
     if missing is not None:
-        raise MountwardenError(f"the tier {wanted} does not work here: {_why(missing)}", hint=f"--tier {best} does")
-    return wanted, "asked for"
+        raise MountwardenError(f"the tier {asked} does not work here: {_why(missing)}", hint=f"--tier {best} does")
+    return asked, "asked for"
 
 
-def take(wanted: Tier | None = None) -> tuple[Tier, str, Observer]:
-    """The tier as `choose` has it, and why, with a new observer of it. Raises: MountwardenError as `choose` does."""
+def take(asked: Tier | None = None) -> tuple[Tier, str, Observer]:
+    """The tier that `choose` gives, the reason, and a new observer of that tier.
+
+    Raises: MountwardenError as `choose` does.
+    """
     found = probe()
-    tier, reason = choose(wanted, found)
+    tier, reason = choose(asked, found)
     try:
         return tier, reason, _observer(tier, found)
     except OSError as error:  # the last free fanotify groups went to others since they were tried
         name, meaning = explained(error)
         reason = _why(replace(found.events, errno=name, meaning=meaning))
-        if wanted is Tier.EVENTS:
+        if asked is Tier.EVENTS:
             hint = f"--tier {Tier.STATMOUNT} does"
-            raise MountwardenError(f"the tier {wanted} does not work here: {reason}", hint=hint) from None
+            raise MountwardenError(f"the tier {asked} does not work here: {reason}", hint=hint) from None
         return Tier.STATMOUNT, reason, _observer(Tier.STATMOUNT, found)
 
 
@@ -58,14 +63,14 @@ def _observer(tier: Tier, found: Abilities) -> Observer:
 
 
 def lacking(tier: Tier, found: Abilities) -> Interface | None:
-    """What keeps a tier from working; None where it works."""
+    """The first interface that keeps a tier from working; None where it works."""
     calls = (found.statmount, found.listmount, found.foreign)
     needs = {Tier.MOUNTINFO: (), Tier.STATMOUNT: calls, Tier.EVENTS: (*calls, found.events)}
     return next((one for one in needs[tier] if not one.available), None)
 
 
 def _reason(found: Abilities) -> str:
-    """Why no better one."""
+    """What the best tier lacks, as the reason for a lower one."""
     missing = lacking(Tier.EVENTS, found)
     return "all that it needs works" if missing is None else _why(missing)
 

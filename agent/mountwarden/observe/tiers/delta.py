@@ -1,7 +1,8 @@
-"""What was seen of a namespace, brought up to date by what is new in its list of mount ids.
+"""The reading of a namespace, brought up to date by what is new in its list of mount ids.
 
-The new mounts, and the old ones that are of the same thing as a new one, one that went, or one of which home changed,
-are put into lines of mountinfo again, and those lines are sifted. Everything else stays as it was.
+Asked of statmount(2), put into lines of mountinfo and filtered are: the new mounts; and the old mounts of the same
+(device, mnt_root) as a new one, as one that went, or as one that home has mounted or unmounted since. Everything else
+stays as it was.
 """
 
 import struct
@@ -13,17 +14,17 @@ from .observer import KeptNamespace
 from .prefilter import Common, Filtered, Identity, Key, Reading, filter_text, key_of
 
 FEW = 64
-"""Mounts of one namespace that are asked for one by one at most: beyond, its text is cheaper."""
+"""Most mounts of one namespace that are asked for one by one: where there are more, its text is cheaper."""
 
 _PAIR = struct.Struct("=QI")
 
 
-class CantTell(Exception):
-    """Only the text tells."""
+class TextNeeded(Exception):
+    """The list and statmount(2) do not give the answer: the text of the namespace is to be read."""
 
 
-class Packed:
-    """Small ids of settled copies by what they are copies of, packed with their unique ids: there are many of them."""
+class PackedIds:
+    """Small and unique ids of reached copies, by what they are copies of; packed, because there are many of them."""
 
     __slots__ = ("_packed",)
 
@@ -31,10 +32,10 @@ class Packed:
         self._packed = packed
 
     @classmethod
-    def of(cls, sifted: Filtered, uniques: Mapping[bytes, int]) -> "Packed":
-        """From what a text was sifted to, with the unique ids of its mounts by small ones as written."""
+    def of(cls, filtered: Filtered, uniques: Mapping[bytes, int]) -> "PackedIds":
+        """Of the reached copies in a filtered text, whose mounts have these unique ids by small ones as written."""
         packed, pack = dict[Key, bytes](), _PAIR.pack
-        for key, small in zip(sifted.keys, sifted.smalls, strict=True):
+        for key, small in zip(filtered.keys, filtered.smalls, strict=True):
             packed[key] = packed.get(key, b"") + pack(uniques[small], int(small))
         return cls(packed)
 
@@ -43,22 +44,22 @@ class Packed:
         return tuple(small for _unique, small in _PAIR.iter_unpack(self._packed.get(key_of(identity), b"")))
 
     def uniques(self, key: Key) -> list[int]:
-        """Unique ids of the copies of one thing."""
+        """Unique ids of the copies of that device and root."""
         return [unique for unique, _small in _PAIR.iter_unpack(self._packed.get(key, b""))]
 
     def keys(self, uniques: set[int]) -> set[Key]:
-        """What those of the mounts that are here are copies of."""
+        """What the copies with these unique ids are copies of."""
         if not uniques:
             return set()
         pairs = _PAIR.iter_unpack
         return {key for key, packed in self._packed.items() if any(unique in uniques for unique, _ in pairs(packed))}
 
-    def replaced(self, without: Iterable[Key], other: "Packed") -> "Packed":
-        """Without these, and with what another one has."""
+    def replaced(self, without: Iterable[Key], other: "PackedIds") -> "PackedIds":
+        """The same without the copies of these keys, and with those of `other`."""
         packed = dict(self._packed)
         for key in without:
             packed.pop(key, None)
-        return Packed(packed | other._packed)
+        return PackedIds(packed | other._packed)
 
 
 def catch_up(
@@ -67,44 +68,47 @@ def catch_up(
     namespace: int,
     listing: bytes,
     common: Common,
-    delta: frozenset[Key],
+    home_changes: frozenset[Key],
     masters: Mapping[int, int],
 ) -> tuple[Reading, Mapping[int, int]]:
-    """What is seen now, and the hashes to compare at the next reading.
+    """The reading as it is now, and the hashes to compare at the next one.
 
-    `delta`: what home mounts otherwise than at the last reading.
+    `listing` is the list of ids now; `home_changes` is what home mounts on other spots, or in other peer groups, than
+    at the last reading; `masters` has the master of each peer group of the homes.
 
-    Raises: CantTell where only the text tells; Gone where something went meanwhile.
+    Raises: TextNeeded where only the text gives the answer; Vanished where a mount or the namespace went meanwhile.
     """
-    held = before.seen.settled
-    assert isinstance(held, Packed)
+    reached = before.reading.settled
+    assert isinstance(reached, PackedIds)
     removed, added = difference(before.listing or b"", listing)
     candidates, stable = _compare(lister, namespace, before, removed)
     lines = {unique: _line(lister, namespace, unique, masters) for unique in _few(added)}
-    new = {unique: line for unique, line in lines.items() if any(needle in line.text for needle in before.wanted)}
-    again = delta | {_key(line) for line in new.values()}
-    again |= held.keys(removed.difference(*map(held.uniques, delta)))
-    again |= {key_of(candidate.mount.identity) for candidate in before.seen.candidates if candidate not in candidates}
-    old = {unique for key in again for unique in held.uniques(key)}
-    old |= {c.mount.unique for c in candidates if key_of(c.mount.identity) in again and c.mount.unique is not None}
+    new = {unique: line for unique, line in lines.items() if any(needle in line.text for needle in before.needles)}
+    changed = home_changes | {_key(line) for line in new.values()}
+    changed |= reached.keys(removed.difference(*map(reached.uniques, home_changes)))
+    changed |= {
+        key_of(candidate.mount.identity) for candidate in before.reading.candidates if candidate not in candidates
+    }
+    old = {unique for key in changed for unique in reached.uniques(key)}
+    old |= {c.mount.unique for c in candidates if key_of(c.mount.identity) in changed and c.mount.unique is not None}
     lines |= {unique: _line(lister, namespace, unique, masters) for unique in _few(old - removed)}
     # In the kernel's order, as in a text: of a stack, the last one is on top.
     asked = {unique: lines[unique] for unique in sorted((old - removed) | new.keys())}
-    sifted, parents = _sift(lister, namespace, asked, before.wanted, common, masters)
+    filtered, parents = _filter(lister, namespace, asked, before.needles, common, masters)
     uniques = {line.text.partition(b" ")[0]: unique for unique, line in asked.items()}
-    kept = tuple(candidate for candidate in candidates if key_of(candidate.mount.identity) not in again)
+    kept = tuple(candidate for candidate in candidates if key_of(candidate.mount.identity) not in changed)
     seen = Reading(
         len(listing) // ID,
-        kept + sifted.candidates,
-        held.replaced(again, Packed.of(sifted, uniques)),
-        before.seen.unreadable,
+        kept + filtered.candidates,
+        reached.replaced(changed, PackedIds.of(filtered, uniques)),
+        before.reading.unreadable,
     )
-    more = parents | {candidate.mount.unique for candidate in sifted.candidates if candidate.mount.unique is not None}
+    more = parents | {candidate.mount.unique for candidate in filtered.candidates if candidate.mount.unique is not None}
     return seen, stable | checksums(lister, namespace, more - stable.keys())
 
 
 def difference(before: bytes, after: bytes) -> tuple[set[int], set[int]]:
-    """Ids that went, and ids that came, between two lists. What both begin and end with is not looked at one by one."""
+    """Ids that went, and ids that came, between two lists. What both begin and end with is compared as bytes."""
     head = _common(before, after)
     rest = min(len(before), len(after)) - head
     tail = _common(before[::-1][:rest], after[::-1][:rest])
@@ -113,7 +117,7 @@ def difference(before: bytes, after: bytes) -> tuple[set[int], set[int]]:
 
 
 def _common(one: bytes, other: bytes) -> int:
-    """With how many bytes of whole ids both begin."""
+    """How many bytes both begin with, in whole ids."""
     low, high = 0, min(len(one), len(other)) // ID
     while low < high:
         middle = (low + high + 1) // 2
@@ -125,13 +129,16 @@ def _common(one: bytes, other: bytes) -> int:
 
 
 def checksums(lister: Lister, namespace: int, uniques: Iterable[int]) -> dict[int, int]:
-    """A hash of statmount's answer for each of these mounts. Raises: CantTell where they are too many; Gone."""
+    """A hash of statmount's answer for each of these mounts.
+
+    Raises: TextNeeded where they are more than `FEW`; Vanished; other OSErrors as statmount(2) does.
+    """
     return {unique: hash(lister.answer(namespace, unique)) for unique in _few(set(uniques))}
 
 
 def _few(uniques: set[int]) -> set[int]:
     if len(uniques) > FEW:
-        raise CantTell
+        raise TextNeeded
     return uniques
 
 
@@ -139,7 +146,7 @@ def _line(lister: Lister, namespace: int, unique: int, masters: Mapping[int, int
     try:
         return lister.line(namespace, unique, masters)
     except NotAsText:
-        raise CantTell from None
+        raise TextNeeded from None
 
 
 def _key(line: MountLine) -> Key:
@@ -150,25 +157,25 @@ def _key(line: MountLine) -> Key:
 def _compare(
     lister: Lister, namespace: int, before: KeptNamespace, removed: set[int]
 ) -> tuple[tuple[Candidate, ...], dict[int, int]]:
-    """The candidates that are still there, and the hashes that are still right."""
-    went = {candidate.mount.unique for candidate in before.seen.candidates} & removed
+    """The candidates that are still there, and the hashes that still hold. Raises: TextNeeded, Vanished."""
+    went = {candidate.mount.unique for candidate in before.reading.candidates} & removed
     if removed & before.checked.keys() - went:
-        raise CantTell  # what copies were mounted on: they went with it, or were handed on to another mount
+        raise TextNeeded  # copies were mounted on it: they went too, or are on another mount now
     stable = {unique: known for unique, known in before.checked.items() if unique not in removed}
     if checksums(lister, namespace, stable) != stable:
-        raise CantTell
-    return tuple(c for c in before.seen.candidates if c.mount.unique not in removed), stable
+        raise TextNeeded
+    return tuple(c for c in before.reading.candidates if c.mount.unique not in removed), stable
 
 
-def _sift(
+def _filter(
     lister: Lister,
     namespace: int,
     asked: Mapping[int, MountLine],
-    wanted: tuple[bytes, ...],
+    needles: tuple[bytes, ...],
     common: Common,
     masters: Mapping[int, int],
 ) -> tuple[Filtered, set[int]]:
-    """Sift a few lines; also the unique ids of what they are mounted on."""
+    """Filter a few lines; also the unique ids of what they are mounted on. Raises: TextNeeded."""
     tree, parents = dict(asked), set[int]()
     for unique in {line.parent for line in asked.values()}:
         try:
@@ -178,4 +185,4 @@ def _sift(
             continue  # the namespace's root is mounted on nothing that it shows
     uniques = {line.text.partition(b" ")[0]: unique for unique, line in tree.items()}
     text, whole = (b"".join(line.text + b"\n" for line in lines.values()) for lines in (asked, tree))
-    return filter_text(text, wanted, common, tree=whole, uniques=uniques), parents
+    return filter_text(text, needles, common, tree=whole, uniques=uniques), parents

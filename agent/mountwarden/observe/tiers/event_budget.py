@@ -1,4 +1,4 @@
-"""Which namespaces cause more mount events than they may."""
+"""Which mount namespaces cause more mount events than the budget allows."""
 
 from collections import Counter
 
@@ -6,13 +6,13 @@ from .. import processes
 from .fanotify import Events
 
 A_SECOND = 1000
-"""Events that the processes of one mount namespace may cause in a second."""
+"""Mount events that the processes of one mount namespace may cause in a second."""
 
 
 def over(events: Events, seconds: float) -> list[int]:
-    """Inodes of the mount namespaces whose processes caused too many of the events of so many seconds.
+    """Inodes of the mount namespaces whose processes caused too many of these events, which came within `seconds`.
 
-    An event does not name its namespace, only the process that mounted; one that ended meanwhile can't be told.
+    An event does not name its namespace, only the process that mounted; a process that has ended is passed over.
     """
     most = A_SECOND * max(1.0, seconds)
     if events.causes.total() <= most:

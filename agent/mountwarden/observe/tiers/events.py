@@ -1,14 +1,14 @@
-"""The events tier: namespaces are read again when the kernel told of a mount in them.
+"""The events tier: namespaces are read again when the kernel reported a mount event in them.
 
-Two fanotify groups: that of the homes wakes the service, and is never starved by the other one, which has all other
-namespaces. Both are emptied when a look begins. An event names a mount, not its namespace: one that went or moved is
-in the list of ids that we keep, one that came makes the number of mounts another. A namespace is marked before it is
-read, so that nothing is missed between. A command looks twice at most: until then namespaces are not marked, and told
-apart by their number of mounts.
+There are two fanotify groups. That of the homes wakes the service; all other namespaces are in the other one, so that
+their events never fill the homes' queue. Both are emptied when a scan begins. An event names a mount, not its
+namespace: a mount that went or moved is found in the lists of ids that are kept, and one that came changes the number
+of mounts of its namespace. A namespace is marked before it is read, so that nothing is missed in between. A command
+scans twice at most: up to then namespaces are not marked, and only their numbers of mounts are compared.
 
-Not told by events: a change of propagation, a remount, a renamed directory. Homes' mounts whose propagation matters
-are compared at each look. The rest is found at resyncs: of each namespace the number of mounts is compared, and what
-candidates and settled copies are mounted on; the texts of some are read again.
+There is no event for a change of propagation, a remount or a renamed directory. Homes' mounts whose propagation matters
+are compared at each scan. The rest is found at resyncs, which compare the number of mounts of each namespace and what
+candidates and reached copies are mounted on, and read the texts of some namespaces again.
 """
 
 import errno
@@ -20,9 +20,8 @@ from dataclasses import replace
 from ...model import Missed, Mount
 from ...mounts import mountinfo
 from ...mounts.table import Table
-from . import event_budget
-from . import listing as statmounts
-from .delta import CantTell, checksums
+from . import event_budget, listing
+from .delta import TextNeeded, checksums
 from .fanotify import Events, FanotifyGroup
 from .listing import NotAsText, Vanished
 from .observer import Home
@@ -30,19 +29,19 @@ from .prefilter import LiveAtHome, Reading
 from .statmount import StatmountObserver
 
 POLLED = 60.0
-"""Seconds for which a namespace with too many events is compared at each look instead of marked."""
+"""Seconds for which a namespace with too many events is compared at each scan instead of marked."""
 RESYNC = 1.0
-"""Seconds at least between two comparisons of everything for lost events."""
+"""Seconds at least between two comparisons of all namespaces because events were lost."""
 _UNMARKED = 2
-"""Looks before the first mark."""
+"""Scans before the first mark."""
 _ROUNDS = 16
-"""Resyncs in which the text of each namespace is read again once."""
+"""Number of resyncs over which the text of each namespace is read again once."""
 _FEW = 16
-"""Mounts that went or moved, at most, that are searched for in the lists: beyond, all lists are compared."""
+"""Most mounts that went or moved for which the lists are searched: where there are more, all lists are compared."""
 
 
 class EventsObserver(StatmountObserver):
-    """Reads as `StatmountObserver` does, and only what the kernel's mount events tell."""
+    """Reads as `StatmountObserver` does, but only the namespaces that had mount events."""
 
     def __init__(self, *, fields: bool = True) -> None:
         """Raises: OSError as fanotify_init(2) does."""
@@ -56,34 +55,34 @@ class EventsObserver(StatmountObserver):
         self._lost = False
         self._resynced = float("-inf")
         self._guards: dict[int, dict[int, int]] = {}
-        self._round = self._looks = 0
+        self._round = self._scans = 0
         self._scanned = time.monotonic()
 
     @property
     def wake(self) -> int | None:
-        """A descriptor that is readable when a home's mounts changed, until the next look."""
+        """As `Observer` says: the fanotify group of the homes."""
         return self._homes.fd
 
     def close(self) -> None:
-        """Give the groups back."""
+        """Close both groups, and with them all marks."""
         self._homes.close()
         self._rest.close()
 
     def begin_scan(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
-        """Empty both groups, mark what is new; what was missed since the last look."""
+        """As `Observer` says. Empties both groups, and marks the namespaces that are new."""
         now = time.monotonic()
         missed = self._take_in_homes() + self._take_in_rest(members, now)
-        self._looks += 1
-        if self._looks > _UNMARKED:
+        self._scans += 1
+        if self._scans > _UNMARKED:
             self._mark_new(members, now)
         self._members = {inode: frozenset(pids) for inode, pids in members.items()}
         return missed
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
-        """The whole table of a home; the same object as before while no event and no guarded mount tells otherwise."""
+        """As `Observer` says. A home without events whose guarded mounts are as before is not read."""
         pids = tuple(pids)
         known = self._tables.get(inode)
-        if known is not None and self._marked.get(inode) is self._homes and self._is_quiet(inode, known):
+        if known is not None and self._marked.get(inode) is self._homes and self._is_home_unchanged(inode, known):
             return known.table
         self._mark_home(inode, pids)
         self._dirty.discard(inode)
@@ -93,39 +92,42 @@ class EventsObserver(StatmountObserver):
         return table
 
     def guard(self, inode: int, mounts: Iterable[Mount]) -> None:
-        """Compare these mounts of a home at each look from now on."""
+        """As `Observer` says. Without marks or unique ids, the home's text is read at each scan instead."""
         known = self._tables.get(inode)
         if inode in self._guards or inode not in self._marked or known is None or known.identified is None:
             return
         try:
             self._guards[inode] = self._as_guards(known.identified.id, {mount.unique: mount for mount in mounts})
-        except (CantTell, Vanished, NotAsText):
-            return  # its text is read at each look
+        except (TextNeeded, Vanished, NotAsText):
+            return
 
     def changed(self, inode: int, pids: Iterable[int]) -> bool:
-        """Whether an event told of the namespace; of one that is not marked, whether it has more mounts or fewer."""
+        """As `Observer` says: it had an event, or where it is not marked, has another number of mounts."""
         if inode in self._dirty:
             return True
         return (self._count or inode not in self._marked) and super().changed(inode, pids)
 
-    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: LiveAtHome) -> Reading | None:
-        """Read a namespace now. None when nothing keeps it any more."""
-        seen = super().read(inode, pids, wanted, settled)
+    def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
+        """As `Observer` says."""
+        reading = super().read(inode, pids, needles, live)
         self._dirty.discard(inode)
-        return seen
+        return reading
 
     def resync(self) -> None:
-        """Count all mounts, compare what decides, and read some texts again: those of all in `_ROUNDS` resyncs."""
+        """As `Observer` says, but most texts are not read: mounts are counted, and those that matter are compared.
+
+        Each namespace's text is read again once in `_ROUNDS` resyncs. Raises: OSError as statmount(2) does.
+        """
         self._round += 1
-        for inode, known in tuple(self._known.items()):
-            if inode % _ROUNDS == self._round % _ROUNDS or inode not in self._marked or not self._holds(known):
+        for inode, known in tuple(self._kept.items()):
+            if inode % _ROUNDS == self._round % _ROUNDS or inode not in self._marked or not self._same_as_read(known):
                 self._distrust(inode)
                 self._dirty.add(inode)
         self._recount = True
         self._guards.clear()
 
     def forget(self, living: Iterable[int]) -> None:
-        """Keep what is known of `living` namespaces only. Their marks went with those that ended."""
+        """As `Observer` says. The marks of the others went with them."""
         alive = set(living)
         super().forget(alive)
         self._dirty &= alive
@@ -134,30 +136,30 @@ class EventsObserver(StatmountObserver):
         self._guards = {inode: guards for inode, guards in self._guards.items() if inode in alive}
 
     def _distrust(self, inode: int) -> None:
-        self._known[inode] = replace(self._known[inode], trusted=False)
+        self._kept[inode] = replace(self._kept[inode], trusted=False)
 
-    def _is_quiet(self, inode: int, known: Home) -> bool:
-        """Whether a home is as it was read, by its events and its guarded mounts."""
+    def _is_home_unchanged(self, inode: int, known: Home) -> bool:
+        """Whether a home is as it was read, by its events and guarded mounts. Raises: OSError as statmount(2) does."""
         guards = self._guards.get(inode)
         if guards is None or known.identified is None or inode in self._dirty:
             return False
         try:
             return checksums(self._lister, known.identified.id, guards) == guards
-        except (CantTell, Vanished):
-            # What is there now may have the old mount's small ids, and so the same text; or the namespace went.
+        except (TextNeeded, Vanished):
+            # The new mount may have the old one's small id, and so the same text; or the namespace went.
             del self._tables[inode], self._marked[inode]
             return False
 
     def _as_guards(self, namespace: int, mounts: Mapping[int | None, Mount]) -> dict[int, int]:
-        """Hashes of statmount's answers that say what the table says. Raises: CantTell, Gone, NotAsText."""
+        """Hashes of statmount's answers, which must agree with the table. Raises: TextNeeded, Vanished, NotAsText."""
         guards = {}
         for unique, mount in mounts.items():
             if unique is None:
-                raise CantTell
+                raise TextNeeded
             answer = self._lister.answer(namespace, unique)
-            line = statmounts.line(answer, unique, self._masters).text
+            line = listing.line(answer, unique, self._masters).text
             if mountinfo.parse_line(line) != replace(mount, unique=None):
-                raise CantTell  # it changed between
+                raise TextNeeded  # it changed in between
             guards[unique] = hash(answer)
         return guards
 
@@ -178,25 +180,25 @@ class EventsObserver(StatmountObserver):
         if not self._lost or now - self._resynced < RESYNC:
             return missed
         self._lost, self._resynced = False, now
-        self._dirty |= self._known.keys()
+        self._dirty |= self._kept.keys()
         return (*missed, _overflow("other namespaces"))
 
     def _note(self, events: Events) -> None:
-        """Find the namespaces that mounts went from, or moved in."""
+        """Find the namespaces that mounts went from, or moved in; they are to be read again."""
         left = events.detached | events.moved
         if len(left) > _FEW:
-            self._dirty |= self._known.keys()
+            self._dirty |= self._kept.keys()
             left = set()
-        for inode, known in self._known.items():
+        for inode, known in self._kept.items():
             if left and (known.listing is None or any(_packed(unique) in known.listing for unique in left)):
                 self._dirty.add(inode)
-        for inode, known in tuple(self._known.items()) if events.moved else ():
+        for inode, known in tuple(self._kept.items()) if events.moved else ():
             if known.listing is not None and (not left or any(_packed(one) in known.listing for one in events.moved)):
                 self._distrust(inode)  # a moved mount is in the list as before
 
     def _mark_new(self, members: Mapping[int, tuple[int, ...]], now: float) -> None:
         for inode, pids in members.items():
-            # Inodes are reused at once: a namespace without a process of before is taken for another, without a mark.
+            # Inodes are reused at once: with none of the processes of before, it is another namespace, without a mark.
             same = not self._members.get(inode, frozenset()).isdisjoint(pids)
             if inode in self._tables or not pids or (same and inode in self._marked):
                 continue
@@ -206,22 +208,22 @@ class EventsObserver(StatmountObserver):
             self._mark(self._rest, inode, pids)
 
     def _mark_home(self, inode: int, pids: tuple[int, ...]) -> None:
-        """Mark it in the homes' group, and no more in the other one."""
-        if self._looks <= _UNMARKED or self._marked.get(inode) is self._homes:
+        """Mark a home in the homes' group, and no longer in the other one."""
+        if self._scans <= _UNMARKED or self._marked.get(inode) is self._homes:
             return
         if inode in self._marked:
             self._each(pids, inode, self._rest.unmark)
         self._mark(self._homes, inode, pids)
 
     def _mark(self, group: FanotifyGroup, inode: int, pids: tuple[int, ...]) -> None:
-        """What can't be marked is polled: by its number of mounts, a home by its text."""
+        """What can't be marked is compared at each scan: by its number of mounts, a home by its text."""
         self._marked.pop(inode, None)
         if self._each(pids, inode, group.mark):
             self._marked[inode] = group
             self._dirty.add(inode)
 
     def _unmark(self, inode: int, members: Mapping[int, tuple[int, ...]], now: float) -> bool:
-        """Poll a namespace for a while; False where it is no other namespace that we have marked."""
+        """Compare a namespace at each scan for `POLLED` seconds; False where it has no mark in the other group."""
         if self._marked.get(inode) is not self._rest or not self._each(
             members.get(inode, ()), inode, self._rest.unmark
         ):
@@ -232,19 +234,19 @@ class EventsObserver(StatmountObserver):
         return True
 
     def _each(self, pids: Iterable[int], inode: int, function: Callable[[int], None]) -> bool:
-        """Call the function with a descriptor of the namespace, by the first process that still is in it."""
+        """Call the function with a descriptor of the namespace, by the first process that is still in it."""
         for pid in pids:
             try:
-                if statmounts.with_namespace(pid, inode, function):
+                if listing.with_namespace(pid, inode, function):
                     return True
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ESRCH):
-                    return False  # the limit of marks, or a right that we lack: the next look tries again
+                    return False  # the limit of marks, or a missing capability: the next scan tries again
         return False
 
 
 def _packed(unique: int) -> bytes:
-    return unique.to_bytes(statmounts.ID, sys.byteorder)
+    return unique.to_bytes(listing.ID, sys.byteorder)
 
 
 def _overflow(of: str) -> Missed:
@@ -252,5 +254,5 @@ def _overflow(of: str) -> Missed:
 
 
 def _over_budget(inode: int) -> Missed:
-    text = f"mount namespace {inode} has too many mount events; for {POLLED:g} s it is compared at each look instead"
+    text = f"mount namespace {inode} has too many mount events; for {POLLED:g} s it is compared at each scan instead"
     return Missed("budget", text)

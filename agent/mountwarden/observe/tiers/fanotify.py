@@ -1,7 +1,7 @@
-"""Mount events of namespaces: a fanotify group, and what a read(2) of it means.
+"""Mount events of namespaces: a fanotify group, and what read(2) of it gives.
 
 An event has the unique id of the mount and the process that caused it, not the namespace: fanotify(7), Linux 6.15. A
-mark pins no namespace, and goes with it.
+mark does not keep its namespace alive, and goes with it.
 """
 
 import os
@@ -17,7 +17,7 @@ _EVENTS = abi.FAN_MNT_ATTACH | abi.FAN_MNT_DETACH
 _READ = 1 << 16
 """Bytes of one read(2): some 1,600 events."""
 _MOST = 1 << 20
-"""Bytes that are read of a group at once at most, some 26,000 events: beyond, all are taken for lost."""
+"""Most bytes that are read of a group at once, some 26,000 events: if there are more, events count as lost."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Events:
     causes: Counter[int] = field(default_factory=Counter)
     """How many events each process caused."""
     lost: bool = False
-    """Some are missing: the kernel's queue was full, or what was read makes no sense."""
+    """Some are missing: the kernel's queue was full, or what was read is not well formed."""
 
     def __bool__(self) -> bool:
         return self.lost or bool(self.causes)
@@ -46,19 +46,19 @@ class FanotifyGroup:
         self._close = weakref.finalize(self, os.close, self.fd)
 
     def close(self) -> None:
-        """Give it back, with its marks; a group that nobody refers to any more is given back by itself."""
+        """Close it, and with it its marks; a group that nothing refers to any more is closed by itself."""
         self._close()
 
     def mark(self, namespace: int) -> None:
-        """Tell of mounts in the namespace of an nsfs descriptor. Raises: OSError as fanotify_mark(2) does."""
+        """Report mounts in the namespace of an nsfs descriptor. Raises: OSError as fanotify_mark(2) does."""
         syscalls.fanotify_mark(self.fd, abi.FAN_MARK_ADD | abi.FAN_MARK_MNTNS, _EVENTS, namespace)
 
     def unmark(self, namespace: int) -> None:
-        """Tell of them no more. Raises: OSError as fanotify_mark(2) does (ENOENT: there was no mark)."""
+        """Report them no longer. Raises: OSError as fanotify_mark(2) does (ENOENT: there was no mark)."""
         syscalls.fanotify_mark(self.fd, abi.FAN_MARK_REMOVE | abi.FAN_MARK_MNTNS, _EVENTS, namespace)
 
     def drain(self) -> Events:
-        """All events up to now."""
+        """All events up to now. Raises: OSError as read(2) does."""
         events, read = Events(), 0
         while read < _MOST:
             try:
@@ -72,7 +72,7 @@ class FanotifyGroup:
 
 
 def parse(data: bytes, events: Events) -> None:
-    """Add what one read(2) gave."""
+    """Add the events of one read(2) to `events`."""
     for mask, cause, mount in _each(data):
         if mount is None:
             events.lost = True
@@ -87,7 +87,7 @@ def parse(data: bytes, events: Events) -> None:
 
 
 def _each(data: bytes) -> Iterator[tuple[int, int, int | None]]:
-    """(mask, pid, mount id) of each event; no mount id for an overflow, or for what can't be understood."""
+    """(mask, pid, mount id) of each event; no mount id for an overflow, or for what is not well formed."""
     at, end = 0, len(data)
     while at + abi.FAN_METADATA.size <= end:
         length, version, _reserved, head, mask, _fd, pid = abi.FAN_METADATA.unpack_from(data, at)

@@ -1,7 +1,7 @@
 """A namespace's text of mountinfo together with its list of unique mount ids.
 
-The text's lines and the list come from the same ordered tree of the kernel: read between two equal lists, the lines are
-the mounts of the list in its order.
+The kernel takes both from one ordered tree: where the text is read between two equal lists, its lines are the mounts of
+the list in the same order.
 """
 
 import errno
@@ -13,7 +13,7 @@ from ...model import Door
 from .. import namespaces, processless
 from ..namespaces import read_mountinfo
 from . import listing
-from .delta import CantTell
+from .delta import TextNeeded
 from .listing import Identified, Lister, Vanished
 
 _TRIES = 3
@@ -56,7 +56,7 @@ def read_listed(lister: Lister, inode: int, pids: tuple[int, ...], door: Door | 
 
 
 def fit(lister: Lister, identified: Identified, ids: bytes, text: bytes) -> ListedText:
-    """The two together, where the lines are the mounts of the list in its order: by number, and both ends.
+    """The two together, if the lines are the mounts of the list in its order, by their number and by both ends.
 
     Raises: OSError as statmount(2) does.
     """
@@ -76,19 +76,19 @@ def fit(lister: Lister, identified: Identified, ids: bytes, text: bytes) -> List
 def list_ids(lister: Lister, identity: int) -> bytes:
     """The list of the namespace with that 64-bit id.
 
-    Raises: CantTell where it may not be asked; Vanished; other OSErrors as listmount(2) does.
+    Raises: TextNeeded where it may not be asked; Vanished; other OSErrors as listmount(2) does.
     """
     try:
         return lister.ids(identity)
     except PermissionError:
-        raise CantTell from None
+        raise TextNeeded from None
 
 
 def ids_or_none(lister: Lister, identified: Identified | None) -> bytes | None:
     """The list; None where it can't be had. Raises: OSError as listmount(2) does for other reasons."""
     try:
         return None if identified is None else list_ids(lister, identified.id)
-    except (CantTell, Vanished):
+    except (TextNeeded, Vanished):
         return None
 
 

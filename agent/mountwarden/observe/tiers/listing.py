@@ -1,7 +1,7 @@
 """What listmount(2) and statmount(2) answer: a namespace's ids as bytes, and a mount as its line of mountinfo.
 
-A mount is put into the very words of fs/proc_namespace.c, so that all that reads texts reads these too. A field is used
-only if its bit is in the answer's mask; an empty text sets no bit.
+The line is what fs/proc_namespace.c would print, so that whatever reads texts reads it too. A field is used only if its
+bit is in the answer's mask; an empty string sets no bit.
 """
 
 import errno
@@ -19,7 +19,7 @@ ID = 8
 """Bytes of one mount id in a list."""
 
 _PAGE = 4096
-"""Ids that one listmount(2) is asked for."""
+"""Ids that one call of listmount(2) is asked for."""
 _NEEDED = int(
     StatmountMask.SB_BASIC
     | StatmountMask.MNT_BASIC
@@ -30,8 +30,9 @@ _NEEDED = int(
 _SUBTYPE, _SOURCE, _OPTIONS, _ASKED = map(
     int, (StatmountMask.FS_SUBTYPE, StatmountMask.SB_SOURCE, StatmountMask.MNT_OPTS, FIELDS)
 )
-"""Plain numbers: an enum's & is a call, and there are thousands of them in a look."""
+"""Plain integers: & of an enum is a function call, and a scan makes thousands of them."""
 _SMALLEST, _LARGEST = 1 << 12, 1 << 20
+"""Bytes of the buffer for statmount's answers."""
 
 _ATTRIBUTES = (
     (abi.MOUNT_ATTR_NOSUID, b",nosuid"),
@@ -48,11 +49,11 @@ _SUPER = ((abi.SB_SYNCHRONOUS, b",sync"), (abi.SB_DIRSYNC, b",dirsync"), (abi.SB
 
 
 class Vanished(Exception):
-    """The mount or the namespace is gone meanwhile."""
+    """The mount or the namespace went meanwhile (ENOENT)."""
 
 
 class NotAsText(Exception):
-    """statmount(2) does not tell what the text would tell of this mount."""
+    """The answer of statmount(2) is not enough to write this mount's line of mountinfo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,12 @@ class Lister:
     def ids(self, namespace: int) -> bytes:
         """The unique ids of all mounts of a namespace, `ID` bytes each in native order, ascending.
 
-        Raises: Gone; PermissionError where its user namespace is not below ours; other OSErrors as listmount(2) does.
+        Raises: Vanished; PermissionError where its user namespace is not below ours; other errors of listmount(2).
         """
         parts: list[bytes] = []
         last = 0
         try:
-            # Resumed from the last id itself: the kernel goes on behind it. An empty page ends it, not a short one.
+            # Resumed from the last id: the kernel goes on after it. An empty page ends the list, not a short one.
             while count := syscalls.listmount(abi.LSMT_ROOT, last, namespace, self._page):
                 parts.append(memoryview(self._page)[: count * ID].tobytes())
                 last = int.from_bytes(parts[-1][-ID:], sys.byteorder)
@@ -89,7 +90,7 @@ class Lister:
         return b"".join(parts)
 
     def answer(self, namespace: int, unique: int, mask: int = _ASKED) -> bytes:
-        """statmount's answer as it came, as long as it says. Raises: Gone; other OSErrors as statmount(2) does."""
+        """statmount's answer, with the length that it gives. Raises: Vanished; other OSErrors as statmount(2) does."""
         while True:
             try:
                 syscalls.statmount(unique, mask, namespace, self._buffer)
@@ -104,16 +105,18 @@ class Lister:
             return memoryview(self._buffer)[:size].tobytes()
 
     def line(self, namespace: int, unique: int, masters: Mapping[int, int]) -> MountLine:
-        """A mount's line; see `line`. Raises: Gone, NotAsText."""
+        """A mount's line; see `line`. Raises: Vanished, NotAsText; other OSErrors as statmount(2) does."""
         return line(self.answer(namespace, unique), unique, masters)
 
 
 def line(answer: bytes, unique: int, masters: Mapping[int, int]) -> MountLine:
     """The line of mountinfo that statmount's answer for the mount `unique` stands for.
 
-    `masters` has the master of each peer group of which that is known, 0 for none. A mount whose master has one itself
-    may have a propagate_from, which the kernel tells as seen from the caller's root here, and from the namespace's own
-    in the text: such a mount is NotAsText, as is one of which the answer lacks something.
+    `masters` has the master of each peer group for which it is known, 0 for none. A mount whose master has a master
+    itself may have a propagate_from: statmount(2) gives it as seen from the caller's root, the text as seen from the
+    root of the namespace.
+
+    Raises: NotAsText for such a mount, and where the answer lacks something.
     """
     if len(answer) < abi.STATMOUNT_STRINGS:
         raise NotAsText
@@ -145,7 +148,7 @@ def line(answer: bytes, unique: int, masters: Mapping[int, int]) -> MountLine:
 
 
 def small_id(answer: bytes) -> int:
-    """The small id in an answer that holds MNT_BASIC. Raises: Gone where it does not."""
+    """The small id in an answer that holds MNT_BASIC. Raises: Vanished where it does not."""
     if len(answer) < abi.STATMOUNT.size:
         raise Vanished
     fields = abi.STATMOUNT.unpack_from(answer)
@@ -167,7 +170,7 @@ def _type(name: bytes, subtype: bytes) -> bytes:
 
 
 def _options(attributes: int) -> bytes:
-    """The mount's own options."""
+    """The mount's own options, as show_mnt_opts() prints them."""
     words = [b"ro" if attributes & abi.MOUNT_ATTR_RDONLY else b"rw"]
     words += [
         word for bit, word in _ATTRIBUTES if (attributes & bit if bit else not attributes & abi.MOUNT_ATTR__ATIME)

@@ -1,7 +1,7 @@
 """The mountinfo tier: one text for each namespace, of which as little as possible is parsed.
 
-A namespace's text is read, and most often rejected whole, because it holds none of the strings that a copy would have
-to have. What is left is sifted line by line (sift.py). Between two looks only a hash of the text is kept.
+A namespace's text is read, and most often dropped whole, because it has none of the strings that the line of a copy
+must have. What is left is filtered line by line (prefilter.py). Between two scans only a hash of the text is kept.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from .observer import Home, KeptNamespace, Observer
 from .prefilter import LiveAtHome, Reading, filter_text
 
 _TELLING_TYPES = ("overlay", "nsfs")
-"""Types that are rare enough to be looked for by type; others by the last component of their layout's pattern."""
+"""Types that are rare enough to be searched for by type; others by the last component of their layout's pattern."""
 
 
 def needles(layouts: Iterable[Layout], identities: Iterable[tuple[str, bytes]]) -> tuple[bytes, ...]:
@@ -35,7 +35,7 @@ def needles(layouts: Iterable[Layout], identities: Iterable[tuple[str, bytes]]) 
 
 
 class TextObserver(Observer):
-    """Reads namespaces by their mountinfo: whether a text is as it was, only its reading tells."""
+    """Reads namespaces by their mountinfo, of which nothing says whether it changed before it is read."""
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
         """As `Observer` says; the text is read each time."""
@@ -47,17 +47,17 @@ class TextObserver(Observer):
             known = self._tables[inode] = Home(text, Table.from_text(text))
         return known.table
 
-    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: LiveAtHome) -> Reading | None:
+    def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
         """As `Observer` says; a text with the same hash is not filtered again."""
         text = read_mountinfo(inode, pids, self.doors.get(inode))
-        known = self._known.pop(inode, None)
+        known = self._kept.pop(inode, None)
         if text is None:
             return None
         signature = len(text), hash(text)
-        if known is None or (known.wanted, known.settled, known.signature) != (wanted, settled, signature):
-            common = self._shared_with(settled)
+        if known is None or (known.needles, known.live, known.signature) != (needles, live, signature):
+            common = self._shared_with(live)
             known = KeptNamespace(
-                wanted, settled, Reading.of(text, filter_text(text, wanted, common), common), signature=signature
+                needles, live, Reading.of(text, filter_text(text, needles, common), common), signature=signature
             )
-        self._known[inode] = known if known.trusted else replace(known, trusted=True)
-        return known.seen
+        self._kept[inode] = known if known.trusted else replace(known, trusted=True)
+        return known.reading

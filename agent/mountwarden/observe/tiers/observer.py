@@ -32,23 +32,25 @@ class Home:
 class KeptNamespace:
     """What is kept of another namespace between scans."""
 
-    wanted: tuple[bytes, ...]
-    settled: LiveAtHome
-    seen: Reading
+    needles: tuple[bytes, ...]
+    """The strings that its text was searched for."""
+    live: LiveAtHome
+    """What home had mounted then."""
+    reading: Reading
     identified: Identified | None = None
-    """None: its id can't be had, or its list and text do not fit together, or the tier asks for none."""
+    """None: the tier needs no id, or it can't be had, or the list of ids and the text do not fit together."""
     listing: bytes | None = None
-    """None after the first reading: most namespaces are read by one scan only, or not for a long time."""
+    """Its unique mount ids. None after the first reading: most namespaces are read once, or not for a long time."""
     checked: Mapping[int, int] = field(default_factory=dict)
     """A hash of statmount's answer for each mount that decides what the candidates are, by unique id."""
     signature: tuple[int, int] | None = None
-    """Length and hash of the text that it was read from; None where no text was kept in mind."""
+    """Length and hash of the text that it was read from; None where it was brought up to date without one."""
     trusted: bool = True
     """False: it is to be read again."""
 
     def read_from(self) -> tuple[object, ...]:
         """What must be the same for a reading to be the same."""
-        return self.wanted, self.settled, self.identified, self.listing, self.signature
+        return self.needles, self.live, self.identified, self.listing, self.signature
 
 
 class Observer:
@@ -62,7 +64,7 @@ class Observer:
         self.doors: Mapping[int, Door] = {}
         """The way into each namespace that has no process; set by the scan."""
         self._tables: dict[int, Home] = {}
-        self._known: dict[int, KeptNamespace] = {}
+        self._kept: dict[int, KeptNamespace] = {}
         self._common = Common(LiveAtHome())
 
     @property
@@ -92,19 +94,19 @@ class Observer:
 
     def seen(self, inode: int) -> Reading | None:
         """What was last read of a namespace."""
-        known = self._known.get(inode)
-        return None if known is None else known.seen
+        known = self._kept.get(inode)
+        return None if known is None else known.reading
 
     def changed(self, inode: int, pids: Iterable[int]) -> bool:
         """Whether a namespace may be otherwise than it was last read; False also where nothing would say so.
 
         Raises: OSError as open(2) and the ioctls of nsfs do.
         """
-        known = self._known.get(inode)
+        known = self._kept.get(inode)
         return known is not None and not known.trusted
 
-    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: LiveAtHome) -> Reading | None:
-        """Read a namespace now: its lines that hold one of `wanted`. None when nothing keeps it any more.
+    def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
+        """Read a namespace now: its lines that hold one of `needles`. None when nothing keeps it any more.
 
         Raises: OSError where it may not be read; NoAnswer where a child that entered it hung.
         """
@@ -112,12 +114,12 @@ class Observer:
 
     def resync(self) -> None:
         """Trust nothing that was read before: what is to be read again has `changed`."""
-        self._known = {inode: replace(known, trusted=False) for inode, known in self._known.items()}
+        self._kept = {inode: replace(known, trusted=False) for inode, known in self._kept.items()}
 
     def forget(self, living: Iterable[int]) -> None:
         """Keep what is known of `living` namespaces only."""
         alive = set(living)
-        self._known = {inode: known for inode, known in self._known.items() if inode in alive}
+        self._kept = {inode: known for inode, known in self._kept.items() if inode in alive}
         self._tables = {inode: home for inode, home in self._tables.items() if inode in alive}
 
     def end_scan(self) -> None:
@@ -146,8 +148,8 @@ class Observer:
     def close(self) -> None:
         """Give back what is open; the observer is not used afterwards."""
 
-    def _shared_with(self, settled: LiveAtHome) -> Common:
+    def _shared_with(self, live: LiveAtHome) -> Common:
         """What this scan's namespaces have in common; begun anew where they are compared with another LiveAtHome."""
-        if self._common.known is not settled:
-            self._common = Common(settled)
+        if self._common.live is not live:
+            self._common = Common(live)
         return self._common

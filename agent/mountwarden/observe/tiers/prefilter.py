@@ -1,8 +1,8 @@
-"""Which lines of a namespace's mountinfo are worth a judgement.
+"""Which lines of a namespace's mountinfo may be leaked copies.
 
-Most lines that could be copies are just that: copies of what home has mounted, on the same spot, within reach of home's
-umounts. Of these only the mount ids are kept. They are told apart on the raw bytes, before anything is parsed, which
-makes a look at many thousand mounts cost little more than reading them.
+Most lines that could be copies are copies of what home has mounted, on the same spot, and home's umounts reach them
+("reached copies"). Of these only the mount ids are kept. They are recognized by the raw bytes, before anything is
+parsed, so that a scan of many thousand mounts costs little more than reading them.
 """
 
 from array import array
@@ -22,7 +22,9 @@ Key = tuple[bytes, ...]
 
 
 class LiveAtHome:
-    """What home has mounted on which spots, and the peer groups through which its umounts go. Compared by identity."""
+    """What the homes have mounted on which spots, and the peer groups by which an umount there propagates.
+
+    Two objects are equal only if they are the same object."""
 
     def __init__(self, states: Iterable[RootState] = ()) -> None:
         self.groups: dict[Key, dict[Key, int]] = {}
@@ -30,11 +32,11 @@ class LiveAtHome:
             for spot, mounts in state.live.items():
                 for mount in mounts:
                     if group := state.parents[mount.id].shared:
-                        held = self.groups.setdefault(key_of(mount.identity), {})
-                        held[spot.device.encode(), mountinfo.escape(spot.path)] = group
+                        spots = self.groups.setdefault(key_of(mount.identity), {})
+                        spots[spot.device.encode(), mountinfo.escape(spot.path)] = group
 
     def differs(self, other: "LiveAtHome") -> frozenset[Key]:
-        """What home mounts otherwise than by `other`."""
+        """What home has on other spots, or in other peer groups, than in `other`."""
         if self is other:
             return frozenset()
         both = self.groups.keys() | other.groups.keys()
@@ -54,23 +56,23 @@ class ReachedCopies(Protocol):
 
 
 class ReachedIds:
-    """Small ids of settled copies by what they are copies of. Few are ever asked for, and there are many of them.
+    """Small ids of reached copies by what they are copies of. There are many of them, and few are ever asked for.
 
-    What there are copies of is the same in most namespaces and is shared by them; the ids are a text until one is asked
+    What there are copies of is the same in most namespaces, and these share it; the ids stay text until one is asked
     for.
     """
 
     __slots__ = ("_ids", "_places")
 
-    def __init__(self, sifted: "Filtered", common: "Common") -> None:
-        keys = tuple(sifted.keys)
+    def __init__(self, filtered: "Filtered", common: "Common") -> None:
+        keys = tuple(filtered.keys)
         places = common.places.get(keys)
         if places is None:
             places = common.places[keys] = {}
             for place, key in enumerate(keys):
                 places[key] = (*places.get(key, ()), place)
         self._places: Mapping[Key, tuple[int, ...]] = places
-        self._ids: bytes | array[int] = b" ".join(sifted.smalls)
+        self._ids: bytes | array[int] = b" ".join(filtered.smalls)
 
     def ids(self, identity: Identity) -> tuple[int, ...]:
         """The mount ids of the copies of that device and root."""
@@ -87,57 +89,60 @@ class Reading:
     """What one reading of a namespace gave."""
 
     mounts: int
+    """How many mounts the namespace has."""
     candidates: tuple[Candidate, ...]
     settled: ReachedCopies
+    """The copies that need no judgement."""
     unreadable: tuple[tuple[str, int], ...] = ()
+    """How many lines were unreadable, by reason."""
 
     @classmethod
-    def of(cls, text: bytes, sifted: "Filtered", common: "Common") -> "Reading":
-        """What a whole text was sifted to, with others that have much in common."""
-        return cls(text.count(b"\n"), sifted.candidates, ReachedIds(sifted, common), sifted.unreadable)
+    def of(cls, text: bytes, filtered: "Filtered", common: "Common") -> "Reading":
+        """The reading of a whole text; `common` is what it was filtered with."""
+        return cls(text.count(b"\n"), filtered.candidates, ReachedIds(filtered, common), filtered.unreadable)
 
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """What is left of a text."""
+    """What is left of a text after the filter."""
 
     candidates: tuple[Candidate, ...]
     keys: list[Key]
-    """What each settled copy is one of."""
+    """What each reached copy is a copy of."""
     smalls: list[bytes]
     """Their small ids, as written."""
     parents: tuple[bytes, ...]
-    """Small ids, as written, of what candidates and settled mounts are mounted on."""
+    """Small ids, as written, of what candidates and reached copies are mounted on."""
     unreadable: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(slots=True)
 class Common:
-    """What namespaces that are looked at together have in common: most lines are the same in all, but for their ids."""
+    """What the namespaces of one scan have in common: most lines are the same in all but for their ids."""
 
-    known: LiveAtHome
+    live: LiveAtHome
     rests: dict[bytes, Rest] = field(default_factory=dict)
     """The parsed rest of a line."""
-    verdicts: dict[tuple[bytes, bytes, int, frozenset[int]], dict[bytes, Key | None]] = field(default_factory=dict)
-    """By what a line's mount is mounted on, then by the rest of the line: of what it is a settled copy."""
+    copy_of: dict[tuple[bytes, bytes, int, frozenset[int]], dict[bytes, Key | None]] = field(default_factory=dict)
+    """By what a line's mount is mounted on, then by the rest of the line: what it is a reached copy of."""
     places: dict[tuple[Key, ...], Mapping[Key, tuple[int, ...]]] = field(default_factory=dict)
-    """By what the settled copies of a namespace are copies of, in their order: at which places each is."""
+    """By what the reached copies of a namespace are copies of, in their order: the places of each."""
 
 
 def filter_text(
     text: bytes,
-    wanted: tuple[bytes, ...],
+    needles: tuple[bytes, ...],
     common: Common,
     *,
     tree: bytes | None = None,
     uniques: Mapping[bytes, int] = MappingProxyType({}),
 ) -> Filtered:
-    """Go through the lines that hold one of the `wanted` strings.
+    """Filter the lines that hold one of the `needles`.
 
-    `tree` is a text that has the parents (None: this one has them); `uniques` are unique mount ids by small ones as
-    written.
+    `tree` is the text in which their parents are found (None: the same); `uniques` are unique mount ids by small ones
+    as written.
     """
-    return _Sieve(text, common, text if tree is None else tree, uniques).sift(wanted)
+    return _Filter(text, common, text if tree is None else tree, uniques).filter(needles)
 
 
 @dataclass(slots=True)
@@ -150,11 +155,11 @@ class _Parent:
     cut: int = 0
     """Bytes of a child's mount point that the parent's own takes up, less the slash between."""
     groups: frozenset[int] = frozenset()
-    verdicts: dict[bytes, Key | None] = field(default_factory=dict)
+    copy_of: dict[bytes, Key | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class _Sieve:
+class _Filter:
     text: bytes
     common: Common
     tree: bytes
@@ -164,19 +169,19 @@ class _Sieve:
     smalls: list[bytes] = field(default_factory=list)
     unreadable: dict[str, int] = field(default_factory=dict)
 
-    def sift(self, wanted: tuple[bytes, ...]) -> Filtered:
+    def filter(self, needles: tuple[bytes, ...]) -> Filtered:
         candidates = []
         known, keys, smalls = self.parents.get, self.keys, self.smalls
-        for line in Lines(self.text).holding(wanted):  # with the reading, this loop is what a first look costs
+        for line in Lines(self.text).holding(needles):  # with the reading, this loop is what a first scan costs
             fields = line.split(b" ", 2)
             key = None
             if len(fields) == 3:
                 small, on, rest = fields
                 parent = known(on) or self._parent(on)
                 try:
-                    key = parent.verdicts[rest]
+                    key = parent.copy_of[rest]
                 except KeyError:
-                    key = parent.verdicts[rest] = self._verdict(parent, rest.split(b" ", 3))
+                    key = parent.copy_of[rest] = self._copy_of(parent, rest.split(b" ", 3))
             if key is not None:
                 keys.append(key)
                 smalls.append(small)
@@ -188,26 +193,26 @@ class _Sieve:
         return Filtered(tuple(candidates), keys, smalls, tuple(self.parents), tuple(self.unreadable.items()))
 
     def _drop_nameless(self) -> None:
-        """Without lines whose id is no number. They are told apart only here: no kernel writes any."""
+        """Drop lines whose id is no number, which no kernel writes; so they are tested for here only."""
         for place in reversed(range(len(self.smalls))):
             if not mountinfo.is_number(self.smalls[place]):
                 self._count_unreadable(mountinfo.NO_NUMBER)
                 del self.smalls[place], self.keys[place]
 
-    def _verdict(self, parent: _Parent, fields: list[bytes]) -> Key | None:
-        """What an umount at home of the same would reach; None where it is not certain that one would."""
+    def _copy_of(self, parent: _Parent, fields: list[bytes]) -> Key | None:
+        """What the line is a reached copy of; None where it is not certain that an umount at home reaches it."""
         if parent.mount is None or len(fields) < 4:
             return None
         key = (fields[0], fields[1])
-        group = self.common.known.groups.get(key, {}).get((parent.device, parent.root + fields[2][parent.cut :]))
+        group = self.common.live.groups.get(key, {}).get((parent.device, parent.root + fields[2][parent.cut :]))
         return key if group in parent.groups else None
 
     def _beneath(self, candidates: list[Candidate]) -> Iterable[Candidate]:
-        """Settled mounts of which there is more here, as in a stack: the judge must see all of them."""
-        again = {key_of(candidate.mount.identity) for candidate in candidates}
-        if again.isdisjoint(self.keys):
+        """Reached copies of what is also a candidate here, as in a stack: the judge must see all of them."""
+        repeated = {key_of(candidate.mount.identity) for candidate in candidates}
+        if repeated.isdisjoint(self.keys):
             return
-        places = [place for place, key in enumerate(self.keys) if key in again]
+        places = [place for place, key in enumerate(self.keys) if key in repeated]
         beneath = [self.smalls[place] for place in places]
         for place in reversed(places):
             del self.keys[place], self.smalls[place]
@@ -243,9 +248,9 @@ class _Sieve:
             return _Parent(None)
         point, root = mountinfo.escape(mount.point), mountinfo.escape(mount.root)
         groups = frozenset((mount.shared, mount.master, mount.propagate_from)) - {0}
-        # "/" is its own slash: below "/" and below "/a" the child's path is cut so that one slash is left.
+        # "/" ends in a slash and "/a" does not: the child's path is cut so that it begins with one.
         place = (mount.device.encode(), root.rstrip(b"/"), len(point.rstrip(b"/")), groups)
-        return _Parent(mount, *place, self.common.verdicts.setdefault(place, {}))
+        return _Parent(mount, *place, self.common.copy_of.setdefault(place, {}))
 
     def _mount(self, line: bytes) -> Mount:
         identity, parent, text = mountinfo.split(line)

@@ -1,12 +1,12 @@
 """The statmount tier: a namespace is its list of unique mount ids, kept as the bytes of the kernel's answer.
 
-Warm, a namespace costs one listmount(2), a comparison of bytes and one statmount(2) for each mount that copies are
-mounted on; of the rest only what is new is asked for. Cold, its text is read, which is three times cheaper than
-statmount(2) of each mount; the text's lines and the list come from the same ordered tree of the kernel, so that they
-also give the unique ids. Where the two don't fit together, the namespace is read as text each time.
+A namespace that was read before costs one listmount(2), a comparison of bytes, and one statmount(2) for each mount that
+copies are mounted on; of the rest only what is new is asked for. At first its text is read, which is three times
+cheaper than statmount(2) of each mount, and with the list gives the unique ids too (listed_text.py). Where text and
+list do not fit together, the namespace is read as text each time.
 
-A list does not change when a mount is moved, made shared or remounted: what candidates and settled copies are mounted
-on, and the candidates themselves, are compared each time, everything else at a resync.
+A list does not change when a mount is moved, made shared or remounted. So the candidates, and what they and reached
+copies are mounted on, are compared each time; everything else is compared at a resync.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from ...mounts.table import Table
 from ..namespaces import read_mountinfo
-from .delta import CantTell, Packed, catch_up, checksums
+from .delta import PackedIds, TextNeeded, catch_up, checksums
 from .listed_text import fit, identify, ids_or_none, list_ids, read_listed
 from .listing import Lister, Vanished
 from .observer import Home, KeptNamespace, Observer
@@ -25,15 +25,15 @@ class StatmountObserver(Observer):
     """Reads namespaces by listmount(2) and statmount(2), with the results of `TextObserver` and unique ids."""
 
     def __init__(self, *, fields: bool = True) -> None:
-        """`fields`: this kernel's statmount(2) tells all that mountinfo does; else what is new is read as text."""
+        """`fields`: statmount(2) of this kernel has all that mountinfo has; otherwise what is new is read as text."""
         super().__init__()
         self._fields = fields
         self._lister = Lister()
         self._masters: dict[int, int] = {}
-        self._deltas: dict[tuple[LiveAtHome, LiveAtHome], frozenset[Key]] = {}
+        self._home_changes: dict[tuple[LiveAtHome, LiveAtHome], frozenset[Key]] = {}
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
-        """The whole table of a home; the same object as before while nothing changed. None when it has no process."""
+        """As `Observer` says; the text is read each time."""
         known, pids = self._tables.get(inode), tuple(pids)
         text = read_mountinfo(inode, pids)
         if text is not None and (known is None or known.text != text):
@@ -55,112 +55,112 @@ class StatmountObserver(Observer):
         """As `Observer` says; also where the namespace has another number of mounts than when it was read."""
         if super().changed(inode, pids):
             return True
-        known = self._known.get(inode)
+        known = self._kept.get(inode)
         if known is None or known.identified is None or known.identified.mounts is None:
             return False
         now = identify(inode, pids)
         return now is not None and now != known.identified
 
-    def read(self, inode: int, pids: Iterable[int], wanted: tuple[bytes, ...], settled: LiveAtHome) -> Reading | None:
-        """Read a namespace now. None when nothing keeps it any more."""
-        known, pids = self._known.get(inode), tuple(pids)
-        self._shared_with(settled)
-        if known is not None and known.trusted and known.wanted == wanted and known.listing is not None:
+    def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
+        """As `Observer` says; by the list of ids where it was read before and is trusted."""
+        known, pids = self._kept.get(inode), tuple(pids)
+        self._shared_with(live)
+        if known is not None and known.trusted and known.needles == needles and known.listing is not None:
             try:
-                known = self._known[inode] = self._caught_up(inode, pids, known, settled)
-                return known.seen
-            except (CantTell, Vanished):
-                pass  # the text tells
+                known = self._kept[inode] = self._caught_up(inode, pids, known, live)
+                return known.reading
+            except (TextNeeded, Vanished):
+                pass  # so the text is read
         read = self._read_first if known is None and pids else self._read_again
-        fresh = read(inode, pids, wanted, settled)
-        if fresh is None:
-            self._known.pop(inode, None)
+        now = read(inode, pids, needles, live)
+        if now is None:
+            self._kept.pop(inode, None)
             return None
-        self._known[inode] = fresh
-        return fresh.seen
+        self._kept[inode] = now
+        return now.reading
 
     def end_scan(self) -> None:
-        """Drop what only serves to read many namespaces at once."""
+        """As `Observer` says."""
         super().end_scan()
-        self._deltas.clear()
+        self._home_changes.clear()
 
     def _read_first(
-        self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: LiveAtHome
+        self, inode: int, pids: tuple[int, ...], needles: tuple[bytes, ...], live: LiveAtHome
     ) -> KeptNamespace | None:
-        """By the text alone, but for the unique ids of candidates: they are what a history knows them by."""
+        """By the text; the list only where there are candidates, which the history knows by their unique ids."""
         identified = identify(inode, pids)
         listing = ids_or_none(self._lister, identified)
         text = read_mountinfo(inode, pids, self.doors.get(inode))
         if text is None:
             return None
-        sifted = filter_text(text, wanted, self._common)
-        if sifted.candidates:
+        filtered = filter_text(text, needles, self._common)
+        if filtered.candidates:
             if identified is None or listing is None or listing != ids_or_none(self._lister, identified):
-                return self._read_again(inode, pids, wanted, settled)
+                return self._read_again(inode, pids, needles, live)
             both = fit(self._lister, identified, listing, text)
             identified = both.identified
-            sifted = filter_text(text, wanted, self._common, uniques=both.uniques())
-        return KeptNamespace(wanted, settled, Reading.of(text, sifted, self._common), identified)
+            filtered = filter_text(text, needles, self._common, uniques=both.uniques())
+        return KeptNamespace(needles, live, Reading.of(text, filtered, self._common), identified)
 
     def _read_again(
-        self, inode: int, pids: tuple[int, ...], wanted: tuple[bytes, ...], settled: LiveAtHome
+        self, inode: int, pids: tuple[int, ...], needles: tuple[bytes, ...], live: LiveAtHome
     ) -> KeptNamespace | None:
         both = read_listed(self._lister, inode, pids, self.doors.get(inode))
         if both is None:
             return None
         signature = len(both.text), hash(both.text)
-        known = self._known.get(inode)
-        as_before = (wanted, settled, both.identified, both.ids, signature)
+        known = self._kept.get(inode)
+        as_before = (needles, live, both.identified, both.ids, signature)
         if known is not None and as_before == known.read_from():
             return replace(known, trusted=True)
         uniques = both.uniques()
-        sifted = filter_text(both.text, wanted, self._common, uniques=uniques)
-        checked = None if both.identified is None else self._checked(both.identified.id, uniques, sifted)
+        filtered = filter_text(both.text, needles, self._common, uniques=uniques)
+        checked = None if both.identified is None else self._checked(both.identified.id, uniques, filtered)
         if checked is None:
-            return KeptNamespace(wanted, settled, Reading.of(both.text, sifted, self._common), both.identified)
-        packed = Packed.of(sifted, uniques)
-        now = Reading(both.text.count(b"\n"), sifted.candidates, packed, sifted.unreadable)
-        return KeptNamespace(wanted, settled, now, both.identified, both.ids, checked, signature)
+            return KeptNamespace(needles, live, Reading.of(both.text, filtered, self._common), both.identified)
+        packed = PackedIds.of(filtered, uniques)
+        now = Reading(both.text.count(b"\n"), filtered.candidates, packed, filtered.unreadable)
+        return KeptNamespace(needles, live, now, both.identified, both.ids, checked, signature)
 
-    def _checked(self, identity: int, by_small: Mapping[bytes, int], sifted: Filtered) -> dict[int, int] | None:
-        """What to compare at the next reading; None where it is too much, or something went meanwhile."""
-        uniques = {candidate.mount.unique for candidate in sifted.candidates}
-        uniques |= {by_small.get(small) for small in sifted.parents}
+    def _checked(self, identity: int, by_small: Mapping[bytes, int], filtered: Filtered) -> dict[int, int] | None:
+        """The hashes to compare at the next reading; None where they are too many, or something went meanwhile."""
+        uniques = {candidate.mount.unique for candidate in filtered.candidates}
+        uniques |= {by_small.get(small) for small in filtered.parents}
         try:
             return checksums(self._lister, identity, (unique for unique in uniques if unique is not None))
-        except (CantTell, Vanished):
+        except (TextNeeded, Vanished):
             return None
 
-    def _caught_up(self, inode: int, pids: tuple[int, ...], known: KeptNamespace, settled: LiveAtHome) -> KeptNamespace:
-        """What is known, brought up to date by the list and by what is new in it. Raises: CantTell, Gone."""
+    def _caught_up(self, inode: int, pids: tuple[int, ...], known: KeptNamespace, live: LiveAtHome) -> KeptNamespace:
+        """What is kept, brought up to date by the list and by what is new in it. Raises: TextNeeded, Vanished."""
         assert known.identified is not None
         assert known.listing is not None
         identified = known.identified
         if identified.mounts is not None:
-            identified = identify(inode, pids) or identified  # before the list: what comes later is told next time
+            identified = identify(inode, pids) or identified  # before the list: what comes later is found next time
             if identified.id != known.identified.id:
                 raise Vanished
         listing = list_ids(self._lister, identified.id)
-        change = known.settled, settled
-        if change not in self._deltas:
-            self._deltas[change] = settled.differs(known.settled)
-        delta = self._deltas[change]
-        if listing == known.listing and not delta:
-            if not self._holds(known):
-                raise CantTell
-            if settled is known.settled and identified == known.identified:
+        change = known.live, live
+        if change not in self._home_changes:
+            self._home_changes[change] = live.differs(known.live)
+        home_changes = self._home_changes[change]
+        if listing == known.listing and not home_changes:
+            if not self._same_as_read(known):
+                raise TextNeeded
+            if live is known.live and identified == known.identified:
                 return known
-            return replace(known, settled=settled, identified=identified)
+            return replace(known, live=live, identified=identified)
         if not self._fields:
-            raise CantTell
-        now, checked = catch_up(self._lister, known, identified.id, listing, self._common, delta, self._masters)
-        return KeptNamespace(known.wanted, settled, now, identified, listing, checked)
+            raise TextNeeded
+        now, checked = catch_up(self._lister, known, identified.id, listing, self._common, home_changes, self._masters)
+        return KeptNamespace(known.needles, live, now, identified, listing, checked)
 
-    def _holds(self, known: KeptNamespace) -> bool:
-        """Whether candidates, and what they and settled copies are mounted on, are as they were at the last reading."""
+    def _same_as_read(self, known: KeptNamespace) -> bool:
+        """Whether candidates, and what they and reached copies are mounted on, are as they were at the last reading."""
         if known.listing is None or known.identified is None:
-            return False  # read once only: what decides is kept from the second time on
+            return False  # read once only: the hashes are kept from the second time on
         try:
             return checksums(self._lister, known.identified.id, known.checked) == known.checked
-        except (CantTell, Vanished):
+        except (TextNeeded, Vanished):
             return False
