@@ -14,7 +14,7 @@ from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Ti
 from mountwarden.output import journal_messages
 from mountwarden.scan.scanner import Scan
 from mountwarden.service import loop
-from mountwarden.service.acts import AutomaticActions
+from mountwarden.service.actions import AutomaticActions
 from mountwarden.service.loop import FAILURES, Agent
 from mountwarden.service.outbox import Outbox
 from mountwarden.service.triggers import Wake

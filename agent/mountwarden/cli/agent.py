@@ -82,7 +82,7 @@ def _serve(
     from ..remedies import apply
     from ..remedies.plan import named_units
     from ..scan.scanner import Scanner
-    from ..service.acts import AutomaticActions
+    from ..service.actions import AutomaticActions
     from ..service.loop import Agent
     from ..service.outbox import Outbox
     from ..state import run_directory

@@ -6,7 +6,7 @@ import time
 from ..ledger.update import subject_of
 from ..model import Event, EventKind, Outcome
 from ..output import journal_messages
-from ..service.acts import FAILED
+from ..service.actions import FAILED
 from ..systemd.journal import SOCKET, Journal
 
 

@@ -14,7 +14,7 @@ from ..model import Root, Tier
 from ..observe import processes
 from ..remedies.plan import Circumstances
 from ..scan.scanner import Scanner
-from ..service.acts import told_circumstances
+from ..service.actions import told_circumstances
 from ..state import run_directory, silences
 from ..state.run_directory import RunDirectory
 from .service_report import Agents

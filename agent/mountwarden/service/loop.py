@@ -26,7 +26,7 @@ from ..state import silences
 from ..state.pause import Pause
 from ..state.run_directory import RunDirectory
 from ..systemd.notify import Notifier
-from .acts import AutomaticActions
+from .actions import AutomaticActions
 from .outbox import Outbox
 from .publish import Publisher
 from .schedule import Schedule

@@ -23,7 +23,7 @@ from ..state.pause import Pause
 from ..state.run_directory import RunDirectory
 from ..systemd.notify import Notifier
 from . import status
-from .acts import told_circumstances
+from .actions import told_circumstances
 from .triggers import Triggers, Wake
 
 OFTEN = 10.0

@@ -9,7 +9,7 @@ from mountwarden.config.schema import Config, Mode
 from mountwarden.ledger import update as book
 from mountwarden.ledger.update import Attempt, Ledger, Now
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome
-from mountwarden.service.acts import BATCH, AutomaticActions
+from mountwarden.service.actions import BATCH, AutomaticActions
 from mountwarden.state import pause
 from mountwarden.state.pause import Pause
 from mountwarden.state.run_directory import RunDirectory
