@@ -167,7 +167,8 @@ def test_a_closed_door_is_not_the_last_one(home: Home) -> None:
         syscalls.umount(MERGED)
         scanner = Scanner(home.config, home=own_namespace())
         before = leaked(scanner)
-        scanner._doors = {inode: processless.Door("fd", 1, b"/proc/self/fd/999") for inode in scanner._doors}
+        doors = scanner._spaces.doors
+        scanner._spaces.doors = {inode: processless.Door("fd", 1, b"/proc/self/fd/999") for inode in doors}
         return [f.namespace for f in before], [f.namespace for f in leaked(scanner)]
 
     try:

@@ -8,6 +8,7 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Tier
 from mountwarden.observe import namespaces
 from mountwarden.observe.enter import own_namespace
+from mountwarden.scan.elsewhere import Elsewhere, FoundElsewhere
 from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.topology import ROOT, Home
@@ -97,19 +98,20 @@ def _looked_amid(config: Config) -> None:
         other.run(lambda: syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE))
 
         assert scanner.scan().findings == (), "nothing tells of it"
-        scanner._new._due = dict.fromkeys(scanner._new._due, 0.0)  # the hour is over
+        new = scanner._spaces._new
+        new._due = dict.fromkeys(new._due, 0.0)  # the hour is over
         assert [found.namespace for found in scanner.scan().findings] == [other.inode], "it is read once more"
 
 
-class Late(Scanner):
-    """Looks at home, then home mounts a layer, then it looks at the others."""
+class Late(Elsewhere):
+    """Home mounts a layer after its own table was read, and before the other namespaces are."""
 
     late = False
 
-    def _scan_elsewhere(self, *args: Any) -> Any:
+    def scan(self, *args: Any, **more: Any) -> FoundElsewhere:
         if self.late:
             overlay(ROOT + b"/late")
-        return super()._scan_elsewhere(*args)
+        return super().scan(*args, **more)
 
 
 @pytest.mark.parametrize("used", available())
@@ -123,9 +125,10 @@ def test_what_home_mounts_during_a_look_is_not_suspected(home: Home, used: Tier)
 
 
 def _mounted_meanwhile(config: Config, used: Tier) -> None:
-    scanner = Late(config, home=own_namespace(), tier=used)
+    scanner, elsewhere = Scanner(config, home=own_namespace(), tier=used), Late()
+    scanner._elsewhere = elsewhere
     assert scanner.scan().findings == ()
-    scanner.late = True
+    elsewhere.late = True
     assert scanner.scan(resync=True).findings == ()
-    scanner.late = False
+    elsewhere.late = False
     assert scanner.scan().findings == ()

@@ -10,7 +10,7 @@ A mount that went with all its copies is kept as gone until somebody says that n
 does, neither its device number nor its mount ids can be reused.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -57,17 +57,16 @@ class History:
         """What to look for in other namespaces wherever it is mounted: all that home has, had, or left behind."""
         return frozenset(self.live) | {(device, root) for _ns, _id, device, root in self.left}
 
-    def loose(self, states: Iterable[RootState]) -> frozenset[Identity]:
-        """Identities on volumes, now or before, which no type and no last path component tells from other mounts."""
+    def volumes(self, states: Iterable[RootState]) -> frozenset[Identity]:
+        """Identities on volumes, now or before: neither a type nor a last path component tells them from others."""
         matched = [(m.identity, s.matches[spot]) for s in states for spot, mounts in s.live.items() for m in mounts]
         matched += [(identity, one.match) for identity, many in self.live.items() for one in many]
         matched += [((device, root), one.match) for (_ns, _id, device, root), one in self.left.items()]
         return frozenset(found for found, match in matched if match.layout.mount_class is MountClass.VOLUME)
 
-    def without(self, released: Iterable[Gone]) -> "History":
-        """The history after something was seen to be held by nobody."""
-        ids = {gone.ids for gone in released}
-        return replace(self, gone={identity: gone for identity, gone in self.gone.items() if gone.ids not in ids})
+    def without(self, unused: Container[frozenset[int]]) -> "History":
+        """The history without what is gone and was seen to be kept by no process, named by its mount ids."""
+        return replace(self, gone={identity: gone for identity, gone in self.gone.items() if gone.ids not in unused})
 
 
 def remember(

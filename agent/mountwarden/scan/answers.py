@@ -1,0 +1,40 @@
+"""The answers to the judge's questions, from the engines' records and the kernel."""
+
+from collections.abc import Iterable, Mapping
+
+from .. import engines
+from ..engines import Host
+from ..model import Answers, PeerGroupQuestion, Question, RecordQuestion, UsersQuestion
+from ..observe.detached_users import Pins
+from ..observe.tiers.observer import Observer
+
+
+class AnswerSources:
+    """What questions are answered from."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._pins = Pins()
+        self.unused: frozenset[frozenset[int]] = frozenset()
+        """Mount ids of detached mounts that the last questions were about and that no process keeps."""
+
+    def add(
+        self,
+        answers: Answers,
+        questions: Iterable[Question],
+        observer: Observer,
+        members: Mapping[int, tuple[int, ...]],
+    ) -> Answers:
+        """The answers with those to the questions added. `members` are the processes of each namespace."""
+        questions = tuple(questions)
+        records = [one for one in questions if isinstance(one, RecordQuestion)]
+        states = engines.records(self._host, [one.match for one in records])
+        groups = [one for one in questions if isinstance(one, PeerGroupQuestion)]
+        masters = observer.masters({one.group for one in groups}, members) if groups else {}
+        detached = [one for one in questions if isinstance(one, UsersQuestion)]
+        users, self.unused = self._pins.users(one.ids for one in detached)
+        return Answers(
+            {**answers.records, **dict(zip(records, states, strict=True))},
+            {**answers.masters, **{one: masters.get(one.group) for one in groups}},
+            {**answers.users, **{one: users.get(one.ids, ()) for one in detached}},
+        )
