@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.service.triggers import Triggers, Wake, local, watch_list
+from mountwarden.service.triggers import Triggers, Wake
+from mountwarden.service.watches import is_local, watch_list
 
 from tests.support.scratch_ns import Sandbox, in_child
 
@@ -195,7 +196,7 @@ def test_a_watch_does_not_keep_a_file_system_busy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fstype", "is_local"), [("ext4", True), ("overlay", True), ("nfs4", False), ("fuse.sshfs", False), ("9p", False)]
+    ("fstype", "expected"), [("ext4", True), ("overlay", True), ("nfs4", False), ("fuse.sshfs", False), ("9p", False)]
 )
-def test_paths_on_network_and_fuse_are_not_looked_up(fstype: str, is_local: bool) -> None:
-    assert local(fstype) is is_local
+def test_paths_on_network_and_fuse_are_not_looked_up(fstype: str, expected: bool) -> None:
+    assert is_local(fstype) is expected

@@ -186,7 +186,7 @@ DOCUMENTS: dict[str, Callable[[Holder], Any]] = {
     "plan": lambda one: plan._lines(*plan._planned(held(one))),
     "acts --json": lambda one: acts.as_json(outcome(one)),
     "acts": lambda one: acts.line(outcome(one), SCREEN),
-    "status's acts": lambda one: status.act(outcome(one), NOW),
+    "status's acts": lambda one: status.action(outcome(one), NOW),
     "who --json": lambda one: who.document(kept(one)),
     "who": lambda one: who.text(kept(one)),
     "predict --json": lambda one: predict.document(umount(one)),

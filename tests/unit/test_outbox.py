@@ -46,7 +46,7 @@ def run(tmp_path: Path) -> RunDirectory:
 
 def test_an_event_is_saved_as_pending_before_it_is_told_and_not_after(run: RunDirectory) -> None:
     journal = Recorder(run)
-    told = Outbox(run, journal).tell(replace(Ledger("boot"), pending=EVENTS))
+    told = Outbox(run, journal).report(replace(Ledger("boot"), pending=EVENTS))
     assert (journal.told, journal.saved) == (["key-0", "key-1", "key-2"], [3, 3, 3])
     assert told.pending == ()
     assert stored.load(run_directory.read(run.ledger), "boot") == (Ledger("boot"), None)
@@ -54,11 +54,11 @@ def test_an_event_is_saved_as_pending_before_it_is_told_and_not_after(run: RunDi
 
 def test_nothing_is_written_when_nothing_changed(run: RunDirectory) -> None:
     one = Outbox(run, Recorder(run))
-    one.tell(Ledger("boot"))
+    one.report(Ledger("boot"))
     before = run_directory.signature(run.ledger)
-    one.tell(Ledger("boot"))
+    one.report(Ledger("boot"))
     assert run_directory.signature(run.ledger) == before
-    one.tell(replace(Ledger("boot"), paused=True))
+    one.report(replace(Ledger("boot"), paused=True))
     assert run_directory.signature(run.ledger) != before
 
 

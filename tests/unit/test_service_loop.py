@@ -13,10 +13,12 @@ from mountwarden.errors import ConfigError
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
 from mountwarden.output import journal_messages
 from mountwarden.scan.scanner import Scan
-from mountwarden.service import loop
+from mountwarden.service import reporter
 from mountwarden.service.actions import AutomaticActions
 from mountwarden.service.loop import FAILURES, Agent
 from mountwarden.service.outbox import Outbox
+from mountwarden.service.reporter import Reporter
+from mountwarden.service.settings import OperatorSettings
 from mountwarden.service.triggers import Wake
 from mountwarden.state.run_directory import RunDirectory
 from mountwarden.systemd.journal import Entry, Journal
@@ -110,14 +112,11 @@ def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> 
     run, journal = RunDirectory(path), Told()
     service = Agent(
         host,
-        load,
-        directory=b"/etc/mountwarden",
-        run=run,
-        teller=Outbox(run, journal),
-        actor=AutomaticActions(run, no_act),
-        triggers=host,  # type: ignore[arg-type]
-        notifier=host,  # type: ignore[arg-type]
-        explain=no_cause,
+        OperatorSettings(load, b"/etc/mountwarden", run),
+        Reporter(Outbox(run, journal), no_cause, host.boot_id),
+        AutomaticActions(run, no_act),
+        host,  # type: ignore[arg-type]
+        host,  # type: ignore[arg-type]
     )
     return service.run(), journal.entries
 
@@ -146,7 +145,7 @@ def test_missed_mount_events_are_told_at_once_and_then_once_a_minute(
     events = serve(Host(overflow, overflow, budget, overflow, []), tmp_path)[1]
     assert kinds(events[1:]) == ["missed", "missed"]
     assert [event["MOUNTWARDEN_TEXT"] for event in events[1:]] == ["the queue was full", "one makes too many"]
-    monkeypatch.setattr(loop, "MISSED_SECONDS", 0.0)
+    monkeypatch.setattr(reporter, "MISSED_SECONDS", 0.0)
     events = serve(Host(overflow, overflow, []), tmp_path)[1]
     assert [event["MOUNTWARDEN_COUNT"] for event in events[1:]] == ["1", "1"]
 

@@ -85,6 +85,8 @@ def _serve(
     from ..service.actions import AutomaticActions
     from ..service.loop import Agent
     from ..service.outbox import Outbox
+    from ..service.reporter import Reporter
+    from ..service.settings import OperatorSettings
     from ..state import run_directory
     from ..systemd import units
     from ..systemd.journal import Journal
@@ -93,21 +95,14 @@ def _serve(
     directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
     run_directory.sweep(directory.path)
     scanner = Scanner(config)
-    agent = Agent(
-        scanner,
-        load,
-        directory=arguments.config,
-        run=directory,
-        teller=Outbox(directory, Journal(library=units.library)),
-        actor=AutomaticActions(
-            directory,
-            lambda findings, action, go_on: apply.carry_out_all(
-                findings, scanner, action, named=named_units(scanner.config), go_on=go_on
-            ),
+    actions = AutomaticActions(
+        directory,
+        lambda findings, action, go_on: apply.carry_out_all(
+            findings, scanner, action, named=named_units(scanner.config), go_on=go_on
         ),
-        triggers=triggers,
-        notifier=notifier,
-        explain=shared_causes.with_causes,
         tidy=lambda: apply.remove_leftovers(scanner),
     )
-    return agent.run()
+    outbox = Outbox(directory, Journal(library=units.library))
+    reporter = Reporter(outbox, shared_causes.with_causes, scanner.boot_id)
+    settings = OperatorSettings(load, arguments.config, directory)
+    return Agent(scanner, settings, reporter, actions, triggers, notifier).run()

@@ -14,7 +14,7 @@ from ..model import Root, Tier
 from ..observe import processes
 from ..remedies.plan import Circumstances
 from ..scan.scanner import Scanner
-from ..service.actions import told_circumstances
+from ..service.actions import reported_circumstances
 from ..state import run_directory, silences
 from ..state.run_directory import RunDirectory
 from .service_report import Agents
@@ -39,7 +39,7 @@ def circumstances(scanner: Scanner, agent: Agents) -> Circumstances:
         ledger, _why = stored.load(run_directory.read(run.ledger), scanner.boot_id)
     except OSError:  # not for us to read
         ledger = Ledger(scanner.boot_id)
-    found = told_circumstances(run, ledger, scanner.config)
+    found = reported_circumstances(run, ledger, scanner.config)
     return replace(found, observing=agent.mode is Mode.OBSERVE)
 
 

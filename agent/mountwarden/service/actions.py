@@ -5,12 +5,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..config.schema import Config
+from ..config.schema import Config, Mode
+from ..errors import MountwardenError
 from ..ledger import breaker
 from ..ledger.update import Attempt, Ledger, Now
 from ..model import Action, Finding, Outcome
 from ..remedies.plan import Circumstances, ends_that, plan
-from ..state import pause as pausing
+from ..state import pause
 from ..state.run_directory import RunDirectory
 
 BUDGET = 5.0
@@ -32,12 +33,26 @@ class AutomaticActions:
     fails there does not fail a whole batch before the breaker is asked again.
     """
 
-    def __init__(self, run: RunDirectory, carry_out: CarryOut) -> None:
+    def __init__(self, run: RunDirectory, carry_out: CarryOut, tidy: Callable[[], list[bytes]] = list) -> None:
+        """`tidy` removes what an interrupted action left, and says where."""
         self._run = run
         self._carry_out = carry_out
+        self._tidy = tidy
+
+    def remove_leftovers(self, config: Config) -> list[bytes]:
+        """Paths of what an interrupted action left, now removed.
+
+        Only where actions are allowed. What can't be looked at now is left for the next start.
+        """
+        if config.mode is Mode.OBSERVE or pause.read(self._run, time.time()):
+            return []
+        try:
+            return self._tidy()
+        except (OSError, MountwardenError):
+            return []
 
     def act(
-        self, findings: Iterable[Finding], config: Config, ledger: Ledger, tell: Callable[[Ledger], Ledger]
+        self, findings: Iterable[Finding], config: Config, ledger: Ledger, report: Callable[[Ledger], Ledger]
     ) -> tuple[Ledger, tuple[Outcome, ...]]:
         """Do what may be done now. `tell` saves the ledger and tells what is pending, before and after each batch."""
         outcomes: list[Outcome] = []
@@ -47,17 +62,17 @@ class AutomaticActions:
             ledger, batch, action = self._begun(cycle, config, ledger)
             if not batch or action is None:
                 break
-            ledger, done = self._carried_out(batch, action, ledger, tell, until)
+            ledger, done = self._carried_out(batch, action, ledger, report, until)
             outcomes += done
             cycle.learn(done)
-        return tell(ledger), tuple(outcomes)
+        return report(ledger), tuple(outcomes)
 
     def _carried_out(
         self,
         batch: Sequence[Finding],
         action: Action,
         ledger: Ledger,
-        tell: Callable[[Ledger], Ledger],
+        report: Callable[[Ledger], Ledger],
         until: float,
     ) -> tuple[Ledger, list[Outcome]]:
         """What came of it. What was not come to in time, or before a pause, has its attempt still before it."""
@@ -65,15 +80,15 @@ class AutomaticActions:
 
         def go_on() -> bool:
             nonlocal ledger
-            ledger = tell(ledger)
-            return _boot() < until and pausing.read(self._run, time.time()) is None
+            ledger = report(ledger)
+            return _boot() < until and pause.read(self._run, time.time()) is None
 
         for outcome in self._carry_out(batch, action, go_on):
             ledger = _finished(ledger, outcome.finding, action, outcome)
             outcomes.append(outcome)
         told = {outcome.finding.id for outcome in outcomes}
         ledger = breaker.withdraw(ledger, [finding for finding in batch if finding.id not in told])
-        return tell(ledger), outcomes
+        return report(ledger), outcomes
 
     def _begun(self, cycle: "_Cycle", config: Config, ledger: Ledger) -> tuple[Ledger, list[Finding], Action | None]:
         """Take the next findings that one and the same act may be tried on, and note that it is."""
@@ -130,11 +145,11 @@ def _automatic(finding: Finding, config: Config, now: Circumstances) -> Action |
 
 def circumstances(run: RunDirectory, ledger: Ledger) -> Circumstances:
     """What decides whether an act is tried, but for what `breaker.objection` says and tells."""
-    paused = pausing.read(run, time.time()) is not None
+    paused = pause.read(run, time.time()) is not None
     return Circumstances(paused, breaker.attempted(ledger), breaker.left_alone(ledger))
 
 
-def told_circumstances(run: RunDirectory, ledger: Ledger, config: Config) -> Circumstances:
+def reported_circumstances(run: RunDirectory, ledger: Ledger, config: Config) -> Circumstances:
     """The same with all that keeps the service from acting now, for whom it is told."""
     limited = breaker.limited(ledger, _now(), config)
     return replace(circumstances(run, ledger), fought=breaker.fought(ledger), limited=limited)

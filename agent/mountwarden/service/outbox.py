@@ -8,8 +8,7 @@ import contextlib
 from collections.abc import Iterable
 
 from ..errors import MountwardenError
-from ..ledger import stored
-from ..ledger import update as book
+from ..ledger import stored, update
 from ..ledger.update import Ledger
 from ..model import Event
 from ..output import journal_messages
@@ -40,7 +39,7 @@ class Outbox:
         except OSError as error:
             return Ledger(boot_id), f"the saved ledger can't be read ({error})"
         if ledger.pending and self._journal.structured:
-            ledger = book.told(ledger, in_journal(ledger.pending, boot_id))
+            ledger = update.told(ledger, in_journal(ledger.pending, boot_id))
         return ledger, why
 
     def save(self, ledger: Ledger) -> None:
@@ -52,14 +51,14 @@ class Outbox:
             run_directory.write(self._run.ledger, data, run_directory.OWN)
         self._saved, self._kept = data, ledger
 
-    def tell(self, ledger: Ledger) -> Ledger:
-        """Save, tell what is pending, save again; returns the ledger with nothing pending. Raises OSError."""
+    def report(self, ledger: Ledger) -> Ledger:
+        """Save, report what is pending, save again; returns the ledger with nothing pending. Raises: OSError."""
         self.save(ledger)
         if not ledger.pending:
             return ledger
         for event in ledger.pending:
             self._journal.send(journal_messages.entry(event))
-        ledger = book.told(ledger, [event.key for event in ledger.pending])
+        ledger = update.told(ledger, [event.key for event in ledger.pending])
         self.save(ledger)
         return ledger
 

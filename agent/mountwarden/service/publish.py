@@ -1,4 +1,4 @@
-"""Writes what the service shows: report.json, status.json, and the line in systemctl status."""
+"""Writes what the service shows: report.json, status.json, the metrics, and the line in systemctl status."""
 
 import collections
 import json
@@ -10,26 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from ..config.schema import Config
-from ..escape import printable as printable
-from ..ledger.update import Ledger
-from ..model import Finding, Outcome
+from ..escape import printable
+from ..model import Outcome
 from ..output import metrics, report_file
-from ..report import assemble as report_facts
-from ..report import build as reporting
+from ..report import assemble, build
 from ..report.types import ReportJson
-from ..scan.scanner import Scan
 from ..state import run_directory
-from ..state.pause import Pause
 from ..state.run_directory import RunDirectory
 from ..systemd.notify import Notifier
 from . import status
-from .actions import told_circumstances
+from .actions import reported_circumstances
+from .results import Results
 from .triggers import Triggers, Wake
 
 OFTEN = 10.0
 """Seconds after which the files are written again though nothing changed: their age is how readers trust them."""
-ACTS = 10
-"""Last acts that the status shows."""
+ACTIONS = 10
+"""Last actions that the status shows."""
 EVERYBODY = 0o644
 """node_exporter runs as a user of its own; the metrics hold counts and no name of the host."""
 
@@ -40,7 +37,7 @@ class Publisher:
     def __init__(self, run: RunDirectory, notifier: Notifier, triggers: Triggers) -> None:
         self._run, self._notifier, self._triggers = run, notifier, triggers
         self._started = time.time()
-        self._acts: collections.deque[dict[str, Any]] = collections.deque(maxlen=ACTS)
+        self._actions: collections.deque[dict[str, Any]] = collections.deque(maxlen=ACTIONS)
         self._counted: collections.Counter[tuple[str, str]] = collections.Counter()
         self._wakes: collections.Counter[str] = collections.Counter()
         self._shown: object = None
@@ -52,75 +49,70 @@ class Publisher:
         self._wakes.update(str(wake) for wake in wakes)
 
     def stale(self) -> None:
-        """What is shown is out of date: write with the next look."""
+        """What is shown is out of date: write after the next scan."""
         self._shown = None
 
-    def publish(
-        self,
-        scan: Scan,
-        findings: Iterable[Finding],
-        config: Config,
-        ledger: Ledger,
-        pause: Pause | None,
-        kept: str | None,
-        cost: float,
-        outcomes: Iterable[Outcome],
-    ) -> None:
-        """Show what one look found and what was done about it. A file that can't be written is said once."""
-        findings, outcomes = tuple(findings), tuple(outcomes)
-        self._counted.update((str(outcome.action), outcome.code) for outcome in outcomes)
-        self._acts.extend(status.act(outcome, time.time()) for outcome in outcomes)
-        last = self._acts[-1] if self._acts else None
-        told = self._triggers.has_unit_signals
-        shown = (findings, scan.picture.roots, scan.gaps, config, pause, kept, last, told)
-        if shown == self._shown and time.monotonic() - self._written < min(OFTEN, config.resync):
+    def publish(self, results: Results) -> None:
+        """Show what one scan led to, if it is anything new or the files are old."""
+        self._count(results.outcomes)
+        shown = self._what_is_shown(results)
+        if shown == self._shown and time.monotonic() - self._written < min(OFTEN, results.config.resync):
             return
-        facts = report_facts.facts(
-            scan,
-            findings,
-            config,
-            circumstances=told_circumstances(self._run, ledger, config),
-            agent=(os.getpid(), config.resync),
+        report = self._report(results)
+        self._write(report, results)
+        self._write_metrics(results.config, report)
+        self._shown, self._written = shown, time.monotonic()
+        self._notifier.status(status.line(report, results.pause, results.kept))
+
+    def _count(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            self._counted[str(outcome.action), outcome.code] += 1
+            self._actions.append(status.action(outcome, time.time()))
+
+    def _what_is_shown(self, results: Results) -> object:
+        """All that is worth writing the files anew when it changes."""
+        scan, last = results.scan, self._actions[-1] if self._actions else None
+        found = (results.findings, scan.picture.roots, scan.gaps)
+        return found, results.config, results.pause, results.kept, last, self._triggers.has_unit_signals
+
+    def _report(self, results: Results) -> ReportJson:
+        facts = assemble.facts(
+            results.scan,
+            results.findings,
+            results.config,
+            circumstances=reported_circumstances(self._run, results.ledger, results.config),
+            agent=(os.getpid(), results.config.resync),
         )
-        report = reporting.build(facts)
-        document = status.build(
-            status.StatusFacts(
-                report,
-                ledger,
-                scan.tier_reason,
-                cost,
-                self._started,
-                os.getpid(),
-                pause,
-                kept,
-                tuple(self._acts),
-                self._triggers.has_inotify,
-                told,
-            )
+        return build.build(facts)
+
+    def _write(self, report: ReportJson, results: Results) -> None:
+        """Write both documents. What can't be written is said once."""
+        service = status.ServiceState(
+            started=self._started,
+            pid=os.getpid(),
+            actions=tuple(self._actions),
+            inotify=self._triggers.has_inotify,
+            unit_signals=self._triggers.has_unit_signals,
         )
+        document = status.build(report, results, service)
         try:
             report_file.write(report, str(self._run.report))
             run_directory.write(self._run.status, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
         except OSError as error:
             self._complain(self._run.path, error)
-        self._write_metrics(config, report)
-        self._shown, self._written = shown, time.monotonic()
-        self._notifier.status(status.line(report, pause, kept))
 
     def _write_metrics(self, config: Config, report: ReportJson) -> None:
         if config.metrics is None:
             return
         path = Path(os.fsdecode(config.metrics))
+        text = metrics.render(report, metrics.Counts(self._counted, self._wakes))
         try:
-            run_directory.write(
-                path, metrics.render(report, metrics.Counts(self._counted, self._wakes)).encode(), EVERYBODY
-            )
+            run_directory.write(path, text.encode(), EVERYBODY)
         except OSError as error:
             self._complain(path, error)
 
     def _complain(self, path: Path, error: OSError) -> None:
         if path not in self._complained:
-            print(
-                f"<4>{printable(bytes(path))} can't be written, ignoring: {error.strerror}", file=sys.stderr, flush=True
-            )
+            text = f"{printable(bytes(path))} can't be written, ignoring: {error.strerror}"
+            print(f"<4>{text}", file=sys.stderr, flush=True)
         self._complained.add(path)

@@ -48,6 +48,15 @@ class Schedule:
     stretched: float = 0.0
     """Seconds between ticks by what the last one cost."""
 
+    def configure(self, tick: float, resync: float) -> None:
+        """Take what a new configuration says, in seconds. The next scan trusts nothing that was read before."""
+        self.tick, self.resync = tick, resync
+        self.trust_nothing()
+
+    def trust_nothing(self) -> None:
+        """The next scan is to trust nothing that was read before."""
+        self.full = float("-inf")
+
     def woken(self, now: float) -> None:
         """Something happened; the first of many wake-ups decides."""
         if self.wake is None:

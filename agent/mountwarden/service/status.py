@@ -2,73 +2,67 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..escape import printable, sentence, timestamp
 from ..ledger.breaker import left_alone
-from ..ledger.update import Ledger
 from ..model import Outcome, Severity
 from ..output.columns import count
 from ..report.types import ReportJson
 from ..state.pause import Pause
 
+if TYPE_CHECKING:
+    from .results import Results
+
 SCHEMA = "mountwarden.status/1"
 
 
 @dataclass(frozen=True, slots=True)
-class StatusFacts:
-    """What a status is made of."""
+class ServiceState:
+    """What the service knows of itself."""
 
-    report: ReportJson
-    ledger: Ledger
-    tier_reason: str
-    cost: float
-    """Processor seconds of the last look."""
     started: float
     """Seconds since the Epoch at which the service started."""
     pid: int
-    pause: Pause | None
-    kept: str | None
-    """Why the old configuration is kept; None when it is not."""
-    acts: tuple[Mapping[str, Any], ...]
+    actions: tuple[Mapping[str, Any], ...]
+    """The last ones, as `action` has them."""
     inotify: bool
     unit_signals: bool
-    """Whether systemd tells of services' jobs; without, as without inotify, the tick sees what happens."""
+    """Whether systemd signals services' jobs; without, as without inotify, the tick sees what happens."""
 
 
-def build(facts: StatusFacts) -> dict[str, Any]:
+def build(report: ReportJson, results: "Results", service: ServiceState) -> dict[str, Any]:
     """The document."""
-    report = facts.report
     return {
         "schema": SCHEMA,
         "version": __version__,
-        "pid": facts.pid,
-        "started": timestamp(facts.started),
+        "pid": service.pid,
+        "started": timestamp(service.started),
         "mode": report["mode"],
-        "paused": paused(facts.pause),
-        "config_kept": facts.kept,
+        "paused": paused(results.pause),
+        "config_kept": results.kept,
         "tier": report["tier"],
-        "tier_reason": facts.tier_reason,
-        "inotify": facts.inotify,
-        "unit_signals": facts.unit_signals,
+        "tier_reason": results.scan.tier_reason,
+        "inotify": service.inotify,
+        "unit_signals": service.unit_signals,
         "look": {
             "taken": report["taken"],
             "took_seconds": report["took_seconds"],
-            "cpu_seconds": round(facts.cost, 6),
+            "cpu_seconds": round(results.cost, 6),
             "complete": report["complete"],
         },
         "summary": report["summary"],
         "confirmed": counted(report),
         "gaps": report["gaps"],
         "roots": report["roots"],
-        "left_alone": [printable(path) for path in left_alone(facts.ledger)],
-        "acts": list(facts.acts),
+        "left_alone": [printable(path) for path in left_alone(results.ledger)],
+        "acts": list(service.actions),
     }
 
 
-def act(outcome: Outcome, at: float) -> dict[str, Any]:
-    """One act for the list of the last ones."""
+def action(outcome: Outcome, at: float) -> dict[str, Any]:
+    """One action for the list of the last ones. `at` is in seconds since the Epoch."""
     return {
         "at": timestamp(at),
         "action": str(outcome.action),

@@ -16,13 +16,6 @@ from typing import Any
 
 from ..systemd.jobs import UnitSignals
 
-ENGINE_DIRECTORIES = (b"/etc/docker", b"/etc/containers", b"/etc/containerd")
-"""Where engines keep the files that name their roots."""
-USUAL_ROOTS = (b"/var/lib/docker", b"/var/lib/containers/storage", b"/run/containerd", b"/var/lib/kubelet")
-"""Roots that an engine's first start makes."""
-REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "glusterfs", "lustre", "gpfs", "virtiofs"})
-"""File systems on which even a path's lookup can hang; so can any that starts with "fuse"."""
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -188,40 +181,6 @@ class Triggers:
         return ({Wake.TERMINATE} if stop else set()) | ({Wake.RELOAD} if int(signal.SIGHUP) in numbers else set())
 
 
-def watch_list(roots: Iterable[bytes], own: bytes) -> list[Watch]:
-    """What is to be watched, as the host is now. `roots` are paths on local file systems, `own` our configuration.
-
-    A root that is there is watched only for its own end: its engine makes and removes entries in it all the time, and
-    home's mountinfo tells of mounts. One that is not there yet is awaited in its nearest directory that is.
-    """
-    watches: list[Watch] = []
-    for path in {*roots, *USUAL_ROOTS}:
-        watches.append(_awaited(path, Wake.ROOTS) or Watch(path, _SELF, Wake.ROOTS))
-    for path in ENGINE_DIRECTORIES:
-        watches.append(_awaited(path, Wake.ENGINES) or Watch(path, _CONTENT | _SELF, Wake.ENGINES))
-    for path in (own, os.path.join(own, b"mountwarden.toml.d")):
-        watches.append(_awaited(path, Wake.CONFIG) or Watch(path, _CONTENT, Wake.CONFIG, suffix=".toml"))
-    return watches
-
-
-def local(fstype: str) -> bool:
-    """Whether a path's lookup on such a file system can't hang on a network or a program."""
-    return fstype not in REMOTE and not fstype.startswith("fuse")
-
-
-def _awaited(path: bytes, wake: Wake) -> Watch | None:
-    """The watch for a directory that does not exist; None when it does."""
-    if os.path.isdir(path):
-        return None
-    missing = path
-    while not os.path.isdir(parent := os.path.dirname(missing)):
-        missing = parent
-    return Watch(parent, _APPEARS | _SELF, wake, os.fsdecode(os.path.basename(missing)))
-
-
-_SELF = 0x400 | 0x800  # IN_DELETE_SELF, IN_MOVE_SELF
-_APPEARS = 0x100 | 0x80  # IN_CREATE, IN_MOVED_TO
-_CONTENT = 0x8 | 0x40 | 0x80 | 0x200  # IN_CLOSE_WRITE, IN_MOVED_FROM, IN_MOVED_TO, IN_DELETE
 _Q_OVERFLOW, _IGNORED = 0x4000, 0x8000
 _ONLYDIR, _MASK_ADD = 0x01000000, 0x20000000
 
