@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from mountwarden.cli import acts, audit
+from mountwarden.cli import actions, audit
 from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, child, syscalls
 from mountwarden.model import Action, Evidence, Finding, Outcome
@@ -302,7 +302,7 @@ def test_an_operators_command_that_is_ended_tells_the_journal_all_that_was_done(
         monkeypatch.setattr("sys.stdout", open(writer, "w"))  # noqa: SIM115 (its last flush fails)
         confirmed = [replace(finding, confirmed=True) for finding in found]
         with pytest.raises(KeyboardInterrupt if how == "signal" else BrokenPipeError):
-            acts.carry_out(confirmed, scanner(), Action.DETACH, json=False, no_color=True)
+            actions.carry_out(confirmed, scanner(), Action.DETACH, json=False, no_color=True)
         return told, [number for number in range(6) if holder.is_mounted(merged(number))]
 
     assert crash.in_few_processes(leaks(6, within), 20) == (["done"] * 2, [2, 3, 4, 5])

@@ -4,7 +4,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..model import Action, Evidence, Finding, Kind, Reach, Severity
-from . import acts, options
+from . import actions, options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -40,7 +40,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Detach, or say what would be done."""
-    return acts.run(arguments, Action.DETACH, detachable)
+    return actions.run(arguments, Action.DETACH, detachable)
 
 
 def detachable(finding: Finding) -> bool:

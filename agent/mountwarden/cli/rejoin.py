@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ..config.load import load
 from ..model import Action, Finding, Kind, NamespaceKind
 from ..remedies.plan import named_units
-from . import acts, options
+from . import actions, options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -48,7 +48,7 @@ def run(arguments: Namespace) -> int:
     def ask(finding: Finding) -> bool:
         return not any(holder.unit in units for holder in finding.holders)
 
-    return acts.run(arguments, Action.REJOIN, _meant, ask=ask, named=frozenset(named))
+    return actions.run(arguments, Action.REJOIN, _meant, ask=ask, named=frozenset(named))
 
 
 def _meant(finding: Finding) -> bool:

@@ -8,7 +8,7 @@ from ..errors import MountwardenError
 from ..escape import printable
 from ..model import Action, Finding, Kind, Severity
 from ..scan import confirm
-from . import acts, options
+from . import actions, options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -30,11 +30,11 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Share, or say what would be done."""
-    found = acts.scanned(arguments, Action.SHARE)
+    found = actions.scanned(arguments, Action.SHARE)
     findings = _chosen(arguments.root, found)
     if arguments.dry_run:
-        return acts.describe(findings, Action.SHARE, json=arguments.json)
-    return acts.carry_out(findings, found.scanner, Action.SHARE, json=arguments.json, no_color=arguments.no_color)
+        return actions.describe(findings, Action.SHARE, json=arguments.json)
+    return actions.carry_out(findings, found.scanner, Action.SHARE, json=arguments.json, no_color=arguments.no_color)
 
 
 def _chosen(root: str | None, found: confirm.ConfirmedScan) -> list[Finding]:
