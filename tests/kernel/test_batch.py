@@ -37,7 +37,7 @@ def merged(number: int) -> bytes:
 
 
 class Counting(Scanner):
-    """Counts its looks."""
+    """Counts its scans."""
 
     scans = 0
 
@@ -72,7 +72,7 @@ def held(holder: Namespace) -> int:
 
 
 def meddle_behind_the_shared_checks(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
-    """Make a change at home after all that a batch shares was looked at, and before its first rename."""
+    """Make a change at home after all that a batch shares was checked, and before its first rename."""
     search = directory_users.directories_in_use
 
     def searched(proc: int, names: frozenset[bytes]) -> dict[tuple[int, int], list[directory_users.Use]]:
@@ -101,13 +101,13 @@ def test_a_thousand_leaks_are_detached_in_two_seconds() -> None:
         assert {outcome.finding.id for outcome in outcomes} == {finding.id for finding in found}
         assert all("1 copy" in o.saw and os.fsdecode(o.finding.mountpoint) in o.did and o.verified for o in outcomes)
         assert all(sorted(os.listdir(layer(n))) == [b"lower", b"merged", b"upper", b"work"] for n in range(1000))
-        return {"1000": took, "cpu": used, "1": single, "looks": owner.scans - scans}
+        return {"1000": took, "cpu": used, "1": single, "scans": owner.scans - scans}
 
     figures = crash.in_few_processes(leaks(1000, within), 90)
     alone = crash.in_few_processes(leaks(1, one), 20)
     print(
         f"1,000 leaks detached in {figures['1000']:.2f} s ({figures['cpu']:.2f} s of processor time) with "
-        f"{figures['scans']} looks; a single one of them in "
+        f"{figures['scans']} scans; a single one of them in "
         f"{figures['1'] * 1e3:.0f} ms, a single one alone in {alone * 1e3:.0f} ms"
     )
     assert figures["cpu"] < 2, "seconds of processor time, since other tests may run beside this one"
@@ -231,17 +231,17 @@ def test_one_act_does_for_the_copies_of_all_namespaces() -> None:
     assert crash.in_few_processes(leaks(3, within), 20) == ["done"] * 3 + ["together"] * 3
 
 
-def test_a_batch_ends_when_its_time_is_up_and_the_next_one_looks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_ends_when_its_time_is_up_and_the_next_one_scans_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def within(holder: Namespace, found: list[Finding]) -> tuple[int, int]:
         monkeypatch.setattr(detach, "SECONDS", 0.0)
         owner = scanner()
         told = codes(apply.carry_out_all(found, owner, Action.DETACH))
         return list(told.values()).count("done"), owner.scans
 
-    assert crash.in_few_processes(leaks(3, within), 20) == (3, 6), "two looks for each when none may be used again"
+    assert crash.in_few_processes(leaks(3, within), 20) == (3, 6), "two scans for each when none may be used again"
 
 
-def test_the_look_that_verifies_one_batch_is_the_first_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_scan_that_verifies_one_batch_is_the_first_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     def within(holder: Namespace, found: list[Finding]) -> tuple[int, int]:
         monkeypatch.setattr(detach, "MOST", 2)
         monkeypatch.setattr(detach, "SECONDS", 5.0)
@@ -252,7 +252,7 @@ def test_the_look_that_verifies_one_batch_is_the_first_of_the_next(monkeypatch: 
     assert crash.in_few_processes(leaks(6, within), 20) == (6, 4)
 
 
-def test_a_look_is_not_used_again_when_whoever_takes_the_outcomes_was_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_is_not_used_again_when_whoever_takes_the_outcomes_was_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator's pager may stop the command for hours between two batches."""
 
     def within(holder: Namespace, found: list[Finding]) -> tuple[int, str]:
