@@ -9,8 +9,8 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Evidence, Finding, Reach, RootKind
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
+from mountwarden.remedies.actions import describe
 from mountwarden.remedies.plan import plan
-from mountwarden.remedies.steps import describe
 from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel import crash
@@ -329,7 +329,7 @@ def test_declines_and_names_another_mount_that_would_go_too(leaked: Leaked) -> N
         assert text.endswith(f"another mount on that spot would go too: {another_one} (overlay {second.device})")
         declined(home, holder, second, "mixed")
         assert other.is_mounted(MERGED)
-        told = [step.describe() for step in describe(first, Action.DETACH)]
+        told = describe(first, Action.DETACH)
         (step,) = [step for step in told if another_one in step]
         assert step.startswith(f"{another_one} is another one (overlay {second.device}) and would go too: declined")
         assert f"overlay {first.device} and what is mounted on it: mount {first.mount_id} in namespace" in told[-1]
@@ -363,7 +363,7 @@ def test_a_mount_that_is_no_leak_is_named_as_well(leaked: Leaked) -> None:
     with hold(home.sandbox) as other:
         other.run(lambda: syscalls.mount(b"/mnt/other/merged", MERGED, None, abi.MS_BIND))
         (finding,) = home.leaked()
-        (step,) = [step.describe() for step in describe(finding, Action.DETACH) if "another one" in step.describe()]
+        (step,) = [step for step in describe(finding, Action.DETACH) if "another one" in step]
         assert f"in namespace {other.inode} is another one (overlay " in step
         declined(home, holder, finding, "shared-spot")
         assert other.is_mounted(MERGED)
@@ -373,7 +373,7 @@ def test_equal_copies_of_many_namespaces_are_named_and_go_together(leaked: Leake
     home, holder, _finding = leaked
     with hold(holder, propagation="private") as other:
         finding = next(found for found in home.leaked() if found.namespace == holder.inode)
-        told = describe(finding, Action.DETACH)[-1].describe()
+        told = describe(finding, Action.DETACH)[-1]
         assert all(f"in namespace {space.inode}" in told for space in (holder, other))
         assert "another" not in told
         assert home.act(finding, Action.DETACH).done

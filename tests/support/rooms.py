@@ -29,13 +29,15 @@ RANKS = {
 }
 """Each room, a folder or a file of the package ("" is the package itself): it imports lower ranks, and itself."""
 
+HARMLESS = frozenset(f"remedies.{name}" for name in ("actions", "default_policy", "plan", "restart_advice", "steps"))
+"""Parts of the actions' room that change nothing."""
+
 PURE = frozenset(
     {
         *("errors", "escape", "durations", "codec", "model", "mounts", "judge", "ledger", "config.schema"),
         *("systemd.namespacing_directives", "systemd.unit_syntax", "systemd.cgroups"),
         *("explain.cause", "explain.context", "explain.lasting_fix", "explain.members", "explain.naming"),
-        "explain.setting_origin",
-        *("remedies.plan", "remedies.steps", "remedies.restart_advice"),
+        *("explain.setting_origin", *HARMLESS),
         *("report.types", "report.map_types", "report.build"),
         *("report.chain", "report.map", "report.timeline", "report.unit_settings"),
     }
@@ -59,8 +61,6 @@ CHILD = "kernel.child"
 ACTS = "remedies"
 DOOR = "remedies.apply"
 """The one part of the acts by which others change the host."""
-HARMLESS = frozenset({"remedies.plan", "remedies.steps", "remedies.restart_advice"})
-"""Parts of the acts that change nothing."""
 
 APART = frozenset({"graphdriver"})
 ALLOWED_APART = frozenset({"", "errors", "files", "kernel"})

@@ -26,8 +26,8 @@ from mountwarden.model import (
 )
 from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.mounts.table import Table
+from mountwarden.remedies.actions import describe
 from mountwarden.remedies.plan import plan
-from mountwarden.remedies.steps import describe
 
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, table
 
@@ -150,7 +150,7 @@ def test_one_finding_for_each_spot_and_namespace() -> None:
 
 
 def steps(finding: Finding) -> list[str]:
-    return [step.describe() for step in describe(finding, Action.DETACH)]
+    return describe(finding, Action.DETACH)
 
 
 def test_each_mount_that_would_go_with_the_directory_is_named_and_another_one_as_such() -> None:

@@ -22,8 +22,9 @@ from mountwarden.model import (
     Spot,
     Target,
 )
+from mountwarden.remedies import apply
+from mountwarden.remedies.actions import ACTIONS, describe
 from mountwarden.remedies.plan import Circumstances, named_units, plan
-from mountwarden.remedies.steps import describe
 
 from tests.support.findings import CONFIG, ROOT, finding
 from tests.unit.pictures import host_root, layer
@@ -53,7 +54,16 @@ def test_a_severed_service_is_rejoined_before_it_is_restarted() -> None:
         ("restart", False, "systemctl restart leaky.service"),
     ]
     assert "EBUSY" in plan(one, CONFIG).remedies[0].reason
-    assert "EBUSY" in describe(one, Action.REJOIN)[-1].describe()
+    assert "EBUSY" in describe(one, Action.REJOIN)[-1]
+
+
+def test_each_action_that_is_not_advice_is_known_and_carried_out() -> None:
+    assert set(Action) - {Action.RESTART} == ACTIONS.keys() == apply._functions(frozenset()).keys()
+
+
+def test_an_action_for_another_kind_of_finding_has_no_steps() -> None:
+    kinds = {action: severed() if spec.kind is not Kind.SEVERED else finding() for action, spec in ACTIONS.items()}
+    assert [describe(one, action) for action, one in kinds.items()] == [[]] * len(ACTIONS)
 
 
 @pytest.mark.parametrize(

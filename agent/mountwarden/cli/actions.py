@@ -109,7 +109,7 @@ def describe(findings: Iterable[Finding], action: Action, *, json: bool) -> int:
     """--dry-run: what would be done, step by step."""
     from ..remedies import apply
 
-    told = {f.id: [sentence(step.describe()) for step in apply.describe(f, action)] for f in findings}
+    told = {f.id: [sentence(step) for step in apply.describe(f, action)] for f in findings}
     if json:
         sys.stdout.write(report_file.dumps({"dry_run": True, "action": str(action), "findings": told}))
         return 0

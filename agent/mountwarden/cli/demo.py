@@ -138,7 +138,7 @@ class Demo:
 
         self._title(f"mountwarden explain {finding.id}")
         steps = {
-            remedy["action"]: [sentence(step.describe()) for step in apply.describe(finding, Action(remedy["action"]))]
+            remedy["action"]: [sentence(step) for step in apply.describe(finding, Action(remedy["action"]))]
             for remedy in told["remedies"]
         }
         around = background(finding, seen, agent=False)

@@ -1,24 +1,19 @@
 """The door to what changes the host. Each act looks again, checks every precondition, acts, and verifies."""
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ..errors import Declined, MountwardenError
 from ..model import Action, Finding, Outcome
 from ..scan.scanner import Scanner
 from . import checks, leftovers
+from .actions import ACTIONS, describe
 from .detach import detach, detach_all
 from .rejoin import rejoin
 from .share import share
-from .steps import Step, describe
 from .unmount import unmount
 
-__all__ = ["Step", "carry_out", "carry_out_all", "describe", "remove_leftovers"]
-
-_ACTS: dict[Action, Callable[[Finding, Scanner], Outcome]] = {
-    Action.SHARE: share,
-    Action.DETACH: detach,
-    Action.UNMOUNT: unmount,
-}
+__all__ = ["carry_out", "carry_out_all", "describe", "remove_leftovers"]
 
 
 def carry_out(finding: Finding, scanner: Scanner, action: Action, *, named: frozenset[str] = frozenset()) -> Outcome:
@@ -27,13 +22,21 @@ def carry_out(finding: Finding, scanner: Scanner, action: Action, *, named: froz
     `named` are units that the operator, or a policy, names for this act.
     """
     try:
-        if action is Action.REJOIN:
-            return rejoin(finding, scanner, named=named)
-        if action not in _ACTS:
+        if action not in ACTIONS:
             raise Declined("not-applicable", f"{action} is advice; nothing here does it")
-        return _ACTS[action](finding, scanner)
+        return _functions(named)[action](finding, scanner)
     except (OSError, MountwardenError) as error:
         return checks.refused(finding, action, error)
+
+
+def _functions(named: frozenset[str]) -> Mapping[Action, Callable[[Finding, Scanner], Outcome]]:
+    """What carries out each action."""
+    return {
+        Action.SHARE: share,
+        Action.DETACH: detach,
+        Action.UNMOUNT: unmount,
+        Action.REJOIN: functools.partial(rejoin, named=named),
+    }
 
 
 def carry_out_all(

@@ -9,7 +9,7 @@ from ..escape import printable, sentence, timestamp
 from ..explain.naming import printable_holder
 from ..model import Action, Finding, Gap, Holder, Kind, Picture, Policy, RootState, Severity
 from ..mounts.mountinfo import propagation
-from ..remedies.steps import describe
+from ..remedies.actions import describe
 from . import types
 
 
@@ -200,7 +200,7 @@ def remedies(finding: Finding) -> list[types.RemedyJson]:
 def steps(finding: Finding) -> dict[str, list[str]]:
     """What each remedy of a finding would do, step by step."""
     return {
-        str(remedy.action): [sentence(step.describe()) for step in describe(finding, remedy.action)]
+        str(remedy.action): [sentence(step) for step in describe(finding, remedy.action)]
         for remedy in finding.remedies
     }
 

@@ -1,0 +1,74 @@
+"""Why the default leaves an action to a human, by the finding alone. Pure.
+
+None means that the default is to do it; a reason is a sentence for the plan.
+"""
+
+from ..model import Evidence, Finding, Kind, MountClass, NamespaceKind, RootKind, Severity
+
+AUTOMATIC_ENGINES = ("docker", "containerd", "custom")
+"""Engines for whose layers the service acts by itself. containers/storage makes its home private on purpose."""
+
+
+def never_automatic(finding: Finding) -> str | None:
+    """What is in doubt about a finding: no policy makes an action on it automatic."""
+    if not finding.root.home_known:
+        return f"{finding.root.engine} is not running, so its view of the root is not known"
+    if finding.kind is Kind.LEAKED and finding.evidence is Evidence.RECORD:
+        return "the engine's record speaks of the container, not of this mount"
+    if finding.kind is Kind.LEAKED and finding.evidence is not Evidence.HISTORY:
+        return "nothing but the spot says that it is leaked"
+    return None
+
+
+def ask_detach(finding: Finding) -> str | None:
+    """Automatic for the layers of engines that never need an unmounted copy."""
+    if hard := never_automatic(finding):
+        return hard
+    if finding.root.kind is not RootKind.GRAPH:
+        return f"roots of kind {finding.root.kind} are left to a human by default"
+    if finding.mount_class is not MountClass.LAYER:
+        return f"{finding.mount_class} mounts are left to a human by default"
+    return _ask_engine(finding)
+
+
+def ask_share(finding: Finding) -> str | None:
+    """Automatic for a mount of the root alone that nobody wants private."""
+    if hard := never_automatic(finding):
+        return hard
+    if finding.root.wants_private:
+        return f"{finding.root.engine} makes it private on purpose; skip_mount_home in storage.conf ends that"
+    if finding.severity is Severity.INFO:
+        return f"the mount namespace of {finding.root.engine} is a slave of the host's on purpose"
+    if reason := _ask_engine(finding):
+        return reason
+    return "the mount that contains it reaches beyond it" if finding.seen_at != finding.mountpoint else None
+
+
+def ask_unmount(_finding: Finding) -> str | None:
+    """Never automatic by default."""
+    return "an umount in another namespace is left to a human by default"
+
+
+def ask_rejoin(_finding: Finding) -> str | None:
+    """Never automatic by default."""
+    return (
+        "it opens the service to new mounts, and makes a plain umount at home fail with EBUSY while the service is "
+        "busy in its copy"
+    )
+
+
+def _ask_engine(finding: Finding) -> str | None:
+    known = finding.root.engine in AUTOMATIC_ENGINES
+    return None if known else f"{finding.root.engine} is left to a human by default"
+
+
+def why_no_rejoin(finding: Finding) -> str | None:
+    """What the kernel, or we, would refuse in any case."""
+    if finding.namespace_kind is not NamespaceKind.SERVICE:
+        return f"only services are rejoined, and this is a {finding.namespace_kind or 'namespace'}"
+    parents = [copy.parent for copy in (finding.target.copies if finding.target else ()) if copy.parent is not None]
+    if any(parent.master for parent in parents):
+        return "the copy has another master already, which it would lose"
+    if finding.target is not None and not finding.target.match.base.mount.shared:
+        return "home's own mount is not shared: share it first"
+    return None
