@@ -1,5 +1,6 @@
 """Many leaks at once: fast, and as careful with each of them as with a single one."""
 
+import argparse
 import contextlib
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from mountwarden.cli import actions, audit
+from mountwarden.cli import audit, outcomes
 from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, child, syscalls
 from mountwarden.model import Action, Evidence, Finding, Outcome
@@ -302,7 +303,7 @@ def test_an_operators_command_that_is_ended_tells_the_journal_all_that_was_done(
         monkeypatch.setattr("sys.stdout", open(writer, "w"))  # noqa: SIM115 (its last flush fails)
         confirmed = [replace(finding, confirmed=True) for finding in found]
         with pytest.raises(KeyboardInterrupt if how == "signal" else BrokenPipeError):
-            actions.carry_out(confirmed, scanner(), Action.DETACH, json=False, no_color=True)
+            outcomes.carry_out(confirmed, scanner(), Action.DETACH, argparse.Namespace(json=False, no_color=True))
         return told, [number for number in range(6) if holder.is_mounted(merged(number))]
 
     assert crash.in_few_processes(leaks(6, within), 20) == (["done"] * 2, [2, 3, 4, 5])

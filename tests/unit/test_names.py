@@ -10,7 +10,7 @@ from mountwarden import codec
 from mountwarden.busy import mounts
 from mountwarden.busy.answer import BusyReport as Kept
 from mountwarden.busy.answer import BusyTarget, Keeper
-from mountwarden.cli import actions, doctor, history, plan, predict, watch, who
+from mountwarden.cli import doctor, history, outcomes, plan, predict, watch, who
 from mountwarden.cli import map as map_command
 from mountwarden.doctor import roots
 from mountwarden.explain import cause, naming
@@ -184,8 +184,8 @@ DOCUMENTS: dict[str, Callable[[Holder], Any]] = {
     "explain's background": background,
     "plan --json": lambda one: plan._planned(held(one))[2],
     "plan": lambda one: plan._lines(*plan._planned(held(one))),
-    "acts --json": lambda one: actions.as_json(outcome(one)),
-    "acts": lambda one: actions.line(outcome(one), SCREEN),
+    "acts --json": lambda one: outcomes.as_json(outcome(one)),
+    "acts": lambda one: outcomes.line(outcome(one), SCREEN),
     "status's acts": lambda one: status.action(outcome(one), NOW),
     "who --json": lambda one: who.document(kept(one)),
     "who": lambda one: who.text(kept(one)),

@@ -181,7 +181,7 @@ class Demo:
             print(f"   {part}".rstrip(), flush=True)
 
     def _outcome(self, outcome: Outcome) -> None:
-        from .actions import line
+        from .outcomes import line
 
         for part in wrap(line(outcome, self.inner), self.inner.columns, rest="  "):
             self._quote(part)

@@ -1,15 +1,18 @@
 """mountwarden rejoin: make a service's severed copies of a root slaves of home's mount again."""
 
 from argparse import Namespace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..config.load import load
-from ..model import Action, Finding, Kind, NamespaceKind
+from ..model import Action, Finding, NamespaceKind
 from ..remedies.plan import named_units
-from . import actions, options
+from . import actions
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+    from .options import Parser
 
 _EPILOG = """\
 Nothing is restarted. From then on umounts at home reach the service, and new mounts of home appear in it, writable as
@@ -23,34 +26,30 @@ examples:
 """
 
 
-def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
+def register(subparsers: "_SubParsersAction[Parser]") -> None:
     """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "rejoin",
+    actions.register(
+        subparsers,
+        Action.REJOIN,
+        run,
         help="let umounts at home reach a service again, without restarting it",
         description="Makes a service's severed copies of a root slaves of home's mount again, from outside.",
         epilog=_EPILOG,
+        everything="every severed finding of a service",
+        yes="do not ask",
     )
-    parser.add_argument("id", metavar="ID", nargs="*", help="findings, by their ids")
-    parser.add_argument("--all", action="store_true", help="every severed finding of a service")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
-    options.waiting(parser)
-    options.filters(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: Namespace) -> int:
     """Rejoin, or say what would be done."""
     units = named_units(load(arguments.config))
     named = units | ({arguments.unit} if arguments.unit else set())
-
-    def ask(finding: Finding) -> bool:
-        return not any(holder.unit in units for holder in finding.holders)
-
-    return actions.run(arguments, Action.REJOIN, _meant, ask=ask, named=frozenset(named))
+    return actions.run(arguments, Action.REJOIN, means=_of_a_service, ask=partial(_not_of, units), named=named)
 
 
-def _meant(finding: Finding) -> bool:
-    """Whether `rejoin --all` means it."""
-    return finding.kind is Kind.SEVERED and finding.namespace_kind is NamespaceKind.SERVICE
+def _of_a_service(finding: Finding) -> bool:
+    return finding.namespace_kind is NamespaceKind.SERVICE
+
+
+def _not_of(units: frozenset[str], finding: Finding) -> bool:
+    return not any(holder.unit in units for holder in finding.holders)

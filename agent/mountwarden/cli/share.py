@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
 from ..escape import printable
-from ..model import Action, Finding, Kind, Severity
+from ..model import Action, Finding, Severity
+from ..remedies.actions import ACTIONS
 from ..scan import confirm
-from . import actions, options
+from . import actions, options, outcomes
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -33,13 +34,14 @@ def run(arguments: Namespace) -> int:
     found = actions.scanned(arguments, Action.SHARE)
     findings = _chosen(arguments.root, found)
     if arguments.dry_run:
-        return actions.describe(findings, Action.SHARE, json=arguments.json)
-    return actions.carry_out(findings, found.scanner, Action.SHARE, json=arguments.json, no_color=arguments.no_color)
+        actions.describe(findings, Action.SHARE, json=arguments.json)
+        return 0
+    return outcomes.carry_out(findings, found.scanner, Action.SHARE, arguments)
 
 
 def _chosen(root: str | None, found: confirm.ConfirmedScan) -> list[Finding]:
     """The private roots that are meant. Without a name, those that are not private on their engine's own purpose."""
-    private = [finding for finding in found.findings if finding.kind is Kind.PRIVATE_ROOT]
+    private = [finding for finding in found.findings if ACTIONS[Action.SHARE].offered(finding)]
     if root is None:
         return [finding for finding in private if finding.severity is not Severity.INFO and not finding.silenced]
     path = os.path.realpath(os.fsencode(root))
