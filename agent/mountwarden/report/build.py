@@ -200,8 +200,7 @@ def remedies(finding: Finding) -> list[types.RemedyJson]:
 def steps(finding: Finding) -> dict[str, list[str]]:
     """What each remedy of a finding would do, step by step."""
     return {
-        str(remedy.action): [sentence(step) for step in describe(finding, remedy.action)]
-        for remedy in finding.remedies
+        str(remedy.action): [sentence(step) for step in describe(finding, remedy.action)] for remedy in finding.remedies
     }
 
 
