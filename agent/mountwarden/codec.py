@@ -1,7 +1,7 @@
 """Frozen dataclasses as JSON and back, by the types of their fields. Pure.
 
-A dataclass is an object, a tuple or a set an array, a mapping an array of pairs, a member of a closed set its word.
-How bytes and text stand in JSON is for the document to say. Facts of `shared` types, of which there are many and the
+A dataclass is an object, a tuple or a set an array, a mapping an array of pairs, an enum member its value.
+How bytes and text are written depends on the document. Facts of `shared` types, of which there are many and the
 same in many places, stand once each in an array by their class's name, and are called by their index there.
 """
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _HIGHEST = (1 << 64) - 1
 _LAST_SECOND = 253402300799.0
-"""The end of the year 9999: what a time can be shown of."""
+"""The end of the year 9999: the last time that can be formatted."""
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 
 
@@ -29,7 +29,7 @@ class DecodeError(MountwardenError):
 
 
 class _Mismatch(ValueError):
-    """A value is not of the type that its place wants."""
+    """A value is not of the type that its place requires."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ class TooLarge(OSError):
 
 
 class FileContent(NamedTuple):
-    """What was read, and fstat(2) of the very file that it was read from."""
+    """What was read, and fstat(2) of the descriptor that it was read from."""
 
     data: bytes
     status: os.stat_result
@@ -48,8 +48,8 @@ def replace_file(
 ) -> None:
     """Put `data` into a file's place at once: a reader sees the old content or the new, never a part.
 
-    The file has exactly the permissions `mode`, and the group of that id. It is written beside, under a name that
-    nobody can foretell, and is not synced to disk. With `exclusive` a file that is there is not replaced.
+    The file has exactly the permissions `mode`, and the group of that id. It is written under a
+    random name in the same directory, and is not synced to disk. With `exclusive` a file that is there is not replaced.
 
     Raises: FileExistsError where it is there and `exclusive`; OSError. What is there is then as it was.
     """
@@ -69,7 +69,7 @@ def replace_file(
 
 
 def sweep(path: str | os.PathLike[str]) -> None:
-    """Remove what killed writers of a file left beside it. Only for who alone writes it. Raises OSError."""
+    """Remove what killed writers of a file left beside it. Only where nobody else writes the file. Raises: OSError."""
     directory, name = os.path.split(path)
     for left in os.listdir(directory or "."):
         if left.startswith(f".{name}."):

@@ -124,7 +124,7 @@ def test_a_journal_that_fails_is_said_once_and_lines_go_to_stderr(socket: str) -
     for key in ("one", "two"):
         teller.send(journal_messages.entry(Event(EventKind.FOUND, key, 2.0, subject=subject())))
     said, *lines = stderr.getvalue().splitlines()
-    assert "telling on stderr" in said
+    assert "writing to stderr" in said
     assert [line[:3] for line in lines] == ["<4>", "<4>"]
 
 

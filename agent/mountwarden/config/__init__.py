@@ -1,1 +1,1 @@
-"""The configuration: its shape, its files, and how they are read and shown."""
+"""The configuration: its schema, its files, and how they are read and printed."""

@@ -61,7 +61,7 @@ def _remark(line: str, remark: str | None) -> str:
 
 
 def _text(value: str | bytes) -> str:
-    """A basic string of TOML. Escapes as JSON's, which is stricter, and whatever else a terminal should not get raw."""
+    """A basic string of TOML: JSON's escapes, which are stricter, and one for whatever else is not printable."""
     text = (
         os.fsdecode(value) if isinstance(value, bytes) else str(value.value if isinstance(value, enum.Enum) else value)
     )
@@ -86,32 +86,33 @@ def _moment(value: float) -> str:
 EXAMPLE = """\
 # /etc/mountwarden/mountwarden.toml
 #
-# Nothing here is needed: what stands behind # is the default. Files in mountwarden.toml.d/*.toml are read after this
-# one, by name. `mountwarden config check` reads them all, `mountwarden config show --origin` says what counts and why.
+# Nothing here is required: what is commented out is the default. Files in mountwarden.toml.d/*.toml are read after this
+# one, by name. `mountwarden config check` reads them all; `mountwarden config show --origin` shows the values in effect
+# and where each comes from.
 
 # The format of this file: a mountwarden that reads another one says so, instead of guessing.
 #version = 1
 
-# "act": detach leaked mounts where the evidence is certain and the policy is auto. "observe": only tell.
+# "act": detach leaked mounts where the evidence is certain and the policy is auto. "observe": only report.
 #mode = "act"
 
-# How often namespaces and roots are looked at, and how often everything is read anew.
+# How often namespaces and roots are scanned, and how often everything is read again.
 #tick = "1s"
 #resync = "60s"
 
-# The kernel interface that looks use: "best", or "events", "statmount", "mountinfo".
+# The kernel interface that scans use: "best", or "events", "statmount", "mountinfo".
 #tier = "best"
 
-# Engines whose roots are guarded.
+# Engines whose roots are watched.
 #engines = ["docker", "containers-storage", "containerd", "kubelet", "netns", "host"]
 
-# Detaches and shares without a human, at most, over all roots; then a minute's rest.
+# Automatic detaches and shares per minute, at most, over all roots; then a minute without any.
 #acts_per_minute = 60
 
 # A file for node_exporter's textfile collector, for example "/var/lib/node_exporter/mountwarden.prom".
 #metrics = "none"
 
-# How long a finding must hold before it is told.
+# How long a finding must last before it is reported.
 #[confirm]
 #layer = "1s"
 #shm = "1s"
@@ -122,7 +123,7 @@ EXAMPLE = """\
 #private_root = "500ms"
 #starting = "30s"
 
-# A directory of an engine that is not known above. * stands for one whole component.
+# A directory of an engine that is not listed above. * stands for one whole component.
 #[[root]]
 #path = "/srv/builder"
 #kind = "custom"            # graph, netns, volume or custom
@@ -130,13 +131,13 @@ EXAMPLE = """\
 #fstype = "overlay"         # or "any"
 #policy = "ask"             # auto, ask or off, for share and detach
 
-# Who decides on an act: auto (the service), ask (a human), off (nobody). The last entry that matches counts.
+# Who decides on an action: auto (the service), ask (an operator), off (nobody). The last entry that matches counts.
 #[[policy]]
 #action = "detach"          # share, detach, rejoin, unmount or restart
 #policy = "ask"
 #root = "/var/lib/docker"   # and engine, kind, unit: what is not given matches anything
 
-# A finding that is known and accepted: still judged and in --json, but no exit code, alert or act.
+# A finding that is known and accepted: still found and in --json, but without exit code, alert or action.
 #[[silence]]
 #reason = "vendor agent, ticket 4711"
 #unit = "vendor-agent.service"   # or id, root, kind

@@ -1,4 +1,4 @@
-"""The configuration's files: who may have written them, their TOML, and on which line each key stands."""
+"""The configuration's files: who may have written them, their TOML, and the line of each key."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ import tomllib
 
 from ..errors import ConfigError
 from ..files import NotRegular, TooLarge, read_regular
-from .getters import Source, TomlTable, shown
+from .getters import Source, TomlTable, escaped
 
 MAIN = b"mountwarden.toml"
 DROP_INS = b"mountwarden.toml.d"
@@ -22,7 +22,7 @@ _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-
 
 
 def paths(directory: bytes) -> list[bytes]:
-    """The files below `directory`, in the order in which they count; the later one wins. Only *.toml, no dot files.
+    """The files below `directory`, in the order in which they are read; later ones override. Only *.toml, no dot files.
 
     Raises: ConfigError when a directory can't be read.
     """
@@ -41,9 +41,9 @@ def paths(directory: bytes) -> list[bytes]:
 def read(path: bytes) -> TomlTable:
     """The file's top table.
 
-    Raises: ConfigError when it can't be read, when others than root could have written it, or when it is no TOML.
+    Raises: ConfigError when it can't be read, when others than root could have written it, or when it is not TOML.
     """
-    name = shown(os.fsdecode(path).encode(errors="backslashreplace").decode())
+    name = escaped(os.fsdecode(path).encode(errors="backslashreplace").decode())
     try:
         data = _trusted(path, name)
     except OSError as error:
@@ -52,7 +52,10 @@ def read(path: bytes) -> TomlTable:
 
 
 def parse(data: bytes, name: str) -> TomlTable:
-    """The top table of a file's content; `name` is shown in errors. Raises ConfigError when it is no TOML in UTF-8."""
+    """The top table of a file's content; `name` is the file's name in errors.
+
+    Raises: ConfigError when it is not TOML in UTF-8.
+    """
     try:
         text = data.decode()
         values = tomllib.loads(text)
@@ -62,7 +65,7 @@ def parse(data: bytes, name: str) -> TomlTable:
     except (ValueError, RecursionError) as error:
         line_of = _LINE.search(str(error))
         at = f"{name}:{line_of[1]}" if line_of else name
-        why = "tables or lists are nested too deeply" if isinstance(error, RecursionError) else shown(str(error))
+        why = "tables or lists are nested too deeply" if isinstance(error, RecursionError) else escaped(str(error))
         raise ConfigError(f"{at}: this is no TOML: {why}", hint="see toml.io for the format") from None
     return TomlTable(Source(name, lines(text)), values)
 
@@ -93,7 +96,7 @@ def _bare(key: str) -> str:
 
 
 def _trusted(path: bytes, name: str) -> bytes:
-    _refuse_writable(os.stat(os.path.dirname(path) or b"."), shown(os.fsdecode(os.path.dirname(path))))
+    _refuse_writable(os.stat(os.path.dirname(path) or b"."), escaped(os.fsdecode(os.path.dirname(path))))
     _walk(os.path.abspath(path))
     try:
         found = read_regular(path, _LIMIT)
@@ -106,15 +109,17 @@ def _trusted(path: bytes, name: str) -> bytes:
 
 
 def _walk(path: bytes) -> None:
-    """Refuse a path that leads, also by symlinks, through a directory in which others could put another file.
+    """Refuse a path that leads, also by symlinks, through a directory in which others than root could replace files.
 
-    In a sticky directory such as /tmp they can't replace what is root's.
+    In a sticky directory such as /tmp they can't replace root's.
+
+    Raises: ConfigError; OSError.
     """
     todo, at, links = path.split(b"/"), b"/", 0
     while todo:
         status = os.stat(at)
         if not status.st_mode & stat.S_ISVTX:
-            _refuse_writable(status, shown(os.fsdecode(at)))
+            _refuse_writable(status, escaped(os.fsdecode(at)))
         step = os.path.normpath(os.path.join(at, todo.pop(0)))  # `at` holds no symlink, so `..` is its parent
         if stat.S_ISLNK(os.lstat(step).st_mode):
             links += 1
@@ -127,7 +132,7 @@ def _walk(path: bytes) -> None:
 
 
 def _refuse_writable(status: os.stat_result, name: str) -> None:
-    """What this configuration says is done as root: nobody else may be able to write it."""
+    """The service does as root what the configuration says: only root may be able to write it. Raises: ConfigError."""
     if status.st_uid not in (0, _OWNER):
         raise ConfigError(f"{name}: belongs to user {status.st_uid}, not to root", hint=f"chown root {name}")
     if status.st_mode & 0o022:
@@ -135,4 +140,4 @@ def _refuse_writable(status: os.stat_result, name: str) -> None:
 
 
 def _unreadable(path: bytes, error: OSError) -> ConfigError:
-    return ConfigError(f"{shown(os.fsdecode(path))}: can't be read: {error.strerror or error}")
+    return ConfigError(f"{escaped(os.fsdecode(path))}: can't be read: {error.strerror or error}")

@@ -30,11 +30,14 @@ class Source:
 
     def wrong(self, key: str, message: str, hint: str | None = None) -> NoReturn:
         """Raise ConfigError for a key path."""
-        raise ConfigError(f"{self.at(key)}: {shown(key)}: {message}", hint=hint)
+        raise ConfigError(f"{self.at(key)}: {escaped(key)}: {message}", hint=hint)
 
 
 class TomlTable:
-    """One table. A getter returns None for a key that is not there; `done` refuses keys that nobody asked for."""
+    """One table. A getter returns None for a key that is not there; `done` refuses keys that no getter read.
+
+    Every getter raises ConfigError for a value that does not fit.
+    """
 
     def __init__(self, source: Source, values: Mapping[str, object], where: str = "") -> None:
         self.source = source
@@ -55,7 +58,7 @@ class TomlTable:
         return name in self._values
 
     def done(self) -> None:
-        """Raise ConfigError for the first key that was not asked for."""
+        """Raise ConfigError for the first key that no getter read."""
         for name in self._values:
             if name not in self._asked:
                 self.wrong(name, "no such key", nearest(name, self._asked))
@@ -72,14 +75,14 @@ class TomlTable:
         return value
 
     def word(self, name: str, words: tuple[str, ...]) -> str | None:
-        """One of these words."""
+        """One of these strings."""
         value = self.text(name)
         if value is not None and value not in words:
             self.wrong(name, f"{_quoted(value)} is none of {', '.join(words)}", nearest(value, words))
         return value
 
     def words(self, name: str, words: tuple[str, ...]) -> tuple[str, ...] | None:
-        """A list of these words, each once."""
+        """A list of these strings, each once."""
         values = self.texts(name)
         for value in values or ():
             if value not in words:
@@ -89,7 +92,7 @@ class TomlTable:
         return values
 
     def choice(self, name: str, of: type[E]) -> E | None:
-        """A member of a closed set, by its word."""
+        """A member of an enum, by its value."""
         value = self.word(name, tuple(member.value for member in of))
         return None if value is None else of(value)
 
@@ -116,7 +119,10 @@ class TomlTable:
         return value
 
     def seconds(self, name: str, low: float, high: float) -> float | None:
-        """A time span between `low` and `high`, as text or as a number of seconds, in whole microseconds."""
+        """A time span between `low` and `high`, both in seconds. The key's value is text or a number of seconds.
+
+        It is rounded to whole microseconds.
+        """
         value = self._get(name)
         if value is None:
             return None
@@ -178,20 +184,20 @@ class TomlTable:
 
 
 def nearest(name: str, known: "set[str] | tuple[str, ...]") -> str | None:
-    """A hint with the known word that is most like `name`."""
-    import difflib  # costs 3 ms, and is only wanted for an error
+    """A hint with the known name that is most like `name`."""
+    import difflib  # costs 3 ms, and is only needed for an error
 
     close = difflib.get_close_matches(name, sorted(known), 1, 0.5)
     return f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}" if known else None
 
 
-def shown(text: str) -> str:
-    """Text from a file as it may be shown on a terminal: what can't be printed is escaped."""
+def escaped(text: str) -> str:
+    """Text from a file as it may be printed on a terminal: what is not printable is escaped."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _quoted(text: str) -> str:
-    return f'"{shown(text)}"'
+    return f'"{escaped(text)}"'
 
 
 def _finite(value: float) -> bool:

@@ -29,7 +29,7 @@ _EMPTY: Mapping[str, int] = {}
 
 @dataclass(slots=True)
 class _Draft:
-    """What the files said so far."""
+    """The values of the files that were read so far."""
 
     values: dict[str, object] = field(default_factory=dict)
     confirm: dict[str, float] = field(default_factory=dict)
@@ -40,9 +40,10 @@ class _Draft:
 
 
 def load(directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = None) -> Config:
-    """The configuration. `overrides` are top-level keys from the command line, which count last.
+    """The configuration. `overrides` are top-level keys from the command line, which override all
+    files.
 
-    Raises: ConfigError for the first thing wrong. No file at all is no error.
+    Raises: ConfigError for the first error. It is no error where there is no file.
     """
     draft = _Draft()
     for path in files.paths(directory):
@@ -53,14 +54,14 @@ def load(directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = 
 
 
 def parse(data: bytes, name: str = "configuration") -> Config:
-    """The configuration that one file's content makes. Raises ConfigError."""
+    """The configuration of one file's content. Raises: ConfigError."""
     draft = _Draft()
     _read(files.parse(data, name), draft)
     return _config(draft)
 
 
 def check(directory: bytes = DIRECTORY) -> list[ConfigError]:
-    """What is wrong, the first thing of each file; empty where `load` would succeed."""
+    """The first error of each file; empty where `load` would succeed."""
     problems: list[ConfigError] = []
     draft = _Draft()
     try:
@@ -114,7 +115,7 @@ def _read(table: TomlTable, draft: _Draft) -> None:
 
 
 def _check_version(table: TomlTable, draft: _Draft) -> None:
-    """Before anything else of a file: another version's keys would only look misspelt."""
+    """Checked before the rest of a file: another version's keys would be reported as unknown. Raises: ConfigError."""
     version = table.integer("version", 1, 1_000_000)
     if version is None:
         return
@@ -124,7 +125,7 @@ def _check_version(table: TomlTable, draft: _Draft) -> None:
 
 
 def _metrics(table: TomlTable) -> bytes | None:
-    """A path; "none" where an earlier file named one and there shall be none."""
+    """A path; None for "none", which overrides an earlier file's."""
     return None if table.text("metrics") == "none" else table.path("metrics")
 
 

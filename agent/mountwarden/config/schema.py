@@ -8,13 +8,13 @@ from ..model import Action, Finding, Kind, MountClass, Policy, RootKind, Tier
 
 DIRECTORY = b"/etc/mountwarden"
 VERSION = 1
-"""Of the configuration's format: within it keys may be added, and none is removed or takes other values."""
+"""Of the configuration's format. Within a version keys are only added: none is removed or changes its meaning."""
 ENGINES = ("docker", "containers-storage", "containerd", "kubelet", "netns", "host")
 """Engines that `engines` may name. `[[policy]]` may name "custom" too: the `[[root]]` entries."""
 
 
 class Mode(enum.StrEnum):
-    """Whether the service acts by itself at all."""
+    """Whether the service takes actions by itself at all."""
 
     ACT = "act"
     OBSERVE = "observe"
@@ -22,7 +22,7 @@ class Mode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """How many seconds a finding must hold before it is told."""
+    """How many seconds a finding must last before it is reported."""
 
     layer: float = 1.0
     shm: float = 1.0
@@ -32,15 +32,15 @@ class Confirm:
     orphaned: float = 30.0
     private_root: float = 0.5
     starting: float = 30.0
-    """In a namespace in which a runtime still sets a container up: its copies go when it changes its root."""
+    """In a namespace in which a runtime still sets up a container: its copies go when it changes its root."""
 
     def needed(self, finding: Finding) -> float:
-        """The confirm time of a finding."""
+        """The confirm time of a finding, in seconds."""
         seconds = self.seconds(finding.kind, finding.mount_class)
         return max(seconds, self.starting) if finding.starting else seconds
 
     def seconds(self, kind: Kind, mount_class: MountClass) -> float:
-        """The confirm time of a finding of this kind on a mount of this class."""
+        """The confirm time of a finding of this kind on a mount of this class, in seconds."""
         if kind in (Kind.PINNED, Kind.ORPHANED):
             return float(getattr(self, kind))
         if kind is Kind.PRIVATE_ROOT:
@@ -74,7 +74,7 @@ class PolicyEntry:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """A `[[silence]]`: findings that are still judged and shown in JSON, but not in exit codes, alerts or acts."""
+    """A `[[silence]]`: findings that are still found and in JSON, but without exit code, alert or action."""
 
     reason: str
     until: float | None = None
@@ -91,19 +91,19 @@ class Config:
 
     mode: Mode = Mode.ACT
     tick: float = 1.0
-    """Seconds between looks at the list of namespaces and at roots' propagation."""
+    """Seconds between scans of the list of namespaces and of the roots' propagation."""
     resync: float = 60.0
-    """Seconds between full looks."""
+    """Seconds between full scans."""
     tier: Tier | None = None
-    """The kernel interface that looks use; None: the best that works here."""
+    """The kernel interface that scans use; None: the best that works here."""
     confirm: Confirm = Confirm()
     engines: tuple[str, ...] = ENGINES
-    """Engines whose roots are looked for; `[[root]]` entries are always taken."""
+    """Engines whose roots are watched; those of `[[root]]` entries always are."""
     roots: tuple[RootEntry, ...] = ()
     policies: tuple[PolicyEntry, ...] = ()
     silences: tuple[Silence, ...] = ()
     acts_per_minute: int = 60
-    """Acts without a human, at most, over all roots."""
+    """Automatic actions within a minute, at most, over all roots."""
     metrics: bytes | None = None
     """Text file for node_exporter's collector; None: none is written."""
     origin: Mapping[str, str] = field(default_factory=dict, compare=False)

@@ -1,4 +1,6 @@
-"""A small module an engine: where its roots are, how they are laid out, whose view of them counts, what it recorded.
+"""A module for each engine: where its roots are, their layout, their home, and what the engine recorded of its mounts.
+
+The home of a root is the mount namespace whose mounts count: that of the engine's daemon, else PID 1's.
 
 Each module offers `roots(host, config)` and, where the engine keeps a record, `records(root, rels)`.
 """
@@ -33,9 +35,9 @@ _RECORDS: dict[str, Callable[[Root, Sequence[bytes]], list[RecordState]]] = {
 
 
 def discover(host: Host, config: Config) -> tuple[list[Root], list[Gap]]:
-    """The roots of the enabled engines and of the configuration, and what of them could not be read. Never raises.
+    """The roots of the enabled engines and of the configuration, and gaps for what could not be read. Never raises.
 
-    Where two modules name one path in one home, the first in the order of `config.engines` stands. A `[[root]]` entry
+    Where two modules name one path in one home, the first in the order of `config.engines` counts. A `[[root]]` entry
     that names an engine's root only adds its patterns to that root's layout.
     """
     host.take_gaps()
@@ -49,7 +51,7 @@ def discover(host: Host, config: Config) -> tuple[list[Root], list[Gap]]:
 
 
 def _aliases(host: Host, config: Config) -> dict[bytes, tuple[bytes, ...]]:
-    """Other names by which policies, silences and `[[root]]` entries call a directory: through symbolic links."""
+    """Other names of directories in policies, silences and `[[root]]` entries: paths through symbolic links."""
     named = [
         *(policy.root for policy in config.policies),
         *(silence.root for silence in config.silences),
@@ -60,7 +62,7 @@ def _aliases(host: Host, config: Config) -> dict[bytes, tuple[bytes, ...]]:
         try:
             path = host.realpath(name)
         except OSError:
-            continue  # no root has that name; a `[[root]]` tells its own gap
+            continue  # no root has that name; a `[[root]]` has a gap of its own
         if path and path != name:
             found[path] = (*found.get(path, ()), name)
     return found
@@ -76,9 +78,9 @@ def _add(found: dict[tuple[bytes, int | None], Root], root: Root) -> None:
 
 
 def records(host: Host, matches: Sequence[Match]) -> list[RecordState]:
-    """What the engines themselves wrote down of each spot, as its root's home sees the files. Never raises.
+    """What the engines themselves recorded of each match, in their files as the root's home sees them. Never raises.
 
-    One forked child for each root whose home is not our own namespace; unknown where it can't be asked.
+    Forks a child for each root whose home is not our own namespace; unknown where that fails.
     """
     by_root: dict[tuple[str, bytes, int | None], list[int]] = {}
     for index, match in enumerate(matches):
@@ -92,7 +94,7 @@ def records(host: Host, matches: Sequence[Match]) -> list[RecordState]:
 
 
 def record(host: Host, match: Match) -> RecordState:
-    """`records` of a single spot."""
+    """`records` of a single match."""
     return records(host, (match,))[0]
 
 
@@ -119,7 +121,7 @@ def _read(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
 
 
 def _guarded(name: str, host: Host, config: Config) -> list[Root]:
-    """One engine's roots; its failure is a gap and must not blind the agent to the others."""
+    """One engine's roots; its failure is a gap, and the others are still found."""
     try:
         return custom.roots(host, config) if name == custom.ENGINE else _ROOTS[name](host, config)
     except (OSError, MountwardenError) as error:

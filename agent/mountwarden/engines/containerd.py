@@ -1,4 +1,4 @@
-"""containerd, alone or started by dockerd: the state directory, in which its shims mount containers' file systems.
+"""containerd, standalone or started by dockerd: its state directory, in which shims mount containers' file systems.
 
 containerd-config.toml(5): `state`, default /run/containerd; `--state` and `--config` on the command line override.
 Each task has a bundle STATE/io.containerd.runtime.v2.task/NAMESPACE/ID, whose `rootfs` the shim mounts and which is

@@ -3,7 +3,7 @@
 containers-storage.conf(5): /etc/containers/storage.conf replaces /usr/share/containers/storage.conf as a whole. Newer
 versions merge drop-ins on top, older ones do not know them: where drop-ins name another place, both are roots. A
 store's `overlay` directory is made a private bind of itself at each start, unless skip_mount_home is set. Stores of
-users (rootless podman) are not looked for here: they are for an observe-only module of their own.
+users (rootless podman) are not covered.
 """
 
 import os

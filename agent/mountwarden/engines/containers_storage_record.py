@@ -1,4 +1,4 @@
-"""What containers/storage itself writes down: which layers are mounted, and which layers there are.
+"""What containers/storage itself records: which layers are mounted, and which layers there are.
 
 RUNROOT/overlay-layers/mountpoints.json is a list of {"id", "path", "count"} of the layers that are mounted ("[]" when
 none is); GRAPHROOT/overlay-layers/layers.json, with volatile-layers.json beside it or in RUNROOT, a list of {"id", …};
@@ -50,7 +50,7 @@ def _state(layer: bytes | None, counts: dict[bytes, int] | None, known: frozense
 
 
 def _counts(path: bytes) -> dict[bytes, int] | None:
-    """Mount counts by layer; None where there is no record. Raises ValueError for what is no list of mountpoints."""
+    """Mount counts by layer; None where there is no record. Raises: ValueError where it is no list of mountpoints."""
     return _FILES.load(path, _parse_counts)
 
 
@@ -98,7 +98,7 @@ def _parse_known(data: bytes) -> frozenset[bytes]:
 
 
 def _entries(data: bytes) -> list[object]:
-    parsed = json.loads(data)  # an empty file is torn: the engine replaces it as a whole
+    parsed = json.loads(data)  # an empty file is incomplete: the engine replaces it as a whole
     if not isinstance(parsed, list):
         raise ValueError("the file holds no list")
     return parsed

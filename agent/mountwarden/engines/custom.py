@@ -1,4 +1,4 @@
-"""`[[root]]` entries of the configuration: directories that no engine's module knows."""
+"""`[[root]]` entries of the configuration: directories of engines that have no module."""
 
 from ..config.schema import Config, RootEntry
 from ..model import Layout, MountClass, Root, RootKind
@@ -10,7 +10,7 @@ _CLASSES = {RootKind.NETNS: MountClass.NETNS, RootKind.VOLUME: MountClass.VOLUME
 
 
 def roots(host: Host, config: Config) -> list[Root]:
-    """The entries whose directories are there now. Raises OSError."""
+    """The entries whose directories are there now. Raises: OSError."""
     return [_root(path, entry) for entry in config.roots if (path := host.realpath(entry.path))]
 
 

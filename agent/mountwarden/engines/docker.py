@@ -1,7 +1,7 @@
-"""Docker: the data-root of each running dockerd, else the configured one; what dockerd writes down of its layers.
+"""Docker: the data-root of each running dockerd, else the configured one; what dockerd records of its layers.
 
-A data-root holds, below the graphdriver's name, a directory a layer with its mountpoint `merged`; the /dev/shm of a
-container with a shareable IPC namespace; and, with containerd's image store, the container's file system under
+A data-root holds, below the graphdriver's name, a directory for each layer with its mountpoint `merged`; the /dev/shm
+of a container with a shareable IPC namespace; and, with containerd's image store, the container's file system under
 `rootfs/SNAPSHOTTER/CONTAINER`. dockerd(8) says where it is: `--data-root` (once `--graph`, `-g`) or the same key of
 daemon.json; dockerd refuses to start with both. With userns-remap the real data-root is the subdirectory UID.GID.
 """
@@ -85,9 +85,9 @@ def _stopped(host: Host) -> list[Root]:
 
 
 def _data_root(host: Host, daemon: Daemon) -> bytes:
-    """Where this dockerd has its data: the data base of volumes that it holds open tells, from soon after its start.
+    """Where this dockerd has its data: beside the database of volumes, which it opens soon after its start.
 
-    daemon.json may have been changed since dockerd read it.
+    Its options only say where it should be: daemon.json may have been changed since dockerd read it.
     """
     try:
         data_base = host.open_file(daemon, _DATA_BASE)

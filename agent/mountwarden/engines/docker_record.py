@@ -1,4 +1,4 @@
-"""What dockerd itself writes down: which container a layer belongs to, and whether that container runs.
+"""What dockerd itself records: which container a layer belongs to, and whether that container runs.
 
 `image/DRIVER/layerdb/mounts/CONTAINER/{mount-id,init-id}` name the directories below DRIVER/ of a container;
 `image/DRIVER/layerdb/sha256/CHAIN/cache-id` those of image layers; `containers/CONTAINER/config.v2.json` holds State.
@@ -19,10 +19,10 @@ _WHOLE: dict[bytes, tuple[tuple[bytes, ...], tuple[bytes, ...], dict[bytes, byte
 
 
 def states(data_root: bytes, rels: Sequence[bytes]) -> list[RecordState]:
-    """The record of each mountpoint of `rels` below a data-root; unknown for what is torn, odd or not there.
+    """The record of each mountpoint of `rels` below a data-root; unknown where it is incomplete, odd, or missing.
 
-    A container that dockerd is starting is written down as running only after its layer is mounted: within that time,
-    often some hundred milliseconds, "unmounted" means no more than that it does not run.
+    dockerd records a container as running only some time after it mounted its layer, often some hundred milliseconds:
+    meanwhile "unmounted" means no more than that the container does not run.
     """
     indexes: _Indexes = {}
     return [_state(data_root, rel, indexes) for rel in rels]
@@ -38,7 +38,7 @@ def _state(data_root: bytes, rel: bytes, indexes: _Indexes) -> RecordState:
             case [b"rootfs", _, container]:
                 return _of_container(data_root, container)
     except (OSError, ValueError, RecursionError):
-        pass  # a record that can't be read says nothing
+        pass  # a record that can't be read counts as unknown
     return RecordState.UNKNOWN
 
 
@@ -48,7 +48,7 @@ def _of_layer(data_root: bytes, driver: bytes, layer: bytes, indexes: _Indexes) 
     container = indexes[driver].get(layer)
     if container is None:
         return RecordState.UNKNOWN
-    # An image's layer is mounted for as long as dockerd reads or builds on it, and only at home.
+    # An image's layer is mounted for as long as dockerd reads or builds on it, and only in its home.
     return RecordState.UNMOUNTED if container == _IMAGE else _of_container(data_root, container)
 
 
@@ -63,7 +63,7 @@ def _of_container(data_root: bytes, container: bytes) -> RecordState:
 def _index(layerdb: bytes) -> dict[bytes, bytes]:
     """Name of a layer's directory to its container's id, or to `_IMAGE`.
 
-    The files in it never change once they are written, so a whole index stands while the names of the directories do.
+    The files never change once they are written, so a complete index is valid while the directories have these names.
     """
     chains = _FILES.names(layerdb + b"/sha256") or ()
     containers = _FILES.names(layerdb + b"/mounts") or ()

@@ -1,4 +1,4 @@
-"""Reading an engine's files cheaply: a look runs each second, and these files hardly ever change."""
+"""A cache of engines' files: a scan runs each second, and these files hardly ever change."""
 
 import functools
 import os
@@ -23,15 +23,15 @@ _Stamp = tuple[int, int, int, int, int]
 
 @functools.lru_cache(64)
 def toml(data: bytes) -> Mapping[str, object]:
-    """The table of a TOML file, of which most are the same at each look. Raises: ValueError, RecursionError."""
+    """The table of a TOML file, of which most are the same at each scan. Raises: ValueError, RecursionError."""
     return tomllib.loads(data.decode())
 
 
 class FileCache:
     """Files and directories by path, read again only when their stat(2) says that they changed.
 
-    The stamp is (mtime, ctime, size, inode, device). What changed within the last second is not kept: the clock of a
-    file system ticks in milliseconds, and a second change in one tick would leave no trace.
+    The stamp is (mtime, ctime, size, inode, device). What changed within the last second is not kept: timestamps
+    of a file system have a granularity of milliseconds, and two changes within it have the same stamp.
     """
 
     def __init__(self) -> None:
@@ -42,14 +42,14 @@ class FileCache:
         self._kept.clear()
 
     def load(self, path: bytes, parse: Callable[[bytes], T]) -> T | None:
-        """What `parse` makes of the file's content, which it must not change later; None where there is no file.
+        """What `parse` makes of the file's content, which the caller must not change; None where there is no file.
 
-        Raises: OSError as stat(2) and open(2) do, or when it is no regular file; what `parse` raises.
+        Raises: NotRegular; TooLarge; OSError as stat(2) and open(2) do; what `parse` raises.
         """
         return self._get(path, parse, lambda: parse(read(path)))
 
     def names(self, path: bytes) -> tuple[bytes, ...] | None:
-        """The names in a directory, sorted; None where there is none. Raises OSError."""
+        """The names in a directory, sorted; None where there is none. Raises: OSError."""
         return self._get(path, os.listdir, lambda: tuple(sorted(os.listdir(path))))
 
     def _get(self, path: bytes, kind: object, make: Callable[[], T]) -> T | None:

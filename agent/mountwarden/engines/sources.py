@@ -15,7 +15,7 @@ from . import file_cache
 T = TypeVar("T")
 
 COMMANDS = frozenset({"dockerd", "containerd", "crio", "kubelet"})
-"""Command names of the daemons that engines' modules look for: what `DaemonWatch` is to be given."""
+"""Command names of the daemons that engines' modules need: for `DaemonWatch`."""
 
 _FIRST_RETRY = 1.0
 _LAST_RETRY = 60.0
@@ -23,7 +23,10 @@ _LAST_RETRY = 60.0
 
 @dataclass(slots=True)
 class _Answer:
-    """What a daemon's own namespace answered; `again` is the time from which an absence or failure is asked anew."""
+    """What a daemon's own namespace answered; an absence or failure is asked again from `again` on.
+
+    `again` is in seconds of CLOCK_MONOTONIC, `wait` the seconds until then.
+    """
 
     value: object
     error: Exception | None
@@ -32,7 +35,7 @@ class _Answer:
 
 
 class Host:
-    """One for the life of an agent, or of one run of a command: `update` it with the daemons of each look.
+    """One for the life of an agent, or of one run of a command: `update` it with the daemons of each scan.
 
     Files of our own namespace are read again when their stat changes. Those of a daemon in another namespace cost a
     forked child each, so they are read once for each process, and again at a `resync`; what was absent or failed is
@@ -49,14 +52,14 @@ class Host:
         self._found: dict[Daemon, tuple[Root, ...]] = {}
 
     def update(self, daemons: tuple[Daemon, ...]) -> None:
-        """The daemons that run now; what was learnt of others is forgotten."""
+        """Set the daemons that run now, and forget what is known of others."""
         if daemons != self.daemons:
             self.daemons = daemons
             self._answers = {key: answer for key, answer in self._answers.items() if key[0] in daemons}
             self._found = {daemon: roots for daemon, roots in self._found.items() if daemon in daemons}
 
     def resync(self) -> None:
-        """Forget every file, so that the next look reads all of them."""
+        """Forget every file, so that the next scan reads all of them."""
         self._files.clear()
         self._answers.clear()
 
@@ -84,7 +87,7 @@ class Host:
     def read(self, path: bytes, daemon: Daemon | None = None) -> bytes | None:
         """The file's content in the daemon's namespace (None: our own); None where there is no such file.
 
-        Raises: OSError; NoAnswer when the daemon's namespace did not answer in time.
+        Raises: OSError; NoAnswer when the child in the daemon's namespace did not answer in time.
         """
         if daemon is None or daemon.own:
             return self._files.load(path, bytes)
@@ -111,16 +114,18 @@ class Host:
     def open_file(self, daemon: Daemon, suffix: bytes) -> bytes | None:
         """The path, in the daemon's view, of a file that it holds open and whose path ends so; None: it has none.
 
-        Only links are read, which does no I/O on the file. A daemon opens its data base some time after its start.
+        Only links are read, which does no I/O on the file. A daemon opens its database some time after its start.
+
+        Raises: OSError.
         """
         return self._memo(daemon, "open", suffix, lambda: _open_file(daemon.pid, suffix))
 
     def gap(self, what: str, reason: str) -> None:
-        """Note something that could not be read."""
+        """Record something that could not be read."""
         self._gaps.append(Gap(what, reason))
 
     def take_gaps(self) -> list[Gap]:
-        """What was noted since the last time, each once."""
+        """The gaps since the last call, each once."""
         gaps, self._gaps = self._gaps, []
         return list(dict.fromkeys(gaps))
 

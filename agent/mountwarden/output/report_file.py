@@ -1,4 +1,4 @@
-"""The report as a document: written by the agent, read by whoever may not look for himself."""
+"""The report as a file: written by the service, read by commands that may not scan themselves."""
 
 import json
 import os
@@ -14,7 +14,7 @@ PATH = "/run/mountwarden/report.json"
 
 
 def dumps(document: object) -> str:
-    """JSON for people and programs alike: indented, UTF-8, one final newline."""
+    """JSON for users and programs alike: indented, UTF-8, one final newline."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -25,14 +25,14 @@ def schema() -> dict[str, Any]:
 
 
 def write(report: types.ReportJson, path: str = PATH) -> None:
-    """Replace the document at once: 0640, of the journal's group where the host has it. Raises OSError."""
+    """Replace the file at once: 0640, of the journal's group where the host has it. Raises: OSError."""
     run_directory.write(Path(path), dumps(report).encode())
 
 
 def read(path: str = PATH) -> types.ReportJson:
     """The stored report.
 
-    Raises: OSError as open(2) does; MountwardenError when the document is no report of a schema that we know.
+    Raises: OSError as open(2) does; MountwardenError when the document is not a report of a known schema.
     """
     with open(path, encoding="utf-8") as file:
         text = file.read()
@@ -51,7 +51,7 @@ def agent_is_gone(report: types.ReportJson) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of this id is there, ours or not."""
+    """Whether there is a process with this id, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What a prediction stands on: taken from this host, and given back from a snapshot."""
+"""What a prediction is made from: taken from this host, and given back from a snapshot."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from ..predict.occupants import Occupant
 from .contents import SavedMembers, SavedMounts, Snapshot
 
 MOST = 200_000
-"""Mounts that are written down."""
+"""Mounts that are saved, at most."""
 
 
 def take() -> SavedMounts | Gap:
@@ -20,7 +20,7 @@ def take() -> SavedMounts | Gap:
     seen = umount.here()
     tables, taken = dict[int, tuple[Mount, ...]](), set[int]()
     for inode, table in seen.survey.tables.items():
-        # Namespaces are read one after the other, and ids used again meanwhile: the first stands.
+        # Namespaces are read one after the other, and ids may be reused meanwhile: the first counts.
         tables[inode] = tuple(mount for mount in table.mounts if mount.id not in taken)
         taken.update(mount.id for mount in table.mounts)
     if len(taken) > MOST:
@@ -47,7 +47,7 @@ def _members(inode: int, seen: umount.HostMounts) -> SavedMembers:
 
 
 def seen(snapshot: Snapshot) -> umount.HostMounts:
-    """What was seen of the snapshot's host. Raises: MountwardenError where that is not in it."""
+    """The mounts of the snapshot's host. Raises: MountwardenError where they are not in it."""
     known = snapshot.survey
     if known is None:
         raise MountwardenError("the snapshot has no mounts to predict from: there were too many")

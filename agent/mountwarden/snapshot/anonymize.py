@@ -1,7 +1,7 @@
 """Other names for all names of a snapshot, made with a salt that is thrown away: equal names stay equal within it.
 
-What the judge reads keeps its meaning: the literal components of layouts, the types of units, the ids of kernel
-objects. Names that every host has (`var`, `lib`, `docker`) tell nothing and stay, so that a reader finds the way.
+What the rules of judge/ read keeps its meaning: the literal components of layouts, the types of units, the ids of
+kernel objects. Names that every host has (`var`, `lib`, `docker`) disclose nothing and stay, for readability.
 """
 
 import hashlib
@@ -38,11 +38,11 @@ _COMMON_COMM = re.compile(
 )
 _WORD = re.compile(r"[a-z]{1,8}|-?[0-9]{1,2}|read-only|")
 _ERROR = re.compile(r"(\[Errno [0-9]+\] |E[A-Z0-9]+: )?[A-Z][A-Za-z ]*( \([a-z ]+\))?")
-_NOT_TOLD = "not told in an anonymous snapshot"
+_LEFT_OUT = "left out of an anonymous snapshot"
 
 
 def anonymous(snapshot: Snapshot, salt: bytes | None = None) -> Snapshot:
-    """The snapshot with other names. Raises: MountwardenError where it would then be judged differently."""
+    """The snapshot with other names. Raises: MountwardenError where its findings would then be others."""
     names = _Names(salt or secrets.token_bytes(32), _literals(snapshot))
     made = replace(replaced(snapshot, names.replaced), anonymous=True, version=snapshot.version)
     return _renamed_findings(snapshot, made)
@@ -55,12 +55,12 @@ def _literals(snapshot: Snapshot) -> frozenset[bytes]:
 
 
 def _renamed_findings(before: Snapshot, after: Snapshot) -> Snapshot:
-    """What is kept by a finding's id, by its new id: an id is made from names."""
+    """What is stored under a finding's id, under its new id: an id is made from names."""
     old, new = (judge(one.picture, one.answers).findings for one in (before, after))
     if [(f.kind, f.severity, f.evidence, f.reach) for f in old] != [
         (f.kind, f.severity, f.evidence, f.reach) for f in new
     ]:
-        raise MountwardenError("with other names it would be judged differently")
+        raise MountwardenError("with other names its findings would be different")
     ids = dict(zip((f.id for f in old), (f.id for f in new), strict=True))
     return replace(
         after,
@@ -76,7 +76,7 @@ class _Names:
         self._known: dict[bytes, str] = {}
 
     def replaced(self, owner: str, name: str, text: Any) -> Any:
-        """The text in the place of one that stands in that field."""
+        """The replacement of the text of that field."""
         if isinstance(text, bytes):
             return self._of_bytes(owner, name, text)
         return self._of_text(owner, name, text)
@@ -160,14 +160,14 @@ class _Names:
     def _how(self, text: str) -> str:
         if text.startswith("mount "):
             return "mount " + self._path_text(text.removeprefix("mount "))
-        return text if re.fullmatch(r"[a-z]+[0-9]*( [0-9]+)?", text) else _NOT_TOLD
+        return text if re.fullmatch(r"[a-z]+[0-9]*( [0-9]+)?", text) else _LEFT_OUT
 
     def _reason(self, text: str) -> str:
-        return text if _ERROR.fullmatch(text) else _NOT_TOLD
+        return text if _ERROR.fullmatch(text) else _LEFT_OUT
 
     def _what(self, text: str) -> str:
         known = re.fullmatch(r"[A-Za-z0-9' ]+", text) or text in {f"roots of {engine}" for engine in ENGINES}
-        return text if known else _NOT_TOLD
+        return text if known else _LEFT_OUT
 
     def _fstype(self, text: str) -> str:
         kind, dot, subtype = text.partition(".")
@@ -194,4 +194,4 @@ _RULES: dict[tuple[str, str], Any] = {
     ("Gap", "what"): _Names._what,
     ("Mount", "fstype"): _Names._fstype,
 }
-"""Texts that hold names, by class and field; every other text is of a closed set, or a number."""
+"""Texts that hold names, by class and field; every other text is one of a fixed set, or a number."""

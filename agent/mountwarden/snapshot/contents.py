@@ -1,4 +1,4 @@
-"""What a snapshot holds: the facts that a judgement stands on, none of the judgement itself."""
+"""What a snapshot holds: the facts that findings are made from, not the findings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class SavedMembers:
 
 @dataclass(frozen=True, slots=True)
 class SavedVerdict:
-    """What time alone tells of a finding: it can't be judged again from one picture."""
+    """What depends on earlier scans: it can't be found again from a single picture."""
 
     confirmed: bool
     silenced: bool
@@ -31,7 +31,7 @@ class SavedVerdict:
 
 @dataclass(frozen=True, slots=True)
 class SavedMounts:
-    """All mounts of all namespaces, and what holds them: what a prediction stands on."""
+    """All mounts of all namespaces, and what keeps them busy: what a prediction is made from."""
 
     own: int
     """Inode of the namespace in which the snapshot was taken."""
@@ -41,19 +41,19 @@ class SavedMounts:
     """Inode of the user namespace that owns each."""
     pids: Mapping[int, tuple[int, ...]]
     doors: Mapping[int, Door]
-    """The way into each namespace that has no process."""
+    """By inode: the way to enter each namespace without a process."""
     behaviour: Behaviour
     """What this kernel does with overmounts."""
     occupants: tuple[Occupant, ...]
-    """What holds a mount, without the names of files that processes have open."""
+    """What keeps a mount busy, without the names of files that processes have open."""
     spaces: Mapping[int, SavedMembers]
-    """Who is in each namespace."""
+    """The processes of each namespace, by its inode."""
     gaps: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A host at one look, as it is written to a file."""
+    """A host at one scan, as it is written to a file."""
 
     version: str
     """Of the mountwarden that took it."""
@@ -61,9 +61,9 @@ class Snapshot:
     hostname: str
     kernel: str
     taken: float
-    """Seconds since the Epoch at which the look began."""
+    """Seconds since the Epoch at which the scan began."""
     seconds: float
-    """How long the look took."""
+    """Seconds that the scan took."""
     mode: Mode
     paused: bool
     policies: tuple[PolicyEntry, ...]
@@ -72,15 +72,15 @@ class Snapshot:
     """The `[[root]]` entries of the configuration."""
     picture: Picture
     answers: Answers
-    """What the judge was told beside the picture."""
+    """The answers to the judge's questions, beside the picture."""
     gaps: tuple[Gap, ...] = ()
     members: Mapping[int, SavedMembers] = field(default_factory=dict)
     """By the namespace's inode."""
     users: Mapping[int, Holder] = field(default_factory=dict)
-    """By pid: processes that hold mounts which no namespace has any more."""
+    """By pid: processes that keep mounts which are in no namespace any more."""
     told: Mapping[str, SavedVerdict] = field(default_factory=dict)
     """By the finding's id."""
     circumstances: Mapping[str, Context] = field(default_factory=dict)
-    """What the causes are judged from, by the id of the first finding of each cause."""
+    """What the causes are found from, by the id of the first finding of each cause."""
     survey: SavedMounts | None = None
     """None where there were too many mounts."""

@@ -1,4 +1,4 @@
-"""A snapshot as a file: one JSON document, 0600, and the checks before anything of it is believed."""
+"""A snapshot as a file: one JSON document, 0600, and the checks before anything of it is used."""
 
 import json
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from ..model import Base, Match, Mount, Root, RootState
 from .contents import SCHEMA, Snapshot
 
 LARGEST = 128 << 20
-"""Bytes of a file that is read: some 500,000 mounts."""
+"""Bytes of the largest file that is read: some 500,000 mounts."""
 _MOST_VALUES = 12_000_000
-"""JSON values in a file that is read, by a count of what separates them."""
+"""JSON values in a file that is read, at most, by a count of their separators."""
 _MOST_ROOTS = 1_000
 FORMAT = Format(
     text=printable,
@@ -66,7 +66,7 @@ def read(path: str) -> Snapshot:
 
 
 def parse(data: bytes) -> Snapshot:
-    """The snapshot that a file's content makes. Raises: DecodeError, and nothing else."""
+    """The snapshot of a file's content. Raises: DecodeError, and nothing else."""
     if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
         raise DecodeError(f"it has more than {_MOST_VALUES:,} values")
     try:
@@ -85,7 +85,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _check(snapshot: Snapshot) -> None:
-    """What the judge relies on in any picture."""
+    """What the rules of judge/ rely on in any picture. Raises: DecodeError."""
     if len(snapshot.picture.roots) > _MOST_ROOTS:
         raise DecodeError(f"it has more than {_MOST_ROOTS:,} roots")
     for state in snapshot.picture.roots:

@@ -1,4 +1,4 @@
-"""A snapshot judged again: the same rules over the same facts. Pure."""
+"""The findings of a snapshot: the same rules over the same facts. Pure."""
 
 from dataclasses import replace
 
@@ -11,20 +11,20 @@ from .contents import SavedVerdict, Snapshot
 
 
 def findings(snapshot: Snapshot, *, everything: bool = False) -> tuple[Finding, ...]:
-    """The findings with what a report tells of them, but for their remedies; causes of info only with `everything`."""
+    """The findings with what a report says of them except remedies; causes of info only with `everything`."""
     judged = (_attributed(found, snapshot) for found in judge(snapshot.picture, snapshot.answers).findings)
-    told = [_told(found, snapshot.told.get(found.id)) for found in judged]
+    known = [_with_history(found, snapshot.told.get(found.id)) for found in judged]
 
     def ask(found: Finding, _picture: Picture) -> tuple[Finding, tuple[Gap, ...]]:
         return replace(found, cause=_cause(found, snapshot)), ()
 
-    asked = [found for found in told if everything or found.severity is not Severity.INFO]
+    asked = [found for found in known if everything or found.severity is not Severity.INFO]
     by_id = {found.id: found for found in shared_causes.with_causes(asked, snapshot.picture, ask)[0]}
-    return tuple(by_id.get(found.id, found) for found in told)
+    return tuple(by_id.get(found.id, found) for found in known)
 
 
 def config(snapshot: Snapshot) -> Config:
-    """Of the host's configuration, what decides on acts."""
+    """Of the host's configuration, what decides on actions."""
     return Config(mode=snapshot.mode, policies=snapshot.policies, roots=snapshot.entries)
 
 
@@ -39,10 +39,10 @@ def _attributed(finding: Finding, snapshot: Snapshot) -> Finding:
     return replace(finding, holders=finding.holders or members.holders, namespace_kind=members.kind)
 
 
-def _told(finding: Finding, told: SavedVerdict | None) -> Finding:
-    if told is None:
+def _with_history(finding: Finding, saved: SavedVerdict | None) -> Finding:
+    if saved is None:
         return finding
-    return replace(finding, confirmed=told.confirmed, silenced=told.silenced, since=told.since)
+    return replace(finding, confirmed=saved.confirmed, silenced=saved.silenced, since=saved.since)
 
 
 def _cause(finding: Finding, snapshot: Snapshot) -> Cause | None:

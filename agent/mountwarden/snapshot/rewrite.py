@@ -1,4 +1,4 @@
-"""A walk over facts that replaces their texts. Pure."""
+"""Replaces the texts of facts. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -12,12 +12,12 @@ Replace = Callable[[str, str, Any], Any]
 
 
 def replaced(facts: T, function: Replace) -> T:
-    """The same facts with every text (bytes or str, but no word of a closed set) replaced."""
+    """The same facts with every text (bytes or str, but no enum member) replaced."""
     return cast("T", _Walk(function).walk(facts, "", ""))
 
 
 class _Walk:
-    """Facts that stand in many places are walked once, and stay one object."""
+    """Facts that occur in many places are replaced once, and stay one object."""
 
     def __init__(self, function: Replace) -> None:
         self._function = function
@@ -41,6 +41,6 @@ class _Walk:
         if known is None:
             owner = type(value).__name__
             changes = {f.name: self.walk(getattr(value, f.name), owner, f.name) for f in fields(value)}
-            # The original is kept beside: its id() must not be given to another object meanwhile.
+            # The original is kept too: its id() must not be given to another object meanwhile.
             known = self._done[id(value)] = (value, replace(value, **changes))
         return known[1]

@@ -23,9 +23,9 @@ def take(
     paused: bool,
     survey: SavedMounts | Gap | None = None,
 ) -> Snapshot:
-    """What this look saw, without what is not known to be harmless. `findings` are confirmed and silenced already.
+    """What this scan saw, without what is not known to be harmless. `findings` are confirmed and silenced already.
 
-    `survey` is what surveyed.take() gives.
+    `survey` is what all_mounts.take() gives.
     """
     findings = tuple(findings)
     around, gaps = surroundings(findings, seen.picture)
@@ -61,7 +61,7 @@ def _is_held(finding: Finding) -> bool:
 
 
 def surroundings(findings: Iterable[Finding], picture: Picture) -> tuple[dict[str, Context], tuple[Gap, ...]]:
-    """What the cause of each finding is judged from, by the id of the first of those that share it, and the gaps.
+    """What the cause of each finding is found from, by the id of the first of those that share it, and the gaps.
 
     Asks PID 1, and reads what `attribute.surroundings` reads.
     """
@@ -74,5 +74,5 @@ def surroundings(findings: Iterable[Finding], picture: Picture) -> tuple[dict[st
             found[finding.id] = around
         return replace(finding, cause=cause.explain(finding, around)), gaps
 
-    _told, gaps = shared_causes.with_causes(findings, picture, ask)
+    _findings, gaps = shared_causes.with_causes(findings, picture, ask)
     return found, gaps

@@ -1,1 +1,1 @@
-"""The service's files in /run/mountwarden, which end with the boot."""
+"""The service's files in /run/mountwarden, which do not outlive the boot."""

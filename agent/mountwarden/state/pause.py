@@ -1,4 +1,4 @@
-"""A pause of all acts: a file that an operator's command writes and the service looks at before each act.
+"""A pause of all actions: a file that an operator's command writes and the service reads before each action.
 
 It is in /run, so that it never outlives a boot. A file that can't be understood counts as a pause without end.
 """
@@ -15,7 +15,7 @@ SCHEMA = "mountwarden.pause/1"
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Since when, until when and why nothing is acted on. Times are seconds since the Epoch."""
+    """Since when, until when and why the service takes no action. Times are seconds since the Epoch."""
 
     since: float
     until: float | None = None
@@ -24,7 +24,7 @@ class Pause:
 
 
 def read(run: RunDirectory, now: float) -> Pause | None:
-    """The pause in force at `now`; None when there is none."""
+    """The pause in force at `now`, in seconds since the Epoch; None when there is none."""
     try:
         data = run_directory.read(run.pause)
     except OSError as error:
@@ -38,13 +38,13 @@ def read(run: RunDirectory, now: float) -> Pause | None:
 
 
 def write(run: RunDirectory, pause: Pause) -> None:
-    """Pause. Raises OSError."""
+    """Pause. Raises: OSError."""
     document = {"schema": SCHEMA, "since": pause.since, "until": pause.until, "reason": pause.reason}
     run_directory.write(run.pause, json.dumps(document).encode() + b"\n")
 
 
 def end(run: RunDirectory) -> Pause | None:
-    """Resume; returns the pause that was in force."""
+    """Resume; returns the pause that was in force. Raises: OSError."""
     pause = read(run, time.time())
     run.pause.unlink(missing_ok=True)
     return pause

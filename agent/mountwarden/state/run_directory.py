@@ -1,6 +1,6 @@
-"""The service's files in /run/mountwarden: replaced whole, never half written, gone with the boot.
+"""The service's files in /run/mountwarden: replaced as a whole, and gone after a boot.
 
-A reader sees the old text or the new one, whenever the writer is killed. /run is memory: nothing is synced.
+A reader sees the old text or the new one, whenever the writer is killed. /run is in memory: nothing is synced.
 """
 
 import grp
@@ -13,12 +13,12 @@ from ..files import read_regular, replace_file
 
 RUN = Path("/run/mountwarden")
 READERS = "systemd-journal"
-"""Group that may read what the service tells: whoever may read the journal sees the same there."""
+"""Group that may read what the service reports: whoever may read the journal can read the same there."""
 
 OWN = 0o600
 SHARED = 0o640
 LARGEST = 16 << 20
-"""Bytes of a state file that are read at most."""
+"""Bytes of the largest state file that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class RunDirectory:
 
     @property
     def ledger(self) -> Path:
-        """What the service remembers; its own."""
+        """What the service remembers; only root may read it."""
         return self.path / "ledger.json"
 
     @property
@@ -39,12 +39,12 @@ class RunDirectory:
 
     @property
     def status(self) -> Path:
-        """Mode, tier, cost, last acts."""
+        """Mode, tier, cost, last actions."""
         return self.path / "status.json"
 
     @property
     def pause(self) -> Path:
-        """There while acts are paused."""
+        """There while actions are paused."""
         return self.path / "pause.json"
 
     @property
@@ -55,6 +55,8 @@ class RunDirectory:
 
 def write(path: Path, data: bytes, mode: int = SHARED) -> None:
     """Replace a file, with `mode`; one that others may read belongs to the journal's group where the host has it.
+
+    `mode` is that of chmod(2). The directory is made where it is missing.
 
     Raises: OSError.
     """
@@ -74,7 +76,10 @@ def read(path: Path) -> bytes | None:
 
 
 def signature(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file is replaced: cheaper to ask for than its content. None where there is none."""
+    """What changes when a file is replaced: inode, time of change in ns, size in bytes. None where there is no file.
+
+    Raises: OSError.
+    """
     try:
         facts = os.stat(path, follow_symlinks=False)
     except FileNotFoundError:
@@ -83,7 +88,7 @@ def signature(path: Path) -> tuple[int, int, int] | None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a killed writer left. Only at the service's start: nobody else writes these names."""
+    """Remove what killed writers left. For the service's start: nobody else uses such names. Raises: OSError."""
     for left in directory.glob(".*.json.*"):
         left.unlink(missing_ok=True)
 

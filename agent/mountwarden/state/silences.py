@@ -1,6 +1,6 @@
-"""Silences that an operator's command adds, by id. Ids hold for one boot, and so does their file, in /run.
+"""Silences that an operator's command adds, by id. Ids are valid for one boot, and so is their file, in /run.
 
-What is to be silent for longer is a `[[silence]]` of the configuration, by unit, root or kind.
+A silence for longer is a `[[silence]]` of the configuration, by unit, root or kind.
 """
 
 import json
@@ -27,12 +27,15 @@ def read(run: RunDirectory) -> tuple[Silence, ...]:
 
 
 def write(run: RunDirectory, silences: Iterable[Silence], now: float) -> None:
-    """Replace the silences; those that are over at `now` are dropped. Raises OSError."""
+    """Replace the silences; those that are over at `now`, in seconds since the Epoch, are dropped.
+
+    Raises: OSError.
+    """
     kept = [{"id": one.id, "until": one.until, "reason": one.reason} for one in silences if (one.until or 0) > now]
     run_directory.write(run.silences, json.dumps({"schema": SCHEMA, "silences": kept}).encode() + b"\n")
 
 
 def merged(config: Config, run: RunDirectory) -> Config:
-    """The configuration with the silences of this boot: what the service and every command go by."""
+    """The configuration with the silences of this boot, as the service and every command use it."""
     own = read(run)
     return replace(config, silences=config.silences + own) if own else config

@@ -1,6 +1,6 @@
-"""The journal's door: structured entries through pystemd, or lines on stderr that systemd forwards.
+"""Writing to the journal: structured entries through pystemd, or lines on stderr that systemd forwards.
 
-Everything that came from the host passes `clean` here, and nowhere else on its way to the journal.
+Text of the host is made printable here, and nowhere else on its way to the journal.
 """
 
 import importlib
@@ -13,14 +13,14 @@ from ..escape import sentence
 
 IDENTIFIER = "mountwarden"
 PREFIX = "MOUNTWARDEN_"
-"""Of our own fields' names."""
+"""Of the names of our own fields."""
 SOCKET = "/run/systemd/journal/socket"
 LONGEST = 48 * 1024
-"""Bytes of one value; journald stores longer ones, journalctl shows none of them."""
+"""Bytes of one value at most; journald stores longer ones, but journalctl does not show them."""
 
 
 def clean(value: str) -> str:
-    """A value as it may stand in the journal: printable, on one line, of bounded length."""
+    """A value as it is written to the journal: printable, on one line, of bounded length."""
     return sentence(value)[:LONGEST]
 
 
@@ -29,7 +29,7 @@ Entry = Iterable[tuple[str, str]]
 
 
 class Journal:
-    """Where entries are written. Made once; a missing library or socket is said once, on stderr."""
+    """Writes entries. Made once; a missing library or socket is reported once, on stderr."""
 
     def __init__(
         self,
@@ -46,11 +46,11 @@ class Journal:
 
     @property
     def structured(self) -> bool:
-        """Whether entries carry their fields, so that they can be looked up."""
+        """Whether entries are written with their fields, so that they can be found again."""
         return self._sendv is not None
 
     def send(self, entry: Entry) -> None:
-        """Write one entry. Never fails: the last resort is a line on stderr."""
+        """Write one entry. Never raises: the last resort is a line on stderr."""
         entry = [(name, clean(value)) for name, value in (*entry, ("SYSLOG_IDENTIFIER", IDENTIFIER))]
         if self._sendv is not None and os.path.exists(self._socket):
             try:
@@ -73,10 +73,10 @@ class Journal:
     def _complain(self, why: str) -> None:
         if not self._complained:
             self._complained = True
-            self._write(f"<4>the journal can't be written with fields ({clean(why)}); telling on stderr")
+            self._write(f"<4>the journal can't be written with fields ({clean(why)}); writing to stderr")
 
     def _line(self, entry: Entry) -> None:
-        """One line with sd-daemon(3)'s priority prefix: the sentence, then the fields that scripts look for."""
+        """One line with sd-daemon(3)'s priority prefix: the sentence, then the fields that scripts search for."""
         values = dict(entry)
         rest = " ".join(f"{name}={value}" for name, value in entry if name.startswith(PREFIX))
         self._write(f"<{values['PRIORITY']}>{values['MESSAGE']} [MESSAGE_ID={values['MESSAGE_ID']} {rest}]")
@@ -85,4 +85,4 @@ class Journal:
         try:
             print(line, file=self._stderr, flush=True)
         except OSError:
-            pass  # stderr is gone, and with it the last place to tell
+            pass  # stderr is closed: nowhere is left to report it
