@@ -20,18 +20,18 @@ _shtab_mountwarden_commands() {
     history:'Shows the service'"'"'s entries of the journal, oldest first; only those that root wrote.'
     layer:'The overlay graphdriver by hand. Uses are not counted between two commands:'
     map:'Draws which namespaces umounts at home reach, which are cut off, and what is in them.'
-    pause:'The service goes on looking and telling. It stops within a tick; an act that is under way ends first.'
+    pause:'The service goes on scanning and reporting. It takes no action from the next tick on; one that is under way ends first.'
     plan:'Looks now and shows each finding'"'"'s remedies with their steps. Changes nothing.'
     predict:'Says what an umount would do, in all mount namespaces. Changes nothing.'
     rejoin:'Makes a service'"'"'s severed copies of a root slaves of home'"'"'s mount again, from outside.'
     report:'Looks at every mount namespace of the host now. Where something is found, looks again after the'
-    resume:'Lets the service act again.'
+    resume:'Lets the service take actions again.'
     share:'Makes the mount that contains a root shared: that one mount, and none below it.'
     silence:'Silences a finding for a while.'
-    snapshot:'Looks as report does, and writes what the look saw to a file.'
+    snapshot:'Scans as report does, and writes what the scan saw to a file.'
     status:'Shows what the service last said of itself. Reading it needs root or the group systemd-journal.'
     unmount:'Unmounts leaked copies in the one namespace that holds them, where a detach does not reach.'
-    watch:'Follows the service'"'"'s events in the journal; where it does not run, looks by itself each tick.'
+    watch:'Follows the service'"'"'s events in the journal; where it does not run, scans by itself each tick.'
     who:'Says everything that keeps a file system, a device or a layer busy.'
   )
   _describe 'mountwarden commands' _commands
@@ -443,7 +443,7 @@ _shtab_mountwarden_silence_options=(
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--for[default\: 1d]:TIME:"
-  "--reason[why\; needed]:TEXT:"
+  "--reason[why\; required]:TEXT:"
   "--list[show the silences that were made by this command]"
   "--end[end the silence of ID]"
   ":the finding:"
@@ -505,7 +505,7 @@ _shtab_mountwarden_watch_options=(
   "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
-  "--verbose[also what is mounted and unmounted at home, as it happens\; needs root]"
+  "--verbose[also what is mounted and unmounted on the host, as it happens\; needs root]"
   {-n,--lines}"[past events first (default\: 10)]:N:"
 )
 

@@ -192,7 +192,7 @@ def test_watch_without_the_service_shows_found_and_cleared(host: Machine, root: 
         assert watch.stdout
         assert watch.stderr
         try:
-            assert b"looking each 1s\n" in watch.stderr.readline()
+            assert b"scanning each 1s\n" in watch.stderr.readline()
             unit = host.unit("leaky", "PrivateTmp=yes", "MountFlags=private")
             host.run("umount", MERGED)
             found = json.loads(watch.stdout.readline())

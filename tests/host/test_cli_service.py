@@ -105,7 +105,7 @@ def test_watch_shows_mounts_without_the_service_too(service: Machine) -> None:
         assert watch.stdout
         assert watch.stderr
         try:
-            assert b"looking each" in watch.stderr.readline()
+            assert b"scanning each" in watch.stderr.readline()
             service.run("umount", MERGED)
             told = [json.loads(watch.stdout.readline()) for _event in range(2)]
         finally:

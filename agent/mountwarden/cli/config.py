@@ -1,4 +1,4 @@
-"""mountwarden config: check the configuration, or show it with where each value comes from."""
+"""mountwarden config: check the configuration, or show it with the origin of each value."""
 
 import sys
 from argparse import Namespace
@@ -30,18 +30,18 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 
 def run_bare(_arguments: Namespace) -> int:
-    """Neither check nor show was said."""
+    """Neither check nor show was given. Raises: Usage."""
     raise options.Usage("config takes check or show", hint="mountwarden config show --origin")
 
 
 def run_check(arguments: Namespace) -> int:
     """0 when the configuration is right, 2 when not: a service would refuse it, or keep its old one."""
-    from ..config import load as config_load
+    from ..config.load import check
 
-    errors = config_load.check(arguments.config)
+    errors = check(arguments.config)
     if arguments.json:
-        told = [{"error": sentence(error.message), "hint": error.hint} for error in errors]
-        sys.stdout.write(report_file.dumps({"ok": not errors, "errors": told}))
+        listed = [{"error": sentence(error.message), "hint": error.hint} for error in errors]
+        sys.stdout.write(report_file.dumps({"ok": not errors, "errors": listed}))
     elif not errors:
         print(f"{printable(arguments.config)}: the configuration is right")
     for error in () if arguments.json else errors:
@@ -50,9 +50,9 @@ def run_check(arguments: Namespace) -> int:
 
 
 def run_show(arguments: Namespace) -> int:
-    """Show what is in effect."""
-    from ..config import dump as config_dump
-    from ..config import load as config_load
+    """Print the configuration in effect. Raises: ConfigError."""
+    from ..config.dump import dump
+    from ..config.load import load
 
-    sys.stdout.write(config_dump.dump(config_load.load(arguments.config), origin=arguments.origin))
+    sys.stdout.write(dump(load(arguments.config), origin=arguments.origin))
     return 0

@@ -39,12 +39,12 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Ask the journal and show what it has."""
-    told = journal_reader.read(_words(arguments))
+    """Read the journal and print the entries. Raises: MountwardenError where it can't be read."""
+    entries = journal_reader.read(_words(arguments))
     if arguments.json:
-        sys.stdout.write(report_file.dumps({"history": told}))
+        sys.stdout.write(report_file.dumps({"history": entries}))
     else:
-        sys.stdout.write(terminal.of(sys.stdout).lines(map(as_text, told)))
+        sys.stdout.write(terminal.of(sys.stdout).lines(map(as_text, entries)))
     return 0
 
 

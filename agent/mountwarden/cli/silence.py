@@ -1,4 +1,4 @@
-"""mountwarden silence: take a finding out of exit codes, alerts and acts for a while."""
+"""mountwarden silence: take a finding out of exit codes, alerts and actions for a while."""
 
 import re
 import sys
@@ -22,8 +22,8 @@ DAY = 86400.0
 _ID = re.compile(r"mw-[0-9a-f]{10}")
 
 _EPILOG = """\
-A silenced finding is still judged, and shown by --all and in JSON. Ids change at a boot, and so a silence by id ends
-there. For longer, put it into mountwarden.toml, by unit, root or kind:
+A silenced finding is still shown by --all and in JSON. Ids change at a boot, and so a silence by id ends there. For
+longer, put it into mountwarden.toml, by unit, root or kind:
 
   [[silence]]
   unit = "leaky.service"
@@ -41,7 +41,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "silence",
-        help="take a finding out of exit codes, alerts and acts for a while",
+        help="take a finding out of exit codes, alerts and actions for a while",
         description="Silences a finding for a while.",
         epilog=_EPILOG,
         tier=False,
@@ -55,7 +55,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         default=DAY,
         help="default: 1d",
     )
-    parser.add_argument("--reason", metavar="TEXT", help="why; needed")
+    parser.add_argument("--reason", metavar="TEXT", help="why; required")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--list", action="store_true", help="show the silences that were made by this command")
     group.add_argument("--end", action="store_true", help="end the silence of ID")
@@ -63,7 +63,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Add, end or list."""
+    """Add, end or list silences. Raises: MountwardenError; OSError."""
     from . import session
 
     directory, now = RunDirectory(), time.time()
@@ -71,7 +71,7 @@ def run(arguments: Namespace) -> int:
     if arguments.list:
         return _show(kept, arguments)
     session.need_root("mountwarden silence")
-    one = _wanted(arguments, now)
+    one = _asked_for(arguments, now)
     others = [other for other in kept if other.id != one.id]
     if arguments.end and len(others) == len(kept):
         raise MountwardenError(f"{one.id} is not silenced by this command", hint="mountwarden silence --list")
@@ -80,7 +80,7 @@ def run(arguments: Namespace) -> int:
     return _show(kept if arguments.json else [] if arguments.end else [one], arguments, ended=arguments.end)
 
 
-def _wanted(arguments: Namespace, now: float) -> Silence:
+def _asked_for(arguments: Namespace, now: float) -> Silence:
     if arguments.id is None or not _ID.fullmatch(arguments.id):
         raise MountwardenError("silence needs the ID of a finding", hint="mountwarden report shows the ids")
     if not arguments.end and not arguments.reason:

@@ -1,4 +1,4 @@
-"""mountwarden snapshot: this host's picture in one file, which can be judged elsewhere."""
+"""mountwarden snapshot: this host's picture in one file, for report, explain and predict elsewhere."""
 
 import sys
 from argparse import Namespace
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..escape import printable
 from ..output import report_file
-from ..report import build as telling
-from ..report import types
+from ..report import build, types
 from . import options
 
 if TYPE_CHECKING:
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from ..snapshot.contents import Snapshot
 
 _EPILOG = """\
-The file is JSON, for its owner alone. It holds mounts, namespaces, and the processes, units and containers that hold
-something; options and sources of mounts only where they are known to be harmless; never command lines or environments.
+The file is JSON, for its owner alone. It holds mounts, namespaces, and the processes, units and containers that keep
+them; options and sources of mounts only where they are known to be harmless; never command lines or environments.
 
 examples:
   mountwarden snapshot host.json
@@ -30,8 +29,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "snapshot",
-        help="this host's picture in one file, which report, explain and predict --from can judge elsewhere",
-        description="Looks as report does, and writes what the look saw to a file.",
+        help="this host's picture in one file, which report, explain and predict --from can use elsewhere",
+        description="Scans as report does, and writes what the scan saw to a file.",
         epilog=_EPILOG,
     )
     parser.add_argument("file", metavar="FILE", help="the file to write")
@@ -45,11 +44,11 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Take the snapshot and write it."""
+    """Take the snapshot and write it. Raises: MountwardenError; OSError."""
     import os
 
     from ..errors import MountwardenError
-    from ..snapshot import file as document
+    from ..snapshot import file
     from . import session
 
     session.need_root("a snapshot")
@@ -58,16 +57,15 @@ def run(arguments: Namespace) -> int:
             f"{printable(arguments.file)} is there already", hint="name another file, or add --force"
         )
     taken = take(arguments)
-    document.write(arguments.file, taken, force=arguments.force)
-    _tell(arguments, taken, os.stat(arguments.file).st_size)
+    file.write(arguments.file, taken, force=arguments.force)
+    _print(arguments, taken, os.stat(arguments.file).st_size)
     return 0
 
 
 def take(arguments: Namespace) -> "Snapshot":
-    """A snapshot of a look now."""
+    """A snapshot of a scan now. Raises: MountwardenError; OSError."""
     from ..scan import confirm
-    from ..snapshot import all_mounts, anonymize
-    from ..snapshot import take as taking
+    from ..snapshot import all_mounts, anonymize, take
     from . import service_report, session
 
     scanner = session.scanner(arguments)
@@ -75,7 +73,7 @@ def take(arguments: Namespace) -> "Snapshot":
     found = confirm.confirmed_scan(scanner, wait=arguments.wait, everything=True, known=agent.since())
     hostname, kernel = confirm.host()
     paused = session.circumstances(scanner, agent).paused
-    taken = taking.take(
+    taken = take.take(
         found.seen,
         found.findings,
         scanner.config,
@@ -87,30 +85,31 @@ def take(arguments: Namespace) -> "Snapshot":
     return anonymize.anonymous(taken) if arguments.anonymous else taken
 
 
-def _tell(arguments: Namespace, taken: "Snapshot", size: int) -> None:
-    told = {"file": printable(arguments.file), "bytes": size, "anonymous": taken.anonymous, "findings": len(taken.told)}
+def _print(arguments: Namespace, taken: "Snapshot", size: int) -> None:
+    file, findings = printable(arguments.file), len(taken.told)
     if arguments.json:
-        sys.stdout.write(report_file.dumps(told))
+        document = {"file": file, "bytes": size, "anonymous": taken.anonymous, "findings": findings}
+        sys.stdout.write(report_file.dumps(document))
     else:
         names = ", with other names for all names" if taken.anonymous else ""
-        print(f"wrote {told['file']} ({size:,} bytes, findings: {told['findings']}{names})")
+        print(f"wrote {file} ({size:,} bytes, findings: {findings}{names})")
 
 
 def load(path: str) -> "Snapshot":
     """The snapshot in a file. Raises: MountwardenError with what is wrong with it; OSError."""
-    from ..snapshot import file as document
+    from ..snapshot import file
 
-    return document.read(path)
+    return file.read(path)
 
 
-def facts_of(taken: "Snapshot", *, everything: bool = False) -> telling.ReportFacts:
-    """What a report tells of a snapshot, judged now by this version; the causes of info only with `everything`."""
+def facts_of(taken: "Snapshot", *, everything: bool = False) -> build.ReportFacts:
+    """What a report says of a snapshot by this version's rules; the causes of info only with `everything`."""
     from ..remedies.plan import Circumstances, plan
     from ..report import assemble
     from ..snapshot import rejudge
 
     config, circumstances = rejudge.config(taken), Circumstances(paused=taken.paused)
-    return telling.ReportFacts(
+    return build.ReportFacts(
         picture=taken.picture,
         findings=tuple(
             plan(finding, config, circumstances) for finding in rejudge.findings(taken, everything=everything)
@@ -128,4 +127,4 @@ def facts_of(taken: "Snapshot", *, everything: bool = False) -> telling.ReportFa
 
 def report(taken: "Snapshot", *, everything: bool = False) -> types.ReportJson:
     """The report of a snapshot."""
-    return telling.build(facts_of(taken, everything=everything))
+    return build.build(facts_of(taken, everything=everything))

@@ -1,4 +1,4 @@
-"""mountwarden watch: what is found, done and over, line by line as it happens."""
+"""mountwarden watch: what is found, done and ended, line by line as it happens."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import durations
 from ..errors import MountwardenError
@@ -24,8 +24,10 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
+    from ..ledger.entries import Ledger, Now
+    from ..model import Finding
     from ..observe.home_watch import Changed, HomeMounts
-    from ..scan.scanner import Scanner
+    from ..scan.scanner import Scan, Scanner
 
 UNIT = "mountwarden.service"
 _COLOURS = {"found": "yellow", "acted": "green", "cleared": "green", "failed": "red", "gap": "dim"}
@@ -34,7 +36,7 @@ _COLOURS |= dict.fromkeys(("mounted", "unmounted", "moved", "propagation"), "dim
 
 @dataclass(frozen=True, slots=True)
 class WatchLine:
-    """One event, as shown."""
+    """One event, as it is printed."""
 
     at: float
     """Seconds since the Epoch."""
@@ -48,19 +50,21 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "watch",
         help="live lines: found, acted, cleared, paused, gaps; also mounts",
-        description="Follows the service's events in the journal; where it does not run, looks by itself each tick.\n"
+        description="Follows the service's events in the journal; where it does not run, scans by itself each tick.\n"
         "Ends with Ctrl-C.",
         epilog="example:\n  mountwarden watch --verbose",
     )
     parser.add_argument(
-        "--verbose", action="store_true", help="also what is mounted and unmounted at home, as it happens; needs root"
+        "--verbose",
+        action="store_true",
+        help="also what is mounted and unmounted on the host, as it happens; needs root",
     )
     parser.add_argument("-n", "--lines", metavar="N", type=int, default=10, help="past events first (default: 10)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: Namespace) -> int:
-    """Show events until interrupted."""
+    """Print events until interrupted. Raises: MountwardenError; OSError."""
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     with _mounts(arguments) as mounts:
         followed = _followed(arguments.lines, mounts) if service_runs() else _scanned(arguments, mounts)
@@ -92,8 +96,8 @@ def as_text(line: WatchLine, screen: terminal.Terminal) -> str:
 
 def as_json(line: WatchLine) -> str:
     """The event as one line of JSON."""
-    told = {"at": timestamp(line.at), "event": line.event, "finding": line.finding, "text": line.text}
-    return json.dumps(told, ensure_ascii=False)
+    document = {"at": timestamp(line.at), "event": line.event, "finding": line.finding, "text": line.text}
+    return json.dumps(document, ensure_ascii=False)
 
 
 def service_runs() -> bool:
@@ -116,7 +120,7 @@ def _followed(lines: int, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
 
 
 def _merged(journal: int, mounts: "HomeMounts") -> Iterator[WatchLine]:
-    """The journal's events and home's mounts, as they come."""
+    """The journal's events and the host's mounts, as they come."""
     poll = select.poll()
     poll.register(journal, select.POLLIN)
     poll.register(mounts.fileno(), select.POLLPRI)
@@ -133,7 +137,7 @@ def _merged(journal: int, mounts: "HomeMounts") -> Iterator[WatchLine]:
 
 
 def mount_lines(changes: "Iterable[Changed]", now: float) -> Iterator[WatchLine]:
-    """Home's mounts that came, went or were changed."""
+    """The host's mounts that came, went or were changed."""
     for one in changes:
         mount = one.mount
         state = propagation(mount) + (f", peer group {mount.shared}" if mount.shared else "")
@@ -142,7 +146,7 @@ def mount_lines(changes: "Iterable[Changed]", now: float) -> Iterator[WatchLine]
 
 
 def journal_lines(lines: Iterable[bytes]) -> Iterator[WatchLine]:
-    """The events in journalctl's JSON output; entries that are no event are passed over."""
+    """The events in journalctl's JSON output; other entries are skipped."""
     for raw in lines:
         fields = journal_reader.fields(raw)
         if event := fields.get(f"{PREFIX}EVENT"):
@@ -156,35 +160,38 @@ def _scanned(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[Watc
 
     session.need_root(f"watching without {UNIT}")
     scanner = session.scanner(arguments)
-    print(f"{UNIT} is not active: looking each {durations.text(scanner.config.tick)}", file=sys.stderr)
+    print(f"{UNIT} is not active: scanning each {durations.text(scanner.config.tick)}", file=sys.stderr)
     return scanned(scanner, mounts)
 
 
 def scanned(scanner: "Scanner", mounts: "HomeMounts | None" = None) -> Iterator[WatchLine]:
-    """Events of our own looks, one each tick, or rarer where a look costs more than a fiftieth of that."""
-    from ..ledger import update as ledger
+    """Events of our own scans, one each tick, or fewer where a scan takes more than a fiftieth of that.
+
+    Raises: MountwardenError where a scan fails.
+    """
+    from ..ledger import update
     from ..output import journal_messages
 
-    state = ledger.Ledger(scanner.boot_id)
+    ledger = update.Ledger(scanner.boot_id)
     while True:
         started = time.clock_gettime(time.CLOCK_BOOTTIME)
         try:
             seen = scanner.scan()
         except OSError as error:
-            raise MountwardenError(f"a look failed: {error}") from error
-        now = ledger.Now(seen.started, started, seen.seconds)
-        findings = _with_causes(state, seen, now, scanner)
+            raise MountwardenError(f"a scan failed: {error}") from error
+        now = update.Now(seen.started, started, seen.seconds)
+        findings = _with_causes(ledger, seen, now, scanner)
         unjudged = frozenset(root.root.path for root in seen.picture.roots if root.status != "ok")
-        state, events = ledger.update(state, findings, now, scanner.config, gaps=seen.gaps, unjudged=unjudged)
+        ledger, events = update.update(ledger, findings, now, scanner.config, gaps=seen.gaps, unjudged=unjudged)
         for event in events:
             name = event.subject.id if event.subject else None
             yield WatchLine(event.at, str(event.kind), name, sentence(journal_messages.sentence(event)))
-        state = ledger.told(state, [event.key for event in events])
+        ledger = update.told(ledger, [event.key for event in events])
         yield from _rest(max(scanner.config.tick, 50 * seen.seconds), mounts)
 
 
 def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
-    """Sleep until the next look, telling meanwhile what happens to home's mounts."""
+    """Sleep `seconds` until the next scan; meanwhile, what happens to the host's mounts."""
     if mounts is None:
         time.sleep(seconds)
         return
@@ -196,12 +203,12 @@ def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
             yield from mount_lines(mounts.changes(), time.time())
 
 
-def _with_causes(state: Any, seen: Any, now: Any, scanner: "Scanner") -> list[Any]:
-    """The findings, those that are to be told now with their cause."""
+def _with_causes(ledger: "Ledger", seen: "Scan", now: "Now", scanner: "Scanner") -> "list[Finding]":
+    """The findings, those that are to be reported now with their cause."""
     from ..explain import shared_causes
-    from ..ledger import update as ledger
+    from ..ledger import update
 
-    due = ledger.due(state, seen.findings, now, scanner.config)
-    asked = [f for f in seen.findings if f.id in due]
-    causes = {f.id: f for f in shared_causes.explained(asked, seen.picture)[0]}
+    due = update.due(ledger, seen.findings, now, scanner.config)
+    asked = [finding for finding in seen.findings if finding.id in due]
+    causes = {finding.id: finding for finding in shared_causes.explained(asked, seen.picture)[0]}
     return [causes.get(finding.id, finding) for finding in seen.findings]
