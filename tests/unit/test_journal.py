@@ -46,7 +46,7 @@ def fields(kind: EventKind, text: str = "", **changes: object) -> dict[str, str]
 def test_found_names_everything() -> None:
     sent = fields(EventKind.FOUND)
     assert sent["MESSAGE"] == (
-        "/var/lib/docker/overlay2/X/merged leaked: it is unmounted at home, and still mounted in leaky.service; "
+        "/var/lib/docker/overlay2/X/merged leaked: it is unmounted on the host, and still mounted in leaky.service; "
         "leaky.service has MountFlags=private (mw-0123456789)"
     )
     assert sent["SYSLOG_IDENTIFIER"] == "mountwarden"

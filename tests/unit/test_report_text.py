@@ -52,7 +52,7 @@ def leak(number: int, mountpoint: bytes, **changes: Any) -> Finding:
 
 def crowded() -> types.ReportJson:
     """A bad night: many holders, long, foreign and hostile names, and something of everything."""
-    hazard = "the same upperdir is mounted again at home: its data is at risk"
+    hazard = "the same upperdir is mounted again on the host: its data is at risk"
     many = [leak(10 + n, b"/var/lib/docker/overlay2/%02d/merged" % n, holders=BUSY, cause=None) for n in range(14)]
     found = [
         *many,
@@ -130,7 +130,7 @@ def test_screen_with_everything() -> None:
 
 
 def test_screen_of_a_stored_report() -> None:
-    check("report-stored-80", shown(one(), 80, note="the service's report of 40 s ago; a look now needs root"))
+    check("report-stored-80", shown(one(), 80, note="the service's report of 40 s ago; a scan now needs root"))
 
 
 @pytest.mark.parametrize("columns", [20, 27, 33, 61, 97])
@@ -191,7 +191,7 @@ def test_what_is_not_seen_is_not_claimed() -> None:
 @pytest.mark.parametrize("columns", [40, 80])
 def test_stories(columns: int) -> None:
     told = report.build(facts([finding(remedies=(finding().remedies[0], RESTART))]))
-    steps = {"detach": ["look again", "rename an empty directory over it"]}
+    steps = {"detach": ["scan again", "rename an empty directory over it"]}
     screen = explain_text.tell(
         explain_text.Explanation(told["findings"][0], steps, NOW, told["taken"]), Terminal(columns)
     )
@@ -251,7 +251,7 @@ def night() -> explain_text.Explanation:
             "commands": ["systemctl daemon-reload", "systemctl restart leaky.service"],
         },
     }
-    return explain_text.Explanation(told["findings"][0], {"detach": ["look again"]}, NOW, told["taken"], background)
+    return explain_text.Explanation(told["findings"][0], {"detach": ["scan again"]}, NOW, told["taken"], background)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 160])
@@ -275,7 +275,7 @@ def test_a_finding_that_is_over_has_its_story_too() -> None:
     background: types.BackgroundJson = {"timeline": [], "chain": None, "settings": [], "fix": None}
     entry: Any = {"what": "cleared", "at": timestamp(NOW), "after": None, "before": None, "text": "it is over"}
     screen = explain_text.tell_over("mw-x", {**background, "timeline": [{**entry, "source": "journal"}]}, Terminal(80))
-    assert screen == "mw-x  is over: no look shows it now\n  2026-09-21 14:13:20Z  cleared: it is over (journal)\n"
+    assert screen == "mw-x  is over: no scan shows it now\n  2026-09-21 14:13:20Z  cleared: it is over (journal)\n"
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -296,7 +296,7 @@ def test_a_stack_at_home_has_no_remedy_and_a_way_out_by_hand() -> None:
     screen = " ".join(
         explain_text.tell(explain_text.Explanation(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)).split()
     )
-    assert "What ends it Stop what mounts it there again and again, then umount(8) what is on top" in screen
+    assert "Remedies Stop what mounts it there again and again, then umount(8) what is on top" in screen
     assert "the last one may be in use" in screen
     planned = "\n".join(_lines(*_planned(found)))
     assert "umount(8)" in planned

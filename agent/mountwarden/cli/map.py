@@ -74,11 +74,11 @@ def scan(arguments: Namespace) -> "MapJson":
     known = service_report.read(scanner.boot_id).since()
     found = confirm.confirmed_scan(scanner, wait=arguments.wait, known=known)
     picture, read = found.seen.picture, world()
-    shown = exposures(picture, read.tables)
+    exposed = exposures(picture, read.tables)
     holding = {f.namespace for f in found.findings if counts(f) and f.namespace is not None}
-    people = {inode: who(inode, picture) for inode in holding | {sight.namespace for sight in shown}}
+    members = {inode: who(inode, picture) for inode in holding | {exposure.namespace for exposure in exposed}}
     gaps = tuple({(gap.what, gap.namespace): gap for gap in (*found.seen.gaps, *read.gaps)}.values())
-    return document(MapFacts(picture, found.findings, shown, people), gaps, found.seen.started)
+    return document(MapFacts(picture, found.findings, exposed, members), gaps, found.seen.started)
 
 
 def document(seen: "MapFacts", gaps: "tuple[Gap, ...]", started: float) -> "MapJson":

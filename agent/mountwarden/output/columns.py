@@ -1,4 +1,4 @@
-"""How shown text stands on a terminal: how wide it is, where it breaks, and figures with their units."""
+"""Text on a terminal: its width, where it is broken, and figures with their units."""
 
 import re
 import unicodedata
@@ -31,7 +31,7 @@ def isolated(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that shown text takes on a terminal (Unicode TR11; marks take none)."""
+    """Columns that printable text takes on a terminal (Unicode TR11; marks take none)."""
     if text.isascii():
         return len(text)
     return sum(map(_columns, text))
@@ -49,7 +49,7 @@ def pad(text: str, columns: int) -> str:
 
 
 def fit(text: str, columns: int, *, ellipsis: str = "…") -> str:
-    """The text, cut in the middle where it is wider than `columns`: the ends of a path tell the most."""
+    """The text, cut in the middle where it is wider than `columns`: the ends of a path say the most."""
     if width(text) <= columns:
         return text
     room = max(0, columns - width(ellipsis))
@@ -87,10 +87,10 @@ def wrap(text: str, columns: int, *, first: str = "", rest: str = "") -> list[st
 
 
 def command(words: Sequence[str]) -> str | None:
-    """The words as a command that may be pasted into a shell, or None where one holds what a shell would read.
+    """The words as a command to be pasted into a shell; None where one has characters that are special to a shell.
 
-    Allowed are ids, pids, options of ours, and names of systemd's own character set; a backslash (units escape with
-    it) is put in single quotes.
+    Allowed are ids, pids, our own options, and names in systemd's character set; a backslash (units escape with it)
+    is put in single quotes.
     """
     if not all(_WORD.match(word) or _OPTION.match(word) for word in words):
         return None

@@ -1,4 +1,4 @@
-"""The examination of `mountwarden doctor`: its JSON document as types, and as text for people."""
+"""The examination of `mountwarden doctor`: its JSON document as types, and as text."""
 
 from collections.abc import Iterable
 from typing import TypedDict
@@ -83,7 +83,7 @@ def render(document: DoctorJson, terminal: Terminal) -> str:
         for check in document["checks"]:
             if check["group"] == group:
                 lines += _check(check, terminal)
-    return terminal.lines([*lines, "", _verdict(document, terminal)])
+    return terminal.lines([*lines, "", _result(document, terminal)])
 
 
 def _check(check: CheckJson, terminal: Terminal) -> Iterable[str]:
@@ -101,7 +101,7 @@ def _check(check: CheckJson, terminal: Terminal) -> Iterable[str]:
             yield from wrap(line, terminal.columns, first=start, rest="      ")
 
 
-def _verdict(document: DoctorJson, terminal: Terminal) -> str:
+def _result(document: DoctorJson, terminal: Terminal) -> str:
     counts = {status: sum(check["status"] == status for check in document["checks"]) for status in _COLOURS}
     parts = [f"{counts['ok']} ok", count(counts["warn"], "warning"), count(counts["fail"], "failure")]
     sign = terminal.glyph("✓" if document["status"] == "ok" else "●" if document["status"] == "warn" else "✗")

@@ -1,4 +1,4 @@
-"""What explain draws: the timeline, and the way of an umount from home to the copy."""
+"""What explain draws: the timeline, and how an umount propagates from home to the copy."""
 
 from collections.abc import Iterable
 
@@ -43,7 +43,7 @@ def _bounds(moment: types.MomentJson) -> tuple[tuple[str, str | None], ...]:
 
 
 def chain(told: types.ChainJson, terminal: Terminal) -> Iterable[str]:
-    """Home above, the holder below it, and between them whether umounts get through."""
+    """Home above, the holder below it, and between them whether umounts propagate."""
     yield from _side(told["home"], terminal)
     if told["group"]:
         yield from wrap(_members(told["group"]), terminal.columns, first="  ", rest="    ")
@@ -63,7 +63,7 @@ def _members(group: types.GroupJson) -> str:
 
 
 def _between(broken: str | None, terminal: Terminal) -> Iterable[str]:
-    sign, text = (terminal.glyph("✗"), broken) if broken else (terminal.glyph("↓"), "umounts at home arrive")
+    sign, text = (terminal.glyph("✗"), broken) if broken else (terminal.glyph("↓"), "umounts on the host reach it")
     lines = wrap(f"{sign} {text}", terminal.columns, first="  ", rest="    ")
     yield from (terminal.paint(line, "red") if broken else line for line in lines)
 

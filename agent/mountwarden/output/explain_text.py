@@ -1,4 +1,4 @@
-"""One finding in prose: what, when, who holds it, why, what ends it and why that is safe, and what ends its cause."""
+"""One finding in prose: what, when, who holds it, why, the remedies and why they are safe, and the lasting fix."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,26 +13,27 @@ from .terminal import Terminal
 _EFFECT = {
     Kind.LEAKED: "While it stays, the layer's directory can't be removed everywhere, its space is not freed, and "
     "mounting the layer again risks its data.",
-    Kind.SEVERED: "Nothing is wrong yet: it becomes a leak when home unmounts it and leaves the mountpoint in place.",
+    Kind.SEVERED: "Nothing is wrong yet: it becomes a leak when it is unmounted on the host and the mountpoint is left "
+    "in place.",
     Kind.PRIVATE_ROOT: "Umounts under it reach no other namespace, so each service that has a namespace of its own "
     "keeps what it has once copied.",
-    Kind.PINNED: "Its layer or device stays busy until the last of them lets go.",
+    Kind.PINNED: "Its layer or device stays busy until the last of them closes it or ends.",
     Kind.STACKED: "Each start multiplies the mounts of the host, until fs.mount-max is reached.",
-    Kind.ORPHANED: "The container's processes still run on a layer that its engine takes for gone.",
+    Kind.ORPHANED: "The container's processes still run on a layer that its engine takes for unmounted.",
 }
 
 _LEFT_BEHIND = (Kind.LEAKED, Kind.ORPHANED)
 """Kinds whose evidence says how it is known that home has unmounted it."""
 
 _SAFE = {
-    Action.DETACH: "Safe because the kernel itself refuses it where home has the mountpoint mounted; because the copy, "
-    "the engine's record and every namespace are looked at again right before; and because a directory that is not "
-    "empty, or that anybody uses, is left alone. No process is stopped and no data is touched.",
+    Action.DETACH: "Safe because the kernel itself refuses it where the mountpoint is mounted on the host; because the "
+    "copy, the engine's record and every namespace are checked again right before; and because a directory that is not "
+    "empty, or that any process uses, is left alone. No process is stopped and no data is touched.",
     Action.SHARE: "Safe because it changes one mount's propagation and mounts nothing; what is mounted below it is "
     "not touched.",
     Action.UNMOUNT: "It unmounts the copy inside that one namespace; the kernel refuses it while it is in use there.",
-    Action.REJOIN: "It opens the service to new mounts of home, and makes a plain umount at home fail while the "
-    "service is busy in its copy.",
+    Action.REJOIN: "It opens the service to new mounts of the host, and makes a plain umount on the host fail while "
+    "the service is busy in its copy.",
     Action.RESTART: "It always works: the namespace ends with its processes, and the new one copies only what is "
     "mounted then. The service is away for that time.",
 }
@@ -40,7 +41,7 @@ _SAFE = {
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a story is made of."""
+    """What an explanation is made of."""
 
     finding: types.FindingJson
     steps: Mapping[str, Sequence[str]]
@@ -48,13 +49,13 @@ class Explanation:
     now: float
     """Seconds since the Epoch."""
     taken: str
-    """When the look was taken."""
+    """When the scan was taken."""
     background: types.BackgroundJson | None = None
     """None: it was not asked for, since that needs root."""
 
 
 def tell(told: Explanation, terminal: Terminal) -> str:
-    """The story, ending in a newline."""
+    """The explanation, ending in a newline."""
     finding = told.finding
     sections: list[tuple[str, Iterable[str]]] = [
         (f"{finding['id']}  {finding['kind']}, {finding['severity']}", _indented(_what(finding), terminal)),
@@ -62,17 +63,17 @@ def tell(told: Explanation, terminal: Terminal) -> str:
         ("Who holds it", _indented(_who(finding), terminal)),
         ("Why", _indented([_why(finding)], terminal)),
         *_background(told.background, terminal),
-        ("What ends it", _ways_out(finding, told.steps, terminal)),
+        ("Remedies", _remedies_or_advice(finding, told.steps, terminal)),
     ]
     if told.background and told.background["fix"]:
-        sections.append(("What ends its cause", _fix(told.background["fix"], terminal)))
+        sections.append(("Lasting fix", _fix(told.background["fix"], terminal)))
     parts = ([*([""] if at else []), *_title(title, terminal), *lines] for at, (title, lines) in enumerate(sections))
     return terminal.lines(line for part in parts for line in part)
 
 
 def tell_over(finding_id: str, background: types.BackgroundJson, terminal: Terminal) -> str:
     """What the journal has of a finding that is there no more."""
-    title = _title(f"{finding_id}  is over: no look shows it now", terminal)
+    title = _title(f"{finding_id}  is over: no scan shows it now", terminal)
     return terminal.lines([*title, *explain_drawing.timeline(background["timeline"], terminal)])
 
 
@@ -88,7 +89,7 @@ def _background(told: types.BackgroundJson | None, terminal: Terminal) -> Iterab
     if told["timeline"]:
         yield "Timeline (UTC)", explain_drawing.timeline(told["timeline"], terminal)
     if told["chain"]:
-        title = "Where the chain is broken" if told["chain"]["broken"] else "How umounts travel"
+        title = "Where the chain is broken" if told["chain"]["broken"] else "How umounts propagate"
         yield title, explain_drawing.chain(told["chain"], terminal)
 
 
@@ -131,9 +132,9 @@ def _since(finding: types.FindingJson, now: float, taken: str) -> Iterable[str]:
     since = finding["since"] or taken
     yield f"{since}, {age(now - seconds(since))} ago, when it was first seen."
     if not finding["confirmed"]:
-        yield "Not confirmed: it has not yet held for its confirm time, so it may be an engine at work."
+        yield "Not confirmed: it has not held for its confirm time, so an engine may be in the middle of unmounting it."
     if finding["silenced"]:
-        yield "Silenced: it counts in no exit status, alert or act."
+        yield "Silenced: it counts in no exit status, alert or action."
 
 
 def _who(finding: types.FindingJson) -> Iterable[str]:
@@ -156,7 +157,9 @@ def _why(finding: types.FindingJson) -> str:
     )
 
 
-def _ways_out(finding: types.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal) -> Iterable[str]:
+def _remedies_or_advice(
+    finding: types.FindingJson, steps: Mapping[str, Sequence[str]], terminal: Terminal
+) -> Iterable[str]:
     by_hand = phrases.sentence_case(phrases.by_hand(finding["kind"])) + "."
     return list(_remedies(finding, steps, terminal)) or _indented([by_hand], terminal)
 

@@ -1,4 +1,4 @@
-"""What each event says: its message id, its sentence, its fields. The catalog explains the ids to `journalctl -x`.
+"""What each event logs: its message id, its sentence, its fields. The catalog explains the ids to `journalctl -x`.
 
 The ids are random (sd-id128 new); an id never changes its meaning.
 """
@@ -56,12 +56,12 @@ _PRIORITY = {
 }
 
 _FOUND = {
-    Kind.LEAKED: "{mountpoint} leaked: it is unmounted at home, and still mounted in {holder}",
-    Kind.SEVERED: "{mountpoint} is severed: an umount at home would leave the copy in {holder}",
+    Kind.LEAKED: "{mountpoint} leaked: it is unmounted on the host, and still mounted in {holder}",
+    Kind.SEVERED: "{mountpoint} is severed: an umount on the host would leave the copy in {holder}",
     Kind.PRIVATE_ROOT: "{root} is not shared: umounts below it do not reach other mount namespaces",
     Kind.PINNED: "{mountpoint} is pinned: no mount of it is left, and {holder} holds it open",
     Kind.STACKED: "{mountpoint} is stacked: the same mount is there {count} times in {holder}",
-    Kind.ORPHANED: "{mountpoint} is orphaned: its layer is unmounted at home, and {holder} still runs in it",
+    Kind.ORPHANED: "{mountpoint} is orphaned: its layer is unmounted on the host, and {holder} still runs in it",
 }
 
 
@@ -79,7 +79,7 @@ def priority(event: Event) -> int:
 
 
 def sentence(event: Event) -> str:
-    """One line for a person. Names of the subject are escaped; the event's own text is as it came."""
+    """One line. Names of the subject are made printable; the event's own text is as it came."""
     subject = event.subject
     if subject is None:
         return _PLAIN.get(event.kind, "{text}").format(text=event.text)
@@ -100,12 +100,12 @@ def sentence(event: Event) -> str:
 
 
 _PLAIN = {
-    EventKind.PAUSED: "paused, nothing is acted on: {text}",
+    EventKind.PAUSED: "paused, no action is taken: {text}",
     EventKind.RESUMED: "resumed: {text}",
     EventKind.GAP: "something can't be read, so that a leak there would not be seen: {text}",
     EventKind.CONFIG_KEPT: "the configuration is wrong, the old one is kept: {text}",
-    EventKind.MISSED: "mount events were missed, and the mounts looked at instead: {text}",
-    EventKind.SCAN_FAILED: "a look failed: {text}",
+    EventKind.MISSED: "mount events were missed, and the mounts compared instead: {text}",
+    EventKind.SCAN_FAILED: "a scan failed: {text}",
 }
 
 
@@ -131,7 +131,7 @@ def _fields(event: Event) -> tuple[tuple[str, str], ...]:
 
 
 _EVENT = {EventKind.DECLINED: EventKind.FAILED.value, EventKind.MISSED: EventKind.GAP.value}
-"""Whoever asks for what was not done, or not seen, asks for one word; the message id tells the two apart."""
+"""One word finds all that was not done, or not seen, in the journal; the message id tells the two apart."""
 
 
 def _found(subject: Subject) -> str:
@@ -164,4 +164,4 @@ def _of_subject(subject: Subject) -> list[tuple[str, str]]:
 
 
 def _action(event: Event) -> str:
-    return dict(event.data).get("ACTION", "an act")
+    return dict(event.data).get("ACTION", "an action")

@@ -21,7 +21,7 @@ class Type(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A declaration. The unit is the last part of the name, as Prometheus wants it; a counter ends in _total."""
+    """A declaration. The unit is the last part of the name, as Prometheus requires; a counter ends in _total."""
 
     name: str
     type: Type
@@ -47,32 +47,32 @@ EVENTS = Metric(
     "mountwarden_events_total",
     Type.COUNTER,
     "",
-    "Times since the service's start that it was woken: by mounts at home, a service's job, or a watched directory.",
+    "Times since the service's start that it was woken: by mounts on the host, a unit's job, or a watched directory.",
     ("source",),
 )
 OVERFLOWS = Metric(
     "mountwarden_overflows_total",
     Type.COUNTER,
     "",
-    "Times since the service's start that the kernel lost count of events; each is answered by a full look.",
+    "Times since the service's start that the kernel lost count of events; each is answered by a full scan.",
 )
 ACTS = Metric(
     "mountwarden_acts_total",
     Type.COUNTER,
     "",
-    "Acts of the service since its start, by action and result (done, or why not).",
+    "Actions of the service since its start, by action and result (done, or why not).",
     ("action", "result"),
 )
 TAKEN = Metric(
-    "mountwarden_look_timestamp_seconds", Type.GAUGE, "seconds", "When the look was taken that this file tells of."
+    "mountwarden_look_timestamp_seconds", Type.GAUGE, "seconds", "When the scan was taken that this file describes."
 )
-LOOK = Metric("mountwarden_look_duration_seconds", Type.GAUGE, "seconds", "How long that look took.")
+LOOK = Metric("mountwarden_look_duration_seconds", Type.GAUGE, "seconds", "How long that scan took.")
 ROOTS = Metric("mountwarden_roots", Type.GAUGE, "", "Guarded roots.")
 NAMESPACES = Metric("mountwarden_namespaces", Type.GAUGE, "", "Mount namespaces seen.")
 MOUNTS = Metric("mountwarden_mounts", Type.GAUGE, "", "Mounts seen, in all namespaces.")
 GAPS = Metric("mountwarden_gaps", Type.GAUGE, "", "Things that could not be read.")
 TIER = Metric("mountwarden_tier", Type.GAUGE, "", "1 for the kernel interface in use.", ("tier",))
-PAUSED = Metric("mountwarden_paused", Type.GAUGE, "", "1 while acts are paused.")
+PAUSED = Metric("mountwarden_paused", Type.GAUGE, "", "1 while actions are paused.")
 OBSERVING = Metric("mountwarden_observing", Type.GAUGE, "", "1 where the mode is observe.")
 
 METRICS = (

@@ -1,4 +1,4 @@
-"""Findings in plain words: what is wrong, who holds it, what ends it."""
+"""Findings in short sentences: what is wrong, who holds it, what to do."""
 
 from ..escape import printable
 from ..explain import naming
@@ -8,25 +8,25 @@ from ..report.build import blind, counts
 from .columns import count
 
 _WRONG = {
-    Kind.LEAKED: "leaked: unmounted at home, still mounted {here}",
-    Kind.SEVERED: "severed: live at home, but an umount there will not reach the copy {here}",
+    Kind.LEAKED: "leaked: unmounted on the host, still mounted {here}",
+    Kind.SEVERED: "severed: mounted on the host, but an umount there will not reach the copy {here}",
     Kind.PRIVATE_ROOT: "private-root: the root is not shared, so umounts reach no other namespace",
     Kind.PINNED: "pinned: mounted nowhere any more, kept by open files {here}",
     Kind.STACKED: "stacked: the same mount is there many times {here}",
-    Kind.ORPHANED: "orphaned: a container's own root that home has unmounted, with processes still {here}",
+    Kind.ORPHANED: "orphaned: a container's own root, unmounted on the host, with processes still {here}",
 }
 _HERE = {"service": "in this service", "container": "in this container", "process": "in this process's namespace"}
 
 _BY_HAND = {
-    Kind.STACKED: "stop what mounts it there again and again, then umount(8) what is on top, and look how many are "
+    Kind.STACKED: "stop what mounts it there again and again, then umount(8) what is on top, and check how many are "
     "left after each: one umount may take others along, and the last one may be in use",
 }
 
 _KNOWN = {
-    Evidence.HISTORY: "home's mount was seen here until it went",
+    Evidence.HISTORY: "an earlier scan saw it mounted on the host",
     Evidence.RECORD: "the engine's own record says that it is unmounted",
-    Evidence.SPOT: "it is on the engine's spot, and nothing is mounted there at home",
-    Evidence.CLAIMED: "only its own text says so",
+    Evidence.SPOT: "it is where only the engine mounts, and nothing is mounted there on the host",
+    Evidence.CLAIMED: "only its own mount options say so",
 }
 
 
@@ -36,12 +36,12 @@ def wrong(kind: str, namespace_kind: str | None) -> str:
 
 
 def by_hand(kind: str) -> str:
-    """What people can do about a finding that has no remedy."""
-    return _BY_HAND.get(Kind(kind), "nothing that we know of ends it")
+    """What an operator can do about a finding that has no remedy."""
+    return _BY_HAND.get(Kind(kind), "no remedy is known")
 
 
 def known(evidence: str | None) -> str | None:
-    """How we know that a copy is leaked."""
+    """How it is known that a copy is leaked."""
     return _KNOWN[Evidence(evidence)] if evidence else None
 
 

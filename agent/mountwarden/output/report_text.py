@@ -1,4 +1,4 @@
-"""The report for people: grouped by holder, the worst first; what is wrong, why, and what to do."""
+"""The report as text: grouped by holder, the worst first; what is wrong, why, and what to do."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """Findings of one kind, cause and way out, in the hands of one holder."""
+    """Findings of one kind, cause and remedy, of one holder."""
 
     holder: str
     findings: tuple[types.FindingJson, ...]
@@ -61,7 +61,7 @@ def groups(findings: Iterable[types.FindingJson]) -> list[FindingGroup]:
     """Findings by holder, each holder where its worst one stands; within it by what is wrong and why."""
     by_holder: dict[str, dict[tuple[object, ...], list[types.FindingJson]]] = {}
     for finding in findings:
-        key = (finding["kind"], finding["severity"], _quiet(finding), _because(finding), _act(finding))
+        key = (finding["kind"], finding["severity"], _unlisted(finding), _because(finding), _action(finding))
         by_holder.setdefault(phrases.holder(finding), {}).setdefault(key, []).append(finding)
     return [FindingGroup(holder, tuple(some)) for holder, parts in by_holder.items() for some in parts.values()]
 
@@ -70,24 +70,24 @@ def _visible(findings: Iterable[types.FindingJson], view: View) -> list[types.Fi
     return [f for f in findings if view.all or (f["severity"] != "info" and not f["silenced"])]
 
 
-def _quiet(finding: types.FindingJson) -> str | None:
+def _unlisted(finding: types.FindingJson) -> str | None:
     if finding["silenced"]:
         return "silenced"
     return None if finding["confirmed"] else "not confirmed"
 
 
-def _act(finding: types.FindingJson) -> str | None:
+def _action(finding: types.FindingJson) -> str | None:
     return finding["remedies"][0]["action"] if finding["remedies"] else None
 
 
 def _head(report: types.ReportJson, view: View) -> Iterable[str]:
-    verdict = phrases.headline(report)
+    result = phrases.headline(report)
     worst = [finding["severity"] for finding in report["findings"] if counts(finding)]
     colour = _COLOURS[max(worst, key=lambda level: Severity(level).rank)] if worst else "green"
     if not worst and blind(report):
-        verdict, worst, colour = "could not tell what is wrong", ["blind"], "yellow"
+        result, worst, colour = "could not tell what is wrong", ["blind"], "yellow"
     sign = view.terminal.glyph("●" if worst else "✓")
-    first = wrap(f"{verdict} on {report['host']['hostname']}", view.terminal.columns - width(sign) - 1)
+    first = wrap(f"{result} on {report['host']['hostname']}", view.terminal.columns - width(sign) - 1)
     yield view.terminal.paint(f"{sign} {first[0]}", colour)
     yield from (view.terminal.paint(f"  {line}", colour) for line in first[1:])
     summary = report["summary"]
@@ -101,7 +101,7 @@ def _head(report: types.ReportJson, view: View) -> Iterable[str]:
 
 
 def _modes(report: types.ReportJson) -> list[str]:
-    lines = ["acts are paused: mountwarden resume"] if report["paused"] else []
+    lines = ["actions are paused: mountwarden resume"] if report["paused"] else []
     if report["mode"] == "observe":
         lines.append('mode = "observe": the service does nothing by itself')
     return lines
@@ -111,9 +111,9 @@ def _group(group: FindingGroup, last: FindingGroup | None, view: View) -> Iterab
     terminal, first = view.terminal, group.first
     wrong = phrases.wrong(first["kind"], first["namespace"]["kind"])
     total = sum(finding["count"] for finding in group.findings)
-    marks = ", ".join(mark for mark in (_label(first), _quiet(first)) if mark)
+    marks = ", ".join(mark for mark in (_label(first), _unlisted(first)) if mark)
     text = f"{total} {wrong}" if total > 1 else wrong
-    sign = terminal.glyph("○" if first["severity"] == "info" or _quiet(first) else "●")
+    sign = terminal.glyph("○" if first["severity"] == "info" or _unlisted(first) else "●")
     rest = " " * (width(sign) + 1)
     lines = wrap(f"{text} ({marks})" if marks else text, terminal.columns, first=f"{sign} ", rest=rest)
     yield from (terminal.paint(line, _COLOURS[first["severity"]]) for line in lines)
@@ -122,7 +122,7 @@ def _group(group: FindingGroup, last: FindingGroup | None, view: View) -> Iterab
     for label, what in _said(first):
         if what and (label, what) not in said:
             yield from wrap(what, terminal.columns, first=f"  {label} ", rest="    ")
-    yield from _way_out(group, view)
+    yield from _remedy(group, view)
 
 
 def _said(finding: types.FindingJson) -> list[tuple[str, str | None]]:
@@ -162,8 +162,8 @@ def _members(group: FindingGroup, view: View) -> Iterable[str]:
         yield f"  {terminal.glyph('└')} " + f"and {hidden:,} more"
 
 
-def _way_out(group: FindingGroup, view: View) -> Iterable[str]:
-    """What to do: the command, or why the service does it or nobody can."""
+def _remedy(group: FindingGroup, view: View) -> Iterable[str]:
+    """What to do: the command; or that the service does it, or why there is no command."""
     first = group.first
     if not first["remedies"] or first["silenced"]:
         return
@@ -207,7 +207,7 @@ def _feet(report: types.ReportJson, view: View) -> Iterable[str]:
     if quiet and not view.all:
         lines.append(f"{count(quiet, 'finding')} of severity info or silenced: mountwarden report --all")
     if any(counts(finding) for finding in findings):
-        lines.append("the story of one: mountwarden explain ID")
+        lines.append("to see one explained: mountwarden explain ID")
     elif view.terminal.interactive:
         lines.append("something is busy all the same: mountwarden who PATH")
     for line in lines:

@@ -32,9 +32,9 @@ class Terminal:
     colour: bool = False
     ascii: bool = False
     interactive: bool = False
-    """A human looks on: progress may be shown and questions asked."""
+    """Somebody sits at the terminal: progress may be shown and questions asked."""
     bidi: bool = False
-    """It may know bidirectional text: right-to-left names are kept from turning round what stands beside them."""
+    """It may support bidirectional text: right-to-left names are isolated from the text beside them."""
 
     def paint(self, text: str, style: str) -> str:
         """The text in a colour, where colours are shown at all."""

@@ -42,10 +42,10 @@ def facts(
 
 
 def policies(root: Root, config: Config) -> dict[Action, Policy]:
-    """Who decides on share and detach under a root, as the plan of its best-proved finding would say."""
-    acting = replace(config, mode=Mode.ACT)
+    """Who decides on share and detach below a root, as the plan says for a finding with the best evidence."""
+    active = replace(config, mode=Mode.ACT)
     cases = ((Action.SHARE, Kind.PRIVATE_ROOT, None), (Action.DETACH, Kind.LEAKED, Evidence.HISTORY))
-    return {action: _policy(action, plan(_example(root, kind, evidence), acting)) for action, kind, evidence in cases}
+    return {action: _policy(action, plan(_example(root, kind, evidence), active)) for action, kind, evidence in cases}
 
 
 def _policy(action: Action, finding: Finding) -> Policy:

@@ -15,14 +15,14 @@ from . import types
 
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
-    """Everything that a report tells; the caller looked, judged, attributed, confirmed and planned."""
+    """Everything that a report says; the caller has scanned, judged, attributed, confirmed and planned."""
 
     picture: Picture
     findings: Sequence[Finding]
     taken: float
-    """Seconds since the Epoch at which the look began."""
+    """Seconds since the Epoch at which the scan began."""
     seconds: float
-    """How long the look took."""
+    """How long the scan took."""
     mode: str
     paused: bool
     hostname: str
@@ -61,8 +61,8 @@ def build(facts: ReportFacts) -> types.ReportJson:
 
 def order(finding: types.FindingJson) -> tuple[int, bool, str, str, str]:
     """Sort key: the worst first, silenced and unconfirmed ones behind, then by kind, mountpoint and id."""
-    quiet = finding["silenced"] or not finding["confirmed"]
-    return -Severity(finding["severity"]).rank, quiet, finding["kind"], finding["mountpoint"], finding["id"]
+    unlisted = finding["silenced"] or not finding["confirmed"]
+    return -Severity(finding["severity"]).rank, unlisted, finding["kind"], finding["mountpoint"], finding["id"]
 
 
 def counts(finding: types.FindingJson, fail_on: Severity = Severity.WARNING) -> bool:
@@ -87,9 +87,9 @@ def blind(report: types.ReportJson) -> bool:
     return bool(roots) and all(root["status"] != "ok" for root in roots)
 
 
-def select(report: types.ReportJson, wanted: Callable[[types.FindingJson], bool]) -> types.ReportJson:
-    """The same report with only the wanted findings."""
-    findings = [finding for finding in report["findings"] if wanted(finding)]
+def select(report: types.ReportJson, choose: Callable[[types.FindingJson], bool]) -> types.ReportJson:
+    """The same report with only the findings that `choose` accepts."""
+    findings = [finding for finding in report["findings"] if choose(finding)]
     old = report["summary"]
     summary = _summary(findings, old["roots"], old["namespaces"], old["mounts"])
     return {**report, "summary": summary, "findings": findings}
@@ -185,7 +185,7 @@ def holders(found: Iterable[Holder]) -> list[types.HolderJson]:
 
 
 def remedies(finding: Finding) -> list[types.RemedyJson]:
-    """What ends a finding, as JSON."""
+    """The remedies of a finding, as JSON."""
     return [
         {
             "action": str(remedy.action),

@@ -1,4 +1,4 @@
-"""The propagation picture of a host: each of home's mounts that hold roots, and the namespaces that show them. Pure."""
+"""How umounts propagate on a host: each mount of a home that holds roots, and the namespaces that have these. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from .map_types import BaseJson, MapRootJson, MapSummaryJson, RowJson
 
 ELSEWHERE = "elsewhere"
 HOME = "home"
-"""The kind of a second view of a root in home itself."""
+"""The kind of a row for a second mount of a root in home itself."""
 
 _WORST = [Relation.PEER, Relation.SLAVE, Relation.CUT_OFF]
 
 
 @dataclass(frozen=True, slots=True)
 class MapFacts:
-    """All that a chart is made of."""
+    """All that a map is made of."""
 
     picture: Picture
     findings: tuple[Finding, ...]
-    sights: tuple[Exposure, ...]
-    people: Mapping[int, Members]
-    """By inode, of each namespace with a sight or a leaked copy."""
+    exposures: tuple[Exposure, ...]
+    members: Mapping[int, Members]
+    """By inode, of each namespace with an exposure or a leaked copy."""
 
 
 def bases(seen: MapFacts) -> list[BaseJson]:
-    """One for each mount of home that holds a root, those with trouble first."""
+    """One for each mount of home that holds a root, those with most leaked copies first."""
     held: dict[tuple[int, int], list[tuple[RootState, Base]]] = {}
     for state in seen.picture.roots:
         if all(layout.needs_history for layout in state.root.layout):
@@ -38,10 +38,10 @@ def bases(seen: MapFacts) -> list[BaseJson]:
         for base in state.bases:
             held.setdefault((state.home or 0, base.mount.id), []).append((state, base))
     found = [_base(home, some, seen) for (home, _mount), some in held.items()]
-    return sorted(found, key=lambda base: [-total for total in _troubles(base)])
+    return sorted(found, key=lambda base: [-total for total in _counts(base)])
 
 
-def _troubles(base: BaseJson) -> tuple[int, int, int]:
+def _counts(base: BaseJson) -> tuple[int, int, int]:
     rows = base["namespaces"]
     cut = sum(row["relation"] == Relation.CUT_OFF for row in rows)
     return sum(row["leaked"] for row in rows), sum(row["leaks"] for row in rows), cut
@@ -75,27 +75,29 @@ def _root(state: RootState, base: Base | None = None) -> MapRootJson:
 
 
 def unjudged(picture: Picture) -> list[MapRootJson]:
-    """Roots that no mount of home was seen to hold."""
+    """Roots for which no mount of home was found."""
     return [_root(state) for state in picture.roots if not state.bases]
 
 
 def _rows(mount: Mount, some: list[tuple[RootState, Base]], seen: MapFacts) -> list[RowJson]:
     roots = {state.root for state, _base in some}
-    sights: dict[tuple[int, int], list[Exposure]] = {}
-    for sight in seen.sights:
-        if sight.base.mount.id == mount.id and sight.root in roots:
-            view = sight.mount.id if sight.at_home else 0
-            sights.setdefault((sight.namespace, view), []).append(sight)
+    exposures: dict[tuple[int, int], list[Exposure]] = {}
+    for exposure in seen.exposures:
+        if exposure.base.mount.id == mount.id and exposure.root in roots:
+            view = exposure.mount.id if exposure.at_home else 0
+            exposures.setdefault((exposure.namespace, view), []).append(exposure)
     leaked: dict[tuple[int, int], list[Finding]] = {}
     for finding in seen.findings:
         if counts(finding) and finding.namespace is not None and _holds(mount, finding):
             leaked.setdefault((finding.namespace, 0), []).append(finding)
-    rows = [_row(key[0], sights.get(key, []), leaked.get(key, []), seen) for key in dict.fromkeys((*sights, *leaked))]
+    rows = [
+        _row(key[0], exposures.get(key, []), leaked.get(key, []), seen) for key in dict.fromkeys((*exposures, *leaked))
+    ]
     return sorted(rows, key=_order)
 
 
 def counts(finding: Finding) -> bool:
-    """Whether a finding is a leaked copy that the picture shows: what is only suspected is not."""
+    """Whether a finding is a leaked copy that the map shows: a suspected one is not."""
     return finding.kind is Kind.LEAKED and finding.severity is not Severity.INFO and not finding.silenced
 
 
@@ -103,20 +105,20 @@ def _holds(mount: Mount, finding: Finding) -> bool:
     return finding.target is not None and finding.target.match.base.mount.id == mount.id
 
 
-def _row(inode: int, sights: list[Exposure], leaked: list[Finding], seen: MapFacts) -> RowJson:
-    at_home = next((sight.mount.point for sight in sights if sight.at_home), None)
-    worst = max(sights, key=lambda sight: _WORST.index(sight.relation), default=None)
+def _row(inode: int, exposures: list[Exposure], leaked: list[Finding], seen: MapFacts) -> RowJson:
+    at_home = next((exposure.mount.point for exposure in exposures if exposure.at_home), None)
+    worst = max(exposures, key=lambda exposure: _WORST.index(exposure.relation), default=None)
     return {
         "namespace": inode,
-        "kind": HOME if at_home else str(seen.people[inode].kind),
+        "kind": HOME if at_home else str(seen.members[inode].kind),
         "who": f"{printable(at_home)} on the host itself" if at_home else _who(inode, seen),
         "relation": str(worst.relation) if worst else ELSEWHERE,
         "at": printable(worst.at) if worst else None,
         "peer_group": worst.mount.shared or None if worst else None,
         "master": worst.mount.master or None if worst else None,
-        "copies": sum(sight.copies for sight in sights),
-        "leaks": sum(sight.leaks for sight in sights),
-        "on_purpose": sum(sight.kept - sight.leaks for sight in sights),
+        "copies": sum(exposure.copies for exposure in exposures),
+        "leaks": sum(exposure.leaks for exposure in exposures),
+        "on_purpose": sum(exposure.kept - exposure.leaks for exposure in exposures),
         "leaked": sum(finding.count for finding in leaked if finding.confirmed),
         "unconfirmed": sum(finding.count for finding in leaked if not finding.confirmed),
         "findings": [finding.id for finding in leaked],
@@ -124,8 +126,8 @@ def _row(inode: int, sights: list[Exposure], leaked: list[Finding], seen: MapFac
 
 
 def _who(inode: int, seen: MapFacts) -> str:
-    people = seen.people[inode]
-    return name_of(people.holders, inode, people.more)
+    members = seen.members[inode]
+    return name_of(members.holders, inode, members.more)
 
 
 def _order(row: RowJson) -> tuple[object, ...]:

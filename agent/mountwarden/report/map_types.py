@@ -24,15 +24,15 @@ class RowJson(TypedDict):
     kind: str
     who: str
     relation: str
-    """peer, slave, cut-off; elsewhere: it shows the root by none of its mounts, and holds a copy all the same."""
+    """peer, slave, cut-off; elsewhere: none of its mounts shows the root, and it has a copy all the same."""
     at: str | None
     """Where the root, or the first of several, is there."""
     peer_group: int | None
     master: int | None
     copies: int
-    """Of what is live at home."""
+    """Copies of what home has mounted now."""
     leaks: int
-    """Those of them that home's umounts will not reach."""
+    """Those of them that umounts in home will not reach."""
     on_purpose: int
     """The same, where the engine keeps its root private on purpose, and removes each mountpoint itself."""
     leaked: int
@@ -78,5 +78,5 @@ class MapJson(TypedDict):
     summary: MapSummaryJson
     bases: list[BaseJson]
     unjudged: list[MapRootJson]
-    """Roots that no mount of home was seen to hold."""
+    """Roots for which no mount of home was found."""
     gaps: list[GapJson]

@@ -131,7 +131,7 @@ class ReportJson(TypedDict):
 
 
 class MomentJson(TypedDict):
-    """One thing that happened. `at` is null where nothing on the host tells when; `after` and `before` bound it."""
+    """One thing that happened. `at` is null where its time is not known; `after` and `before` are bounds of it."""
 
     what: str
     at: str | None
@@ -142,7 +142,7 @@ class MomentJson(TypedDict):
 
 
 class LevelJson(TypedDict):
-    """One mount on the way from a namespace's "/" to the copy. `cut`: no umount of home passes it."""
+    """One mount on the path from a namespace's "/" to the copy. `cut`: no umount in home propagates beyond it."""
 
     point: str
     propagation: str
@@ -152,7 +152,7 @@ class LevelJson(TypedDict):
 
 
 class SideJson(TypedDict):
-    """The way to the mountpoint in one namespace, outermost mount first; `mount` is what is mounted at its end."""
+    """The mounts on the path to the mountpoint in one namespace, outermost first; `mount` is what is mounted on it."""
 
     who: str
     namespace: int | None
@@ -162,7 +162,7 @@ class SideJson(TypedDict):
 
 
 class GroupJson(TypedDict):
-    """In how many other mount namespaces home's sharing group has a peer or, without one, a slave of its own."""
+    """In how many other mount namespaces home's peer group has a peer or, without one, a slave of its own."""
 
     id: int
     peers: int
@@ -170,7 +170,7 @@ class GroupJson(TypedDict):
 
 
 class ChainJson(TypedDict):
-    """Home and the holder, and why umounts do not get from one to the other (null: they do, or it is not known)."""
+    """Home and the holder; `broken`: why umounts do not propagate from one to the other; null: they do, or unknown."""
 
     home: SideJson
     group: GroupJson | None
@@ -190,7 +190,7 @@ class SettingJson(TypedDict):
 
 
 class FixJson(TypedDict):
-    """What ends the cause for good: `content` is to be put into `file`, then `commands` be run."""
+    """What removes the cause for good: write `content` to `file`, then run `commands`."""
 
     text: str
     file: str | None
@@ -199,7 +199,7 @@ class FixJson(TypedDict):
 
 
 class BackgroundJson(TypedDict):
-    """What explain tells beyond the finding."""
+    """What explain says beyond the finding."""
 
     timeline: list[MomentJson]
     chain: ChainJson | None

@@ -1,4 +1,4 @@
-"""The picture as a graph for Graphviz's dot(1), dot language: one node a namespace, one edge a relation."""
+"""The map as a graph for Graphviz's dot(1), dot language: one node a namespace, one edge a relation."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def render(chart: MapJson, *, everything: bool = False) -> str:
     """The graph as text, ending in a newline."""
     level, text = fold.headline(chart)
     lines = [
-        _HEAD + f"  label={quoted(text, fold.facts(chart), *fold.notes(chart))};\n  labelloc=t;",
+        _HEAD + f"  label={quoted(text, fold.figures(chart), *fold.notes(chart))};\n  labelloc=t;",
         f'  fontcolor="{_COLOURS[level]}";',
     ]
     for number, base in enumerate(chart["bases"]):

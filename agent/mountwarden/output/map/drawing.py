@@ -1,4 +1,4 @@
-"""The picture on a terminal: a tree for each of home's mounts that hold roots."""
+"""The map on a terminal: a tree for each mount of a home that holds roots."""
 
 from collections.abc import Iterable
 
@@ -13,19 +13,19 @@ _WIDEST = 40
 
 
 def render(chart: MapJson, terminal: Terminal, *, everything: bool = False) -> str:
-    """The picture as text, ending in a newline."""
+    """The map as text, ending in a newline."""
     level, text = fold.headline(chart)
     sign = terminal.glyph("✓" if level == "healthy" else "●")
     head = wrap(f"{sign} {text}", terminal.columns, rest="  ")
     lines = [terminal.paint(line, COLOURS[level]) for line in head]
-    lines += [terminal.paint(line, "dim") for line in _wrapped(fold.facts(chart), terminal)]
+    lines += [terminal.paint(line, "dim") for line in _wrapped(fold.figures(chart), terminal)]
     for base in chart["bases"]:
         lines += ["", *_base(base, terminal, everything=everything)]
     feet = fold.notes(chart)
     if chart["summary"]["leaked"]:
-        feet.append("what ends a leak: mountwarden report")
+        feet.append("remedies for a leak: mountwarden report")
     if chart["summary"]["leaks"]:
-        feet.append("what keeps the next one from leaking: mountwarden doctor")
+        feet.append("how to prevent the next leak: mountwarden doctor")
     lines += [""] if feet else []
     lines += [terminal.paint(line, "dim") for foot in feet for line in _wrapped(foot, terminal)]
     return terminal.lines(lines)

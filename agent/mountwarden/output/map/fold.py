@@ -1,4 +1,4 @@
-"""What a picture shows of each base: troubles one by one, what is healthy folded into counts."""
+"""What the map shows of each base: namespaces with leaks one by one, healthy ones folded into counts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from .. import phrases
 from ..columns import count
 
 MOST = 10
-"""Namespaces with trouble that are shown for each base, one by one; the rest is a count."""
+"""Namespaces with leaks that are shown for each base one by one; the rest is a count."""
 _NAMED = 40
 """Names that a folded line lists at most, where there is room for them."""
 
@@ -17,10 +17,10 @@ _KINDS = {
     "service": "service",
     "container": "container",
     "process": "process",
-    "bare": "bare namespace",
-    "home": "second view",
+    "bare": "namespace without a process",
+    "home": "second mount",
 }
-_PLURALS = {"process": "processes"}
+_PLURALS = {"process": "processes", "bare": "namespaces without a process"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def _together(relation: str, name: str, rows: Sequence[RowJson]) -> MapLine:
 
 
 def headline(chart: MapJson) -> tuple[str, str]:
-    """(how bad it is, the picture in one sentence)."""
+    """(how bad it is, the map in one sentence)."""
     told = chart["summary"]
     levels = (
         (told["leaked"], "leaked", "leaked"),
@@ -140,7 +140,7 @@ def headline(chart: MapJson) -> tuple[str, str]:
     return "healthy", f"every umount reaches every copy on {chart['host']['hostname']}"
 
 
-def facts(chart: MapJson) -> str:
+def figures(chart: MapJson) -> str:
     """How much there is."""
     told = chart["summary"]
     parts = [
@@ -155,10 +155,10 @@ def facts(chart: MapJson) -> str:
 
 
 def about(base: BaseJson) -> str:
-    """How home's mount propagates."""
+    """How the mount of home propagates."""
     group = f", peer group {base['peer_group']}" if base["peer_group"] else ""
-    wanted = base["roots"] and all(root["wants_private"] for root in base["roots"]) and not base["peer_group"]
-    return f"{base['propagation']}{group}" + (" (its engine wants it so)" if wanted else "")
+    on_purpose = base["roots"] and all(root["wants_private"] for root in base["roots"]) and not base["peer_group"]
+    return f"{base['propagation']}{group}" + (" (its engine makes it so)" if on_purpose else "")
 
 
 def root_name(root: MapRootJson) -> str:
@@ -167,6 +167,6 @@ def root_name(root: MapRootJson) -> str:
 
 
 def notes(chart: MapJson) -> list[str]:
-    """What could not be seen."""
-    told = [f"{root['path']} ({root['engine']}) could not be judged: {root['status']}" for root in chart["unjudged"]]
-    return told + [phrases.gap(gap) for gap in chart["gaps"]]
+    """What could not be read or judged."""
+    lines = [f"{root['path']} ({root['engine']}) could not be judged: {root['status']}" for root in chart["unjudged"]]
+    return lines + [phrases.gap(gap) for gap in chart["gaps"]]

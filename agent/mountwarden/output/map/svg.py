@@ -1,6 +1,6 @@
-"""The picture as one SVG file: no script, no font, nothing to load; for light and dark screens.
+"""The map as one SVG file: no script, no font, nothing to load; for light and dark screens.
 
-Each of home's mounts that hold roots is a panel: the mount with its roots at the left, the namespaces that show them at
+Each mount of a home that holds roots is a panel: the mount with its roots at the left, the namespaces that show them at
 the right. A line with an arrow is propagation; a stub with a cross is where it is cut off.
 """
 
@@ -13,7 +13,7 @@ from . import fold
 
 _WIDTH, _MARGIN = 960, 24
 _LEFT = 330
-"""Width of the box of home's mount."""
+"""Width of the box of the mount of home."""
 _TRUNK, _ROWS = 446, 478
 """Where the lines branch, and where the namespaces' boxes begin."""
 _HIGH, _GAP = 40, 8
@@ -55,7 +55,7 @@ def render(chart: MapJson, *, everything: bool = False) -> str:
     """The SVG document, ending in a newline."""
     page = _Page()
     level, text = fold.headline(chart)
-    _head(page, level, text, fold.facts(chart))
+    _head(page, level, text, fold.figures(chart))
     for base in chart["bases"]:
         _panel(page, base, everything=everything)
     _notes(page, chart)
@@ -63,7 +63,7 @@ def render(chart: MapJson, *, everything: bool = False) -> str:
     height = int(page.y + _MARGIN)
     size = f'width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}"'
     start = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
-    about = f"<title>{escape(text)}</title><desc>{escape(fold.facts(chart))}</desc><style>{_STYLE}</style>"
+    about = f"<title>{escape(text)}</title><desc>{escape(fold.figures(chart))}</desc><style>{_STYLE}</style>"
     return (
         "\n".join([start, about, f'<rect class="page" width="{_WIDTH}" height="{height}"/>', *page.parts, "</svg>"])
         + "\n"
@@ -103,7 +103,7 @@ def _panel(page: _Page, base: BaseJson, *, everything: bool) -> None:
 
 
 def _home(page: _Page, base: BaseJson, top: float) -> float:
-    """The box of home's mount; returns where it ends."""
+    """The box of the mount of home; returns where it ends."""
     room = _columns(_LEFT - 24)
     texts = [(fit(base["at"], room), "bold")]
     texts += [(line, "dim") for line in wrap(f"{fold.about(base)}; {base['fstype']}", room)]
@@ -179,11 +179,11 @@ def _legend(page: _Page) -> None:
     page.add(
         f'<path class="line" d="M{_MARGIN} {y - 4:g}h24"/>',
         _tip(_MARGIN + 32, y - 4, 1),
-        _text(_MARGIN + 40, y, "umounts at home reach it", "dim"),
-        f'<path class="line" d="M{_MARGIN + 240} {y - 4:g}h24"/>',
-        _tip(_MARGIN + 272, y - 4, 1),
-        _tip(_MARGIN + 234, y - 4, -1),
-        _text(_MARGIN + 280, y, "a peer: both ways", "dim"),
+        _text(_MARGIN + 40, y, "umounts on the host reach it", "dim"),
+        f'<path class="line" d="M{_MARGIN + 256} {y - 4:g}h24"/>',
+        _tip(_MARGIN + 288, y - 4, 1),
+        _tip(_MARGIN + 250, y - 4, -1),
+        _text(_MARGIN + 296, y, "a peer: both ways", "dim"),
         f'<path class="cut cut-off" d="M{_MARGIN + 440} {y - 4:g}h24"/>',
         f'<path class="cross cut-off" d="M{_MARGIN + 428} {y - 8:g}l8 8m0 -8l-8 8"/>',
         _text(_MARGIN + 472, y, "cut off: what it holds stays", "dim"),
