@@ -129,7 +129,7 @@ def test_report_goes_by_what_the_service_has_seen(service: Machine, mode: str) -
 def test_a_pause_and_a_silence_show_in_report(service: Machine, mode: str) -> None:
     service.run("umount", MERGED)
     service.run("mountwarden", "pause", "--reason", "a test")
-    assert "acts are paused: mountwarden resume" in service.run("mountwarden", "report", check=False).stdout
+    assert "actions are paused: mountwarden resume" in service.run("mountwarden", "report", check=False).stdout
     service.run("mountwarden", "resume")
     (found,) = json.loads(service.run("mountwarden", "report", "--json", check=False).stdout)["findings"]
     service.run("mountwarden", "silence", found["id"], "--for", "1h", "--reason", "known")

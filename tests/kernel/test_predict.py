@@ -15,8 +15,7 @@ import pytest
 from mountwarden.cli import main as command_line
 from mountwarden.explain import holders, naming
 from mountwarden.kernel import abi, syscalls
-from mountwarden.predict import umount as foresee
-from mountwarden.predict.umount import Forecast
+from mountwarden.predict.umount import Forecast, umount
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.scratch_ns import Namespace, hold
@@ -25,7 +24,7 @@ MERGED = ROOT + b"/X/merged"
 
 
 def predicted(home: Home, path: bytes = MERGED, *, lazy: bool = False) -> Forecast:
-    return home.run(lambda: foresee.umount(path, lazy=lazy))
+    return home.run(lambda: umount(path, lazy=lazy))
 
 
 def cli(home: Home, *arguments: str) -> tuple[int, str, str]:
@@ -108,7 +107,7 @@ def test_a_mapped_file_makes_it_busy(home: Home) -> None:
                 signal.pause()
         os.close(fd)
         try:
-            told = foresee.umount(MERGED, lazy=False)
+            told = umount(MERGED, lazy=False)
             return str(told.answer), [one.how for one in told.because if one.holder and one.holder.pid == pid]
         finally:
             os.kill(pid, 9)
@@ -162,7 +161,7 @@ def test_nothing_is_mounted_there(home: Home) -> None:
 
 def test_a_relative_path_is_taken_from_where_we_are(home: Home) -> None:
     home.layer()
-    told = home.run(lambda: (os.chdir(ROOT + b"/X"), foresee.umount(b"./merged/", lazy=False))[1])
+    told = home.run(lambda: (os.chdir(ROOT + b"/X"), umount(b"./merged/", lazy=False))[1])
     assert (told.path, told.answer) == (MERGED, "ok")
 
 
@@ -213,7 +212,7 @@ def test_in_another_namespace_a_locked_copy_can_t_be_unmounted(home: Home) -> No
 def test_in_another_namespace_its_own_mount_can_be(home: Home) -> None:
     home.layer()
     with hold(home.sandbox, propagation="private") as other:
-        told = home.run(lambda: foresee.umount(MERGED, lazy=False, pid=other.pid))
+        told = home.run(lambda: umount(MERGED, lazy=False, pid=other.pid))
         assert (told.answer, [one.place.namespace for one in told.left]) == ("ok", [home.sandbox.inode])
         other.run(syscalls.umount, MERGED, 0)
         assert not other.is_mounted(MERGED)
@@ -273,7 +272,7 @@ def test_a_bound_socket_makes_it_busy(home: Home) -> None:
                 os.kill(os.getpid(), signal.SIGSTOP)
         os.waitid(os.P_PID, pid, os.WSTOPPED)
         try:
-            told = foresee.umount(MERGED, lazy=False)
+            told = umount(MERGED, lazy=False)
             with pytest.raises(OSError, match="busy") as refused:
                 syscalls.umount(MERGED, 0)
             hows = [(one.how, one.path) for one in told.because if one.holder and one.holder.pid == pid]
@@ -294,7 +293,7 @@ def test_a_loop_device_makes_it_busy(home: Home) -> None:
         made = subprocess.run(["losetup", "--find", "--show", "/mnt/disk/image"], capture_output=True, text=True)
         name = made.stdout.strip()
         try:
-            told = foresee.umount(b"/mnt/disk", lazy=False)
+            told = umount(b"/mnt/disk", lazy=False)
             with pytest.raises(OSError, match="busy"):
                 syscalls.umount(b"/mnt/disk", 0)
             return str(told.answer), [(one.how, one.path) for one in told.because], name
@@ -303,7 +302,7 @@ def test_a_loop_device_makes_it_busy(home: Home) -> None:
 
     answer, because, name = home.run(ask)
     assert (answer, because) == ("busy", [(os.path.basename(name), b"/mnt/disk/image")])
-    assert home.run(lambda: foresee.umount(b"/mnt/disk", lazy=False)).answer == "ok"
+    assert home.run(lambda: umount(b"/mnt/disk", lazy=False)).answer == "ok"
     home.umount(b"/mnt/disk")
 
 

@@ -128,7 +128,7 @@ def test_nobody_is_told_to_end_process_1_or_what_lives_with_it(home: Home) -> No
     (there,) = (keeper for keeper in hows(answer, "mount") if keeper.namespace == inode)
     assert (there.holders[0].pid, there.needs) == (1, "umount it in its namespace")
     needs = {(keeper.how, keeper.needs) for keeper in answer.keepers if keeper.needs.startswith("process 1 ")}
-    ways = {"cwd": "leave the directory", "file": "close it", "map": "let go of it"}
+    ways = {"cwd": "leave the directory", "file": "close it", "map": "release it"}
     assert needs == {(how, f"process 1 must {way}") for how, way in ways.items()}
 
 
@@ -274,7 +274,7 @@ def test_the_exit_status_and_the_document(home: Home, capfd: pytest.CaptureFixtu
     told = capfd.readouterr().err
     assert told.startswith("mountwarden: /mnt/absent: No such file or directory\n")
     assert home.run(lambda: command_line.main(["who", os.fsdecode(MERGED)])) == 1
-    assert "to let go: umount it here" in capfd.readouterr().out
+    assert "to release it: umount it here" in capfd.readouterr().out
 
 
 def test_a_mount_id_means_its_file_system(home: Home) -> None:

@@ -57,7 +57,7 @@ def test_progress_is_told_on_a_terminal_and_only_when_it_takes_long(
         service_report.scanning_again(seconds)
         ready, _, _ = select.select([reader], [], [], 0)
         assert bool(ready) is said
-        assert not said or b"looking again in 5 s" in reader.read(200)
+        assert not said or b"scanning again in 5 s" in reader.read(200)
 
 
 def test_progress_is_not_told_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

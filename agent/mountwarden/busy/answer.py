@@ -27,7 +27,7 @@ class Keeper:
     where: bytes
     """The mountpoint or file, as its namespace shows it; the device on top."""
     needs: str
-    """What would let go: one sentence part."""
+    """What would release it: a part of a sentence."""
     namespace: int | None = None
     mount: int | None = None
     """Small mount id."""

@@ -1,4 +1,4 @@
-"""Containers by name or id, by what Docker and podman themselves wrote down; they need not run."""
+"""Containers by name or id, by Docker's and podman's own records; they need not run."""
 
 import json
 import os
@@ -19,7 +19,7 @@ class KnownContainer:
     id: str
     names: tuple[str, ...]
     layer: str
-    """The directory of its writable layer; whether it is there was not looked at."""
+    """The directory of its writable layer; whether it exists was not checked."""
 
     def is_called(self, asked: str) -> bool:
         """Whether that is its name, or the beginning of its id."""

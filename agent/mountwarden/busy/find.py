@@ -1,4 +1,4 @@
-"""The whole answer."""
+"""All that keeps a target busy."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,8 +12,8 @@ from .world import world
 def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> BusyReport:
     """Who keeps `asked` busy: a path, a device, a container, or a mount id. Needs root to see all of it.
 
-    A container that does not run, and one named by its name, is looked for in the engines' `roots`,
-    which are asked for then alone.
+    A container that does not run, and one named by its name, is searched for in the engines' `roots`,
+    which are only then determined.
 
     Raises: MountwardenError where there is no such thing.
     """

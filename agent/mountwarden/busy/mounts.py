@@ -61,7 +61,7 @@ def is_of(mount: Mount, target: BusyTarget) -> bool:
 def _layer_in(mount: Mount, target: BusyTarget, table: Table, world: World) -> str | None:
     """Which of an overlay's layers is on the target.
 
-    Its options are all that tells, and they are paths of the namespace in which it was made. That is the one that
+    Only its options say it, and they are paths of the namespace in which it was made. That is the one that
     shows it where this has our root, else (a container's) ours where there is such a path.
     """
     if mount.device == target.device:
@@ -69,7 +69,7 @@ def _layer_in(mount: Mount, target: BusyTarget, table: Table, world: World) -> s
     inside = _has_our_root(table, world)
     for option in _LAYER.finditer(mount.super_options):
         for path in _paths(option[1]):
-            if on_target(path, target, world.home if not inside and _is_at_home(path) else table):
+            if on_target(path, target, world.home if not inside and _is_here(path) else table):
                 return f"{option[0].partition(b'=')[0].decode()}, by its options"
     return None
 
@@ -80,7 +80,7 @@ def _has_our_root(table: Table, world: World) -> bool:
 
 
 @functools.cache
-def _is_at_home(path: bytes) -> bool:
+def _is_here(path: bytes) -> bool:
     try:
         paths.place(path)
     except OSError:
@@ -111,7 +111,7 @@ def _needs(space: Namespace, members: Members, *, own: bool) -> str:
         return {
             "bind": "unmount the nsfs file that keeps its namespace",
             "fd": "the process that keeps its namespace open must close it",
-        }.get(space.door.via, "what keeps its namespace must let go")
+        }.get(space.door.via, "what keeps its namespace must release it")
     if 1 in space.pids:
         return "umount it in its namespace"  # the host ends with process 1
     first = members.holders[0] if members.holders else None

@@ -42,7 +42,7 @@ def _kept(target: BusyTarget, world: World, found: Iterable[Link], by_id: Mappin
 
 def _needs(how: str, pid: int) -> str:
     if pid == 1:  # with which the host would end
-        return _NEEDS.get(how, "let go of it")
+        return _NEEDS.get(how, "release it")
     return f"{_NEEDS[how]}, or end" if how in _NEEDS else "end"
 
 
@@ -50,7 +50,7 @@ def _how(link: Link, mount: Mount | None, target: BusyTarget) -> str | None:
     if link.rdev in target.nodes:
         return "device"
     if mount is None:
-        # A detached mount is in no table, and only the object's own device is left to tell.
+        # A detached mount is in no table, and only the object's own device is known.
         inside = link.device == target.device and target.path is None
     else:
         inside = mount.device == target.device or mount.device in target.nodes

@@ -1,4 +1,4 @@
-"""mountwarden explain: the story of one finding."""
+"""mountwarden explain: one finding in full."""
 
 import sys
 import time
@@ -23,9 +23,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "explain",
-        help="the story of one finding: what, who, why, and the way out",
-        description="Looks now and tells one finding in full: what, since when, who holds it and why, the timeline,\n"
-        "where the chain of propagation is broken, each way out with what it would do, and what ends the cause.\n"
+        help="one finding in full: what, who, why, and the remedies",
+        description="Scans now and shows one finding in full: what, since when, who holds it and why, the timeline,\n"
+        "where the chain of propagation is broken, each remedy with what it would do, and the lasting fix.\n"
         "Of a finding that is over, what the journal has. Without root, from the service's last report alone.",
         epilog="example:\n  mountwarden explain mw-0123456789",
     )
@@ -37,7 +37,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Story:
+class _Explained:
     report: types.ReportJson
     """With this one finding alone."""
     steps: dict[str, list[str]] = field(default_factory=dict)
@@ -45,15 +45,15 @@ class _Story:
 
 
 def run(arguments: Namespace) -> int:
-    """Tell the story; the exit status is the report's, of this one finding."""
+    """Explain the finding; the exit status is the report's, of this one finding."""
     import os
 
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     if arguments.snapshot is not None:
-        told: _Story | types.BackgroundJson = _stored(arguments.snapshot, arguments.id)
+        told: _Explained | types.BackgroundJson = _stored(arguments.snapshot, arguments.id)
     else:
         told = _live(arguments) if os.geteuid() == 0 else _last(arguments.id)
-    if not isinstance(told, _Story):
+    if not isinstance(told, _Explained):
         return _over(arguments, told, screen)
     finding = told.report["findings"][0]
     if arguments.json:
@@ -64,8 +64,8 @@ def run(arguments: Namespace) -> int:
     return build.status(told.report, Severity(arguments.fail_on))
 
 
-def _live(arguments: Namespace) -> _Story | types.BackgroundJson:
-    """The story; of a finding that is over, what the journal has."""
+def _live(arguments: Namespace) -> _Explained | types.BackgroundJson:
+    """The explanation; of a finding that is over, what the journal has."""
     from ..explain import shared_causes
     from ..report import assemble, background
     from . import session
@@ -79,38 +79,38 @@ def _live(arguments: Namespace) -> _Story | types.BackgroundJson:
     around = background.background(findings[0], found.seen, agent=arguments.id in agent.since())
     circumstances = session.circumstances(scanner, agent)
     facts = assemble.facts(found.seen, findings, scanner.config, gaps=gaps, circumstances=circumstances)
-    return _Story(build.build(facts), build.steps(facts.findings[0]), around)
+    return _Explained(build.build(facts), build.steps(facts.findings[0]), around)
 
 
-def _beyond(finding_id: str, agent: service_report.Agents, found: "ConfirmedScan") -> _Story | types.BackgroundJson:
-    """Of what the look does not show: the service's finding, while it holds; else what the journal has of it."""
+def _beyond(finding_id: str, agent: service_report.Agents, found: "ConfirmedScan") -> _Explained | types.BackgroundJson:
+    """Of a finding that the scan does not show: the service's, while it holds; else what the journal has of it."""
     from ..report import background
     from . import joined
 
     past, theirs = background.over(finding_id), joined.alone(agent, found)
     if agent.told and any(one["id"] == finding_id for one in theirs):
-        return _Story(build.select(agent.told, lambda one: one["id"] == finding_id), background=past)
+        return _Explained(build.select(agent.told, lambda one: one["id"] == finding_id), background=past)
     if past:
         return past
     raise _unknown(finding_id, [finding.id for finding in found.findings] + [one["id"] for one in theirs])
 
 
-def _stored(path: str, finding_id: str) -> _Story:
+def _stored(path: str, finding_id: str) -> _Explained:
     from . import snapshot
 
     facts = snapshot.facts_of(snapshot.load(path), everything=True)
     one = [finding for finding in facts.findings if finding.id == finding_id]
     if not one:
         raise _unknown(finding_id, [finding.id for finding in facts.findings], path)
-    return _Story(build.build(replace(facts, findings=one)), build.steps(one[0]))
+    return _Explained(build.build(replace(facts, findings=one)), build.steps(one[0]))
 
 
-def _last(finding_id: str) -> _Story:
+def _last(finding_id: str) -> _Explained:
     told = service_report.last()
     one = build.select(told, lambda finding: finding["id"] == finding_id)
     if not one["findings"]:
         raise _unknown(finding_id, [finding["id"] for finding in told["findings"]])
-    return _Story(one)
+    return _Explained(one)
 
 
 def _over(arguments: Namespace, told: types.BackgroundJson, screen: terminal.Terminal) -> int:

@@ -1,7 +1,7 @@
-"""What the running service alone knows: its confirmed findings that this look did not make, where they still hold.
+"""What the running service alone knows: its confirmed findings that this scan did not make, where they still hold.
 
-Most of them hang on what was seen before, which no single look has. The service's report may be some seconds old, so
-each finding is looked for once more; what can't be read now is no absence.
+Most of them depend on earlier scans, which a single scan does not have. The service's report may be some seconds old,
+so each finding is checked once more; what can't be read now counts as present.
 """
 
 from functools import cached_property
@@ -17,12 +17,12 @@ from ..scan.confirm import ConfirmedScan
 from ..scan.scanner import Scan
 from .service_report import Agents
 
-_BY_ANY_LOOK = (Kind.SEVERED, Kind.PRIVATE_ROOT)
-"""Kinds that hang on propagation as it is now, and not on any history."""
+_BY_ANY_SCAN = (Kind.SEVERED, Kind.PRIVATE_ROOT)
+"""Kinds that depend on propagation as it is now, and not on earlier scans."""
 
 
 def alone(agent: Agents, found: ConfirmedScan) -> list[types.FindingJson]:
-    """The service's findings, as it wrote them, that are to be told beside those of the look."""
+    """The service's findings, as it wrote them, that are to be shown beside those of the scan."""
     own = {finding.id for finding in found.findings}
     now = _Now(found.seen)
     return [one for one in agent.findings if one["confirmed"] and one["id"] not in own and now.has(one)]
@@ -39,11 +39,11 @@ class _Now:
         self._lines: dict[int, Lines | None] = {}
 
     def has(self, finding: types.FindingJson) -> bool:
-        """Whether what the finding tells of is there now, as far as that can be seen."""
+        """Whether what the finding is about is there now, as far as that can be read."""
         inode = finding["namespace"]["inode"]
         if finding["kind"] == Kind.PINNED:
             return any(report_file.alive(holder["pid"]) for holder in finding["holders"])
-        if finding["kind"] in _BY_ANY_LOOK and finding["root"] in self._judged and inode not in self._unread:
+        if finding["kind"] in _BY_ANY_SCAN and finding["root"] in self._judged and inode not in self._unread:
             return False
         return inode is not None and self._is_populated(inode, finding["kind"]) and self._shows(inode, finding)
 
@@ -64,7 +64,7 @@ class _Now:
             return True
 
     def _read(self, inode: int) -> Lines | None:
-        """Empty where nobody is in it any more; None where it can't be read."""
+        """The namespace's mounts; none where it is gone, and None where they can't be read."""
         space = self._spaces[inode]
         try:
             return Lines(read_mountinfo(inode, space.pids, space.door) or b"")
@@ -72,18 +72,18 @@ class _Now:
             return None
 
     def _is_that(self, mount: Mount, finding: types.FindingJson) -> bool:
-        """The same mount, and not in use at home again. Mount ids are reused at once, so the rest must be the same."""
-        told = (finding["device"], finding["fstype"], finding["seen_at"])
-        if told != (mount.device, printable(mount.fstype), printable(mount.point)):
+        """Whether it is the same mount, and not in home again. Mount ids are reused at once: all else is compared."""
+        known = (finding["device"], finding["fstype"], finding["seen_at"])
+        if known != (mount.device, printable(mount.fstype), printable(mount.point)):
             return False
         if finding["kind"] not in (Kind.LEAKED, Kind.ORPHANED):
             return True
-        return not self._is_at_home(mount, by_device=finding["kind"] == Kind.LEAKED and is_on_block_device(mount))
+        return not self._is_in_home(mount, by_device=finding["kind"] == Kind.LEAKED and is_on_block_device(mount))
 
-    def _is_at_home(self, mount: Mount, *, by_device: bool) -> bool:
+    def _is_in_home(self, mount: Mount, *, by_device: bool) -> bool:
         return mount.device in self._devices if by_device else mount.identity in self._home
 
     @cached_property
     def _devices(self) -> frozenset[str]:
-        """What home has mounted anything of."""
+        """The devices of which home has anything mounted."""
         return frozenset(device for device, _root in self._home)

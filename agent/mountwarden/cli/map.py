@@ -1,4 +1,4 @@
-"""mountwarden map: the propagation picture of the host."""
+"""mountwarden map: how umounts propagate on the host."""
 
 import sys
 from argparse import Namespace
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..report.map_types import MapJson
 
 _EPILOG = """\
-Each of home's mounts that hold roots, and below it the namespaces that show them: slaves and peers, which umounts
-reach, and those that are cut off, with the copies that have leaked and those that will. What is healthy is folded
+Each mount of the host that holds roots, and below it the namespaces that show them: slaves and peers, which umounts
+reach, and those that are cut off, with the copies that have leaked and those that will. Healthy namespaces are folded
 into counts.
 
 examples:
@@ -33,8 +33,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "map",
-        help="the propagation picture of the host: roots, sharing groups, namespaces, copies, leaks",
-        description="Draws which namespaces umounts at home reach, which are cut off, and what is in them.",
+        help="how umounts propagate on the host: roots, peer groups, namespaces, copies, leaks",
+        description="Draws which namespaces umounts on the host reach, which are cut off, and what is in them.",
         epilog=_EPILOG,
     )
     form = parser.add_mutually_exclusive_group()
@@ -62,7 +62,7 @@ def run(arguments: Namespace) -> int:
 
 
 def scan(arguments: Namespace) -> "MapJson":
-    """Look at the host now, at every mount of every namespace."""
+    """Scan the host now, every mount of every namespace."""
     from ..busy.world import world
     from ..mounts.exposure import exposures
     from ..predict.next_leaks import who
@@ -82,7 +82,7 @@ def scan(arguments: Namespace) -> "MapJson":
 
 
 def document(seen: "MapFacts", gaps: "tuple[Gap, ...]", started: float) -> "MapJson":
-    """The picture as JSON. A field that is not known is null, never missing."""
+    """The map as JSON. A field that is not known is null, never missing."""
     from .. import __version__
     from ..report.map import bases, summary, unjudged
     from ..report.map_types import SCHEMA

@@ -1,7 +1,7 @@
-"""report --npd: one line from the service's last report, as node-problem-detector's custom plugins want it.
+"""report --npd: one line from the service's last report, in the form that node-problem-detector's custom plugins have.
 
 Its contract: exit status 0 is ok, 1 a problem, anything else unknown; what is on stdout becomes the condition's
-message, cut at a number of bytes. So it never looks itself, and says everything in one line on stdout.
+message, cut at a number of bytes. So it never scans, and prints one line on stdout.
 """
 
 from argparse import Namespace

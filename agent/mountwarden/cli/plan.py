@@ -19,7 +19,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "plan",
         help="what would be done about each finding, step by step",
-        description="Looks now and shows each finding's remedies with their steps. Changes nothing.",
+        description="Scans now and shows each finding's remedies with their steps. Changes nothing.",
     )
     parser.add_argument("id", metavar="ID", nargs="*", help="these findings (default: all)")
     options.waiting(parser)
@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> int:
 
     own = [one for one in found.findings if meant(one.id, one.severity)]
     chosen = [_planned(plan(finding, scanner.config, circumstances)) for finding in own]
-    chosen += [_told(one) for one in joined.alone(agent, found) if meant(one["id"], one["severity"])]
+    chosen += [_reported(one) for one in joined.alone(agent, found) if meant(one["id"], one["severity"])]
     if arguments.json:
         sys.stdout.write(report_file.dumps({"plan": [planned for _kind, _title, planned in chosen]}))
     else:
@@ -59,15 +59,15 @@ class _Planned(TypedDict):
 
 
 def _planned(finding: Finding) -> tuple[str, str, _Planned]:
-    """The kind, the title, and each way out with its steps."""
+    """The kind, the title, and each remedy with its steps."""
     steps = build.steps(finding)
     remedies: list[_Remedy] = [{**one, "steps": steps[one["action"]]} for one in build.remedies(finding)]
     title = f"{finding.id} {finding.kind} {printable(finding.mountpoint)}"
     return finding.kind, title, {"id": finding.id, "remedies": remedies}
 
 
-def _told(finding: types.FindingJson) -> tuple[str, str, _Planned]:
-    """The same as the service told it: without the steps, which only who judged can say."""
+def _reported(finding: types.FindingJson) -> tuple[str, str, _Planned]:
+    """The same of a finding of the service's report, which has no steps."""
     remedies: list[_Remedy] = [{**remedy, "steps": []} for remedy in finding["remedies"]]
     title = f"{finding['id']} {finding['kind']} {finding['mountpoint']}"
     return finding["kind"], title, {"id": finding["id"], "remedies": remedies}

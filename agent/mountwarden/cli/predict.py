@@ -1,4 +1,4 @@
-"""mountwarden predict umount: what an umount would say and do, in every namespace, before anybody does it."""
+"""mountwarden predict umount: what an umount would return and do in every namespace, without doing it."""
 
 import os
 import sys
@@ -23,14 +23,14 @@ _EPILOG = """\
 exit status:
   0  it would succeed
   1  it would fail: the file system is busy
-  2  nothing is mounted there, or it could not be told
+  2  nothing is mounted there, or it could not be found out
 
 examples:
   mountwarden predict umount /mnt/volume
   mountwarden predict umount --lazy /var/lib/docker/overlay2/0123456789ab/merged
 """
 _MOST = 10
-"""Things of a kind that are told one by one; the rest is counted."""
+"""Things of a kind that are listed one by one; the rest is counted."""
 _COLUMNS = 100
 _STATUS = {"ok": 0, "busy": 1, "not-mounted": 2}
 
@@ -60,7 +60,7 @@ def _pid(text: str) -> int:
 
 
 def run(arguments: Namespace) -> int:
-    """Tell what would happen."""
+    """Say what would happen."""
     from ..predict.umount import umount
 
     if arguments.snapshot is not None:
@@ -73,7 +73,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _stored(arguments: Namespace) -> "Forecast":
-    """Of a snapshot: why a copy would stay is not in it beyond what its mounts show."""
+    """Of a snapshot: of why a copy would stay, it has only what its mounts show."""
     from ..predict.umount import answer
     from ..snapshot import all_mounts, file
 
@@ -119,11 +119,11 @@ def _space(inode: int, space: "Space") -> dict[str, Any]:
     }
 
 
-_INFERRED = "  this depends on which mounts user namespaces lock, which is inferred: the kernel does not tell"
+_INFERRED = "  this depends on which mounts user namespaces lock, which is inferred: the kernel does not show it"
 
 
 def text(told: "Forecast") -> str:
-    """For people: a sentence for the answer, then who makes it busy, what goes with it, and what stays and why."""
+    """As text: a sentence for the answer, then what makes it busy, what goes with it, and what stays and why."""
     lines = [_sentence(told)]
     lines += _some("busy", [_why_busy(told, one) for one in told.because])
     lines += _some("busy", [f"{place.mount.fstype} mounted at {printable(place.mount.point)}" for place in told.below])

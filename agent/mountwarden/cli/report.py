@@ -20,7 +20,7 @@ _EXAMPLES = """\
 exit status:
   0  nothing at or above --fail-on; info, silenced and unconfirmed findings never count
   1  something
-  2  could not tell: bad use, no right to look, no root that could be judged
+  2  it could not be found out: bad use, no permission to scan, no root that could be judged
 
 examples:
   mountwarden report --unit leaky.service
@@ -33,9 +33,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "report",
         help="what is wrong on this host, now (the default command)",
-        description="Looks at every mount namespace of the host now. Where something is found, looks again after the\n"
-        "confirm time; the service need not run. Where it does, tells what it alone can\n"
-        "know too, as far as that still holds. Without root, shows the service's last report.",
+        description="Scans every mount namespace of the host now. Where something is found, scans again after the\n"
+        "confirm time; the service need not run. Where it does, adds the findings that only the service\n"
+        "can know, as far as they still hold. Without root, shows the service's last report.",
         epilog=_EXAMPLES,
     )
     parser.add_argument("--all", action="store_true", help="info and silenced findings too, long groups in full")
@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> int:
         told, note = live(arguments), None
     else:
         told = service_report.last()
-        note = f"the service's report of {age(time.time() - seconds(told['taken']))} ago; a look now needs root"
+        note = f"the service's report of {age(time.time() - seconds(told['taken']))} ago; a scan now needs root"
     told = build.select(told, service_report.wanted(arguments))
     if arguments.json:
         sys.stdout.write(report_file.dumps(told))

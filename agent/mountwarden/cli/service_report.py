@@ -1,4 +1,4 @@
-"""What the running agent tells in its report, for commands that look by themselves."""
+"""The running service's report, for commands that scan by themselves or may not scan."""
 
 import sys
 import time
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Agents:
-    """The report that the agent has last written; None without an agent, or where it can't be relied on."""
+    """The last report of the service; None where it does not run, or its report can't be relied on."""
 
     told: types.ReportJson | None
 
     @property
     def mode(self) -> Mode | None:
-        """Whether it acts or only observes."""
+        """Whether it takes actions or only observes."""
         return None if self.told is None else Mode(self.told["mode"])
 
     def since(self) -> dict[str, float]:
-        """What it has confirmed, by id, with the time since which it sees it."""
+        """The ids of what it has confirmed, with the time (seconds since the Epoch) since which it sees it."""
         return {f["id"]: seconds(f["since"]) for f in self.findings if f["confirmed"] and f["since"]}
 
     def as_known(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-        """The findings with its evidence: it may have seen home's mount before that went."""
+        """The findings with its evidence: it may have seen the mount in home before that was unmounted."""
         known = {(f["id"], f["mount_id"]["small"]): f for f in self.findings}
         return tuple(_as_seen(finding, known.get((finding.id, finding.mount_id))) for finding in findings)
 
     @property
     def findings(self) -> list[types.FindingJson]:
-        """What it tells, confirmed or not."""
+        """Its findings, confirmed or not."""
         return self.told["findings"] if self.told else []
 
 
 def _as_seen(finding: Finding, told: types.FindingJson | None) -> Finding:
-    """With the evidence that was told of it; what the look itself could only suspect is then as bad as was told."""
+    """With the evidence of the report; what the scan could only suspect gets the severity of the report too."""
     if told is None or not told["evidence"]:
         return finding
     seen = replace(finding, evidence=Evidence(told["evidence"]))
@@ -58,7 +58,7 @@ def _as_seen(finding: Finding, told: types.FindingJson | None) -> Finding:
 
 
 def read(boot_id: str, path: str = report_file.PATH) -> Agents:
-    """What it tells by now. A command that waits reads once before its look, and once after."""
+    """The report as it is now. A command that scans reads it before the scan, and again after it."""
     try:
         told = report_file.read(path)
     except (OSError, MountwardenError):
@@ -69,14 +69,14 @@ def read(boot_id: str, path: str = report_file.PATH) -> Agents:
 def stale(told: types.ReportJson, now: float) -> str | None:
     """Why a stored report can't be relied on any more; None when it can."""
     if report_file.agent_is_gone(told):
-        return "the agent that wrote it has ended"
+        return "the service that wrote it has ended"
     old = now - seconds(told["taken"])
     resync = told["agent"]["resync"] if told["agent"] else 0.0
     return f"it is {age(old)} old" if old > 3 * resync else None
 
 
 def last(path: str = report_file.PATH, now: float | None = None) -> types.ReportJson:
-    """The agent's last report, for who may not look.
+    """The service's last report, for users who may not scan.
 
     Raises: MountwardenError where there is none that can be relied on, with how to get one.
     """
@@ -84,13 +84,13 @@ def last(path: str = report_file.PATH, now: float | None = None) -> types.Report
         told = report_file.read(path)
     except FileNotFoundError:
         hint = "run it as root, or start the service: systemctl start mountwarden"
-        raise MountwardenError("a look needs root, and there is no report of the service", hint=hint) from None
+        raise MountwardenError("a scan needs root, and there is no report of the service", hint=hint) from None
     except PermissionError:
         hint = f"run it as root, or become a member of the group {run_directory.READERS}"
-        raise MountwardenError("a look needs root, and the service's report may not be read", hint=hint) from None
+        raise MountwardenError("a scan needs root, and the service's report may not be read", hint=hint) from None
     if why := stale(told, time.time() if now is None else now):
         hint = "run it as root, or restart the service: systemctl restart mountwarden"
-        raise MountwardenError(f"a look needs root, and the service's last report is stale: {why}", hint=hint)
+        raise MountwardenError(f"a scan needs root, and the service's last report is stale: {why}", hint=hint)
     return told
 
 
@@ -130,6 +130,10 @@ def _silent(_seconds: float) -> None:
 
 
 def scanning_again(duration: float) -> None:
-    """Tell a person at a terminal that a wait begins, where it takes long."""
+    """Say at a terminal that a long wait begins; `duration` is in seconds."""
     if sys.stderr.isatty() and duration >= 2:
-        print(f"looking again in {age(duration)}, so that no engine at work is accused", file=sys.stderr, flush=True)
+        print(
+            f"scanning again in {age(duration)}: an engine may be in the middle of unmounting",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _EPILOG = """\
 exit status:
   0  the service runs
-  1  it has ended; what it last said is shown
-  2  nothing is known of it, or it may not be read
+  1  it has ended; its last status is shown
+  2  there is no status, or it may not be read
 """
 _HINT = "systemctl status mountwarden"
 
@@ -30,8 +30,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "status",
-        help="the service: mode, tier, cost of the last look, roots and policies, last acts",
-        description="Shows what the service last said of itself. Reading it needs root or the group systemd-journal.",
+        help="the service: mode, tier, cost of the last scan, roots and policies, last actions",
+        description="Shows the last status of the service. Reading it needs root or the group systemd-journal.",
         epilog=_EPILOG,
         tier=False,
     )
@@ -73,7 +73,7 @@ def read(run_directory: RunDirectory | None = None) -> dict[str, Any]:
 
 
 def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
-    """The status for people. All text of the host in it was escaped when it was written."""
+    """The status as text. All text of the host in it was made printable when it was written."""
     scan, summary = status["look"], status["summary"]
     state = f"running for {age(now - seconds(status['started']))} (pid {status['pid']})" if running else "not running"
     told = [
@@ -81,7 +81,7 @@ def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
         f"mode     {status['mode']}{_paused(status['paused'])}",
         f"tier     {status['tier']} ({status['tier_reason']})",
         f"woken    {_woken(status)}",
-        f"look     {age(now - seconds(scan['taken']))} ago, {_scan(scan)}",
+        f"scan     {age(now - seconds(scan['taken']))} ago, {_scan(scan)}",
         f"seen     {', '.join(count(summary[f'{what}s'], noun) for what, noun in _SEEN)}",
         f"findings {status['confirmed']} confirmed; {summary['findings']} with info, silenced and unconfirmed ones",
     ]
@@ -127,4 +127,4 @@ def _root(root: dict[str, Any]) -> str:
 
 
 def _act(act: dict[str, Any]) -> str:
-    return f"act      {act['at']} {act['action']} {act['finding']} {act['mountpoint']}: {act['text']}"
+    return f"action   {act['at']} {act['action']} {act['finding']} {act['mountpoint']}: {act['text']}"

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 Mounts, open files, working directories, roots, executables, mapped files, swap, loop devices, mounts stacked on or
-below it, overlays made of it, and devices on top of it: each with its unit and container, and what it needs to let go.
-Exit status 0 nothing, 1 something, 2 could not tell.
+below it, overlays made of it, and devices on top of it: each with its unit and container, and what would release it.
+Exit status 0 nothing keeps it busy, 1 something does, 2 it could not be found out.
 
 examples:
   mountwarden who /dev/loop0
@@ -32,7 +32,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "who",
         help="what keeps a file system, device or layer busy, in any namespace",
-        description="Says everything that keeps a file system, a device or a layer busy.",
+        description="Lists everything that keeps a file system, a device or a layer busy.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -44,7 +44,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Tell who it is."""
+    """List what keeps it busy."""
     from ..busy import find
 
     session.need_root("mountwarden who")
@@ -57,14 +57,14 @@ def run(arguments: Namespace) -> int:
 
 
 def text(answer: "BusyReport") -> str:
-    """For people: a line of what and where, a line of who, a line of what it needs."""
+    """As text: a line of what and where, a line of who, a line of what would release it."""
     lines = [_heading(answer)]
     for keeper in answer.keepers:
         detail = f" ({sentence(keeper.detail.strip())})" if keeper.detail else ""
         lines.append(f"  {keeper.how:8} {printable(keeper.where)}{detail}")
         if held_by := "; ".join(map(naming.process_in_full, keeper.holders)):
             lines.append(f"           held by {held_by}")
-        lines.append(f"           to let go: {sentence(keeper.needs)}")
+        lines.append(f"           to release it: {sentence(keeper.needs)}")
     lines += map(phrases.gap, build.all_gaps(answer.gaps))
     return "\n".join(lines) + "\n"
 

@@ -6,12 +6,12 @@ propagates into a namespace with another owner than that where it was mounted (a
 the tree's top are locked. A copy within one user namespace takes the locks along (clone_mnt). So a mount is locked
 where it came *together with its parent*, in one copy of a tree that another owner had, or that was locked before.
 
-What came together can be told from unique ids (Linux 6.8), which are handed out one after the other: copy_tree() takes
+What came together can be known from unique ids (Linux 6.8), which are handed out one after the other: copy_tree() takes
 a parent, then its children with all that is below them. So nothing but descendants of the parent was made between
 the two. What it was copied from is older, and has the same on the same dentry. Where nothing such is left to be seen,
 but something of the same copy is younger, it is part of that; else it is taken for the namespace's own, not locked.
-What can't be told: whether the very last mounts of a copy came with it, where their origin is gone; and that a process
-of the host copied a container's namespace for itself (setns, then unshare), whose mounts pass for copies of the host's.
+What can't be known: whether the very last mounts of a copy came with it, where their origin is gone; and that a process
+of the host copied a container's namespace for itself (setns, then unshare): its mounts are taken for the host's copies.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ def locked_mounts(graph: Graph, owners: Mapping[int, int], mounts: Iterable[int]
     """Which of these mounts (small ids) are locked.
 
     `owners` has the inode of the user namespace that owns each mount namespace (ioctl_ns(2): NS_GET_USERNS). Where
-    the kernel tells no unique ids, what another owner's namespace has on the same dentry, too, counts as locked.
+    the kernel has no unique ids, what another owner's namespace has on the same dentry, too, counts as locked.
     """
     if len({owners.get(place.namespace) for place in graph.places.values()}) < 2:
         return frozenset()

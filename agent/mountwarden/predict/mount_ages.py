@@ -15,7 +15,7 @@ class Ages:
         places = graph.places.values()
         self._graph = graph
         self.known = any(place.mount.unique is not None for place in places)
-        """Whether the kernel tells; else a mount with a smaller id is taken for the older one."""
+        """Whether the kernel has unique ids; else a mount with a smaller id is taken for the older one."""
         self.places = sorted(
             (place for place in places if self.has(place.mount)), key=lambda place: self.of(place.mount)
         )

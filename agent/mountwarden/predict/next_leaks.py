@@ -1,6 +1,6 @@
-"""Who will leak the next mount, before it happens: each namespace that is cut off from a root, why, and what ends it.
+"""Who will leak the next mount, before it happens: each namespace that is cut off from a root, why, and the remedy.
 
-Effective, not configured: the peers and masters of the mounts that show the root decide (sights.py).
+Effective, not configured: the peers and masters of the mounts that show the root decide (mounts/exposure.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ _PRETENDED = b"_"
 
 @dataclass(frozen=True, slots=True)
 class NextLeak:
-    """One namespace that is cut off from home's mount, for one cause; several roots where they have it in common."""
+    """One namespace that is cut off from the mount of home, for one cause; several roots may have it in common."""
 
     namespace: int
     """Its inode."""
@@ -35,32 +35,32 @@ class NextLeak:
     sights: tuple[Exposure, ...]
     cause: Cause | None
     fix: str | None
-    """What ends it for good, as text for a person."""
+    """The lasting fix, as text."""
 
     @property
     def leaks(self) -> int:
-        """Copies of live mounts that will stay there when home unmounts them, and that nobody meant to."""
+        """Copies of live mounts that will stay there when home unmounts them, without that being intended."""
         return sum(sight.leaks for sight in self.sights)
 
     @property
     def kept(self) -> int:
-        """Those that somebody meant to, too."""
+        """All copies that will stay, those too for which that is intended."""
         return sum(sight.kept for sight in self.sights)
 
     @property
     def at_home(self) -> bytes | None:
-        """Where home itself has the root a second time; None for another namespace."""
+        """Where home itself has the root mounted a second time; None for another namespace."""
         return self.sights[0].mount.point if self.sights[0].at_home else None
 
     @property
     def recurs(self) -> bool:
-        """Whether it will be cut off again when it starts again; else a restart ends it."""
+        """Whether it will be cut off again after a restart."""
         private = any(not sight.base.mount.shared for sight in self.sights)
         return self.cause is not None and (self.cause.code in _RECUR or (private and not self.on_purpose))
 
     @property
     def on_purpose(self) -> bool:
-        """Only roots whose engine wants it so, and whose engine removes the mountpoint itself."""
+        """Whether all its roots are private on purpose, by engines that remove the mountpoint themselves."""
         return all(sight.on_purpose for sight in self.sights)
 
 
@@ -71,14 +71,14 @@ def foresee(found: Iterable[Exposure], picture: Picture) -> tuple[tuple[NextLeak
     """
     found = [sight for sight in found if sight.relation is Relation.CUT_OFF]
     cut = [sight for sight in found if not sight.at_home]
-    people = {inode: who(inode, picture) for inode in dict.fromkeys(sight.namespace for sight in cut)}
-    findings = [_finding(sight, people[sight.namespace]) for sight in cut]
+    members = {inode: who(inode, picture) for inode in dict.fromkeys(sight.namespace for sight in cut)}
+    findings = [_finding(sight, members[sight.namespace]) for sight in cut]
     services = {system_service(finding) for finding in findings} - {None}
     answers = units.units_facts({name for name in services if name})
     grouped: dict[tuple[object, ...], NextLeak] = _at_home(sight for sight in found if sight.at_home)
     gaps: dict[Gap, None] = {}
     for sight, finding in zip(cut, findings, strict=True):
-        one, more = _one(sight, finding, people[sight.namespace], answers)
+        one, more = _one(sight, finding, members[sight.namespace], answers)
         gaps |= dict.fromkeys(more)
         key = _key(one)
         known = grouped.get(key)
@@ -87,7 +87,7 @@ def foresee(found: Iterable[Exposure], picture: Picture) -> tuple[tuple[NextLeak
 
 
 def _at_home(found: Iterable[Exposure]) -> dict[tuple[object, ...], NextLeak]:
-    """Second views in home itself, each with what it holds: who made them is not known, what ends them is."""
+    """Second mounts of a root in home itself, each with what it holds. Who made them is not known."""
     nobody = Members(NamespaceKind.PROCESS)
     by_view: dict[tuple[object, ...], NextLeak] = {}
     for sight in found:
@@ -102,7 +102,7 @@ def _at_home(found: Iterable[Exposure]) -> dict[tuple[object, ...], NextLeak]:
 
 
 def _key(one: NextLeak) -> tuple[object, ...]:
-    """Roots that are cut off for one reason are told as one; each bind of a container has a way out of its own."""
+    """Roots that are cut off for one reason are reported as one; each bind mount of a container has its own remedy."""
     code = one.cause.code if one.cause else None
     return one.namespace, code, one.on_purpose, one.fix if code in _BY_BIND else None
 
@@ -124,7 +124,7 @@ def _one(
 
 
 def _finding(sight: Exposure, members: Members) -> Finding:
-    """The leak to be: of a mount that the engine has, or will have, on some spot below the sight."""
+    """The leak to come: of a mount that the engine has, or will have, somewhere below the exposed root."""
     found = Finding.of(
         Kind.SEVERED,
         sight.root,

@@ -43,7 +43,7 @@ class _Held:
 def occupants(mounts: frozenset[int], seen: Survey, home: int) -> tuple[tuple[Occupant, ...], tuple[Gap, ...]]:
     """What holds one of the mounts (small ids), and what could not be asked. Ourselves left out: we end before.
 
-    `home` is the inode of our own namespace. A process is told once for each mount.
+    `home` is the inode of our own namespace. A process is listed once for each mount.
     """
     pids = [pid for pid in processes.pids() if pid != os.getpid()]
     found, gaps = open_files.links(pids)

@@ -9,7 +9,7 @@ from ..mounts.table import Dentry
 
 
 class Why(enum.StrEnum):
-    """What keeps a copy; a finer cause is a matter of who made its namespace (see cause.py)."""
+    """What keeps a copy; a more exact cause depends on who made its namespace (see explain/cause.py)."""
 
     INSIDE = "inside"
     """Something is mounted in it that stays, and what holds that stays with it."""
@@ -24,7 +24,7 @@ class Why(enum.StrEnum):
 
 
 class Staying:
-    """Tells for each copy that stays. `going` is the umounted tree, `locked` as in `predict_umount`."""
+    """Says for each copy why it stays. `going` is the umounted tree, `locked` as in `predict_umount`."""
 
     def __init__(self, graph: Graph, going: Iterable[Mount], locked: Collection[int]) -> None:
         self._graph = graph

@@ -61,7 +61,7 @@ class Forecast:
     spaces: Mapping[int, Space] = field(default_factory=dict)
     """Each namespace that is named above, by its inode."""
     inferred: bool = False
-    """It depends on which mounts user namespaces lock, which the kernel does not tell (see locked.py)."""
+    """It depends on which mounts user namespaces lock, which the kernel does not show (see locked.py)."""
     gaps: tuple[Gap, ...] = ()
 
 
@@ -104,7 +104,7 @@ def umount(path: bytes, *, lazy: bool, pid: int | None = None) -> Forecast:
 def answer(path: bytes, seen: HostMounts, *, lazy: bool, inode: int, pid: int | None = None) -> Forecast:
     """The same of what was seen, for an absolute path without symbolic links in the namespace with that inode."""
     if inode not in seen.survey.tables:
-        raise MountwardenError(f"the mounts of namespace {inode} can't be read", hint="mountwarden report tells why")
+        raise MountwardenError(f"the mounts of namespace {inode} can't be read", hint="mountwarden report says why")
     path = _absolute(path)
     mount = seen.survey.tables[inode].containing(path)
     if mount is None or mount.point != path:
@@ -161,7 +161,7 @@ class _Question:
             what = f"{printable(self.path)} is locked"
             raise MountwardenError(f"{what}: its user namespace may not unmount it alone", hint=hint)
         inferred = any(predict(locked=other) != told for other in self._other_locks(graph, matter, locked))
-        return replace(self._foreseen(graph, told, locked, held, gaps), inferred=inferred)
+        return replace(self._forecast(graph, told, locked, held, gaps), inferred=inferred)
 
     def _other_locks(self, graph: Graph, matter: frozenset[int], locked: frozenset[int]) -> Iterator[frozenset[int]]:
         """The least and the most that may be locked of what the umount may reach."""
@@ -170,7 +170,7 @@ class _Question:
         own = locked & {self.mount.id}
         yield from ({own, own | frozenset(foreign)} if len(set(owners.values())) > 1 else ())
 
-    def _foreseen(
+    def _forecast(
         self,
         graph: Graph,
         told: Prediction,
