@@ -12,8 +12,13 @@ from mountwarden.model import Kind
 from mountwarden.output import journal_messages
 from mountwarden.report import types as shape
 
+from tests.support.rooms import AGENT, PACKAGE, RANKS
+
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
+CODE = PROJECT / "docs/code.md"
+SOURCES = AGENT / PACKAGE
+FOR_DEVELOPERS = [CODE]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -87,3 +92,30 @@ def test_the_reference_has_every_field_of_explain() -> None:
 def test_every_kind_of_finding_is_explained() -> None:
     text = (PROJECT / "docs/how-it-works.md").read_text()
     assert [kind for kind in Kind if f"| `{kind}` |" not in text] == []
+
+
+def lines(document: Path) -> list[str]:
+    """A document with each paragraph, list item and row of a table on one line."""
+    return re.sub(r"\n(?!\n|- |\d+\. |[|#]|```)\s*", " ", document.read_text()).splitlines()
+
+
+def test_every_room_has_its_paragraph_and_a_file_to_open_first() -> None:
+    said = [re.match(r"- \*\*`(\w+)/`\*\* \(rank (\d+)[,)].* Open `\1/\w+\.py`", line) for line in lines(CODE)]
+    folders = {room: rank for room, rank in RANKS.items() if room and (SOURCES / room).is_dir()}
+    assert {match[1]: int(match[2]) for match in said if match} == folders
+
+
+@pytest.mark.parametrize("document", FOR_DEVELOPERS, ids=lambda path: path.name)
+def test_every_file_named_for_developers_is_there(document: Path) -> None:
+    words = re.findall(r"`([\w-][\w./-]*)`", document.read_text())
+    named = [one for one in words if re.search(r"^(agent|docs|packaging|tests)/|/$|\.(py|fields)$", one)]
+    assert len(named) > 10
+    assert [one for one in named if not (PROJECT / one).exists() and not (SOURCES / one).exists()] == []
+
+
+@pytest.mark.parametrize("document", FOR_DEVELOPERS, ids=lambda path: path.name)
+def test_every_function_named_for_developers_is_in_a_file_named_beside_it(document: Path) -> None:
+    for line in lines(document):
+        files = [place / file for file in re.findall(r"`([\w/]+\.py)`", line) for place in (PROJECT, SOURCES)]
+        text = "".join(file.read_text() for file in files if file.is_file())
+        assert [name for name in re.findall(r"`(\w+)\(\)`", line) if f"def {name}(" not in text] == [], line
