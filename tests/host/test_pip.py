@@ -60,6 +60,7 @@ def test_the_archive_has_what_the_checkout_has(builds: Builds) -> None:
     assert {
         "Makefile",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "packaging/debian/rules",
         "units/mountwarden.service",
         "docs/reference.md",

@@ -18,7 +18,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
 CODE = PROJECT / "docs/code.md"
 SOURCES = AGENT / PACKAGE
-FOR_DEVELOPERS = [CODE]
+FOR_DEVELOPERS = (CODE, PROJECT / "CONTRIBUTING.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
