@@ -6,24 +6,26 @@ from tests.support.vm.session import Answers
 
 _HEAD = """# Other kernels
 
-`make kernels` boots Debian's own builds of these kernels, under QEMU's emulation and with nothing but this checkout and
-a small Debian userland in an initramfs, and writes this page. In each it makes a private root, leaks and severed copies
-by hand, has the commands find and end them, and then runs the judge's and the remedies' tests on real mounts. What a
-kernel has is tried and never told from its version: a newer 5.10 joins sharing groups, which came with 5.15.
+`make kernels` boots Debian's own builds of these kernels, emulated by QEMU and with nothing but this checkout and a
+small Debian userland in an initramfs, and writes this page. In each it makes a private root, leaks and severed copies
+by hand, has the commands find and end them, and then runs the judge's and the remedies' tests on real mounts. Home is
+the mount namespace whose view of a root counts, here that of the guest's PID 1. What a kernel supports is tried and
+never concluded from its version: a newer 5.10 can add a mount to a peer group (MOVE_MOUNT_SET_GROUP), which came with
+5.15.
 
 """
 _COLUMNS = ("kernel", "tier", "demo", "judge", "detach", "service", "rejoin", "rmdir reaches", "cause", "tests")
 _NOTES = """
-- **tier**: the kernel interface that is used when none is asked for.
+- **tier**: the kernel interface that is used by default.
 - **demo**: who can run `mountwarden demo`. Before Linux 5.11 only root of the host may mount an overlay.
-- **judge**: a leak is found in the service and in the process that hold it, and the live copies as severed.
+- **judge**: a leak is found in the service and in the process that hold it, and the live copies are found as severed.
 - **detach**: one detach ends the copies of both, and the layer's directory stays.
 - **service**: `mountwarden agent` sees a layer live and then leaked, and ends the leak by itself.
-- **rejoin**: home's next umount reaches the service, and its next mount too; or why it is declined. Then the copy that
-  home's umount leaves is ended by a detach.
+- **rejoin**: the next umount at home reaches the service, and the next mount too; or why it is declined. In that case
+  the copy that stays after the umount is ended by a detach.
 - **rmdir reaches**: a plain rmdir(2) of the unmounted mountpoint ends the copy in another namespace.
-- **cause**: what is told of the process that made itself a namespace.
-- **tests**: how many of tests/kernel passed; those that were skipped need an interface that this kernel has not.
+- **cause**: the cause that is reported for the process that made a namespace of its own.
+- **tests**: how many of tests/kernel passed; those that were skipped need an interface that this kernel does not have.
 """
 
 
@@ -74,7 +76,8 @@ def page(all_answers: Sequence[Answers]) -> str:
         _HEAD
         + _markdown([_COLUMNS, *map(row, all_answers)])
         + _NOTES
-        + "\n## What each of them has\n\nTried in the guest by calls of its own; what is not there, with its error.\n\n"
+        + "\n## What each of them has\n\n"
+        + "Each is tried by a system call in the guest; where it is missing, the error is shown.\n\n"
         + _markdown([("", *versions), *has])
         + f"\nThe guests' userland has Python {all_answers[0].data['python']}.\n"
     )
