@@ -35,7 +35,7 @@ class Feature(enum.StrEnum):
     CWD = "a working directory"
     JAIL = "a process in a chroot"
     ALONE = "a namespace with none but a process in a chroot"
-    GONE = "an umount before the act"
+    GONE = "an umount before the action"
 
 
 _BY_STEP = {

@@ -95,7 +95,7 @@ class Tally:
         if self.survivors < 0.3:
             yield f"only {self.survivors:.0%} have a surviving copy"
         if self.counts["doubtful"] > self.tried / 1000:
-            yield f"in {self.counts['doubtful']} topologies locked mounts were mistaken, and it mattered"
+            yield f"in {self.counts['doubtful']} topologies wrongly inferred locks would matter"
         if unused := [kind for kind in Kind if not self.times[kind]]:
             yield f"never used: {', '.join(unused)}"
         unseen = [feature for feature in Feature if not any(self.kinds[feature, act] for act in Act)]
@@ -103,19 +103,20 @@ class Tally:
             yield f"never had: {', '.join(unseen)}"
 
     def table(self) -> str:
-        """For people, in Markdown."""
+        """The figures in Markdown."""
         counts = self.counts
         spread = (
             f"{min(self.namespaces)} to {max(self.namespaces)} namespaces; {self.median_steps:g} steps in the median"
         )
-        reach = f"{counts['reached']:,} where the act reached a copy, {counts['slid']:,} where an overmount slid down"
+        reach = f"{counts['reached']:,} where the action reached a copy"
+        slid = f"{counts['slid']:,} where an overmount slid down"
         asked = f"{counts['locked']:,} inferred; of {counts['asked']:,} that the kernel was asked about"
-        matter = f"in {counts['doubtful']:,} topologies another umount than the one tried would go by that"
+        matter = f"in {counts['doubtful']:,} topologies that would change the prediction of an umount"
         lines = [
             f"- {self.tried:,} topologies ({len(self.distinct):,} distinct), {len(self.problems)} mispredicted",
             f"- {spread}, and {counts['refused']:,} that the kernel refused",
-            f"- {self.survivors:.0%} with a surviving copy, {reach}",
-            f"- locked mounts: {asked}, {counts['unknown']:,} were taken for what they are not; {matter}",
+            f"- {self.survivors:.0%} with a surviving copy, {reach}, {slid}",
+            f"- locked mounts: {asked}, {counts['unknown']:,} were inferred wrongly; {matter}",
             "",
             *self._answers(),
             "",
@@ -126,7 +127,7 @@ class Tally:
         return "\n".join(lines)
 
     def _answers(self) -> Iterator[str]:
-        yield "| act | answer | topologies |"
+        yield "| action | answer | topologies |"
         yield "|---|---|---:|"
         yield from (f"| {act} | {answer} | {many:,} |" for (act, answer), many in sorted(self.answers.items()))
 
@@ -136,7 +137,7 @@ class Tally:
         yield from (f"| {kind} | {self.times[kind]:,} | {self.topologies[kind]:,} |" for kind in Kind)
 
     def _kinds(self) -> Iterator[str]:
-        yield f"| topologies with | {' | '.join(Act)} | verdict |"
+        yield f"| topologies with | {' | '.join(Act)} | result |"
         yield f"|---|{'---:|' * len(Act)}---|"
         for feature in Feature:
             tried = " | ".join(f"{self.kinds[feature, act]:,}" for act in Act)
