@@ -1,1 +1,1 @@
-"""What the agent and its commands cost, beside what people run without them: `make bench`."""
+"""What the agent and its commands cost, beside the tools that are used without them: `make bench`."""

@@ -71,10 +71,11 @@ def machine() -> str:
 
 HEAD = """# What mountwarden costs
 
-Written by `make bench`, which boots a test host, gives it so many mount namespaces of so many further mounts each
-(half of them overlays of a guarded root, every one also copied into each namespace), and runs mountwarden and what
-people run instead in turns, in one run. Figures are medians. **Read the ratios**: below 1 mountwarden is cheaper than
-what stands beside it. Times depend on the machine and on what else it does:
+Written by `make bench`. It boots a test host and gives it the stated number of mount namespaces, each with the stated
+number of further mounts (half of them overlays of a guarded root, every one also copied into each namespace). It then
+runs mountwarden and the tools that are used instead in turns. Home is the mount namespace whose view of a guarded root
+counts, here that of the test host's PID 1. Figures are medians. **Read the ratios**: below 1 mountwarden is cheaper
+than what is listed beside it. Times depend on the machine and on what else it does:
 """
 
 
@@ -82,7 +83,7 @@ def at_target(page: Page, crowd: Crowd, tiers: Sequence[str], quick: bool) -> No
     """All of one host's figures."""
     size = f"{crowd.namespaces} namespaces x {crowd.mounts} mounts"
     page.section(f"One answer at {size}", scans.answers(crowd, tiers, 3 if quick else 7))
-    page.section(f"One look at {size}", scans.scans(crowd, tiers, 5 if quick else 15))
+    page.section(f"One scan at {size}", scans.scans(crowd, tiers, 5 if quick else 15))
     page.section("The service, idle", service.idle(crowd, tiers, 10 if quick else 60))
     page.section(
         f"The service while containers come and go at {size}",
@@ -117,7 +118,7 @@ def all_of_it(page: Page, tiers: Sequence[str], quick: bool) -> None:
         at_target(page, crowd, tiers, quick)
     with crowded(*SMALL) as crowd:
         page.section("Start-up", scans.start_up(crowd, 5 if quick else 20))
-        page.section("How fast a leak is told", service.latency(crowd.host, tiers, 3 if quick else 30))
+        page.section("How soon a leak is reported", service.latency(crowd.host, tiers, 3 if quick else 30))
     if not quick:
         with crowded(*LARGE) as crowd:
             page.section("The service, idle, on a large host", service.idle(crowd, tiers, 30))

@@ -1,4 +1,4 @@
-"""What an answer costs: `mountwarden report` beside what people type, and one look beside reading the same files."""
+"""What an answer costs: `mountwarden report` beside what is typed instead, and a scan beside reading the files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ def scans(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
         cold = "at most 1.4" if tier == "mountinfo" else ""
         sweep = "at most 0.2" if tier == "statmount" else ""
         idle = "at most 2" if tier == "events" else ""
-        lines.append(line(f"{tier}: first look, with verdicts", f"cold-{tier}", "read", files, cold))
+        lines.append(line(f"{tier}: first scan, with findings", f"cold-{tier}", "read", files, cold))
         lines.append(line(f"{tier}: every namespace again", f"sweep-{tier}", "read", files, sweep))
         lines.append(line(f"{tier}: a tick", f"idle-{tier}", "walk", bare, idle))
     return lines
@@ -97,7 +97,7 @@ def growth(crowd: Crowd, tiers: Sequence[str], rounds: int) -> dict[str, float]:
 
 
 def start_up(crowd: Crowd, rounds: int) -> list[Line]:
-    """How long the commands take that look at nothing."""
+    """How long the commands take that scan nothing."""
     commands = {
         "version": ("mountwarden", "--version"),
         "help": ("mountwarden", "report", "--help"),
