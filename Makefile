@@ -1,4 +1,4 @@
-# `make help` lists the targets. Further ones live in packaging/make/*.mk; a `## text` after a target is its help.
+# `make help` lists the targets. Further ones are in packaging/make/*.mk; a `## text` after a target is its help.
 .DEFAULT_GOAL := help
 PREFIX ?= /usr/local
 export PREFIX DESTDIR PURGE NO_APT
@@ -8,10 +8,10 @@ export PREFIX DESTDIR PURGE NO_APT
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## set up, show a leak found and detached (demo), then this host's report
+run: ## set up, find and detach a leak (demo), then report on this host
 	@packaging/run
 
-test: ## lint, unit, kernel, host and a smoke of the engines
+test: ## lint, unit, kernel, host, and a smoke test of the engines
 	@packaging/test short
 
 test-long: ## the long tests alone
@@ -20,10 +20,10 @@ test-long: ## the long tests alone
 test-all: ## test and test-long
 	@packaging/test all
 
-lint: ## ruff, mypy --strict, codespell, shellcheck, and the rules over the imports
+lint: ## ruff, mypy --strict, codespell, shellcheck, and the rules for imports
 	@packaging/test lint
 
-bench: ## beside what people run instead; writes docs/benchmarks.md (or BENCH="--quick", BENCH="--namespaces 1000 --mounts 1000")
+bench: ## cost beside the tools that are used instead; writes docs/benchmarks.md (or BENCH="--quick", BENCH="--namespaces 1000 --mounts 1000")
 	@packaging/setup --tools
 	@PYTHONPATH=agent:. .venv/bin/python -m tests.bench.agent $(or $(BENCH),--docs docs)
 	@packaging/test bench
@@ -34,7 +34,7 @@ install: ## plain files below PREFIX (default /usr/local; DESTDIR is honoured)
 uninstall: ## stop the unit and remove what install wrote; /etc/mountwarden too with PURGE=1
 	@packaging/uninstall
 
-locks: ## write packaging/lock anew with the newest releases
+locks: ## write packaging/lock again with the newest releases
 	@packaging/lock/update
 
 clean: ## remove .venv, caches and builds of this checkout
