@@ -73,9 +73,8 @@ HEAD = """# What mountwarden costs
 
 Written by `make bench`. It boots a test host and gives it the stated number of mount namespaces, each with the stated
 number of further mounts (half of them overlays of a guarded root, every one also copied into each namespace). It then
-runs mountwarden and the tools that are used instead in turns. Home is the mount namespace whose view of a guarded root
-counts, here that of the test host's PID 1. Figures are medians. **Read the ratios**: below 1 mountwarden is cheaper
-than what is listed beside it. Times depend on the machine and on what else it does:
+runs mountwarden and the tools that are used instead in turns. Figures are medians. **Read the ratios**: below 1
+mountwarden is cheaper than what is listed beside it. Times depend on the machine and on what else it does:
 """
 
 
