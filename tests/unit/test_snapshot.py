@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mountwarden.cli import predict
 from mountwarden.cli import snapshot as command
@@ -235,6 +235,7 @@ def places(found: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PLACES = [place for place in places(written(made())) if place]
 
 
+@example([(("shared", "Mount", 10, "unique"), 0)])  # of no known age, and so in no row
 @given(st.lists(st.tuples(st.sampled_from(PLACES), JUNK | st.none()), min_size=1, max_size=3))
 def test_whatever_a_file_holds_is_judged_or_refused(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
     found = written(made())

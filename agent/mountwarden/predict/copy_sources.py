@@ -105,6 +105,6 @@ class Copies:
     def _taken_by(self, what: _What, namespace: int) -> frozenset[_Spot]:
         """Where that namespace has one of its own."""
         if (what, namespace) not in self._taken:
-            mine = [p.mount for p in self._rows[what].places if p.namespace == namespace]
+            mine = [p.mount for p in self._rows.get(what, _NONE).places if p.namespace == namespace]
             self._taken[what, namespace] = frozenset(map(self._spot, mine))
         return self._taken[what, namespace]
