@@ -1,4 +1,4 @@
-"""Every mount of every namespace, and who owns the namespaces: what a prediction stands on."""
+"""Every mount of every namespace, and the user namespaces that own them: what a prediction is made from."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ _GONE = (errno.ENOENT, errno.ESRCH)
 _IDS = struct.Struct("=40xQ8xI")  # struct statmount: mnt_id at 40, mnt_id_old at 56
 _BUFFER = 512
 _PAGE = 1024
-"""Ids asked of listmount(2) at once."""
+"""Ids that one call of listmount(2) is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,11 @@ class Survey:
     """The mounts of all namespaces that could be read."""
 
     tables: Mapping[int, Table]
-    """By the namespace's inode. With several owners, mounts have their unique ids where the kernel tells them."""
+    """By the namespace's inode. With several owners, mounts have their unique ids where the kernel gives them."""
     owners: Mapping[int, int]
     """Inode of the user namespace that owns each."""
     pids: Mapping[int, tuple[int, ...]]
+    """Processes in each."""
     gaps: tuple[Gap, ...] = ()
     doors: Mapping[int, Door] = field(default_factory=dict)
     """The way into each namespace that has no process."""
@@ -38,27 +39,28 @@ class Survey:
 def survey(pids: Iterable[int], *, thorough: bool = True) -> Survey:
     """Read the namespaces of these processes; `thorough`: of their threads too, and those that have no process.
 
-    What can't be read is a gap.
+    A namespace that can't be read is a gap. Raises: OSError where an interface of the kernel fails for a reason other
+    than a process that has ended, a missing permission, or a kernel without it.
     """
     pids = list(pids)
     members = namespaces.members(pids, threads=thorough)
-    reading = _Reading(list(members.gaps))
+    found = _Collected(list(members.gaps))
     for inode, who in members.by_inode.items():
-        reading.read(inode, who)
+        found.read(inode, who)
     doors: Mapping[int, Door] = {}
     if thorough:
-        home = {inode: table for inode, table in reading.tables.items() if inode == own_namespace()}
+        home = {inode: table for inode, table in found.tables.items() if inode == own_namespace()}
         doors, gaps = processless.doors(members.by_inode, home, pids)
-        reading.gaps += gaps
+        found.gaps += gaps
         for inode, door in doors.items():
-            reading.read(inode, (), door)
-    tables: Mapping[int, Table] = reading.tables
-    if len(set(reading.owners.values())) > 1:
-        tables = {inode: _with_unique_ids(table, reading.ids.get(inode)) for inode, table in tables.items()}
-    return Survey(tables, reading.owners, members.by_inode, tuple(reading.gaps), doors)
+            found.read(inode, (), door)
+    tables: Mapping[int, Table] = found.tables
+    if len(set(found.owners.values())) > 1:
+        tables = {inode: _with_unique_ids(table, found.ids.get(inode)) for inode, table in tables.items()}
+    return Survey(tables, found.owners, members.by_inode, tuple(found.gaps), doors)
 
 
-class _Reading:
+class _Collected:
     def __init__(self, gaps: list[Gap]) -> None:
         self.gaps = gaps
         self.tables: dict[int, Table] = {}
@@ -67,7 +69,7 @@ class _Reading:
         """The 64-bit id of each namespace (Linux 6.11)."""
 
     def read(self, inode: int, pids: tuple[int, ...], door: Door | None = None) -> None:
-        """Read one namespace, by its processes or by its door."""
+        """Read one namespace, by its processes or by its door. An error is a gap."""
         try:
             text = namespaces.read_mountinfo(inode, pids, door)
             owner, identity = _of_processes(inode, pids) if door is None else _of_door(inode, door)
@@ -84,12 +86,12 @@ class _Reading:
             self.ids[inode] = identity
 
 
-_Named = tuple[int | None, int | None]
+_OwnerAndId = tuple[int | None, int | None]
 """Owner and 64-bit id of a namespace."""
 
 
-def _of_processes(inode: int, pids: Iterable[int]) -> _Named:
-    """By its nsfs file, which pins the namespace: closed at once. By a process where the kernel does not tell."""
+def _of_processes(inode: int, pids: Iterable[int]) -> _OwnerAndId:
+    """By its nsfs file, closed at once because it keeps the namespace alive; the owner by a process if need be."""
     for pid in pids:
         try:
             fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
@@ -99,19 +101,19 @@ def _of_processes(inode: int, pids: Iterable[int]) -> _Named:
             raise
         try:
             if os.fstat(fd).st_ino == inode:
-                owner = _told(lambda fd=fd: syscalls.owner_of_namespace(fd))  # type: ignore[misc]
-                return owner or _user_of_any(pids), _told(lambda fd=fd: syscalls.mnt_ns_id(fd))  # type: ignore[misc]
+                owner = _or_none(lambda fd=fd: syscalls.owner_of_namespace(fd))  # type: ignore[misc]
+                return owner or _user_of_any(pids), _or_none(lambda fd=fd: syscalls.mnt_ns_id(fd))  # type: ignore[misc]
         finally:
             os.close(fd)
     return None, None
 
 
-def _of_door(inode: int, door: Door) -> _Named:
+def _of_door(inode: int, door: Door) -> _OwnerAndId:
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def inside() -> _Named:
+    def inside() -> _OwnerAndId:
         fd = os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-        return _told(lambda: syscalls.owner_of_namespace(fd)), _told(lambda: syscalls.mnt_ns_id(fd))
+        return _or_none(lambda: syscalls.owner_of_namespace(fd)), _or_none(lambda: syscalls.mnt_ns_id(fd))
 
     try:
         return processless.through(door, inode, inside)
@@ -119,8 +121,8 @@ def _of_door(inode: int, door: Door) -> _Named:
         os.close(proc)
 
 
-def _told(function: Callable[[], int]) -> int | None:
-    """What the kernel answers, None where this one has no such question or we may not ask it."""
+def _or_none(function: Callable[[], int]) -> int | None:
+    """What the kernel answers; None where it does not have the interface or forbids it. Raises: other OSErrors."""
     try:
         return function()
     except OSError as error:
@@ -140,7 +142,7 @@ def _user_of_any(pids: Iterable[int]) -> int | None:
 
 
 def _with_unique_ids(table: Table, namespace: int | None) -> Table:
-    """The table with the ids that are never reused (Linux 6.8, by namespace 6.11); as it was on older kernels."""
+    """The table with the unique ids of its mounts (Linux 6.11); the same table where they can't be had."""
     if namespace is None:
         return table
     try:
@@ -149,17 +151,18 @@ def _with_unique_ids(table: Table, namespace: int | None) -> Table:
         if error.errno not in (*_NO_INTERFACE, *_GONE):
             raise
         return table
-    return Table((_named(mount, unique) for mount in table.mounts), table.unreadable)
+    return Table((_with_unique(mount, unique) for mount in table.mounts), table.unreadable)
 
 
-def _named(mount: Mount, unique: Mapping[int, int]) -> Mount:
+def _with_unique(mount: Mount, unique: Mapping[int, int]) -> Mount:
     return replace(mount, unique=unique[mount.id]) if mount.id in unique else mount
 
 
 def by_unique_id(unique: int, spaces: Iterable[Namespace]) -> tuple[int, int] | None:
     """The namespace (inode) and small id of the mount with a unique id; None where none of `spaces` has it.
 
-    Before Linux 6.11 nothing tells.
+    Before Linux 6.11 it is None. Raises: OSError as statmount(2) does, but where the mount or namespace is gone, or may
+    not be asked for.
     """
     answer = syscalls.id_buffer(_BUFFER // 8)
     for space in spaces:
@@ -181,7 +184,7 @@ def by_unique_id(unique: int, spaces: Iterable[Namespace]) -> tuple[int, int] | 
 def unique_ids(namespace: int) -> dict[int, int]:
     """Unique id by small id of each mount of the namespace with that 64-bit id.
 
-    Raises: OSError where this kernel has no listmount(2) for other namespaces, or it may not be asked.
+    Raises: OSError as listmount(2) and statmount(2) do, such as ENOSYS, or EINVAL before Linux 6.11.
     """
     found: dict[int, int] = {}
     page, answer = syscalls.id_buffer(_PAGE), syscalls.id_buffer(_BUFFER // 8)

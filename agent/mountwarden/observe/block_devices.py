@@ -10,7 +10,7 @@ from . import processes
 
 
 def loops() -> Iterator[tuple[str, bytes]]:
-    """Each loop device that is set up: its name (such as loop0), and its file's path as it was when it was set up."""
+    """Each loop device that is set up: its name (such as loop0), and the path that its file had then."""
     for path in sorted(glob.glob("/sys/block/loop*/loop/backing_file")):
         yield path.split("/")[3], processes.read_or_empty(path).rstrip(b"\n").removesuffix(b" (deleted)")
 
@@ -25,7 +25,7 @@ def swaps() -> Iterator[tuple[bytes, bytes]]:
 def backing_device(name: str) -> str | None:
     """major:minor of the file system of the file behind `name` (such as loop0); None where it can't be asked.
 
-    By the device itself: its file may be on a mount that no namespace shows.
+    It is asked of the device itself (LOOP_GET_STATUS64): the file may be on a mount that no namespace shows.
     """
     try:
         fd = os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
-"""Which of the kernel's interfaces are there for us, by trying each: those of the tiers, and those that acts need.
+"""Which of the kernel's interfaces work here, by trying each: those of the tiers, and those that actions need.
 
-Everything is tried in one forked child, so that nothing is left on the host, and a seccomp filter that kills kills the
-child only.
+Everything is tried in one forked child, so that nothing is left on the host, and a seccomp filter that kills the caller
+kills the child only.
 """
 
 import errno
@@ -11,33 +11,37 @@ from dataclasses import dataclass
 
 from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
-from ..kernel.probe import MEANINGS, Interface
+from ..kernel.probe import Interface, explained
 from . import tiers
 from .umount_probe import probe_behaviour
 
 __all__ = ["NEEDED", "REFUSALS", "Interface", "interfaces"]
 
 NEEDED = "openat2(2)"
-"""The name of the one without which nothing can be detached."""
+"""The interface without which nothing can be detached."""
 
 REFUSALS = ("EPERM", "EACCES")
-"""The kernel has it, and it may not be used here."""
+"""Errors that mean: the kernel has the interface, and it may not be used here."""
 
 _DEADLINE = 5.0
+"""Seconds for the child."""
 _BASE = b"/proc"
-"""Covered in a namespace of our own only; it is on every host, and never a symbolic link."""
+"""The directory to mount on, in a namespace of our own only: every host has it, and never as a symbolic link."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
     name: str
     attempt: Callable[[], object]
+    """Raises: OSError or NoAnswer where it does not work."""
     gives: str
+    """What works with it."""
     without: str
+    """What does not work without it."""
 
 
 def interfaces() -> tuple[Interface, ...]:
-    """Try all of them. Nothing is raised: where the child died, none is told as available."""
+    """Try all of them. Raises nothing: where the child died, none is available."""
     try:
         return child.ask(_try_all, deadline=_DEADLINE, what="the child that tries the kernel's interfaces")
     except (NoAnswer, OSError) as error:
@@ -52,8 +56,7 @@ def _try(trial: _Trial) -> Interface:
     try:
         trial.attempt()
     except OSError as error:
-        code = errno.errorcode.get(error.errno or 0, "EIO")
-        why = MEANINGS.get(code, os.strerror(error.errno or errno.EIO))
+        code, why = explained(error)
         return Interface(trial.name, False, code, f"{why}; {trial.without}")
     except NoAnswer as error:
         return Interface(trial.name, False, "ETIMEDOUT", f"{error.message}; {trial.without}")
@@ -78,7 +81,10 @@ def _unique_ids() -> None:
 
 
 def _set_group() -> None:
-    """As rejoin does it, on a tmpfs of our own; in a further child, since it needs a namespace of its own."""
+    """As rejoin does it, on a tmpfs of our own; in a further child, because it needs its own mount namespace.
+
+    Raises: OSError as the calls do; NoAnswer where the child hung.
+    """
     child.ask(_set_group_here, deadline=_DEADLINE, what="the trial of MOVE_MOUNT_SET_GROUP")
 
 
@@ -91,7 +97,7 @@ def _set_group_here() -> None:
     syscalls.mount(None, _BASE, None, abi.MS_SHARED)
     syscalls.mount(None, _BASE + b"/there", None, abi.MS_PRIVATE)
     fd = syscalls.open_tree(abi.AT_FDCWD, _BASE, abi.OPEN_TREE_CLONE)
-    os.fchdir(fd)  # by mount(2): Linux 5.10 of Debian has the flag, and not mount_setattr(2)
+    os.fchdir(fd)  # mount(2) on ".": Debian's Linux 5.10 has the flag, and no mount_setattr(2)
     syscalls.mount(None, b".", None, abi.MS_SLAVE)
     to = os.open(_BASE + b"/there", os.O_PATH | os.O_CLOEXEC)
     syscalls.move_mount(

@@ -1,6 +1,8 @@
-"""Who uses a directory or a mount, by the links and fdinfo of /proc, without I/O on the file system in question.
+"""Which processes use a directory or a mount, by the links of /proc and by mountinfo, without I/O on its file system.
 
-Everything is asked of an open /proc, so that it also works in a child that has entered another mount namespace.
+/proc is read by an open descriptor, so that it also works in a child that has entered another mount namespace. What
+searches /proc passes over a process that has ended or may not be read, and raises other OSErrors. What searches a
+mountinfo text passes over unreadable lines.
 """
 
 import errno
@@ -25,15 +27,15 @@ _GONE = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 def open_proc() -> int:
-    """An O_PATH descriptor of our own /proc."""
+    """An O_PATH descriptor of our own /proc, which the caller closes. Raises: OSError as open(2) does."""
     return os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def directories_in_use(proc: int, names: frozenset[bytes]) -> dict[tuple[int, int], list[Use]]:
     """Processes whose working directory, root or open file is a directory of one of these names, by (device, inode).
 
-    A link's text ends in the name, or is "/" where the process looks at it through a mount whose root it is. Only such
-    links are asked for their inode.
+    The text of such a link ends in the name, or is "/" where the directory is the root of the mount by which the
+    process reached it. Only these links are asked for their inode.
     """
     found: dict[tuple[int, int], list[Use]] = {}
 
@@ -52,14 +54,14 @@ def directories_in_use(proc: int, names: frozenset[bytes]) -> dict[tuple[int, in
 def mount_users(proc: int, mounts: frozenset[int]) -> list[Use]:
     """Processes whose working directory, root or open file is on one of the mounts, by small mount id.
 
-    The ids stay readable after the mounts are detached, and cannot be reused while something holds them.
+    The ids stay readable after the mounts are detached, and are not reused while something keeps them.
     """
     found = users_by_mount(proc, mounts)
     return [use for mount in sorted(found) for use in found[mount]]
 
 
 def users_by_mount(proc: int, mounts: frozenset[int]) -> dict[int, list[Use]]:
-    """The same for each mount apart."""
+    """The same by mount. Raises: OSError as described above."""
     found: dict[int, list[Use]] = {}
 
     def on_mount(path: bytes) -> int | None:
@@ -72,7 +74,7 @@ def users_by_mount(proc: int, mounts: frozenset[int]) -> dict[int, list[Use]]:
 
 
 def _search(proc: int, test: Callable[[bytes], T | None]) -> Iterator[tuple[Use, T]]:
-    """Each link of each process for which `test` answers something, with the answer."""
+    """Each link of each process for which `test` does not answer None, with the answer."""
     for pid in _names(proc, b"."):
         if not pid.isdigit():
             continue
@@ -106,7 +108,7 @@ def _read_comm(proc: int, pid: bytes) -> str:
 
 
 def _of_process(ask: Callable[P, T | None], *of: P.args, **more: P.kwargs) -> T | None:
-    """The answer, or None for a process that has ended, at whichever call, or may not be looked at."""
+    """The answer; None where the process has ended, at whichever call, or may not be read. Raises: OSError."""
     try:
         return ask(*of, **more)
     except OSError as error:
@@ -118,7 +120,7 @@ def _of_process(ask: Callable[P, T | None], *of: P.args, **more: P.kwargs) -> T 
 def bound(text: bytes, spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:
     """Mounts of a mountinfo text whose mnt_root is one of the spots, or lies below it: that spot, and the mount point.
 
-    Only the lines are parsed that show the file system from below what the spots have in common.
+    Only the lines are parsed that show the file system from the common parent directory of its spots on.
     """
     needles = []
     for device in {spot.device for spot in spots}:
@@ -131,7 +133,7 @@ def bound(text: bytes, spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:
 
 
 def _upwards(path: bytes) -> Iterator[bytes]:
-    """A path, and all that it lies below."""
+    """A path, and each of its parent directories up to "/"."""
     yield path
     while path.startswith(b"/") and path != b"/":
         path = path.rpartition(b"/")[0] or b"/"
@@ -139,7 +141,7 @@ def _upwards(path: bytes) -> Iterator[bytes]:
 
 
 def on_spots(text: bytes, spots: Collection[Spot]) -> Iterator[tuple[Spot, Mount]]:
-    """The mounts of a mountinfo text that are attached to one of the spots: with that spot."""
+    """The mounts of a mountinfo text that are attached to one of the spots, each with that spot."""
     lines = Lines(text)
     parents: dict[int, Mount | None] = {}
     last = {b"/%b " % mountinfo.escape(spot.path.rpartition(b"/")[2]) for spot in spots}
@@ -172,11 +174,11 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[Mount]:
 
 
 def is_empty(fd: int) -> bool:
-    """Whether the directory of an open descriptor has no entries."""
+    """Whether the directory of an open descriptor has no entries. Raises: OSError as getdents(2) does."""
     with os.scandir(fd) as entries:
         return next(entries, None) is None
 
 
 def is_file(status: os.stat_result) -> bool:
-    """Whether it is an empty regular file with one link, as an engine makes them to mount a namespace on."""
+    """Whether it is an empty regular file with one link, as engines make one to mount a namespace on."""
     return stat.S_ISREG(status.st_mode) and status.st_size == 0 and status.st_nlink == 1

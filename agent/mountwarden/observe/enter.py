@@ -9,7 +9,7 @@ from ..kernel import abi, child, syscalls
 T = TypeVar("T")
 
 DEADLINE = 3.0
-"""Seconds that a child gets when nothing else is said."""
+"""Seconds for a child, where the caller gives no other deadline."""
 
 
 def own_namespace() -> int:
@@ -18,12 +18,13 @@ def own_namespace() -> int:
 
 
 def in_namespace(pid: int, function: Callable[[], T], *, inode: int | None = None, deadline: float = DEADLINE) -> T:
-    """Run `function` in a forked child that has entered the mount namespace of process `pid`; return its answer.
+    """Run `function` in a forked child that has entered the mount namespace of process `pid`; return what it returns.
 
-    `inode` is the namespace that is meant: a `pid` that was reused, or that has moved on, raises ProcessLookupError.
-    The child's root and working directory are the namespace's root (setns(2) sets both). Nothing stays open after it.
+    `inode` is that namespace's, where the caller knows it; `deadline` is in seconds. The child's root and working
+    directory are the namespace's root: setns(2) sets both. Nothing stays open after it.
 
-    Raises: OSError as open(2) and setns(2) do; NoAnswer past the deadline (seconds); what `function` raises.
+    Raises: ProcessLookupError where the process is not in `inode` (any more); OSError as open(2) and setns(2) do;
+    NoAnswer where the child missed the deadline; what `function` raises.
     """
 
     def entered() -> T:

@@ -1,8 +1,8 @@
 """What is mounted and unmounted at home, as it happens.
 
-An open proc_pid_mountinfo(5) says by poll(2) that its namespace's mounts changed (POLLPRI, since Linux 2.6.30), not
-which: two readings are compared. What comes and goes between them is not seen, nor is a change of propagation alone
-until something else changes.
+Home is the mount namespace whose view counts: here that of PID 1. poll(2) of an open proc_pid_mountinfo(5) reports
+that its namespace's mounts changed (POLLPRI, Linux 2.6.30), but not which: two readings are compared. What comes and
+goes between them is not seen, and a change of propagation alone only when something else changes.
 """
 
 import enum
@@ -15,6 +15,7 @@ from ..model import Mount
 from ..mounts.table import Table
 
 PATH = "/proc/1/mountinfo"
+"""The mountinfo of the host's home."""
 
 
 class MountChange(enum.StrEnum):
@@ -27,7 +28,7 @@ class MountChange(enum.StrEnum):
 
 
 class HomeMounts:
-    """Home's mounts, kept current. Open, it pins no namespace but home's own."""
+    """Home's mounts, kept current. The open file keeps no namespace alive but home's own."""
 
     def __init__(self, path: str = PATH) -> None:
         """Raises: OSError as open(2) does."""
@@ -43,11 +44,14 @@ class HomeMounts:
         os.close(self._fd)
 
     def fileno(self) -> int:
-        """To be polled for POLLPRI."""
+        """The descriptor to poll for POLLPRI."""
         return self._fd
 
     def changes(self) -> list["Changed"]:
-        """What is different from the last reading: what went first, then what came, then what was changed."""
+        """The differences from the last reading: umounts first, then mounts, then changes of what stayed.
+
+        Raises: OSError as read(2) does.
+        """
         before, self._mounts = self._mounts, self._read()
         return compare(before, self._mounts)
 
@@ -61,14 +65,14 @@ class HomeMounts:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One difference; of a mount that was changed, as it is now."""
+    """One difference. `mount` is as it is now, or as it was where it is unmounted."""
 
     how: MountChange
     mount: Mount
 
 
 def compare(before: dict[int, Mount], after: dict[int, Mount]) -> list[Changed]:
-    """The differences between two readings. Small mount ids are used again: another file system is another mount."""
+    """The differences between two readings. Small ids are reused: with another device or root, it is another mount."""
     same = {number for number in before.keys() & after.keys() if before[number].identity == after[number].identity}
     went = [Changed(MountChange.UNMOUNTED, mount) for number, mount in before.items() if number not in same]
     came = [Changed(MountChange.MOUNTED, mount) for number, mount in after.items() if number not in same]

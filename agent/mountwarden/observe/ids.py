@@ -13,15 +13,15 @@ from .tiers import listing
 
 
 class Ids:
-    """Asks for ids, and remembers them from one time to the next: a door costs a child each time."""
+    """Asks for ids, and keeps them from one call to the next: entering by a door costs a child each time."""
 
     def __init__(self) -> None:
         self._known: Mapping[int, int] = {}
 
     def of(self, spaces: Iterable[Namespace]) -> Mapping[int, int]:
-        """Ids by inode: not of a namespace that is gone or may not be opened, nor where this kernel has none.
+        """Ids by inode, without the namespaces that are gone or may not be opened; empty before Linux 6.11.
 
-        Nothing stays open: a descriptor would pin the namespace.
+        Nothing stays open: a descriptor would keep the namespace alive.
         """
         found = ((space.inode, self._id(space)) for space in spaces)
         self._known = {inode: identity for inode, identity in found if identity is not None}
@@ -29,15 +29,15 @@ class Ids:
 
     def _id(self, space: Namespace) -> int | None:
         known = self._known.get(space.inode)
-        if known is not None and _lives(known):
+        if known is not None and _exists(known):
             return known
         if space.pids or space.door is None:
             return next((found for pid in space.pids if (found := _of_process(pid, space.inode)) is not None), None)
         return _of_door(space.door, space.inode) if _has_ids() else None
 
 
-def _lives(identity: int) -> bool:
-    """Whether there is a namespace with that id; while there is, no other one has its inode."""
+def _exists(identity: int) -> bool:
+    """Whether a namespace with that id exists; while it does, no other one has its inode."""
     try:
         syscalls.listmount(abi.LSMT_ROOT, 0, identity, syscalls.id_buffer(1))
     except OSError:

@@ -1,7 +1,7 @@
-"""Which mount namespaces there are, and who is in each.
+"""Which mount namespaces there are, and which processes are in each.
 
-A namespace is known by the inode of its nsfs file, which `readlink /proc/PID/ns/mnt` shows without opening anything:
-an open descriptor would pin the namespace, and make the watcher the leaker.
+A namespace is known by the inode of its nsfs file, which readlink(2) of /proc/PID/ns/mnt gives without opening it: an
+open descriptor would keep the namespace alive, so that the watcher would itself leak mounts.
 """
 
 import errno
@@ -26,9 +26,10 @@ class Inhabitants:
 
 
 def members(pids: Iterable[int], *, threads: bool) -> Inhabitants:
-    """Group processes by mount namespace; with `threads`, also those threads that left their process's namespace.
+    """Group processes by mount namespace; with `threads`, also threads in a namespace of their own.
 
-    A process that ends meanwhile costs only itself. One that may not be looked at is counted in a gap.
+    A process that ends meanwhile is passed over. One that may not be read is counted in a gap. Raises: other OSErrors
+    of readlink(2) and of reading /proc/PID/task.
     """
     found: dict[int, list[int]] = {}
     denied = 0
@@ -37,7 +38,7 @@ def members(pids: Iterable[int], *, threads: bool) -> Inhabitants:
             inode = processes.link_inode(pid, "mnt")
             found.setdefault(inode, []).append(pid)
             if threads:
-                for tid, other in _stray_threads(pid, inode):
+                for tid, other in _threads_elsewhere(pid, inode):
                     found.setdefault(other, []).append(tid)
         except OSError as error:
             if error.errno in _VANISHED:
@@ -49,8 +50,8 @@ def members(pids: Iterable[int], *, threads: bool) -> Inhabitants:
     return Inhabitants({inode: tuple(pids) for inode, pids in found.items()}, gaps)
 
 
-def _stray_threads(pid: int, inode: int) -> Iterable[tuple[int, int]]:
-    """(tid, inode) of each thread in another mount namespace than its process (unshare(2) works for one thread)."""
+def _threads_elsewhere(pid: int, inode: int) -> Iterable[tuple[int, int]]:
+    """(tid, inode) of each thread in another mount namespace than its process: unshare(2) is for one thread."""
     if os.stat(f"/proc/{pid}/task").st_nlink <= 3:  # ".", "..", and the only thread
         return
     for name in os.listdir(f"/proc/{pid}/task"):
@@ -67,25 +68,25 @@ def _stray_threads(pid: int, inode: int) -> Iterable[tuple[int, int]]:
 
 
 SETUP = 1.0
-"""Seconds in which a new mount namespace is set up by who made it."""
+"""Seconds within which the process that made a mount namespace has set it up."""
 
 
 class New:
     """Namespaces that are to be read once more, because they were new when they were read.
 
-    Who makes one sets the propagation of its mounts afterwards, which nothing tells of: a reading amid that sees what
-    is about to change.
+    The process that makes one sets the propagation of its mounts afterwards, for which there is no event: a reading
+    before that sees what is about to change.
     """
 
     def __init__(self) -> None:
         self._due: dict[int, float] = {}
 
     def due(self) -> bool:
-        """Whether the time of any has come."""
+        """Whether any is to be read once more now."""
         return any(due <= time.monotonic() for due in self._due.values())
 
     def again(self, new: Iterable[int], living: Container[int]) -> frozenset[int]:
-        """Inodes of those whose time has come, which are new no more; that of the `new` ones begins now."""
+        """Inodes of those to be read once more now, and then new no longer. The `new` ones follow after `SETUP`."""
         now = time.monotonic()
         done = frozenset(inode for inode, due in self._due.items() if due <= now)
         self._due = {inode: due for inode, due in self._due.items() if due > now and inode in living}
@@ -94,36 +95,36 @@ class New:
 
 
 BUDGET = 32 << 20
-"""Bytes of one namespace's mountinfo that are read: a namespace with more is a gap, and does not starve the others."""
+"""Most bytes of one namespace's mountinfo: one with more is a gap, so that it does not hold up the others."""
 
 
 def read_mountinfo(inode: int, pids: Iterable[int], door: Door | None = None) -> bytes | None:
     """The mountinfo text of a namespace, whole: by a process whose root is "/", else by a child that enters it.
 
-    None when all of `pids` have ended or left. A process in a chroot is no reader: it is shown only its jail. A
-    namespace without a process is entered by its `door`; None too when that leads elsewhere by now.
+    None when all of `pids` have ended or left. The mountinfo of a process in a chroot shows only what is below its
+    root. A namespace without a process is entered by its `door`; None also when that leads elsewhere by now.
 
-    Raises: OSError where it may not be read (EFBIG: it is beyond `BUDGET`); NoAnswer where the child hung.
+    Raises: OSError where it may not be read (EFBIG: it is longer than `BUDGET`); NoAnswer where the child hung.
     """
-    jailed: list[int] = []
+    chrooted: list[int] = []
     for pid in pids:
         try:
             if os.readlink(f"/proc/{pid}/root") != "/":
-                jailed.append(pid)
+                chrooted.append(pid)
                 continue
             text = _whole(os.open(f"/proc/{pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC))
-            # Asked after the reading: a process that moved on meanwhile has shown another namespace.
+            # Asked after the reading: a process that left meanwhile has shown another namespace.
             if processes.link_inode(pid, "mnt") != inode:
                 continue
-            # A root whose mount was detached reads as "/" too, and shows no mount; or it went to jail meanwhile.
+            # A root whose mount was detached reads as "/" too, without mounts; or it called chroot(2) meanwhile.
             if text and os.readlink(f"/proc/{pid}/root") == "/":
                 return text
-            jailed.append(pid)
+            chrooted.append(pid)
         except OSError as error:
             # EINVAL: the process is a zombie and has no namespace any more.
             if error.errno not in (*_VANISHED, errno.EINVAL):
                 raise
-    for pid in jailed:
+    for pid in chrooted:
         try:
             return _read_from_inside(inode, pid)
         except (FileNotFoundError, ProcessLookupError):
@@ -135,7 +136,7 @@ def read_mountinfo(inode: int, pids: Iterable[int], door: Door | None = None) ->
 
 
 def _read_from_inside(inode: int, way: int | Door) -> bytes:
-    """By a child that enters the namespace by a process of it, or by a door."""
+    """By a child that enters the namespace by one of its processes or by its door. Raises: as `read_mountinfo`."""
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if isinstance(way, Door):
@@ -146,12 +147,15 @@ def _read_from_inside(inode: int, way: int | Door) -> bytes:
 
 
 def read_self(proc: int) -> bytes:
-    """The caller's mountinfo through our own /proc, since the entered namespace may have none, or a hostile one."""
+    """The caller's mountinfo by a descriptor of our own /proc: the entered namespace may have none, or a hostile one.
+
+    Raises: OSError as open(2) and read(2) do; EFBIG where it is longer than `BUDGET`.
+    """
     return _whole(os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc))
 
 
 def _whole(fd: int) -> bytes:
-    """All of an open mountinfo, up to the budget. The kernel gives it in pieces of a page."""
+    """All of an open mountinfo. The kernel gives it in pieces of a page. Raises: OSError; EFBIG beyond `BUDGET`."""
     text = bytearray()
     with os.fdopen(fd, "rb", buffering=0) as file:
         while part := file.read(1 << 14):
@@ -162,7 +166,10 @@ def _whole(fd: int) -> bytes:
 
 
 def of_pid1() -> int | None:
-    """Inode of PID 1's mount namespace; our own where PID 1 can't be read but shows the same mounts; else None."""
+    """Inode of PID 1's mount namespace; our own where that may not be read but has the same mounts; else None.
+
+    Raises: OSError other than EPERM and EACCES as readlink(2) does.
+    """
     try:
         return processes.link_inode(1, "mnt")
     except PermissionError:

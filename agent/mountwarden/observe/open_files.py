@@ -1,7 +1,7 @@
-"""What every process holds open: the links of /proc, each with the mount that it is on. Nothing is opened by them.
+"""What every process has open: the links of /proc, each with the mount that it is on. None of them is opened.
 
-The mount id comes from statx(2), told not to ask the file system. It is asked in a forked child, since even so a dead
-network file system may not answer; then each process gets a child of its own, and only the dead ones are a gap.
+The mount id comes from statx(2) with AT_STATX_DONT_SYNC, in a forked child, because a dead network file system may
+block even that. Where the child hangs, each process gets a child of its own, and only those that hang are a gap.
 """
 
 import errno
@@ -19,13 +19,13 @@ from .directory_users import open_proc
 T = TypeVar("T")
 
 DEADLINE = 10.0
-"""Seconds for all processes together, while none of them hangs."""
+"""Seconds for the child that asks for all processes."""
 
 ONE = 0.5
-"""Seconds for one process, once one of them did."""
+"""Seconds for each process by itself, after that child has hung."""
 
 MOST_HUNG = 20
-"""Processes that may hang before the rest is left out."""
+"""Processes that may hang before the rest is left out, as a gap."""
 
 _FLAGS = abi.AT_STATX_DONT_SYNC | abi.AT_NO_AUTOMOUNT
 _GONE = (errno.ENOENT, errno.ESRCH, errno.ENOTDIR)
@@ -42,15 +42,18 @@ class Link:
     mount: int
     """Small mount id; it stays when the mount is detached."""
     device: str
-    """Of the object, which for an overlay need not be the mount's."""
+    """major:minor of the object; on an overlay it need not be the mount's."""
     rdev: str
-    """The device that it is, where it is a block device's node; else "0:0"."""
+    """major:minor of the device, where the object is a block device node; else "0:0"."""
     path: bytes
-    """As the link shows it, from the process's own root."""
+    """The text of the link, as seen from the process's own root."""
 
 
 def links(pids: Sequence[int]) -> tuple[tuple[Link, ...], tuple[Gap, ...]]:
-    """Every link of the processes, and what could not be asked."""
+    """Every link of the processes, and what could not be read.
+
+    A process that has ended is passed over; one that may not be read, or hangs, is a gap. Raises: other OSErrors.
+    """
     proc = open_proc()
     try:
         try:

@@ -1,4 +1,4 @@
-"""What a path leads to, asked in a forked child: a dead file system costs a deadline, and the text is taken instead."""
+"""What a path leads to, asked in a forked child. Where a file system on the way does not answer, the text is taken."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from ..errors import NoAnswer
 from ..kernel import child, syscalls
 
 DEADLINE = 1.0
-"""Seconds for a path to be walked."""
+"""Seconds for the child that walks the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,11 @@ class ResolvedPath:
     mount: int | None = None
     """Small id of the mount that it is on."""
     answered: bool = True
+    """False where the child hung: `path` is then the text, made absolute."""
 
 
 def place(path: bytes) -> ResolvedPath:
-    """Walk a path. Raises: OSError as stat(2) does, where the path is not there."""
+    """Walk a path. Raises: OSError as stat(2) does, such as ENOENT."""
     try:
         return child.ask(lambda: _walk(path), deadline=DEADLINE, what="the walk of the path")
     except NoAnswer:

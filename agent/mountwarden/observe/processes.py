@@ -1,4 +1,4 @@
-"""Processes: which ones there are, in which mount namespace, and which of them are engines' daemons."""
+"""Processes: which ones exist, in which mount namespace, and which of them are engines' daemons."""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from .enter import own_namespace
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A running daemon of an engine, started by the host and not inside any container."""
+    """A running daemon of an engine that is not inside a container."""
 
     pid: int
     comm: str
@@ -16,7 +16,7 @@ class Daemon:
     namespace: int
     """Inode of its mount namespace."""
     own: bool
-    """It is in the agent's mount namespace, so its files can be read by path."""
+    """It is in our own mount namespace, so that its files can be read by path."""
 
 
 def pids() -> list[int]:
@@ -25,7 +25,7 @@ def pids() -> list[int]:
 
 
 def read(path: str) -> bytes:
-    """A small file of procfs, whole."""
+    """A small file of procfs, whole. Raises: OSError as open(2) and read(2) do."""
     with open(path, "rb", buffering=0) as file:
         return file.read()
 
@@ -39,22 +39,28 @@ def read_or_empty(path: str) -> bytes:
 
 
 def comm(pid: int) -> str:
-    """The process's name, proc_pid_comm(5). An attacker chooses it: shown, never trusted."""
+    """The process's name, proc_pid_comm(5). Any process may choose it: it is shown, never trusted.
+
+    Raises: OSError where the process has ended.
+    """
     return os.fsdecode(read(f"/proc/{pid}/comm").rstrip(b"\n"))
 
 
 def link_inode(pid: int, namespace: str) -> int:
-    """Inode of one of the process's namespaces, from the link's text `mnt:[4026531841]`, without opening it."""
+    """Inode of one of the process's namespaces, from the link's text `mnt:[4026531841]`, without opening it.
+
+    Raises: OSError as readlink(2) does: ENOENT where the process has ended, EACCES where it may not be read.
+    """
     text = os.readlink(f"/proc/{pid}/ns/{namespace}")
     return int(text[text.index("[") + 1 : -1])
 
 
 class DaemonWatch:
-    """Finds daemons by their command name, reading the name of a process once and once more.
+    """Finds daemons by their command name.
 
-    A process is looked at twice because systemd's child is seen between its fork and its exec; `resync` looks at all
-    again. Only a process of root in our own pid and user namespaces with "/" as its root counts: anybody can call a
-    process dockerd, and an engine inside a container is that container's affair.
+    The name of each process is read twice, because a child of systemd may be seen between its fork and its exec;
+    after `resync` all are read again. Only a process of root counts, in our own pid and user namespaces and with "/" as
+    its root: any user may call a process dockerd, and an engine inside a container manages that container's roots only.
     """
 
     def __init__(self, names: frozenset[str]) -> None:
@@ -63,11 +69,11 @@ class DaemonWatch:
         self._daemons: dict[int, Daemon] = {}
 
     def resync(self) -> None:
-        """Forget what was seen, so that the next update reads every process's name."""
+        """Read the name of every process at the next update."""
         self._seen.clear()
 
     def update(self, living: list[int]) -> tuple[Daemon, ...]:
-        """The daemons among the `living` processes, lowest pid first."""
+        """The daemons among the `living` processes, lowest pid first. Raises: OSError but for an ended process."""
         seen = {pid: self._seen.get(pid, 0) for pid in living}
         for pid, times in seen.items():
             if times < 2 or pid in self._daemons:

@@ -1,8 +1,9 @@
-"""Mount namespaces without a process: what a bind of their nsfs file, or an open descriptor, alone keeps alive.
+"""Mount namespaces without a process: only a bind mount of their nsfs file, or an open descriptor, keeps them alive.
 
 snapd's /run/snapd/ns/*.mnt are such. They are found by the walk over all mount namespaces where the kernel allows it
 (NS_MNT_GET_NEXT, Linux 6.12, in the initial pid namespace only), by the nsfs lines of the homes' tables, and by the
-links of /proc/PID/fd. Nothing found stays open: each is entered by a forked child, by its door, when it is read.
+links of /proc/PID/fd. A door is how one of them can be entered: by the bind mount, the descriptor, or the walk. Nothing
+stays open: to read one, a forked child enters it by its door.
 """
 
 import errno
@@ -27,12 +28,13 @@ _NO_WALK = (errno.EPERM, errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP)
 def doors(
     known: Mapping[int, tuple[int, ...]], tables: Mapping[int, Table], pids: Iterable[int]
 ) -> tuple[dict[int, Door], tuple[Gap, ...]]:
-    """Each mount namespace that is not in `known` (members by inode), with a way in; and what could not be asked.
+    """A door for each mount namespace that is not in `known` (processes by inode); and what could not be asked.
 
-    `tables` are the homes' mounts by their namespace. This reads the link of every descriptor: for a resync only.
+    `tables` are the homes' mounts by their namespace. This reads the link of every descriptor of `pids`, so that it is
+    for a resync only. Raises: OSError other than for a process that has ended or may not be read.
     """
     found, gaps = _descriptors(known, pids)
-    found |= _binds(known, tables)  # a bind is told before a descriptor: it outlives every process
+    found |= _binds(known, tables)  # a bind mount rather than a descriptor: it outlives every process
     others, more = _walked()
     for inode in others:
         if inode not in known and inode not in found:
@@ -43,13 +45,13 @@ def doors(
 def through(door: Door, inode: int, function: Callable[[], T], *, deadline: float = DEADLINE) -> T:
     """Run `function` in a forked child that entered the namespace `inode` by its door.
 
-    Raises: ProcessLookupError where the door leads elsewhere by now; OSError as open(2) and setns(2) do; NoAnswer past
-    the deadline (seconds), or what `function` raises.
+    `deadline` is in seconds. Raises: ProcessLookupError where the door leads elsewhere by now; OSError as open(2) and
+    setns(2) do; NoAnswer where the child missed the deadline; what `function` raises.
     """
 
     def entered() -> T:
         fd = _open(door, inode)
-        if fd < 0 or os.fstat(fd).st_ino != inode:
+        if os.fstat(fd).st_ino != inode:
             raise ProcessLookupError(f"mount namespace {inode} is gone")
         syscalls.setns(fd, abi.CLONE_NEWNS)
         os.close(fd)
@@ -59,7 +61,7 @@ def through(door: Door, inode: int, function: Callable[[], T], *, deadline: floa
 
 
 def _open(door: Door, inode: int) -> int:
-    """In the child: an nsfs descriptor, or of whatever is at the door now; -1 where a walk meets it no more."""
+    """In the child: an nsfs descriptor, or one of whatever is at the door now. Raises: as `through`."""
     if door.via == "walk":
         for fd in _neighbours():
             if os.fstat(fd).st_ino == inode:
@@ -68,7 +70,7 @@ def _open(door: Door, inode: int) -> int:
     if door.via == "bind" and door.pid:
         home = os.open(f"/proc/{door.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         syscalls.setns(home, abi.CLONE_NEWNS)
-    # Only the open of an nsfs file or its link is harmless; a device or a FIFO put there instead must not be opened.
+    # An nsfs file or a link to it may be opened; a device or a FIFO that was put there instead must not be.
     peek = os.open(door.path, os.O_PATH | os.O_CLOEXEC)
     if os.fstat(peek).st_ino != inode:
         raise ProcessLookupError(f"mount namespace {inode} is gone")
@@ -92,7 +94,7 @@ def _binds(known: Mapping[int, tuple[int, ...]], tables: Mapping[int, Table]) ->
 def _descriptors(known: Mapping[int, tuple[int, ...]], pids: Iterable[int]) -> tuple[dict[int, Door], tuple[Gap, ...]]:
     found: dict[int, Door] = {}
     denied = 0
-    readable = frozenset().union(*known.values())  # the others are a gap already
+    readable = frozenset().union(*known.values())  # the others are already a gap
     for pid in pids:
         try:
             for name in os.listdir(f"/proc/{pid}/fd"):
@@ -115,7 +117,7 @@ def _link(path: str) -> bytes:
 
 
 def _inode(root: bytes) -> int | None:
-    """The inode in `mnt:[4026531841]`, which is both an nsfs mount's root and a descriptor's link."""
+    """The inode in `mnt:[4026531841]`, which is the root of an nsfs mount and the link of a descriptor."""
     if not root.startswith(b"mnt:[") or not root.endswith(b"]"):
         return None
     digits = root[5:-1]
@@ -123,7 +125,10 @@ def _inode(root: bytes) -> int | None:
 
 
 def _walked() -> tuple[frozenset[int], tuple[Gap, ...]]:
-    """Inodes of all mount namespaces, by a child: the last close of one tears it down in the closer's context."""
+    """Inodes of those mount namespaces of the walk that no process is in.
+
+    In a child: the last close of a namespace frees it in the context of the process that closes it.
+    """
     try:
         every = child.ask(lambda: [os.fstat(fd).st_ino for fd in _neighbours()], deadline=DEADLINE, what="the walk")
     except NoAnswer as error:
@@ -132,7 +137,7 @@ def _walked() -> tuple[frozenset[int], tuple[Gap, ...]]:
         if error.errno not in _NO_WALK:
             raise
         return frozenset(), ()
-    # A namespace that was born since the processes were listed has a process.
+    # A namespace that was made since the processes were listed has a process.
     alive = {inode for pid in processes.pids() if (inode := _of(pid)) is not None} if every else set()
     return frozenset(every) - alive, ()
 
@@ -145,7 +150,7 @@ def _of(pid: int) -> int | None:
 
 
 def _neighbours() -> Iterator[int]:
-    """A descriptor of each mount namespace but our own, which the caller may use until the next one is asked for."""
+    """A descriptor of each mount namespace but our own, open until the next one is asked for. Raises: OSError."""
     for request in (abi.NS_MNT_GET_PREV, abi.NS_MNT_GET_NEXT):
         fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         while True:

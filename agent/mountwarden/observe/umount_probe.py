@@ -1,4 +1,4 @@
-"""Which rules of umount propagation this kernel has, found by trying."""
+"""Which rules of umount propagation this kernel follows, found by trying."""
 
 import functools
 import os
@@ -7,16 +7,17 @@ from ..kernel import abi, child, syscalls
 from ..mounts.propagation import Behaviour
 
 _DEADLINE = 5.0
+"""Seconds for the child."""
 _BASE = b"/proc"
-"""Covered in a namespace of our own only; it is on every host, and never a symbolic link."""
+"""The directory to mount on, in a namespace of our own only: every host has it, and never as a symbolic link."""
 
 
 @functools.cache
 def probe_behaviour() -> Behaviour:
-    """Try it in a scratch mount namespace, in a forked child: once for each process.
+    """Try it in a forked child with a mount namespace of its own; once in the life of this process.
 
-    A slave mounts something on the root of an inner mount, then its master lazily unmounts the outer one. Up to Linux
-    6.16 both go and what was on top slides down; from 6.17 the outer mount stays in the slave.
+    In a slave something is mounted on the root of an inner mount; then the outer one is lazily unmounted in the master.
+    Up to Linux 6.16 both go and what was on top slides down; from 6.17 on the outer mount stays in the slave.
 
     Raises: OSError (EPERM without CAP_SYS_ADMIN); NoAnswer where the child hung.
     """
