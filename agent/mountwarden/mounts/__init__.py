@@ -1,1 +1,1 @@
-"""One namespace's mounts, all namespaces' propagation, the roots and their layouts: from what was read. Pure."""
+"""One namespace's mounts, the propagation between all namespaces, and the roots with their layouts. Pure."""

@@ -1,8 +1,9 @@
 """Which other mounts show a root, and whether home's umounts reach them: leaks before they happen. Pure.
 
-A leak is decided long before it happens: an umount at home goes by the peers and slaves of the mount that holds the
-mountpoint. A namespace that shows the root by a mount which is neither keeps each copy that it has, whatever its unit
-or container was asked to have. So does home itself, where it has the root a second time under another path.
+Home is the mount namespace whose view of a root counts. An umount there propagates to the peers and slaves of the mount
+that has the mountpoint. A namespace that shows the root by a mount which is neither keeps each copy that it has,
+whatever the configuration of its unit or container says. So does home itself, where it shows the root a second time at
+another path. An exposure is such a mount.
 """
 
 import enum
@@ -16,25 +17,25 @@ from .table import Table, below, join
 
 
 class Relation(enum.StrEnum):
-    """How a mount stands to home's mount that holds the root."""
+    """How a mount is related to home's mount that has the root."""
 
     PEER = "peer"
-    """In one peer group: whatever happens at home happens there, and the other way round."""
+    """In the same peer group: mounts and umounts propagate both ways."""
     SLAVE = "slave"
-    """A slave, of home's group or further down: umounts at home reach it."""
+    """A slave of home's group, or of its slaves: umounts at home reach it."""
     CUT_OFF = "cut-off"
-    """Neither: nothing that happens at home reaches it."""
+    """Neither: nothing propagates from home to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """A mount that shows a root, or a part of it in which its engine mounts, beside the mount of home that holds it."""
+    """A mount that shows a root, or a part of it in which its engine mounts, other than home's mount that has it."""
 
     namespace: int
-    """Its inode."""
+    """Inode of the namespace that the mount is in."""
     root: Root
     base: Base
-    """Home's mount that holds that part."""
+    """Home's mount that has that part."""
     mount: Mount
     at: bytes
     """Where that part is in the namespace."""
@@ -42,17 +43,17 @@ class Exposure:
     """Path of that part below the root; empty for the whole."""
     relation: Relation
     above: tuple[Mount, ...]
-    """The mount and all that hold it, the namespace's own "/" last."""
+    """The mount, what it is mounted on, and so on up to the namespace's own "/"."""
     copies: int = 0
-    """Copies on it of what is live at home."""
+    """How many copies of what is mounted at home it has."""
     at_home: bool = False
-    """It is a second view in home itself: a copy there keeps the engine from removing the mountpoint (EBUSY)."""
+    """It is in home itself, where a copy keeps the engine from removing the mountpoint (EBUSY)."""
 
     @property
     def on_purpose(self) -> bool:
-        """Its engine keeps the root private, and removes each mountpoint itself, which takes the copies along."""
-        wanted = self.root.wants_private and not self.base.mount.shared
-        return wanted and self.root.rmdir_on_put and not self.at_home
+        """Its engine keeps the root private, and removes each mountpoint itself, which detaches the copies."""
+        private = self.root.wants_private and not self.base.mount.shared
+        return private and self.root.rmdir_on_put and not self.at_home
 
     @property
     def kept(self) -> int:
@@ -61,18 +62,18 @@ class Exposure:
 
     @property
     def leaks(self) -> int:
-        """Those of them that nobody meant to be cut off."""
+        """How many of them are not cut off on purpose."""
         return 0 if self.on_purpose else self.kept
 
 
 def exposures(picture: Picture, tables: Mapping[int, Table]) -> tuple[Exposure, ...]:
-    """Every sight of every root in the namespaces of `tables` (by inode)."""
+    """Every exposure of every root in the namespaces of `tables` (by inode)."""
     graph = Graph(tables)
     copies = _copies_by_parent(picture, graph)
     found: list[Exposure] = []
     for state in picture.roots:
         if all(layout.needs_history for layout in state.root.layout):
-            continue  # the whole host: there is no one mount that shows it
+            continue  # the whole host: no single mount shows it
         for base in state.bases:
             reached = {mount.id for mount in graph.receivers(base.mount)}
             for inode, table in tables.items():
@@ -100,7 +101,7 @@ def _of_namespace(
 
 
 def _showing(table: Table, state: RootState, base: Base) -> Iterator[tuple[Mount, bytes, bytes]]:
-    """(mount, path there, path below the root) of each mount by which a walk gets at spots of the base."""
+    """(mount, path there, path below the root) of each mount by which a path leads to spots of the base."""
     for mount in table.mounts:
         if mount.device != base.spot.device or mount.root.endswith(b"//deleted"):
             continue
@@ -115,7 +116,7 @@ def _showing(table: Table, state: RootState, base: Base) -> Iterator[tuple[Mount
 
 
 def _may_hold(state: RootState, base: Base, inner: bytes) -> bool:
-    """Whether the engine mounts there, on this base: what another mount of home covers is that one's."""
+    """Whether the engine mounts there on this base, and no other mount of home covers it."""
     rel = join(base.rel, inner) if base.rel else inner
     covered = (other.rel for other in state.bases if len(other.rel) > len(base.rel))
     if any(below(other, rel) is not None for other in covered):
@@ -143,7 +144,7 @@ def _above(table: Table, mount: Mount) -> Iterator[Mount]:
 def _copies_by_parent(picture: Picture, graph: Graph) -> dict[tuple[int, bytes, int], int]:
     """How many copies of live mounts there are, by namespace, root and the mount that holds them.
 
-    A look passes over copies that umounts reach, so they are counted in the tables.
+    A scan passes over copies that umounts reach, so they are counted in the tables.
     """
     found: dict[tuple[int, bytes, int], int] = {}
     for state in picture.roots:

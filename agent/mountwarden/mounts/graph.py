@@ -1,8 +1,8 @@
 """All mounts of all namespaces, and how propagation joins them. Pure.
 
 The rules are the kernel's, in terms of dentries: a mount is a child of its parent at the dentry that it is mounted on
-(device and path in the file system), and what happens on a mount happens on its peers, on their slaves, and on those
-slaves' peers (Documentation/filesystems/sharedsubtree.rst, fs/pnode.c: propagation_next).
+(device and path in the file system), and mounts and umounts on a mount propagate to its peers, to their slaves, and to
+those slaves' peers (Documentation/filesystems/sharedsubtree.rst, fs/pnode.c: propagation_next).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ class PlacedMount:
 
 
 class Graph:
-    """All mounts of all namespaces, by their small ids, which are unique on a host."""
+    """All mounts of all namespaces, by their small ids, no two of which are equal on a host."""
 
     def __init__(self, tables: Mapping[int, Table]) -> None:
         """`tables` by namespace inode."""
@@ -46,7 +46,7 @@ class Graph:
         if mount.master:
             self._slaves.setdefault(mount.master, []).append(mount)
             if mount.propagate_from:
-                # The namespace has no member of its master's group, but one further up: there is a chain in between.
+                # The namespace has no mount of its master's group, but of one further up: a chain lies in between.
                 self._below_group.setdefault(mount.propagate_from, set()).add(mount.master)
 
     def _hang(self, mount: Mount) -> None:
@@ -80,12 +80,12 @@ class Graph:
             pending += self.children(found)
 
     def is_overmount(self, mount: Mount) -> bool:
-        """Whether it covers its parent whole."""
+        """Whether it is mounted on the root of its parent, and so covers all of it."""
         parent = self.parent(mount)
         return parent is not None and self.dentry(mount) == (parent.device, parent.root)
 
     def bottom(self, mount: Mount) -> tuple[Mount, int]:
-        """The lowest of the mounts that it covers one upon the other, and how many those are."""
+        """The lowest mount of the stack beneath it, and how many mounts that stack has."""
         above: list[Mount] = []
         while mount.id not in self._bottoms:
             parent = self.parent(mount)
@@ -119,7 +119,7 @@ class Graph:
         self._spans = {mount.id: (at, at + sizes[mount.id]) for at, mount in enumerate(order)}
 
     def receivers(self, mount: Mount) -> list[Mount]:
-        """Mounts that get what happens on `mount`: its peers, their slaves, those slaves' peers, and so on down."""
+        """Where mounts and umounts on `mount` propagate to: its peers, their slaves, those slaves' peers, and so on."""
         if not mount.shared:
             return []
         groups, seen, found = [mount.shared], {mount.shared}, dict[int, Mount]()
@@ -135,7 +135,7 @@ class Graph:
         return list(found.values())
 
     def candidates(self, going: Iterable[Mount]) -> dict[int, Mount]:
-        """What the receivers of each going mount's *parent* have on the same dentry, without what goes anyway."""
+        """What the receivers of each going mount's parent have on the same dentry, without the going mounts."""
         going = list(going)
         ids = {mount.id for mount in going}
         found: dict[int, Mount] = {}
@@ -161,8 +161,8 @@ class Graph:
 def _parents(places: Mapping[int, PlacedMount]) -> dict[int, Mount]:
     """The parent of each mount, in the same namespace.
 
-    Namespaces are read one after the other, and small ids are used again: what was read in between may look like a
-    parent that is no such thing, and even like a circle, which is cut.
+    Namespaces are read one after the other, and small ids are reused: a mount may seem to have a parent that it does
+    not have, and such parents may even form a circle, which is cut.
     """
     parents = {
         identity: places[place.mount.parent].mount

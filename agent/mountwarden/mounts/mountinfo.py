@@ -9,8 +9,8 @@ A line, from proc_pid_mountinfo(5), Documentation/filesystems/proc.rst and fs/pr
     id parent
 
 Root, point, source and options have space, tab, newline and backslash (source also '#') as octal escapes; any
-other byte, valid UTF-8 or not, stands as it is. The type may carry a ".subtype". Source may be empty, and is then
-two spaces in a row. A field may be of any length up to what one line holds (the kernel skips longer mounts).
+other byte, valid UTF-8 or not, stands as it is. The type may have a ".subtype". Source may be empty, and is then
+two spaces in a row. A field may be of any length up to that of a line (the kernel skips longer mounts).
 """
 
 import re
@@ -23,31 +23,31 @@ from ..model import Mount
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 _DEVICE = re.compile(rb"[0-9]+:[0-9]+")
 _LONGEST_NUMBER = 19
-"""Digits with which a number is below 2**64 whatever they are; the kernel's ids here are int."""
+"""Most digits of a number that is below 2**64 whatever they are; the kernel's ids in mountinfo are int."""
 NO_NUMBER = "the mount id or its parent is not a number"
-"""Why a line is unreadable."""
+"""A reason why a line is unreadable."""
 _TAGS = {b"shared": 0, b"master": 1, b"propagate_from": 2}
 
 
 def unescape(field: bytes) -> bytes:
-    r"""Undo mangle()'s octal escapes: ``\040`` is a space. Anything that is no escape stays as it is."""
+    r"""Undo mangle()'s octal escapes: ``\040`` is a space. Everything else stays as it is."""
     return _ESCAPE.sub(lambda match: bytes((int(match[1], 8) & 0xFF,)), field) if b"\\" in field else field
 
 
 def escape(field: bytes) -> bytes:
-    r"""What mangle() of the kernel makes of a path: space, tab, newline and backslash as octal."""
+    r"""A path as mangle() of the kernel writes it: space, tab, newline and backslash as octal escapes."""
     for byte in b"\\ \t\n":
         field = field.replace(bytes((byte,)), b"\\%03o" % byte)
     return field
 
 
 def is_number(text: bytes) -> bool:
-    """Whether it is a number as the kernel writes one: int() takes more, and refuses thousands of digits."""
+    """Whether it is a number as the kernel writes one; int() accepts more, and raises for thousands of digits."""
     return len(text) <= _LONGEST_NUMBER and text.isdigit()
 
 
 def are_numbers(texts: Sequence[bytes]) -> bool:
-    """The same for many at once, of which there may be none."""
+    """The same for all of `texts`, of which there may be none."""
     return not texts or (
         b"".join(texts).isdigit() and 0 < min(map(len, texts)) <= max(map(len, texts)) <= _LONGEST_NUMBER
     )
@@ -115,7 +115,7 @@ def _tags(tags: list[bytes]) -> tuple[int, int, int, bool]:
             if not is_number(value):
                 raise Unreadable("a peer group is not a number")
             groups[_TAGS[name]] = int(value)
-        # A tag that we do not know is a newer kernel's: proc(5) says that parsers are to ignore it.
+        # An unknown tag is a newer kernel's; proc_pid_mountinfo(5) says that parsers are to ignore it.
     return groups[0], groups[1], groups[2], unbindable
 
 
@@ -123,13 +123,13 @@ def _file_system(right: bytes) -> tuple[str, bytes, bytes]:
     fields = right.split(b" ")
     if len(fields) < 3:
         raise Unreadable("fewer fields than type, source and super options")
-    # A source with a bare space cannot come from the kernel; super options could (a module's own), and come last.
+    # The kernel escapes spaces in a source; a file system may print some in its options, which come last.
     fstype = fields[0].decode("utf-8", "surrogateescape")
     return fstype, unescape(fields[1]), b" ".join(fields[2:])
 
 
 def build(identity: int, parent: int, rest: Rest, unique: int | None = None) -> Mount:
-    """A Mount of its ids and the rest of its line."""
+    """The Mount with these ids and this rest of its line."""
     return Mount(identity, parent, *rest, unique)
 
 
@@ -160,9 +160,9 @@ class Lines:
     text: bytes
 
     def holding(self, needles: Iterable[bytes]) -> Iterable[bytes]:
-        """Each line that holds any of the needles, once, in no order that means anything."""
+        """Each line that has any of the needles, once, in no particular order."""
         text, lines = self.text, dict[int, bytes]()
-        find, rfind = text.find, text.rfind  # this loop is a third of what a look costs beside the reading
+        find, rfind = text.find, text.rfind  # this loop is a third of the cost of a scan beside the reading
         for needle in needles:
             at = find(needle)
             while at >= 0:

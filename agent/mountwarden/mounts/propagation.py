@@ -1,14 +1,15 @@
 """What an umount or a detach would take away, in all namespaces. Pure.
 
-Umount propagation follows the *parent's* peers and slaves. What the set of propagated umounts may hold is written down
-in Documentation/filesystems/propagate_umount.txt (Linux 6.17):
+Umount propagation follows the peers and slaves of the parent. Documentation/filesystems/propagate_umount.txt (Linux
+6.17) says which mounts the set of propagated umounts may have:
 
 - it is non-shifting: what is mounted strictly inside one of its mounts goes with it, whole;
 - it is non-revealing: a locked mount goes only with its parent;
 - a mount on the very root of one that goes (an overmount) slides down to where the bottom of the stack was.
 
 Up to Linux 6.16 an overmount did not count as "mounted inside" for the mounts further out (fs/pnode.c:
-__propagate_umount), so that more was taken. `Behaviour` says which of the two a kernel has: see observe/behaviour.py.
+__propagate_umount), so that more was taken. `Behaviour` says which of the two a kernel does: see
+observe/umount_probe.py.
 """
 
 import enum
@@ -30,7 +31,7 @@ class Behaviour(enum.StrEnum):
 
 
 class UmountResult(enum.StrEnum):
-    """What umount(2) would say: success, EBUSY, or EINVAL for a mount that its user namespace may not take away."""
+    """What umount(2) would return: success, EBUSY, or EINVAL for a mount that its user namespace may not unmount."""
 
     OK = "ok"
     BUSY = "busy"
@@ -39,19 +40,19 @@ class UmountResult(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What an umount would do: its answer, because of which mounts, and which mounts would go or stay."""
+    """What an umount would do: its result, the mounts that cause it, and which mounts would go or stay."""
 
     answer: UmountResult
     because: tuple[PlacedMount, ...] = ()
     """Mounts that make it fail: the mount itself, its children, or a busy copy that propagation reaches."""
     removed: frozenset[int] = frozenset()
-    """Small ids of all mounts that go, the umounted tree among them."""
+    """Small ids of all mounts that go, the unmounted tree included."""
     reached: tuple[PlacedMount, ...] = ()
-    """What propagation takes beside the umounted tree."""
+    """What propagation takes in addition to the unmounted tree."""
     moved: Mapping[int, int] = field(default_factory=dict)
     """Small ids of mounts that slide down a stack, and of their new parents."""
     left: tuple[PlacedMount, ...] = ()
-    """Copies of what was umounted that stay."""
+    """Copies of what was unmounted that stay."""
 
 
 def predict_umount(
@@ -65,8 +66,8 @@ def predict_umount(
 ) -> Prediction:
     """What umount(2) of `mount` in its namespace would do; with `lazy`, MNT_DETACH.
 
-    `busy` has the ids of mounts that a process holds (working directory, root, open or mapped file), `locked` of those
-    with MNT_LOCKED (see locked.py). Only those that `concerned` names matter.
+    `busy` has the ids of mounts that a process keeps busy (working directory, root, open or mapped file), `locked` of
+    those with MNT_LOCKED (see predict/locked.py). Only those that `concerned` names matter.
     """
     if mount.id in locked:
         return Prediction(UmountResult.LOCKED, (graph.places[mount.id],))
@@ -102,7 +103,7 @@ def concerned(graph: Graph, mount: Mount, *, lazy: bool) -> frozenset[int]:
 def _busy(graph: Graph, mount: Mount, busy: frozenset[int]) -> list[Mount]:
     """propagate_mount_busy(): the mount's children or users, or users of a copy that has no children of its own.
 
-    A copy that an exact overmount covers counts as childless: it could be pulled out from under it.
+    A copy whose only child is an overmount counts as one without children: it can be taken out from beneath it.
     """
     if graph.children(mount):
         return graph.children(mount)
@@ -123,7 +124,7 @@ def _propagate(
     """The ids of all copies that go: the largest set of candidates that is non-shifting and non-revealing."""
     sure = {mount.id for mount in going}
     chosen = graph.candidates(going)
-    # umount_tree() unlocks the copies of the tree's top (propagate_mount_unlock), so that only inner ones are locked.
+    # umount_tree() unlocks the copies of the tree's top (propagate_mount_unlock), not those of inner mounts.
     locked -= graph.candidates([top]).keys()
     while drop := _shifting(graph, chosen, sure, behaviour):
         _forget(chosen, drop)
@@ -138,7 +139,7 @@ def _forget(chosen: dict[int, Mount], drop: set[int]) -> None:
 
 
 def _shifting(graph: Graph, chosen: dict[int, Mount], sure: set[int], behaviour: Behaviour) -> set[int]:
-    """Candidates with something strictly inside them that stays."""
+    """Candidates with something strictly inside them that stays (non-shifting)."""
     goes = chosen.keys() | sure
     drop = set()
     for identity, mount in chosen.items():
@@ -155,7 +156,7 @@ def _shifting(graph: Graph, chosen: dict[int, Mount], sure: set[int], behaviour:
 def _revealing(
     graph: Graph, chosen: dict[int, Mount], sure: set[int], locked: frozenset[int], behaviour: Behaviour
 ) -> set[int]:
-    """Locked candidates whose parent stays; up to Linux 6.16 also each one that is an overmount, which slides down."""
+    """Locked candidates whose parent stays (non-revealing); up to Linux 6.16 also those that are overmounts."""
     goes = chosen.keys() | sure
     slides = behaviour is Behaviour.SLIDES
     return {
@@ -166,7 +167,7 @@ def _revealing(
 
 
 def _slid(graph: Graph, removed: frozenset[int]) -> dict[int, int]:
-    """Where mounts that stay hang when their parents go: on the nearest ancestor that stays."""
+    """The new parents of mounts that stay when theirs go: the nearest ancestor that stays."""
     moved = {}
     for identity in removed:
         for child in graph.children(graph.places[identity].mount):
@@ -181,9 +182,9 @@ def _slid(graph: Graph, removed: frozenset[int]) -> dict[int, int]:
 
 
 def _left(graph: Graph, going: list[Mount], removed: frozenset[int]) -> tuple[PlacedMount, ...]:
-    """What propagation should have taken and does not, and what other namespaces keep that this one lets go of.
+    """What is in reach of propagation and stays, and what other namespaces still have that this one has no longer.
 
-    A file system that this namespace itself still has mounted elsewhere is in use here, not left behind.
+    A file system that this namespace itself still has mounted at another path is in use, not left behind.
     """
     here = graph.places[going[0].id].namespace
     stays = [place for identity, place in sorted(graph.places.items()) if identity not in removed]

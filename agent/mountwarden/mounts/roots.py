@@ -1,4 +1,8 @@
-"""The picture: roots as home shows them, and what other namespaces hold on their spots. Pure."""
+"""Roots as their home shows them, and what other namespaces have on their spots. Pure.
+
+Home is the mount namespace whose view of a root counts. A spot is what a mount is attached to: its parent's device, and
+the path in that file system.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,12 +12,12 @@ from .table import Table, below, join
 
 
 def match_layout(layout: Layout, rel: bytes) -> bytes | None:
-    """The layer that `rel` names where it matches the layout's pattern; None where it does not."""
-    wanted, parts = layout.pattern.split(b"/"), rel.split(b"/")
-    if len(wanted) != len(parts):
+    """The layer in `rel` (a path below the root), where it matches the layout's pattern; None where it does not."""
+    patterns, parts = layout.pattern.split(b"/"), rel.split(b"/")
+    if len(patterns) != len(parts):
         return None
     stars = []
-    for pattern, part in zip(wanted, parts, strict=True):
+    for pattern, part in zip(patterns, parts, strict=True):
         if pattern == b"*":
             stars.append(part)
         elif pattern != part:
@@ -25,8 +29,8 @@ def may_hold(layout: Layout, rel: bytes) -> bool:
     """Whether mountpoints of the layout can lie at or below `rel` (a path below the root, empty for the root)."""
     if not rel:
         return True
-    wanted, parts = layout.pattern.split(b"/"), rel.split(b"/")
-    return len(parts) < len(wanted) and all(p in (b"*", q) for p, q in zip(wanted, parts, strict=False))
+    patterns, parts = layout.pattern.split(b"/"), rel.split(b"/")
+    return len(parts) < len(patterns) and all(p in (b"*", q) for p, q in zip(patterns, parts, strict=False))
 
 
 ANYWHERE = b"**"
@@ -34,7 +38,7 @@ ANYWHERE = b"**"
 
 
 def root_state(root: Root, table: Table, home: int) -> RootState:
-    """The root in its home's table: the mounts that hold it, and the live mounts on its spots."""
+    """The root in its home's table: the mounts that it is on, and the live mounts on its spots."""
     mount = table.containing(root.path)
     if mount is None:
         return RootState(root, home, None, status="home shows no mount that contains it")
@@ -70,7 +74,7 @@ def _device_match(root: Root, layout: Layout, mount: Mount, parent: Mount, spot:
 
 
 def _inner_bases(root: Root, table: Table) -> Iterable[Base]:
-    """Mounts of home below the root that are not on a spot of the layout and can themselves hold such spots."""
+    """Mounts of home below the root that are on no spot of the layout, and that can have such spots themselves."""
     for mount in table.mounts:
         rel = below(root.path, mount.point)
         if not rel or any(match_layout(layout, rel) is not None for layout in root.layout):
@@ -80,7 +84,7 @@ def _inner_bases(root: Root, table: Table) -> Iterable[Base]:
 
 
 def stacks(copies: Iterable[Copy]) -> tuple[Stack, ...]:
-    """What is there several times over on one mountpoint of a namespace, with the lowest of it on a spot."""
+    """Mounts of the same on one mountpoint of a namespace, the lowest of which is on a spot."""
     spaces: dict[int, list[Copy]] = {}
     for copy in copies:
         spaces.setdefault(copy.namespace, []).append(copy)
@@ -94,7 +98,7 @@ def stacks(copies: Iterable[Copy]) -> tuple[Stack, ...]:
 
 
 def _stacks(namespace: int, table: Table, on_spots: Iterable[tuple[Mount, Match]]) -> Iterator[Stack]:
-    """Each mountpoint by itself. The same spot in another view, or the same path beneath a cover, is another one."""
+    """For each mountpoint. The same spot by another mount, or the same path beneath another mount, is another one."""
     for lowest, match in on_spots:
         pile = [lowest, *table.stacked_on(lowest)]
         identity, depth = Counter(mount.identity for mount in pile).most_common(1)[0]
@@ -103,7 +107,7 @@ def _stacks(namespace: int, table: Table, on_spots: Iterable[tuple[Mount, Match]
 
 
 class Spots:
-    """Answers which root, and which layer of it, a spot belongs to."""
+    """Finds the root, and the layer of it, that a spot belongs to."""
 
     def __init__(self, states: Iterable[RootState]) -> None:
         self._bases: dict[str, list[tuple[RootState, Base]]] = {}
@@ -128,7 +132,7 @@ class Spots:
         return None
 
     def claimed(self, mount: Mount) -> Match | None:
-        """The layer beside whose upper directory the overlay says it writes. Never more than a claim."""
+        """The layer that the overlay's upperdir= option names: a claim, since whoever mounts it may name any."""
         upper = next((o[9:] for o in mount.super_options.split(b",") if o.startswith(b"upperdir=")), None)
         if upper is None or mount.fstype != "overlay":
             return None
@@ -173,7 +177,7 @@ def copies_at_home(
     spots: Spots,
     watched: frozenset[tuple[str, bytes]],
 ) -> Iterator[Copy]:
-    """Copies that a home of some roots holds of the layers of the others."""
+    """Copies that a home of some roots has of the layers of the others."""
     if all(state.home == inode for state in states):
         return
     for mount in table.mounts:

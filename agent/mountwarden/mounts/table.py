@@ -84,7 +84,7 @@ class Table:
         return spot_of(mount, self.get(mount.parent))
 
     def stacked_on(self, mount: Mount) -> list[Mount]:
-        """What is stacked on the root of `mount`, the last on top. A circle, as in a text that was torn, ends."""
+        """What is stacked on the root of `mount`, the topmost last; it ends where a damaged text has a circle."""
         stack, seen = list[Mount](), {mount.id}
         while over := next((child for child in self.children(mount.id) if child.point == mount.point), None):
             if over.id in seen:
@@ -94,11 +94,11 @@ class Table:
         return stack
 
     def top(self, mount: Mount) -> Mount:
-        """What is seen at the root of `mount`: the last of what is stacked on it."""
+        """What a path to the root of `mount` leads to: the topmost mount that is stacked on it."""
         return [mount, *self.stacked_on(mount)][-1]
 
     def containing(self, path: bytes) -> Mount | None:
-        """The mount that a walk from the namespace's root to `path` ends on; symbolic links must be resolved before."""
+        """The mount that `path` leads to from the namespace's root; symbolic links must be resolved before."""
         mount = self.root() if path.startswith(b"/") else None
         while mount is not None:
             mount = self.top(mount)
@@ -113,5 +113,5 @@ class Table:
         return None
 
     def visible(self, mount: Mount) -> bool:
-        """Whether a walk to the mount's own path ends on it, so that nothing covers it."""
+        """Whether the mount's own path leads to it, so that nothing covers it."""
         return self.containing(mount.point) is mount
