@@ -1,7 +1,7 @@
 """Constants and structures of the kernel's interfaces, under the names of their header files.
 
-Numbers of system calls from 424 on are the same on every architecture that Linux added after 5.1's unification
-(asm-generic/unistd.h); older calls go through the C library's symbols and need no number here.
+From 424 on, which Linux 5.1 began with, a system call has the same number on every architecture
+(asm-generic/unistd.h). Older calls go through the C library's symbols and need no number here.
 """
 
 import ctypes
@@ -114,7 +114,7 @@ LISTMOUNT_REVERSE = 0x1
 
 
 class StatmountMask(enum.IntFlag, boundary=enum.KEEP):
-    """STATMOUNT_*, what is asked of statmount(2) and what it says it answered."""
+    """STATMOUNT_*: what statmount(2) is asked for, and what it says that it answered."""
 
     SB_BASIC = 0x1
     MNT_BASIC = 0x2

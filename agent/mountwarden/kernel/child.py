@@ -1,8 +1,8 @@
 """Work that may hang, or that enters another namespace, in a forked child with a deadline.
 
 The parent reads the answer, then reaps: a child that writes more than a pipe holds would otherwise wait for a parent
-that waits for it. A child that misses its deadline is killed; one that hangs in the kernel beyond SIGKILL's reach
-(a dead network file system) is left to the kernel and told as such.
+that waits for it. A child that misses its deadline is killed; one that SIGKILL does not end, because it waits in the
+kernel (for a dead network file system), is left behind, and reaped later.
 """
 
 import contextlib
@@ -19,14 +19,16 @@ from ..errors import MountwardenError, NoAnswer
 T = TypeVar("T")
 
 _REAP_SECONDS = 1.0
+"""Seconds for a child to end after SIGKILL."""
 
 
 def ask(function: Callable[[], T], *, deadline: float, what: str = "a child") -> T:
-    """Run `function` in a forked child and return what it returned, or raise the `Exception` that it raised.
+    """Run `function` in a forked child; return what it returned, or raise the `Exception` that it raised.
 
-    `deadline` is in seconds. The child runs no exit handlers and shares no state with the caller afterwards.
+    `deadline` is in seconds. The child runs no exit handlers. What it returns must be picklable; an exception that is
+    not picklable is raised as a MountwardenError with its text.
 
-    Raises: NoAnswer when the child missed the deadline or died without an answer.
+    Raises: NoAnswer when the child missed the deadline or died without an answer; OSError as fork(2) does.
     """
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
@@ -83,7 +85,7 @@ def _pickled_error(error: Exception) -> bytes:
 
 
 def _read(fd: int, until: float) -> bytes:
-    """All that arrives until end of file; nothing at all when the deadline passes first."""
+    """All that arrives until end of file; empty when `until` (seconds of the monotonic clock) passes first."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     parts: list[bytes] = []
@@ -98,9 +100,9 @@ def _read(fd: int, until: float) -> bytes:
 
 
 def _reap(pid: int) -> int | None:
-    """End the child if it has not ended, and collect it. None when it can't be killed yet (an uninterruptible wait)."""
+    """Kill the child if it has not ended, and reap it. None when it does not end yet (an uninterruptible wait)."""
     with contextlib.suppress(ProcessLookupError):
-        # An answered child is about to exit by itself; SIGKILL only makes sure, and its status no longer matters.
+        # A child that has answered is about to exit by itself; SIGKILL makes sure, and its status does not matter then.
         os.kill(pid, signal.SIGKILL)
     until = time.monotonic() + _REAP_SECONDS
     pidfd = os.pidfd_open(pid)
@@ -119,7 +121,7 @@ _unreaped: set[int] = set()
 
 
 def reap_late() -> int:
-    """Collect children that could not be killed at their time; returns how many are still stuck."""
+    """Reap children that did not end when they were killed; returns how many still have not."""
     for pid in tuple(_unreaped):
         if os.waitpid(pid, os.WNOHANG)[0]:
             _unreaped.discard(pid)

@@ -1,7 +1,7 @@
-"""What this kernel lets us use, found by trying each thing, with the errno where it can't be used.
+"""Which kernel interfaces work here, found by trying each, with the errno where one does not.
 
-No version is compared: a distribution's kernel may have an interface before its number says so, and a filter or a
-missing capability may forbid one that the kernel has. Nothing that is tried changes the host, and nothing stays open.
+No version is compared: a distribution's kernel may have an interface before its number says so, and a seccomp filter or
+a missing capability may forbid one that the kernel has. No trial changes the host, and nothing stays open.
 """
 
 import errno
@@ -23,9 +23,9 @@ FIELDS = (
     | StatmountMask.FS_SUBTYPE
     | StatmountMask.SB_SOURCE
 )
-"""What a line of mountinfo says and statmount(2) can say too."""
+"""What a line of mountinfo has that statmount(2) can give too."""
 
-MEANINGS = {
+_MEANINGS = {
     "ENOSYS": "this kernel does not have it",
     "ENOTTY": "this kernel does not have it",
     "EINVAL": "this kernel does not know these arguments",
@@ -46,12 +46,12 @@ class Interface:
     errno: str | None
     """The error's name, such as EPERM or ENOSYS; None where it works."""
     meaning: str
-    """For people: what it gives where it works, else what the error says."""
+    """For users: what it gives where it works, else what the error means."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What was tried, each thing that a tier needs by itself."""
+    """The result of each trial: the interfaces that tiers need."""
 
     statmount: Interface
     """statmount(2) of our own mounts (Linux 6.8)."""
@@ -60,21 +60,21 @@ class Abilities:
     foreign: Interface
     """Both in another mount namespace, by its id (Linux 6.11)."""
     fields: Interface
-    """statmount(2) tells all that a line of mountinfo does: subtype, source and options (Linux 6.13)."""
+    """statmount(2) with all that a line of mountinfo has: subtype, source and options too (Linux 6.13)."""
     events: Interface
-    """fanotify tells of mounts in a mount namespace (Linux 6.15)."""
+    """fanotify marks of mount namespaces (Linux 6.15)."""
     counts: Interface
-    """NS_MNT_GET_INFO tells how many mounts a namespace has (Linux 6.12)."""
+    """NS_MNT_GET_INFO: how many mounts a namespace has (Linux 6.12)."""
     walk: Interface
-    """NS_MNT_GET_NEXT walks all mount namespaces (Linux 6.12; EPERM outside the initial pid namespace)."""
+    """NS_MNT_GET_NEXT: the walk over all mount namespaces (Linux 6.12; EPERM outside the initial pid namespace)."""
 
     def all(self) -> tuple[Interface, ...]:
-        """Each of them, in the order in which kernels got them."""
+        """All of them, in the order in which kernels got them."""
         return self.statmount, self.listmount, self.foreign, self.counts, self.walk, self.fields, self.events
 
 
 def probe() -> Abilities:
-    """Try everything; takes less than a millisecond. Raises nothing: what can't be tried does not work."""
+    """Try all of them, in less than a millisecond. Raises nothing: an interface that fails is not available."""
     return Abilities(
         _attempt("statmount(2)", "a mount's facts without reading a table", _statmount),
         _attempt("listmount(2)", "the ids of a namespace's mounts", _listmount),
@@ -87,9 +87,9 @@ def probe() -> Abilities:
 
 
 def explained(error: OSError) -> tuple[str, str]:
-    """An error's name, such as EPERM, and what it says of the kernel."""
+    """An error's name, such as EPERM, and what it means for an interface of the kernel."""
     code = errno.errorcode.get(error.errno or 0, "EIO")
-    return code, MEANINGS.get(code, os.strerror(error.errno or errno.EIO))
+    return code, _MEANINGS.get(code, os.strerror(error.errno or errno.EIO))
 
 
 def _attempt(name: str, gives: str, function: Callable[[], object]) -> Interface:
@@ -105,7 +105,7 @@ def _own() -> int:
 
 
 def _first(namespace: int | None = None) -> int:
-    """The id of one mount of a namespace."""
+    """The unique id of one mount of a namespace. Raises: OSError as listmount(2) does; ENOENT where it has none."""
     ids = syscalls.id_buffer(1)
     if not syscalls.listmount(abi.LSMT_ROOT, 0, namespace, ids):
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -141,7 +141,7 @@ def _others() -> Iterator[int]:
         try:
             fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            continue  # it ended, or may not be looked at
+            continue  # it ended, or may not be read
         try:
             if os.fstat(fd).st_ino != own:
                 yield fd
@@ -157,7 +157,7 @@ def _others() -> Iterator[int]:
 def _fields() -> None:
     answer = syscalls.byte_buffer(1 << 16)
     syscalls.statmount(_first(), FIELDS, None, answer)
-    # A field that is empty sets no bit, as on a kernel without it. Each mount has a source, which came last of all.
+    # An empty field sets no bit, as on a kernel without it. Each mount has a source, which is the newest field.
     if not abi.STATMOUNT.unpack_from(answer)[2] & StatmountMask.SB_SOURCE:
         raise OSError(errno.EOPNOTSUPP, "statmount gives no source")
 

@@ -1,7 +1,7 @@
-"""One function for each system call that the standard library does not offer.
+"""One function for each system call and ioctl that the standard library does not have.
 
-This package is the only one that imports ctypes. A call that fails raises `OSError` with errno, its text, the path,
-and the call's name; there is no other way to fail. Paths are bytes: they are the kernel's, not text.
+Each raises OSError with the errno of its man page, and the call's name and path in the text; a docstring names only
+errors that callers are to tell apart. This package is the only one that imports ctypes. Paths are bytes.
 """
 
 import ctypes
@@ -56,13 +56,13 @@ def mount(
 
 
 def umount(target: bytes, flags: int = 0) -> None:
-    """umount2(2). `flags` are abi.MNT_* and abi.UMOUNT_NOFOLLOW."""
+    """umount2(2). `flags` are abi.MNT_* and abi.UMOUNT_NOFOLLOW. EBUSY: it is in use."""
     if _libc.umount2(target, flags) < 0:
         _raise("umount2", target)
 
 
 def unshare(flags: int) -> None:
-    """unshare(2). `flags` are abi.CLONE_NEW*."""
+    """unshare(2). `flags` are abi.CLONE_NEW*. EPERM: no CAP_SYS_ADMIN."""
     if _libc.unshare(flags) < 0:
         _raise("unshare")
 
@@ -74,13 +74,13 @@ def pivot_root(new_root: bytes, put_old: bytes) -> None:
 
 
 def setns(fd: int, nstype: int) -> None:
-    """setns(2): the caller enters the namespace of `fd`. Only ever in a forked child, or it pins the namespace."""
+    """setns(2): the caller enters the namespace of `fd`, and keeps it alive: for a forked child only."""
     if _libc.setns(fd, nstype) < 0:
         _raise("setns")
 
 
 def fstatfs(fd: int) -> abi.Statfs:
-    """fstatfs(2)."""
+    """fstatfs(2): the file system of an open file."""
     answer = abi.Statfs()
     if _libc.fstatfs(fd, ctypes.byref(answer)) < 0:
         _raise("fstatfs")
@@ -88,7 +88,7 @@ def fstatfs(fd: int) -> abi.Statfs:
 
 
 def die_with_parent(signal: int) -> None:
-    """prctl(PR_SET_PDEATHSIG): the kernel sends `signal` to the caller when its parent thread ends."""
+    """prctl(2), PR_SET_PDEATHSIG: the kernel sends `signal` to the caller when its parent thread ends."""
     if _libc.prctl(abi.PR_SET_PDEATHSIG, signal, 0, 0, 0) < 0:
         _raise("prctl")
 
@@ -102,7 +102,7 @@ def statx(dir_fd: int, path: bytes, mask: int, flags: int = 0) -> abi.Statx:
 
 
 def mount_id(dir_fd: int, path: bytes = b"", *, unique: bool = False) -> int | None:
-    """The id of the mount that a path (or the fd itself) is on; None where this kernel does not tell.
+    """statx(2): the id of the mount that a path (or the fd itself) is on; None where this kernel does not give it.
 
     The small id is that of mountinfo (STATX_MNT_ID, Linux 5.8). The unique one is never reused (STATX_MNT_ID_UNIQUE,
     Linux 6.8). Neither does I/O on the file system.
@@ -114,7 +114,7 @@ def mount_id(dir_fd: int, path: bytes = b"", *, unique: bool = False) -> int | N
 
 
 def birth_time(path: bytes) -> float | None:
-    """When a file was made, in seconds since the Epoch; None where its file system does not say (STATX_BTIME)."""
+    """statx(2), STATX_BTIME: when a file was made, in seconds since the Epoch; None where its file system has none."""
     flags = abi.AT_SYMLINK_NOFOLLOW | abi.AT_NO_AUTOMOUNT | abi.AT_STATX_DONT_SYNC
     answer = statx(abi.AT_FDCWD, path, abi.STATX_BTIME, flags)
     born = answer.stx_btime
@@ -122,13 +122,16 @@ def birth_time(path: bytes) -> float | None:
 
 
 def openat2(dir_fd: int, path: bytes, flags: int, *, resolve: int = 0, mode: int = 0) -> int:
-    """openat2(2), Linux 5.6. `resolve` are abi.RESOLVE_*. The descriptor is close-on-exec."""
+    """openat2(2), Linux 5.6: a close-on-exec descriptor. `resolve` are abi.RESOLVE_*.
+
+    EXDEV, ELOOP: the path breaks a rule of `resolve`. EAGAIN: a rename meanwhile makes it uncertain.
+    """
     how = abi.OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
     return _syscall("openat2", abi.NR_openat2, dir_fd, _pointer(path), _pointer(how), len(how), path=path)
 
 
 def open_tree(dir_fd: int, path: bytes, flags: int) -> int:
-    """open_tree(2), Linux 5.2. `flags` are abi.OPEN_TREE_* and abi.AT_*."""
+    """open_tree(2), Linux 5.2: a close-on-exec descriptor. `flags` are abi.OPEN_TREE_* and abi.AT_*."""
     return _syscall("open_tree", abi.NR_open_tree, dir_fd, _pointer(path), flags | abi.OPEN_TREE_CLOEXEC, path=path)
 
 
@@ -154,7 +157,8 @@ def _request(mount: int, parameter: int, namespace: int | None) -> bytes:
 def listmount(mount: int, after: int, namespace: int | None, buffer: ctypes.Array[ctypes.c_char]) -> int:
     """listmount(2), Linux 6.8 (`namespace` by id: 6.11): unique ids of mounts below `mount`, 8 bytes each.
 
-    `after` is the last id already seen (0: from the start). Returns how many ids `buffer` now holds; 0 ends the list.
+    `after` is the last id of the page before (0: from the start). Returns how many ids `buffer` now has; 0 ends the
+    list. ENOENT: the mount or namespace is gone. EPERM: its user namespace is not below the caller's.
     """
     request = _request(mount, after, namespace)
     return _syscall(
@@ -163,23 +167,23 @@ def listmount(mount: int, after: int, namespace: int | None, buffer: ctypes.Arra
 
 
 def statmount(mount: int, mask: int, namespace: int | None, buffer: ctypes.Array[ctypes.c_char]) -> None:
-    """statmount(2), Linux 6.8. EOVERFLOW: `buffer` is too small. ENOENT: the mount is gone."""
+    """statmount(2), Linux 6.8 (`namespace`: 6.11). EOVERFLOW: `buffer` is too small. ENOENT: the mount is gone."""
     request = _request(mount, mask, namespace)
     _syscall("statmount", abi.NR_statmount, _pointer(request), ctypes.addressof(buffer), ctypes.sizeof(buffer), 0)
 
 
 def id_buffer(ids: int) -> ctypes.Array[ctypes.c_char]:
-    """A buffer for so many mount ids of listmount."""
+    """A buffer for the mount ids of one listmount(2)."""
     return ctypes.create_string_buffer(ids * 8)
 
 
 def byte_buffer(size: int) -> ctypes.Array[ctypes.c_char]:
-    """A buffer of so many bytes for statmount."""
+    """A buffer of `size` bytes for statmount(2)."""
     return ctypes.create_string_buffer(size)
 
 
 def fanotify_init(flags: int, event_f_flags: int = 0) -> int:
-    """fanotify_init(2). FAN_REPORT_MNT: Linux 6.15."""
+    """fanotify_init(2). FAN_REPORT_MNT: Linux 6.15. EMFILE: the user has too many groups."""
     fd: int = _libc.fanotify_init(flags, event_f_flags)
     if fd < 0:
         _raise("fanotify_init")
@@ -187,7 +191,10 @@ def fanotify_init(flags: int, event_f_flags: int = 0) -> int:
 
 
 def fanotify_mark(group: int, flags: int, mask: int, dir_fd: int) -> None:
-    """fanotify_mark(2) on the object of `dir_fd`; with FAN_MARK_MNTNS, on the mount namespace of an nsfs fd (6.15)."""
+    """fanotify_mark(2) on the object of `dir_fd`; with FAN_MARK_MNTNS (Linux 6.15), on the namespace of an nsfs fd.
+
+    ENOSPC: the user has too many marks. ENOENT: there is no mark to remove.
+    """
     if _libc.fanotify_mark(group, flags, mask, dir_fd, None) < 0:
         _raise("fanotify_mark")
 
@@ -195,7 +202,8 @@ def fanotify_mark(group: int, flags: int, mask: int, dir_fd: int) -> None:
 def mnt_ns_info(fd: int, request: int = abi.NS_MNT_GET_INFO) -> tuple[int, int, int | None]:
     """NS_MNT_GET_INFO, NEXT or PREV (Linux 6.12) on an nsfs fd: (mount namespace id, its mounts, new fd or None).
 
-    NEXT and PREV open the neighbouring namespace, whose fd the caller closes; ENOENT ends the walk.
+    NEXT and PREV open the neighbouring namespace, whose fd the caller closes; ENOENT ends the walk. EPERM: it is for
+    the initial pid namespace only. ENOTTY: an older kernel.
     """
     data = bytearray(abi.MNT_NS_INFO.pack(abi.MNT_NS_INFO.size, 0, 0))
     result = fcntl.ioctl(fd, request, data)
@@ -204,14 +212,14 @@ def mnt_ns_info(fd: int, request: int = abi.NS_MNT_GET_INFO) -> tuple[int, int, 
 
 
 def mnt_ns_id(fd: int) -> int:
-    """NS_GET_MNTNS_ID (Linux 6.11): the 64-bit id of the mount namespace of an nsfs fd."""
+    """NS_GET_MNTNS_ID of ioctl_nsfs(2), Linux 6.11: the 64-bit id of the mount namespace of an nsfs fd."""
     data = bytearray(8)
     fcntl.ioctl(fd, abi.NS_GET_MNTNS_ID, data)
     return int(struct.unpack("=Q", data)[0])
 
 
 def owner_of_namespace(fd: int) -> int:
-    """NS_GET_USERNS (Linux 4.9): inode of the user namespace that owns the namespace of an nsfs fd.
+    """NS_GET_USERNS of ioctl_nsfs(2), Linux 4.9: inode of the user namespace that owns that of an nsfs fd.
 
     EPERM: the owner is not below the caller's own user namespace.
     """
@@ -223,7 +231,7 @@ def owner_of_namespace(fd: int) -> int:
 
 
 def fsxattr(fd: int) -> tuple[int, int, int, int, int] | None:
-    """FS_IOC_FSGETXATTR: (xflags, extsize, nextents, projid, cowextsize); None where the file system has none."""
+    """ioctl_xfs_fsgetxattr(2): (xflags, extsize, nextents, projid, cowextsize); None where the file system has none."""
     data = bytearray(abi.FSXATTR.size)
     try:
         fcntl.ioctl(fd, abi.FS_IOC_FSGETXATTR, data)
@@ -236,14 +244,14 @@ def fsxattr(fd: int) -> tuple[int, int, int, int, int] | None:
 
 
 def set_fsxattr(fd: int, attributes: tuple[int, int, int, int, int]) -> None:
-    """FS_IOC_FSSETXATTR with what `fsxattr` returned."""
+    """ioctl_xfs_fsgetxattr(2), FS_IOC_FSSETXATTR: set what `fsxattr` returned."""
     fcntl.ioctl(fd, abi.FS_IOC_FSSETXATTR, abi.FSXATTR.pack(*attributes))
 
 
 def loop_backing_device(fd: int) -> str:
     """LOOP_GET_STATUS64: the device (major:minor) of the file that a loop device is set up on, loop(4).
 
-    Raises: OSError; ENXIO where it is not set up.
+    ENXIO: it is not set up.
     """
     data = bytearray(abi.LOOP_INFO64_SIZE)
     fcntl.ioctl(fd, abi.LOOP_GET_STATUS64, data)
@@ -252,7 +260,7 @@ def loop_backing_device(fd: int) -> str:
 
 
 def inode_flags(fd: int) -> int | None:
-    """FS_IOC_GETFLAGS: FS_*_FL of ioctl_iflags(2); None where the file system has none."""
+    """FS_IOC_GETFLAGS of ioctl_iflags(2): FS_*_FL; None where the file system has none."""
     data = bytearray(8)
     try:
         fcntl.ioctl(fd, abi.FS_IOC_GETFLAGS, data)
@@ -264,5 +272,5 @@ def inode_flags(fd: int) -> int | None:
 
 
 def set_inode_flags(fd: int, flags: int) -> None:
-    """FS_IOC_SETFLAGS with what `inode_flags` returned; a file system may silently leave out what it can't set."""
+    """FS_IOC_SETFLAGS of ioctl_iflags(2); a file system may silently leave out flags that it can't set."""
     fcntl.ioctl(fd, abi.FS_IOC_SETFLAGS, bytearray(struct.pack("=i4x", flags)))
