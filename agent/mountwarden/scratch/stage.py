@@ -1,4 +1,4 @@
-"""A mount namespace of its own to work in, which needs no root: it dies with its processes, and all mounts in it."""
+"""A mount namespace for throw-away mounts. It needs no root, and ends with its processes, as do all mounts in it."""
 
 import contextlib
 import errno
@@ -16,23 +16,28 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a command."""
 
 _NO_PROC = 125
+"""Exit status that means: a new /proc is refused."""
 _COVERABLE = ("/run", "/mnt", "/media", "/srv")
+"""Directories that a tmpfs may cover, the first that will do."""
 
 
 def stage(function: Callable[[], int]) -> int:
-    """Run `function` in namespaces of its own (mount and pid; user too without the right to make them): its status.
+    """Run `function` in new mount and pid namespaces, and where that takes a user namespace, in a new one: its status.
 
-    A tmpfs covers /run (or the like) there, and everything dies with the caller. Where a fresh /proc is refused, as
-    inside some containers, it runs without a pid namespace.
+    A tmpfs covers the directory of `covered` there, and all ends with the caller. Where a new /proc is refused, as
+    inside some containers, there is no new pid namespace.
 
-    Raises: MountwardenError that names the sysctl where no user namespace can be made.
+    Raises: MountwardenError where no user namespace can be made, with the sysctl that forbids it; OSError as fork(2).
     """
     status = _in_namespaces(function, pid_namespace=True)
     return _in_namespaces(function, pid_namespace=False) if status == _NO_PROC else status
 
 
 def covered() -> bytes:
-    """The directory that `stage` covered: one with nothing below it that Python imports from."""
+    """The directory that `stage` covers: one that Python imports nothing from.
+
+    Raises: MountwardenError where there is none.
+    """
     loaded = [os.path.realpath(path) for path in (*sys.path, sys.prefix, sys.executable, __file__) if path]
     for candidate in _COVERABLE:
         if os.path.isdir(candidate) and not any(f"{path}/".startswith(f"{candidate}/") for path in loaded):
@@ -41,13 +46,13 @@ def covered() -> bytes:
 
 
 def _in_namespaces(function: Callable[[], int], *, pid_namespace: bool) -> int:
-    refused, tell = os.pipe2(os.O_CLOEXEC)
+    refused, report = os.pipe2(os.O_CLOEXEC)
     flush()
     parent = os.getpid()
     middle = os.fork()
     if middle == 0:
-        exit_with(lambda: _middle(function, tell, parent, pid_namespace=pid_namespace))
-    os.close(tell)
+        exit_with(lambda: _middle(function, report, parent, pid_namespace=pid_namespace))
+    os.close(report)
     with _ending_kills(middle), os.fdopen(refused, "rb") as pipe:
         why = pipe.read()
         status = os.waitstatus_to_exitcode(os.waitpid(middle, 0)[1])
@@ -58,7 +63,7 @@ def _in_namespaces(function: Callable[[], int], *, pid_namespace: bool) -> int:
 
 @contextlib.contextmanager
 def _ending_kills(pid: int) -> Iterator[None]:
-    """A signal that ends us ends the child first, and with it all its namespaces."""
+    """A signal of `ENDING` kills the child first, and with it all its namespaces."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         os.kill(pid, signal.SIGKILL)
@@ -71,7 +76,7 @@ def _ending_kills(pid: int) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _middle(function: Callable[[], int], tell: int, parent: int, *, pid_namespace: bool) -> int:
+def _middle(function: Callable[[], int], report: int, parent: int, *, pid_namespace: bool) -> int:
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)  # the parent decides, by SIGKILL
     syscalls.die_with_parent(signal.SIGKILL)
@@ -80,17 +85,17 @@ def _middle(function: Callable[[], int], tell: int, parent: int, *, pid_namespac
     try:
         _unshare(pid_namespace=pid_namespace)
     except OSError as error:
-        os.write(tell, b"%d" % (error.errno or errno.EPERM))
+        os.write(report, b"%d" % (error.errno or errno.EPERM))
         return 2
     ours = os.getpid()
     inner = os.fork()
     if inner == 0:
-        os.close(tell)
+        os.close(report)
         syscalls.die_with_parent(signal.SIGKILL)
         if os.getppid() not in (0, ours):
             return 1
         return _inner(function, pid_namespace=pid_namespace)
-    os.close(tell)
+    os.close(report)
     status = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
     return status if status >= 0 else 128 - status
 
@@ -101,7 +106,7 @@ def _unshare(*, pid_namespace: bool) -> None:
         try:
             syscalls.unshare(spaces)
         except PermissionError:
-            pass  # root without the capability, as in a container
+            pass  # root without CAP_SYS_ADMIN, as in a container
         else:
             syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
             return
@@ -126,7 +131,7 @@ def _inner(function: Callable[[], int], *, pid_namespace: bool) -> int:
 
 
 def refusal(number: int, sysctls: str = "/proc/sys") -> MountwardenError:
-    """Why no namespace can be made, with the name of the sysctl where it is one. `number` is the errno."""
+    """Why no namespace can be made: the sysctl that forbids it, else the errno `number`."""
     for name, bad, good in (
         ("kernel.unprivileged_userns_clone", "0", "1"),
         ("user.max_user_namespaces", "0", "10000"),
@@ -146,7 +151,7 @@ def refusal(number: int, sysctls: str = "/proc/sys") -> MountwardenError:
 
 
 def exit_with(function: Callable[[], int]) -> NoReturn:
-    """In a forked child: run, tell an error in one line, and exit with a status."""
+    """In a forked child: run `function`, print an error on one line, and exit with a status."""
     status = 1
     try:
         status = function()
@@ -162,7 +167,7 @@ def exit_with(function: Callable[[], int]) -> NoReturn:
     except OSError as error:
         print(f"mountwarden: {error}", file=sys.stderr)
         status = 2
-    except Exception:  # a defect of ours: its traceback must not be lost with the child
+    except Exception:  # a bug of ours: its traceback must not be lost with the child
         sys.excepthook(*sys.exc_info())
     finally:
         with contextlib.suppress(OSError):
@@ -171,12 +176,12 @@ def exit_with(function: Callable[[], int]) -> NoReturn:
 
 
 def flush() -> None:
-    """What a forked child must not inherit and print again."""
+    """Flush what a forked child would inherit and print again."""
     sys.stdout.flush()
     sys.stderr.flush()
 
 
 def restore_signals() -> None:
-    """In a forked child: signals end it again."""
+    """In a forked child: the signals of `ENDING` end it again."""
     for number in ENDING:
         signal.signal(number, signal.SIG_DFL)

@@ -1,7 +1,7 @@
-"""Throw-away topologies: a root of its own, a layer, somebody who holds a copy. For the demo and for tests.
+"""Throw-away topologies: a root, a layer, and a process that holds a copy. For the demo and for tests.
 
-Two places to have them: namespaces of their own (stage.py), or this host, below one new directory (`on_host`), whose
-guard cleans up even when the process at work is killed.
+They are made in namespaces of their own (stage.py), or on this host below one new directory (`on_host`), which is
+cleaned up even when the process that uses it is killed.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from .stage import ENDING, exit_with, flush, restore_signals
 
 NAME = "mountwarden-demo"
 LIFETIME = 120
-"""Seconds after which systemd ends a transient unit of ours, whatever became of us."""
+"""Seconds after which systemd stops a transient unit of ours, even if we were killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +39,20 @@ class ScratchLayer:
 
 @dataclass(frozen=True, slots=True)
 class ScratchHolder:
-    """Somebody with a mount namespace that holds a copy of everything."""
+    """A process with a mount namespace that has a copy of every mount."""
 
     pid: int
     unit: str | None = None
+    """The transient unit that it is, if any."""
 
 
 # Layers
 
 
 def require_overlay(directory: bytes) -> None:
-    """Raise MountwardenError where the kernel lets us mount no overlay, as before Linux 5.11 in a user namespace.
+    """Raises: MountwardenError where we may not mount an overlay, as in a user namespace before Linux 5.11.
 
-    One of two directories that every machine has is mounted on `directory` and unmounted again.
+    An overlay of two directories that every host has is mounted on `directory` and unmounted again.
     """
     try:
         syscalls.mount(b"overlay", directory, b"overlay", abi.MS_RDONLY, b"lowerdir=/usr:/etc")
@@ -64,13 +65,16 @@ def require_overlay(directory: bytes) -> None:
 
 
 def root(directory: bytes) -> None:
-    """Mount a tmpfs on `directory`, shared, so that it is a root in good order."""
+    """Mount a tmpfs on `directory` and make it shared, as a root should be. Raises: OSError as mount(2) does."""
     syscalls.mount(b"mountwarden-demo", directory, b"tmpfs", abi.MS_NOSUID | abi.MS_NODEV, b"mode=755,size=16m")
     syscalls.mount(None, directory, None, abi.MS_SHARED)
 
 
 def mount_layer(home: bytes) -> ScratchLayer:
-    """Have the graphdriver make a layer below `home`, on a base with one file, and mount it."""
+    """Have the graphdriver make a layer below `home`, on a base with one file, and mount it.
+
+    Raises: OSError, and MountwardenError as the graphdriver does.
+    """
     driver = OverlayDriver.init(home, load_module=os.geteuid() == 0)
     driver.create("base")
     with open(home + b"/base/root/file", "w", encoding="ascii") as file:
@@ -80,7 +84,7 @@ def mount_layer(home: bytes) -> ScratchLayer:
 
 
 def unmount_layer(layer: ScratchLayer) -> None:
-    """Unmount it and leave its mountpoint, as an engine without rmdir-on-put does."""
+    """Unmount it and leave its mountpoint, as an engine without rmdir-on-put does. Raises: OSError as umount(2)."""
     syscalls.umount(layer.mountpoint)
 
 
@@ -89,25 +93,28 @@ def unmount_layer(layer: ScratchLayer) -> None:
 
 @contextlib.contextmanager
 def holder_process(name: str = "leaky") -> Iterator[ScratchHolder]:
-    """A process in a mount namespace of its own that umounts do not reach. It dies with the caller."""
-    ready, tell = os.pipe2(os.O_CLOEXEC)
+    """A process in a mount namespace of its own that umounts do not reach. It ends with the caller.
+
+    Raises: MountwardenError where it died.
+    """
+    ready, report = os.pipe2(os.O_CLOEXEC)
     flush()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _hold(name, tell, parent)
-    os.close(tell)
+        _hold(name, report, parent)
+    os.close(report)
     try:
         with os.fdopen(ready, "rb") as pipe:
             if not pipe.read():
-                raise MountwardenError("the process that was to hold the copy died")
+                raise MountwardenError("the process that should hold the copy died")
         yield ScratchHolder(pid)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
 
-def _hold(name: str, tell: int, parent: int) -> NoReturn:
+def _hold(name: str, report: int, parent: int) -> NoReturn:
     try:
         restore_signals()
         syscalls.die_with_parent(signal.SIGKILL)
@@ -117,8 +124,8 @@ def _hold(name: str, tell: int, parent: int) -> NoReturn:
         syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE)
         with open("/proc/self/comm", "w", encoding="ascii") as file:
             file.write(name)
-        os.write(tell, b"1")
-        os.close(tell)
+        os.write(report, b"1")
+        os.close(report)
         while True:
             signal.pause()
     finally:
@@ -127,7 +134,10 @@ def _hold(name: str, tell: int, parent: int) -> NoReturn:
 
 @contextlib.contextmanager
 def holder_unit(name: str) -> Iterator[ScratchHolder]:
-    """A transient service with PrivateTmp=yes and MountFlags=private; systemd ends it after LIFETIME at the latest."""
+    """A transient service with PrivateTmp=yes and MountFlags=private, which systemd stops after LIFETIME.
+
+    Raises: MountwardenError where systemd-run or systemctl fails.
+    """
     unit = f"{name}.service"
     properties = ("PrivateTmp=yes", "MountFlags=private", f"RuntimeMaxSec={LIFETIME}", "Type=exec")
     options = [word for one in properties for word in ("-p", one)]
@@ -140,7 +150,7 @@ def holder_unit(name: str) -> Iterator[ScratchHolder]:
 
 
 def stop_unit(unit: str) -> None:
-    """Stop the unit, which may be gone already."""
+    """Stop the unit. An error is ignored: it may be gone already."""
     with contextlib.suppress(MountwardenError):
         _systemd("systemctl", "stop", unit)
 
@@ -159,7 +169,7 @@ def _systemd(*words: str) -> str:
 
 
 def systemd_runs() -> bool:
-    """Whether we are root in the mount namespace of a systemd that can run a unit for us."""
+    """Whether we are root in the mount namespace of a running systemd, so that it can run a unit for us."""
     from ..observe import namespaces
     from ..observe.enter import own_namespace
 
@@ -170,8 +180,8 @@ def systemd_runs() -> bool:
 def on_host(function: Callable[[bytes], int]) -> int:
     """Run `function(directory)` in a forked child, with a new directory below /run; its status.
 
-    Whatever becomes of the child, its mounts, the unit named like the directory, and the directory are removed. When
-    we are killed, the child is told and removes them.
+    Afterwards its mounts, the unit named like the directory, and the directory are removed, even if the child is
+    killed; when we are killed, it gets SIGTERM and removes them. Raises: OSError as mkdir(2) and fork(2) do.
     """
     directory = f"/run/{NAME}-{secrets.token_hex(3)}".encode()
     os.mkdir(directory, 0o700)
@@ -191,7 +201,7 @@ def on_host(function: Callable[[bytes], int]) -> int:
 def _guarded(function: Callable[[bytes], int], directory: bytes, parent: int) -> int:
     def end(_number: int, _frame: FrameType | None) -> NoReturn:
         for other in ENDING:
-            signal.signal(other, signal.SIG_IGN)  # once is enough: nothing may interrupt the cleaning
+            signal.signal(other, signal.SIG_IGN)  # nothing may interrupt the cleaning
         raise KeyboardInterrupt
 
     for number in ENDING:
@@ -220,12 +230,15 @@ def _ending_forwarded(pid: int) -> Iterator[None]:
 
 
 def clean(directory: bytes) -> None:
-    """Remove what `on_host` made: the unit, the mounts, the directory. What is gone already is no error."""
+    """Remove what `on_host` made: the unit, the mounts, the directory, if they are there.
+
+    Raises: OSError where the directory can't be removed, such as EBUSY.
+    """
     if systemd_runs():
         stop_unit(os.fsdecode(os.path.basename(directory)) + ".service")
     for point in reversed(_mounts_below(directory)):
         with contextlib.suppress(OSError):
-            syscalls.umount(point, abi.MNT_DETACH | abi.UMOUNT_NOFOLLOW)  # our own scratch mounts, and nobody else's
+            syscalls.umount(point, abi.MNT_DETACH | abi.UMOUNT_NOFOLLOW)  # only our own scratch mounts
     with contextlib.suppress(FileNotFoundError):
         os.rmdir(directory)
 
