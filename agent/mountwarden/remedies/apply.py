@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from ..errors import Declined, MountwardenError
 from ..model import Action, Finding, Outcome
 from ..scan.scanner import Scanner
-from . import checks, leftovers
+from . import leftovers
 from .actions import ACTIONS, describe
 from .detach import detach, detach_all
 from .rejoin import rejoin
+from .results import refused
 from .share import share
 from .unmount import unmount
 
@@ -26,7 +27,7 @@ def carry_out(finding: Finding, scanner: Scanner, action: Action, *, named: froz
             raise Declined("not-applicable", f"{action} is advice; nothing here does it")
         return _functions(named)[action](finding, scanner)
     except (OSError, MountwardenError) as error:
-        return checks.refused(finding, action, error)
+        return refused(finding, action, error)
 
 
 def _functions(named: frozenset[str]) -> Mapping[Action, Callable[[Finding, Scanner], Outcome]]:

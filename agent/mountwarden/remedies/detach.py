@@ -22,10 +22,12 @@ from mmap import mmap
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, MountwardenError, NoAnswer
-from ..model import Action, Copy, Evidence, Finding, Outcome, Reach, Spot, Target
+from ..model import Action, Evidence, Finding, Outcome, Spot, Target
 from ..observe import directory_users
 from . import leftovers, replace
-from .checks import Performed, at_home, check_leaked, refused, same, texts, verified
+from .checks import judged_again, texts
+from .children import at_home
+from .results import Performed, copies_in_words, refused, verified
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scan, Scanner
@@ -107,7 +109,7 @@ class _Batch:
         proc = directory_users.open_proc()
         try:
             acts = self._replaced([leaks[spot] for spot in over], over, proc)
-            done, scan = verified(acts, self._scanner, proc, Action.DETACH) if acts else ([], self._scan)
+            done, scan = verified(acts, self._scanner, proc) if acts else ([], self._scan)
         finally:
             os.close(proc)
         return self._outcomes + done, scan
@@ -136,7 +138,7 @@ class _Batch:
             if isinstance(what, Declined):
                 self._outcomes.append(refused(leak.finding, Action.DETACH, what))
             else:
-                acts.append(Performed(leak.finding, leak.target.copies, _saw(leak, over[leak.spot]), _did(leak, what)))
+                acts.append(_performed(leak, over[leak.spot], what))
         return acts
 
     def _answers(self, leaks: Sequence[_Detachable], proc: int) -> Sequence[replace.Replaced | Declined | str]:
@@ -164,11 +166,7 @@ class _Batch:
 
 
 def _judged(finding: Finding, seen: Finding | None, scan: "Scan") -> _Detachable:
-    _check_kind(finding)
-    now = same(finding, seen)
-    _check_kind(now)
-    if now.evidence is Evidence.SPOT and not now.root.home_known:
-        raise Declined("home-unknown", f"{now.root.engine} is not running, so nobody can say what it uses")
+    now = judged_again(finding, seen, Action.DETACH)
     unread = [gap for gap in scan.gaps if gap.namespace is not None]
     if unread:
         raise Declined("unread", f"a namespace could not be read ({unread[0].reason}): it may use the layer")
@@ -177,12 +175,6 @@ def _judged(finding: Finding, seen: Finding | None, scan: "Scan") -> _Detachable
     if now.target is None or not now.target.copies:
         raise Declined("changed", "no copy is on the mountpoint any more")
     return _Detachable(now, now.target)
-
-
-def _check_kind(finding: Finding) -> None:
-    check_leaked(finding, Action.DETACH)
-    if finding.reach is not Reach.RMDIR:
-        raise Declined("out-of-reach", finding.detail or "the copy is not on the mountpoint")
 
 
 def _others(leaks: Sequence[_Detachable], scan: "Scan") -> tuple[dict[Spot, Declined], dict[Spot, int]]:
@@ -225,15 +217,15 @@ def _mountpoint(leak: _Detachable) -> replace.Mountpoint:
     )
 
 
+def _performed(leak: _Detachable, over: int, done: replace.Replaced | str) -> Performed:
+    return Performed(leak.finding, Action.DETACH, _saw(leak, over), _did(leak, done), leak.target.copies)
+
+
 def _saw(leak: _Detachable, over: int) -> str:
     spaces = sorted({copy.namespace for copy in leak.target.copies})
-    finding = leak.finding
-    saw = f"{_counted(leak.target.copies)} of {finding.device} in namespaces {spaces}, evidence {finding.evidence}"
+    copies, finding = copies_in_words(len(leak.target.copies)), leak.finding
+    saw = f"{copies} of {finding.device} in namespaces {spaces}, evidence {finding.evidence}"
     return f"{saw}; mounted on them, and gone with them: {over}" if over else saw
-
-
-def _counted(copies: tuple[Copy, ...]) -> str:
-    return f"{len(copies)} cop{'y' if len(copies) == 1 else 'ies'}"
 
 
 def _did(leak: _Detachable, done: replace.Replaced | str) -> str:

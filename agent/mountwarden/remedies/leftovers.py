@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Base, Layout, Root, RootKind
-from . import checks, replace
+from . import replace
+from .children import at_home
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scan
@@ -36,7 +37,7 @@ def remove(scan: "Scan") -> list[bytes]:
         for base in state.bases:
             for layout in state.root.layout:
                 try:
-                    found += checks.at_home(state.home, scan, _Sweep(state.root, base, layout))
+                    found += at_home(state.home, scan, _Sweep(state.root, base, layout))
                 except (Declined, NoAnswer, OSError):
                     continue
     return found

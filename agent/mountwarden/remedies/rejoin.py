@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, syscalls
-from ..model import Action, Copy, Finding, Kind, Mount, NamespaceKind, Outcome, RootState
+from ..model import Action, Copy, Finding, Mount, NamespaceKind, Outcome, RootState
 from ..mounts.table import Table, below
-from ..observe import directory_users, namespaces, processes
-from .checks import at_home, still_there, texts
+from ..observe import directory_users, processes
+from .checks import other_members, scan_again, text_of, texts
+from .children import at_home
+from .results import Performed
 from .share import propagate
 
 if TYPE_CHECKING:
@@ -39,10 +41,7 @@ class _Pair:
 
 def rejoin(finding: Finding, scanner: "Scanner", *, named: frozenset[str] = frozenset()) -> Outcome:
     """`named` are units that the operator named: a unit in a jail or on a read-only root is rejoined only then."""
-    if finding.kind is not Kind.SEVERED:
-        raise Declined("not-applicable", f"a {finding.kind} finding is not ended by rejoin")
-    scan = scanner.scan(resync=True)
-    now = still_there(finding, scan)
+    scan, now = scan_again(finding, scanner, Action.REJOIN)
     pid = _service(now)
     tables = _tables(now, scan)
     _check_view(now, tables, named)
@@ -57,7 +56,8 @@ def rejoin(finding: Finding, scanner: "Scanner", *, named: frozenset[str] = froz
             root = os.open(f"{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
         fds.callback(os.close, root)
         at_home(now.home, scan, functools.partial(act, root, proc))
-    return _verified(now, scanner, pairs, saw)
+    did = "; ".join(f"made mount {p.target.id} a slave of peer group {p.source.shared} of home" for p in pairs)
+    return _verified(Performed(now, Action.REJOIN, saw, did), scanner, pairs)
 
 
 def _service(now: Finding) -> int:
@@ -80,11 +80,7 @@ def _tables(now: Finding, scan: "Scan") -> tuple[Table, Table]:
     """The service's mounts and home's, as they are now."""
     found = []
     for inode in (now.namespace, now.home):
-        seen = scan.picture.namespaces.get(inode or 0)
-        try:
-            text = namespaces.read_mountinfo(seen.inode, seen.pids, seen.door) if seen else None
-        except (OSError, NoAnswer) as error:
-            raise Declined("unread", f"namespace {inode} could not be read") from error
+        text = text_of(inode, scan)
         if text is None:
             raise Declined("gone", f"namespace {inode} has no process any more")
         found.append(Table.from_text(text))
@@ -148,11 +144,9 @@ def _check_alone(pairs: list[_Pair], scan: "Scan") -> None:
     groups = {pair.target.shared for pair in pairs if pair.target.shared}
     own = {pair.target.id for pair in pairs}
     for inode, text in texts(scan) if groups else ():
-        for group in groups:
-            for mount in directory_users.in_group(text, group):
-                if mount.id not in own:
-                    where = f"{os.fsdecode(mount.point)} in namespace {inode}"
-                    raise Declined("member", f"the copy is in one peer group with {where}, which would lose it")
+        for mount in other_members(text, groups, own):
+            where = f"{os.fsdecode(mount.point)} in namespace {inode}"
+            raise Declined("member", f"the copy is in one peer group with {where}, which would lose it")
 
 
 def _join_all(pairs: list[_Pair], pid: int, namespace: int, root: int, proc: int) -> None:
@@ -270,16 +264,16 @@ def supported() -> bool:
     return True
 
 
-def _verified(now: Finding, scanner: "Scanner", pairs: list[_Pair], saw: str) -> Outcome:
-    did = "; ".join(f"made mount {p.target.id} a slave of peer group {p.source.shared} of home" for p in pairs)
+def _verified(performed: Performed, scanner: "Scanner", pairs: list[_Pair]) -> Outcome:
     try:
         after = scanner.scan(resync=True)
-        masters = {m.id: m.master for m in _tables(now, after)[0].mounts}
+        masters = {mount.id: mount.master for mount in _tables(performed.finding, after)[0].mounts}
     except (OSError, NoAnswer, Declined) as error:
-        text = f"done, but it could not be looked at afterwards: {error}"
-        return Outcome(now, Action.REJOIN, False, "unverified", text, saw, did)
-    wrong = [p for p in pairs if masters.get(p.target.id) != p.source.shared]
-    if wrong or any(other.id == now.id for other in after.findings):
-        return Outcome(now, Action.REJOIN, False, "still-severed", "failed: it is still severed", saw, did)
-    text = f"rejoined: umounts and new mounts at home reach {len(pairs)} mount{'s' if len(pairs) != 1 else ''} there"
-    return Outcome(now, Action.REJOIN, True, "done", text, saw, did, "each has home's peer group as its master")
+        return performed.unverified(error)
+    wrong = [pair for pair in pairs if masters.get(pair.target.id) != pair.source.shared]
+    if wrong or any(other.id == performed.finding.id for other in after.findings):
+        return performed.failed("still-severed", "it is still severed")
+    mounts = f"{len(pairs)} mount{'s' if len(pairs) != 1 else ''}"
+    return performed.done(
+        f"umounts and new mounts at home reach {mounts} there", "each has home's peer group as its master"
+    )

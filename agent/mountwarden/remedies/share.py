@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, syscalls
-from ..model import Action, Finding, Kind, Outcome
-from .checks import at_home, still_there
+from ..model import Action, Finding, Outcome
+from .checks import scan_again
+from .children import at_home
+from .results import Performed
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scanner
@@ -17,26 +19,20 @@ if TYPE_CHECKING:
 
 def share(finding: Finding, scanner: "Scanner") -> Outcome:
     """Give the mount that contains the root a peer group."""
-    if finding.kind is not Kind.PRIVATE_ROOT:
-        raise Declined("not-applicable", f"a {finding.kind} finding is not ended by sharing a mount")
-    scan = scanner.scan(resync=True)
-    now = still_there(finding, scan)
+    scan, now = scan_again(finding, scanner, Action.SHARE)
     if now.seen_at is None or now.mount_id is None:
         raise Declined("changed", "the mount is not known any more")
     where = os.fsdecode(now.seen_at)
     saw = f"mount {now.mount_id} at {where}: {now.detail}"
-    did = "made it shared at home (MS_SHARED on that mount alone)"
     at_home(now.home, scan, functools.partial(make_shared, now.seen_at, now.mount_id))
+    performed = Performed(now, Action.SHARE, saw, "made it shared at home (MS_SHARED on that mount alone)")
     try:
         after = scanner.scan(resync=True)
     except (OSError, NoAnswer) as error:
-        text = f"done, but it could not be looked at afterwards: {error}"
-        return Outcome(now, Action.SHARE, False, "unverified", text, saw, did)
+        return performed.unverified(error)
     if any(other.id == finding.id for other in after.findings):
-        return Outcome(now, Action.SHARE, False, "not-shared", "failed: the mount is still not shared", saw, did)
-    return Outcome(
-        now, Action.SHARE, True, "done", f"the mount at {where} is shared", saw, did, "it has a peer group now"
-    )
+        return performed.failed("not-shared", "the mount is still not shared")
+    return performed.done(f"the mount at {where} is shared", "it has a peer group now")
 
 
 def make_shared(point: bytes, mount: int) -> None:

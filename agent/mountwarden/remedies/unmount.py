@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, child, syscalls
-from ..model import Action, Copy, Evidence, Finding, Outcome
+from ..model import Action, Copy, Finding, Outcome
 from ..observe import directory_users
-from .checks import Performed, T, check_leaked, inside, still_there, texts, verified
+from .checks import other_members, scan_again, texts
+from .children import T, inside
+from .results import Performed, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +34,7 @@ class _Mounted:
 
 def unmount(finding: Finding, scanner: "Scanner") -> Outcome:
     """Unmount the leaked copies of the finding's own namespace; lazily where they are in use there."""
-    check_leaked(finding, Action.UNMOUNT)
-    scan = scanner.scan(resync=True)
-    now = still_there(finding, scan)
-    check_leaked(now, Action.UNMOUNT)
-    if now.evidence is Evidence.SPOT and not now.root.home_known:
-        raise Declined("home-unknown", f"{now.root.engine} is not running, so nobody can say what it uses")
+    scan, now = scan_again(finding, scanner, Action.UNMOUNT)
     copies = now.target.here if now.target else ()
     if not copies or any(copy.parent is None or copy.mount.point == b"/" for copy in copies):
         raise Declined("not-applicable", "the copy is the namespace's own root, or its parent is not seen")
@@ -46,8 +43,8 @@ def unmount(finding: Finding, scanner: "Scanner") -> Outcome:
     saw = f"{[m.id for m in mounts]} of {now.device} in namespace {now.namespace}, evidence {now.evidence}"
     proc = directory_users.open_proc()
     try:
-        act = Performed(now, copies, saw, _unmounted(now, scan, mounts))
-        return verified([act], scanner, proc, Action.UNMOUNT)[0][0]
+        performed = Performed(now, Action.UNMOUNT, saw, _unmounted(now, scan, mounts), copies)
+        return verified([performed], scanner, proc)[0][0]
     finally:
         os.close(proc)
 
@@ -55,13 +52,12 @@ def unmount(finding: Finding, scanner: "Scanner") -> Outcome:
 def _check_spread(copies: tuple[Copy, ...], scan: "Scan") -> None:
     """An umount spreads from the parent's peer group; and it takes along what is mounted on the copy."""
     parents = {copy.parent.id: copy.parent for copy in copies if copy.parent is not None}
+    groups = {parent.shared for parent in parents.values() if parent.shared}
     ids = frozenset(copy.mount.id for copy in copies)
     for inode, text in texts(scan):
-        for group in {parent.shared for parent in parents.values() if parent.shared}:
-            for mount in directory_users.in_group(text, group):
-                if mount.id not in parents:
-                    where = f"{os.fsdecode(mount.point)} in namespace {inode}"
-                    raise Declined("spreads", f"the umount would spread to {where}: its parent is in one peer group")
+        for mount in other_members(text, groups, parents):
+            where = f"{os.fsdecode(mount.point)} in namespace {inode}"
+            raise Declined("spreads", f"the umount would spread to {where}: its parent is in one peer group")
         if inode == copies[0].namespace:
             for mount in directory_users.mounted_on(text, ids):
                 if mount.id not in ids:
