@@ -1,6 +1,5 @@
 """Runs an act under strace(1), which kills it at its Nth system call: in a pid namespace of few processes."""
 
-import importlib
 import os
 import re
 import shutil
@@ -15,13 +14,11 @@ from mountwarden.kernel import syscalls as calls
 from mountwarden.model import Action, Finding, Outcome
 from mountwarden.mounts.table import Table
 from mountwarden.observe.enter import own_namespace
-from mountwarden.remedies import apply
+from mountwarden.remedies import apply, sharing_group
 from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import CONFIG, ROOT
 from tests.support.scratch_ns import Namespace, Sandbox, in_child, overlay
-
-rejoin = importlib.import_module("mountwarden.remedies.rejoin")
 
 T = TypeVar("T")
 
@@ -126,13 +123,13 @@ def joining(holder: Namespace) -> tuple[Callable[[], bool], Any]:
     source, target = home.containing(b"/mnt"), there.containing(b"/mnt")
     assert source
     assert target
-    pair, inode = rejoin._Pair(source, target), holder.inode
+    pair, inode = sharing_group.Pair(source, target), holder.inode
 
     def join() -> bool:
-        with rejoin._alive(holder.pid):
+        with sharing_group.alive(holder.pid):
             root = os.open(f"/proc/{holder.pid}/root", os.O_PATH)
         proc = os.open("/proc", os.O_PATH)
-        rejoin._join_all([pair], holder.pid, inode, root, proc)
+        sharing_group.join_all([pair], holder.pid, inode, root, proc)
         return True
 
     return join, pair

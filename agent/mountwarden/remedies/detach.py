@@ -17,17 +17,16 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from mmap import mmap
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, MountwardenError, NoAnswer
-from ..model import Action, Evidence, Finding, Outcome, Spot, Target
+from ..model import Action, Finding, Outcome, Spot
 from ..observe import directory_users
 from . import leftovers, replace
-from .checks import judged_again, texts
 from .children import at_home
-from .results import Performed, copies_in_words, refused, verified
+from .detachable import Detachable, judged_leak, others_there
+from .results import Performed, refused, verified
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scan, Scanner
@@ -36,18 +35,6 @@ SECONDS = 0.25
 """How long a batch begins acts, and how old the look is that it starts with."""
 MOST = 500
 """Leaks in a batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Detachable:
-    """A leak as the batch's own look shows it."""
-
-    finding: Finding
-    target: Target
-
-    @property
-    def spot(self) -> Spot:
-        return self.target.match.spot
 
 
 def detach(finding: Finding, scanner: "Scanner") -> Outcome:
@@ -102,7 +89,7 @@ class _Batch:
 
     def detach(self, findings: Sequence[Finding]) -> tuple[list[Outcome], "Scan | None"]:
         """The outcomes of those that the batch came to, of one at least; and the look that verified them."""
-        leaks: dict[Spot, _Detachable] = {}
+        leaks: dict[Spot, Detachable] = {}
         for leak in self._judged(findings):
             leaks.setdefault(leak.spot, leak)
         over = self._unshared(list(leaks.values()))
@@ -114,38 +101,38 @@ class _Batch:
             os.close(proc)
         return self._outcomes + done, scan
 
-    def _judged(self, findings: Iterable[Finding]) -> list[_Detachable]:
+    def _judged(self, findings: Iterable[Finding]) -> list[Detachable]:
         seen = {finding.id: finding for finding in self._scan.findings}
         judged = []
         for finding in findings:
             try:
-                judged.append(_judged(finding, seen.get(finding.id), self._scan))
+                judged.append(judged_leak(finding, seen.get(finding.id), self._scan))
             except Declined as error:
                 self._outcomes.append(refused(finding, Action.DETACH, error))
         return judged
 
-    def _unshared(self, leaks: Sequence[_Detachable]) -> dict[Spot, int]:
+    def _unshared(self, leaks: Sequence[Detachable]) -> dict[Spot, int]:
         """The spots that nothing else is on or shows; with how many mounts lie on the copies, and go with them."""
-        others, over = _others(leaks, self._scan) if leaks else ({}, {})
+        others, over = others_there(leaks, self._scan)
         for leak in leaks:
             if leak.spot in others:
                 self._outcomes.append(refused(leak.finding, Action.DETACH, others[leak.spot]))
-        return {leak.spot: over.get(leak.spot, 0) for leak in leaks if leak.spot not in others}
+        return {leak.spot: over[leak.spot] for leak in leaks if leak.spot not in others}
 
-    def _replaced(self, leaks: Sequence[_Detachable], over: Mapping[Spot, int], proc: int) -> list[Performed]:
+    def _replaced(self, leaks: Sequence[Detachable], over: Mapping[Spot, int], proc: int) -> list[Performed]:
         acts = []
         for leak, what in zip(leaks, self._answers(leaks, proc), strict=False):  # shorter where the time was up
             if isinstance(what, Declined):
                 self._outcomes.append(refused(leak.finding, Action.DETACH, what))
             else:
-                acts.append(_performed(leak, over[leak.spot], what))
+                acts.append(leak.performed(over[leak.spot], what))
         return acts
 
-    def _answers(self, leaks: Sequence[_Detachable], proc: int) -> Sequence[replace.Replaced | Declined | str]:
+    def _answers(self, leaks: Sequence[Detachable], proc: int) -> Sequence[replace.Replaced | Declined | str]:
         """What the child says of each that it came to; of one that gave no answer, why, as often as it has begun."""
         if not leaks:
             return []
-        home, points = leaks[0].finding.home, [_mountpoint(leak) for leak in leaks]
+        home, points = leaks[0].finding.home, [leak.mountpoint for leak in leaks]
         with mmap(-1, replace.BEGUN.size) as begun:
             try:
                 act = functools.partial(replace.replace_all, points, proc, SECONDS, begun)
@@ -163,78 +150,3 @@ class _Batch:
             at_home(home, self._scan, functools.partial(leftovers.remove_beside, points))
         except (Declined, NoAnswer, OSError):
             return
-
-
-def _judged(finding: Finding, seen: Finding | None, scan: "Scan") -> _Detachable:
-    now = judged_again(finding, seen, Action.DETACH)
-    unread = [gap for gap in scan.gaps if gap.namespace is not None]
-    if unread:
-        raise Declined("unread", f"a namespace could not be read ({unread[0].reason}): it may use the layer")
-    if now.home != finding.home:
-        raise Declined("changed", "its root has another home than when it was judged")
-    if now.target is None or not now.target.copies:
-        raise Declined("changed", "no copy is on the mountpoint any more")
-    return _Detachable(now, now.target)
-
-
-def _others(leaks: Sequence[_Detachable], scan: "Scan") -> tuple[dict[Spot, Declined], dict[Spot, int]]:
-    """Spots whose directory itself is mounted, or that another mount is on than was judged; and what lies on copies."""
-    own = {leak.spot: leak.target.here[0].mount for leak in leaks}
-    judged: dict[int, dict[int, Spot]] = {}
-    for leak in leaks:
-        for copy in leak.target.copies:
-            judged.setdefault(copy.namespace, {})[copy.mount.id] = leak.spot
-    spots = frozenset(own)
-    others: dict[Spot, Declined] = {}
-    over: dict[Spot, int] = {}
-    for inode, text in texts(scan):
-        here = judged.get(inode, {})
-        for spot, point in directory_users.bound(text, spots):
-            told = f"the directory itself is mounted at {os.fsdecode(point)} in namespace {inode}"
-            others.setdefault(spot, Declined("bound", told))
-        for spot, mount in directory_users.on_spots(text, spots):
-            if mount.id not in here:
-                told = f"namespace {inode} has another mount ({mount.fstype}) on that spot"
-                others.setdefault(spot, Declined("shared-spot", told))
-            elif not mount.same_as(own[spot]):
-                told = f"mount {mount.id} in namespace {inode} ({mount.fstype} {mount.device})"
-                others.setdefault(spot, Declined("mixed", f"another mount on that spot would go too: {told}"))
-        for mount in directory_users.mounted_on(text, frozenset(here)):
-            if mount.id not in here:
-                over[here[mount.parent]] = over.get(here[mount.parent], 0) + 1
-    return others, over
-
-
-def _mountpoint(leak: _Detachable) -> replace.Mountpoint:
-    match = leak.target.match
-    return replace.Mountpoint(
-        base=match.root.path if not match.base.rel else match.base.mount.point,
-        base_mount=match.base.mount.id,
-        rel=match.rel[len(match.base.rel) + 1 :] if match.base.rel else match.rel,
-        is_file=match.layout.is_file,
-        match=match,
-        recorded=leak.finding.evidence is Evidence.RECORD,
-    )
-
-
-def _performed(leak: _Detachable, over: int, done: replace.Replaced | str) -> Performed:
-    return Performed(leak.finding, Action.DETACH, _saw(leak, over), _did(leak, done), leak.target.copies)
-
-
-def _saw(leak: _Detachable, over: int) -> str:
-    spaces = sorted({copy.namespace for copy in leak.target.copies})
-    copies, finding = copies_in_words(len(leak.target.copies)), leak.finding
-    saw = f"{copies} of {finding.device} in namespaces {spaces}, evidence {finding.evidence}"
-    return f"{saw}; mounted on them, and gone with them: {over}" if over else saw
-
-
-def _did(leak: _Detachable, done: replace.Replaced | str) -> str:
-    """`done` is a text where the child gave no answer."""
-    where = os.fsdecode(leak.finding.mountpoint)
-    what = f"an empty {'file' if leak.target.match.layout.is_file else 'directory'}"
-    if isinstance(done, str):
-        return f"started to rename {what} over {where}; {done}"
-    return (
-        f"renamed {what} (inode {done.new_inode}, mode {done.mode:o}, owner {done.uid}:{done.gid}) "
-        f"over {where} (inode {done.old_inode})"
-    )
