@@ -1,4 +1,4 @@
-"""The door to what changes the host. Each act looks again, checks every precondition, acts, and verifies."""
+"""The one way to what changes the host. Each action scans again, checks each precondition, changes, and verifies."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,13 +18,13 @@ __all__ = ["carry_out", "carry_out_all", "describe", "remove_leftovers"]
 
 
 def carry_out(finding: Finding, scanner: Scanner, action: Action, *, named: frozenset[str] = frozenset()) -> Outcome:
-    """Do one remedy for one finding. A refusal or failure is an Outcome that says why, never an exception.
+    """Apply one action to one finding. A refusal or failure is an Outcome that says why, never an exception.
 
-    `named` are units that the operator, or a policy, names for this act.
+    `named` are units that the operator, or a policy, names for this action.
     """
     try:
         if action not in ACTIONS:
-            raise Declined("not-applicable", f"{action} is advice; nothing here does it")
+            raise Declined("not-applicable", f"{action} is advice: mountwarden never does it itself")
         return _functions(named)[action](finding, scanner)
     except (OSError, MountwardenError) as error:
         return refused(finding, action, error)
@@ -58,5 +58,5 @@ def carry_out_all(
 
 
 def remove_leftovers(scanner: Scanner) -> list[bytes]:
-    """At the agent's start: remove what an act that was killed left beside a mountpoint; returns the paths at home."""
+    """At the agent's start: remove what a killed detach left beside a mountpoint; returns their paths in home."""
     return leftovers.remove(scanner.scan())

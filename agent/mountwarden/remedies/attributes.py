@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ..errors import Declined
 from ..kernel import abi, syscalls
 
-_TOLD_AS_IT_IS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_RAISED_AS_IT_IS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _NOT_KEPT = abi.FS_INDEX_FL | abi.FS_EXTENT_FL | abi.FS_INLINE_DATA_FL
 """Flags by which a file system notes how it stores one inode; they say nothing of what it is."""
 
@@ -63,7 +63,7 @@ def _tried(change: Callable[[], None]) -> None:
     try:
         change()
     except OSError as error:
-        if error.errno in _TOLD_AS_IT_IS:
+        if error.errno in _RAISED_AS_IT_IS:
             raise
 
 
@@ -75,7 +75,7 @@ def _copy_project(old: int, new: int) -> None:
     try:
         syscalls.set_fsxattr(new, (xflags, extsize, 0, projid, cowextsize))
     except OSError as error:
-        if error.errno in _TOLD_AS_IT_IS:
+        if error.errno in _RAISED_AS_IT_IS:
             raise
         raise Declined("attributes", "its project id or inode flags can't be kept") from error
     if _project(new) != wanted:

@@ -17,7 +17,7 @@ def check_applies(finding: Finding, action: Action) -> None:
     if finding.kind is not ACTIONS[action].kind:
         raise Declined("not-applicable", f"{action} is not for a {finding.kind} finding")
     if finding.evidence is Evidence.CLAIMED:
-        raise Declined("claimed", "only the mount's own text says that it is leaked; nobody acts on that")
+        raise Declined("claimed", "only the mount's own text says that it is leaked; that is not enough for an action")
     if action is Action.DETACH and finding.reach is not Reach.RMDIR:
         raise Declined("out-of-reach", finding.detail or "the copy is not on the mountpoint")
 
@@ -31,7 +31,7 @@ def judged_again(finding: Finding, now: Finding | None, action: Action) -> Findi
         raise Declined("changed", "another mount is on that spot than the one that was judged")
     check_applies(now, action)
     if now.kind is Kind.LEAKED and now.evidence is Evidence.SPOT and not now.root.home_known:
-        raise Declined("home-unknown", f"{now.root.engine} is not running, so nobody can say what it uses")
+        raise Declined("home-unknown", f"{now.root.engine} is not running, so what it uses is not known")
     return now
 
 

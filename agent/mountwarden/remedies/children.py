@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEADLINE = 5.0
-"""Seconds for the child that acts: it reads /proc and a few directories."""
+"""Seconds for a child: it reads /proc and a few directories."""
 
 
 def at_home(home: int | None, scan: "Scan", function: Callable[[], T]) -> T:
@@ -23,8 +23,13 @@ def at_home(home: int | None, scan: "Scan", function: Callable[[], T]) -> T:
     Raises: Declined where home has no process any more; NoAnswer past the deadline; what `function` raises.
     """
     if home == own_namespace():
-        return child.ask(function, deadline=DEADLINE, what="the child that acts")
-    return inside(home, scan, function, gone=Declined("home-gone", "the root's home has no process any more"))
+        return child.ask(function, deadline=DEADLINE, what="the child that applies the action")
+    return inside(
+        home,
+        scan,
+        function,
+        gone=Declined("home-gone", "the mount namespace of the root's engine has no process any more"),
+    )
 
 
 def inside(
@@ -35,9 +40,11 @@ def inside(
     gone: Declined,
     enter: Callable[..., T] = in_namespace,
 ) -> T:
-    """Run in a child in that namespace, entered by a process that is still in it, or by its door; else raise `gone`.
+    """Run in a child in that namespace, entered by a process that is still in it, or by its door (the way into a
+    namespace without a process).
 
-    What `function` raises is raised as it came: it may have acted, so that it is not tried again.
+    Raises: `gone` where there is neither; NoAnswer past the deadline; what `function` raises, as it came: it may have
+    changed something, so it is not tried again.
     """
     seen = scan.picture.namespaces.get(namespace or 0)
     for pid in seen.pids if seen else ():

@@ -6,7 +6,7 @@ None means that the default is to do it; a reason is a sentence for the plan.
 from ..model import Evidence, Finding, Kind, MountClass, NamespaceKind, RootKind, Severity
 
 AUTOMATIC_ENGINES = ("docker", "containerd", "custom")
-"""Engines for whose layers the service acts by itself. containers/storage makes its home private on purpose."""
+"""Engines for whose layers the service acts by itself. containers/storage makes its root private on purpose."""
 
 
 def never_automatic(finding: Finding) -> str | None:
@@ -32,11 +32,11 @@ def ask_detach(finding: Finding) -> str | None:
 
 
 def ask_share(finding: Finding) -> str | None:
-    """Automatic for a mount of the root alone that nobody wants private."""
+    """Automatic for a mount of the root alone that its engine does not make private on purpose."""
     if hard := never_automatic(finding):
         return hard
     if finding.root.wants_private:
-        return f"{finding.root.engine} makes it private on purpose; skip_mount_home in storage.conf ends that"
+        return f"{finding.root.engine} makes it private on purpose; skip_mount_home in storage.conf keeps it shared"
     if finding.severity is Severity.INFO:
         return f"the mount namespace of {finding.root.engine} is a slave of the host's on purpose"
     if reason := _ask_engine(finding):
@@ -52,8 +52,8 @@ def ask_unmount(_finding: Finding) -> str | None:
 def ask_rejoin(_finding: Finding) -> str | None:
     """Never automatic by default."""
     return (
-        "it opens the service to new mounts, and makes a plain umount at home fail with EBUSY while the service is "
-        "busy in its copy"
+        "it opens the service to new mounts, and makes a plain umount on the host fail with EBUSY while the "
+        "service is busy in its copy"
     )
 
 
@@ -70,5 +70,5 @@ def why_no_rejoin(finding: Finding) -> str | None:
     if any(parent.master for parent in parents):
         return "the copy has another master already, which it would lose"
     if finding.target is not None and not finding.target.match.base.mount.shared:
-        return "home's own mount is not shared: share it first"
+        return "the host's own mount is not shared: share it first"
     return None

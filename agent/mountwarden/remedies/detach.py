@@ -1,9 +1,10 @@
-"""detach: rmdir-on-put. Look again, check everything that is on the mountpoint anywhere, replace it at home, verify.
+"""detach: rmdir-on-put. Scan again, check everything that is on the mountpoint anywhere, replace it in home, verify.
 
-A look at a whole host costs a hundred times what a rename does, so leaks of one home are detached in batches. A batch
-shares a look, one reading of all namespaces, one search for processes that use a mountpoint's directory itself, and
-the look that verifies, which is the first of the next batch. It has at most `MOST` leaks and begins no act later than
-`SECONDS` after its first, so what it shares is at most that much older than for a single detach.
+Home is the mount namespace of the root's engine: its view of the root counts. A scan of a whole host costs a hundred
+times what a rename does, so leaks of one home are detached in batches. A batch shares a scan, one reading of all
+namespaces, one search for processes that use a mountpoint's directory itself, and the scan that verifies, which is the
+first of the next batch. It has at most `MOST` leaks and begins no detach later than `SECONDS` after its first, so what
+it shares is at most that much older than for a single detach.
 
 What protects a layer that is used again does not age. It is asked for each leak right before its rename: by the kernel
 itself whether home has mounted on it (EBUSY), of the engine's record whether it is live; the way to the directory, the
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
     from ..scan.scanner import Scan, Scanner
 
 SECONDS = 0.25
-"""How long a batch begins acts, and how old the look is that it starts with."""
+"""For so many seconds a batch begins detaches, and so old the scan may be that it starts with."""
 MOST = 500
 """Leaks in a batch."""
 
 
 def detach(finding: Finding, scanner: "Scanner") -> Outcome:
-    """Replace the mountpoint at home, so that the kernel drops the copies of every namespace."""
+    """Replace the mountpoint in home, so that the kernel drops the copies of every namespace."""
     return next(detach_all((finding,), scanner))
 
 
@@ -68,35 +69,35 @@ def detach_all(
 
 
 def _together(outcomes: Iterable[Outcome], left: Mapping[str, Finding]) -> list[Outcome]:
-    """Those of other findings on the same spots: one act ends, and verifies, the copies of all namespaces."""
-    told = {outcome.finding.id for outcome in outcomes}
+    """Those of other findings on the same spots: one detach ends, and verifies, the copies of all namespaces."""
+    known = {outcome.finding.id for outcome in outcomes}
     done: dict[Spot | None, Outcome] = {o.finding.spot: o for o in outcomes if o.done and o.finding.spot}
     found = []
     for finding in left.values():
         first = done.get(finding.spot)
-        if first is not None and finding.id not in told:
+        if first is not None and finding.id not in known:
             text = f"done together with {first.finding.id}"
             found.append(Outcome(finding, Action.DETACH, True, "together", text, verified=first.verified))
     return found
 
 
 class _Batch:
-    """Leaks that are checked by one look, replaced by one child, and verified by another look."""
+    """Leaks that are checked by one scan, replaced by one child, and verified by another scan."""
 
     def __init__(self, scan: "Scan", scanner: "Scanner") -> None:
         self._scan, self._scanner = scan, scanner
         self._outcomes: list[Outcome] = []
 
     def detach(self, findings: Sequence[Finding]) -> tuple[list[Outcome], "Scan | None"]:
-        """The outcomes of those that the batch came to, of one at least; and the look that verified them."""
+        """The outcomes of those that the batch came to, of one at least; and the scan that verified them."""
         leaks: dict[Spot, Detachable] = {}
         for leak in self._judged(findings):
             leaks.setdefault(leak.spot, leak)
         over = self._unshared(list(leaks.values()))
         proc = directory_users.open_proc()
         try:
-            acts = self._replaced([leaks[spot] for spot in over], over, proc)
-            done, scan = verified(acts, self._scanner, proc) if acts else ([], self._scan)
+            performed = self._replaced([leaks[spot] for spot in over], over, proc)
+            done, scan = verified(performed, self._scanner, proc) if performed else ([], self._scan)
         finally:
             os.close(proc)
         return self._outcomes + done, scan
@@ -120,13 +121,13 @@ class _Batch:
         return {leak.spot: over[leak.spot] for leak in leaks if leak.spot not in others}
 
     def _replaced(self, leaks: Sequence[Detachable], over: Mapping[Spot, int], proc: int) -> list[Performed]:
-        acts = []
+        performed = []
         for leak, what in zip(leaks, self._answers(leaks, proc), strict=False):  # shorter where the time was up
             if isinstance(what, Declined):
                 self._outcomes.append(refused(leak.finding, Action.DETACH, what))
             else:
-                acts.append(leak.performed(over[leak.spot], what))
-        return acts
+                performed.append(leak.performed(over[leak.spot], what))
+        return performed
 
     def _answers(self, leaks: Sequence[Detachable], proc: int) -> Sequence[replace.Replaced | Declined | str]:
         """What the child says of each that it came to; of one that gave no answer, why, as often as it has begun."""
@@ -135,13 +136,13 @@ class _Batch:
         home, points = leaks[0].finding.home, [leak.mountpoint for leak in leaks]
         with mmap(-1, replace.BEGUN.size) as begun:
             try:
-                act = functools.partial(replace.replace_all, points, proc, SECONDS, begun)
-                return at_home(home, self._scan, act)
+                function = functools.partial(replace.replace_all, points, proc, SECONDS, begun)
+                return at_home(home, self._scan, function)
             except NoAnswer as error:
                 (count,) = replace.BEGUN.unpack_from(begun)
                 if not count:
                     raise
-                self._tidy(home, points[:count])  # the look afterwards tells what it has done
+                self._tidy(home, points[:count])  # the scan afterwards shows what it has done
                 return [error.message] * count
 
     def _tidy(self, home: int | None, points: Sequence[replace.Mountpoint]) -> None:

@@ -70,7 +70,7 @@ def judged_leak(finding: Finding, seen: Finding | None, scan: "Scan") -> Detacha
     if unread:
         raise Declined("unread", f"a namespace could not be read ({unread[0].reason}): it may use the layer")
     if now.home != finding.home:
-        raise Declined("changed", "its root has another home than when it was judged")
+        raise Declined("changed", "its engine has another mount namespace than when it was judged")
     if now.target is None or not now.target.copies:
         raise Declined("changed", "no copy is on the mountpoint any more")
     return Detachable(now, now.target)

@@ -1,7 +1,7 @@
 """What a detach that was killed leaves behind at worst: one empty sibling, under a name that nobody else uses.
 
 A sibling is ours when its name is `PREFIX` and 16 hex digits, it stands beside a mountpoint of a guarded layout, on the
-mount that holds the root at home, is empty, and is no mountpoint there. Nothing else is ever removed.
+mount that holds the root in home, is empty, and is no mountpoint there. Nothing else is ever removed.
 """
 
 import os
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(re.escape(replace.PREFIX) + rb"[0-9a-f]{16}")
 _KINDS = (RootKind.GRAPH, RootKind.CUSTOM)
-"""Roots on which the service acts by itself. What lies below others may hang."""
+"""Roots below which the service takes actions by itself. What lies below others may hang."""
 _WALK = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS | abi.RESOLVE_NO_XDEV
 
 
 def remove(scan: "Scan") -> list[bytes]:
-    """Remove the leftovers beside the mountpoints of all roots that are acted on; returns their paths at home.
+    """Remove the leftovers beside the mountpoints of all roots of `_KINDS`; returns their paths in home.
 
-    A root that can't be looked through is left as it is.
+    A root that can't be searched is left as it is.
     """
     found: list[bytes] = []
     for state in scan.picture.roots:

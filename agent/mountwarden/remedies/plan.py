@@ -11,7 +11,7 @@ from .restart_advice import advice
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What decides on acts besides the finding: is everything paused, and which findings had their one attempt."""
+    """What decides on actions besides the finding: is everything paused, and which findings had their one attempt."""
 
     paused: bool = False
     attempted: frozenset[str] = frozenset()
@@ -20,9 +20,9 @@ class Circumstances:
     fought: frozenset[bytes] = frozenset()
     """Roots that were shared and made private again so often that they are not shared any more."""
     limited: bool = False
-    """So many acts were made within the last minute that none is made now."""
+    """So many actions were taken within the last minute that none is taken now."""
     observing: bool = False
-    """The running service acts on nothing, whatever the configuration says."""
+    """The running service takes no action, whatever the configuration says."""
 
 
 def plan(finding: Finding, config: Config, circumstances: Circumstances = Circumstances()) -> Finding:
@@ -40,9 +40,9 @@ def _remedy(action: Action, finding: Finding, config: Config, circumstances: Cir
         return Remedy(action, False, why_not, None)
     why_ask = ACTIONS[action].ask(finding)
     policy = Policy.ASK if why_ask else Policy.AUTO
-    reason = why_ask or "its kind, its evidence and its home leave no doubt"
+    reason = why_ask or "its kind, its evidence and its engine leave no doubt"
     if (said := _said(action, finding, config)) is not None:
-        # A policy opens the gate of kind and engine; evidence and home are no matter of taste.
+        # A policy opens the gate of kind and engine; evidence and an unknown home can't be overruled.
         hard = never_automatic(finding) if said is Policy.AUTO else None
         policy = Policy.ASK if hard else said
         reason = hard or f"the policy for it is {said}"
@@ -63,7 +63,7 @@ def _said(action: Action, finding: Finding, config: Config) -> Policy | None:
 
 def _matches(entry: PolicyEntry, action: Action, finding: Finding) -> bool:
     if action is Action.REJOIN and entry.policy is Policy.AUTO and entry.unit is None:
-        return False  # it changes what one service is shown, so that service must be named
+        return False  # it changes which mounts one service sees, so that service must be named
     return (
         entry.action is action
         and (entry.root is None or finding.root.is_called(entry.root))
@@ -74,11 +74,11 @@ def _matches(entry: PolicyEntry, action: Action, finding: Finding) -> bool:
 
 
 def _held_back(action: Action, finding: Finding, config: Config, circumstances: Circumstances) -> str | None:
-    """Why an act that may be automatic is not done now."""
+    """Why an action that may be automatic is not taken now."""
     if config.mode is Mode.OBSERVE or circumstances.observing:
         return "the mode is observe"
     if circumstances.paused:
-        return "acts are paused"
+        return "actions are paused"
     if finding.silenced:
         return "it is silenced"
     if finding.id in circumstances.attempted:
@@ -88,18 +88,18 @@ def _held_back(action: Action, finding: Finding, config: Config, circumstances: 
     if action is Action.SHARE and finding.root.path in circumstances.fought:
         return f"it was made private again each time; {ends_that(finding.root)}"
     if circumstances.limited:
-        return f"{config.acts_per_minute} acts were made within the last minute"
+        return f"{config.acts_per_minute} actions were taken within the last minute"
     return None
 
 
 def ends_that(root: Root) -> str:
-    """The setting that ends it, where a root that was shared is made private again."""
+    """The setting that keeps a root shared, or else keeps us from sharing it again."""
     match root.engine:
         case "containers-storage":
-            return 'skip_mount_home = "true" below [storage.options.overlay] in storage.conf ends that'
+            return 'skip_mount_home = "true" below [storage.options.overlay] in storage.conf keeps it shared'
         case "docker":
             return "Docker 18.03 and newer leave it shared (moby commit 9803272f)"
-    return 'a [[policy]] with action = "share" and policy = "off" ends our part in it'
+    return 'a [[policy]] with action = "share" and policy = "off" keeps mountwarden from sharing it again'
 
 
 def named_units(config: Config) -> frozenset[str]:

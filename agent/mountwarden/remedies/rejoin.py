@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def rejoin(finding: Finding, scanner: "Scanner", *, named: frozenset[str] = frozenset()) -> Outcome:
-    """`named` are units that the operator named: a unit in a jail or on a read-only root is rejoined only then."""
+    """Make the service's mounts slaves of home's.
+
+    `named` are units that the operator named: one with a root directory of its own, or a read-only one, is rejoined
+    only then. Raises: Declined where any precondition does not hold; OSError and NoAnswer of the scan or the child.
+    """
     scan, now = scan_again(finding, scanner, Action.REJOIN)
     pid = _service(now)
     tables = _tables(now, scan)
@@ -27,20 +31,20 @@ def rejoin(finding: Finding, scanner: "Scanner", *, named: frozenset[str] = froz
     pairs = _pairs(now, scan, tables[0])
     _check_alone(pairs, scan)
     saw = "; ".join(f"mount {p.target.id} at {os.fsdecode(p.target.point)} has no master" for p in pairs)
-    act = functools.partial(join_all, pairs, pid, now.namespace or 0)
+    join = functools.partial(join_all, pairs, pid, now.namespace or 0)
     with contextlib.ExitStack() as fds:
         proc = directory_users.open_proc()
         fds.callback(os.close, proc)
         with alive(pid):
             root = os.open(f"{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
         fds.callback(os.close, root)
-        at_home(now.home, scan, functools.partial(act, root, proc))
-    did = "; ".join(f"made mount {p.target.id} a slave of peer group {p.source.shared} of home" for p in pairs)
+        at_home(now.home, scan, functools.partial(join, root, proc))
+    did = "; ".join(f"made mount {p.target.id} a slave of the host's peer group {p.source.shared}" for p in pairs)
     return _verified(Performed(now, Action.REJOIN, saw, did), scanner, pairs)
 
 
 def _service(now: Finding) -> int:
-    """A process of the service. Raises: Declined for whatever is no service of the host's own user namespace."""
+    """A process of the service. Raises: Declined unless it is one in the host's own user namespace."""
     if now.namespace_kind is not NamespaceKind.SERVICE or not now.holders:
         raise Declined("not-a-service", f"it is in a {now.namespace_kind or 'namespace'}, not in a service")
     for holder in now.holders:
@@ -70,7 +74,7 @@ def _check_view(now: Finding, tables: tuple[Table, Table], named: frozenset[str]
     """RootDirectory= and ProtectSystem=strict keep the host's mounts from a service: the operator has to name it."""
     service, home = (table.root() for table in tables)
     if service is None or home is None:
-        raise Declined("unread", 'the "/" of the service or of home is not seen')
+        raise Declined("unread", 'the "/" of the service or of the host is not seen')
     if any(holder.unit in named for holder in now.holders):
         return
     if service.identity != home.identity:
@@ -108,18 +112,18 @@ def _original(copy: Copy, state: RootState) -> Mount | None:
 def _checked(source: Mount, target: Mount) -> Pair:
     """What the kernel would refuse with a bare EINVAL, each by its reason."""
     if not source.shared:
-        raise Declined("home-private", f"home's mount at {os.fsdecode(source.point)} is not shared: share it first")
+        raise Declined("home-private", f"the host's mount at {os.fsdecode(source.point)} is not shared: share it first")
     if target.master:
         raise Declined("member", "the copy has another master already, which it would lose")
     if source.device != target.device:
-        raise Declined("other-superblock", "the copy is of another file system than home's mount")
+        raise Declined("other-superblock", "the copy is of another file system than the host's mount")
     if below(source.root, target.root) is None:
-        raise Declined("narrow", "home's mount shows less of the file system than the copy")
+        raise Declined("narrow", "the host's mount shows less of the file system than the copy")
     return Pair(source, target)
 
 
 def _check_alone(pairs: list[Pair], scan: "Scan") -> None:
-    """A peer group that others are in, or follow, is not left."""
+    """A peer group that has other members or slaves is not left. Raises: Declined."""
     groups = {pair.target.shared for pair in pairs if pair.target.shared}
     own = {pair.target.id for pair in pairs}
     for inode, text in texts(scan) if groups else ():
@@ -139,5 +143,5 @@ def _verified(performed: Performed, scanner: "Scanner", pairs: list[Pair]) -> Ou
         return performed.failed("still-severed", "it is still severed")
     mounts = f"{len(pairs)} mount{'s' if len(pairs) != 1 else ''}"
     return performed.done(
-        f"umounts and new mounts at home reach {mounts} there", "each has home's peer group as its master"
+        f"umounts and new mounts on the host reach {mounts} there", "each has the host's peer group as its master"
     )

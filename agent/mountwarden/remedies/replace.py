@@ -1,4 +1,4 @@
-"""rmdir-on-put in its atomic form: an empty directory is renamed over a mountpoint that home has unmounted.
+"""rmdir-on-put in its atomic form: an empty directory is renamed over a mountpoint that is unmounted in home.
 
 The kernel drops the old directory as rmdir(2) would, and with it every mount that any namespace has on it
 (fs/namei.c: vfs_rename, which calls detach_mounts since Linux 3.18); the path is never missing. In the caller's own
@@ -30,12 +30,12 @@ PREFIX = b".mountwarden-"
 
 _BENEATH = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS | abi.RESOLVE_NO_XDEV
 _WHY = {
-    errno.EBUSY: ("live", "the mountpoint is mounted on at home again"),
+    errno.EBUSY: ("live", "something is mounted on the mountpoint again"),
     errno.ENOTEMPTY: ("not-empty", "the directory is in use, or is a subvolume"),
     errno.EEXIST: ("not-empty", "the directory is in use, or is a subvolume"),
     errno.EPERM: ("immutable", "the file system does not allow it"),
     errno.EACCES: ("denied", "the file system does not allow it"),
-    errno.EROFS: ("read-only", "the file system is read-only at home"),
+    errno.EROFS: ("read-only", "the file system is read-only on the host"),
     errno.ENOSPC: ("no-space", "the file system is full"),
     errno.EDQUOT: ("no-space", "a quota is used up"),
     errno.ELOOP: ("symlink", "a part of the path is a symbolic link"),
@@ -51,7 +51,7 @@ class Mountpoint:
     """A mountpoint as judged: below which mount of home, and as what."""
 
     base: bytes
-    """A directory at home, resolved, on the mount that holds the mountpoint."""
+    """A directory in home, resolved, on the mount that holds the mountpoint."""
     base_mount: int
     """Small mount id of that mount."""
     rel: bytes
@@ -68,7 +68,7 @@ class Mountpoint:
 
 
 BEGUN = struct.Struct("=Q")
-"""How many of several were begun, in memory that a child shares with its parent."""
+"""How many replacements were begun, in memory that a child shares with its parent."""
 
 InUse = Mapping[tuple[int, int], list[Use]]
 """Who uses a directory itself, by its (device, inode)."""
@@ -102,7 +102,7 @@ def replace_all(points: Sequence[Mountpoint], proc: int, seconds: float, begun: 
             done.append(replace(point, in_use))
         except Declined as error:
             done.append(error)
-        except Exception as error:  # a fault of ours: what was replaced before it must be told all the same
+        except Exception as error:  # a fault of ours: what was replaced before it must be reported all the same
             done.append(Declined("failed", f"{type(error).__name__}: {error}"))
     return done
 
@@ -139,7 +139,7 @@ def _opened(fd: int) -> Iterator[int]:
 
 def _check_mount(fd: int, wanted: int) -> None:
     if syscalls.mount_id(fd) != wanted:
-        raise Declined("other-mount", "home has something else mounted there than when it was judged")
+        raise Declined("other-mount", "the host has something else mounted there than when it was judged")
 
 
 def _replace(parent: int, point: Mountpoint, in_use: InUse) -> Replaced:

@@ -1,6 +1,6 @@
-"""What people can do where nothing here acts: end or restart what holds a mount, the least disturbing way first. Pure.
+"""What operators can do themselves: end or restart what holds a mount, the least disturbing way first. Pure.
 
-Nothing of this is ever done by us. A command holds only pids and unit names of systemd's own character set.
+mountwarden never does any of it. A command holds only pids and unit names of systemd's own character set.
 """
 
 import re
@@ -12,7 +12,7 @@ from ..model import Action, Evidence, Finding, Holder, Kind, Remedy
 _UNIT = re.compile(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*\.(service|scope)")
 _WHY = {
     Kind.LEAKED: "gives it a new namespace",
-    Kind.SEVERED: "gives it a new namespace, which umounts at home reach again",
+    Kind.SEVERED: "gives it a new namespace, which umounts on the host reach again",
     Kind.STACKED: "gives it a new namespace without the stack",
     Kind.PINNED: "closes what it holds open",
     Kind.ORPHANED: "ends the processes on the layer",
@@ -31,7 +31,7 @@ def advice(finding: Finding) -> list[Remedy]:
     for holder in finding.holders:
         groups.setdefault(_group(holder), []).append(holder)
     if finding.kind in (Kind.LEAKED, Kind.SEVERED):
-        # Their namespace ends with its processes; a session or a bare process is nobody's to restart.
+        # Their namespace ends with its processes; a session or a bare process can't be restarted.
         groups = {key: held for key, held in groups.items() if key[0] != "process"}
     ordered = sorted(groups.items(), key=lambda item: (_ORDER[item[0][0]], len(item[1]), item[0][1]))
     return [_remedy(finding, kind, name, held) for (kind, name), held in ordered]

@@ -1,4 +1,4 @@
-"""share: make the mount that contains a root shared in its home. That one mount, never what is mounted below it."""
+"""share: make the mount that contains a root shared in home. That one mount, never what is mounted below it."""
 
 import errno
 import functools
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 
 def share(finding: Finding, scanner: "Scanner") -> Outcome:
-    """Give the mount that contains the root a peer group."""
+    """Give the mount that contains the root a peer group.
+
+    Raises: Declined where a precondition does not hold; OSError and NoAnswer of the scan or the child.
+    """
     scan, now = scan_again(finding, scanner, Action.SHARE)
     if now.seen_at is None or now.mount_id is None:
         raise Declined("changed", "the mount is not known any more")
     where = os.fsdecode(now.seen_at)
     saw = f"mount {now.mount_id} at {where}: {now.detail}"
     at_home(now.home, scan, functools.partial(make_shared, now.seen_at, now.mount_id))
-    performed = Performed(now, Action.SHARE, saw, "made it shared at home (MS_SHARED on that mount alone)")
+    performed = Performed(now, Action.SHARE, saw, "made it shared on the host (MS_SHARED on that mount alone)")
     try:
         after = scanner.scan(resync=True)
     except (OSError, NoAnswer) as error:
@@ -36,7 +39,10 @@ def share(finding: Finding, scanner: "Scanner") -> Outcome:
 
 
 def make_shared(point: bytes, mount: int) -> None:
-    """In home: through a descriptor, so that no path is walked twice, and without the namespace's own /proc."""
+    """Runs in home: through a descriptor, so that no path is walked twice, and without the namespace's own /proc.
+
+    Raises: Declined where another mount is there; OSError.
+    """
     fd = os.open(point, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         if syscalls.mount_id(fd) != mount or not stat.S_ISDIR(os.fstat(fd).st_mode):

@@ -1,4 +1,4 @@
-"""The half of a rejoin that changes something, in a child at home: gives mounts the sharing group of home's mounts.
+"""The half of a rejoin that changes something, in a child in home: gives mounts the sharing group of home's mounts.
 
 move_mount(2) with MOVE_MOUNT_SET_GROUP (Linux 5.15) gives a mount the sharing group of another of the same superblock,
 in whatever namespace it is. It takes private mounts only, and the other's root must be at or above the target's.
@@ -62,7 +62,7 @@ def _target(mount: Mount, root: int) -> int:
 
 @contextlib.contextmanager
 def alive(pid: int) -> Iterator[None]:
-    """What is asked of a process that has ended is told as such; a zombie's mountinfo is EINVAL."""
+    """Raises: Declined where a process that is asked for something has ended; a zombie's mountinfo is EINVAL."""
     try:
         yield
     except OSError as error:
@@ -86,7 +86,7 @@ def _join(mount: Mount, clone: int, target: int) -> None:
     if not mount.shared:
         _set_group(clone, target)
         return
-    propagate(target, abi.MS_PRIVATE)  # a group of its own alone: nobody is cut off
+    propagate(target, abi.MS_PRIVATE)  # it is alone in its group: no other mount is cut off
     try:
         _set_group(clone, target)
     finally:
@@ -94,7 +94,10 @@ def _join(mount: Mount, clone: int, target: int) -> None:
 
 
 def _check_target(fd: int, wanted: Mount, pid: int, namespace: int, proc: int) -> None:
-    """By the id of the mount that `fd` now pins, in the text of the namespace that is meant: no pid reused, no id."""
+    """By the id of the mount that `fd` now pins, in the text of the very namespace: no pid or id was reused.
+
+    Raises: Declined.
+    """
     if syscalls.mount_id(fd) != wanted.id:
         raise Declined("covered", "another mount is on top of the copy there")
     with alive(pid):
@@ -115,7 +118,7 @@ def _clone(source: Mount) -> int:
         held = syscalls.openat2(abi.AT_FDCWD, source.point, os.O_PATH | os.O_DIRECTORY, resolve=_HERE)
         try:
             if syscalls.mount_id(held) != source.id:
-                raise Declined("changed", "home has something else mounted there than what was judged")
+                raise Declined("changed", "the host has something else mounted there than what was judged")
             return syscalls.open_tree(held, b"", abi.OPEN_TREE_CLONE | abi.AT_EMPTY_PATH)
         finally:
             os.close(held)
@@ -139,7 +142,7 @@ def _refused(error: OSError) -> Declined:
 
 
 def _supported() -> bool:
-    """Whether the kernel knows the flag: it looks at flags before it looks at descriptors."""
+    """Whether the kernel knows the flag: it checks flags before it checks descriptors."""
     try:
         syscalls.move_mount(-1, b"", -1, b"", _SET_GROUP)
     except OSError as error:

@@ -4,16 +4,16 @@ from ..escape import decoded
 from ..model import Copy, Finding, Reach
 
 _REJOINED = (
-    "from then on the service gets new mounts of home, and a plain umount at home fails with EBUSY while the service "
-    "is busy in its copy"
+    "from then on the service gets new mounts of the host, and a plain umount on the host fails with EBUSY while "
+    "the service is busy in its copy"
 )
 
 
 def share(finding: Finding) -> list[str]:
     """The steps of a share."""
     return [
-        f"make the mount at {decoded(finding.seen_at or b'?')} shared at home, and none below it",
-        "look again: it must have a peer group",
+        f"make the mount at {decoded(finding.seen_at or b'?')} shared on the host, and none below it",
+        "check again: it must have a peer group",
     ]
 
 
@@ -27,11 +27,11 @@ def detach(finding: Finding) -> list[str]:
     others = [copy for copy in target.there if (copy.namespace, copy.mount.id) not in leaked]
     goes = ", ".join(_named(*each) for each in sorted(leaked))
     return [
-        "look again: still leaked, by the same mounts, with no home and no record using it",
+        "check again: still leaked, by the same mounts; neither the host nor the engine's record uses it",
         "no namespace may have the directory itself bound or another mount on it, and no process may use it",
         *map(_other, others),
-        f"rename an empty directory with the same attributes over {decoded(finding.mountpoint)} at home",
-        f"the kernel drops {judged.fstype} {judged.device} and what is mounted on it: {goes}; look again: gone",
+        f"rename an empty directory with the same attributes over {decoded(finding.mountpoint)} on the host",
+        f"the kernel drops {judged.fstype} {judged.device} and what is mounted on it: {goes}; check again: gone",
     ]
 
 
@@ -49,10 +49,10 @@ def unmount(finding: Finding) -> list[str]:
     if finding.target is None:
         return []
     return [
-        "look again: still leaked, by the same mounts",
+        "check again: still leaked, by the same mounts",
         "its parent may be in no peer group with other mounts, to which the umount would spread",
         *(_umount(finding.namespace, copy) for copy in finding.target.here),
-        "look again: gone; and say what holds it open",
+        "check again: gone; and say what holds it open",
     ]
 
 
@@ -69,12 +69,12 @@ def rejoin(finding: Finding) -> list[str]:
         return []
     parents = sorted({(copy.parent.point, copy.parent.id) for copy in finding.target.copies if copy.parent is not None})
     return [
-        "look again: still severed; the namespace is a service's, in the host's user namespace",
+        "check again: still severed; the namespace is a service's, in the host's user namespace",
         *(
-            f"make mount {mount} at {decoded(point)} in namespace {finding.namespace} a slave of home's mount, from "
-            "outside (MOVE_MOUNT_SET_GROUP)"
+            f"make mount {mount} at {decoded(point)} in namespace {finding.namespace} a slave of the host's mount, "
+            "from outside (MOVE_MOUNT_SET_GROUP)"
             for point, mount in parents
         ),
-        "look again: umounts at home reach the copies",
+        "check again: umounts on the host reach the copies",
         _REJOINED,
     ]

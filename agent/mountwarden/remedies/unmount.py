@@ -1,4 +1,4 @@
-"""unmount: umount inside the one namespace that holds a leaked copy, for what a detach at home does not reach."""
+"""unmount: umount inside the one namespace that holds a leaked copy, for what a detach does not reach."""
 
 import errno
 import functools
@@ -33,7 +33,10 @@ class _Mounted:
 
 
 def unmount(finding: Finding, scanner: "Scanner") -> Outcome:
-    """Unmount the leaked copies of the finding's own namespace; lazily where they are in use there."""
+    """Unmount the leaked copies of the finding's own namespace; lazily where they are in use there.
+
+    Raises: Declined where a precondition does not hold; OSError and NoAnswer of the scan or the child.
+    """
     scan, now = scan_again(finding, scanner, Action.UNMOUNT)
     copies = now.target.here if now.target else ()
     if not copies or any(copy.parent is None or copy.mount.point == b"/" for copy in copies):
@@ -50,7 +53,7 @@ def unmount(finding: Finding, scanner: "Scanner") -> Outcome:
 
 
 def _check_spread(copies: tuple[Copy, ...], scan: "Scan") -> None:
-    """An umount spreads from the parent's peer group; and it takes along what is mounted on the copy."""
+    """An umount spreads from the parent's peer group, and takes along what is mounted on the copy. Raises: Declined."""
     parents = {copy.parent.id: copy.parent for copy in copies if copy.parent is not None}
     groups = {parent.shared for parent in parents.values() if parent.shared}
     ids = frozenset(copy.mount.id for copy in copies)
@@ -65,7 +68,7 @@ def _check_spread(copies: tuple[Copy, ...], scan: "Scan") -> None:
 
 
 def _unmounted(now: Finding, scan: "Scan", mounts: list[_Mounted]) -> str:
-    """What was done, in words; a child that missed its deadline may have done it, and the look afterwards tells."""
+    """What was done, in words; a child that missed its deadline may have done it, which the scan afterwards shows."""
     gone = Declined("gone", "the namespace has no process any more")
     try:
         how: list[str] = inside(now.namespace, scan, functools.partial(_act, mounts), gone=gone, enter=enter)
@@ -105,7 +108,7 @@ def _act(mounts: list[_Mounted]) -> list[str]:
     except (Declined, OSError) as error:
         if not done:
             raise
-        done += [f"not unmounted: {error}"] * (len(mounts) - len(done))  # told by the look afterwards
+        done += [f"not unmounted: {error}"] * (len(mounts) - len(done))  # the scan afterwards shows them
     finally:
         for fd in parents:
             os.close(fd)
@@ -128,7 +131,7 @@ def _check_top(parent: int, mount: _Mounted) -> None:
 
 
 def _umount(parent: int, mount: _Mounted) -> str:
-    """Plainly; lazily where it is busy, since what uses a leaked copy would keep it for ever."""
+    """Plainly; lazily where it is busy, since what uses a leaked copy would keep it. Raises: Declined; OSError."""
     os.fchdir(parent)
     name = os.path.basename(mount.point)
     try:
