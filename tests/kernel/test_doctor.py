@@ -218,14 +218,14 @@ def test_two_hundred_namespaces_are_a_screen(home: Home) -> None:
 
 def test_the_canary_sings_and_leaves_nothing() -> None:
     mounts = processes.read("/proc/self/mountinfo")
-    song = canary.sing()
-    assert song.done, song.text
-    assert 0 < song.detach < 10
-    assert 0 < song.find < 10
+    result = canary.run()
+    assert result.done, result.text
+    assert 0 < result.detach < 10
+    assert 0 < result.find < 10
     assert processes.read("/proc/self/mountinfo") == mounts
 
 
-def test_a_canary_that_can_not_sing_is_told() -> None:
+def test_a_canary_that_fails_says_so() -> None:
     def forbidden() -> canary.CanaryResult:
         # Its own user namespace has a limit of its own: none below it. Executing as no root then drops all rights.
         syscalls.unshare(abi.CLONE_NEWUSER)
@@ -233,11 +233,11 @@ def test_a_canary_that_can_not_sing_is_told() -> None:
             Path(f"/proc/self/{name}").write_text(value)
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
         Path("/proc/sys/user/max_mnt_namespaces").write_text("0")
-        return canary.sing()
+        return canary.run()
 
-    song = in_child(forbidden)
-    assert not song.done
-    assert canary.check(song).status == "fail"
+    result = in_child(forbidden)
+    assert not result.done
+    assert canary.check(result).status == "fail"
 
 
 def test_interfaces_are_refused_to_nobody_and_not_missing() -> None:

@@ -224,7 +224,7 @@ def test_who_will_leak_is_named_with_why_and_what_ends_it() -> None:
         "namespaces.cut-off",
         "the next mount",
         Status.WARN,
-        "leaky.service will keep 2 mounts of /var/lib/docker when they are unmounted at home. leaky.service has "
+        "leaky.service will keep 2 mounts of /var/lib/docker when they are unmounted on the host. leaky.service has "
         "MountFlags=private, so umounts do not reach it. Only the removal of the mountpoints, left to the engine, "
         "takes them away.",
         "Write it.",
@@ -240,12 +240,12 @@ def test_a_second_view_on_the_host_itself_is_named_by_its_place() -> None:
     assert gaps == ()
     assert check.text == (
         "/srv/ch\\x0aroot on the host itself will keep 3 mounts of /var/lib/docker, /var/lib/docker/volumes when they "
-        "are unmounted at home. Then their directories can't be removed: device or resource busy."
+        "are unmounted on the host. Then their directories can't be removed: device or resource busy."
     )
     assert check.hint == (
         "Unmount it (umount -R /srv/ch\\x0aroot), or let umounts reach it: mount --make-rslave /srv/ch\\x0aroot"
     )
-    assert command._foreseen(one)["kind"] == "home"
+    assert command._next_leak(one)["kind"] == "home"
     assert "no other mount namespace" in roots.reached([view]).text
 
 

@@ -37,8 +37,8 @@ def whole() -> doctor_text.DoctorJson:
         *roots.gaps([Gap("the mounts of a namespace", "EACCES", OTHER, 3)]),
         canary.check(canary.CanaryResult(True, "", "a process of its own", 0.004, 0.003, 0.09)),
     )
-    song = canary.CanaryResult(True, "", "a process of its own", 0.004, 0.003, 0.09)
-    return command.document(Examination(checks, tuple(tried), (foreseen(fix=fix),), song), 1_790_000_000.0)
+    result = canary.CanaryResult(True, "", "a process of its own", 0.004, 0.003, 0.09)
+    return command.document(Examination(checks, tuple(tried), (foreseen(fix=fix),), result), 1_790_000_000.0)
 
 
 @pytest.mark.parametrize("columns", [40, 80])

@@ -191,7 +191,7 @@ DOCUMENTS: dict[str, Callable[[Holder], Any]] = {
     "who": lambda one: who.text(kept(one)),
     "predict --json": lambda one: predict.document(umount(one)),
     "predict": lambda one: predict.text(umount(one)),
-    "doctor --json": lambda one: doctor._foreseen(foreseen(one)),
+    "doctor --json": lambda one: doctor._next_leak(foreseen(one)),
     "doctor": lambda one: [check.text for check in roots.cut_off([foreseen(one)])],
     "map --json": drawn,
     "map": lambda one: drawing.render(drawn(one), SCREEN),

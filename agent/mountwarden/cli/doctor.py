@@ -37,9 +37,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "doctor",
         help="what this host can do, and which units and containers will leak the next mount",
-        description="Looks at the kernel, systemd, the service, the engines' roots, and every mount namespace; names\n"
-        "each unit and container that will leak the next mount, before it does, with what ends that for good. Then\n"
-        "lets a real layer of its own leak, finds it and detaches it. Without root: what can be looked at.",
+        description="Examines the kernel, systemd, the service, the engines' roots, and every mount namespace; names\n"
+        "each unit and container that will leak the next mount, before it does, with the lasting fix. Then lets a\n"
+        "real layer of its own leak, finds it and detaches it. Without root: what can be examined.",
         epilog=_EPILOG,
         tier=False,
     )
@@ -54,11 +54,11 @@ def run(arguments: Namespace) -> int:
 
     status, running = _service()
     found = examine(Asked(arguments.config, status, running, canary=not arguments.no_canary))
-    told = document(found, time.time())
+    written = document(found, time.time())
     if arguments.json:
-        sys.stdout.write(report_file.dumps(told))
+        sys.stdout.write(report_file.dumps(written))
     else:
-        sys.stdout.write(doctor_text.render(told, terminal.of(sys.stdout, no_color=arguments.no_color)))
+        sys.stdout.write(doctor_text.render(written, terminal.of(sys.stdout, no_color=arguments.no_color)))
     return 1 if found.worst is Status.FAIL else 0
 
 
@@ -66,10 +66,10 @@ def _service() -> tuple[Mapping[str, Any] | MountwardenError, bool]:
     from . import status
 
     try:
-        told = status.read()
+        document = status.read()
     except MountwardenError as error:
         return error, False
-    return told, report_file.alive(told["pid"])
+    return document, report_file.alive(document["pid"])
 
 
 def document(found: "Examination", now: float) -> doctor_text.DoctorJson:
@@ -93,8 +93,8 @@ def document(found: "Examination", now: float) -> doctor_text.DoctorJson:
             for check in found.checks
         ],
         "interfaces": [_interface(one) for one in found.interfaces],
-        "foreseen": [_foreseen(one) for one in found.foreseen],
-        "canary": _canary(found.song) if found.song else None,
+        "foreseen": [_next_leak(one) for one in found.next_leaks],
+        "canary": _canary(found.canary) if found.canary else None,
     }
 
 
@@ -111,7 +111,7 @@ def _interface(one: "Interface") -> doctor_text.InterfaceJson:
     }
 
 
-def _foreseen(one: "NextLeak") -> doctor_text.NextLeakJson:
+def _next_leak(one: "NextLeak") -> doctor_text.NextLeakJson:
     from ..doctor.roots import name
     from ..escape import printable, sentence
 
@@ -124,29 +124,29 @@ def _foreseen(one: "NextLeak") -> doctor_text.NextLeakJson:
         "on_purpose": one.on_purpose,
         "sights": [
             {
-                "root": printable(sight.root.path),
-                "engine": sight.root.engine,
-                "at": printable(sight.at),
-                "mount_id": sight.mount.id,
-                "peer_group": sight.mount.shared or None,
-                "master": sight.mount.master or None,
-                "copies": sight.copies,
+                "root": printable(exposure.root.path),
+                "engine": exposure.root.engine,
+                "at": printable(exposure.at),
+                "mount_id": exposure.mount.id,
+                "peer_group": exposure.mount.shared or None,
+                "master": exposure.mount.master or None,
+                "copies": exposure.copies,
             }
-            for sight in one.sights
+            for exposure in one.sights
         ],
         "cause": {"code": one.cause.code, "text": sentence(one.cause.text)} if one.cause else None,
         "fix": one.fix,
     }
 
 
-def _canary(song: "CanaryResult") -> doctor_text.CanaryJson:
+def _canary(result: "CanaryResult") -> doctor_text.CanaryJson:
     from ..escape import sentence
 
     return {
-        "done": song.done,
-        "held_by": sentence(song.held_by),
-        "text": sentence(song.text) or None,
-        "mount_seconds": round(song.mount, 6),
-        "find_seconds": round(song.find, 6),
-        "detach_seconds": round(song.detach, 6),
+        "done": result.done,
+        "held_by": sentence(result.held_by),
+        "text": sentence(result.text) or None,
+        "mount_seconds": round(result.mount, 6),
+        "find_seconds": round(result.find, 6),
+        "detach_seconds": round(result.detach, 6),
     }

@@ -41,36 +41,38 @@ class CanaryResult:
     detach: float = 0.0
 
 
-def sing() -> CanaryResult:
-    """Do it all. Nothing is raised: what goes wrong is told."""
+def run() -> CanaryResult:
+    """Do it all. Nothing is raised: what goes wrong is in the result."""
     read, write = os.pipe2(os.O_CLOEXEC)
     try:
-        _run(write)
+        _run_where_it_can(write)
     except (MountwardenError, OSError) as error:
         hint = getattr(error, "hint", None)
         return CanaryResult(False, f"{error}" + (f" ({hint})" if hint else ""), "nobody")
     finally:
         os.close(write)
         with os.fdopen(read, "rb") as pipe:
-            told = pipe.read()
+            answer = pipe.read()
     return (
-        CanaryResult(**json.loads(told)) if told else CanaryResult(False, "it ended before it said anything", "nobody")
+        CanaryResult(**json.loads(answer))
+        if answer
+        else CanaryResult(False, "it ended before it said anything", "nobody")
     )
 
 
-def check(song: CanaryResult) -> Check:
+def check(result: CanaryResult) -> Check:
     """The canary as a line."""
-    if song.done:
+    if result.done:
         text = (
-            f"a real layer leaked into {sentence(song.held_by)}: mounted in {cost(song.mount)}, found in "
-            f"{cost(song.find)}, detached in {cost(song.detach)} with every check; its holder never noticed"
+            f"a real layer leaked into {sentence(result.held_by)}: mounted in {cost(result.mount)}, found in "
+            f"{cost(result.find)}, detached in {cost(result.detach)} with every check; its holder never noticed"
         )
         return Check("canary", GROUP, Status.OK, text)
-    text = f"no real leak could be made, found and detached: {sentence(song.text)}"
+    text = f"no real leak could be made, found and detached: {sentence(result.text)}"
     return Check("canary", GROUP, Status.FAIL, text, "mountwarden demo shows each step")
 
 
-def _run(write: int) -> None:
+def _run_where_it_can(write: int) -> None:
     if topology.systemd_runs():
         topology.on_host(lambda directory: _on_host(directory, write))
     else:
@@ -79,26 +81,26 @@ def _run(write: int) -> None:
 
 def _on_host(directory: bytes, write: int) -> int:
     unit = os.fsdecode(os.path.basename(directory))
-    return _told(write, lambda: _sing(directory, lambda: topology.holder_unit(unit)))
+    return _answered(write, lambda: _leak_and_detach(directory, lambda: topology.holder_unit(unit)))
 
 
 def _in_stage(write: int) -> int:
     directory = stage.covered() + b"/" + topology.NAME.encode()
     os.mkdir(directory)
-    return _told(write, lambda: _sing(directory, topology.holder_process))
+    return _answered(write, lambda: _leak_and_detach(directory, topology.holder_process))
 
 
-def _told(write: int, function: Callable[[], CanaryResult]) -> int:
-    """In the child: what it found goes to the parent; a few hundred bytes, which a pipe holds."""
+def _answered(write: int, function: Callable[[], CanaryResult]) -> int:
+    """In the child: the result goes to the parent; a few hundred bytes, which a pipe holds."""
     try:
-        song = function()
+        result = function()
     except (MountwardenError, OSError) as error:
-        song = CanaryResult(False, str(error), "nobody")
-    os.write(write, json.dumps(asdict(song)).encode())
-    return 0 if song.done else 1
+        result = CanaryResult(False, str(error), "nobody")
+    os.write(write, json.dumps(asdict(result)).encode())
+    return 0 if result.done else 1
 
 
-def _sing(directory: bytes, hold: _Hold) -> CanaryResult:
+def _leak_and_detach(directory: bytes, hold: _Hold) -> CanaryResult:
     topology.root(directory)
     scanner = Scanner(
         Config(engines=(), roots=(RootEntry(directory, kind=RootKind.GRAPH),)),
@@ -125,7 +127,7 @@ def _sing(directory: bytes, hold: _Hold) -> CanaryResult:
 def _only_leak(scanner: Scanner) -> Finding:
     leaked = [finding for finding in scanner.scan().findings if finding.kind is Kind.LEAKED]
     if len(leaked) != 1:
-        raise MountwardenError(f"the one leak was told as {len(leaked)}")
+        raise MountwardenError(f"the one leak was reported as {len(leaked)}")
     return leaked[0]
 
 

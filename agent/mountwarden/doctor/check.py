@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 class Status(enum.StrEnum):
-    """How a line ends."""
+    """The result of one line."""
 
     OK = "ok"
     WARN = "warn"
@@ -16,7 +16,7 @@ class Status(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What was looked at, and what it means. Text of the host in it is escaped already."""
+    """What was examined, and what it means. Text of the host in it is escaped already."""
 
     id: str
     """Stable; several checks of one sort share it."""

@@ -18,6 +18,7 @@ from ..observe.capabilities import Interface, interfaces
 from ..predict.next_leaks import NextLeak, foresee, who
 from ..scan.scanner import Scan, Scanner
 from . import canary, kernel, roots, system, units
+from .canary import CanaryResult
 from .check import Check, Status
 
 
@@ -27,9 +28,8 @@ class Examination:
 
     checks: tuple[Check, ...]
     interfaces: tuple[Interface, ...]
-    foreseen: tuple[NextLeak, ...] = ()
-    song: canary.CanaryResult | None = None
-    """What came of the canary."""
+    next_leaks: tuple[NextLeak, ...] = ()
+    canary: CanaryResult | None = None
     scan: Scan | None = None
 
     @property
@@ -41,7 +41,7 @@ class Examination:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the examination is told by its caller."""
+    """What the caller gives the examination."""
 
     directory: bytes
     """Of the configuration."""
@@ -52,10 +52,10 @@ class Asked:
 
 
 def examine(asked: Asked) -> Examination:
-    """Look at everything. What can't be looked at without root is a line that says so."""
+    """Examine everything. What can't be examined without root is a line that says so."""
     tried, errors = interfaces(), config_load.check(asked.directory)
     found = Examination((), tried) if os.geteuid() else _host(asked, tried, broken=bool(errors))
-    song = canary.sing() if asked.canary else None
+    result = canary.run() if asked.canary else None
     pid1 = namespaces.of_pid1() if os.geteuid() == 0 else None
     checks = (
         _release(found.scan),
@@ -69,10 +69,10 @@ def examine(asked: Asked) -> Examination:
         system.config(asked.directory, errors),
         system.catalog(),
         *found.checks,
-        *((canary.check(song),) if song else ()),
+        *((canary.check(result),) if result else ()),
         *((_without_root(),) if os.geteuid() else ()),
     )
-    return replace(found, checks=checks, song=song)
+    return replace(found, checks=checks, canary=result)
 
 
 def _release(scan: Scan | None) -> Check:
@@ -80,7 +80,7 @@ def _release(scan: Scan | None) -> Check:
 
 
 def _without_root() -> Check:
-    text = "roots, namespaces and what will leak next were not looked at: that needs root"
+    text = "roots, namespaces and what will leak next were not examined: that needs root"
     return Check("namespaces.gap", roots.NEXT, Status.WARN, text, "run it as root")
 
 
@@ -90,19 +90,19 @@ def _host(asked: Asked, tried: tuple[Interface, ...], *, broken: bool) -> Examin
     scanner, refused = _scanner(config)
     scan = scanner.scan()
     seen = world()
-    shown = exposures(scan.picture, seen.tables)
-    foreseen, unasked = foresee(shown, scan.picture)
+    exposed = exposures(scan.picture, seen.tables)
+    next_leaks, unasked = foresee(exposed, scan.picture)
     full = kernel.mount_max(seen.tables)
     checks = (
         *refused,
         *((full,) if full else ()),
         *roots.roots(scan.picture, scan.findings),
-        roots.reached(shown),
-        *roots.cut_off(foreseen),
+        roots.reached(exposed),
+        *roots.cut_off(next_leaks),
         *(units.checks(units.private(), _running(scan)) if scan.picture.roots else ()),
         *roots.gaps(_once((*scan.gaps, *seen.gaps, *unasked))),
     )
-    return Examination(checks, tried, foreseen, None, scan)
+    return Examination(checks, tried, next_leaks, None, scan)
 
 
 def _scanner(config: Config) -> tuple[Scanner, tuple[Check, ...]]:
@@ -110,7 +110,7 @@ def _scanner(config: Config) -> tuple[Scanner, tuple[Check, ...]]:
     try:
         return Scanner(config), ()
     except MountwardenError as error:
-        text = f"the service can't look as it is configured: {sentence(error.message)}"
+        text = f"the service can't scan as it is configured: {sentence(error.message)}"
         check = Check("kernel.tier", kernel.GROUP, Status.FAIL, text, "remove `tier` from the configuration")
         return Scanner(replace(config, tier=None)), (check,)
 
@@ -122,5 +122,5 @@ def _running(scan: Scan) -> frozenset[str]:
 
 
 def _once(gaps: tuple[Gap, ...]) -> tuple[Gap, ...]:
-    """Both looks read the same namespaces, and meet the same gaps, in words of their own."""
+    """The scan and `busy.world` read the same namespaces, and meet the same gaps, each in words of its own."""
     return tuple({(gap.what, gap.namespace): gap for gap in gaps}.values())

@@ -11,13 +11,13 @@ from .check import Check, Status
 
 GROUP = "kernel"
 _NEAR = 0.5
-"""The part of fs.mount-max from which on it is told."""
+"""The part of fs.mount-max from which on it is a warning; 1 is all of it."""
 _FULL = 0.95
 
 
 def release(name: str, tier: str | None, reason: str) -> Check:
-    """The kernel, and which of its interfaces a look uses."""
-    uses = f"; looks use {tier} ({reason})" if tier else ""
+    """The kernel, and which of its interfaces a scan uses."""
+    uses = f"; scans use {tier} ({reason})" if tier else ""
     return Check("kernel.release", GROUP, Status.OK, f"Linux {printable(name)}{uses}")
 
 

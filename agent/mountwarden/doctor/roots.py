@@ -17,7 +17,7 @@ _NAMED = 3
 
 
 def roots(picture: Picture, findings: Iterable[Finding]) -> Iterator[Check]:
-    """One line a root: whose it is, where its home is, how its mount propagates."""
+    """One line a root: whose it is, in which mount namespace its engine is, how its mount propagates."""
     private = {finding.root.path: finding for finding in findings if finding.kind is Kind.PRIVATE_ROOT}
     for state in picture.roots:
         yield _root(state, private.get(state.root.path))
@@ -55,17 +55,17 @@ def _propagation(mount: Mount) -> str:
 def _home(state: RootState) -> str:
     root = state.root
     if root.home_pid is not None:
-        return f"; its daemon (process {root.home_pid}) has a mount namespace of its own, which acts enter"
-    return "" if root.home_known else "; its daemon does not run: judged, and never acted on by itself"
+        return f"; its daemon (process {root.home_pid}) has a mount namespace of its own, which actions enter"
+    return "" if root.home_known else "; its daemon does not run: it is judged, but no action is automatic"
 
 
-def cut_off(foreseen: Sequence[NextLeak]) -> Iterator[Check]:
-    """One line for each namespace and cause that will leak: who will keep what, why, and what ends it.
+def cut_off(next_leaks: Sequence[NextLeak]) -> Iterator[Check]:
+    """One line for each namespace and cause that will leak: who will keep what, why, and the lasting fix.
 
-    What is cut off and will keep nothing, or what an engine wants so, is counted only.
+    What is cut off and will keep nothing, or is so by an engine's purpose, is counted only.
     """
-    wanted = [one for one in foreseen if one.on_purpose]
-    others = [one for one in foreseen if not one.on_purpose]
+    on_purpose = [one for one in next_leaks if one.on_purpose]
+    others = [one for one in next_leaks if not one.on_purpose]
     leaking = [one for one in others if one.leaks or one.recurs]
     for one in leaking:
         yield Check("namespaces.cut-off", NEXT, Status.WARN, _sentence(one), one.fix)
@@ -73,9 +73,9 @@ def cut_off(foreseen: Sequence[NextLeak]) -> Iterator[Check]:
         many = count(len(harmless), "namespace")
         text = f"{many} cut off from a root, with no copy there: what is mounted later does not get there either"
         yield Check("namespaces.empty", NEXT, Status.OK, text)
-    if wanted:
-        holders = count(len({one.namespace for one in wanted}), "namespace")
-        kept = count(sum(one.kept for one in wanted), "copy", "copies")
+    if on_purpose:
+        holders = count(len({one.namespace for one in on_purpose}), "namespace")
+        kept = count(sum(one.kept for one in on_purpose), "copy", "copies")
         text = f"{holders} cut off from roots that are private on purpose, with {kept}"
         hint = "their engine removes the mountpoints itself, which takes the copies along"
         yield Check("namespaces.on-purpose", NEXT, Status.OK, text, hint)
@@ -84,8 +84,11 @@ def cut_off(foreseen: Sequence[NextLeak]) -> Iterator[Check]:
 def _sentence(one: NextLeak) -> str:
     who = name(one)
     if one.leaks:
-        of, when = _names([s for s in one.sights if s.leaks]), "it is" if one.leaks == 1 else "they are"
-        parts = [f"{who} will keep {count(one.leaks, 'mount')} of {of} when {when} unmounted at home."]
+        of, when = (
+            _names([exposure for exposure in one.sights if exposure.leaks]),
+            "it is" if one.leaks == 1 else "they are",
+        )
+        parts = [f"{who} will keep {count(one.leaks, 'mount')} of {of} when {when} unmounted on the host."]
     else:
         parts = [f"{who} is cut off from {_names(one.sights)}: it will keep what is live there when it starts again."]
     if one.at_home is not None:
@@ -93,7 +96,7 @@ def _sentence(one: NextLeak) -> str:
         return " ".join(parts)
     if one.cause:
         parts.append(sentence(one.cause.text))
-    if one.leaks and all(sight.root.rmdir_on_put for sight in one.sights if sight.leaks):
+    if one.leaks and all(exposure.root.rmdir_on_put for exposure in one.sights if exposure.leaks):
         point, them = ("mountpoint", "it") if one.leaks == 1 else ("mountpoints", "them")
         parts.append(f"Only the removal of the {point}, left to the engine, takes {them} away.")
     return " ".join(parts)
@@ -106,18 +109,18 @@ def name(one: NextLeak) -> str:
     return name_of(one.who.holders, one.namespace, one.who.more)
 
 
-def _names(sights: Sequence[Exposure]) -> str:
-    paths = list(dict.fromkeys(printable(sight.root.path) for sight in sights))
+def _names(exposures: Sequence[Exposure]) -> str:
+    paths = list(dict.fromkeys(printable(exposure.root.path) for exposure in exposures))
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return ", ".join(paths[:_NAMED]) + more
 
 
-def reached(sights: Iterable[Exposure]) -> Check:
+def reached(exposures: Iterable[Exposure]) -> Check:
     """How many namespaces show roots, and receive every umount of those that are not private on purpose."""
     by_namespace: dict[int, list[Exposure]] = {}
-    for sight in sights:
-        if not sight.on_purpose and not sight.at_home:
-            by_namespace.setdefault(sight.namespace, []).append(sight)
+    for exposure in exposures:
+        if not exposure.on_purpose and not exposure.at_home:
+            by_namespace.setdefault(exposure.namespace, []).append(exposure)
     well = [i for i, some in by_namespace.items() if all(s.relation is not Relation.CUT_OFF for s in some)]
     if not by_namespace:
         text = "no other mount namespace shows a root"

@@ -22,7 +22,7 @@ def version(command: Sequence[str] = ("systemctl", "--version"), runs: str = "/r
     """systemd's version, and whether it runs here at all."""
     if not os.path.isdir(runs):
         text = "systemd does not run here: findings name processes, and nothing starts the service"
-        return Check("systemd.version", SYSTEMD, Status.WARN, text, "look from the host itself, not from a container")
+        return Check("systemd.version", SYSTEMD, Status.WARN, text, "run it on the host itself, not in a container")
     line = _output(command)
     name = line.split("(")[0].strip() if line else "systemd, its version not known"
     return Check("systemd.version", SYSTEMD, Status.OK, f"{printable(name)} runs")
@@ -44,22 +44,22 @@ def namespace(pid1: int | None) -> Check:
     """Whether this command sees what PID 1 sees. `pid1` is the inode of its mount namespace, None where unknown."""
     name, group = "systemd.namespace", SYSTEMD
     if pid1 is None:
-        text = "PID 1's mount namespace can't be read: what is at home on this host is not known"
+        text = "PID 1's mount namespace can't be read: which mounts are the host's own is not known"
         return Check(name, group, Status.WARN, text, "run it as root on the host itself, outside of any container")
     if pid1 != own_namespace():
-        text = "this command runs in a mount namespace of its own: acts of the command line would not reach the host"
+        text = "this command runs in a mount namespace of its own: actions of the command line would not reach the host"
         return Check(name, group, Status.WARN, text, "nsenter -t 1 -m mountwarden doctor")
     return Check(name, group, Status.OK, "this command runs in PID 1's mount namespace")
 
 
 def agent(document: Mapping[str, Any] | MountwardenError, running: bool) -> Check:
-    """The service as its own status tells; an error is why there is none."""
+    """The service as its own status says; an error is why there is none."""
     name, group, start = "service.running", SERVICE, "systemctl enable --now mountwarden.service"
     if isinstance(document, MountwardenError):
         text = f"the service is not known to run: {sentence(document.message)}"
         return Check(name, group, Status.WARN, text, start if os.geteuid() == 0 else document.hint)
     if not running:
-        text = "the service has ended: leaks are neither told nor ended"
+        text = "the service has ended: leaks are neither reported nor detached"
         return Check(name, group, Status.FAIL, text, "journalctl -u mountwarden -e; systemctl start mountwarden")
     text = f"the service runs (pid {document['pid']}), mode {document['mode']}, tier {document['tier']}"
     if document["config_kept"]:
@@ -69,7 +69,7 @@ def agent(document: Mapping[str, Any] | MountwardenError, running: bool) -> Chec
         text += f"; it is version {printable(document['version'])}, and this command is {__version__}"
         return Check(name, group, Status.WARN, text, "systemctl restart mountwarden")
     if document["paused"]:
-        return Check(name, group, Status.WARN, f"{text}; its acts are paused", "mountwarden resume")
+        return Check(name, group, Status.WARN, f"{text}; its actions are paused", "mountwarden resume")
     return Check(name, group, Status.OK, text)
 
 
@@ -86,10 +86,10 @@ def catalog(command: Sequence[str] = ("journalctl", "--quiet", "--list-catalog")
     """Whether journalctl -x can explain our messages."""
     name, hint = "service.catalog", "install the package (or make install), then: journalctl --update-catalog"
     identity = next(iter(IDS.values()))
-    told = _output((*command, identity))
-    if told is None:
+    answer = _output((*command, identity))
+    if answer is None:
         return Check(name, SERVICE, Status.WARN, "the journal's catalog can't be asked", "install systemd's journalctl")
-    if told.startswith(identity):
+    if answer.startswith(identity):
         return Check(name, SERVICE, Status.OK, "the journal's catalog explains each message (journalctl -x)")
     text = "the journal's catalog has no entry of mountwarden: journalctl -x explains nothing"
     return Check(name, SERVICE, Status.WARN, text, hint)
