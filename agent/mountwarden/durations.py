@@ -6,7 +6,7 @@ They are whole microseconds, as there: a fraction loses what is beyond, digit by
 import re
 
 HINT = "write 90s, 15min, 2h or 7d; see systemd.time(7)"
-"""What is right, for who wrote something else."""
+"""A hint for who wrote something else."""
 
 _SECOND = 1_000_000
 _NAMES = {
@@ -36,7 +36,7 @@ def parse(text: str) -> float:
     Raises: ValueError with what is wrong, in words that come after the text itself.
     """
     if text.strip() == "infinity":
-        raise ValueError("is without end, which nothing here may be")
+        raise ValueError("has no end, which is not possible here")
     parts = list(_PART.finditer(text))
     whole = parts and "".join(part[0] for part in parts) == text.rstrip(_SPACES)
     if not whole or not all(part[3] is None or part[3] in UNITS for part in parts):

@@ -1,4 +1,4 @@
-"""The errors that a user is told, in one line with a hint.
+"""The errors that a user reads, in one line with a hint.
 
 Anything below the command line raises one of these, or `OSError` as it came from the kernel; the command line turns
 both into one line on stderr and an exit status.
@@ -39,7 +39,7 @@ class RefusedToRun(MountwardenError):
 
 
 class Declined(MountwardenError):
-    """An act was not done because a precondition did not hold. The host is as it was. `code` is stable."""
+    """An action was not taken because a precondition did not hold. The host is as it was. `code` is stable."""
 
     status = 1
 

@@ -1,7 +1,7 @@
-"""Text of the host (paths, names, options) as it may be shown.
+"""Text of the host (paths, names, options) made printable.
 
-What is shown is UTF-8 where the bytes are valid and each character prints as itself; everything else is `\\xNN`, a byte
-each: control characters, terminal escapes, bidirectional controls, invisible characters, bytes that are no UTF-8.
+UTF-8 stays where the bytes are valid and each character prints as itself; everything else is `\\xNN`, a byte each:
+control characters, terminal escapes, bidirectional controls, invisible characters, bytes that are no UTF-8.
 The form is reversible: a backslash that would read as such an escape is escaped itself.
 """
 
@@ -35,7 +35,7 @@ def raw(text: bytes | str) -> bytes:
 
 
 def decoded(text: bytes) -> str:
-    """Bytes of the host as text that `raw` turns back, whatever they are: not yet to be shown."""
+    """Bytes of the host as text that `raw` turns back, whatever they are: not printable yet."""
     return text.decode("utf-8", "surrogateescape")
 
 
