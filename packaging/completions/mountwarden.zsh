@@ -14,7 +14,7 @@ _shtab_mountwarden_commands() {
     config:'The configuration: defaults, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.'
     demo:'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
     detach:'Replaces the unmounted mountpoint by an empty directory, by which the kernel drops each copy.'
-    doctor:'Looks at the kernel, systemd, the service, the engines'"'"' roots, and every mount namespace; names'
+    doctor:'Examines the kernel, systemd, the service, the engines'"'"' roots, and every mount namespace; names'
     explain:'Scans now and shows one finding in full: what, since when, who holds it and why, the timeline,'
     graphdriver:'Serves the overlay driver to dockerd on a unix socket, until SIGTERM.'
     history:'Shows the service'"'"'s entries of the journal, oldest first; only those that root wrote.'
@@ -23,7 +23,7 @@ _shtab_mountwarden_commands() {
     pause:'The service goes on scanning and reporting. It takes no action from the next tick on; one that is under way ends first.'
     plan:'Scans now and shows each finding'"'"'s remedies with their steps. Changes nothing.'
     predict:'Says what an umount would do, in all mount namespaces. Changes nothing.'
-    rejoin:'Makes a service'"'"'s severed copies of a root slaves of home'"'"'s mount again, from outside.'
+    rejoin:'Makes a service'"'"'s severed copies of a root slaves of the host'"'"'s mount again, from outside.'
     report:'Scans every mount namespace of the host now. Where something is found, scans again after the'
     resume:'Lets the service take actions again.'
     share:'Makes the mount that contains a root shared: that one mount, and none below it.'
@@ -71,7 +71,7 @@ _shtab_mountwarden_defaults_added=0
 
 _shtab_mountwarden_agent_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--observe[act on nothing, whatever the configuration says]"
@@ -119,14 +119,14 @@ _shtab_mountwarden_demo_defaults_added=0
 _shtab_mountwarden_detach_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--all[every leaked finding that can be detached]"
   "--dry-run[say what would be done]"
   "--yes[with --all\: do not ask]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
-  "--no-wait[one look\; nothing is confirmed]"
+  "--no-wait[one scan\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit]:UNIT:"
   "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
@@ -151,12 +151,12 @@ _shtab_mountwarden_doctor_defaults_added=0
 _shtab_mountwarden_explain_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--fail-on[exit status 1 from here on (default\: warning)]:fail_on:(warning critical)"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
-  "--no-wait[one look\; nothing is confirmed]"
+  "--no-wait[one scan\; nothing is confirmed]"
   "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
   ":a finding\'s id, as report shows it:"
 )
@@ -314,14 +314,14 @@ _shtab_mountwarden_layer_status_defaults_added=0
 _shtab_mountwarden_map_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--svg[a picture for a browser, as SVG]"
   "--dot[a graph for Graphviz\'s dot(1)]"
   "--all[every namespace by itself, nothing folded]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
-  "--no-wait[one look\; nothing is confirmed]"
+  "--no-wait[one scan\; nothing is confirmed]"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -342,11 +342,11 @@ _shtab_mountwarden_pause_defaults_added=0
 _shtab_mountwarden_plan_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
-  "--no-wait[one look\; nothing is confirmed]"
+  "--no-wait[one scan\; nothing is confirmed]"
   "(*)::these findings (default\: all):"
 )
 
@@ -356,7 +356,7 @@ _shtab_mountwarden_plan_defaults_added=0
 _shtab_mountwarden_predict_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--lazy[as umount --lazy (MNT_DETACH)]"
@@ -372,14 +372,14 @@ _shtab_mountwarden_predict_defaults_added=0
 _shtab_mountwarden_rejoin_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--all[every severed finding of a service]"
   "--dry-run[say what would be done]"
   "--yes[do not ask]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
-  "--no-wait[one look\; nothing is confirmed]"
+  "--no-wait[one scan\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit]:UNIT:"
   "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
@@ -393,7 +393,7 @@ _shtab_mountwarden_rejoin_defaults_added=0
 _shtab_mountwarden_report_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--all[info and silenced findings too, long groups in full]"
@@ -401,7 +401,7 @@ _shtab_mountwarden_report_options=(
   "--strict[exit status 2 where anything could not be read]"
   "--npd[one line from the service\'s last report, for node-problem-detector]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
-  "--no-wait[one look\; nothing is confirmed]"
+  "--no-wait[one scan\; nothing is confirmed]"
   "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit]:UNIT:"
@@ -425,12 +425,12 @@ _shtab_mountwarden_resume_defaults_added=0
 _shtab_mountwarden_share_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--dry-run[say what would be done]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
-  "--no-wait[one look\; nothing is confirmed]"
+  "--no-wait[one scan\; nothing is confirmed]"
   ":a root\'s path or a private-root finding\'s id:"
 )
 
@@ -455,13 +455,13 @@ _shtab_mountwarden_silence_defaults_added=0
 _shtab_mountwarden_snapshot_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--anonymous[other names for paths, units, containers and the host\; the same name is the same within the file, and different in the next]"
   "--force[replace the file if it is there]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
-  "--no-wait[one look\; nothing is confirmed]"
+  "--no-wait[one scan\; nothing is confirmed]"
   ":the file to write:"
 )
 
@@ -481,14 +481,14 @@ _shtab_mountwarden_status_defaults_added=0
 _shtab_mountwarden_unmount_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--all[every leaked finding that a detach does not reach]"
   "--dry-run[say what would be done]"
   "--yes[with --all\: do not ask]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
-  "--no-wait[one look\; nothing is confirmed]"
+  "--no-wait[one scan\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit]:UNIT:"
   "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
@@ -502,7 +502,7 @@ _shtab_mountwarden_unmount_defaults_added=0
 _shtab_mountwarden_watch_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--verbose[also what is mounted and unmounted on the host, as it happens\; needs root]"
@@ -515,7 +515,7 @@ _shtab_mountwarden_watch_defaults_added=0
 _shtab_mountwarden_who_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--json[JSON instead of text]"
-  "--tier[kernel interface that looks use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
+  "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   ":what is busy\; a container by its name or id, a mount by its small or unique id:"

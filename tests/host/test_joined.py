@@ -78,7 +78,7 @@ def test_every_command_tells_what_the_service_tells(host: Machine, leak: dict[st
     assert [line.strip() for line in text.splitlines() if "$ " in line] == [f"$ {command}" for command in commands]
     planned = json.loads(mountwarden(host, "plan", "--json", finding)[1])["plan"]
     assert planned == [{"id": finding, "remedies": [{**remedy, "steps": []} for remedy in leak["remedies"]]}]
-    why = "the running service alone knows this finding, and a single look cannot prove it"
+    why = "the running service alone knows this finding, and a single scan cannot prove it"
     for words in (("detach",), ("unmount",), ("unmount", "--dry-run"), ("rejoin", "--yes")):
         status, text = mountwarden(host, *words, finding)
         assert (status, text.splitlines()[-1]) == (1, f"{finding}: declined: {why}")

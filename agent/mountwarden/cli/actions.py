@@ -52,9 +52,9 @@ def run(
     named: frozenset[str] = frozenset(),
 ) -> int:
     """A command over ids or --all. `means` says which of the findings that it is offered for --all stands for; `ask`,
-    which a human must agree to even when named by id.
+    which of them need consent even when named by id.
 
-    Raises: MountwardenError where the arguments contradict each other, without root, and where nobody can be asked.
+    Raises: MountwardenError where the arguments contradict each other, without root, or without a terminal to ask on.
     """
     if bool(arguments.id) == arguments.all:
         raise MountwardenError(f"{action} takes ids or --all, and not both", hint="mountwarden report lists the ids")
@@ -104,9 +104,9 @@ def _matches(finding: Finding, arguments: Namespace) -> bool:
 
 
 def _missing(ids: Sequence[str], found: confirm.ConfirmedScan) -> dict[str, str]:
-    """Of each id that no finding of the look has, the line that declines it."""
+    """Of each id that no finding of the scan has, the line that declines it."""
     theirs = {one["id"] for one in joined.alone(service_report.read(found.scanner.boot_id), found)} if ids else set()
-    known = "the running service alone knows this finding, and a single look cannot prove it"
+    known = "the running service alone knows this finding, and a single scan cannot prove it"
     return {
         one: f"{printable(one)}: declined: {known if one in theirs else 'there is no such finding now'}" for one in ids
     }
@@ -114,15 +114,15 @@ def _missing(ids: Sequence[str], found: confirm.ConfirmedScan) -> dict[str, str]
 
 def describe(findings: Iterable[Finding], action: Action, *, json: bool) -> None:
     """--dry-run: what would be done, step by step."""
-    told = {finding.id: [sentence(step) for step in steps_of(finding, action)] for finding in findings}
+    steps = {finding.id: [sentence(step) for step in steps_of(finding, action)] for finding in findings}
     if json:
-        sys.stdout.write(report_file.dumps({"dry_run": True, "action": str(action), "findings": told}))
+        sys.stdout.write(report_file.dumps({"dry_run": True, "action": str(action), "findings": steps}))
         return
     for finding in findings:
         print(f"{finding.id}: would {action} {printable(finding.mountpoint)}")
-        for number, step in enumerate(told[finding.id], 1):
+        for number, step in enumerate(steps[finding.id], 1):
             print(f"  {number}. {step}")
-    if not told:
+    if not steps:
         print(f"nothing to {action}")
 
 

@@ -14,8 +14,7 @@ from ..escape import printable, sentence
 from ..model import Action, Finding, Kind, Outcome, RootKind
 from ..output import explain_text, report_text, terminal
 from ..output.columns import cost, wrap
-from ..report import build as telling
-from ..report import types
+from ..report import build, types
 from ..scratch import stage, topology
 from . import options
 
@@ -42,7 +41,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Give the demo."""
+    """Run the demo."""
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     if topology.systemd_runs():
         status = topology.on_host(lambda directory: _on_host(directory, screen))
@@ -58,7 +57,7 @@ def run(arguments: Namespace) -> int:
 def _on_host(directory: bytes, screen: terminal.Terminal) -> int:
     unit = os.fsdecode(os.path.basename(directory))
     where = f"On this host, below {printable(directory)} and in one transient unit; no other mount is touched."
-    return Demo(directory, screen).give(where, lambda: topology.holder_unit(unit))
+    return Demo(directory, screen).run(where, lambda: topology.holder_unit(unit))
 
 
 def _in_stage(screen: terminal.Terminal) -> int:
@@ -66,11 +65,11 @@ def _in_stage(screen: terminal.Terminal) -> int:
     os.mkdir(directory)
     topology.require_overlay(directory)
     where = "In namespaces of its own, so that no mount of this host is touched (no systemd here, or no root)."
-    return Demo(directory, screen).give(where, topology.holder_process)
+    return Demo(directory, screen).run(where, topology.holder_process)
 
 
 class Demo:
-    """The steps, told as they are done."""
+    """The steps, each printed as it is done."""
 
     def __init__(self, root: bytes, screen: terminal.Terminal) -> None:
         self.root = root
@@ -79,9 +78,9 @@ class Demo:
         self.inner = terminal.Terminal(columns, screen.colour, screen.ascii, screen.interactive)
         self.step = 0
 
-    def give(self, where: str, hold: "Hold") -> int:
-        """All of it; 0 when the leak was found and is gone."""
-        print(self.screen.paint("A leaked overlay mount, from its birth to its end", "bold"))
+    def run(self, where: str, hold: "Hold") -> int:
+        """All of it; 0 when the leak was found and is gone. Raises: MountwardenError where it is not."""
+        print(self.screen.paint("A leaked overlay mount, from its mount to its detach", "bold"))
         print("\n".join(wrap(where, self.screen.columns)))
         topology.root(self.root)
         scanner = self._scanner()
@@ -94,7 +93,7 @@ class Demo:
             scanner.scan()
             self._title("The engine unmounts the layer")
             topology.unmount_layer(layer)
-            self._say("It is gone at home. The umount does not reach the private copy: a mount has leaked.")
+            self._say("It is gone on the host. The umount does not reach the private copy: a mount has leaked.")
             finding = self._report(scanner)
             self._detach(finding, scanner)
             self._gone(scanner, holder)
@@ -112,7 +111,7 @@ class Demo:
             self._say(f"{holder.unit}, PID {holder.pid}, with PrivateTmp=yes and MountFlags=private.")
         else:
             self._say(f"Process {holder.pid}, in a namespace made private, as MountFlags=private does for a unit.")
-        self._say("It was given a copy of every mount that there was, the layer among them.")
+        self._say("It got a copy of every mount that there was, the layer among them.")
 
     def _report(self, scanner: "Scanner") -> Finding:
         from ..explain import shared_causes
@@ -122,27 +121,27 @@ class Demo:
         self._title("mountwarden report")
         found = confirm.confirmed_scan(scanner, wait=5.0)
         findings, gaps = shared_causes.explained(found.findings, found.seen.picture)
-        told = telling.build(assemble.facts(found.seen, findings, scanner.config, gaps=gaps))
-        self._quote(report_text.render(told, report_text.View(self.inner, time.time())))
+        document = build.build(assemble.facts(found.seen, findings, scanner.config, gaps=gaps))
+        self._quote(report_text.render(document, report_text.View(self.inner, time.time())))
         leaked = [finding for finding in found.findings if finding.kind is Kind.LEAKED and finding.confirmed]
         if len(leaked) != 1:
-            raise MountwardenError(f"the demo's one leak was told as {len(leaked)}", hint="please report this")
-        one = next(one for one in told["findings"] if one["id"] == leaked[0].id)
+            raise MountwardenError(f"the demo's one leak was reported as {len(leaked)}", hint="please report this")
+        one = next(one for one in document["findings"] if one["id"] == leaked[0].id)
         explained = next(finding for finding in findings if finding.id == leaked[0].id)
-        self._explain(one, explained, found.seen, told["taken"])
+        self._explain(one, explained, found.seen, document["taken"])
         return leaked[0]
 
-    def _explain(self, told: types.FindingJson, finding: Finding, seen: "Scan", taken: str) -> None:
+    def _explain(self, one: types.FindingJson, finding: Finding, seen: "Scan", taken: str) -> None:
         from ..remedies import apply
         from ..report.background import background
 
         self._title(f"mountwarden explain {finding.id}")
         steps = {
             remedy["action"]: [sentence(step) for step in apply.describe(finding, Action(remedy["action"]))]
-            for remedy in told["remedies"]
+            for remedy in one["remedies"]
         }
         around = background(finding, seen, agent=False)
-        self._quote(explain_text.tell(explain_text.Explanation(told, steps, time.time(), taken, around), self.inner))
+        self._quote(explain_text.tell(explain_text.Explanation(one, steps, time.time(), taken, around), self.inner))
 
     def _detach(self, finding: Finding, scanner: "Scanner") -> None:
         from ..remedies import apply
@@ -161,8 +160,8 @@ class Demo:
 
         self._title("Gone")
         seen = scanner.scan(resync=True)
-        told = telling.build(assemble.facts(seen, seen.findings, scanner.config))
-        self._quote(report_text.render(told, report_text.View(self.inner, time.time())))
+        document = build.build(assemble.facts(seen, seen.findings, scanner.config))
+        self._quote(report_text.render(document, report_text.View(self.inner, time.time())))
         if seen.findings:
             raise MountwardenError("something is still found after the detach", hint="please report this")
         os.kill(holder.pid, 0)

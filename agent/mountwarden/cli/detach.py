@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from .options import Parser
 
 _EPILOG = """\
-Each finding is looked at again right before the act. Declined, with the host as it was, where the mountpoint is live,
-not empty, used by anybody as a directory, or not what was judged. Exit status 1 when some were declined or failed.
-Many are detached in batches of a quarter of a second; a signal ends it between two, and the journal has all that was
-done.
+Each finding is checked again right before it is detached. It is declined, with the host as it was, where the mountpoint
+is live, not empty, used as a directory by a process, or not what was judged. Exit status 1 when some were declined or
+failed. Many are detached in batches of a quarter of a second; a signal ends it between two batches, and the journal has
+all that was done.
 
 examples:
   mountwarden detach mw-0123456789 --dry-run

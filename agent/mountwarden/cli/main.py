@@ -60,14 +60,14 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return status
     except MountwardenError as error:
-        return _told(error.message, error.hint, error.status)
+        return _failed(error.message, error.hint, error.status)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its exit
         return _BROKEN_PIPE
     except OSError as error:
-        return _told(_os_error(error), _os_hint(error), 2)
+        return _failed(_os_error(error), _os_hint(error), 2)
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -146,7 +146,7 @@ def _os_hint(error: OSError) -> str | None:
     return "run it as root" if isinstance(error, PermissionError) and os.geteuid() != 0 else None
 
 
-def _told(message: str, hint: str | None, status: int) -> int:
+def _failed(message: str, hint: str | None, status: int) -> int:
     print(f"mountwarden: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)

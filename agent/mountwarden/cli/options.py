@@ -1,4 +1,4 @@
-"""The parser's own habits, and the options that many commands have."""
+"""The parser that all commands share, and the options that many commands have."""
 
 import argparse
 import difflib
@@ -15,9 +15,9 @@ from ..model import Kind, Severity, Tier
 _EXAMPLES = """\
 examples:
   mountwarden                       what is wrong on this host, now
-  mountwarden explain mw-0123456789 the story of one finding
+  mountwarden explain mw-0123456789 explain one finding
   mountwarden detach mw-0123456789  force the detach of a leaked copy
-  mountwarden demo                  see it all at work, on a layer of its own
+  mountwarden demo                  see all of it on a layer of its own
 """
 
 
@@ -32,14 +32,14 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line and a hint, and that knows the options which every command has."""
 
     def __init__(self, *args: Any, common: bool = True, json: bool = True, tier: bool = True, **kwargs: Any) -> None:
-        # conflict_handler: a command that says more about a common option than we do simply declares its own.
-        habits = {"allow_abbrev": False, "conflict_handler": "resolve", "formatter_class": _FORMATTER}
-        super().__init__(*args, **{**habits, **kwargs})
+        # conflict_handler: a command that has more to say about a common option declares its own.
+        defaults = {"allow_abbrev": False, "conflict_handler": "resolve", "formatter_class": _FORMATTER}
+        super().__init__(*args, **{**defaults, **kwargs})
         if common:
             _common(self, json=json, tier=tier)
 
     def error(self, message: str) -> NoReturn:
-        """One line instead of argparse's help dump."""
+        """Raises: Usage, which is one line instead of argparse's help dump."""
         command = self.prog.removeprefix("mountwarden").strip()
         raise Usage(printable(message), hint=f"mountwarden {command} --help".replace("  ", " "))
 
@@ -52,7 +52,7 @@ def _common(parser: argparse.ArgumentParser, *, json: bool, tier: bool) -> None:
         group.add_argument(
             "--tier",
             choices=[str(tier) for tier in Tier],
-            help="kernel interface that looks use (default: the configuration's, else the best that works)",
+            help="kernel interface that scans use (default: the configuration's, else the best that works)",
         )
     group.add_argument(
         "--config",
@@ -78,7 +78,7 @@ def main_parser() -> tuple[Parser, "argparse._SubParsersAction[Parser]"]:
 
 
 def parse(parser: Parser | argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse, and name the nearest option where there is no such one."""
+    """Parse. Raises: Usage, with the nearest option where there is no such one."""
     arguments, unknown = parser.parse_known_args(argv)
     if not unknown:
         return arguments
@@ -105,7 +105,7 @@ def filters(parser: argparse.ArgumentParser) -> None:
 
 
 def waiting(parser: argparse.ArgumentParser) -> None:
-    """How long a command waits for a finding to hold."""
+    """How long a command waits for findings to be confirmed."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--wait",
@@ -114,7 +114,7 @@ def waiting(parser: argparse.ArgumentParser) -> None:
         default=5.0,
         help="wait at most so long for findings to hold for their confirm time (default: 5s)",
     )
-    group.add_argument("--no-wait", action="store_const", const=0.0, dest="wait", help="one look; nothing is confirmed")
+    group.add_argument("--no-wait", action="store_const", const=0.0, dest="wait", help="one scan; nothing is confirmed")
 
 
 def snapshot(parser: argparse.ArgumentParser) -> None:

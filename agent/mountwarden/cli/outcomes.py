@@ -28,7 +28,7 @@ def carry_out(
 ) -> int:
     """Do it, and print each outcome as it comes. 0 when all were done, 1 when some were not.
 
-    `absent` has, by id, the line of what is declined since the look has no such finding. A signal ends it between two
+    `absent` has, by id, the line of what is declined since the scan has no such finding. A signal ends it between two
     batches. Raises: KeyboardInterrupt or BrokenPipeError afterwards, where one of them ended it.
     """
     with _ending() as ending:
@@ -71,7 +71,7 @@ def _carried_out(
 
 def _unconfirmed(finding: Finding, action: Action) -> Outcome:
     """The refusal of a finding that has not held for its confirm time."""
-    text = "declined: it has not held for its confirm time, so an engine may be at work on it"
+    text = "declined: it has not held for its confirm time, so an engine may be in the middle of unmounting it"
     return Outcome(finding, action, False, "unconfirmed", text)
 
 

@@ -1,4 +1,4 @@
-"""mountwarden rejoin: make a service's severed copies of a root slaves of home's mount again."""
+"""mountwarden rejoin: make a service's severed copies of a root slaves of the host's mount again."""
 
 from argparse import Namespace
 from functools import partial
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from .options import Parser
 
 _EPILOG = """\
-Nothing is restarted. From then on umounts at home reach the service, and new mounts of home appear in it, writable as
-they are at home; a plain umount at home fails with EBUSY while the service is busy in its copy. So each finding is
-asked about, unless --yes is given or a policy for rejoin names its unit. A service with a root directory of its own or
-a read-only "/" (RootDirectory=, ProtectSystem=strict) is declined unless --unit or a policy names it.
+Nothing is restarted. From then on umounts on the host reach the service, and new mounts of the host appear in it,
+writable as they are on the host; a plain umount on the host fails with EBUSY while the service is busy in its copy. So
+the command asks before each finding, unless --yes is given or a policy for rejoin names its unit. A service with a
+root directory of its own or a read-only "/" (RootDirectory=, ProtectSystem=strict) is declined unless --unit or a
+policy names it.
 
 examples:
   mountwarden rejoin mw-0123456789 --dry-run
@@ -32,8 +33,8 @@ def register(subparsers: "_SubParsersAction[Parser]") -> None:
         subparsers,
         Action.REJOIN,
         run,
-        help="let umounts at home reach a service again, without restarting it",
-        description="Makes a service's severed copies of a root slaves of home's mount again, from outside.",
+        help="let umounts on the host reach a service again, without restarting it",
+        description="Makes a service's severed copies of a root slaves of the host's mount again, from outside.",
         epilog=_EPILOG,
         everything="every severed finding of a service",
         yes="do not ask",

@@ -1,4 +1,4 @@
-"""What a command needs before it can look: the configuration, a Looker, what the service goes by."""
+"""What a command needs before it can scan: the configuration, a Scanner, and what decides on the service's actions."""
 
 import os
 from argparse import Namespace
@@ -21,19 +21,19 @@ from .service_report import Agents
 
 
 def scanner(arguments: Namespace) -> Scanner:
-    """A Looker for the configuration that the options name, with the silences of this boot."""
+    """A Scanner for the configuration that the options name, with the silences of this boot."""
     tier = None if arguments.tier is None else Tier(arguments.tier)
     return Scanner(silences.merged(load(arguments.config), RunDirectory()), tier=tier)
 
 
 def roots(arguments: Namespace) -> list[Root]:
-    """The roots of the configuration that the options name, without a look at what is mounted."""
+    """The roots of the configuration that the options name, without a scan of what is mounted."""
     host = engines.Host(processes.DaemonWatch(engines.COMMANDS).update(processes.pids()))
     return engines.discover(host, load(arguments.config))[0]
 
 
 def circumstances(scanner: Scanner, agent: Agents) -> Circumstances:
-    """What the service goes by besides the configuration: a pause, its ledger of this boot, and its own mode."""
+    """What decides on the service's actions besides the configuration: a pause, the ledger of this boot, its mode."""
     run = RunDirectory()
     try:
         ledger, _why = stored.load(run_directory.read(run.ledger), scanner.boot_id)
@@ -44,6 +44,6 @@ def circumstances(scanner: Scanner, agent: Agents) -> Circumstances:
 
 
 def need_root(what: str) -> None:
-    """Raise MountwardenError unless we are root."""
+    """Raises: MountwardenError unless we are root."""
     if os.geteuid() != 0:
         raise MountwardenError(f"{what} needs root", hint="run it as root")

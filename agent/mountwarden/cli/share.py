@@ -40,7 +40,10 @@ def run(arguments: Namespace) -> int:
 
 
 def _chosen(root: str | None, found: confirm.ConfirmedScan) -> list[Finding]:
-    """The private roots that are meant. Without a name, those that are not private on their engine's own purpose."""
+    """The private roots that are named. Without a name, those that their engine did not make private on purpose.
+
+    Raises: MountwardenError where no root has that path.
+    """
     private = [finding for finding in found.findings if ACTIONS[Action.SHARE].offered(finding)]
     if root is None:
         return [finding for finding in private if finding.severity is not Severity.INFO and not finding.silenced]

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from .options import Parser
 
 _EPILOG = """\
-For what a detach at home does not reach: a copy bound on another directory, or one that a newer mount hides. A child
-enters the namespace, finds the copy again by its mount id, and unmounts it, lazily where it is in use there. Declined
-where the umount would spread to other namespaces, or where something else is mounted on the copy.
+For what a detach does not reach: a copy bound on another directory, or one that a newer mount hides. A child
+enters the namespace, finds the copy again by its mount id, and unmounts it, lazily where it is in use there. It is
+declined where the umount would spread to other namespaces, or where something else is mounted on the copy.
 
 examples:
   mountwarden unmount mw-0123456789 --dry-run
