@@ -80,7 +80,7 @@ class Encoder:
         return self._known[value]
 
     def _object(self, value: Any) -> dict[str, Any]:
-        return {each.name: self.encode(getattr(value, each.name)) for each in fields(value)}
+        return {_name(each): self.encode(getattr(value, each.name)) for each in fields(value)}
 
 
 class Decoder:
@@ -146,9 +146,9 @@ class Decoder:
         if not isinstance(value, dict):
             raise _Mismatch(f"{kind.__name__} is not an object")
         made = {}
-        for name, each, required in _fields(kind):
+        for name, attribute, each, required in _fields(kind):
             if name in value:
-                made[name] = self._field(kind, name, each, value[name])
+                made[attribute] = self._field(kind, name, each, value[name])
             elif required:
                 raise _Mismatch(f"{kind.__name__} has no {name}")
         if not self._form.other_fields and len(made) < len(value):
@@ -170,10 +170,15 @@ class Decoder:
 
 
 @functools.cache
-def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
-    """Name and type of each field, and whether it must be there."""
+def _fields(kind: Any) -> tuple[tuple[str, str, Any, bool], ...]:
+    """Name in the document, attribute and type of each field, and whether it must be there."""
     hints = typing.get_type_hints(kind)
-    return tuple((each.name, hints[each.name], _is_required(each)) for each in fields(kind))
+    return tuple((_name(each), each.name, hints[each.name], _is_required(each)) for each in fields(kind))
+
+
+def _name(each: "Field[Any]") -> str:
+    """Its name in the document: that of its metadata "file", where an earlier version wrote it so, else its own."""
+    return str(each.metadata.get("file", each.name))
 
 
 def _is_required(each: "Field[Any]") -> bool:

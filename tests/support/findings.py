@@ -43,11 +43,11 @@ class History:
     def __init__(self, config: Config = CONFIG) -> None:
         self.ledger = Ledger("boot")
         self.config = config
-        self.told: list[Event] = []
+        self.reported: list[Event] = []
 
     def scan(self, at: float, *findings: Finding, took: float = 0.0, **seen: object) -> list[tuple[str, str]]:
         """What this look made the ledger tell: (kind, finding)."""
         now = Now(1e9 + at, at, took)
         self.ledger, events = book.update(self.ledger, findings, now, self.config, **seen)  # type: ignore[arg-type]
-        self.told += events
+        self.reported += events
         return [(event.kind.value, event.subject.id if event.subject else "") for event in events]

@@ -76,8 +76,8 @@ def test_a_finding_that_comes_back_is_told_again_with_another_key() -> None:
     history.scan(2)
     for at in (3, 4):
         history.scan(at, A)
-    assert [event.kind for event in history.told] == [EventKind.FOUND, EventKind.CLEARED, EventKind.FOUND]
-    assert len({event.key for event in history.told}) == 3
+    assert [event.kind for event in history.reported] == [EventKind.FOUND, EventKind.CLEARED, EventKind.FOUND]
+    assert len({event.key for event in history.reported}) == 3
 
 
 def test_info_is_never_told_until_it_gets_worse() -> None:
@@ -199,8 +199,8 @@ def test_pending_until_told() -> None:
     history.scan(0, A)
     history.scan(1, A)
     (event,) = history.ledger.pending
-    assert book.told(history.ledger, ["other"]).pending == (event,)
-    assert book.told(history.ledger, [event.key]).pending == ()
+    assert book.reported(history.ledger, ["other"]).pending == (event,)
+    assert book.reported(history.ledger, [event.key]).pending == ()
 
 
 def test_a_lasting_gap_is_told_once_with_its_count() -> None:
@@ -208,7 +208,7 @@ def test_a_lasting_gap_is_told_once_with_its_count() -> None:
     assert history.scan(0, gaps=gap) == []
     assert history.scan(59, gaps=gap) == []
     assert history.scan(60, gaps=gap) == [("gap", "")]
-    assert history.told[-1].data == (("COUNT", "2"),)
+    assert history.reported[-1].data == (("COUNT", "2"),)
     assert history.scan(61, gaps=gap) == []
     assert history.scan(62) == []
     assert history.scan(63, gaps=gap) == []
@@ -225,12 +225,12 @@ def test_a_storm_is_one_summary_with_all_ids() -> None:
     history = History()
     history.scan(0, *many(500))
     assert [kind for kind, _ in history.scan(1, *many(500))] == ["summary"]
-    data = dict(history.told[-1].data)
+    data = dict(history.reported[-1].data)
     assert (data["COUNT"], data["SUMMARY_OF"], data["ROOT"]) == ("500", "found", "/var/lib/docker")
     assert data["FINDINGS"].split() == [one.id for one in many(500)]
     assert history.scan(2, *many(500)) == []
     assert [kind for kind, _ in history.scan(3)] == ["summary"]
-    assert dict(history.told[-1].data)["SUMMARY_OF"] == "cleared"
+    assert dict(history.reported[-1].data)["SUMMARY_OF"] == "cleared"
     assert history.ledger.entries == {}
 
 
@@ -243,7 +243,7 @@ def test_what_follows_a_summary_waits_for_the_next_window() -> None:
     assert history.scan(2.5, *first, *later) == []
     assert history.scan(10.9, *first, *later) == []
     assert history.scan(11, *first, *later) == [("summary", "")]
-    assert dict(history.told[-1].data)["COUNT"] == "5"
+    assert dict(history.reported[-1].data)["COUNT"] == "5"
     assert history.scan(30, *first, *later) == []
     history.scan(40, *first, *later, A)
     assert history.scan(41, *first, *later, A) == [FOUND_A]

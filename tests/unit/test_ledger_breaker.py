@@ -44,7 +44,7 @@ def test_one_attempt_whatever_came_of_it() -> None:
     assert "did not end" in (objection(breaker.begin(confirmed(one), one, Now(2, 2)), one) or "")
 
 
-def test_an_attempt_is_told_with_what_it_saw() -> None:
+def test_an_attempt_is_reported_with_what_it_saw() -> None:
     one = finding(1)
     kinds = {Attempt.DONE: "acted", Attempt.DECLINED: "declined", Attempt.FAILED: "failed"}
     for how, kind in kinds.items():
@@ -53,7 +53,7 @@ def test_an_attempt_is_told_with_what_it_saw() -> None:
         assert event.data == (("ACTION", "detach"), ("SAW", "x"))
 
 
-def test_three_failures_in_a_row_leave_the_root_alone_and_that_is_told_once() -> None:
+def test_three_failures_in_a_row_leave_the_root_alone_and_that_is_reported_once() -> None:
     ones = [finding(number) for number in range(5)]
     state = confirmed(*ones)
     for one in ones[:3]:
@@ -81,12 +81,12 @@ def test_a_success_ends_the_row_and_what_was_declined_is_no_failure() -> None:
     assert objection(state, ones[8]) is None
 
 
-def test_acts_are_limited_by_the_minute() -> None:
+def test_actions_are_limited_by_the_minute() -> None:
     ones = [finding(number) for number in range(4)]
     state, config = confirmed(*ones), Config(acts_per_minute=2)
     for one in ones[:2]:
         state = attempt(state, one, Attempt.DONE)
-    assert "2 acts" in (objection(state, ones[2], at=61.9, config=config) or "")
+    assert "2 actions" in (objection(state, ones[2], at=61.9, config=config) or "")
     assert objection(state, ones[2], at=62.0, config=config) is None
 
 
@@ -100,14 +100,14 @@ def test_a_root_is_shared_twice_and_then_left_to_its_owner() -> None:
         state = confirmed(one, ledger=state)
     assert "made private again" in (objection(state, one, action=Action.SHARE) or "")
     assert objection(state, one) is None
-    assert breaker.fought(state) == {one.root.path}
+    assert breaker.made_private_again(state) == {one.root.path}
     for at in (6, 7):
         state = breaker.stop_sharing(state, one, Now(at, at), "a setting ends that")
     assert [event.kind for event in state.pending] == [EventKind.LEFT_ALONE]
     assert state.pending[0].text.endswith("private again each time; a setting ends that")
 
 
-def test_an_act_that_a_kill_cut_short_is_told_and_not_tried_again() -> None:
+def test_an_action_that_a_kill_interrupted_is_reported_and_not_tried_again() -> None:
     one = finding(1)
     state = breaker.interrupted(breaker.begin(confirmed(one), one, Now(2, 2)), Now(3, 3))
     assert [event.kind for event in state.pending] == [EventKind.FAILED]
@@ -115,12 +115,12 @@ def test_an_act_that_a_kill_cut_short_is_told_and_not_tried_again() -> None:
     assert breaker.interrupted(state, Now(4, 4)) == state
 
 
-def test_a_reload_forgives_but_never_repeats_what_was_done() -> None:
+def test_a_reload_resets_the_attempts_but_never_repeats_what_was_done() -> None:
     ones = [finding(number) for number in range(4)]
     state = confirmed(*ones)
     for one in ones[:3]:
         state = attempt(state, one, Attempt.FAILED)
-    state = breaker.forgive(state)
+    state = breaker.reset(state)
     assert [objection(state, one) for one in ones] == [None] * 4
-    state = breaker.forgive(attempt(state, ones[0], Attempt.DONE))
+    state = breaker.reset(attempt(state, ones[0], Attempt.DONE))
     assert "was done" in (objection(state, ones[0]) or "")

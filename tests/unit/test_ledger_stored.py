@@ -52,8 +52,8 @@ def test_a_ledger_that_an_earlier_version_left_is_read() -> None:
     entry = state.entries["mw-0000000001"]
     assert entry.subject.mountpoint == rb"/r/a\x2db" + b"\xff\n\x1b/\xc3\xa4"
     assert (entry.subject.unit, entry.subject.cause) == (r"my\x2dapp.service", Cause("c", "t"))
-    assert (entry.told, entry.attempt) == (Reported.ALONE, Attempt.FAILED)
-    assert state.storms[EventKind.FOUND, b"/r/\xfe"].held == ("mw-00000002bc",)
+    assert (entry.reported, entry.attempt) == (Reported.ALONE, Attempt.FAILED)
+    assert state.bursts[EventKind.FOUND, b"/r/\xfe"].waiting == ("mw-00000002bc",)
     assert state.pending[0].data == (("COUNT", "30"),)
     assert state.roots[b"/r/\xfe"].failures == 1
     assert stored.dump(state) == OF_VERSION_1, "and an earlier version reads what this one leaves"

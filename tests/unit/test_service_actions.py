@@ -139,7 +139,7 @@ def test_what_a_pause_keeps_from_being_tried_may_be_tried_afterwards(tmp_path: P
 
     scene.carry_out = cut  # type: ignore[method-assign]
     assert scene.act() == ["done", "done", "done", "none", "none"]
-    assert len(scene.ledger.acts) == 3
+    assert len(scene.ledger.actions) == 3
     pause.end(scene.run)
     scene.carry_out = carry_out  # type: ignore[method-assign]
     assert scene.act() == ["done"] * 5

@@ -186,7 +186,7 @@ def scanned(scanner: "Scanner", mounts: "HomeMounts | None" = None) -> Iterator[
         for event in events:
             name = event.subject.id if event.subject else None
             yield WatchLine(event.at, str(event.kind), name, sentence(journal_messages.sentence(event)))
-        ledger = update.told(ledger, [event.key for event in events])
+        ledger = update.reported(ledger, [event.key for event in events])
         yield from _rest(max(scanner.config.tick, 50 * seen.seconds), mounts)
 
 

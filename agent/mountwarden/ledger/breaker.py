@@ -1,4 +1,4 @@
-"""When the service tries nothing more by itself: one attempt a finding, a limit of acts, and a breaker a root. Pure."""
+"""When the service tries nothing more by itself: one attempt a finding, a limit of actions, a breaker a root. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,10 +10,10 @@ from .entries import Attempt, Entry, Ledger, Now, RootRecord, event_key
 FAILURES = 3
 """Failed attempts in a row after which a root is left alone."""
 SHARES = 2
-"""How often a root is shared before whoever makes it private again is left to have their way."""
+"""How often a root is shared; once it was made private again after each, it stays private."""
 MINUTE = 60.0
 
-FOUGHT = f"the root was shared {SHARES} times and made private again each time"
+MADE_PRIVATE_AGAIN = f"the root was shared {SHARES} times and made private again each time"
 _KINDS = {
     Attempt.DONE: EventKind.ACTED,
     Attempt.DECLINED: EventKind.DECLINED,
@@ -32,29 +32,29 @@ def objection(ledger: Ledger, finding: Finding, action: Action, now: Now, config
     if root.left_alone:
         return f"{FAILURES} attempts on this root failed; it is left alone until the service is reloaded"
     if action is Action.SHARE and root.shares >= SHARES:
-        return FOUGHT
+        return MADE_PRIVATE_AGAIN
     if limited(ledger, now, config):
-        return f"{config.acts_per_minute} acts were made within the last minute"
+        return f"{config.acts_per_minute} actions were taken within the last minute"
     return None
 
 
 def begin(ledger: Ledger, finding: Finding, now: Now) -> Ledger:
-    """An attempt starts. To be saved before the act: a killed service does not try again."""
+    """An attempt starts. To be saved before the action: a killed service does not try again."""
     ledger = _marked(ledger, finding.id, Attempt.BEGUN)
-    return replace(ledger, acts=(*_last_minute(ledger, now), now.boot))
+    return replace(ledger, actions=(*_last_minute(ledger, now), now.boot))
 
 
-def withdraw(ledger: Ledger, findings: Sequence[Finding]) -> Ledger:
-    """Attempts that were begun last and then not made at all."""
+def undo(ledger: Ledger, findings: Sequence[Finding]) -> Ledger:
+    """Take back the attempts that were begun last and then not made at all."""
     for finding in findings:
         ledger = _marked(ledger, finding.id, Attempt.NONE)
-    return replace(ledger, acts=ledger.acts[: len(ledger.acts) - len(findings)])
+    return replace(ledger, actions=ledger.actions[: len(ledger.actions) - len(findings)])
 
 
 def finish(
     ledger: Ledger, finding: Finding, action: Action, attempt: Attempt, now: Now, text: str, data: Mapping[str, str]
 ) -> Ledger:
-    """An attempt ended: count it, and put what is to be told in line."""
+    """An attempt ended: count it, and put its event in line to be reported. `data` are the event's fields."""
     entry = ledger.entries[finding.id]
     root = ledger.roots.get(finding.root.path, RootRecord())
     root = _counted(root, action, attempt)
@@ -67,31 +67,31 @@ def finish(
     return replace(ledger, roots={**ledger.roots, finding.root.path: root}, pending=tuple(pending))
 
 
-def stop_sharing(ledger: Ledger, finding: Finding, now: Now, ends_that: str) -> Ledger:
-    """Tell once that somebody makes this root private again and again. Called when `objection` says so.
+def stop_sharing(ledger: Ledger, finding: Finding, now: Now, remedy: str) -> Ledger:
+    """Report once that this root was made private again each time. Called when `objection` says so.
 
-    `ends_that` says which setting ends it.
+    `remedy` says which setting prevents it.
     """
     root = ledger.roots.get(finding.root.path, RootRecord())
-    if root.shares < SHARES or root.fought:
+    if root.shares < SHARES or root.made_private_again:
         return ledger
-    root = replace(root, fought=True)
-    event = _left_alone(ledger.entries[finding.id], now, f"{FOUGHT}; {ends_that}")
+    root = replace(root, made_private_again=True)
+    event = _left_alone(ledger.entries[finding.id], now, f"{MADE_PRIVATE_AGAIN}; {remedy}")
     return replace(ledger, roots={**ledger.roots, finding.root.path: root}, pending=(*ledger.pending, event))
 
 
 def interrupted(ledger: Ledger, now: Now) -> Ledger:
-    """At the start: attempts that a kill cut short are told as failed; the next look shows what became of them."""
+    """At the start: attempts that a kill interrupted are reported as failed; the next scan shows their effect."""
     for entry in tuple(ledger.entries.values()):
         if entry.attempt is Attempt.BEGUN:
-            text = "the service ended during the act; the next look shows what became of it"
+            text = "the service ended during the action; the next scan shows what became of it"
             event = _outcome(entry, None, Attempt.FAILED, now, text, {})
             ledger = replace(_marked(ledger, entry.subject.id, Attempt.FAILED), pending=(*ledger.pending, event))
     return ledger
 
 
-def moot(ledger: Ledger, finding: Finding) -> Ledger:
-    """The attempt found nothing left to do: the next look clears the finding, and there is nothing to tell."""
+def nothing_to_do(ledger: Ledger, finding: Finding) -> Ledger:
+    """The attempt found nothing left to do: the next scan clears the finding, and there is nothing to report."""
     return _marked(ledger, finding.id, Attempt.DECLINED)
 
 
@@ -105,18 +105,18 @@ def left_alone(ledger: Ledger) -> frozenset[bytes]:
     return frozenset(path for path, root in ledger.roots.items() if root.left_alone)
 
 
-def fought(ledger: Ledger) -> frozenset[bytes]:
-    """Paths of the roots that are not shared any more, since they are made private again each time."""
+def made_private_again(ledger: Ledger) -> frozenset[bytes]:
+    """Paths of the roots that are not shared any more, since they were made private again each time."""
     return frozenset(path for path, root in ledger.roots.items() if root.shares >= SHARES)
 
 
 def limited(ledger: Ledger, now: Now, config: Config) -> bool:
-    """Whether so many acts were made within the last minute that none may be made now."""
+    """Whether so many actions were taken within the last minute that none may be taken now."""
     return len(_last_minute(ledger, now)) >= config.acts_per_minute
 
 
-def forgive(ledger: Ledger) -> Ledger:
-    """An operator asked for it (a reload): what was declined, failed or left alone may be tried once more."""
+def reset(ledger: Ledger) -> Ledger:
+    """At an operator's reload: what was declined, failed or left alone may be tried once more."""
     tried = (Attempt.DECLINED, Attempt.FAILED)
     entries = {
         key: replace(entry, attempt=Attempt.NONE) if entry.attempt in tried else entry
@@ -147,7 +147,7 @@ def _marked(ledger: Ledger, finding: str, attempt: Attempt) -> Ledger:
 
 
 def _last_minute(ledger: Ledger, now: Now) -> tuple[float, ...]:
-    return tuple(at for at in ledger.acts if now.boot - at < MINUTE)
+    return tuple(at for at in ledger.actions if now.boot - at < MINUTE)
 
 
 def _outcome(

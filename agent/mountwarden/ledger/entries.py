@@ -1,15 +1,18 @@
-"""The facts of the ledger. Frozen, without input or output."""
+"""The facts of the ledger. Frozen, without input or output.
+
+A field whose name in the ledger's file is another one has that name in its metadata, as "file".
+"""
 
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..model import Event, EventKind, Subject
-from .flood import Storms
+from .bursts import Bursts
 
 
 class Reported(enum.StrEnum):
-    """How a finding was told."""
+    """How a finding was reported."""
 
     NO = "no"
     ALONE = "alone"
@@ -29,52 +32,53 @@ class Attempt(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The time of a look."""
+    """The time of a scan."""
 
     wall: float
     """Seconds since the Epoch: shown, never used to measure."""
     boot: float
-    """Seconds of CLOCK_BOOTTIME at the look's start: a clock that nobody sets, and that goes on in suspend."""
+    """Seconds of CLOCK_BOOTTIME at the scan's start: a clock that nobody sets, and that goes on in suspend."""
     took: float = 0.0
-    """Seconds of the look. What it saw for the first time counts from its end."""
+    """Seconds of the scan. What it saw for the first time counts from its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One finding, from its first look to its end."""
+    """One finding, from the first scan that shows it to its end."""
 
     subject: Subject
     identity: str
     """The very mount that was seen: another one on the same spot starts the confirm time anew."""
     first: float
-    """CLOCK_BOOTTIME since which it is known to be there."""
+    """Seconds of CLOCK_BOOTTIME since which it is known to be there."""
     due: float
-    """CLOCK_BOOTTIME at which it is confirmed."""
+    """Seconds of CLOCK_BOOTTIME at which it is confirmed."""
     confirmed: bool = False
-    told: Reported = Reported.NO
+    reported: Reported = field(default=Reported.NO, metadata={"file": "told"})
     attempt: Attempt = Attempt.NONE
 
 
 @dataclass(frozen=True, slots=True)
 class GapEntry:
-    """A gap, from its first look on."""
+    """A gap, from the first scan that has it."""
 
     first: float
-    told: bool = False
+    """Seconds of CLOCK_BOOTTIME."""
+    reported: bool = field(default=False, metadata={"file": "told"})
 
 
 @dataclass(frozen=True, slots=True)
 class RootRecord:
-    """How acts on one root went."""
+    """How actions on one root ended."""
 
     failures: int = 0
     """Failed attempts in a row."""
     shares: int = 0
-    """How often it was shared by us."""
+    """How often the service shared it."""
     left_alone: bool = False
-    """The breaker is open; it was told."""
-    fought: bool = False
-    """Somebody makes it private again each time; it was told."""
+    """Nothing more is tried on it, which was reported."""
+    made_private_again: bool = field(default=False, metadata={"file": "fought"})
+    """It was made private again after each sharing, which was reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +88,14 @@ class Ledger:
     boot_id: str
     entries: Mapping[str, Entry] = field(default_factory=dict)
     pending: tuple[Event, ...] = ()
-    """Events that are not known to have been told."""
-    storms: Storms = field(default_factory=dict)
-    acts: tuple[float, ...] = ()
-    """CLOCK_BOOTTIME of the acts of the last minute."""
+    """Events that are not known to be in the journal."""
+    bursts: Bursts = field(default_factory=dict, metadata={"file": "storms"})
+    actions: tuple[float, ...] = field(default=(), metadata={"file": "acts"})
+    """Seconds of CLOCK_BOOTTIME at which the actions of the last minute were begun."""
     roots: Mapping[bytes, RootRecord] = field(default_factory=dict)
     gaps: Mapping[str, GapEntry] = field(default_factory=dict)
     paused: bool = False
-    """Whether a pause was told and not yet its end."""
+    """Whether the begin of a pause was reported and not yet its end."""
 
 
 def event_key(kind: EventKind, subject: Subject) -> str:

@@ -1,7 +1,7 @@
-"""What the agent remembers from look to look: since when, confirmed, told, tried. Pure: no clock, no I/O.
+"""What the agent remembers from scan to scan: since when, confirmed, reported, tried. Pure: no clock, no I/O.
 
-A finding is told once it held for its confirm time, and once more when a look that could see it does not. What is to be
-told is kept as `pending` until the teller has told it, so that a kill between two steps neither loses nor doubles it.
+A finding is reported once it held for its confirm time, and once more when a scan that could see it does not show it.
+Events are `pending` until they are known to be in the journal: a kill between two steps neither loses nor doubles one.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..config.schema import Config, Silence
 from ..model import Event, EventKind, Finding, Gap, Severity, Subject, chief
-from . import flood
+from . import bursts
 from .entries import Attempt, Entry, GapEntry, Ledger, Now, Reported, event_key
 
 __all__ = [
@@ -23,12 +23,12 @@ __all__ = [
     "due",
     "next_deadline",
     "note",
-    "told",
+    "reported",
     "update",
 ]
 
 GAP_SECONDS = 60.0
-"""How long a gap must hold before it is told: a process that dies half-way makes one for a moment."""
+"""How long a gap must hold before it is reported: a process that dies half-way makes one for a moment."""
 
 
 def update(
@@ -41,45 +41,45 @@ def update(
     unjudged: frozenset[bytes] = frozenset(),
     complete: bool = True,
 ) -> tuple[Ledger, tuple[Event, ...]]:
-    """Take in one look; returns the new ledger and what is to be told now (it is in `pending` too).
+    """Take in one scan; returns the new ledger and what is to be reported now (it is in `pending` too).
 
-    A finding that the look does not show is over, unless the look could not have seen it: a gap has its namespace, its
-    root is `unjudged` (paths of roots whose status is not ok), or the look is not `complete`.
+    A finding that the scan does not show is over, unless the scan could not have seen it: a gap has its namespace, its
+    root is `unjudged` (paths of roots whose status is not ok), or the scan is not `complete`.
     """
     findings, gaps = tuple(findings), tuple(gaps)
     seen = {finding.id: _seen(ledger.entries.get(finding.id), finding, now, config) for finding in findings}
     blind = frozenset(gap.namespace for gap in gaps if gap.namespace is not None)
     absent = [entry for entry in ledger.entries.values() if entry.subject.id not in seen]
-    held = [entry for entry in absent if not complete or _unseen(entry, blind, unjudged)]
-    kept = {entry.subject.id: entry for entry in held if entry.confirmed}
-    gone = [entry for entry in absent if entry not in held]
+    unseen = [entry for entry in absent if not complete or _unseen(entry, blind, unjudged)]
+    kept = {entry.subject.id: entry for entry in unseen if entry.confirmed}
+    gone = [entry for entry in absent if entry not in unseen]
 
-    fresh = [_event(EventKind.FOUND, seen[f.id], now) for f in findings if _to_tell(seen[f.id], f, now, config)]
-    ended = [_event(EventKind.CLEARED, entry, now) for entry in gone if entry.told is not Reported.NO]
+    found = [_event(EventKind.FOUND, seen[f.id], now) for f in findings if _to_report(seen[f.id], f, now, config)]
+    ended = [_event(EventKind.CLEARED, entry, now) for entry in gone if entry.reported is not Reported.NO]
     entries = {**kept, **seen}
-    state, events = flood.admit(ledger.storms, [*fresh, *ended], now.boot, now.wall)
-    summed = flood.held_back(fresh, events)
-    for event in fresh:
+    state, events = bursts.admit(ledger.bursts, [*found, *ended], now.boot, now.wall)
+    summed = bursts.not_admitted(found, events)
+    for event in found:
         if event.subject:
             how = Reported.SUMMED if event.subject.id in summed else Reported.ALONE
-            entries[event.subject.id] = replace(entries[event.subject.id], told=how)
+            entries[event.subject.id] = replace(entries[event.subject.id], reported=how)
     gap_entries, gap_events = _gaps(ledger, gaps, now)
-    told_now = (*events, *gap_events)
-    ledger = replace(ledger, entries=entries, storms=state, gaps=gap_entries, pending=ledger.pending + told_now)
-    return ledger, told_now
+    events = (*events, *gap_events)
+    ledger = replace(ledger, entries=entries, bursts=state, gaps=gap_entries, pending=ledger.pending + events)
+    return ledger, events
 
 
 def due(ledger: Ledger, findings: Iterable[Finding], now: Now, config: Config) -> frozenset[str]:
-    """Ids of the findings that `update` would tell as found now: so that their cause is asked for once, and first."""
+    """Ids of the findings that `update` would report as found now: so that their cause is asked for once, and first."""
     return frozenset(
         finding.id
         for finding in findings
-        if _to_tell(_seen(ledger.entries.get(finding.id), finding, now, config), finding, now, config)
+        if _to_report(_seen(ledger.entries.get(finding.id), finding, now, config), finding, now, config)
     )
 
 
 def next_deadline(ledger: Ledger) -> float | None:
-    """CLOCK_BOOTTIME at which the next finding would be confirmed; None when none waits."""
+    """Seconds of CLOCK_BOOTTIME at which the next finding would be confirmed; None when none waits."""
     return min((entry.due for entry in ledger.entries.values() if not entry.confirmed), default=None)
 
 
@@ -89,18 +89,21 @@ def annotate(ledger: Ledger, findings: Iterable[Finding], now: Now, config: Conf
 
 
 def note(ledger: Ledger, *events: Event) -> Ledger:
-    """Put events in line to be told."""
+    """Put events in line to be reported."""
     return replace(ledger, pending=ledger.pending + events)
 
 
-def told(ledger: Ledger, keys: Iterable[str]) -> Ledger:
+def reported(ledger: Ledger, keys: Iterable[str]) -> Ledger:
     """The events with these keys have reached the journal."""
     keys = frozenset(keys)
     return replace(ledger, pending=tuple(event for event in ledger.pending if event.key not in keys))
 
 
 def silenced(finding: Finding, silences: Iterable[Silence], wall: float) -> bool:
-    """Whether a silence covers the finding now. What a silence leaves out matches anything; all it names must match."""
+    """Whether a silence covers the finding at `wall`, in seconds since the Epoch.
+
+    What a silence leaves out matches anything; all it names must match.
+    """
     return any(_covers(silence, finding) for silence in silences if silence.until is None or silence.until > wall)
 
 
@@ -116,7 +119,7 @@ def _covers(silence: Silence, finding: Finding) -> bool:
 
 
 def _seen(old: Entry | None, finding: Finding, now: Now, config: Config) -> Entry:
-    """The entry of a finding that this look shows."""
+    """The entry of a finding that this scan shows."""
     confirm = config.confirm.needed(finding)
     identity = f"{finding.device} {finding.unique_id or finding.mount_id}"
     if old is None or (not old.confirmed and old.identity != identity):
@@ -133,10 +136,10 @@ def _unseen(entry: Entry, blind: frozenset[int], unjudged: frozenset[bytes]) -> 
     return entry.subject.namespace in blind or entry.subject.root in unjudged
 
 
-def _to_tell(entry: Entry, finding: Finding, now: Now, config: Config) -> bool:
+def _to_report(entry: Entry, finding: Finding, now: Now, config: Config) -> bool:
     return (
         entry.confirmed
-        and entry.told is Reported.NO
+        and entry.reported is Reported.NO
         and finding.severity.rank >= Severity.WARNING.rank
         and not silenced(finding, config.silences, now.wall)
     )
@@ -179,7 +182,7 @@ def subject_of(finding: Finding, since: float) -> Subject:
 
 
 def _gaps(ledger: Ledger, gaps: tuple[Gap, ...], now: Now) -> tuple[dict[str, GapEntry], list[Event]]:
-    """One entry for each (what, reason), however many namespaces have it; told once it held."""
+    """One entry for each (what, reason), however many namespaces have it; reported once it held."""
     entries: dict[str, GapEntry] = {}
     events = []
     counts: dict[str, int] = {}
@@ -188,8 +191,8 @@ def _gaps(ledger: Ledger, gaps: tuple[Gap, ...], now: Now) -> tuple[dict[str, Ga
         counts[key] = counts.get(key, 0) + gap.count
     for key, count in counts.items():
         entry = ledger.gaps.get(key, GapEntry(now.boot))
-        if not entry.told and now.boot - entry.first >= GAP_SECONDS:
-            entry = replace(entry, told=True)
+        if not entry.reported and now.boot - entry.first >= GAP_SECONDS:
+            entry = replace(entry, reported=True)
             events.append(Event(EventKind.GAP, f"gap.{entry.first * 1e6:.0f}.{key}", now.wall, key, data=_count(count)))
         entries[key] = entry
     return entries, events

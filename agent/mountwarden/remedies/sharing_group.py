@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ..errors import Declined
 from ..kernel import abi, syscalls
 from ..model import Mount
-from ..mounts.mountinfo import Table
+from ..mounts.table import Table
 from .share import propagate
 
 _HERE = abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS

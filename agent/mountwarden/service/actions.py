@@ -87,7 +87,7 @@ class AutomaticActions:
             ledger = _finished(ledger, outcome.finding, action, outcome)
             outcomes.append(outcome)
         told = {outcome.finding.id for outcome in outcomes}
-        ledger = breaker.withdraw(ledger, [finding for finding in batch if finding.id not in told])
+        ledger = breaker.undo(ledger, [finding for finding in batch if finding.id not in told])
         return report(ledger), outcomes
 
     def _begun(self, cycle: "_Cycle", config: Config, ledger: Ledger) -> tuple[Ledger, list[Finding], Action | None]:
@@ -104,7 +104,7 @@ class AutomaticActions:
             if action is None:
                 continue
             if why := breaker.objection(ledger, finding, action, _now(), config):
-                if why == breaker.FOUGHT:
+                if why == breaker.MADE_PRIVATE_AGAIN:
                     ledger = breaker.stop_sharing(ledger, finding, _now(), ends_that(finding.root))
                 continue
             ledger, wanted = breaker.begin(ledger, finding, _now()), action
@@ -152,12 +152,12 @@ def circumstances(run: RunDirectory, ledger: Ledger) -> Circumstances:
 def reported_circumstances(run: RunDirectory, ledger: Ledger, config: Config) -> Circumstances:
     """The same with all that keeps the service from acting now, for whom it is told."""
     limited = breaker.limited(ledger, _now(), config)
-    return replace(circumstances(run, ledger), fought=breaker.fought(ledger), limited=limited)
+    return replace(circumstances(run, ledger), fought=breaker.made_private_again(ledger), limited=limited)
 
 
 def _finished(ledger: Ledger, finding: Finding, action: Action, outcome: Outcome) -> Ledger:
     if outcome.code == "gone":
-        return breaker.moot(ledger, finding)
+        return breaker.nothing_to_do(ledger, finding)
     attempt = Attempt.DONE if outcome.done else Attempt.FAILED if outcome.code in FAILED else Attempt.DECLINED
     data = {"CODE": outcome.code, "SAW": outcome.saw, "DID": outcome.did, "VERIFIED": outcome.verified}
     said = {name: value for name, value in data.items() if value}

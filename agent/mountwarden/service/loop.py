@@ -205,7 +205,7 @@ class Agent:
             self._scanner.config = config
             self._schedule.configure(config.tick, config.resync)
         if reset:
-            self._reporter.ledger = breaker.forgive(self._reporter.ledger)
+            self._reporter.ledger = breaker.reset(self._reporter.ledger)
         self._reporter.report()
         self._publisher.stale()
         self._schedule.woken(_boot())

@@ -39,7 +39,7 @@ class Outbox:
         except OSError as error:
             return Ledger(boot_id), f"the saved ledger can't be read ({error})"
         if ledger.pending and self._journal.structured:
-            ledger = update.told(ledger, in_journal(ledger.pending, boot_id))
+            ledger = update.reported(ledger, in_journal(ledger.pending, boot_id))
         return ledger, why
 
     def save(self, ledger: Ledger) -> None:
@@ -58,7 +58,7 @@ class Outbox:
             return ledger
         for event in ledger.pending:
             self._journal.send(journal_messages.entry(event))
-        ledger = update.told(ledger, [event.key for event in ledger.pending])
+        ledger = update.reported(ledger, [event.key for event in ledger.pending])
         self.save(ledger)
         return ledger
 
