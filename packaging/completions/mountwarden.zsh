@@ -10,7 +10,7 @@
 
 _shtab_mountwarden_commands() {
   local _commands=(
-    agent:'Looks at the host again and again, tells what is wrong in the journal, and acts where the policy'
+    agent:'Scans the host again and again, logs what is wrong to the journal, and acts where the policy'
     config:'The configuration: defaults, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.'
     demo:'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
     detach:'Replaces the unmounted mountpoint by an empty directory, by which the kernel drops each copy.'
@@ -74,7 +74,7 @@ _shtab_mountwarden_agent_options=(
   "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
-  "--observe[act on nothing, whatever the configuration says]"
+  "--observe[take no action, whatever the configuration says]"
 )
 
 # guard to ensure default positional specs are added only once per session

@@ -1,4 +1,4 @@
-"""A look at a host on which nothing happened is the last one again, and never when something did."""
+"""A scan at a host on which nothing happened is the last one again, and never when something did."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ MERGED = ROOT + b"/X/merged"
 
 
 def calm(scanner: Scanner) -> Scan:
-    """The first look that is the one before it again."""
+    """The first scan that is the one before it again."""
     only_ours()
     seen = [scanner.scan()]
 
@@ -29,12 +29,12 @@ def calm(scanner: Scanner) -> Scan:
         seen.append(scanner.scan())
         return seen[-1].picture is seen[-2].picture
 
-    wait_until(same, 30, "two looks in a row see the same")
+    wait_until(same, 30, "two scans in a row see the same")
     assert seen[-1].started > seen[-2].started
     return seen[-1]
 
 
-def test_where_something_was_found_each_look_asks_again(home: Home) -> None:
+def test_where_something_was_found_each_scan_asks_again(home: Home) -> None:
     home.layer()
     with hold(home.sandbox, propagation="private"):
         home.sandbox.run(lambda: _found(home.config))
@@ -82,13 +82,13 @@ def _joined(home: Home) -> None:
         assert [f.namespace for f in scan.findings] == [other.inode]
 
 
-def test_a_namespace_that_was_looked_at_before_it_was_set_up_is_read_again(home: Home) -> None:
+def test_a_namespace_that_was_scanned_before_it_was_set_up_is_read_again(home: Home) -> None:
     home.layer()
     home.shared()
-    home.sandbox.run(lambda: _looked_amid(home.config))
+    home.sandbox.run(lambda: _scanned_amid(home.config))
 
 
-def _looked_amid(config: Config) -> None:
+def _scanned_amid(config: Config) -> None:
     namespaces.SETUP = 3600.0
     scanner = Scanner(config, home=own_namespace())
     calm(scanner)
@@ -97,7 +97,7 @@ def _looked_amid(config: Config) -> None:
             assert scanner.scan().findings == ()
         other.run(lambda: syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_PRIVATE))
 
-        assert scanner.scan().findings == (), "nothing tells of it"
+        assert scanner.scan().findings == (), "no event reports it"
         new = scanner._spaces._new
         new._due = dict.fromkeys(new._due, 0.0)  # the hour is over
         assert [found.namespace for found in scanner.scan().findings] == [other.inode], "it is read once more"
@@ -115,7 +115,7 @@ class Late(Elsewhere):
 
 
 @pytest.mark.parametrize("used", available())
-def test_what_home_mounts_during_a_look_is_not_suspected(home: Home, used: Tier) -> None:
+def test_what_home_mounts_during_a_scan_is_not_suspected(home: Home, used: Tier) -> None:
     """Containers start all the time: the copies that others get at once are no leaks."""
     home.layer()
     home.shared()

@@ -52,7 +52,7 @@ def test_mounts_do_not_wake_who_waits_for_signals_only_and_are_not_lost() -> Non
         assert home.run(check) == (set(), {Wake.MOUNTS})
 
 
-def test_what_is_followed_wakes_until_it_is_read_and_not_a_look_that_comes_anyway() -> None:
+def test_what_is_followed_wakes_until_it_is_read_and_not_a_scan_that_comes_anyway() -> None:
     def check() -> list[set[str]]:
         one, (reader, writer) = triggers(), os.pipe()
         one.follow(reader)
@@ -122,7 +122,7 @@ def test_our_configuration_wakes_when_a_file_is_complete() -> None:
         assert home.run(check) == [set(), {Wake.CONFIG}, set(), {Wake.CONFIG}]
 
 
-def test_a_lost_queue_is_told() -> None:
+def test_a_lost_queue_is_reported() -> None:
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     own = PLACE + b"/etc"
 

@@ -1,7 +1,7 @@
-"""Findings and looks made of nothing, for tests of pure code."""
+"""Findings and scans made of nothing, for tests of pure code."""
 
 from mountwarden.config.schema import Config
-from mountwarden.ledger import update as book
+from mountwarden.ledger import update
 from mountwarden.ledger.update import Ledger, Now
 from mountwarden.model import Event, Evidence, Finding, Kind, Reach, Root, RootKind, Severity
 
@@ -38,7 +38,7 @@ def many(count: int, first: int = 100) -> list[Finding]:
 
 
 class History:
-    """A ledger that is shown one look after the other."""
+    """A ledger that is shown one scan after the other."""
 
     def __init__(self, config: Config = CONFIG) -> None:
         self.ledger = Ledger("boot")
@@ -46,8 +46,8 @@ class History:
         self.reported: list[Event] = []
 
     def scan(self, at: float, *findings: Finding, took: float = 0.0, **seen: object) -> list[tuple[str, str]]:
-        """What this look made the ledger tell: (kind, finding)."""
+        """What this scan made the ledger report: (kind, finding)."""
         now = Now(1e9 + at, at, took)
-        self.ledger, events = book.update(self.ledger, findings, now, self.config, **seen)  # type: ignore[arg-type]
+        self.ledger, events = update.update(self.ledger, findings, now, self.config, **seen)  # type: ignore[arg-type]
         self.reported += events
         return [(event.kind.value, event.subject.id if event.subject else "") for event in events]

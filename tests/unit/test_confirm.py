@@ -1,4 +1,4 @@
-"""Two looks: what is confirmed, since when, and for how long the command line waits."""
+"""Two scans: what is confirmed, since when, and for how long the command line waits."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from mountwarden.model import Action, Evidence, Finding, MountClass, Policy, Roo
 from mountwarden.output import report_file
 from mountwarden.report import assemble as facts_of
 from mountwarden.report import build as report
-from mountwarden.scan import confirm as scan
+from mountwarden.scan import confirm
 from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.support.reports import DOCKER, NOW, facts, finding
@@ -24,7 +24,7 @@ FRESH = finding(confirmed=False, since=None)
 
 
 class Script:
-    """Looks that are given, one after the other: the kernel's part is tested elsewhere."""
+    """Scans that are given, one after the other: the kernel's part is tested elsewhere."""
 
     def __init__(self, *scans: Sequence[Finding], config: Config = CONFIG) -> None:
         self.config = config
@@ -40,23 +40,23 @@ def _scan(findings: Sequence[Finding], started: float) -> Scan:
 
 
 def run(script: Script, **changes: Any) -> tuple[Finding, ...]:
-    found = scan.confirmed_scan(cast("Scanner", script), **{"wait": 5.0, **changes})
-    assert script.scans == [], "every look was taken"
+    found = confirm.confirmed_scan(cast("Scanner", script), **{"wait": 5.0, **changes})
+    assert script.scans == [], "every scan was taken"
     return found.findings
 
 
-def test_what_both_looks_show_is_confirmed() -> None:
+def test_what_both_scans_show_is_confirmed() -> None:
     (found,) = run(Script([FRESH], [FRESH]))
     assert (found.confirmed, found.since) == (True, NOW)
 
 
-def test_what_only_the_second_look_shows_is_not() -> None:
+def test_what_only_the_second_scan_shows_is_not() -> None:
     other = finding(id="mw-0000000001", confirmed=False)
     found = run(Script([FRESH], [FRESH, other]))
     assert [(one.id[-1], one.confirmed, one.since) for one in found] == [("9", True, NOW), ("1", False, NOW + 1)]
 
 
-def test_what_the_second_look_lacks_was_an_engine_at_work() -> None:
+def test_what_the_second_scan_lacks_was_an_engine_amid_unmounting() -> None:
     assert run(Script([FRESH], [])) == ()
 
 
@@ -65,7 +65,7 @@ def test_another_mount_on_the_spot_starts_anew() -> None:
     assert (found.confirmed, found.since) == (False, NOW + 1)
 
 
-def test_without_candidates_there_is_one_look() -> None:
+def test_without_candidates_there_is_one_scan() -> None:
     assert run(Script([])) == ()
 
 
@@ -88,18 +88,18 @@ def test_what_the_agent_knows_needs_no_wait() -> None:
 def test_the_wait_is_the_slowest_that_is_allowed() -> None:
     volume = finding(id="mw-0000000001", mount_class=MountClass.VOLUME, confirmed=False)
     netns = finding(id="mw-0000000002", mount_class=MountClass.NETNS, confirmed=False)
-    told: list[float] = []
-    found = run(Script([FRESH, volume, netns], [FRESH, volume, netns]), waiting=told.append)
-    assert told == [0.02]
+    waited: list[float] = []
+    found = run(Script([FRESH, volume, netns], [FRESH, volume, netns]), waiting=waited.append)
+    assert waited == [0.02]
     assert [one.confirmed for one in found] == [True, True, False], "90 s are not waited for"
 
 
-def test_what_the_agent_has_seen_counts_for_a_look_of_now(tmp_path: Path) -> None:
+def test_what_the_agent_has_seen_counts_for_a_scan_of_now(tmp_path: Path) -> None:
     mine = finding(evidence=Evidence.HISTORY, mount_id=77)
-    told = report.build(facts([mine], agent=(os.getpid(), 60.0), taken=time.time()))
+    document = report.build(facts([mine], agent=(os.getpid(), 60.0), taken=time.time()))
     path = str(tmp_path / "report.json")
-    report_file.write(told, path)
-    agent = service_report.read(told["host"]["boot_id"], path)
+    report_file.write(document, path)
+    agent = service_report.read(document["host"]["boot_id"], path)
     assert agent.since() == {mine.id: mine.since}
     assert agent.mode is Mode.ACT
     scanned = [replace(mine, evidence=Evidence.SPOT), replace(mine, evidence=Evidence.SPOT, mount_id=78)]
@@ -114,7 +114,7 @@ def test_what_its_own_options_alone_name_is_as_bad_as_the_agent_has_seen_it() ->
     claimed = replace(seen, evidence=Evidence.CLAIMED, severity=Severity.INFO, detail="suspected")
     assert agent.as_known([claimed]) == (seen,)
     worse = replace(seen, evidence=Evidence.SPOT, severity=Severity.CRITICAL, detail="mounted again at home")
-    assert agent.as_known([worse]) == (replace(worse, evidence=Evidence.HISTORY),), "the look is newer"
+    assert agent.as_known([worse]) == (replace(worse, evidence=Evidence.HISTORY),), "the scan is newer"
     both = service_report.Agents(report.build(facts([claimed])))
     assert both.as_known([claimed]) == (claimed,)
 

@@ -31,46 +31,46 @@ def copy(held: Mount, spot: Spot | None = SPOT) -> Copy:
 
 def test_a_copy_left_when_home_s_mount_went_has_a_history() -> None:
     history, _ = scan(History(), WITH, copy(layer(12, 11)))
-    history, (told,) = scan(history, WITHOUT, copy(layer(12, 11)))
-    assert told.history is not None
-    assert told.history.spot == SPOT
+    history, (filled,) = scan(history, WITHOUT, copy(layer(12, 11)))
+    assert filled.history is not None
+    assert filled.history.spot == SPOT
     _, (still,) = scan(history, WITHOUT, copy(layer(12, 11)))
     assert still.history is not None, "it stays known while it stays there"
 
 
-def test_a_copy_that_comes_a_look_later_has_none() -> None:
+def test_a_copy_that_comes_a_scan_later_has_none() -> None:
     """Device numbers are reused at once: this may be another overlay."""
     history, _ = scan(History(), WITH)
     history, _ = scan(history, WITHOUT)
-    _, (told,) = scan(history, WITHOUT, copy(layer(12, 11)))
-    assert told.history is None
+    _, (filled,) = scan(history, WITHOUT, copy(layer(12, 11)))
+    assert filled.history is None
 
 
 def test_nothing_seen_before_is_no_history() -> None:
-    _, (told,) = scan(History(), WITHOUT, copy(layer(12, 11)))
-    assert told.history is None
+    _, (filled,) = scan(History(), WITHOUT, copy(layer(12, 11)))
+    assert filled.history is None
 
 
 def test_another_mount_id_is_another_copy() -> None:
     history, _ = scan(History(), WITH, copy(layer(12, 11)))
     history, _ = scan(history, WITHOUT, copy(layer(12, 11)))
-    _, (told,) = scan(history, WITHOUT, copy(layer(13, 11)))
-    assert told.history is None
+    _, (filled,) = scan(history, WITHOUT, copy(layer(13, 11)))
+    assert filled.history is None
 
 
-def test_a_copy_that_was_away_for_a_look_is_another() -> None:
+def test_a_copy_that_was_away_for_a_scan_is_another() -> None:
     history, _ = scan(History(), WITH, copy(layer(12, 11)))
     history, _ = scan(history, WITHOUT, copy(layer(12, 11)))
     history, _ = scan(history, WITHOUT)
-    _, (told,) = scan(history, WITHOUT, copy(layer(12, 11)))
-    assert told.history is None
+    _, (filled,) = scan(history, WITHOUT, copy(layer(12, 11)))
+    assert filled.history is None
 
 
 def test_a_home_that_could_not_be_read_ends_what_is_known() -> None:
     history, _ = scan(History(), WITH, copy(layer(12, 11)))
     blind = dataclasses.replace(WITHOUT, mount=None, bases=())
-    history, (told,) = scan(history, blind, copy(layer(12, 11)))
-    assert told.history is None
+    history, (filled,) = scan(history, blind, copy(layer(12, 11)))
+    assert filled.history is None
     _, (later,) = scan(history, WITHOUT, copy(layer(12, 11)))
     assert later.history is None
 
@@ -78,8 +78,8 @@ def test_a_home_that_could_not_be_read_ends_what_is_known() -> None:
 def test_a_mount_that_came_back_is_live_again() -> None:
     history, _ = scan(History(), WITH, copy(layer(12, 11)))
     history, _ = scan(history, WITHOUT, copy(layer(12, 11)))
-    history, (told,) = scan(history, WITH, copy(layer(12, 11)))
-    assert told.history is None
+    history, (filled,) = scan(history, WITH, copy(layer(12, 11)))
+    assert filled.history is None
 
 
 def test_a_bind_elsewhere_is_followed_by_its_identity() -> None:
@@ -87,9 +87,9 @@ def test_a_bind_elsewhere_is_followed_by_its_identity() -> None:
     elsewhere = dataclasses.replace(elsewhere, match=None)
     history, _ = scan(History(), WITH, elsewhere)
     assert ("0:40", b"/") in history.watched()
-    history, (told,) = scan(history, WITHOUT, elsewhere)
-    assert told.history is not None
-    assert told.history.spot == SPOT
+    history, (filled,) = scan(history, WITHOUT, elsewhere)
+    assert filled.history is not None
+    assert filled.history.spot == SPOT
     assert ("0:40", b"/") in history.watched(), "what was left behind is looked for from then on"
 
 
@@ -97,8 +97,8 @@ def test_an_identity_on_another_layer_s_spot_is_not_this_layer_s_copy() -> None:
     other = Spot("8:1", b"/var/lib/docker/overlay2/Y/merged")
     held = Copy(OTHER, layer(12, 11, "Y"), None, other, Spots([WITHOUT]).match(other))
     history, _ = scan(History(), WITH, held)
-    _, (told,) = scan(history, WITHOUT, held)
-    assert told.history is None
+    _, (filled,) = scan(history, WITHOUT, held)
+    assert filled.history is None
 
 
 def test_a_device_number_that_was_reused_elsewhere_is_no_history() -> None:
@@ -106,15 +106,15 @@ def test_a_device_number_that_was_reused_elsewhere_is_no_history() -> None:
     history, _ = scan(History(), WITH)
     dev = Copy(OTHER, dataclasses.replace(layer(12, 11), fstype="tmpfs", point=b"/dev"), None, Spot("0:50", b"/dev"))
     new_layer = Copy(OTHER, dataclasses.replace(layer(13, 0), point=b"/"), None, None)
-    _, told = scan(history, WITHOUT, dev, new_layer)
-    assert [copy.history for copy in told] == [None, None], "neither was there before"
+    _, filled = scan(history, WITHOUT, dev, new_layer)
+    assert [copy.history for copy in filled] == [None, None], "neither was there before"
 
 
 def test_another_file_system_on_the_spot_is_no_history() -> None:
     history, _ = scan(History(), WITH)
     other = dataclasses.replace(layer(12, 11), super_options=b"rw,upperdir=/elsewhere")
-    _, (told,) = scan(history, WITHOUT, copy(other))
-    assert told.history is None
+    _, (filled,) = scan(history, WITHOUT, copy(other))
+    assert filled.history is None
 
 
 def test_what_was_left_behind_ends_when_all_its_numbers_are_given_to_another() -> None:
@@ -122,5 +122,5 @@ def test_what_was_left_behind_ends_when_all_its_numbers_are_given_to_another() -
     history, _ = scan(History(), WITH, copy(layer(12, 11)))
     history, _ = scan(history, WITHOUT, copy(layer(12, 11)))
     other = dataclasses.replace(layer(12, 11), super_options=b"rw,upperdir=/elsewhere")
-    _, (told,) = scan(history, WITHOUT, copy(other))
-    assert told.history is None
+    _, (filled,) = scan(history, WITHOUT, copy(other))
+    assert filled.history is None

@@ -1,10 +1,10 @@
-"""What the ledger tells, and when: each rule as a short history of looks."""
+"""What the ledger reports, and when: each rule as a short history of scans."""
 
 from dataclasses import replace
 
 import pytest
 from mountwarden.config.schema import Config, Confirm, Silence
-from mountwarden.ledger import update as book
+from mountwarden.ledger import update
 from mountwarden.ledger.update import Ledger, Now
 from mountwarden.model import Cause, EventKind, Gap, Holder, Kind, MountClass, Severity
 
@@ -14,7 +14,7 @@ A, B = finding(1), finding(2)
 FOUND_A, CLEARED_A = ("found", A.id), ("cleared", A.id)
 
 
-def test_told_once_after_the_confirm_time_and_once_when_gone() -> None:
+def test_reported_once_after_the_confirm_time_and_once_when_gone() -> None:
     history = History()
     assert history.scan(0, A) == []
     assert history.scan(0.99, A) == []
@@ -25,7 +25,7 @@ def test_told_once_after_the_confirm_time_and_once_when_gone() -> None:
     assert history.ledger.entries == {}
 
 
-def test_a_flicker_is_never_told() -> None:
+def test_a_flicker_is_never_reported() -> None:
     history = History()
     for at in range(20):
         assert history.scan(at * 0.7, *([A] if at % 2 else [])) == []
@@ -39,7 +39,7 @@ def test_another_mount_on_the_spot_starts_anew() -> None:
     assert history.scan(1.9, replace(A, mount_id=8)) == [FOUND_A]
 
 
-def test_the_confirm_time_counts_from_the_end_of_the_first_look() -> None:
+def test_the_confirm_time_counts_from_the_end_of_the_first_scan() -> None:
     history = History()
     history.scan(0, A, took=0.5)
     assert history.scan(1.2, A) == []
@@ -69,7 +69,7 @@ def test_a_shorter_confirm_time_of_a_new_configuration_counts_at_once() -> None:
     assert history.scan(0.3, A) == [FOUND_A]
 
 
-def test_a_finding_that_comes_back_is_told_again_with_another_key() -> None:
+def test_a_finding_that_comes_back_is_reported_again_with_another_key() -> None:
     history = History()
     for at in (0, 1):
         history.scan(at, A)
@@ -80,7 +80,7 @@ def test_a_finding_that_comes_back_is_told_again_with_another_key() -> None:
     assert len({event.key for event in history.reported}) == 3
 
 
-def test_info_is_never_told_until_it_gets_worse() -> None:
+def test_info_is_never_reported_until_it_gets_worse() -> None:
     history, mild = History(), replace(A, severity=Severity.INFO)
     for at in (0, 1, 2):
         assert history.scan(at, mild) == []
@@ -97,7 +97,7 @@ def test_a_gap_of_its_namespace_holds_a_finding() -> None:
     assert history.scan(3, gaps=[Gap("namespace", "EACCES", 43)]) == [CLEARED_A]
 
 
-def test_an_unjudged_root_or_an_incomplete_look_holds_a_finding() -> None:
+def test_an_unjudged_root_or_an_incomplete_scan_holds_a_finding() -> None:
     history = History()
     history.scan(0, A)
     history.scan(1, A)
@@ -133,17 +133,17 @@ def test_silences(silence: Silence, quiet: bool) -> None:
     one = replace(A, holders=(Holder(1, "sleep", "leaky.service"),))
     history.scan(0, one)
     assert history.scan(1, one) == ([] if quiet else [FOUND_A])
-    assert book.annotate(history.ledger, [one], Now(1e9, 1), history.config)[0].silenced is quiet
+    assert update.annotate(history.ledger, [one], Now(1e9, 1), history.config)[0].silenced is quiet
 
 
-def test_a_silence_ends_at_its_time_and_then_the_finding_is_told() -> None:
+def test_a_silence_ends_at_its_time_and_then_the_finding_is_reported() -> None:
     history = History(Config(silences=(Silence("why", until=1e9 + 5, id=A.id),)))
     for at in (0, 1, 4.9):
         assert history.scan(at, A) == []
     assert history.scan(5, A) == [FOUND_A]
 
 
-def test_what_was_told_before_its_silence_is_cleared_all_the_same() -> None:
+def test_what_was_reported_before_its_silence_is_cleared_all_the_same() -> None:
     history = History()
     history.scan(0, A)
     history.scan(1, A)
@@ -159,22 +159,22 @@ def test_a_silenced_finding_ends_in_silence() -> None:
     assert history.scan(2) == []
 
 
-def test_due_names_what_update_is_about_to_tell() -> None:
+def test_due_names_what_update_is_about_to_report() -> None:
     history = History()
     history.scan(0, A)
     now = Now(1e9 + 1, 1)
-    assert book.due(history.ledger, [A, B], now, CONFIG) == {A.id}
+    assert update.due(history.ledger, [A, B], now, CONFIG) == {A.id}
     assert history.scan(1, A, B) == [FOUND_A]
-    assert book.due(history.ledger, [A, B], now, CONFIG) == frozenset()
+    assert update.due(history.ledger, [A, B], now, CONFIG) == frozenset()
 
 
 def test_the_next_deadline_is_the_first_unconfirmed() -> None:
     history, slow = History(), finding(3, mount_class=MountClass.VOLUME)
-    assert book.next_deadline(history.ledger) is None
+    assert update.next_deadline(history.ledger) is None
     history.scan(0, A, slow)
-    assert book.next_deadline(history.ledger) == 1
+    assert update.next_deadline(history.ledger) == 1
     history.scan(1, A, slow)
-    assert book.next_deadline(history.ledger) == 5
+    assert update.next_deadline(history.ledger) == 5
 
 
 def test_annotate_says_since_and_keeps_the_cause() -> None:
@@ -182,7 +182,7 @@ def test_annotate_says_since_and_keeps_the_cause() -> None:
     history.scan(10, A)
     history.scan(11, replace(A, cause=cause))
     history.scan(12, A)
-    known, unknown = book.annotate(history.ledger, [A, B], Now(1e9 + 12, 12), CONFIG)
+    known, unknown = update.annotate(history.ledger, [A, B], Now(1e9 + 12, 12), CONFIG)
     assert (known.confirmed, known.since, known.cause) == (True, 1e9 + 10, cause)
     assert (unknown.confirmed, unknown.since) == (False, None)
 
@@ -190,20 +190,20 @@ def test_annotate_says_since_and_keeps_the_cause() -> None:
 def test_the_wall_clock_measures_nothing() -> None:
     state = Ledger("boot")
     for wall in (1e9, 2e9, 0.0):
-        state, events = book.update(state, [A], Now(wall, 0.0), CONFIG)
+        state, events = update.update(state, [A], Now(wall, 0.0), CONFIG)
         assert events == ()
 
 
-def test_pending_until_told() -> None:
+def test_pending_until_reported() -> None:
     history = History()
     history.scan(0, A)
     history.scan(1, A)
     (event,) = history.ledger.pending
-    assert book.reported(history.ledger, ["other"]).pending == (event,)
-    assert book.reported(history.ledger, [event.key]).pending == ()
+    assert update.reported(history.ledger, ["other"]).pending == (event,)
+    assert update.reported(history.ledger, [event.key]).pending == ()
 
 
-def test_a_lasting_gap_is_told_once_with_its_count() -> None:
+def test_a_lasting_gap_is_reported_once_with_its_count() -> None:
     history, gap = History(), [Gap("namespace", "EACCES", 5), Gap("namespace", "EACCES", 6)]
     assert history.scan(0, gaps=gap) == []
     assert history.scan(59, gaps=gap) == []
@@ -215,13 +215,13 @@ def test_a_lasting_gap_is_told_once_with_its_count() -> None:
     assert history.scan(123, gaps=gap) == [("gap", "")]
 
 
-def test_twenty_are_told_one_by_one() -> None:
+def test_twenty_are_reported_one_by_one() -> None:
     history = History()
     history.scan(0, *many(20))
     assert [kind for kind, _ in history.scan(1, *many(20))] == ["found"] * 20
 
 
-def test_a_storm_is_one_summary_with_all_ids() -> None:
+def test_a_burst_is_one_summary_with_all_ids() -> None:
     history = History()
     history.scan(0, *many(500))
     assert [kind for kind, _ in history.scan(1, *many(500))] == ["summary"]
@@ -249,7 +249,7 @@ def test_what_follows_a_summary_waits_for_the_next_window() -> None:
     assert history.scan(41, *first, *later, A) == [FOUND_A]
 
 
-def test_a_storm_of_one_root_leaves_others_alone() -> None:
+def test_a_burst_of_one_root_leaves_others_alone() -> None:
     history = History()
     other = replace(A, root=replace(ROOT, path=b"/srv"))
     history.scan(0, *many(30), other)

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 from mountwarden.config.schema import Config
-from mountwarden.ledger import breaker
-from mountwarden.ledger import update as book
+from mountwarden.ledger import breaker, update
 from mountwarden.ledger.update import Attempt, Ledger, Now
 from mountwarden.model import Action, EventKind, Finding
 
@@ -14,7 +13,7 @@ from tests.support.findings import CONFIG, ROOT, finding
 def confirmed(*findings: Finding, ledger: Ledger | None = None, at: float = 0.0) -> Ledger:
     ledger = ledger or Ledger("boot")
     for moment in (at, at + 1):
-        ledger, _ = book.update(ledger, findings, Now(moment, moment), CONFIG)
+        ledger, _ = update.update(ledger, findings, Now(moment, moment), CONFIG)
     return replace(ledger, pending=())
 
 
@@ -31,7 +30,7 @@ def attempt(ledger: Ledger, one: Finding, how: Attempt, action: Action = Action.
 
 def test_only_what_is_confirmed() -> None:
     one = finding(1)
-    state, _ = book.update(Ledger("boot"), [one], Now(0, 0), CONFIG)
+    state, _ = update.update(Ledger("boot"), [one], Now(0, 0), CONFIG)
     assert objection(state, one) == "not confirmed"
     assert objection(confirmed(one), one) is None
     assert objection(Ledger("boot"), one) == "not confirmed"
@@ -96,7 +95,7 @@ def test_a_root_is_shared_twice_and_then_left_to_its_owner() -> None:
     for _ in range(2):
         assert objection(state, one, action=Action.SHARE) is None
         state = attempt(state, one, Attempt.DONE, Action.SHARE)
-        state, _ = book.update(state, [], Now(5, 5), CONFIG)
+        state, _ = update.update(state, [], Now(5, 5), CONFIG)
         state = confirmed(one, ledger=state)
     assert "made private again" in (objection(state, one, action=Action.SHARE) or "")
     assert objection(state, one) is None

@@ -4,10 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from mountwarden.ledger import breaker, stored
-from mountwarden.ledger import update as book
-from mountwarden.ledger.entries import Reported
-from mountwarden.ledger.update import Attempt, GapEntry, Ledger, Now
+from mountwarden.ledger import breaker, stored, update
+from mountwarden.ledger.update import Attempt, GapEntry, Ledger, Now, Reported
 from mountwarden.model import Action, Cause, EventKind, Finding, Holder
 
 from tests.support.findings import CONFIG, ROOT, finding, many
@@ -20,7 +18,7 @@ def full() -> Ledger:
     more = [*ones, *many(3, first=700)]
     state = Ledger("boot")
     for at, scanned in enumerate((ones, ones, more, more)):
-        state, _ = book.update(state, scanned, Now(1e9 + at, at), CONFIG)
+        state, _ = update.update(state, scanned, Now(1e9 + at, at), CONFIG)
     state = breaker.begin(state, ones[0], Now(4, 4))
     state = breaker.finish(state, ones[0], Action.DETACH, Attempt.FAILED, Now(5, 5), "no", {"SAW": "x"})
     return replace(state, paused=True, gaps={"a: b": GapEntry(1.5, True)})

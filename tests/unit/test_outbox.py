@@ -1,4 +1,4 @@
-"""Exactly once: what is pending at a start is looked up before it is told."""
+"""Exactly once: what is pending at a start is searched for in the journal before it is reported."""
 
 import io
 import json
@@ -26,7 +26,7 @@ class Recorder(Journal):
 
     def __init__(self, run: RunDirectory) -> None:
         super().__init__(stderr=io.StringIO())
-        self.told: list[str] = []
+        self.sent: list[str] = []
         self.saved: list[int] = []
         self._run = run
 
@@ -35,7 +35,7 @@ class Recorder(Journal):
         return True
 
     def send(self, entry: Entry) -> None:
-        self.told.append(dict(entry)["MOUNTWARDEN_EVENT_ID"])
+        self.sent.append(dict(entry)["MOUNTWARDEN_EVENT_ID"])
         self.saved.append(len(stored.load(run_directory.read(self._run.ledger), "boot")[0].pending))
 
 
@@ -44,11 +44,11 @@ def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path)
 
 
-def test_an_event_is_saved_as_pending_before_it_is_told_and_not_after(run: RunDirectory) -> None:
+def test_an_event_is_saved_as_pending_before_it_is_reported_and_not_after(run: RunDirectory) -> None:
     journal = Recorder(run)
-    told = Outbox(run, journal).report(replace(Ledger("boot"), pending=EVENTS))
-    assert (journal.told, journal.saved) == (["key-0", "key-1", "key-2"], [3, 3, 3])
-    assert told.pending == ()
+    reported = Outbox(run, journal).report(replace(Ledger("boot"), pending=EVENTS))
+    assert (journal.sent, journal.saved) == (["key-0", "key-1", "key-2"], [3, 3, 3])
+    assert reported.pending == ()
     assert stored.load(run_directory.read(run.ledger), "boot") == (Ledger("boot"), None)
 
 
@@ -119,7 +119,7 @@ def test_many_keys_are_asked_for_in_parts(answers: Callable[[Answer], list[list[
     assert len(calls) == 4
 
 
-def test_no_answer_counts_as_not_told(
+def test_no_answer_counts_as_not_reported(
     answers: Callable[[Answer], list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = answers(lambda _words: None)

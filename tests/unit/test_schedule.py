@@ -1,4 +1,4 @@
-"""When the service looks next."""
+"""When the service scans next."""
 
 import pytest
 from mountwarden.service.schedule import (
@@ -15,21 +15,21 @@ from mountwarden.service.schedule import (
 
 
 def scanned(*, cost: float = 0.0, deadline: float | None = None) -> Schedule:
-    """A schedule after two looks, the last from 10.0 to 10.1."""
+    """A schedule after two scans, the last from 10.0 to 10.1."""
     schedule = Schedule(tick=1.0, resync=60.0, started=5.0)
     schedule.done(5.0, 5.5, 3.0, full=True, deadline=None)
     schedule.done(10.0, 10.1, cost, full=False, deadline=deadline)
     return schedule
 
 
-def test_the_first_look_is_due_at_once_and_its_cost_puts_nothing_off() -> None:
+def test_the_first_scan_is_due_at_once_and_its_cost_puts_nothing_off() -> None:
     schedule = Schedule(tick=1.0, resync=60.0, started=5.0)
     assert schedule.next() == 5.0
     schedule.done(5.0, 5.5, 3.0, full=True, deadline=None)
     assert schedule.next() == 6.0
 
 
-def test_a_tick_after_the_last_look() -> None:
+def test_a_tick_after_the_last_scan() -> None:
     assert scanned().next() == 11.0
 
 
@@ -39,7 +39,7 @@ def test_ticks_are_as_far_apart_as_they_are_costly() -> None:
 
 
 @pytest.mark.parametrize("full", [True, False])
-def test_a_resync_or_a_woken_look_stretches_no_tick(full: bool) -> None:
+def test_a_resync_or_a_woken_scan_stretches_no_tick(full: bool) -> None:
     schedule = scanned()
     if not full:
         schedule.woken(10.5)
@@ -47,31 +47,31 @@ def test_a_resync_or_a_woken_look_stretches_no_tick(full: bool) -> None:
     assert schedule.next() == 12.0
 
 
-def test_a_wake_up_brings_the_look_forward_and_many_are_one() -> None:
+def test_a_wake_up_brings_the_scan_forward_and_many_are_one() -> None:
     schedule = scanned()
     schedule.woken(10.3)
     schedule.woken(10.9)
     assert schedule.next() == pytest.approx(10.3 + SETTLE)
 
 
-def test_a_service_is_looked_for_a_while_after_the_last_one_that_started() -> None:
+def test_a_service_is_scanned_for_a_while_after_the_last_one_that_started() -> None:
     schedule = scanned()
     schedule.started_service(10.3)
     assert schedule.next() == pytest.approx(10.3 + SERVICE_SETTLE)
     schedule.started_service(10.32)
     schedule.woken(10.33)
     schedule.done(10.35, 10.36, 0.0, full=False, deadline=None)
-    assert schedule.next() == pytest.approx(10.32 + SERVICE_SETTLE), "another look was too soon for it"
+    assert schedule.next() == pytest.approx(10.32 + SERVICE_SETTLE), "another scan was too soon for it"
     schedule.done(10.32 + SERVICE_SETTLE, 10.6, 0.1, full=False, deadline=None)
     assert schedule.next() == pytest.approx(10.32 + SERVICE_SETTLE + 1.0), "and stretches no tick"
 
 
-def test_a_deadline_brings_the_look_forward() -> None:
+def test_a_deadline_brings_the_scan_forward() -> None:
     assert scanned(deadline=10.7).next() == 10.7
     assert scanned(deadline=99.0).next() == 11.0
 
 
-def test_one_costly_look_puts_nothing_off() -> None:
+def test_one_costly_scan_puts_nothing_off() -> None:
     assert scanned(cost=BURST, deadline=10.2).next() == 10.2
 
 
@@ -81,7 +81,7 @@ def test_beyond_a_burst_everything_is_put_off() -> None:
     assert schedule.next() == pytest.approx(10.1 + COST_FACTOR * 0.2)
 
 
-def test_in_the_long_run_looks_cost_what_time_allows() -> None:
+def test_in_the_long_run_scans_cost_what_time_allows() -> None:
     schedule, now, spent = scanned(), 10.1, 0.0
     while now < 1000.0:
         schedule.woken(now)
@@ -92,7 +92,7 @@ def test_in_the_long_run_looks_cost_what_time_allows() -> None:
 
 
 def test_services_leave_a_part_of_what_may_be_spent_at_once() -> None:
-    """A host that starts services all the time is told of its leaks as soon as any."""
+    """Leaks on a host that starts services all the time are found as soon as any."""
     schedule = scanned(cost=SERVICE_BURST + 0.01)
     schedule.started_service(10.2)
     assert schedule.next() == pytest.approx(10.1 + COST_FACTOR * 0.01)
@@ -100,11 +100,11 @@ def test_services_leave_a_part_of_what_may_be_spent_at_once() -> None:
     assert schedule.next() == pytest.approx(10.2 + SETTLE)
 
 
-def test_no_look_puts_the_next_one_off_for_ever() -> None:
+def test_no_scan_puts_the_next_one_off_for_ever() -> None:
     assert scanned(cost=1e6).next() == pytest.approx(10.1 + LONGEST_PAUSE)
 
 
-def test_a_look_takes_all_wake_ups_with_it() -> None:
+def test_a_scan_takes_all_wake_ups_with_it() -> None:
     schedule = scanned()
     schedule.woken(10.2)
     schedule.done(10.3, 10.4, 0.0, full=False, deadline=None)
@@ -112,7 +112,7 @@ def test_a_look_takes_all_wake_ups_with_it() -> None:
     assert schedule.next() == 11.3
 
 
-def test_full_looks_come_by_the_resync_interval() -> None:
+def test_full_scans_come_by_the_resync_interval() -> None:
     schedule = Schedule(tick=1.0, resync=60.0)
     assert schedule.full_is_due(0.0)
     schedule.done(0.0, 0.1, 0.0, full=True, deadline=None)

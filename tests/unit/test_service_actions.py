@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden.config.schema import Config, Mode
-from mountwarden.ledger import update as book
+from mountwarden.ledger import update
 from mountwarden.ledger.update import Attempt, Ledger, Now
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome
 from mountwarden.service.actions import BATCH, AutomaticActions
@@ -21,7 +21,7 @@ B = finding(2, mountpoint=b"/var/lib/docker/overlay2/Y/merged")
 
 
 class Scene:
-    """An actor whose acts are noted, and end as told."""
+    """Actions that are noted, and end as given."""
 
     def __init__(self, path: Path, *findings: Finding, code: str = "done") -> None:
         self.run = RunDirectory(path)
@@ -31,29 +31,29 @@ class Scene:
         self.saved: list[str] = []
         self.ledger = Ledger("boot")
         for at in (0.0, 1.0):
-            self.ledger, _ = book.update(self.ledger, findings, Now(at, at), CONFIG)
-        self.findings = book.annotate(self.ledger, findings, Now(1.0, 1.0), CONFIG)
+            self.ledger, _ = update.update(self.ledger, findings, Now(at, at), CONFIG)
+        self.findings = update.annotate(self.ledger, findings, Now(1.0, 1.0), CONFIG)
 
     def carry_out(self, batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
         assert go_on()
         self.batches.append([one.id for one in batch])
-        assert self.saved.count(Attempt.BEGUN) >= len(batch), "not saved before the act"
+        assert self.saved.count(Attempt.BEGUN) >= len(batch), "not saved before the action"
         for one in batch:
             code = self.codes.get(one.id, self.code)
             yield Outcome(one, action, code == "done", code, "text", "saw", "did", "verified")
 
     @property
-    def acts(self) -> list[str]:
-        """Ids of the findings that an act was tried on."""
+    def tried(self) -> list[str]:
+        """Ids of the findings for which an action was tried."""
         return [one for batch in self.batches for one in batch]
 
-    def tell(self, ledger: Ledger) -> Ledger:
+    def report(self, ledger: Ledger) -> Ledger:
         self.saved = [entry.attempt for entry in ledger.entries.values() if entry.attempt is not Attempt.NONE]
         return ledger
 
     def act(self, config: Config = CONFIG) -> list[str]:
         """The attempts' results, by finding, after one round."""
-        self.ledger, _ = AutomaticActions(self.run, self.carry_out).act(self.findings, config, self.ledger, self.tell)
+        self.ledger, _ = AutomaticActions(self.run, self.carry_out).act(self.findings, config, self.ledger, self.report)
         return [entry.attempt.value for entry in self.ledger.entries.values()]
 
 
@@ -61,11 +61,11 @@ def test_each_finding_gets_one_attempt(tmp_path: Path) -> None:
     scene = Scene(tmp_path, A, B)
     assert scene.act() == ["done", "done"]
     scene.act()
-    assert scene.acts == [A.id, B.id]
+    assert scene.tried == [A.id, B.id]
 
 
 @pytest.mark.parametrize(
-    ("code", "attempt", "told"),
+    ("code", "attempt", "kind"),
     [
         ("done", "done", "acted"),
         ("live", "declined", "declined"),
@@ -76,22 +76,22 @@ def test_each_finding_gets_one_attempt(tmp_path: Path) -> None:
         ("still-there", "failed", "failed"),
     ],
 )
-def test_outcomes(tmp_path: Path, code: str, attempt: str, told: str) -> None:
+def test_outcomes(tmp_path: Path, code: str, attempt: str, kind: str) -> None:
     scene = Scene(tmp_path, A, code=code)
     assert scene.act() == [attempt]
     event = scene.ledger.pending[-1]
-    assert event.kind == told
+    assert event.kind == kind
     assert dict(event.data)["CODE"] == code
 
 
-def test_what_went_by_itself_is_not_told(tmp_path: Path) -> None:
+def test_what_went_by_itself_is_not_reported(tmp_path: Path) -> None:
     scene = Scene(tmp_path, A, code="gone")
     before = scene.ledger.pending
     scene.act()
-    assert (scene.acts, scene.ledger.pending) == ([A.id], before)
+    assert (scene.tried, scene.ledger.pending) == ([A.id], before)
 
 
-def test_one_act_on_a_spot_does_for_all_its_copies(tmp_path: Path) -> None:
+def test_one_action_on_a_spot_does_for_all_its_copies(tmp_path: Path) -> None:
     scene = Scene(tmp_path, A, replace(finding(3), namespace=77))
     assert scene.act() == ["done", "none"]
 
@@ -106,7 +106,7 @@ def test_what_is_not_automatic_is_left_alone(tmp_path: Path, changes: dict[str, 
     assert scene.act() == ["none"]
 
 
-def test_observe_and_pause_stop_all_acts(tmp_path: Path) -> None:
+def test_observe_and_pause_stop_all_actions(tmp_path: Path) -> None:
     scene = Scene(tmp_path, A)
     assert scene.act(Config(mode=Mode.OBSERVE)) == ["none"]
     pause.write(scene.run, Pause(0.0, None, "why"))
@@ -149,7 +149,7 @@ def many(count: int) -> list[Finding]:
     return [finding(number, mountpoint=b"/var/lib/docker/overlay2/%d/merged" % number) for number in range(count)]
 
 
-def test_three_failures_end_the_acts_on_a_root(tmp_path: Path) -> None:
+def test_three_failures_end_the_actions_on_a_root(tmp_path: Path) -> None:
     assert Scene(tmp_path, *many(5), code="failed").act() == ["failed", "failed", "failed", "none", "none"]
 
 
@@ -174,7 +174,7 @@ def test_another_root_is_not_tried_along_with_one_that_works(tmp_path: Path) -> 
     assert [len(batch) for batch in scene.batches] == [1, 1, 1, 1]
 
 
-def test_the_limit_of_acts_holds_within_a_batch(tmp_path: Path) -> None:
+def test_the_limit_of_actions_holds_within_a_batch(tmp_path: Path) -> None:
     scene = Scene(tmp_path, *many(9))
     assert scene.act(replace(CONFIG, acts_per_minute=5)) == ["done"] * 5 + ["none"] * 4
 
@@ -186,7 +186,7 @@ def test_a_finding_that_is_not_automatic_does_not_keep_another_on_its_spot_from_
     assert scene.act() == ["none", "done"]
 
 
-def test_an_act_of_another_kind_is_done_alone(tmp_path: Path) -> None:
+def test_an_action_of_another_kind_is_done_alone(tmp_path: Path) -> None:
     root = replace(
         finding(7, mountpoint=b"/var/lib/docker"), kind=Kind.PRIVATE_ROOT, reach=None, seen_at=b"/var/lib/docker"
     )

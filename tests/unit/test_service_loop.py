@@ -29,7 +29,7 @@ FAST = Config(mode=Mode.OBSERVE, tick=0.01, confirm=Confirm(layer=0.0))
 
 
 class Host:
-    """A Looker, the triggers and systemd in one: a script of looks, then SIGTERM."""
+    """A scanner, the triggers and systemd in one: a script of scans, then SIGTERM."""
 
     has_inotify = has_unit_signals = True
     watchdog = None
@@ -66,7 +66,7 @@ class Host:
         assert events is None
 
     def listen(self) -> None:
-        self.said.append(f"listen, {len(self.scans)} looks left")
+        self.said.append(f"listen, {len(self.scans)} scans left")
 
     def ready(self) -> None:
         self.said.append("ready")
@@ -84,7 +84,7 @@ class Host:
         self.said.append(f"status {text}")
 
 
-class Told(Journal):
+class Reported(Journal):
     """A journal that remembers."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Told(Journal):
         self.entries.append(dict(entry))
 
 
-def no_act(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterable[Outcome]:
+def no_action(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterable[Outcome]:
     raise AssertionError(f"{action} of {batch[0].id} although the mode is observe")
 
 
@@ -108,13 +108,13 @@ def no_cause(findings: Iterable[Finding], picture: Picture) -> tuple[tuple[Findi
 
 
 def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> tuple[int, list[dict[str, str]]]:
-    """Run the loop to its end: (exit status, what it told)."""
-    run, journal = RunDirectory(path), Told()
+    """Run the loop to its end: (exit status, what it reported)."""
+    run, journal = RunDirectory(path), Reported()
     service = Agent(
         host,
         OperatorSettings(load, b"/etc/mountwarden", run),
         Reporter(Outbox(run, journal), no_cause, host.boot_id),
-        AutomaticActions(run, no_act),
+        AutomaticActions(run, no_action),
         host,  # type: ignore[arg-type]
         host,  # type: ignore[arg-type]
     )
@@ -126,7 +126,7 @@ def kinds(entries: list[dict[str, str]]) -> list[str]:
     return [by_id[entry["MESSAGE_ID"]] for entry in entries]
 
 
-def test_it_looks_until_sigterm_and_says_so(tmp_path: Path) -> None:
+def test_it_scans_until_sigterm_and_says_so(tmp_path: Path) -> None:
     host = Host([], [], [])
     assert serve(host, tmp_path)[0] == 0
     assert host.said[-1] == "stopping"
@@ -138,7 +138,7 @@ def test_found_and_cleared(tmp_path: Path) -> None:
     assert kinds(serve(Host([one], [one], [one], []), tmp_path)[1]) == ["started", "found", "cleared"]
 
 
-def test_missed_mount_events_are_told_at_once_and_then_once_a_minute(
+def test_missed_mount_events_are_reported_at_once_and_then_once_a_minute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overflow, budget = Missed("overflow", "the queue was full"), Missed("budget", "one makes too many")
@@ -150,7 +150,7 @@ def test_missed_mount_events_are_told_at_once_and_then_once_a_minute(
     assert [event["MOUNTWARDEN_COUNT"] for event in events[1:]] == ["1", "1"]
 
 
-def test_a_failing_look_is_told_once_and_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_scan_is_reported_once_and_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = finding(1)
     broken = [OSError(5, "Input/output error")] * (FAILURES - 1)
     status, events = serve(Host([one], [one], *broken, [one], []), tmp_path)
@@ -162,7 +162,7 @@ def test_a_failing_look_is_told_once_and_tried_again(tmp_path: Path, capsys: pyt
     assert all(line.startswith("<7>") for line in lines), "the traceback is for debugging, not an alert"
 
 
-def test_a_look_that_works_ends_the_row_of_failures(tmp_path: Path) -> None:
+def test_a_scan_that_works_ends_the_row_of_failures(tmp_path: Path) -> None:
     broken = [ValueError("no")] * (FAILURES - 1)
     status, events = serve(Host(*broken, [], *broken, []), tmp_path)
     assert status == 0
@@ -178,7 +178,7 @@ def test_a_file_that_came_before_its_directory_was_watched_is_loaded(tmp_path: P
     assert host.config is new
 
 
-def test_it_listens_for_units_after_a_full_look_and_never_before_the_first(tmp_path: Path) -> None:
+def test_it_listens_for_units_after_a_full_scan_and_never_before_the_first(tmp_path: Path) -> None:
     class Changing(Host):
         def scan(self, *, resync: bool = False) -> Scan:
             scan = super().scan(resync=resync)
@@ -187,10 +187,10 @@ def test_it_listens_for_units_after_a_full_look_and_never_before_the_first(tmp_p
 
     host = Changing(OSError(5, "Input/output error"), [], [], [], [])
     serve(host, tmp_path)
-    assert [said for said in host.said if said.startswith("listen")] == ["listen, 3 looks left", "listen, 0 looks left"]
+    assert [said for said in host.said if said.startswith("listen")] == ["listen, 3 scans left", "listen, 0 scans left"]
 
 
-def test_a_service_s_job_is_a_reason_to_look(tmp_path: Path) -> None:
+def test_a_service_s_job_is_a_reason_to_scan(tmp_path: Path) -> None:
     class Starting(Host):
         def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
             assert not signals_only, "mounts are not put off by it"
@@ -205,14 +205,14 @@ def test_a_service_s_job_is_a_reason_to_look(tmp_path: Path) -> None:
     assert time.monotonic() - started < 2
 
 
-def test_looks_that_fail_for_good_end_the_service(tmp_path: Path) -> None:
+def test_scans_that_fail_for_good_end_the_service(tmp_path: Path) -> None:
     host = Host(*[ValueError("no")] * (FAILURES + 5))
     status, events = serve(host, tmp_path)
     assert (status, len(host.scans)) == (1, 5)
     assert kinds(events) == ["started", "look-failed"]
 
 
-def test_a_wrong_configuration_is_told_and_the_old_one_kept(tmp_path: Path) -> None:
+def test_a_wrong_configuration_is_reported_and_the_old_one_kept(tmp_path: Path) -> None:
     def load() -> Config:
         raise ConfigError("mode: 'x' is no mode")
 
@@ -233,7 +233,7 @@ def test_a_good_configuration_is_taken(tmp_path: Path) -> None:
     assert host.config is new
 
 
-def test_what_the_old_process_found_is_not_told_again(tmp_path: Path) -> None:
+def test_what_the_old_process_found_is_not_reported_again(tmp_path: Path) -> None:
     one = finding(1)
     assert kinds(serve(Host([one], [one]), tmp_path)[1]) == ["started", "found"]
     assert kinds(serve(Host([one], [one]), tmp_path)[1]) == ["started"]

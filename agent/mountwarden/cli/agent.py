@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _EPILOG = """\
 exit status:
   0   ended by SIGTERM
-  1   looks failed again and again; systemd starts it anew
+  1   scans failed again and again; systemd starts it anew
   78  it will not run here: no root, not in PID 1's mount namespace, a wrong configuration, or a tier that
       does not work
 
-SIGHUP loads the configuration again; a wrong one is told, and the old one kept.
+SIGHUP loads the configuration again; a wrong one is reported, and the old one kept.
 """
 
 
@@ -29,13 +29,13 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "agent",
-        help="the service: looks, tells, acts (started by mountwarden.service)",
-        description="Looks at the host again and again, tells what is wrong in the journal, and acts where the policy\n"
+        help="the service: scans, reports, acts (started by mountwarden.service)",
+        description="Scans the host again and again, logs what is wrong to the journal, and acts where the policy\n"
         "says so. Started by systemd; it stays in the foreground.",
         epilog=_EPILOG,
         json=False,
     )
-    parser.add_argument("--observe", action="store_true", help="act on nothing, whatever the configuration says")
+    parser.add_argument("--observe", action="store_true", help="take no action, whatever the configuration says")
     parser.set_defaults(run=run)
 
 
@@ -68,7 +68,7 @@ def _load(arguments: Namespace) -> "Config":
     overrides = {"mode": "observe"} if arguments.observe else {}
     overrides |= {"tier": arguments.tier} if arguments.tier else {}
     config = load(arguments.config, overrides)
-    if config.tier is not None:  # else the first look finds out: nothing is looked at before READY
+    if config.tier is not None:  # else the first scan finds out: nothing is scanned before READY
         from ..observe import tiers
 
         tiers.choose(config.tier)

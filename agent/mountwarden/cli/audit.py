@@ -1,4 +1,4 @@
-"""An operator's act is one journal entry, as the service's own are: what was seen, done and verified."""
+"""An operator's action is one journal entry, as the service's own are: what was seen, done and verified."""
 
 import os
 import time
@@ -17,7 +17,7 @@ def tell(outcome: Outcome) -> None:
 
 
 def event(outcome: Outcome, now: float) -> Event:
-    """The outcome as what is told of it. `now` is in seconds since the Epoch."""
+    """The event that reports the outcome. `now` is in seconds since the Epoch."""
     kind = EventKind.ACTED if outcome.done else EventKind.FAILED if outcome.code in FAILED else EventKind.DECLINED
     said = {
         "ACTION": str(outcome.action),

@@ -1,4 +1,4 @@
-"""Look now, and look again where a finding has not yet held for its confirm time."""
+"""Scan now, and scan again where a finding has not yet held for its confirm time."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ from .scanner import Scan, Scanner
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedScan:
-    """One answer of the command line: findings with confirmed, since and silenced filled in."""
+    """What a command shows: findings with confirmed, since and silenced filled in."""
 
     scanner: Scanner
     seen: Scan
@@ -29,11 +29,11 @@ def confirmed_scan(
     known: Mapping[str, float] | None = None,
     waiting: Callable[[float], None] = lambda _seconds: None,
 ) -> ConfirmedScan:
-    """Look, and once more after the confirm time when there are candidates that `known` does not cover.
+    """Scan, and once more after the confirm time when there are findings that `known` does not have.
 
-    `wait` is the longest time (seconds) that is waited for; a finding that must hold for longer stays unconfirmed, as
-    all do with 0. `everything` waits for info too. `known` has ids with the time since which the agent sees them.
-    `waiting` is told for how long before the wait.
+    `wait` is the longest wait in seconds; a finding that must hold for longer stays unconfirmed, as all do with 0.
+    `everything` waits for info too. `known` has ids, each with the seconds since the Epoch at which the agent first saw
+    it. `waiting` is called before the wait, with its seconds.
     """
     known = known or {}
     first = scanner.scan()
@@ -49,7 +49,7 @@ def confirmed_scan(
 
 
 def _need(first: Scan, config: Config, known: Mapping[str, float], wait: float, *, everything: bool) -> float:
-    """How long to wait: as long as the slowest candidate that `wait` allows for."""
+    """Seconds to wait: the longest confirm time that is not longer than `wait`."""
     times = [
         config.confirm.needed(finding)
         for finding in first.findings
@@ -66,8 +66,8 @@ def _confirmed(first: Scan, last: Scan, held: float, config: Config, known: Mapp
         same = (finding.id, *_identity(finding)) in before
         since = known.get(finding.id, first.started if same else last.started)
         confirmed = finding.id in known or (same and held > 0 and held >= needed)
-        quiet = silenced(finding, config.silences, last.started)
-        findings.append(replace(finding, confirmed=confirmed, since=since, silenced=quiet))
+        is_silenced = silenced(finding, config.silences, last.started)
+        findings.append(replace(finding, confirmed=confirmed, since=since, silenced=is_silenced))
     return tuple(findings)
 
 

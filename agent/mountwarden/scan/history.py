@@ -1,13 +1,14 @@
-"""What the agent saw before: which mounts home had on its spots, and which copies were left when one went. Pure.
+"""What earlier scans saw: which mounts home had on its spots, and which copies were left when one was unmounted. Pure.
 
-A copy has a history when home's mount of the same (device, mnt_root) was there at one look, was gone at the next, and
-the copy was there at that next look. Device numbers are reused at once: a new container's /dev may have the number of
-the layer that has just gone. So type and options must be the same too; a copy that is not on home's spot must have been
-there before home's mount went; and from then on it must be there at every look. A look in which its namespace or its
-home could not be read ends what is known.
+Home is the mount namespace whose view of a root counts; a spot is a place in a file system, (device, path), where a
+layout has mounts. A copy has a history when home's mount of the same (device, mnt_root) was there at one scan and gone
+at the next, and the copy was there at that next scan. Device numbers are reused at once: a new container's /dev may
+have the number of the layer that has just gone. So type and options must be the same too; a copy that is not on home's
+spot must have been there before home's mount went; and from then on it must be there at every scan. A scan in which its
+namespace or its home could not be read ends what is known.
 
-A mount that went with all its copies is kept as gone until somebody says that nothing holds it open: while something
-does, neither its device number nor its mount ids can be reused.
+A mount that went with all its copies is kept as gone until it is known that no process keeps it open: while one does,
+neither its device number nor its mount ids can be reused.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -21,13 +22,13 @@ CopyKey = tuple[int, int, str, bytes]
 
 
 def key(copy: Copy) -> CopyKey:
-    """What names a copy between two looks: its namespace, its mount id (the unique one if known) and its identity."""
+    """What names a copy from scan to scan: its namespace, its mount id (the unique one if known) and its identity."""
     return copy.namespace, copy.mount.unique or copy.mount.id, *copy.mount.identity
 
 
 @dataclass(frozen=True, slots=True)
 class HomeMount:
-    """A mount of home on one spot, with the ids that it and its copies had at the last look."""
+    """A mount of home on one spot, with the small mount ids that it and its copies had at the last scan."""
 
     match: Match
     mount: Mount
@@ -38,27 +39,27 @@ class ReachedMounts(Protocol):
     """The copies in one namespace that home's umounts reach."""
 
     def ids(self, identity: Identity) -> tuple[int, ...]:
-        """Their small mount ids, of those that are of that device and root."""
+        """The small mount ids of those that are of that (device, mnt_root)."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Home's mounts at the last look by (device, mnt_root), the copies left behind, and what went altogether."""
+    """Home's mounts at the last scan by (device, mnt_root), the copies left behind, and what is mounted nowhere now."""
 
     live: Mapping[Identity, tuple[HomeMount, ...]] = field(default_factory=dict)
     left: Mapping[CopyKey, HomeMount] = field(default_factory=dict)
     gone: Mapping[Identity, Gone] = field(default_factory=dict)
     elsewhere: frozenset[CopyKey] = frozenset()
-    """Copies at the last look that are on no spot of a layout."""
-    settled: tuple[ReachedMounts, ...] = ()
-    """Mount ids, by namespace, of the copies at the last look that home's umounts reach."""
+    """Copies at the last scan that are on no spot of a layout."""
+    reached: tuple[ReachedMounts, ...] = ()
+    """By namespace, the copies at the last scan that home's umounts reach."""
 
     def watched(self) -> frozenset[Identity]:
-        """What to look for in other namespaces wherever it is mounted: all that home has, had, or left behind."""
+        """What is searched for in other namespaces wherever it is mounted: what home has, or had with a copy left."""
         return frozenset(self.live) | {(device, root) for _ns, _id, device, root in self.left}
 
     def volumes(self, states: Iterable[RootState]) -> frozenset[Identity]:
-        """Identities on volumes, now or before: neither a type nor a last path component tells them from others."""
+        """Identities on volumes, now or before: neither a type nor a last path component sets them apart."""
         matched = [(m.identity, s.matches[spot]) for s in states for spot, mounts in s.live.items() for m in mounts]
         matched += [(identity, one.match) for identity, many in self.live.items() for one in many]
         matched += [((device, root), one.match) for (_ns, _id, device, root), one in self.left.items()]
@@ -75,41 +76,49 @@ def remember(
     copies: Iterable[Copy],
     matches: Mapping[Spot, Match],
     unread: frozenset[int],
-    settled: tuple[ReachedMounts, ...] = (),
+    reached: tuple[ReachedMounts, ...] = (),
 ) -> tuple[History, tuple[Copy, ...]]:
-    """The history after a look, and the copies with their history filled in.
+    """The history after a scan, and the copies with their history filled in.
 
-    `matches` has the match of each live spot of `states`; `unread` the namespaces that could not be read this time;
-    `settled` the mount ids, by namespace, of copies that need no judgement.
+    `matches` has the match of each live spot of `states`; `unread` the inodes of the namespaces that could not be read
+    this time; `reached`, by namespace, the copies that need no judgement.
     """
     states, copies = tuple(states), tuple(copies)
     readable = {state.root.path for state in states if state.mount is not None and state.home not in unread}
     ids: dict[Identity, set[int]] = {}
     for copy in copies:
         ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
-    live: dict[Identity, tuple[HomeMount, ...]] = {}
-    for state in states:
-        for spot, mounts in state.live.items():
-            for mount in mounts:
-                known = HomeMount(matches[spot], mount, frozenset(ids.get(mount.identity, set()) | {mount.id}))
-                live[mount.identity] = (*live.get(mount.identity, ()), known)
+    live = _live(states, matches, ids)
     left: dict[CopyKey, HomeMount] = {}
-    told = []
+    filled = []
     for copy in copies:
         before = _left_behind(history, copy, live, readable)
         if before is not None:
             left[key(copy)] = replace(before, ids=before.ids | ids[copy.mount.identity])
-        told.append(replace(copy, history=before.match) if before is not None else copy)
+        filled.append(replace(copy, history=before.match) if before is not None else copy)
     gone = {} if unread else _gone(history, live, ids, readable)
     elsewhere = frozenset(key(copy) for copy in copies if copy.match is None)
-    return History(live, left, gone, elsewhere, settled), tuple(told)
+    return History(live, left, gone, elsewhere, reached), tuple(filled)
+
+
+def _live(
+    states: Iterable[RootState], matches: Mapping[Spot, Match], ids: Mapping[Identity, set[int]]
+) -> dict[Identity, tuple[HomeMount, ...]]:
+    """Home's mounts now. `ids` has the small mount ids of their copies."""
+    live: dict[Identity, tuple[HomeMount, ...]] = {}
+    for state in states:
+        for spot, mounts in state.live.items():
+            for mount in mounts:
+                known = HomeMount(matches[spot], mount, frozenset({mount.id, *ids.get(mount.identity, ())}))
+                live[mount.identity] = (*live.get(mount.identity, ()), known)
+    return live
 
 
 def _left_behind(
     history: History, copy: Copy, live: Mapping[Identity, tuple[HomeMount, ...]], readable: set[bytes]
 ) -> HomeMount | None:
     if copy.mount.identity in live:
-        return None  # home has it (again)
+        return None  # home has it, or has it again
     before = history.left.get(key(copy))
     if before is not None:
         still = before.match.root.path in readable and _same_file_system(before.mount, copy.mount)
@@ -132,24 +141,20 @@ def _gone(
     anywhere: Mapping[Identity, set[int]],
     readable: set[bytes],
 ) -> dict[Identity, Gone]:
-    """What was there at the last look, at home or left behind, and is nowhere now."""
+    """What home had or had left behind at the last scan or before, and what is mounted nowhere now."""
+
+    def is_gone(identity: Identity, match: Match) -> bool:
+        return identity not in live and identity not in anywhere and match.root.path in readable
+
     before = {identity: known for identity, many in history.live.items() for known in many}
     before |= {(device, root): known for (_ns, _id, device, root), known in history.left.items()}
-    before = {
-        identity: known
-        for identity, known in before.items()
-        if identity not in live and identity not in anywhere and known.match.root.path in readable
-    }
     gone = {
-        identity: Gone(known.match, known.mount, _ids(history, identity, known)) for identity, known in before.items()
+        identity: Gone(known.match, known.mount, _ids(history, identity, known))
+        for identity, known in before.items()
+        if is_gone(identity, known.match)
     }
-    kept = {
-        identity: one
-        for identity, one in history.gone.items()
-        if identity not in live and identity not in anywhere and one.match.root.path in readable
-    }
-    return gone | kept
+    return gone | {identity: one for identity, one in history.gone.items() if is_gone(identity, one.match)}
 
 
 def _ids(history: History, identity: Identity, known: HomeMount) -> frozenset[int]:
-    return known.ids.union(*(held.ids(identity) for held in history.settled))
+    return known.ids.union(*(reached.ids(identity) for reached in history.reached))

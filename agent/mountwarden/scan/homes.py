@@ -62,7 +62,7 @@ class Homes:
                 yield RootState(root, home, None, status="its home could not be read")
 
     def _home_of(self, root: Root) -> int | None:
-        """Inode of the root's home; None where PID 1's can't be told."""
+        """Inode of the root's home; None where PID 1's is unknown."""
         if root.home is not None:
             return root.home
         return self._home if self._home is not None else namespaces.of_pid1()

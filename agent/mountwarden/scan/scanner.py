@@ -37,7 +37,7 @@ class Scan:
     tier: Tier
     tier_reason: str
     answers: Answers = field(default_factory=Answers)
-    """What the judge was told beside the picture."""
+    """What the judge asked beside the picture, and was answered."""
     missed: tuple[Missed, ...] = ()
 
     @property

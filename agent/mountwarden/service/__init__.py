@@ -1,1 +1,1 @@
-"""The daemon: its loop, what it acts on, what it publishes."""
+"""The daemon: its loop, its automatic actions, what it reports and publishes."""

@@ -15,19 +15,19 @@ from ..state import pause
 from ..state.run_directory import RunDirectory
 
 BUDGET = 5.0
-"""Seconds of acts in one cycle; the rest waits for the next look."""
+"""Seconds of actions in one cycle; the rest waits for the next scan."""
 BATCH = 256
 """Detaches that are asked for at once."""
 
 FAILED = frozenset({"failed", "no-answer", "unverified", "still-there", "not-shared", "still-severed"})
-"""Codes of outcomes whose effect is missing or not known though all preconditions held. Others are preconditions."""
+"""Codes of outcomes whose effect is missing or unknown though all preconditions held. Others name a precondition."""
 
 CarryOut = Callable[[Sequence[Finding], Action, Callable[[], bool]], Iterable[Outcome]]
 """What carries out one action for findings; before each of its batches it asks whether to go on."""
 
 
 class AutomaticActions:
-    """Carries out what the plan says is automatic. `carry_out` is remedies.apply's for many, with its Looker.
+    """Carries out what the plan says is automatic.
 
     Detaches are asked for in batches, but the first below a root alone, and so is the next one after any failure: what
     fails there does not fail a whole batch before the breaker is asked again.
@@ -42,7 +42,7 @@ class AutomaticActions:
     def remove_leftovers(self, config: Config) -> list[bytes]:
         """Paths of what an interrupted action left, now removed.
 
-        Only where actions are allowed. What can't be looked at now is left for the next start.
+        Nothing is removed where actions are not allowed, or where what there is can't be read now.
         """
         if config.mode is Mode.OBSERVE or pause.read(self._run, time.time()):
             return []
@@ -54,7 +54,7 @@ class AutomaticActions:
     def act(
         self, findings: Iterable[Finding], config: Config, ledger: Ledger, report: Callable[[Ledger], Ledger]
     ) -> tuple[Ledger, tuple[Outcome, ...]]:
-        """Do what may be done now. `tell` saves the ledger and tells what is pending, before and after each batch."""
+        """Do what may be done now. `report` saves the ledger and reports what is pending, around each batch."""
         outcomes: list[Outcome] = []
         cycle = _Cycle(deque(finding for finding in findings if finding.confirmed))
         until = _boot() + BUDGET
@@ -75,7 +75,7 @@ class AutomaticActions:
         report: Callable[[Ledger], Ledger],
         until: float,
     ) -> tuple[Ledger, list[Outcome]]:
-        """What came of it. What was not come to in time, or before a pause, has its attempt still before it."""
+        """The ledger and the outcomes. What was not reached in time, or before a pause, may still be tried later."""
         outcomes: list[Outcome] = []
 
         def go_on() -> bool:
@@ -86,19 +86,19 @@ class AutomaticActions:
         for outcome in self._carry_out(batch, action, go_on):
             ledger = _finished(ledger, outcome.finding, action, outcome)
             outcomes.append(outcome)
-        told = {outcome.finding.id for outcome in outcomes}
-        ledger = breaker.undo(ledger, [finding for finding in batch if finding.id not in told])
+        tried = {outcome.finding.id for outcome in outcomes}
+        ledger = breaker.undo(ledger, [finding for finding in batch if finding.id not in tried])
         return report(ledger), outcomes
 
     def _begun(self, cycle: "_Cycle", config: Config, ledger: Ledger) -> tuple[Ledger, list[Finding], Action | None]:
-        """Take the next findings that one and the same act may be tried on, and note that it is."""
+        """Take the next findings for which one and the same action may be tried, and note that it is."""
         now = circumstances(self._run, ledger)  # at this very moment: a pause counts from the next batch on
         batch: list[Finding] = []
-        wanted: Action | None = None
+        chosen: Action | None = None
         while cycle.left and len(batch) < BATCH:
             finding = cycle.left[0]
             action = None if finding.mountpoint in cycle.taken else _automatic(finding, config, now)
-            if action is not None and batch and (action is not wanted or not cycle.together(finding, action)):
+            if action is not None and batch and (action is not chosen or not cycle.together(finding, action)):
                 break
             cycle.left.popleft()
             if action is None:
@@ -107,12 +107,12 @@ class AutomaticActions:
                 if why == breaker.MADE_PRIVATE_AGAIN:
                     ledger = breaker.stop_sharing(ledger, finding, _now(), ends_that(finding.root))
                 continue
-            ledger, wanted = breaker.begin(ledger, finding, _now()), action
+            ledger, chosen = breaker.begin(ledger, finding, _now()), action
             cycle.taken.add(finding.mountpoint)
             batch.append(finding)
             if not cycle.together(finding, action):
                 break
-        return ledger, batch, wanted
+        return ledger, batch, chosen
 
 
 @dataclass(slots=True)
@@ -121,16 +121,16 @@ class _Cycle:
 
     left: deque[Finding]
     taken: set[bytes] = field(default_factory=set)
-    """Mountpoints that were acted on: one act on a spot ends the copies of all namespaces."""
+    """Mountpoints for which an action was tried: one action at a mountpoint ends the copies of all namespaces."""
     proven: set[bytes] = field(default_factory=set)
-    """Roots below which the last act did what it should."""
+    """Roots below which the last action did what it should."""
 
     def together(self, finding: Finding, action: Action) -> bool:
-        """Whether others may be acted on in one go with it."""
+        """Whether others may be in one batch with it."""
         return action is Action.DETACH and finding.root.path in self.proven
 
     def learn(self, outcomes: Iterable[Outcome]) -> None:
-        """Take in how acts ended."""
+        """Take in how actions ended."""
         for outcome in outcomes:
             if outcome.done:
                 self.proven.add(outcome.finding.root.path)
@@ -144,13 +144,13 @@ def _automatic(finding: Finding, config: Config, now: Circumstances) -> Action |
 
 
 def circumstances(run: RunDirectory, ledger: Ledger) -> Circumstances:
-    """What decides whether an act is tried, but for what `breaker.objection` says and tells."""
+    """What decides whether an action is tried, but for what `breaker.objection` says."""
     paused = pause.read(run, time.time()) is not None
     return Circumstances(paused, breaker.attempted(ledger), breaker.left_alone(ledger))
 
 
 def reported_circumstances(run: RunDirectory, ledger: Ledger, config: Config) -> Circumstances:
-    """The same with all that keeps the service from acting now, for whom it is told."""
+    """The same with all that keeps the service from acting now, for a report."""
     limited = breaker.limited(ledger, _now(), config)
     return replace(circumstances(run, ledger), fought=breaker.made_private_again(ledger), limited=limited)
 

@@ -45,7 +45,7 @@ class HostScanner(Protocol):
 
 
 class Watchdog:
-    """Tells systemd that the service is alive, as often as its WatchdogSec= asks for."""
+    """Reports to systemd that the service is alive, as often as its WatchdogSec= asks for."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier

@@ -1,4 +1,4 @@
-"""Tells each pending event exactly once, however often the service is killed.
+"""Logs each pending event to the journal exactly once, however often the service is killed.
 
 The ledger file holds an event as pending before the journal gets it, and no longer after. Whatever is pending at a
 start may or may not be in the journal: the journal itself is asked, by the event's key.
@@ -43,7 +43,7 @@ class Outbox:
         return ledger, why
 
     def save(self, ledger: Ledger) -> None:
-        """Write the ledger if it is another one than was written last. Raises OSError."""
+        """Write the ledger if it is another one than was written last. Raises: OSError."""
         if ledger == self._kept:
             return
         data = stored.dump(ledger)

@@ -63,7 +63,7 @@ class Reporter:
             until = "the next boot" if pause.until is None else timestamp(pause.until)
             self.note(EventKind.PAUSED, pause.reason or "no reason was given", ("UNTIL", until))
         elif pause is None and self.ledger.paused:
-            self.note(EventKind.RESUMED, "acts go on")
+            self.note(EventKind.RESUMED, "actions go on")
         self.ledger = replace(self.ledger, paused=pause is not None)
 
     def remember(self, scan: Scan, moment: Now, config: Config) -> tuple[Finding, ...]:

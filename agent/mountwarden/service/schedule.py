@@ -1,28 +1,28 @@
-"""When to look next. Pure: all times are seconds of CLOCK_BOOTTIME."""
+"""When to scan next. Pure: all times are seconds of CLOCK_BOOTTIME."""
 
 from dataclasses import dataclass
 
 COST_FACTOR = 70.0
-"""Looks may cost one in so many seconds of processor time: 1.4 % of one core in the long run. What is told between
-looks costs the service some 0.4 % more where containers start as fast as two processors can.
+"""Scans may cost one second of processor time in so many seconds: 1.4 % of one core in the long run. What wakes the
+service between scans costs some 0.4 % more where containers start as fast as two processors can.
 """
 BURST = 0.3
-"""Seconds of processor time that looks may cost at once, so that a costly one does not make the service blind."""
+"""Seconds of processor time that scans may cost at once, so that a costly one does not make the service blind."""
 LONGEST_PAUSE = 30.0
-"""Seconds that a costly look may put off the next one at most."""
+"""Seconds that a costly scan may put off the next one at most."""
 TICK_FACTOR = 4000.0
-"""A tick comes not before so many times the processor time of the last one: an idle host is looked at for 0.025 %."""
+"""A tick comes not before so many times the processor time of the last one: scans of an idle host cost 0.025 %."""
 LONGEST_TICK = 5.0
 """Seconds to which a tick is stretched at most; what happens on the host does not wait for it."""
 SETTLE = 0.02
-"""Seconds after a wake-up before the look: what comes in together is looked at together."""
+"""Seconds after a wake-up before the scan: what happens together is seen in one scan."""
 SERVICE_SETTLE = 0.1
-"""Seconds after a service's job ended before the look. With Type=simple it ends when the process is forked, and the
-namespace is made later: by up to 0.5 ms in systemd 252, by 10 to 30 ms in 257. A look amid that reads mounts whose
-propagation is yet to be set, which nothing tells of. What comes later still, the tick sees.
+"""Seconds after a service's job ended before the scan. With Type=simple it ends when the process is forked, and the
+namespace is made later: by up to 0.5 ms in systemd 252, by 10 to 30 ms in 257. A scan amid that reads mounts whose
+propagation is yet to be set, of which there is no event. What comes later still, the tick sees.
 """
 SERVICE_BURST = 0.1
-"""The part of `BURST` that looks because of services may use: the rest is for mounts, whose leaks are waited for."""
+"""The part of `BURST` that scans because of services may use; the rest is for those because of mounts."""
 
 
 @dataclass(slots=True)
@@ -32,16 +32,16 @@ class Schedule:
     tick: float
     resync: float
     started: float = 0.0
-    """Start of the last look."""
+    """Start of the last scan."""
     ended: float = 0.0
     debt: float = 0.0
-    """Processor seconds that looks have cost and that time has not paid for yet."""
+    """Processor seconds that scans have cost and that time has not paid for yet."""
     full: float = float("-inf")
-    """Start of the last full look."""
+    """Start of the last full scan, which trusts nothing that was read before."""
     wake: float | None = None
-    """When something happened that the next look is to see."""
+    """When something happened that the next scan is to see."""
     service: float | None = None
-    """When to look because of a service."""
+    """When to scan because of a service."""
     deadline: float | None = None
     """When the next finding would be confirmed."""
     scanned: bool = False
@@ -63,11 +63,11 @@ class Schedule:
             self.wake = now
 
     def started_service(self, now: float) -> None:
-        """A service may have started; the last of many decides, as looks go on meanwhile."""
+        """A service may have started; the last of many decides, as scans go on meanwhile."""
         self.service = now + SERVICE_SETTLE
 
     def next(self) -> float:
-        """When the next look is due."""
+        """When the next scan is due."""
         if not self.scanned:
             return self.started
         wishes = [self.started + max(self.tick, self.stretched)]
@@ -80,11 +80,11 @@ class Schedule:
         return max(min(wishes), self.ended + min(COST_FACTOR * max(0.0, self.debt - BURST), LONGEST_PAUSE))
 
     def full_is_due(self, now: float) -> bool:
-        """Whether the look at `now` must trust nothing that was read before."""
+        """Whether the scan at `now` must trust nothing that was read before."""
         return now - self.full >= self.resync
 
     def done(self, started: float, ended: float, cost: float, *, full: bool, deadline: float | None) -> None:
-        """A look is over. The first one pays for imports and cold caches: its cost puts nothing off."""
+        """A scan is over. The first one pays for imports and cold caches: its cost puts nothing off."""
         if self.scanned and not full and self.wake is None and self.service is None:
             self.stretched = min(TICK_FACTOR * cost, LONGEST_TICK)
         paid = (ended - self.ended) / COST_FACTOR

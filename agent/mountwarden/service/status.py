@@ -1,4 +1,4 @@
-"""What the service says of itself: status.json for `mountwarden status`, and the line in systemctl status. Pure."""
+"""What the service reports of itself: status.json for `mountwarden status`, and the line in systemctl status. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

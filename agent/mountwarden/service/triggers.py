@@ -1,8 +1,8 @@
-"""What wakes the service before its tick: mounts at home, services, directories that appear or change, signals.
+"""What wakes the service before its tick: mounts of the host, services, directories that appear or change, signals.
 
-While a look is already due, only signals are waited for: however many mounts come in, they cost one wake-up. The kernel
-keeps the rest: a mountinfo that changed says so at the next poll(2), inotify queues what it has, or says that it lost
-count.
+While a scan is already due, only signals are waited for: however many mounts come in, they cost one wake-up. The kernel
+keeps the rest: a mountinfo that changed says so at the next poll(2), inotify queues its events, or reports that
+it lost some.
 """
 
 import enum
@@ -47,12 +47,12 @@ class Watch:
 class Triggers:
     """Everything the service waits for, in one poll(2).
 
-    Mounts of PID 1's namespace are told by its mountinfo; those of all homes by the descriptor that is followed, where
-    the kernel has mount events.
+    PID 1's mountinfo reports the mounts of its namespace; where the kernel has mount events, the descriptor that is
+    followed reports those of all homes.
     """
 
     def __init__(self, mountinfo: str = "/proc/1/mountinfo") -> None:
-        """Opens what is kept open for life: home's mountinfo (it pins no namespace but PID 1's), inotify, a pipe.
+        """Opens what stays open until `close`: PID 1's mountinfo (which pins no other namespace), inotify, a pipe.
 
         Raises: OSError.
         """
@@ -82,11 +82,11 @@ class Triggers:
 
     @property
     def has_unit_signals(self) -> bool:
-        """Whether systemd tells of services' jobs by now; without, the tick sees their namespaces."""
+        """Whether systemd signals services' jobs by now; without, the tick sees their namespaces."""
         return self._units.subscribed
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close everything."""
         signal.set_wakeup_fd(-1)
         self._units.close()
         for fd in (self._mountinfo, self._signals, self._write_end):
@@ -95,12 +95,12 @@ class Triggers:
             self._inotify.close()
 
     def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
-        """Sleep until something happens, at most so long. What woke us is taken off its queue."""
+        """Sleep until something happens, at most so many seconds. What happened is taken off its queue."""
         poll = self._few if signals_only else self._all
         ready = dict(poll.poll(max(0.0, seconds) * 1000))
         wakes: set[Wake] = set()
-        told = self._events is not None and self._events in ready and seconds > 0  # else a look comes, and empties it
-        if told or ready.get(self._mountinfo, 0) & select.POLLPRI:
+        mounts = self._events in ready and seconds > 0  # 0: a scan follows, which reads the events
+        if mounts or ready.get(self._mountinfo, 0) & select.POLLPRI:
             wakes.add(Wake.MOUNTS)
         if self._heard in ready:
             wakes |= self._read_units()
@@ -111,7 +111,7 @@ class Triggers:
         return frozenset(wakes)
 
     def follow(self, events: int | None) -> None:
-        """Wake for mounts by this descriptor too, which is readable until a look has seen them; None: by none."""
+        """Wake for mounts by this descriptor too, which is readable until a scan has seen them; None: by none."""
         if events != self._events:
             self._swap(self._events, events)
             self._events = events
@@ -121,10 +121,10 @@ class Triggers:
         self._hear(self._units.open())
 
     def _read_units(self) -> set[Wake]:
-        """Once told, services are not listened for until the look that comes for it: many cost one wake-up."""
-        told = self._units.read()
-        self._hear(None if told else self._units.fd)
-        return {Wake.UNITS} if told else set()
+        """After a signal, services are not listened for until the scan that comes for it: many cost one wake-up."""
+        signalled = self._units.read()
+        self._hear(None if signalled else self._units.fd)
+        return {Wake.UNITS} if signalled else set()
 
     def _hear(self, fd: int | None) -> None:
         if fd != self._heard:
@@ -138,7 +138,7 @@ class Triggers:
             self._all.register(new, select.POLLIN)
 
     def drain(self) -> frozenset[Wake]:
-        """What happened until now, without waiting. A look follows: services are listened for again."""
+        """What happened until now, without waiting. A scan follows: services are listened for again."""
         self._hear(self._units.fd)
         return self.wait(0)
 

@@ -41,10 +41,10 @@ class Watches:
 
 
 def watch_list(roots: Iterable[bytes], own: bytes) -> list[Watch]:
-    """What is to be watched, as the host is now. `roots` are paths on local file systems, `own` our configuration.
+    """The directories to watch, as the host is now. `roots` are paths on local file systems, `own` our configuration.
 
     A root that is there is watched only for its own end: its engine makes and removes entries in it all the time, and
-    home's mountinfo tells of mounts. One that is not there yet is awaited in its nearest directory that is.
+    mountinfo reports mounts. For one that is not there yet, the nearest parent that is there is watched.
     """
     watches: list[Watch] = []
     for path in {*roots, *USUAL_ROOTS}:
