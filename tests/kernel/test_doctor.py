@@ -19,7 +19,7 @@ from mountwarden.observe.capabilities import NEEDED, interfaces
 from mountwarden.observe.enter import own_namespace
 from mountwarden.output.map import drawing, fold, svg
 from mountwarden.output.terminal import Terminal
-from mountwarden.predict.next_leaks import NextLeak, foresee, who
+from mountwarden.predict.next_leaks import NextLeak, predict_leaks, who
 from mountwarden.report.map import MapFacts
 from mountwarden.report.map_types import MapJson
 from mountwarden.scan.scanner import Scanner
@@ -48,7 +48,7 @@ def foreseen(home: Home, *others: Namespace) -> list[NextLeak]:
 
     def here() -> list[NextLeak]:
         picture = Scanner(home.config, home=own_namespace()).scan().picture
-        return list(foresee(exposures(picture, read), picture)[0])
+        return list(predict_leaks(exposures(picture, read), picture)[0])
 
     return home.run(here)
 

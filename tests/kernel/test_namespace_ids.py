@@ -81,7 +81,7 @@ def test_what_is_known_is_not_asked_for_again_through_a_door(home: Home) -> None
     inode = bound(home)
 
     def run() -> tuple[list[int | None], int]:
-        entered, through, asked = [0], processless.through, ids.Ids()
+        entered, through, asked = [0], processless.through, ids.NamespaceIds()
 
         def counted(*words: object, **more: object) -> object:
             entered[0] += 1
@@ -97,7 +97,7 @@ def test_what_is_known_is_not_asked_for_again_through_a_door(home: Home) -> None
 
 
 def test_an_inode_that_is_used_again_has_another_id() -> None:
-    asked = ids.Ids()
+    asked = ids.NamespaceIds()
     for _ in range(100):
         with hold() as first:
             before, inode = asked.of([Space(first.inode, (first.pid,))]), first.inode
@@ -114,5 +114,7 @@ def test_an_inode_that_is_used_again_has_another_id() -> None:
 def test_what_has_ended_has_no_id() -> None:
     with hold() as ended:
         pid, inode = ended.pid, ended.inode
-    assert ids.Ids().of([Space(inode, (pid,)), Space(1, door=processless.Door("bind", 0, b"/nonexistent"))]) == {}
+    assert (
+        ids.NamespaceIds().of([Space(inode, (pid,)), Space(1, door=processless.Door("bind", 0, b"/nonexistent"))]) == {}
+    )
     assert namespaces.read_mountinfo(inode, (pid,)) is None

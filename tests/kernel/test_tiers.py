@@ -188,7 +188,7 @@ def _plain(scanner: Scanner, scan: Scan, spaces: list[int]) -> Told:
         _sorted(_bare(stack) for stack in picture.stacks if stack.namespace in spaces),
         _sorted(_bare(gone) for gone in picture.gone),
         tuple(one.mounts for one in seen if one),
-        tuple(sorted(one.settled.ids(identity)) for one in seen if one for identity in sorted(picture.home_identities)),
+        tuple(sorted(one.reached.ids(identity)) for one in seen if one for identity in sorted(picture.home_identities)),
         _sorted(_finding(finding) for finding in scan.findings if finding.namespace in (None, *spaces)),
     )
 

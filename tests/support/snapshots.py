@@ -29,7 +29,7 @@ from mountwarden.model import (
 from mountwarden.mounts.propagation import Behaviour
 from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.predict.occupants import Occupant
-from mountwarden.snapshot.contents import SavedMembers, SavedMounts, SavedVerdict, Snapshot
+from mountwarden.snapshot.contents import SavedHistory, SavedMembers, SavedMounts, Snapshot
 from mountwarden.systemd.unit_syntax import parse
 
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount
@@ -84,7 +84,7 @@ def made() -> Snapshot:
         gaps=(Gap("the settings of acme.service", "PID 1 answered: no acme", 5),),
         members={OTHER: SavedMembers(NamespaceKind.CONTAINER, (holder,))},
         users={9: Holder(9, "acmed")},
-        told={leak: SavedVerdict(True, False, 1.5e9)},
+        told={leak: SavedHistory(True, False, 1.5e9)},
         survey=_survey(),
         circumstances={leak: context.Context((parent,), unit, (file,), "rslave", host_root())},
     )

@@ -44,7 +44,7 @@ def told(*findings: Finding, **changes: Any) -> types.ReportJson:
 
 def more(*findings: Finding, found: ConfirmedScan | None = None) -> list[str]:
     """Ids of what is joined with the look."""
-    service = service_report.Agents(told(*findings))
+    service = service_report.ServiceReport(told(*findings))
     return [one["id"] for one in joined.alone(service, found or scanned())]
 
 
@@ -71,10 +71,10 @@ def shows(monkeypatch: pytest.MonkeyPatch, text: bytes | Exception | None) -> Mo
 
 def test_what_the_look_did_not_make_is_joined_as_the_service_wrote_it(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, TWO)
-    service = service_report.Agents(told(replace(LEAK, severity=Severity.CRITICAL, silenced=True)))
+    service = service_report.ServiceReport(told(replace(LEAK, severity=Severity.CRITICAL, silenced=True)))
     (one,) = joined.alone(service, scanned())
-    assert service.told
-    assert one == service.told["findings"][0]
+    assert service.report
+    assert one == service.report["findings"][0]
 
 
 def test_the_reading_is_of_the_real_namespace() -> None:
@@ -214,7 +214,7 @@ def test_only_the_report_of_a_service_that_runs_is_relied_on(tmp_path: Path, mon
 def test_summary_and_status_count_what_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, TWO)
     own = replace(LEAK, id="mw-0000000009", severity=Severity.INFO, kind=Kind.SEVERED)
-    service = service_report.Agents(told(replace(LEAK, severity=Severity.CRITICAL), own))
+    service = service_report.ServiceReport(told(replace(LEAK, severity=Severity.CRITICAL), own))
     whole = report.joined(report.build(facts([own])), joined.alone(service, scanned(own)))
     assert [one["id"] for one in whole["findings"]] == [LEAK.id, own.id]
     assert (whole["summary"]["findings"], whole["summary"]["by_kind"]["leaked"]) == (2, 1)

@@ -110,12 +110,12 @@ def test_what_the_agent_has_seen_counts_for_a_scan_of_now(tmp_path: Path) -> Non
 
 def test_what_its_own_options_alone_name_is_as_bad_as_the_agent_has_seen_it() -> None:
     seen = finding(evidence=Evidence.HISTORY, detail="the copy is bound on a directory that is not the mountpoint")
-    agent = service_report.Agents(report.build(facts([seen])))
+    agent = service_report.ServiceReport(report.build(facts([seen])))
     claimed = replace(seen, evidence=Evidence.CLAIMED, severity=Severity.INFO, detail="suspected")
     assert agent.as_known([claimed]) == (seen,)
     worse = replace(seen, evidence=Evidence.SPOT, severity=Severity.CRITICAL, detail="mounted again at home")
     assert agent.as_known([worse]) == (replace(worse, evidence=Evidence.HISTORY),), "the scan is newer"
-    both = service_report.Agents(report.build(facts([claimed])))
+    both = service_report.ServiceReport(report.build(facts([claimed])))
     assert both.as_known([claimed]) == (claimed,)
 
 

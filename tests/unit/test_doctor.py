@@ -23,7 +23,7 @@ from mountwarden.observe import tiers
 from mountwarden.observe.capabilities import NEEDED, Interface
 from mountwarden.observe.enter import own_namespace
 from mountwarden.output.journal_messages import IDS
-from mountwarden.predict.next_leaks import NextLeak, foresee
+from mountwarden.predict.next_leaks import NextLeak, predict_leaks
 from mountwarden.systemd import unit_files
 from mountwarden.systemd import units as bus
 
@@ -234,8 +234,8 @@ def test_who_will_leak_is_named_with_why_and_what_ends_it() -> None:
 def test_a_second_view_on_the_host_itself_is_named_by_its_place() -> None:
     view = sight(at_home=True, mount=mount(5, 1, "/srv/ch\nroot", device="8:1"))
     volumes = dataclasses.replace(view, root=dataclasses.replace(ROOT, path=b"/var/lib/docker/volumes"), copies=1)
-    (one,), gaps = foresee([view, volumes], picture(STATE))
-    assert foresee([dataclasses.replace(view, copies=0)], picture(STATE)) == ((), ()), "it is given no new one"
+    (one,), gaps = predict_leaks([view, volumes], picture(STATE))
+    assert predict_leaks([dataclasses.replace(view, copies=0)], picture(STATE)) == ((), ()), "it is given no new one"
     check = only(roots.cut_off([one]))
     assert gaps == ()
     assert check.text == (
@@ -286,7 +286,7 @@ def test_one_reason_for_several_roots_is_told_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(bus, "units_facts", answer)
     monkeypatch.setattr("mountwarden.predict.next_leaks.who", lambda _inode, _picture: LEAKY)
     volumes = dataclasses.replace(ROOT, path=b"/var/lib/docker/volumes")
-    found, gaps = foresee([sight(), sight(root=volumes, copies=1), sight(Relation.SLAVE)], picture(STATE))
+    found, gaps = predict_leaks([sight(), sight(root=volumes, copies=1), sight(Relation.SLAVE)], picture(STATE))
     assert asked == [{"leaky.service"}]
     assert gaps == ()
     (one,) = found

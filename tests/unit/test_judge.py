@@ -55,7 +55,7 @@ def picture(home: Table, elsewhere: dict[int, Table], root: Root = ROOT) -> Pict
 
 
 def judged(shown: Picture, answer: RecordState = RecordState.UNKNOWN) -> list[Finding]:
-    wants = [want for want in judge(shown, Answers()).wants if isinstance(want, RecordQuestion)]
+    wants = [want for want in judge(shown, Answers()).questions if isinstance(want, RecordQuestion)]
     return list(judge(shown, Answers(records=dict.fromkeys(wants, answer))).findings)
 
 
@@ -112,14 +112,14 @@ def test_another_type_on_the_spot_is_no_copy() -> None:
 def test_the_engine_s_record_decides(answer: RecordState, evidence: Evidence | None) -> None:
     recorded = dataclasses.replace(ROOT, record=("/run/record",))
     shown = picture(table(host_root()), {OTHER: private(layer(2, 1))}, recorded)
-    assert {type(want) for want in judge(shown, Answers()).wants} == {RecordQuestion}
+    assert {type(want) for want in judge(shown, Answers()).questions} == {RecordQuestion}
     assert [finding.evidence for finding in judged(shown, answer)] == ([evidence] if evidence else [])
 
 
 def test_no_record_is_asked_for_where_home_has_the_mount() -> None:
     recorded = dataclasses.replace(ROOT, record=("/run/record",))
     shown = picture(table(host_root(), layer(2, 1)), {OTHER: private(layer(2, 1))}, recorded)
-    assert judge(shown, Answers()).wants == frozenset()
+    assert judge(shown, Answers()).questions == frozenset()
 
 
 def test_the_same_upperdir_mounted_again_is_critical_and_out_of_rmdir_s_reach() -> None:

@@ -178,7 +178,7 @@ DOCUMENTS: dict[str, Callable[[Holder], Any]] = {
     "report --json": told,
     "report": lambda one: report_text.render(told(one), report_text.View(SCREEN, NOW)),
     "report --npd": lambda one: phrases.one_line(told(one), 1, Severity.WARNING),
-    "explain": lambda one: explain_text.tell(
+    "explain": lambda one: explain_text.render(
         explain_text.Explanation(told(one)["findings"][0], {}, NOW, told(one)["taken"]), SCREEN
     ),
     "explain's background": background,

@@ -146,9 +146,9 @@ def test_nothing_raw_reaches_a_terminal() -> None:
 
 @pytest.mark.parametrize("columns", [40, 80, 160])
 def test_right_to_left_names_stay_in_their_place(columns: int) -> None:
-    plain = shown(crowded(), columns) + explain_text.tell(night(), Terminal(columns))
+    plain = shown(crowded(), columns) + explain_text.render(night(), Terminal(columns))
     marked = shown(crowded(), columns, terminal=Terminal(columns, bidi=True))
-    marked += explain_text.tell(night(), Terminal(columns, bidi=True))
+    marked += explain_text.render(night(), Terminal(columns, bidi=True))
     assert "/srv/\u2066דוגמה\u2069/merged" in marked
     assert marked.replace("\u2066", "").replace("\u2069", "") == plain
     assert too_wide(marked, columns) == []
@@ -192,7 +192,7 @@ def test_what_is_not_seen_is_not_claimed() -> None:
 def test_stories(columns: int) -> None:
     told = report.build(facts([finding(remedies=(finding().remedies[0], RESTART))]))
     steps = {"detach": ["scan again", "rename an empty directory over it"]}
-    screen = explain_text.tell(
+    screen = explain_text.render(
         explain_text.Explanation(told["findings"][0], steps, NOW, told["taken"]), Terminal(columns)
     )
     check(f"story-{columns}", screen)
@@ -256,25 +256,27 @@ def night() -> explain_text.Explanation:
 
 @pytest.mark.parametrize("columns", [40, 80, 160])
 def test_whole_stories(columns: int) -> None:
-    screen = explain_text.tell(night(), Terminal(columns))
+    screen = explain_text.render(night(), Terminal(columns))
     check(f"story-whole-{columns}", screen)
     assert too_wide(screen, columns) == []
 
 
 @pytest.mark.parametrize("columns", [20, 27, 33, 61, 97])
 def test_no_width_breaks_a_story(columns: int) -> None:
-    assert too_wide(explain_text.tell(night(), Terminal(columns)), columns) == []
+    assert too_wide(explain_text.render(night(), Terminal(columns)), columns) == []
 
 
 def test_a_story_in_ascii_has_no_sign_of_ours() -> None:
-    screen = explain_text.tell(night(), Terminal(80, ascii=True))
+    screen = explain_text.render(night(), Terminal(80, ascii=True))
     assert not set("└✗→↓…") & set(screen)
 
 
 def test_a_finding_that_is_over_has_its_story_too() -> None:
     background: types.BackgroundJson = {"timeline": [], "chain": None, "settings": [], "fix": None}
     entry: Any = {"what": "cleared", "at": timestamp(NOW), "after": None, "before": None, "text": "it is over"}
-    screen = explain_text.tell_over("mw-x", {**background, "timeline": [{**entry, "source": "journal"}]}, Terminal(80))
+    screen = explain_text.render_over(
+        "mw-x", {**background, "timeline": [{**entry, "source": "journal"}]}, Terminal(80)
+    )
     assert screen == "mw-x  is over: no scan shows it now\n  2026-09-21 14:13:20Z  cleared: it is over (journal)\n"
 
 
@@ -284,7 +286,7 @@ def test_every_kind_has_its_words(kind: Kind, space: NamespaceKind | None) -> No
     told = report.build(facts([finding(kind=kind, namespace_kind=space, holders=_holders(space))]))
     assert phrases.wrong(kind, space).startswith(f"{kind}: ")
     assert f"● {kind}: " in shown(told, 160)
-    assert str(kind) in explain_text.tell(
+    assert str(kind) in explain_text.render(
         explain_text.Explanation(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)
     )
 
@@ -294,7 +296,7 @@ def test_a_stack_at_home_has_no_remedy_and_a_way_out_by_hand() -> None:
     found = plan(finding(kind=Kind.STACKED, home=5, namespace=5, holders=(init, LEAKY)), Config())
     told = report.build(facts([found]))
     screen = " ".join(
-        explain_text.tell(explain_text.Explanation(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)).split()
+        explain_text.render(explain_text.Explanation(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)).split()
     )
     assert "Remedies Stop what mounts it there again and again, then umount(8) what is on top" in screen
     assert "the last one may be in use" in screen
@@ -312,5 +314,5 @@ def _holders(space: NamespaceKind | None) -> Sequence[Holder]:
 def test_every_evidence_has_its_words(evidence: Evidence) -> None:
     told = report.build(facts([finding(evidence=evidence)]))["findings"][0]
     assert (phrases.known(evidence) or "") in " ".join(
-        explain_text.tell(explain_text.Explanation(told, {}, NOW, ""), Terminal(400)).split()
+        explain_text.render(explain_text.Explanation(told, {}, NOW, ""), Terminal(400)).split()
     )

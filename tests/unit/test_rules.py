@@ -82,7 +82,7 @@ def test_a_peer_or_slave_is_reached(groups: dict[str, int]) -> None:
 
 def test_a_chain_of_masters_is_followed_to_its_end() -> None:
     shown = picture(LIVE, copy(parent(master=5)))
-    assert judge(shown, Answers()).wants == {PeerGroupQuestion(5)}
+    assert judge(shown, Answers()).questions == {PeerGroupQuestion(5)}
     assert found(shown, Kind.SEVERED, Answers(masters={PeerGroupQuestion(5): 1})) == [], "5 is a slave of home's group"
     assert len(found(shown, Kind.SEVERED, Answers(masters={PeerGroupQuestion(5): 0}))) == 1, "5 has no master"
     longer = Answers(masters={PeerGroupQuestion(5): 6, PeerGroupQuestion(6): 0})
@@ -118,7 +118,7 @@ GONE = Gone(match_of(EMPTY), layer(2, 1), frozenset({2, 12}))
 def test_what_somebody_holds_open_after_it_went_is_pinned() -> None:
     shown = picture(EMPTY, gone=(GONE,))
     want = UsersQuestion(frozenset({2, 12}))
-    assert want in judge(shown, Answers()).wants
+    assert want in judge(shown, Answers()).questions
     assert found(shown, Kind.PINNED) == [], "not known yet"
     assert found(shown, Kind.PINNED, Answers(users={want: ()})) == []
     users = (Use(9, "tail", "fd 3"), Use(9, "tail", "cwd"), Use(8, "sh", "cwd"))

@@ -141,7 +141,7 @@ class Demo:
             for remedy in one["remedies"]
         }
         around = background(finding, seen, agent=False)
-        self._quote(explain_text.tell(explain_text.Explanation(one, steps, time.time(), taken, around), self.inner))
+        self._quote(explain_text.render(explain_text.Explanation(one, steps, time.time(), taken, around), self.inner))
 
     def _detach(self, finding: Finding, scanner: "Scanner") -> None:
         from ..remedies import apply

@@ -60,7 +60,7 @@ def run(arguments: Namespace) -> int:
         sys.stdout.write(report_file.dumps({**finding, "steps": told.steps, "background": told.background}))
     else:
         facts = explain_text.Explanation(finding, told.steps, time.time(), told.report["taken"], told.background)
-        sys.stdout.write(explain_text.tell(facts, screen))
+        sys.stdout.write(explain_text.render(facts, screen))
     return build.status(told.report, Severity(arguments.fail_on))
 
 
@@ -82,14 +82,16 @@ def _live(arguments: Namespace) -> _Explained | types.BackgroundJson:
     return _Explained(build.build(facts), build.steps(facts.findings[0]), around)
 
 
-def _beyond(finding_id: str, agent: service_report.Agents, found: "ConfirmedScan") -> _Explained | types.BackgroundJson:
+def _beyond(
+    finding_id: str, agent: service_report.ServiceReport, found: "ConfirmedScan"
+) -> _Explained | types.BackgroundJson:
     """Of a finding that the scan does not show: the service's, while it holds; else what the journal has of it."""
     from ..report import background
     from . import joined
 
     past, theirs = background.over(finding_id), joined.alone(agent, found)
-    if agent.told and any(one["id"] == finding_id for one in theirs):
-        return _Explained(build.select(agent.told, lambda one: one["id"] == finding_id), background=past)
+    if agent.report and any(one["id"] == finding_id for one in theirs):
+        return _Explained(build.select(agent.report, lambda one: one["id"] == finding_id), background=past)
     if past:
         return past
     raise _unknown(finding_id, [finding.id for finding in found.findings] + [one["id"] for one in theirs])
@@ -117,7 +119,7 @@ def _over(arguments: Namespace, told: types.BackgroundJson, screen: terminal.Ter
     if arguments.json:
         sys.stdout.write(report_file.dumps({"id": arguments.id, "over": True, "background": told}))
     else:
-        sys.stdout.write(explain_text.tell_over(arguments.id, told, screen))
+        sys.stdout.write(explain_text.render_over(arguments.id, told, screen))
     return 0
 
 

@@ -15,13 +15,13 @@ from ..output import report_file
 from ..report import types
 from ..scan.confirm import ConfirmedScan
 from ..scan.scanner import Scan
-from .service_report import Agents
+from .service_report import ServiceReport
 
 _BY_ANY_SCAN = (Kind.SEVERED, Kind.PRIVATE_ROOT)
 """Kinds that depend on propagation as it is now, and not on earlier scans."""
 
 
-def alone(agent: Agents, found: ConfirmedScan) -> list[types.FindingJson]:
+def alone(agent: ServiceReport, found: ConfirmedScan) -> list[types.FindingJson]:
     """The service's findings, as it wrote them, that are to be shown beside those of the scan."""
     own = {finding.id for finding in found.findings}
     now = _Now(found.seen)

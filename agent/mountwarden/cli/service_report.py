@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Agents:
+class ServiceReport:
     """The last report of the service; None where it does not run, or its report can't be relied on."""
 
-    told: types.ReportJson | None
+    report: types.ReportJson | None
 
     @property
     def mode(self) -> Mode | None:
         """Whether it takes actions or only observes."""
-        return None if self.told is None else Mode(self.told["mode"])
+        return None if self.report is None else Mode(self.report["mode"])
 
     def since(self) -> dict[str, float]:
         """The ids of what it has confirmed, with the time (seconds since the Epoch) since which it sees it."""
@@ -44,7 +44,7 @@ class Agents:
     @property
     def findings(self) -> list[types.FindingJson]:
         """Its findings, confirmed or not."""
-        return self.told["findings"] if self.told else []
+        return self.report["findings"] if self.report else []
 
 
 def _as_seen(finding: Finding, told: types.FindingJson | None) -> Finding:
@@ -57,13 +57,13 @@ def _as_seen(finding: Finding, told: types.FindingJson | None) -> Finding:
     return replace(seen, severity=Severity(told["severity"]), detail=told["detail"] or "")
 
 
-def read(boot_id: str, path: str = report_file.PATH) -> Agents:
+def read(boot_id: str, path: str = report_file.PATH) -> ServiceReport:
     """The report as it is now. A command that scans reads it before the scan, and again after it."""
     try:
         told = report_file.read(path)
     except (OSError, MountwardenError):
-        return Agents(None)
-    return Agents(None if told["host"]["boot_id"] != boot_id or stale(told, time.time()) else told)
+        return ServiceReport(None)
+    return ServiceReport(None if told["host"]["boot_id"] != boot_id or stale(told, time.time()) else told)
 
 
 def stale(told: types.ReportJson, now: float) -> str | None:
@@ -111,7 +111,7 @@ def wanted(arguments: Namespace) -> Callable[[types.FindingJson], bool]:
 
 def confirmed(
     arguments: Namespace, scanner: "Scanner", *, everything: bool = False, progress: bool = False
-) -> "tuple[ConfirmedScan, Agents]":
+) -> "tuple[ConfirmedScan, ServiceReport]":
     """A scan now, confirmed by the service or by a second scan, and what the service says after it.
 
     `everything`: the second scan waits for findings of severity info too. `progress`: a wait is said at a terminal.

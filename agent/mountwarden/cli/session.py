@@ -17,7 +17,7 @@ from ..scan.scanner import Scanner
 from ..service.actions import reported_circumstances
 from ..state import run_directory, silences
 from ..state.run_directory import RunDirectory
-from .service_report import Agents
+from .service_report import ServiceReport
 
 
 def scanner(arguments: Namespace) -> Scanner:
@@ -32,7 +32,7 @@ def roots(arguments: Namespace) -> list[Root]:
     return engines.discover(host, load(arguments.config))[0]
 
 
-def circumstances(scanner: Scanner, agent: Agents) -> Circumstances:
+def circumstances(scanner: Scanner, agent: ServiceReport) -> Circumstances:
     """What decides on the service's actions besides the configuration: a pause, the ledger of this boot, its mode."""
     run = RunDirectory()
     try:

@@ -15,7 +15,7 @@ from ..model import Gap
 from ..mounts.exposure import exposures
 from ..observe import namespaces
 from ..observe.capabilities import Interface, interfaces
-from ..predict.next_leaks import NextLeak, foresee, who
+from ..predict.next_leaks import NextLeak, predict_leaks, who
 from ..scan.scanner import Scan, Scanner
 from . import canary, kernel, roots, system, units
 from .canary import CanaryResult
@@ -91,7 +91,7 @@ def _host(asked: Asked, tried: tuple[Interface, ...], *, broken: bool) -> Examin
     scan = scanner.scan()
     seen = world()
     exposed = exposures(scan.picture, seen.tables)
-    next_leaks, unasked = foresee(exposed, scan.picture)
+    next_leaks, unasked = predict_leaks(exposed, scan.picture)
     full = kernel.mount_max(seen.tables)
     checks = (
         *refused,

@@ -27,9 +27,9 @@ def normalise(name: bytes) -> bytes:
     Raises: GraphdriverError for a name that is too long; Escape for one that leads out or holds a NUL byte.
     """
     if len(name) > _PATH_MAX:
-        raise GraphdriverError(f"the name {shown(name)} is longer than a path may be")
+        raise GraphdriverError(f"the name {printable(name)} is longer than a path may be")
     if b"\0" in name:
-        raise Escape(f"the name {shown(name)} holds a NUL byte")
+        raise Escape(f"the name {printable(name)} holds a NUL byte")
     parts: list[bytes] = []
     for part in name.split(b"/"):
         if part in (b"", b"."):
@@ -39,11 +39,11 @@ def normalise(name: bytes) -> bytes:
         elif parts:
             parts.pop()
         else:
-            raise Escape(f"the name {shown(name)} leads out of the layer")
+            raise Escape(f"the name {printable(name)} leads out of the layer")
     return b"/".join(parts)
 
 
-def shown(name: bytes) -> str:
+def printable(name: bytes) -> str:
     """A name from a layer, safe to print."""
     text = name.decode("utf-8", "backslashreplace")
     short = text if len(text) <= 200 else f"{text[:200]}… ({len(name)} bytes)"
@@ -111,7 +111,7 @@ class RootDirectory:
 
     def _climb(self, trail: list[int], path: bytes) -> None:
         if len(trail) == 1:
-            raise Escape(f"a symbolic link in {shown(path)} leads out of the layer")
+            raise Escape(f"a symbolic link in {printable(path)} leads out of the layer")
         os.close(trail.pop())
 
     def _descend(self, trail: list[int], name: bytes) -> None:

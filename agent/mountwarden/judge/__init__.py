@@ -12,7 +12,7 @@ class Judgement:
     """Findings, and the questions whose answers may change them."""
 
     findings: tuple[Finding, ...]
-    wants: frozenset[Question] = field(default_factory=frozenset)
+    questions: frozenset[Question] = field(default_factory=frozenset)
 
 
 Rule = Callable[[Picture, Answers], tuple[list[Finding], set[Question]]]

@@ -16,7 +16,7 @@ PERIOD = 10.0
 """Seconds between two searches. Such a mount is reported after 30 s; a busy host unmounts many times a second."""
 
 
-class Pins:
+class DetachedUsers:
     """Answers which processes keep mounts busy, from a search that is at most `PERIOD` seconds old."""
 
     def __init__(self) -> None:

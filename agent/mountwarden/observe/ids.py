@@ -12,7 +12,7 @@ from .enter import own_namespace
 from .tiers import listing
 
 
-class Ids:
+class NamespaceIds:
     """Asks for ids, and keeps them from one call to the next: entering by a door costs a child each time."""
 
     def __init__(self) -> None:

@@ -71,7 +71,7 @@ SETUP = 1.0
 """Seconds within which the process that made a mount namespace has set it up."""
 
 
-class New:
+class NewNamespaces:
     """Namespaces that are to be read once more, because they were new when they were read.
 
     The process that makes one sets the propagation of its mounts afterwards, for which there is no event: a reading

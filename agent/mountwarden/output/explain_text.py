@@ -54,7 +54,7 @@ class Explanation:
     """None: it was not asked for, since that needs root."""
 
 
-def tell(told: Explanation, terminal: Terminal) -> str:
+def render(told: Explanation, terminal: Terminal) -> str:
     """The explanation, ending in a newline."""
     finding = told.finding
     sections: list[tuple[str, Iterable[str]]] = [
@@ -71,7 +71,7 @@ def tell(told: Explanation, terminal: Terminal) -> str:
     return terminal.lines(line for part in parts for line in part)
 
 
-def tell_over(finding_id: str, background: types.BackgroundJson, terminal: Terminal) -> str:
+def render_over(finding_id: str, background: types.BackgroundJson, terminal: Terminal) -> str:
     """What the journal has of a finding that is there no more."""
     title = _title(f"{finding_id}  is over: no scan shows it now", terminal)
     return terminal.lines([*title, *explain_drawing.timeline(background["timeline"], terminal)])

@@ -64,7 +64,7 @@ class NextLeak:
         return all(sight.on_purpose for sight in self.sights)
 
 
-def foresee(found: Iterable[Exposure], picture: Picture) -> tuple[tuple[NextLeak, ...], tuple[Gap, ...]]:
+def predict_leaks(found: Iterable[Exposure], picture: Picture) -> tuple[tuple[NextLeak, ...], tuple[Gap, ...]]:
     """Those that are cut off, the most copies first, and what could not be asked about them.
 
     This reads who is in each such namespace, unit files and containers' configurations, and asks PID 1 once.

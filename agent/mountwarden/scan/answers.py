@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from .. import engines
 from ..engines import Host
 from ..model import Answers, PeerGroupQuestion, Question, RecordQuestion, UsersQuestion
-from ..observe.detached_users import Pins
+from ..observe.detached_users import DetachedUsers
 from ..observe.tiers.observer import Observer
 
 
@@ -14,7 +14,7 @@ class AnswerSources:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._pins = Pins()
+        self._pins = DetachedUsers()
         self.unused: frozenset[frozenset[int]] = frozenset()
         """Mount ids of detached mounts that the last questions were about and that no process keeps."""
 

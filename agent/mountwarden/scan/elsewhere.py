@@ -130,5 +130,5 @@ class _Reader:
     def take(self, inode: int, reading: Reading) -> None:
         """Count a namespace's mounts, and note which copies are reached and which lines could not be read."""
         self.found.mounts += reading.mounts
-        self.found.reached.append(reading.settled)
+        self.found.reached.append(reading.reached)
         self.found.gaps += [Gap("lines of mountinfo", why, inode, count) for why, count in reading.unreadable]

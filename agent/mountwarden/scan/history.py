@@ -13,9 +13,9 @@ neither its device number nor its mount ids can be reused.
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from ..model import Copy, Gone, Match, Mount, MountClass, RootState, Spot
+from ..observe.tiers.prefilter import ReachedCopies
 
 Identity = tuple[str, bytes]
 CopyKey = tuple[int, int, str, bytes]
@@ -35,13 +35,6 @@ class HomeMount:
     ids: frozenset[int]
 
 
-class ReachedMounts(Protocol):
-    """The copies in one namespace that home's umounts reach."""
-
-    def ids(self, identity: Identity) -> tuple[int, ...]:
-        """The small mount ids of those that are of that (device, mnt_root)."""
-
-
 @dataclass(frozen=True, slots=True)
 class History:
     """Home's mounts at the last scan by (device, mnt_root), the copies left behind, and what is mounted nowhere now."""
@@ -51,7 +44,7 @@ class History:
     gone: Mapping[Identity, Gone] = field(default_factory=dict)
     elsewhere: frozenset[CopyKey] = frozenset()
     """Copies at the last scan that are on no spot of a layout."""
-    reached: tuple[ReachedMounts, ...] = ()
+    reached: tuple[ReachedCopies, ...] = ()
     """By namespace, the copies at the last scan that home's umounts reach."""
 
     def watched(self) -> frozenset[Identity]:
@@ -76,7 +69,7 @@ def remember(
     copies: Iterable[Copy],
     matches: Mapping[Spot, Match],
     unread: frozenset[int],
-    reached: tuple[ReachedMounts, ...] = (),
+    reached: tuple[ReachedCopies, ...] = (),
 ) -> tuple[History, tuple[Copy, ...]]:
     """The history after a scan, and the copies with their history filled in.
 

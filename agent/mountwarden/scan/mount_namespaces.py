@@ -21,7 +21,7 @@ class MountNamespaces:
         """Ways to enter the namespaces without a process: a bind of its nsfs file, or an open descriptor."""
         self._threads: tuple[int, ...] = ()
         """Ids of threads in another namespace than their process."""
-        self._new = namespaces.New()
+        self._new = namespaces.NewNamespaces()
         self._read: dict[int, frozenset[int]] = {}
         """Namespaces at the last reading of all of them, and their processes then."""
 

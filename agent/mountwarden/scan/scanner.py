@@ -16,7 +16,7 @@ from ..judge import Judgement, judge
 from ..model import Answers, Finding, Gap, Missed, Picture, Tier
 from ..mounts.roots import stacks
 from ..observe import processes, tiers
-from ..observe.ids import Ids
+from ..observe.ids import NamespaceIds
 from .answers import AnswerSources
 from .elsewhere import Elsewhere, FoundElsewhere
 from .history import History, remember
@@ -72,7 +72,7 @@ class Scanner:
         self._elsewhere = Elsewhere()
         self._history = History()
         self._answers = AnswerSources(self._engines)
-        self._ids = Ids()
+        self._ids = NamespaceIds()
         self._last: tuple[Scan, list[Gap]] | None = None
         """The last whole scan and the gaps before the other namespaces were read; None where it found something or the
         judge had a question: what that depends on can change though no mount does."""
@@ -99,7 +99,7 @@ class Scanner:
         findings = attribute_all(judgement.findings, picture)
         seconds = time.monotonic() - clock
         scan = Scan(picture, findings, tuple(gaps), started, seconds, self.tier, self.tier_reason, answers, missed)
-        self._last = None if judgement.findings or judgement.wants or found.unread else (scan, before)
+        self._last = None if judgement.findings or judgement.questions or found.unread else (scan, before)
         return scan
 
     def _use_configured_tier(self) -> None:
@@ -160,7 +160,7 @@ class Scanner:
         """Judge until there is no question left; the judgement, and the answers that it stands on."""
         answers = Answers()
         judgement = judge(picture, answers)
-        while questions := [one for one in judgement.wants if answers.lacks(one)]:
+        while questions := [one for one in judgement.questions if answers.lacks(one)]:
             answers = self._answers.add(answers, questions, self._observer, self._spaces.members)
             self._history = self._history.without(self._answers.unused)
             judgement = judge(picture, answers)

@@ -21,7 +21,7 @@ class SavedMembers:
 
 
 @dataclass(frozen=True, slots=True)
-class SavedVerdict:
+class SavedHistory:
     """What depends on earlier scans: it can't be found again from a single picture."""
 
     confirmed: bool
@@ -78,7 +78,7 @@ class Snapshot:
     """By the namespace's inode."""
     users: Mapping[int, Holder] = field(default_factory=dict)
     """By pid: processes that keep mounts which are in no namespace any more."""
-    told: Mapping[str, SavedVerdict] = field(default_factory=dict)
+    told: Mapping[str, SavedHistory] = field(default_factory=dict)
     """By the finding's id."""
     circumstances: Mapping[str, Context] = field(default_factory=dict)
     """What the causes are found from, by the id of the first finding of each cause."""

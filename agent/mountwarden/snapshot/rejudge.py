@@ -7,7 +7,7 @@ from ..explain import cause, shared_causes
 from ..explain.context import Context
 from ..judge import judge
 from ..model import Cause, Finding, Gap, Kind, Picture, Severity
-from .contents import SavedVerdict, Snapshot
+from .contents import SavedHistory, Snapshot
 
 
 def findings(snapshot: Snapshot, *, everything: bool = False) -> tuple[Finding, ...]:
@@ -39,7 +39,7 @@ def _attributed(finding: Finding, snapshot: Snapshot) -> Finding:
     return replace(finding, holders=finding.holders or members.holders, namespace_kind=members.kind)
 
 
-def _with_history(finding: Finding, saved: SavedVerdict | None) -> Finding:
+def _with_history(finding: Finding, saved: SavedHistory | None) -> Finding:
     if saved is None:
         return finding
     return replace(finding, confirmed=saved.confirmed, silenced=saved.silenced, since=saved.since)

@@ -9,7 +9,7 @@ from ..explain import attribute, cause, shared_causes
 from ..explain.context import Context
 from ..model import Finding, Gap, Kind, Picture
 from ..scan.scanner import Scan
-from .contents import SavedMembers, SavedMounts, SavedVerdict, Snapshot
+from .contents import SavedHistory, SavedMembers, SavedMounts, Snapshot
 from .redact import clean
 
 
@@ -49,7 +49,7 @@ def take(
         gaps=(*seen.gaps, *gaps),
         members={inode: members for inode, members in named.items() if inode is not None},
         users={holder.pid: holder for f in findings if f.kind is Kind.PINNED for holder in f.holders},
-        told={f.id: SavedVerdict(f.confirmed, f.silenced, f.since) for f in findings},
+        told={f.id: SavedHistory(f.confirmed, f.silenced, f.since) for f in findings},
         circumstances=around,
         survey=None if isinstance(survey, Gap) else survey,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from .. import xattrs
-from ..beneath import RootDirectory, by_fd, exists, normalise, shown
+from ..beneath import RootDirectory, by_fd, exists, normalise, printable
 from ..driver import GraphdriverError
 from ..idmap import IdMaps
 from ..removal import remove_children, remove_tree
@@ -132,7 +132,9 @@ class Extraction:
             else:
                 self._entry(parent, name, member)
         except OSError as error:
-            raise GraphdriverError(f"cannot apply the {member.kind} {shown(member.name)}: {error.strerror}") from error
+            raise GraphdriverError(
+                f"cannot apply the {member.kind} {printable(member.name)}: {error.strerror}"
+            ) from error
 
     def _root_itself(self, member: Member) -> None:
         if member.kind is not EntryKind.DIRECTORY:
@@ -143,7 +145,7 @@ class Extraction:
 
     def _whiteout(self, parent: bytes, name: bytes, member: Member) -> None:
         if name in (b"", b".", b".."):
-            raise BadArchive(f"{shown(member.name)} is a whiteout of no name")
+            raise BadArchive(f"{printable(member.name)} is a whiteout of no name")
         try:
             fd = self._root.open_directory(parent)
         except FileNotFoundError:
@@ -303,7 +305,9 @@ class Extraction:
         target = normalise(member.target)
         parent, _, target_name = target.rpartition(b"/")
         if not target_name or target_name.startswith(META):
-            raise BadArchive(f"{shown(member.name)} is a hard link to {shown(member.target)}, which no layer holds")
+            raise BadArchive(
+                f"{printable(member.name)} is a hard link to {printable(member.target)}, which no layer holds"
+            )
         source = self._root.open_directory(parent)
         try:
             os.link(target_name, name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
@@ -315,9 +319,9 @@ class Extraction:
             os.mknod(name, stat.S_IFIFO | 0o600, dir_fd=fd)
             return self._by_name(fd, name, member)
         if member.kind is EntryKind.CHARACTER and member.device == (0, 0):
-            raise BadArchive(f"{shown(member.name)} is the character device 0:0, overlayfs's own whiteout")
+            raise BadArchive(f"{printable(member.name)} is the character device 0:0, overlayfs's own whiteout")
         if self._options.devices is Devices.REFUSE:
-            raise BadArchive(f"{shown(member.name)} is a {member.kind}, and devices are refused")
+            raise BadArchive(f"{printable(member.name)} is a {member.kind}, and devices are refused")
         if self._options.devices is Devices.CREATE:
             kind = stat.S_IFCHR if member.kind is EntryKind.CHARACTER else stat.S_IFBLK
             os.mknod(name, kind | 0o600, os.makedev(*member.device), dir_fd=fd)

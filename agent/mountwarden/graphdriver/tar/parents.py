@@ -2,7 +2,7 @@
 
 import os
 
-from ..beneath import RootDirectory, shown
+from ..beneath import RootDirectory, printable
 from ..idmap import IdMaps
 from .format import BadArchive
 
@@ -76,7 +76,7 @@ class Parents:
                     os.fchown(below, *self._maps.root())
                     os.fchmod(below, 0o755)
                 except FileExistsError:
-                    raise BadArchive(f"{shown(done)} is a link to nothing, and a member lies below it") from None
+                    raise BadArchive(f"{printable(done)} is a link to nothing, and a member lies below it") from None
                 finally:
                     os.close(fd)
             else:

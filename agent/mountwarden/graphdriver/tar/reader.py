@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from ..beneath import shown
+from ..beneath import printable
 from .format import (
     BLOCK,
     XATTR,
@@ -110,7 +110,7 @@ class TarReader:
     def readinto(self, view: memoryview) -> None:
         """Fill `view` with the next bytes of the member. Raises: BadArchive where the stream ends before."""
         if len(view) > self._left:
-            raise BadArchive(f"{shown(self._name)} holds fewer bytes than it says")
+            raise BadArchive(f"{printable(self._name)} holds fewer bytes than it says")
         self._fill(view)
         self._left -= len(view)
 
@@ -124,7 +124,9 @@ class TarReader:
         while done < len(view):
             count = self._stream.readinto(view[done:])  # type: ignore[attr-defined]
             if not count:
-                raise BadArchive(f"the archive ends in the middle of {shown(self._name)}, after {self.position} bytes")
+                raise BadArchive(
+                    f"the archive ends in the middle of {printable(self._name)}, after {self.position} bytes"
+                )
             done += count
             self.position += count
 
@@ -194,7 +196,7 @@ class TarReader:
         self._name = name
         kind = _KINDS.get(info.type)
         if kind is None:
-            raise BadArchive(f"{shown(name)} is of the unknown type {info.type!r}")
+            raise BadArchive(f"{printable(name)} is of the unknown type {info.type!r}")
         if kind is EntryKind.FILE and name.endswith(b"/"):  # how tar before POSIX wrote a directory
             kind = EntryKind.DIRECTORY
         stored = self._numbers(info, extended)
@@ -226,9 +228,9 @@ class TarReader:
             if value is not None:
                 setattr(info, key, number(value, key))
             if not 0 <= getattr(info, key) <= _ID_LIMIT:
-                raise BadArchive(f"{shown(self._name)} has the impossible {key} {getattr(info, key)}")
+                raise BadArchive(f"{printable(self._name)} has the impossible {key} {getattr(info, key)}")
         if not (0 <= info.devmajor < 1 << 32 and 0 <= info.devminor < 1 << 32):
-            raise BadArchive(f"{shown(self._name)} has an impossible device number")
+            raise BadArchive(f"{printable(self._name)} has an impossible device number")
         size = extended.last(b"size")
         return info.size if size is None else number(size, "size")
 
@@ -246,13 +248,13 @@ class TarReader:
             part = old_sparse(self._read(BLOCK), first=False)
             segments.extend(part.segments)
             if len(segments) * 24 > _HEADER_LIMIT:
-                raise BadArchive(f"the sparse map of {shown(self._name)} is too big")
+                raise BadArchive(f"the sparse map of {printable(self._name)} is too big")
         return real, check_segments(tuple(segments), stored, real)
 
     def _pax_sparse(self, extended: _Extended, stored: int) -> tuple[int, Segments]:
         text = extended.last(b"GNU.sparse.realsize") or extended.last(b"GNU.sparse.size")
         if text is None:
-            raise BadArchive(f"the sparse file {shown(self._name)} does not say its size")
+            raise BadArchive(f"the sparse file {printable(self._name)} does not say its size")
         real = number(text, "sparse size")
         packed = extended.last(b"GNU.sparse.map")
         if extended.last(b"GNU.sparse.major") == b"1":
@@ -269,7 +271,7 @@ class TarReader:
         data, lines, needed = b"", 0, 1
         while lines < needed:
             if self._left < BLOCK or len(data) > _HEADER_LIMIT:
-                raise BadArchive(f"the sparse map of {shown(self._name)} is broken or too big")
+                raise BadArchive(f"the sparse map of {printable(self._name)} is broken or too big")
             block = self._read(BLOCK)
             self._left -= BLOCK
             data += block

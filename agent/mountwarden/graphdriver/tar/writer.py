@@ -10,7 +10,7 @@ import tarfile
 from typing import BinaryIO
 
 from .. import xattrs
-from ..beneath import RootDirectory, by_fd, shown
+from ..beneath import RootDirectory, by_fd, printable
 from ..driver import Change, ChangeKind, GraphdriverError
 from ..idmap import IdMaps
 from .extract import WHITEOUT
@@ -110,14 +110,14 @@ class _Writer:
         source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
         try:
             if not os.path.samestat(os.fstat(source), found):
-                raise GraphdriverError(f"{shown(name)} was replaced while the layer was read")
+                raise GraphdriverError(f"{printable(name)} was replaced while the layer was read")
             info.size = found.st_size
             self.put(_header(info, extra))
             left = info.size
             while left:
                 count = os.readv(source, [self._buffer[: min(left, _CHUNK)]])
                 if not count:
-                    raise GraphdriverError(f"{shown(name)} became shorter while the layer was read")
+                    raise GraphdriverError(f"{printable(name)} became shorter while the layer was read")
                 self.put(self._buffer[:count])
                 left -= count
             self.put(bytes(padded(info.size) - info.size))

@@ -78,7 +78,7 @@ def catch_up(
 
     Raises: TextNeeded where only the text gives the answer; Vanished where a mount or the namespace went meanwhile.
     """
-    reached = before.reading.settled
+    reached = before.reading.reached
     assert isinstance(reached, PackedIds)
     removed, added = difference(before.listing or b"", listing)
     candidates, stable = _compare(lister, namespace, before, removed)

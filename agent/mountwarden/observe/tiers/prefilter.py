@@ -91,7 +91,7 @@ class Reading:
     mounts: int
     """How many mounts the namespace has."""
     candidates: tuple[Candidate, ...]
-    settled: ReachedCopies
+    reached: ReachedCopies
     """The copies that need no judgement."""
     unreadable: tuple[tuple[str, int], ...] = ()
     """How many lines were unreadable, by reason."""
