@@ -247,7 +247,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using config show' -s h -l help -
 complete -c mountwarden -n '_shtab_mountwarden_using config show' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
 complete -c mountwarden -n '_shtab_mountwarden_using config show' -l no-color -d 'no colours; so does NO_COLOR in the environment'
 complete -c mountwarden -n '_shtab_mountwarden_using config show' -l origin -d 'say where each value comes from'
-complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a agent -d 'Scans the host again and again, logs what is wrong to the journal, and acts where the policy'
+complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a agent -d 'Scans the host again and again, logs what is wrong to the journal, and takes actions where the'
 complete -c mountwarden -n '_shtab_mountwarden_using agent' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using agent' -l tier -xka "events statmount mountinfo" -d 'kernel interface that scans use (default: the configuration'"'"'s, else the best that works)'
 complete -c mountwarden -n '_shtab_mountwarden_using agent' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'

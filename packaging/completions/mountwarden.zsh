@@ -10,7 +10,7 @@
 
 _shtab_mountwarden_commands() {
   local _commands=(
-    agent:'Scans the host again and again, logs what is wrong to the journal, and acts where the policy'
+    agent:'Scans the host again and again, logs what is wrong to the journal, and takes actions where the'
     config:'The configuration: defaults, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.'
     demo:'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
     detach:'Replaces the unmounted mountpoint by an empty directory, by which the kernel drops each copy.'

@@ -29,9 +29,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     """Add the command to the parser."""
     parser = subparsers.add_parser(
         "agent",
-        help="the service: scans, reports, acts (started by mountwarden.service)",
-        description="Scans the host again and again, logs what is wrong to the journal, and acts where the policy\n"
-        "says so. Started by systemd; it stays in the foreground.",
+        help="the service: scans, reports, takes actions (started by mountwarden.service)",
+        description="Scans the host again and again, logs what is wrong to the journal, and takes actions where the\n"
+        "policy says so. Started by systemd; it stays in the foreground.",
         epilog=_EPILOG,
         json=False,
     )

@@ -50,18 +50,20 @@ def run(arguments: Namespace) -> int:
 
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     if arguments.snapshot is not None:
-        told: _Explained | types.BackgroundJson = _stored(arguments.snapshot, arguments.id)
+        document: _Explained | types.BackgroundJson = _stored(arguments.snapshot, arguments.id)
     else:
-        told = _live(arguments) if os.geteuid() == 0 else _last(arguments.id)
-    if not isinstance(told, _Explained):
-        return _over(arguments, told, screen)
-    finding = told.report["findings"][0]
+        document = _live(arguments) if os.geteuid() == 0 else _last(arguments.id)
+    if not isinstance(document, _Explained):
+        return _over(arguments, document, screen)
+    finding = document.report["findings"][0]
     if arguments.json:
-        sys.stdout.write(report_file.dumps({**finding, "steps": told.steps, "background": told.background}))
+        sys.stdout.write(report_file.dumps({**finding, "steps": document.steps, "background": document.background}))
     else:
-        facts = explain_text.Explanation(finding, told.steps, time.time(), told.report["taken"], told.background)
+        facts = explain_text.Explanation(
+            finding, document.steps, time.time(), document.report["taken"], document.background
+        )
         sys.stdout.write(explain_text.render(facts, screen))
-    return build.status(told.report, Severity(arguments.fail_on))
+    return build.status(document.report, Severity(arguments.fail_on))
 
 
 def _live(arguments: Namespace) -> _Explained | types.BackgroundJson:
@@ -108,18 +110,18 @@ def _stored(path: str, finding_id: str) -> _Explained:
 
 
 def _last(finding_id: str) -> _Explained:
-    told = service_report.last()
-    one = build.select(told, lambda finding: finding["id"] == finding_id)
+    document = service_report.last()
+    one = build.select(document, lambda finding: finding["id"] == finding_id)
     if not one["findings"]:
-        raise _unknown(finding_id, [finding["id"] for finding in told["findings"]])
+        raise _unknown(finding_id, [finding["id"] for finding in document["findings"]])
     return _Explained(one)
 
 
-def _over(arguments: Namespace, told: types.BackgroundJson, screen: terminal.Terminal) -> int:
+def _over(arguments: Namespace, document: types.BackgroundJson, screen: terminal.Terminal) -> int:
     if arguments.json:
-        sys.stdout.write(report_file.dumps({"id": arguments.id, "over": True, "background": told}))
+        sys.stdout.write(report_file.dumps({"id": arguments.id, "over": True, "background": document}))
     else:
-        sys.stdout.write(explain_text.render_over(arguments.id, told, screen))
+        sys.stdout.write(explain_text.render_over(arguments.id, document, screen))
     return 0
 
 

@@ -48,16 +48,16 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Draw it; the exit status says nothing about what is drawn."""
     session.need_root("mountwarden map")
-    told = scan(arguments)
+    picture = scan(arguments)
     if arguments.json:
-        sys.stdout.write(report_file.dumps(told))
+        sys.stdout.write(report_file.dumps(picture))
     elif arguments.svg:
-        sys.stdout.write(svg.render(told, everything=arguments.all))
+        sys.stdout.write(svg.render(picture, everything=arguments.all))
     elif arguments.dot:
-        sys.stdout.write(dot.render(told, everything=arguments.all))
+        sys.stdout.write(dot.render(picture, everything=arguments.all))
     else:
         screen = terminal.of(sys.stdout, no_color=arguments.no_color)
-        sys.stdout.write(drawing.render(told, screen, everything=arguments.all))
+        sys.stdout.write(drawing.render(picture, screen, everything=arguments.all))
     return 0
 
 

@@ -20,12 +20,12 @@ def run(arguments: Namespace) -> int:
     """Print the line, and return the exit status."""
     floor = Severity(arguments.fail_on)
     try:
-        told = build.select(service_report.last(), service_report.wanted(arguments))
+        document = build.select(service_report.last(), service_report.wanted(arguments))
     except MountwardenError as error:
         print(_cut(f"unknown: {error.message}"))
         return 2
-    status = build.status(told, floor, strict=arguments.strict)
-    print(_cut(phrases.one_line(told, status, floor)))
+    status = build.status(document, floor, strict=arguments.strict)
+    print(_cut(phrases.one_line(document, status, floor)))
     return status
 
 

@@ -64,12 +64,12 @@ def run(arguments: Namespace) -> int:
     from ..predict.umount import umount
 
     if arguments.snapshot is not None:
-        told = _stored(arguments)
+        forecast = _stored(arguments)
     else:
         session.need_root("mountwarden predict")
-        told = umount(arguments.path, lazy=arguments.lazy, pid=arguments.namespace)
-    sys.stdout.write(report_file.dumps(document(told)) if arguments.json else text(told))
-    return _STATUS[_answer(told)]
+        forecast = umount(arguments.path, lazy=arguments.lazy, pid=arguments.namespace)
+    sys.stdout.write(report_file.dumps(document(forecast)) if arguments.json else text(forecast))
+    return _STATUS[_answer(forecast)]
 
 
 def _stored(arguments: Namespace) -> "Forecast":
@@ -83,26 +83,26 @@ def _stored(arguments: Namespace) -> "Forecast":
     return answer(arguments.path, seen, lazy=arguments.lazy, inode=inode, pid=pid)
 
 
-def _answer(told: "Forecast") -> str:
-    return str(told.answer) if told.answer is not None else "not-mounted"
+def _answer(forecast: "Forecast") -> str:
+    return str(forecast.answer) if forecast.answer is not None else "not-mounted"
 
 
-def document(told: "Forecast") -> dict[str, Any]:
+def document(forecast: "Forecast") -> dict[str, Any]:
     """The JSON document. `below` are mounts that make it busy; where there are `gaps`, more may be reached or left."""
     return {
         "schema": "mountwarden.predict/1",
-        "answer": _answer(told),
-        "path": printable(told.path),
-        "lazy": told.lazy,
-        "because": build.holders(one.holder for one in told.because if one.holder is not None),
-        "devices": [{"device": one.how, "path": printable(one.path)} for one in told.because if one.holder is None],
-        "below": [_place(place) for place in told.below],
-        "reached": [_place(place) for place in told.reached],
-        "left": [_place(one.place) | {"why": str(one.why)} for one in told.left],
-        "namespaces": [_space(inode, space) for inode, space in told.spaces.items()],
-        "locks_inferred": told.inferred,
-        "complete": not told.gaps,
-        "gaps": build.all_gaps(told.gaps),
+        "answer": _answer(forecast),
+        "path": printable(forecast.path),
+        "lazy": forecast.lazy,
+        "because": build.holders(one.holder for one in forecast.because if one.holder is not None),
+        "devices": [{"device": one.how, "path": printable(one.path)} for one in forecast.because if one.holder is None],
+        "below": [_place(place) for place in forecast.below],
+        "reached": [_place(place) for place in forecast.reached],
+        "left": [_place(one.place) | {"why": str(one.why)} for one in forecast.left],
+        "namespaces": [_space(inode, space) for inode, space in forecast.spaces.items()],
+        "locks_inferred": forecast.inferred,
+        "complete": not forecast.gaps,
+        "gaps": build.all_gaps(forecast.gaps),
     }
 
 
@@ -122,35 +122,43 @@ def _space(inode: int, space: "Space") -> dict[str, Any]:
 _INFERRED = "  this depends on which mounts user namespaces lock, which is inferred: the kernel does not show it"
 
 
-def text(told: "Forecast") -> str:
+def text(forecast: "Forecast") -> str:
     """As text: a sentence for the answer, then what makes it busy, what goes with it, and what stays and why."""
-    lines = [_sentence(told)]
-    lines += _some("busy", [_why_busy(told, one) for one in told.because])
-    lines += _some("busy", [f"{place.mount.fstype} mounted at {printable(place.mount.point)}" for place in told.below])
-    lines += _reached(told)
-    lines += _left(told)
-    lines += [_INFERRED] if told.inferred else []
-    return "\n".join([*lines, *map(phrases.gap, build.all_gaps(told.gaps))]) + "\n"
+    lines = [_sentence(forecast)]
+    lines += _some("busy", [_why_busy(forecast, one) for one in forecast.because])
+    lines += _some(
+        "busy", [f"{place.mount.fstype} mounted at {printable(place.mount.point)}" for place in forecast.below]
+    )
+    lines += _reached(forecast)
+    lines += _left(forecast)
+    lines += [_INFERRED] if forecast.inferred else []
+    return "\n".join([*lines, *map(phrases.gap, build.all_gaps(forecast.gaps))]) + "\n"
 
 
-def _sentence(told: "Forecast") -> str:
-    what = f"{'umount --lazy' if told.lazy else 'umount'} of {printable(told.path)}"
-    if told.answer is None:
-        on = f"; it lies on what is mounted at {printable(told.inside.point)}" if told.inside is not None else ""
+def _sentence(forecast: "Forecast") -> str:
+    what = f"{'umount --lazy' if forecast.lazy else 'umount'} of {printable(forecast.path)}"
+    if forecast.answer is None:
+        on = (
+            f"; it lies on what is mounted at {printable(forecast.inside.point)}" if forecast.inside is not None else ""
+        )
         return f"{what} would fail: nothing is mounted there{on}"
-    if told.answer == "busy":
-        copies = not told.below and told.mount is not None and all(one.mount != told.mount.id for one in told.because)
+    if forecast.answer == "busy":
+        copies = (
+            not forecast.below
+            and forecast.mount is not None
+            and all(one.mount != forecast.mount.id for one in forecast.because)
+        )
         return f"{what} would fail: {'a copy that it reaches' if copies else 'it'} is busy"
-    reached = f"reach {count(len(told.reached), 'copy', 'copies')}" if told.reached else "reach no copy"
-    left = f"leave {count(len(told.left), 'copy', 'copies') if told.left else 'nothing'} behind"
+    reached = f"reach {count(len(forecast.reached), 'copy', 'copies')}" if forecast.reached else "reach no copy"
+    left = f"leave {count(len(forecast.left), 'copy', 'copies') if forecast.left else 'nothing'} behind"
     return f"{what} would succeed, {reached} and {left}"
 
 
-def _why_busy(told: "Forecast", one: "Occupant") -> str:
+def _why_busy(forecast: "Forecast", one: "Occupant") -> str:
     if one.holder is None:
         what = "swap" if one.how == "swap" else f"/dev/{one.how}"
         return f"{what} is on its file {printable(one.path)}"
-    on = "" if told.mount is not None and one.mount == told.mount.id else " on the copy in its namespace"
+    on = "" if forecast.mount is not None and one.mount == forecast.mount.id else " on the copy in its namespace"
     how = _HOW.get(one.how) or f"its descriptor {one.how.removeprefix('fd ')}"
     seen = f", {printable(one.path)}" if one.path else ""
     return f"{naming.process_in_full(one.holder)} has {how}{on}{seen}"
@@ -165,22 +173,22 @@ _HOW = {
 }
 
 
-def _reached(told: "Forecast") -> list[str]:
+def _reached(forecast: "Forecast") -> list[str]:
     by_namespace: dict[int, list[PlacedMount]] = {}
-    for place in told.reached:
+    for place in forecast.reached:
         by_namespace.setdefault(place.namespace, []).append(place)
-    return _some("also goes", [f"{_mounts(some)} in {_who(told, inode)}" for inode, some in by_namespace.items()])
+    return _some("also goes", [f"{_mounts(some)} in {_who(forecast, inode)}" for inode, some in by_namespace.items()])
 
 
-def _left(told: "Forecast") -> list[str]:
+def _left(forecast: "Forecast") -> list[str]:
     """By namespace and reason, the cause below it; then what takes away all that is left on the same directory."""
     grouped: dict[tuple[int, str], list[Left]] = {}
-    for one in told.left:
+    for one in forecast.left:
         grouped.setdefault((one.place.namespace, str(one.why)), []).append(one)
     lines = []
     for (inode, why), some in list(grouped.items())[:_MOST]:
-        lines.append(f"  stays: {_mounts([one.place for one in some])} in {_who(told, inode)}")
-        cause = told.spaces[inode].cause if why == "severed" else None
+        lines.append(f"  stays: {_mounts([one.place for one in some])} in {_who(forecast, inode)}")
+        cause = forecast.spaces[inode].cause if why == "severed" else None
         lines += wrap(sentence(cause.text) if cause else _WHY[why], _COLUMNS, first="    why: ", rest="         ")
     if len(grouped) > _MOST:
         lines.append(f"  stays: {len(grouped) - _MOST:,} more")
@@ -203,9 +211,9 @@ def _mounts(places: "list[PlacedMount]") -> str:
     return first + (f" and {count(len(places) - 1, 'more mount')}" if len(places) > 1 else "")
 
 
-def _who(told: "Forecast", inode: int) -> str:
+def _who(forecast: "Forecast", inode: int) -> str:
     """Whose namespace it is."""
-    members = told.spaces[inode].members
+    members = forecast.spaces[inode].members
     name = naming.name_of(members.holders, inode, members.more)
     return f"the namespace of {name}" if members.holders else name
 

@@ -58,18 +58,18 @@ def run(arguments: Namespace) -> int:
         return npd.run(arguments)
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     if arguments.snapshot is not None:
-        told, note = stored_elsewhere(arguments.snapshot)
+        document, note = stored_elsewhere(arguments.snapshot)
     elif os.geteuid() == 0:
-        told, note = live(arguments), None
+        document, note = live(arguments), None
     else:
-        told = service_report.last()
-        note = f"the service's report of {age(time.time() - seconds(told['taken']))} ago; a scan now needs root"
-    told = build.select(told, service_report.wanted(arguments))
+        document = service_report.last()
+        note = f"the service's report of {age(time.time() - seconds(document['taken']))} ago; a scan now needs root"
+    document = build.select(document, service_report.wanted(arguments))
     if arguments.json:
-        sys.stdout.write(report_file.dumps(told))
+        sys.stdout.write(report_file.dumps(document))
     else:
-        sys.stdout.write(report_text.render(told, report_text.View(screen, time.time(), arguments.all, note)))
-    return build.status(told, Severity(arguments.fail_on), strict=arguments.strict)
+        sys.stdout.write(report_text.render(document, report_text.View(screen, time.time(), arguments.all, note)))
+    return build.status(document, Severity(arguments.fail_on), strict=arguments.strict)
 
 
 def live(arguments: Namespace) -> types.ReportJson:
@@ -92,6 +92,6 @@ def stored_elsewhere(path: str) -> tuple[types.ReportJson, str]:
     """The report of a snapshot, and what it is."""
     from . import snapshot
 
-    told = snapshot.report(snapshot.load(path))
-    host = f"{told['host']['hostname']} (kernel {told['host']['kernel']})"
-    return told, f"a snapshot of {host}, taken {told['taken']}"
+    document = snapshot.report(snapshot.load(path))
+    host = f"{document['host']['hostname']} (kernel {document['host']['kernel']})"
+    return document, f"a snapshot of {host}, taken {document['taken']}"

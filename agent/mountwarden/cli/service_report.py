@@ -47,31 +47,31 @@ class ServiceReport:
         return self.report["findings"] if self.report else []
 
 
-def _as_seen(finding: Finding, told: types.FindingJson | None) -> Finding:
+def _as_seen(finding: Finding, document: types.FindingJson | None) -> Finding:
     """With the evidence of the report; what the scan could only suspect gets the severity of the report too."""
-    if told is None or not told["evidence"]:
+    if document is None or not document["evidence"]:
         return finding
-    seen = replace(finding, evidence=Evidence(told["evidence"]))
+    seen = replace(finding, evidence=Evidence(document["evidence"]))
     if finding.evidence is not Evidence.CLAIMED:
         return seen
-    return replace(seen, severity=Severity(told["severity"]), detail=told["detail"] or "")
+    return replace(seen, severity=Severity(document["severity"]), detail=document["detail"] or "")
 
 
 def read(boot_id: str, path: str = report_file.PATH) -> ServiceReport:
     """The report as it is now. A command that scans reads it before the scan, and again after it."""
     try:
-        told = report_file.read(path)
+        document = report_file.read(path)
     except (OSError, MountwardenError):
         return ServiceReport(None)
-    return ServiceReport(None if told["host"]["boot_id"] != boot_id or stale(told, time.time()) else told)
+    return ServiceReport(None if document["host"]["boot_id"] != boot_id or stale(document, time.time()) else document)
 
 
-def stale(told: types.ReportJson, now: float) -> str | None:
+def stale(document: types.ReportJson, now: float) -> str | None:
     """Why a stored report can't be relied on any more; None when it can."""
-    if report_file.agent_is_gone(told):
+    if report_file.agent_is_gone(document):
         return "the service that wrote it has ended"
-    old = now - seconds(told["taken"])
-    resync = told["agent"]["resync"] if told["agent"] else 0.0
+    old = now - seconds(document["taken"])
+    resync = document["agent"]["resync"] if document["agent"] else 0.0
     return f"it is {age(old)} old" if old > 3 * resync else None
 
 
@@ -81,17 +81,17 @@ def last(path: str = report_file.PATH, now: float | None = None) -> types.Report
     Raises: MountwardenError where there is none that can be relied on, with how to get one.
     """
     try:
-        told = report_file.read(path)
+        document = report_file.read(path)
     except FileNotFoundError:
         hint = "run it as root, or start the service: systemctl start mountwarden"
         raise MountwardenError("a scan needs root, and there is no report of the service", hint=hint) from None
     except PermissionError:
         hint = f"run it as root, or become a member of the group {run_directory.READERS}"
         raise MountwardenError("a scan needs root, and the service's report may not be read", hint=hint) from None
-    if why := stale(told, time.time() if now is None else now):
+    if why := stale(document, time.time() if now is None else now):
         hint = "run it as root, or restart the service: systemctl restart mountwarden"
         raise MountwardenError(f"a scan needs root, and the service's last report is stale: {why}", hint=hint)
-    return told
+    return document
 
 
 def wanted(arguments: Namespace) -> Callable[[types.FindingJson], bool]:

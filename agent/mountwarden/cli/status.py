@@ -76,7 +76,7 @@ def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
     """The status as text. All text of the host in it was made printable when it was written."""
     scan, summary = status["look"], status["summary"]
     state = f"running for {age(now - seconds(status['started']))} (pid {status['pid']})" if running else "not running"
-    told = [
+    known = [
         f"service  {state}",
         f"mode     {status['mode']}{_paused(status['paused'])}",
         f"tier     {status['tier']} ({status['tier_reason']})",
@@ -86,15 +86,15 @@ def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
         f"findings {status['confirmed']} confirmed; {summary['findings']} with info, silenced and unconfirmed ones",
     ]
     if status["config_kept"]:
-        told.append(f"config   wrong, the old one is kept: {status['config_kept']}")
-    told += [f"gap      {gap['what']}: {gap['reason']} ({gap['count']})" for gap in status["gaps"]]
-    told += [_root(root) for root in status["roots"]]
-    told += [
+        known.append(f"config   wrong, the old one is kept: {status['config_kept']}")
+    known += [f"gap      {gap['what']}: {gap['reason']} ({gap['count']})" for gap in status["gaps"]]
+    known += [_root(root) for root in status["roots"]]
+    known += [
         f"alone    {path}: attempts failed; systemctl reload mountwarden lets it try again"
         for path in status["left_alone"]
     ]
-    told += [_act(act) for act in status["acts"]]
-    return told
+    known += [_act(act) for act in status["acts"]]
+    return known
 
 
 _SEEN = (("root", "root"), ("namespace", "mount namespace"), ("mount", "mount"))
@@ -102,9 +102,9 @@ _SEEN = (("root", "root"), ("namespace", "mount namespace"), ("mount", "mount"))
 
 def _woken(status: dict[str, Any]) -> str:
     ways = (("inotify", "directories", "inotify"), ("unit_signals", "services", "system bus"))
-    told = "".join(f", {what} ({way})" for key, what, way in ways if status.get(key))
+    known = "".join(f", {what} ({way})" for key, what, way in ways if status.get(key))
     untold = " and ".join(what for key, what, _way in ways if not status.get(key))
-    return f"at once by mounts{told}" + (f"; {untold} only with the tick" if untold else "")
+    return f"at once by mounts{known}" + (f"; {untold} only with the tick" if untold else "")
 
 
 def _scan(scan: dict[str, Any]) -> str:

@@ -42,14 +42,14 @@ def _bounds(moment: types.MomentJson) -> tuple[tuple[str, str | None], ...]:
     return ("not before", moment["after"]), ("not after", moment["before"])
 
 
-def chain(told: types.ChainJson, terminal: Terminal) -> Iterable[str]:
+def chain(document: types.ChainJson, terminal: Terminal) -> Iterable[str]:
     """Home above, the holder below it, and between them whether umounts propagate."""
-    yield from _side(told["home"], terminal)
-    if told["group"]:
-        yield from wrap(_members(told["group"]), terminal.columns, first="  ", rest="    ")
-    yield from _between(told["broken"], terminal)
-    if told["holder"]:
-        yield from _side(told["holder"], terminal)
+    yield from _side(document["home"], terminal)
+    if document["group"]:
+        yield from wrap(_members(document["group"]), terminal.columns, first="  ", rest="    ")
+    yield from _between(document["broken"], terminal)
+    if document["holder"]:
+        yield from _side(document["holder"], terminal)
 
 
 def _members(group: types.GroupJson) -> str:

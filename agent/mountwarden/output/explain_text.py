@@ -54,19 +54,19 @@ class Explanation:
     """None: it was not asked for, since that needs root."""
 
 
-def render(told: Explanation, terminal: Terminal) -> str:
+def render(document: Explanation, terminal: Terminal) -> str:
     """The explanation, ending in a newline."""
-    finding = told.finding
+    finding = document.finding
     sections: list[tuple[str, Iterable[str]]] = [
         (f"{finding['id']}  {finding['kind']}, {finding['severity']}", _indented(_what(finding), terminal)),
-        ("Since", _indented(_since(finding, told.now, told.taken), terminal)),
+        ("Since", _indented(_since(finding, document.now, document.taken), terminal)),
         ("Who holds it", _indented(_who(finding), terminal)),
         ("Why", _indented([_why(finding)], terminal)),
-        *_background(told.background, terminal),
-        ("Remedies", _remedies_or_advice(finding, told.steps, terminal)),
+        *_background(document.background, terminal),
+        ("Remedies", _remedies_or_advice(finding, document.steps, terminal)),
     ]
-    if told.background and told.background["fix"]:
-        sections.append(("Lasting fix", _fix(told.background["fix"], terminal)))
+    if document.background and document.background["fix"]:
+        sections.append(("Lasting fix", _fix(document.background["fix"], terminal)))
     parts = ([*([""] if at else []), *_title(title, terminal), *lines] for at, (title, lines) in enumerate(sections))
     return terminal.lines(line for part in parts for line in part)
 
@@ -81,20 +81,20 @@ def _title(text: str, terminal: Terminal) -> Iterable[str]:
     return (terminal.paint(line, "bold") for line in wrap(text, terminal.columns))
 
 
-def _background(told: types.BackgroundJson | None, terminal: Terminal) -> Iterable[tuple[str, Iterable[str]]]:
-    if told is None:
+def _background(document: types.BackgroundJson | None, terminal: Terminal) -> Iterable[tuple[str, Iterable[str]]]:
+    if document is None:
         return
-    if told["settings"]:
-        yield "Its unit's settings", _settings(told["settings"], terminal)
-    if told["timeline"]:
-        yield "Timeline (UTC)", explain_drawing.timeline(told["timeline"], terminal)
-    if told["chain"]:
-        title = "Where the chain is broken" if told["chain"]["broken"] else "How umounts propagate"
-        yield title, explain_drawing.chain(told["chain"], terminal)
+    if document["settings"]:
+        yield "Its unit's settings", _settings(document["settings"], terminal)
+    if document["timeline"]:
+        yield "Timeline (UTC)", explain_drawing.timeline(document["timeline"], terminal)
+    if document["chain"]:
+        title = "Where the chain is broken" if document["chain"]["broken"] else "How umounts propagate"
+        yield title, explain_drawing.chain(document["chain"], terminal)
 
 
-def _settings(told: Iterable[types.SettingJson], terminal: Terminal) -> Iterable[str]:
-    for one in told:
+def _settings(document: Iterable[types.SettingJson], terminal: Terminal) -> Iterable[str]:
+    for one in document:
         place = f"{one['file']}:{one['line']}" if one["file"] else ""
         where = ", ".join(part for part in (place, one["note"]) if part)
         yield from wrap(f"{one['name']}={one['value']} ({where})", terminal.columns, first="  ", rest="    ")

@@ -84,13 +84,13 @@ def processes(finding: types.FindingJson) -> str | None:
 
 def headline(report: types.ReportJson) -> str:
     """The report in one sentence, without what is silenced, unconfirmed or info."""
-    told = [f for f in report["findings"] if f["confirmed"] and not f["silenced"] and f["severity"] != "info"]
-    if not told:
+    counted = [f for f in report["findings"] if f["confirmed"] and not f["silenced"] and f["severity"] != "info"]
+    if not counted:
         return "nothing is wrong" if report["complete"] else "nothing wrong was found"
-    critical = sum(finding["severity"] == "critical" for finding in told)
+    critical = sum(finding["severity"] == "critical" for finding in counted)
     parts = [count(critical, "critical finding")] if critical else []
-    if len(told) > critical:
-        parts.append(count(len(told) - critical, "warning"))
+    if len(counted) > critical:
+        parts.append(count(len(counted) - critical, "warning"))
     return " and ".join(parts)
 
 

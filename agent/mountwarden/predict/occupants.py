@@ -50,9 +50,9 @@ def occupants(mounts: frozenset[int], seen: Survey, home: int) -> tuple[tuple[Oc
     held = [_Held(link.pid, link.how, link.mount, link.path) for link in found if link.mount in mounts]
     held += _sockets(mounts, seen, found)
     first = {(one.pid, one.mount): one for one in reversed(held)}
-    told = [Occupant(one.how, one.mount, _holder(one.pid), one.path) for _key, one in sorted(first.items())]
+    users = [Occupant(one.how, one.mount, _holder(one.pid), one.path) for _key, one in sorted(first.items())]
     devices, more = _devices(mounts, seen, seen.tables.get(home))
-    return (*told, *devices), gaps + more
+    return (*users, *devices), gaps + more
 
 
 def _holder(pid: int) -> Holder:

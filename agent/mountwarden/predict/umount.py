@@ -155,13 +155,13 @@ class _Question:
             busy=frozenset(one.mount for one in held),
             behaviour=self.seen.behaviour(),
         )
-        told = predict(locked=locked)
-        if told.answer is UmountResult.LOCKED:
+        forecast = predict(locked=locked)
+        if forecast.answer is UmountResult.LOCKED:
             hint = "it goes with what it is mounted on, or when its directory is removed outside"
             what = f"{printable(self.path)} is locked"
             raise MountwardenError(f"{what}: its user namespace may not unmount it alone", hint=hint)
-        inferred = any(predict(locked=other) != told for other in self._other_locks(graph, matter, locked))
-        return replace(self._forecast(graph, told, locked, held, gaps), inferred=inferred)
+        inferred = any(predict(locked=other) != forecast for other in self._other_locks(graph, matter, locked))
+        return replace(self._forecast(graph, forecast, locked, held, gaps), inferred=inferred)
 
     def _other_locks(self, graph: Graph, matter: frozenset[int], locked: frozenset[int]) -> Iterator[frozenset[int]]:
         """The least and the most that may be locked of what the umount may reach."""
@@ -173,25 +173,25 @@ class _Question:
     def _forecast(
         self,
         graph: Graph,
-        told: Prediction,
+        forecast: Prediction,
         locked: frozenset[int],
         held: tuple[Occupant, ...],
         gaps: tuple[Gap, ...],
     ) -> Forecast:
-        because = {place.mount.id for place in told.because}
-        because |= {self.mount.id} if told.answer is UmountResult.BUSY else set()  # who would be next in its way
+        because = {place.mount.id for place in forecast.because}
+        because |= {self.mount.id} if forecast.answer is UmountResult.BUSY else set()  # who would be next in its way
         children = frozenset(child.id for child in graph.children(self.mount))
         staying = Staying(graph, graph.subtree(self.mount) if self.lazy else (self.mount,), locked)
-        left = tuple(Left(place, staying.why(place)) for place in told.left)
-        spaces, more = self._spaces(graph, (*told.reached, *told.because), left, staying)
+        left = tuple(Left(place, staying.why(place)) for place in forecast.left)
+        spaces, more = self._spaces(graph, (*forecast.reached, *forecast.because), left, staying)
         return Forecast(
             path=self.path,
             lazy=self.lazy,
             mount=self.mount,
-            answer=told.answer,
+            answer=forecast.answer,
             because=tuple(one for one in held if one.mount in because),
-            below=tuple(place for place in told.because if place.mount.id in children),
-            reached=told.reached,
+            below=tuple(place for place in forecast.because if place.mount.id in children),
+            reached=forecast.reached,
             left=left,
             spaces=spaces,
             gaps=self.seen.survey.gaps + gaps + more,

@@ -36,8 +36,8 @@ def _wrapped(text: str, terminal: Terminal) -> list[str]:
 
 
 def _base(base: BaseJson, terminal: Terminal, *, everything: bool) -> Iterable[str]:
-    told = fold.lines(base, everything=everything)
-    stem = terminal.glyph("│") if told else " "
+    rows = fold.lines(base, everything=everything)
+    stem = terminal.glyph("│") if rows else " "
     title = fit(base["at"], terminal.columns, ellipsis=terminal.glyph("…"))
     yield terminal.paint(title, "bold")
     about = f"{fold.about(base)}; {base['fstype']}, {base['device']}"
@@ -47,9 +47,9 @@ def _base(base: BaseJson, terminal: Terminal, *, everything: bool) -> Iterable[s
     for root in base["roots"]:
         start, rest = f"{stem} ", f"{stem}   "
         yield from wrap(fold.root_name(root), terminal.columns, first=start, rest=rest)
-    widest = min(_WIDEST, terminal.columns // 2, max((width(line.who) for line in told), default=0))
-    for at, line in enumerate(told):
-        yield from _line(line, widest, terminal, last=at == len(told) - 1)
+    widest = min(_WIDEST, terminal.columns // 2, max((width(line.who) for line in rows), default=0))
+    for at, line in enumerate(rows):
+        yield from _line(line, widest, terminal, last=at == len(rows) - 1)
 
 
 def _line(line: fold.MapLine, widest: int, terminal: Terminal, *, last: bool) -> Iterable[str]:

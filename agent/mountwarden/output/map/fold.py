@@ -39,9 +39,9 @@ class MapLine:
     @property
     def names(self) -> str:
         """Who is folded, as far as there is room."""
-        told = [row["who"] for row in self.namespaces[:_NAMED]]
-        more = len(self.namespaces) - len(told)
-        return ", ".join(told) + (f" and {more} more" if more else "")
+        parts_shown = [row["who"] for row in self.namespaces[:_NAMED]]
+        more = len(self.namespaces) - len(parts_shown)
+        return ", ".join(parts_shown) + (f" and {more} more" if more else "")
 
 
 def level(row: RowJson) -> str:
@@ -60,13 +60,15 @@ def lines(base: BaseJson, *, everything: bool = False) -> list[MapLine]:
         by_level[level(row)].append(row)
     if everything:
         return [_single(row) for rows in by_level.values() for row in rows]
-    told = _first([*by_level["leaked"], *by_level["leaks"]])
+    parts_shown = _first([*by_level["leaked"], *by_level["leaks"]])
     # Where nothing is mounted, who is cut off matters less.
     live = any(root["live"] for root in base["roots"])
-    told += _few(by_level["cut-off"], "cut-off", "cut off", 3 if live else 1)
+    parts_shown += _few(by_level["cut-off"], "cut-off", "cut off", 3 if live else 1)
     for relation in ("slave", "peer"):
-        told += _few([row for row in by_level["healthy"] if row["relation"] == relation], relation, f"{relation}s", 1)
-    return told
+        parts_shown += _few(
+            [row for row in by_level["healthy"] if row["relation"] == relation], relation, f"{relation}s", 1
+        )
+    return parts_shown
 
 
 def _first(rows: list[RowJson]) -> list[MapLine]:
@@ -102,11 +104,11 @@ def _held(rows: Sequence[RowJson], relation: str) -> str:
         (leaks, "will leak"),
         (spared, "kept on purpose"),
     ]
-    told = [f"{many:,} {what}" for many, what in parts if many]
+    parts_shown = [f"{many:,} {what}" for many, what in parts if many]
     if within := copies - leaks - spared:
-        told.append(f"{count(within, 'copy', 'copies')} within reach")
+        parts_shown.append(f"{count(within, 'copy', 'copies')} within reach")
     nothing = "holds nothing now" if len(rows) == 1 else "hold nothing now"
-    return ", ".join(told) or (nothing if relation == "cut-off" else "no copy now")
+    return ", ".join(parts_shown) or (nothing if relation == "cut-off" else "no copy now")
 
 
 def _rest(rows: Sequence[RowJson]) -> MapLine:
@@ -124,17 +126,17 @@ def _together(relation: str, name: str, rows: Sequence[RowJson]) -> MapLine:
 
 def headline(chart: MapJson) -> tuple[str, str]:
     """(how bad it is, the map in one sentence)."""
-    told = chart["summary"]
+    parts_shown = chart["summary"]
     levels = (
-        (told["leaked"], "leaked", "leaked"),
-        (told["unconfirmed"], "not confirmed", "leaked"),
-        (told["leaks"], "will leak", "leaks"),
+        (parts_shown["leaked"], "leaked", "leaked"),
+        (parts_shown["unconfirmed"], "not confirmed", "leaked"),
+        (parts_shown["leaks"], "will leak", "leaks"),
     )
     parts = [(f"{many:,} {words}", level) for many, words, level in levels if many]
     if parts:
         return parts[0][1], f"{' and '.join(text for text, _level in parts)} on {chart['host']['hostname']}"
-    if told["cut_off"]:
-        return "cut-off", f"{count(told['cut_off'], 'namespace')} cut off on {chart['host']['hostname']}"
+    if parts_shown["cut_off"]:
+        return "cut-off", f"{count(parts_shown['cut_off'], 'namespace')} cut off on {chart['host']['hostname']}"
     if not chart["bases"]:
         return "cut-off", f"no root was seen on {chart['host']['hostname']}"
     return "healthy", f"every umount reaches every copy on {chart['host']['hostname']}"
@@ -142,12 +144,12 @@ def headline(chart: MapJson) -> tuple[str, str]:
 
 def figures(chart: MapJson) -> str:
     """How much there is."""
-    told = chart["summary"]
+    parts_shown = chart["summary"]
     parts = [
-        count(told["roots"], "root"),
-        count(told["namespaces"], "mount namespace"),
-        *((f"{told['without']:,} of them with none of the roots",) if told["without"] else ()),
-        count(told["mounts"], "mount"),
+        count(parts_shown["roots"], "root"),
+        count(parts_shown["namespaces"], "mount namespace"),
+        *((f"{parts_shown['without']:,} of them with none of the roots",) if parts_shown["without"] else ()),
+        count(parts_shown["mounts"], "mount"),
     ]
     if not chart["complete"]:
         parts.append("not everything could be read")

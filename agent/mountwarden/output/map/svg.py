@@ -91,15 +91,15 @@ def _head(page: _Page, level: str, text: str, facts: str) -> None:
 
 def _panel(page: _Page, base: BaseJson, *, everything: bool) -> None:
     top = page.y
-    told = fold.lines(base, everything=everything)
+    rows = fold.lines(base, everything=everything)
     left = _home(page, base, top)
     middles = []
-    for at, line in enumerate(told):
+    for at, line in enumerate(rows):
         y = top + at * (_HIGH + _GAP)
         _row(page, line, y)
         middles.append((line, y + _HIGH / 2))
     _lines(page, top + 22, middles)
-    page.y = max(left, top + len(told) * (_HIGH + _GAP) - _GAP) + _PANEL
+    page.y = max(left, top + len(rows) * (_HIGH + _GAP) - _GAP) + _PANEL
 
 
 def _home(page: _Page, base: BaseJson, top: float) -> float:
