@@ -266,7 +266,7 @@ def test_a_namespace_of_its_own_is_refused_by_the_directives_name(docker: Machin
     words = ["systemd-run", "--quiet", "--wait", "--pipe", "--unit=own.service", "-p", directive, *command]
     done = docker.run(*words, check=False)
     assert done.returncode != 0
-    assert f"own.service has {directive.partition('=')[0]}=" in done.stderr
+    assert f"the plugin's unit has {directive.partition('=')[0]}=" in done.stderr
     assert docker.run("test", "-e", "/run/docker/plugins/own.sock", check=False).returncode == 1
     docker.run("systemctl", "reset-failed", "own.service", check=False)
 

@@ -17,11 +17,11 @@ LOOKS = """
 import json, sys
 from mountwarden import engines
 from mountwarden.config.schema import Config
-from mountwarden.observe import procs
+from mountwarden.observe import processes
 from mountwarden.mounts.roots import match_layout
 from mountwarden.model import Base, Match, Mount, Spot
 
-watch, host = procs.DaemonWatch(engines.COMMANDS), engines.Host()
+watch, host = processes.DaemonWatch(engines.COMMANDS), engines.Host()
 
 def match(root, point):
     rel = point.encode().removeprefix(root.path + b"/")
@@ -31,7 +31,7 @@ def match(root, point):
 
 for line in sys.stdin:
     point = json.loads(line)
-    host.update(watch.update(procs.pids()))
+    host.update(watch.update(processes.pids()))
     roots, gaps = engines.discover(host, Config())
     answer = {
         "roots": {

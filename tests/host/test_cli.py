@@ -211,9 +211,9 @@ def test_without_root_there_is_the_services_report(host: Machine, leak: str) -> 
     assert (status, "there is no report of the service" in err) == (2, True)
     write = """
 import json, os, sys
-from mountwarden.output import stored
+from mountwarden.output import report_file
 told = json.load(sys.stdin); told["agent"] = {"pid": 1, "resync": 60.0}
-os.makedirs("/run/mountwarden", exist_ok=True); stored.write(told)
+os.makedirs("/run/mountwarden", exist_ok=True); report_file.write(told)
 """
     path = {"PYTHONPATH": "/usr/local/lib/mountwarden"}
     host.run("/usr/bin/python3", "-c", write, input=json.dumps(report(host)), env=path)

@@ -139,7 +139,7 @@ def test_what_is_over_has_a_story_too(host: Machine, found: tuple[str, str]) -> 
     assert host.run("mountwarden", "detach", finding).returncode == 0
     wait_until(lambda: host.journal(f"MOUNTWARDEN_FINDING={finding}", "MOUNTWARDEN_EVENT=cleared"), 30, "it is over")
     done = host.run("mountwarden", "explain", finding)
-    assert done.stdout.startswith(f"{finding}  is over: no look shows it now\n")
+    assert done.stdout.startswith(f"{finding}  is over: no scan shows it now\n")
     assert f"{mountpoint} leaked" in " ".join(done.stdout.split())
     document = explain(host, finding)
     assert (document["id"], document["over"]) == (finding, True)

@@ -15,19 +15,19 @@ from tests.support.wait import wait_until
 
 _MOUNT = """
 import os, sys
-from mountwarden.kernel import calls
+from mountwarden.kernel import syscalls
 for number in range(int(sys.argv[2])):
     layer = b"%b/many%d" % (os.fsencode(sys.argv[1]), number)
     names = [layer + b"/" + name for name in (b"lower", b"upper", b"work", b"merged")]
     for name in names:
         os.makedirs(name)
-    calls.mount(b"overlay", names[3], b"overlay", 0, b"lowerdir=%b,upperdir=%b,workdir=%b" % tuple(names[:3]))
+    syscalls.mount(b"overlay", names[3], b"overlay", 0, b"lowerdir=%b,upperdir=%b,workdir=%b" % tuple(names[:3]))
 """
 _UNMOUNT = """
 import os, sys
-from mountwarden.kernel import calls
+from mountwarden.kernel import syscalls
 for number in range(int(sys.argv[2])):
-    calls.umount(b"%b/many%d/merged" % (os.fsencode(sys.argv[1]), number))
+    syscalls.umount(b"%b/many%d/merged" % (os.fsencode(sys.argv[1]), number))
 """
 
 

@@ -25,9 +25,9 @@ mountwarden --version
 mountwarden report --json >/tmp/report.json || [ $? = 1 ]
 python3 - <<'END'
 import importlib.metadata, json, pystemd, sdnotify, inotify_simple
-from mountwarden.output import stored
+from mountwarden.output import report_file
 report = json.load(open("/tmp/report.json"))
-print(report["schema"], stored.schema()["title"], pystemd.__file__)
+print(report["schema"], report_file.schema()["title"], pystemd.__file__)
 END
 mountwarden demo
 """

@@ -38,11 +38,10 @@ def test_which_units_it_reaches_and_where_it_stays_and_why(host: Machine, volume
     slave = host.unit("reached", "PrivateTmp=yes")
     private = host.unit("severed", "PrivateTmp=yes", "MountFlags=private")
     told = predict(host, volume, status=0)
-    reached, left = host.main_pid(slave), host.main_pid(private)
     words = " ".join(told.split())
     assert told.startswith(f"umount of {volume} would succeed, reach 1 copy and leave 1 copy behind\n")
-    assert f"in the namespace of process {reached} (sleep, {slave})" in words
-    assert f"in the namespace of process {left} (sleep, {private})" in words
+    assert f"in the namespace of {slave}" in words
+    assert f"in the namespace of {private}" in words
     assert (
         f"why: {private} has MountFlags=private (set when it was started as a transient unit), "
         "so umounts on the host do not reach its mount namespace."
@@ -87,19 +86,19 @@ def test_a_link_leads_there_and_what_is_no_mountpoint_is_told(host: Machine, vol
 
 ASK_ALL = """
 import os
-from mountwarden.predict import foresee
-from mountwarden.kernel import abi, calls
+from mountwarden.predict import umount
+from mountwarden.kernel import abi, syscalls
 os.makedirs("/srv/stack")
-calls.mount(b"stack", b"/srv/stack", b"tmpfs")
-calls.mount(None, b"/srv/stack", None, abi.MS_PRIVATE)
+syscalls.mount(b"stack", b"/srv/stack", b"tmpfs")
+syscalls.mount(None, b"/srv/stack", None, abi.MS_PRIVATE)
 for _ in range(300):
-    calls.mount(b"/srv/stack", b"/srv/stack", None, abi.MS_BIND)
+    syscalls.mount(b"/srv/stack", b"/srv/stack", None, abi.MS_BIND)
 with open("/proc/self/mountinfo", "rb") as file:
     points = {line.split()[4] for line in file}
 for point in sorted(points):
-    print(foresee.umount(point, lazy=True).answer, foresee.umount(point, lazy=False).answer, os.fsdecode(point))
+    print(umount.umount(point, lazy=True).answer, umount.umount(point, lazy=False).answer, os.fsdecode(point))
 for _ in range(301):
-    calls.umount(b"/srv/stack", 0)
+    syscalls.umount(b"/srv/stack", 0)
 """
 
 
