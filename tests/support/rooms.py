@@ -42,7 +42,7 @@ PURE = frozenset(
         *("report.chain", "report.map", "report.timeline", "report.unit_settings"),
     }
 )
-"""What only reckons: it imports nothing but its like, and nothing that reads, waits or starts something."""
+"""What only computes: it imports nothing but its like, and nothing that reads, waits or starts something."""
 WORLD = frozenset(
     {"os", "time", "subprocess", "socket", "select", "signal", "threading", "ctypes", "pathlib", "tempfile"}
 )
@@ -58,9 +58,9 @@ WITH_A_CHILD = frozenset({"systemd", "service"})
 """Who may import of it only `CHILD`."""
 CHILD = "kernel.child"
 
-ACTS = "remedies"
+ACTIONS = "remedies"
 DOOR = "remedies.apply"
-"""The one part of the acts by which others change the host."""
+"""The one part of that room by which others change the host."""
 
 APART = frozenset({"graphdriver"})
 ALLOWED_APART = frozenset({"", "errors", "files", "kernel"})
@@ -161,7 +161,7 @@ def unlisted(modules: Modules) -> list[str]:
 
 def absent(modules: Modules) -> list[str]:
     """Names in the rules that no module has: a rule over nothing holds nothing."""
-    named = {*RANKS, *PURE, *EDGE, *AT_THE_EDGE, *WITH_A_CHILD, CHILD, ACTS, DOOR, *HARMLESS}
+    named = {*RANKS, *PURE, *EDGE, *AT_THE_EDGE, *WITH_A_CHILD, CHILD, ACTIONS, DOOR, *HARMLESS}
     named |= {*APART, *ALLOWED_APART, SERVICE, *NEVER_LOADED}
     there = {name for full in modules.texts for name in (full, room(full))}
     return [f"{name} is named by a rule, and is not there" for name in sorted(named - there)]
@@ -219,9 +219,9 @@ def acting(modules: Modules) -> list[str]:
     """Ways to what changes the host that do not go through its door; and plans that could act."""
     found = []
     for one in modules.imports:
-        if not one.ours or not within(one.of, [ACTS]) or one.of in HARMLESS:
+        if not one.ours or not within(one.of, [ACTIONS]) or one.of in HARMLESS:
             continue
-        if one.module in HARMLESS or (not within(one.module, [ACTS]) and one.of != DOOR):
+        if one.module in HARMLESS or (not within(one.module, [ACTIONS]) and one.of != DOOR):
             found.append(f"{one.module}:{one.line} imports {one.of}")
     return found
 

@@ -275,9 +275,9 @@ def test_a_root_that_is_shared_no_more_names_the_setting_that_ends_it(engine: st
     )
     config = Config(policies=(PolicyEntry(Action.SHARE, Policy.AUTO),))
     assert plan(private, config).remedies[0].automatic
-    fought = plan(private, config, Circumstances(fought=frozenset({root.path}))).remedies[0]
-    assert not fought.automatic
-    assert setting in fought.reason
-    assert plan(finding(root=root), CONFIG, Circumstances(fought=frozenset({root.path}))).remedies[0].automatic == (
-        engine != "containers-storage"
-    )
+    made_private_again = plan(private, config, Circumstances(made_private_again=frozenset({root.path}))).remedies[0]
+    assert not made_private_again.automatic
+    assert setting in made_private_again.reason
+    assert plan(finding(root=root), CONFIG, Circumstances(made_private_again=frozenset({root.path}))).remedies[
+        0
+    ].automatic == (engine != "containers-storage")

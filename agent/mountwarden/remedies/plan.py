@@ -17,7 +17,7 @@ class Circumstances:
     attempted: frozenset[str] = frozenset()
     given_up: frozenset[bytes] = frozenset()
     """Roots whose attempts failed too often: left alone until an operator says so."""
-    fought: frozenset[bytes] = frozenset()
+    made_private_again: frozenset[bytes] = frozenset()
     """Roots that were shared and made private again so often that they are not shared any more."""
     limited: bool = False
     """So many actions were taken within the last minute that none is taken now."""
@@ -85,14 +85,14 @@ def _held_back(action: Action, finding: Finding, config: Config, circumstances: 
         return "it was tried once already"
     if finding.root.path in circumstances.given_up:
         return "too many attempts failed under this root"
-    if action is Action.SHARE and finding.root.path in circumstances.fought:
-        return f"it was made private again each time; {ends_that(finding.root)}"
+    if action is Action.SHARE and finding.root.path in circumstances.made_private_again:
+        return f"it was made private again each time; {setting_that_ends(finding.root)}"
     if circumstances.limited:
         return f"{config.acts_per_minute} actions were taken within the last minute"
     return None
 
 
-def ends_that(root: Root) -> str:
+def setting_that_ends(root: Root) -> str:
     """The setting that keeps a root shared, or else keeps us from sharing it again."""
     match root.engine:
         case "containers-storage":

@@ -3,13 +3,11 @@
 mountwarden never does any of it. A command holds only pids and unit names of systemd's own character set.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 
-from ..escape import printable, unit_name
+from ..escape import printable, unit_name, unit_word
 from ..model import Action, Evidence, Finding, Holder, Kind, Remedy
 
-_UNIT = re.compile(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*\.(service|scope)")
 _WHY = {
     Kind.LEAKED: "gives it a new namespace",
     Kind.SEVERED: "gives it a new namespace, which umounts on the host reach again",
@@ -63,23 +61,22 @@ def _remedy(finding: Finding, kind: str, name: str, held: Sequence[Holder]) -> R
 
 
 def _service(_finding: Finding, name: str, _held: Sequence[Holder]) -> tuple[str, str | None]:
-    return "restarting the service", f"systemctl restart {_quoted(name)}" if _UNIT.fullmatch(name) else None
+    word = unit_word(name)
+    return "restarting the service", f"systemctl restart {word}" if word else None
 
 
 def _user_service(_finding: Finding, name: str, held: Sequence[Holder]) -> tuple[str, str | None]:
-    user = held[0].user
-    command = f"systemctl --user --machine={user}@.host restart {_quoted(name)}"
-    return f"restarting {unit_name(name)} of user {user}", command if user is not None and _UNIT.fullmatch(
-        name
-    ) else None
+    user, word = held[0].user, unit_word(name)
+    command = f"systemctl --user --machine={user}@.host restart {word}" if word and user is not None else None
+    return f"restarting {unit_name(name)} of user {user}", command
 
 
 def _container(finding: Finding, _name: str, held: Sequence[Holder]) -> tuple[str, str | None]:
     if finding.kind is not Kind.ORPHANED:
         return "restarting the container", None
     scope = held[0].unit or ""
-    stop = f"systemctl stop {_quoted(scope)}" if scope.endswith(".scope") and _UNIT.fullmatch(scope) else None
-    return "stopping what is left of the container", stop
+    word = unit_word(scope) if scope.endswith(".scope") else None
+    return "stopping what is left of the container", f"systemctl stop {word}" if word else None
 
 
 def _processes(finding: Finding, name: str, held: Sequence[Holder]) -> tuple[str, str | None]:
@@ -94,8 +91,3 @@ _WHAT = {"service": _service, "user": _user_service, "container": _container, "p
 def _listed(held: Iterable[Holder]) -> str:
     named = [f"process {holder.pid} ({printable(holder.comm)})" for holder in held]
     return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
-
-
-def _quoted(unit: str) -> str:
-    """systemd escapes with backslashes, which a shell would read."""
-    return f"'{unit}'" if "\\" in unit else unit

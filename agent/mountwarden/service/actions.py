@@ -10,7 +10,7 @@ from ..errors import MountwardenError
 from ..ledger import breaker
 from ..ledger.update import Attempt, Ledger, Now
 from ..model import Action, Finding, Outcome
-from ..remedies.plan import Circumstances, ends_that, plan
+from ..remedies.plan import Circumstances, plan, setting_that_ends
 from ..state import pause
 from ..state.run_directory import RunDirectory
 
@@ -105,7 +105,7 @@ class AutomaticActions:
                 continue
             if why := breaker.objection(ledger, finding, action, _now(), config):
                 if why == breaker.MADE_PRIVATE_AGAIN:
-                    ledger = breaker.stop_sharing(ledger, finding, _now(), ends_that(finding.root))
+                    ledger = breaker.stop_sharing(ledger, finding, _now(), setting_that_ends(finding.root))
                 continue
             ledger, chosen = breaker.begin(ledger, finding, _now()), action
             cycle.taken.add(finding.mountpoint)
@@ -152,7 +152,7 @@ def circumstances(run: RunDirectory, ledger: Ledger) -> Circumstances:
 def reported_circumstances(run: RunDirectory, ledger: Ledger, config: Config) -> Circumstances:
     """The same with all that keeps the service from acting now, for a report."""
     limited = breaker.limited(ledger, _now(), config)
-    return replace(circumstances(run, ledger), fought=breaker.made_private_again(ledger), limited=limited)
+    return replace(circumstances(run, ledger), made_private_again=breaker.made_private_again(ledger), limited=limited)
 
 
 def _finished(ledger: Ledger, finding: Finding, action: Action, outcome: Outcome) -> Ledger:
