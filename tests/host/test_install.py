@@ -10,7 +10,7 @@ from tests.support.processless import MESSAGE, OFFLINE, SOURCE, UNIT, bare
 __all__ = ["bare"]
 pytestmark = pytest.mark.timeout(180)
 
-ENABLED = "/etc/systemd/system/multi-user.target.questions/sample.service"
+ENABLED = "/etc/systemd/system/multi-user.target.wants/sample.service"
 
 
 def _make(host: Machine, *words: str) -> str:

@@ -125,7 +125,7 @@ def test_a_root_that_is_made_private_again_and_again_is_left_to_its_owner(host: 
     host.run("mount", "--make-private", ROOT)
     (told,) = wait_until(lambda: service.events(event="left-alone"), 30, "it is left alone")
     assert "shared 2 times and made private again each time" in told["MESSAGE"]
-    assert 'policy = "off" ends our part' in told["MESSAGE"]
+    assert 'policy = "off" keeps mountwarden from sharing it again' in told["MESSAGE"]
     share = planned(host, "private-root")
     assert (share["action"], share["automatic"]) == ("share", False)
     assert "made private again each time" in share["reason"]
