@@ -51,17 +51,13 @@ def directories_in_use(proc: int, names: frozenset[bytes]) -> dict[tuple[int, in
     return found
 
 
-def mount_users(proc: int, mounts: frozenset[int]) -> list[Use]:
-    """Processes whose working directory, root or open file is on one of the mounts, by small mount id.
+def users_by_mount(proc: int, mounts: frozenset[int]) -> dict[int, list[Use]]:
+    """By small mount id: processes whose working directory, root or open file is on one of the mounts.
 
     The ids stay readable after the mounts are detached, and are not reused while something keeps them.
+
+    Raises: OSError as described above.
     """
-    found = users_by_mount(proc, mounts)
-    return [use for mount in sorted(found) for use in found[mount]]
-
-
-def users_by_mount(proc: int, mounts: frozenset[int]) -> dict[int, list[Use]]:
-    """The same by mount. Raises: OSError as described above."""
     found: dict[int, list[Use]] = {}
 
     def on_mount(path: bytes) -> int | None:
