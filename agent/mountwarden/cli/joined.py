@@ -40,26 +40,29 @@ class _Now:
 
     def has(self, finding: types.FindingJson) -> bool:
         """Whether what the finding is about is there now, as far as that can be read."""
-        inode = finding["namespace"]["inode"]
         if finding["kind"] == Kind.PINNED:
-            return any(report_file.alive(holder["pid"]) for holder in finding["holders"])
+            return any(report_file.alive(holder["pid"]) for holder in types.holders(finding))
+        return any(self._has_copy(finding, copy) for copy in finding["copies"])
+
+    def _has_copy(self, finding: types.FindingJson, copy: types.CopyJson) -> bool:
+        inode = copy["namespace"]["inode"]
         if finding["kind"] in _BY_ANY_SCAN and finding["root"] in self._judged and inode not in self._unread:
             return False
-        return inode is not None and self._is_populated(inode, finding["kind"]) and self._shows(inode, finding)
+        return inode is not None and self._is_populated(inode, finding["kind"]) and self._shows(inode, finding, copy)
 
     def _is_populated(self, inode: int, kind: str) -> bool:
         space = self._spaces.get(inode)
         return space is not None and (kind != Kind.ORPHANED or bool(space.pids))
 
-    def _shows(self, inode: int, finding: types.FindingJson) -> bool:
+    def _shows(self, inode: int, finding: types.FindingJson, copy: types.CopyJson) -> bool:
         if inode not in self._lines:
             self._lines[inode] = self._read(inode)
-        lines, identity = self._lines[inode], finding["mount_id"]["small"]
+        lines, identity = self._lines[inode], copy["mount_id"]["small"]
         if lines is None or identity is None:
             return True
         line = lines.by_id(identity)
         try:
-            return line is not None and self._is_that(parse_line(line), finding)
+            return line is not None and self._is_that(parse_line(line), finding, copy)
         except Unreadable:
             return True
 
@@ -71,9 +74,9 @@ class _Now:
         except (OSError, NoAnswer):
             return None
 
-    def _is_that(self, mount: Mount, finding: types.FindingJson) -> bool:
+    def _is_that(self, mount: Mount, finding: types.FindingJson, copy: types.CopyJson) -> bool:
         """Whether it is the same mount, and not in home again. Mount ids are reused at once: all else is compared."""
-        known = (finding["device"], finding["fstype"], finding["seen_at"])
+        known = (finding["device"], finding["fstype"], copy["seen_at"])
         if known != (mount.device, printable(mount.fstype), printable(mount.point)):
             return False
         if finding["kind"] not in (Kind.LEAKED, Kind.ORPHANED):

@@ -75,7 +75,7 @@ def scan(arguments: Namespace) -> "MapJson":
     found = confirm.confirmed_scan(scanner, wait=arguments.wait, known=known)
     picture, read = found.seen.picture, world()
     exposed = exposures(picture, read.tables)
-    holding = {f.namespace for f in found.findings if counts(f) and f.namespace is not None}
+    holding = {copy.namespace for f in found.findings if counts(f) and f.target for copy in f.target.leaked}
     members = {inode: who(inode, picture) for inode in holding | {exposure.namespace for exposure in exposed}}
     gaps = tuple({(gap.what, gap.namespace): gap for gap in (*found.seen.gaps, *read.gaps)}.values())
     return document(MapFacts(picture, found.findings, exposed, members), gaps, found.seen.started)

@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> int:
 
 
 def _of_a_service(finding: Finding) -> bool:
-    return finding.namespace_kind is NamespaceKind.SERVICE
+    return finding.first.namespace_kind is NamespaceKind.SERVICE
 
 
 def _not_of(units: frozenset[str], finding: Finding) -> bool:

@@ -38,8 +38,8 @@ class ServiceReport:
 
     def as_known(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         """The findings with its evidence: it may have seen the mount in home before that was unmounted."""
-        known = {(f["id"], f["mount_id"]["small"]): f for f in self.findings}
-        return tuple(_as_seen(finding, known.get((finding.id, finding.mount_id))) for finding in findings)
+        known = {f["id"]: f for f in self.findings}
+        return tuple(_as_seen(finding, known.get(finding.id)) for finding in findings)
 
     @property
     def findings(self) -> list[types.FindingJson]:
@@ -50,6 +50,9 @@ class ServiceReport:
 def _as_seen(finding: Finding, document: types.FindingJson | None) -> Finding:
     """With the evidence of the report; what the scan could only suspect gets the severity of the report too."""
     if document is None or not document["evidence"]:
+        return finding
+    theirs = {(copy["namespace"]["inode"], copy["mount_id"]["small"]) for copy in document["copies"]}
+    if theirs.isdisjoint((copy.namespace, copy.mount_id) for copy in finding.copies):
         return finding
     seen = replace(finding, evidence=Evidence(document["evidence"]))
     if finding.evidence is not Evidence.CLAIMED:
@@ -103,7 +106,7 @@ def wanted(arguments: Namespace) -> Callable[[types.FindingJson], bool]:
             arguments.engine in (None, finding["engine"])
             and arguments.kind in (None, finding["kind"])
             and arguments.root in (None, finding["root"])
-            and (unit is None or any(holder["unit"] == unit for holder in finding["holders"]))
+            and (unit is None or any(holder["unit"] == unit for holder in types.holders(finding)))
         )
 
     return of

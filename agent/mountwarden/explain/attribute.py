@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..errors import NoAnswer
-from ..model import Finding, Gap, Kind, Match, Mount, Namespace, Picture
+from ..model import Finding, FoundCopy, Gap, Kind, Match, Mount, Namespace, Picture
 from ..observe.namespaces import read_mountinfo
 from . import cause, gather, holders
 from .context import Context
@@ -12,7 +12,7 @@ from .members import Members
 
 
 def attribute(finding: Finding, picture: Picture) -> Finding:
-    """The finding with the processes of its namespace and that namespace's kind and id."""
+    """The finding with the processes of its namespaces and those namespaces' kinds and ids."""
     return attribute_all((finding,), picture)[0]
 
 
@@ -23,20 +23,23 @@ def attribute_all(findings: Iterable[Finding], picture: Picture) -> tuple[Findin
 
 
 def _attributed(finding: Finding, picture: Picture, known: dict[int, Members]) -> Finding:
-    if finding.kind is Kind.PINNED:
-        known_now = (holders.holder(holder.pid) or holder for holder in finding.holders)
-        return replace(finding, holders=tuple(known_now))
-    namespace = _namespace(finding, picture)
+    return replace(finding, copies=tuple(_held(copy, finding.kind, picture, known) for copy in finding.copies))
+
+
+def _held(copy: FoundCopy, kind: Kind, picture: Picture, known: dict[int, Members]) -> FoundCopy:
+    if kind is Kind.PINNED:
+        return replace(copy, holders=tuple(holders.holder(holder.pid) or holder for holder in copy.holders))
+    namespace = _namespace(copy, picture)
     if namespace is None:
-        return finding
-    finding = replace(finding, namespace_id=namespace.id)
+        return copy
+    copy = replace(copy, namespace_id=namespace.id)
     # The namespace of a private root is home itself, and everything on the host is in it.
-    if finding.kind is Kind.PRIVATE_ROOT:
-        return finding
+    if kind is Kind.PRIVATE_ROOT:
+        return copy
     if namespace.inode not in known:
         known[namespace.inode] = holders.members(namespace)
     members = known[namespace.inode]
-    return replace(finding, holders=finding.holders or members.holders, namespace_kind=members.kind)
+    return replace(copy, holders=copy.holders or members.holders, namespace_kind=members.kind)
 
 
 def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...]]:
@@ -52,15 +55,15 @@ def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...
 
 def surroundings(finding: Finding, picture: Picture) -> tuple[Context, tuple[Gap, ...]]:
     """The facts from which the cause of a finding and its lasting fix are derived, and what could not be read."""
-    text, gaps = _mountinfo(_namespace(finding, picture))
+    text, gaps = _mountinfo(_namespace(finding.first, picture))
     match = _match(finding, picture)
     home = _home(match, picture) if match else None
     around, more = gather.gather(finding, text, home, match.mountpoint if match else None)
     return around, gaps + more
 
 
-def _namespace(finding: Finding, picture: Picture) -> Namespace | None:
-    return picture.namespaces.get(finding.namespace) if finding.namespace is not None else None
+def _namespace(copy: FoundCopy, picture: Picture) -> Namespace | None:
+    return picture.namespaces.get(copy.namespace) if copy.namespace is not None else None
 
 
 def _mountinfo(namespace: Namespace | None) -> tuple[bytes | None, tuple[Gap, ...]]:
@@ -76,7 +79,7 @@ def _match(finding: Finding, picture: Picture) -> Match | None:
     """The match of the one copy that a finding names, which may stand for several."""
     if finding.target:
         return finding.target.match
-    copies = (c for c in picture.copies if (c.namespace, c.mount.id) == (finding.namespace, finding.mount_id))
+    copies = filter(finding.is_first, picture.copies)
     return next((copy.match or copy.history for copy in copies), None)
 
 

@@ -72,9 +72,9 @@ class Case:
     @property
     def subject(self) -> str:
         """Whose namespace it is."""
-        holders = self.finding.holders
+        holders = self.finding.first.holders
         if not holders:
-            return f"mount namespace {self.finding.namespace}"
+            return f"mount namespace {self.finding.first.namespace}"
         if service := system_service(self.finding):
             return unit_name(service)
         first = container_of(self.finding) or holders[0]
@@ -86,7 +86,7 @@ class Case:
     @property
     def space(self) -> str:
         """The same namespace as a place that umounts reach or do not reach."""
-        if not self.finding.holders or container_of(self.finding):
+        if not self.finding.first.holders or container_of(self.finding):
             return self.subject
         return f"the mount namespace of {self.subject}"
 
@@ -122,8 +122,8 @@ def _not_known(why: str) -> Cause:
 
 
 def _unseen(case: Case) -> Cause | None:
-    if not case.finding.holders:
-        inode = case.finding.namespace
+    if not case.finding.first.holders:
+        inode = case.finding.first.namespace
         return _not_known(f"no process is in mount namespace {inode}, so nothing shows who made it")
     if case.parent is None:
         return _not_known("the mount that holds the copy was not seen")
@@ -133,7 +133,7 @@ def _unseen(case: Case) -> Cause | None:
 def _reached(case: Case) -> Cause | None:
     parent, home = _sides(case)
     peers = home.shared if home else 0
-    if case.finding.reach is Reach.PROPAGATION or (peers and peers in (parent.shared, parent.master)):
+    if case.finding.reached(Reach.PROPAGATION) or (peers and peers in (parent.shared, parent.master)):
         return _not_known(f"{_seen(case)} does receive umounts from {case.root} {case.where}")
     return None
 
@@ -150,7 +150,7 @@ def _has_master(case: Case) -> Cause | None:
 
 def _container(case: Case) -> Cause | None:
     """Below a bind mount of a container; anything else in a container is not explained by its volumes."""
-    if case.finding.namespace_kind is not NamespaceKind.CONTAINER:
+    if case.finding.first.namespace_kind is not NamespaceKind.CONTAINER:
         return None
     bind = case.bind
     if bind is None:
@@ -212,7 +212,7 @@ def _own_namespace(case: Case) -> Cause | None:
     if not parent or not top or top.master:
         return None
     made = "that none of its unit's settings made" if system_service(case.finding) else "of its own"
-    first = case.finding.holders[0]
+    first = case.finding.first.holders[0]
     process = f"Process {first.pid} ({printable(first.comm)})"
     owner = first.user_unit or first.unit
     of_unit = f" of {unit_name(owner)}" if owner else ""

@@ -27,20 +27,20 @@ class Context:
 
 def system_service(finding: Finding) -> str | None:
     """The service of PID 1's that a finding's namespace belongs to; PID 1 knows nothing of a user's own units."""
-    if finding.namespace_kind is not NamespaceKind.SERVICE or not finding.holders:
+    if finding.first.namespace_kind is not NamespaceKind.SERVICE or not finding.first.holders:
         return None
-    first = finding.holders[0]
+    first = finding.first.holders[0]
     return None if first.user_unit else service_of(first)
 
 
 def container_of(finding: Finding) -> Holder | None:
     """The first holder that is in a container."""
-    return next((holder for holder in finding.holders if holder.container), None)
+    return next((holder for holder in finding.first.holders if holder.container), None)
 
 
 def source_of(finding: Finding, around: Context, bind: Mount) -> bytes | None:
     """The host's path of a bind, where the copy's two paths show it: both end in the same path below the bind."""
-    rest = (finding.seen_at or b"").removeprefix(bind.point)
+    rest = (finding.first.seen_at or b"").removeprefix(bind.point)
     home = around.mountpoint or finding.mountpoint
     if rest.startswith(b"/") and home.endswith(rest):
         return home.removesuffix(rest) or b"/"

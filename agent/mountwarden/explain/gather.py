@@ -35,8 +35,8 @@ def around(
 def _above(finding: Finding, mountinfo: bytes | None) -> tuple[Mount, ...]:
     """Only the lines on the way up are parsed: a hostile namespace may have 100,000."""
     lines = Lines(mountinfo or b"")
-    copy = _mount(lines, finding.mount_id)
-    if copy is None or copy.point != finding.seen_at:
+    copy = _mount(lines, finding.first.mount_id)
+    if copy is None or copy.point != finding.first.seen_at:
         return _judged_parent(finding)
     found: list[Mount] = []
     while (parent := _mount(lines, copy.parent)) and parent != copy and parent not in found:
@@ -55,7 +55,7 @@ def _mount(lines: Lines, identity: int | None) -> Mount | None:
 
 def _judged_parent(finding: Finding) -> tuple[Mount, ...]:
     copies = finding.target.copies if finding.target else ()
-    parents = (c.parent for c in copies if c.namespace == finding.namespace and c.mount.id == finding.mount_id)
+    parents = (copy.parent for copy in copies if finding.is_first(copy))
     parent = next(parents, None)
     return (parent,) if parent else ()
 

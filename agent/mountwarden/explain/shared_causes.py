@@ -21,7 +21,7 @@ def with_causes(
     gaps: list[Gap] = []
     completed = []
     for finding in findings:
-        key = (finding.kind, finding.root.path, finding.namespace, _parent(finding))
+        key = (finding.kind, finding.root.path, finding.first.namespace, _parent(finding))
         if key not in known:
             explained, more = ask(finding, picture)
             known[key] = explained.cause
@@ -45,6 +45,6 @@ def _parent(finding: Finding) -> object:
     """What the copy is mounted on: siblings below one bind are cut off at the same place. The mountpoint otherwise."""
     if finding.kind is Kind.LEAKED and finding.target is not None:
         for copy in finding.target.copies:
-            if copy.namespace == finding.namespace and copy.mount.id == finding.mount_id and copy.parent:
+            if finding.is_first(copy) and copy.parent:
                 return copy.parent.id
     return finding.mountpoint

@@ -1,13 +1,16 @@
 """leaked: no home has the mount, a copy of it remains elsewhere, and no record says that it is in use."""
 
+import itertools
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from ..model import (
+    NAMED,
     Answers,
     Copy,
     Evidence,
     Finding,
+    FoundCopy,
     Kind,
     Match,
     Mount,
@@ -41,12 +44,12 @@ _Key = tuple[bytes, int | None]
 
 
 def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Question]]:
-    """One finding for each spot and namespace in which a copy is leaked."""
+    """One finding for each spot of which copies are leaked."""
     states = {_key(state.root.path, state.root.home): state for state in picture.roots}
     own_roots = _own_roots(picture.copies)
     home_devices = frozenset(device for device, _root in picture.home_identities)
     questions: set[Question] = set()
-    leaks: dict[tuple[_Key, bytes, int], list[_Leak]] = {}
+    leaks: dict[tuple[_Key, bytes], list[_Leak]] = {}
     for copy in picture.copies:
         leak = _leak(copy, picture, own_roots, home_devices, answers, questions)
         if leak is None:
@@ -54,16 +57,20 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
         root = leak.match.root
         key = _key(root.path, root.home)
         if key in states and copy.namespace != states[key].home:
-            leaks.setdefault((key, leak.match.spot.path, copy.namespace), []).append(leak)
-    by_spot: dict[tuple[_Key, bytes], list[Copy]] = {}
-    for (key, path, _namespace), found in leaks.items():
-        by_spot.setdefault((key, path), []).extend(leak.copy for leak in found if leak.on_spot)
+            leaks.setdefault((key, leak.match.spot.path), []).append(leak)
     there = _on_spots(picture.copies, {found[0].match.spot for found in leaks.values()})
     findings = [
-        _finding(picture, states[key], namespace, found, tuple(by_spot[key, path]), there.get(found[0].match.spot, ()))
-        for (key, path, namespace), found in leaks.items()
+        _finding(picture, states[key], _best(found), there.get(found[0].match.spot, ()))
+        for (key, _path), found in leaks.items()
     ]
     return findings, questions
+
+
+def _best(leaks: list[_Leak]) -> list[_Leak]:
+    """Those that are more than a claim, if there are any; by evidence, then the mountpoint's own, then by namespace."""
+    proven = [leak for leak in leaks if leak.evidence is not Evidence.CLAIMED]
+    rank = list(Evidence).index
+    return sorted(proven or leaks, key=lambda leak: (rank(leak.evidence), not leak.on_spot, leak.copy.namespace))
 
 
 def _key(path: bytes, home: int | None) -> _Key:
@@ -130,28 +137,41 @@ def _on_spots(copies: Iterable[Copy], spots: Collection[Spot]) -> dict[Spot, tup
     return {spot: tuple(many) for spot, many in found.items()}
 
 
-def _finding(
-    picture: Picture,
-    state: RootState,
-    namespace: int,
-    leaks: list[_Leak],
-    everywhere: tuple[Copy, ...],
-    there: tuple[Copy, ...],
-) -> Finding:
-    on_spot = [leak for leak in leaks if leak.on_spot]
-    first = (on_spot or leaks)[0]
+def _finding(picture: Picture, state: RootState, leaks: list[_Leak], there: tuple[Copy, ...]) -> Finding:
+    """The finding of one spot; the first leak stands for all of them."""
+    first = leaks[0]
     copy, match = first.copy, first.match
     newer = state.live.get(match.spot, ())
     same_upper = any(_upper(mount) is not None and _upper(mount) == _upper(copy.mount) for mount in newer)
+    found = Finding.of_match(
+        Kind.LEAKED, match, copy.mount, namespace=copy.namespace, home=state.home, boot_id=picture.boot_id
+    )
+    by_namespace: dict[int, _Leak] = {}
+    for leak in leaks:
+        by_namespace.setdefault(leak.copy.namespace, leak)
+    named = itertools.islice(by_namespace.values(), NAMED)
     return replace(
-        Finding.of_match(Kind.LEAKED, match, copy.mount, namespace=namespace, home=state.home, boot_id=picture.boot_id),
+        found,
         severity=_severity(first, same_upper),
         evidence=first.evidence,
-        reach=Reach.RMDIR if on_spot and not newer else Reach.INSIDE,
+        copies=tuple(_copy(leak, newer=bool(newer)) for leak in named),
         count=len(leaks),
-        detail=_detail(first, newer=bool(newer), same_upper=same_upper),
-        target=Target(match, everywhere, tuple(leak.copy for leak in on_spot or leaks), there),
+        spaces=len(by_namespace),
+        detail=_detail(leaks, newer=bool(newer), same_upper=same_upper),
+        target=_target(leaks, there),
     )
+
+
+def _copy(leak: _Leak, *, newer: bool) -> FoundCopy:
+    copy, reach = leak.copy, Reach.RMDIR if leak.on_spot and not newer else Reach.INSIDE
+    return FoundCopy(copy.namespace, copy.mount.point, copy.mount.id, copy.mount.unique, reach)
+
+
+def _target(leaks: list[_Leak], there: tuple[Copy, ...]) -> Target:
+    first = leaks[0]
+    on_spot = tuple(leak.copy for leak in leaks if leak.on_spot)
+    everywhere = sorted((leak.copy for leak in leaks), key=lambda copy: copy.namespace)
+    return Target(first.match, first.copy.mount, on_spot, tuple(everywhere), there)
 
 
 def _severity(leak: _Leak, same_upper: bool) -> Severity:
@@ -166,13 +186,16 @@ def _upper(mount: Mount) -> bytes | None:
     return next((option for option in options if option.startswith(b"upperdir=")), None)
 
 
-def _detail(leak: _Leak, *, newer: bool, same_upper: bool) -> str:
-    if leak.evidence is Evidence.CLAIMED:
+def _detail(leaks: list[_Leak], *, newer: bool, same_upper: bool) -> str:
+    first = leaks[0]
+    if first.evidence is Evidence.CLAIMED:
         return "suspected: only the mount's own options name this layer"
     if same_upper:
-        return f"the same upperdir is mounted again {leak.match.root.where}: two overlays write into it"
+        return f"the same upperdir is mounted again {first.match.root.where}: two overlays write into it"
     if newer:
-        return f"there is a newer mount on the same spot {leak.match.root.where}"
-    if not leak.on_spot:
+        return f"there is a newer mount on the same spot {first.match.root.where}"
+    if not all(leak.copy.mount.same_as(first.copy.mount) for leak in leaks):
+        return "mounts of different file systems are on the same spot"
+    if not any(leak.on_spot for leak in leaks):
         return "the copy is bound on a directory that is not the mountpoint"
-    return "it keeps its block device busy" if is_on_block_device(leak.copy.mount) else ""
+    return "it keeps its block device busy" if is_on_block_device(first.copy.mount) else ""

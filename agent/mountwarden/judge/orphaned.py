@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from ..model import Answers, Copy, Evidence, Finding, Kind, Match, Picture, Question, Reach
+from ..model import Answers, Copy, Evidence, Finding, FoundCopy, Kind, Match, Picture, Question, Reach, one_each
 
 
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Question]]:
-    """One finding for each namespace whose "/" is a layer that home has unmounted since an earlier scan."""
+    """One finding for each layer that home has unmounted since an earlier scan and that is the "/" of a namespace."""
     homes = {(state.root.path, state.root.home): state.home for state in picture.roots}
     findings = []
     for copy in picture.copies:
@@ -18,7 +18,7 @@ def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Quest
             continue
         home = homes.get((match.root.path, match.root.home))
         findings.append(_finding(picture, copy, match, home, len(namespace.pids)))
-    return findings, set()
+    return one_each(findings), set()
 
 
 def _finding(picture: Picture, copy: Copy, match: Match, home: int | None, processes: int) -> Finding:
@@ -27,6 +27,6 @@ def _finding(picture: Picture, copy: Copy, match: Match, home: int | None, proce
             Kind.ORPHANED, match, copy.mount, namespace=copy.namespace, home=home, boot_id=picture.boot_id
         ),
         evidence=Evidence.HISTORY,
-        reach=Reach.HOLDERS,
+        copies=(FoundCopy(copy.namespace, copy.mount.point, copy.mount.id, copy.mount.unique, Reach.HOLDERS),),
         detail=f"it is the root of {processes} processes" if processes > 1 else "",
     )

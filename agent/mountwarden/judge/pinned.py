@@ -6,6 +6,7 @@ from ..model import (
     Answers,
     Evidence,
     Finding,
+    FoundCopy,
     Gone,
     Holder,
     Kind,
@@ -33,12 +34,12 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
 
 def _finding(picture: Picture, gone: Gone, users: tuple[Use, ...], home: int | None) -> Finding:
     by_pid = {use.pid: use.comm for use in users}
+    holders = tuple(Holder(pid, comm) for pid, comm in sorted(by_pid.items()))
     return replace(
         Finding.of_match(Kind.PINNED, gone.match, gone.mount, namespace=None, home=home, boot_id=picture.boot_id),
-        seen_at=None,
         evidence=Evidence.HISTORY,
-        reach=Reach.HOLDERS,
         count=len(users),
+        spaces=0,
         detail="held by " + ", ".join(str(use) for use in users[:5]),
-        holders=tuple(Holder(pid, comm) for pid, comm in sorted(by_pid.items())),
+        copies=(FoundCopy(None, reach=Reach.HOLDERS, holders=holders),),
     )

@@ -88,6 +88,6 @@ def _finding(picture: Picture, state: RootState, namespace: int, copies: list[Co
         evidence=Evidence.SPOT,
         mount_class=root.layout[0].mount_class,
         count=len(copies),
-        target=Target(first.match, tuple(copies)) if first.match else None,
+        target=Target(first.match, first.mount, tuple(copies)) if first.match else None,
         detail=f"umounts {root.where} reach none of {len(copies)} copies" if len(copies) > 1 else "",
     )

@@ -2,25 +2,22 @@
 
 from dataclasses import replace
 
-from ..model import Answers, Finding, Kind, Picture, Question, Stack
+from ..model import Answers, Finding, Kind, Picture, Question, Stack, one_each
 
 DEPTH = 4
 """The number of mounts from which on it is reported. Two are made by a runtime that binds a root on itself."""
 
 
 def judge(picture: Picture, _answers: Answers) -> tuple[list[Finding], set[Question]]:
-    """One finding for each spot and namespace, of the mountpoint that has the most on it.
+    """One finding for each spot, of the mountpoints that have the most on them in each namespace.
 
     There is never an automatic action: some of the mounts may be in use.
     """
     homes = {(state.root.path, state.root.home): state.home for state in picture.roots}
     stacks = [stack for state in picture.roots for stack in state.stacks] + list(picture.stacks)
-    found: dict[str, Finding] = {}
-    for stack in sorted(stacks, key=lambda stack: (-stack.depth, stack.top.point)):
-        if stack.depth >= DEPTH:
-            one = _finding(picture, stack, homes.get((stack.match.root.path, stack.match.root.home)))
-            found.setdefault(one.id, one)
-    return list(found.values()), set()
+    deepest = sorted((one for one in stacks if one.depth >= DEPTH), key=lambda one: (-one.depth, one.top.point))
+    found = (_finding(picture, one, homes.get((one.match.root.path, one.match.root.home))) for one in deepest)
+    return one_each(found), set()
 
 
 def _finding(picture: Picture, stack: Stack, home: int | None) -> Finding:

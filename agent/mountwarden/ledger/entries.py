@@ -47,8 +47,8 @@ class Entry:
     """One finding, from the first scan that shows it to its end."""
 
     subject: Subject
-    identity: str
-    """The very mount that was seen: another one on the same spot starts the confirm time anew."""
+    mounts: frozenset[str]
+    """The very mounts that were seen: others on the same spot start the confirm time anew."""
     first: float
     """Seconds of CLOCK_BOOTTIME since which it is known to be there."""
     due: float

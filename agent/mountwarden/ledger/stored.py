@@ -9,7 +9,7 @@ from ..codec import DecodeError, Decoder, Encoder, Format
 from ..escape import decoded, raw
 from .entries import Ledger
 
-SCHEMA = "mountwarden.ledger/1"
+SCHEMA = "mountwarden.ledger/2"
 _FORMAT = Format(text=lambda value: value if isinstance(value, str) else decoded(value), raw=raw)
 
 

@@ -108,32 +108,40 @@ def silenced(finding: Finding, silences: Iterable[Silence], wall: float) -> bool
 
 
 def _covers(silence: Silence, finding: Finding) -> bool:
-    units = {name for holder in finding.holders for name in (holder.unit, holder.user_unit)}
     return (
         silence.id in (None, finding.id)
         and (silence.root is None or finding.root.is_called(silence.root))
         and silence.kind in (None, finding.kind)
-        and (silence.unit is None or silence.unit in units)
+        and (silence.unit is None or _all_of(finding, silence.unit))
         and (silence.id, silence.root, silence.kind, silence.unit) != (None, None, None, None)
+    )
+
+
+def _all_of(finding: Finding, unit: str) -> bool:
+    """Whether the unit has a holder of each copy: one that another unit holds too is not the unit's alone."""
+    return bool(finding.copies) and all(
+        any(unit in (holder.unit, holder.user_unit) for holder in copy.holders) for copy in finding.copies
     )
 
 
 def _seen(old: Entry | None, finding: Finding, now: Now, config: Config) -> Entry:
     """The entry of a finding that this scan shows."""
     confirm = config.confirm.needed(finding)
-    identity = f"{finding.device} {finding.unique_id or finding.mount_id}"
-    if old is None or (not old.confirmed and old.identity != identity):
+    mounts = frozenset(f"{finding.device} {namespace} {mount}" for namespace, mount in finding.mounts)
+    if old is None or (not old.confirmed and mounts.isdisjoint(old.mounts)):
         first = now.boot + now.took
-        return Entry(subject_of(finding, now.wall), identity, first, first + confirm)
+        return Entry(subject_of(finding, now.wall), mounts, first, first + confirm)
     subject = subject_of(finding, old.subject.since)
     if subject.cause is None:
         subject = replace(subject, cause=old.subject.cause)
     at = old.first + confirm
-    return replace(old, subject=subject, due=at, confirmed=old.confirmed or now.boot >= at)
+    return replace(old, subject=subject, mounts=mounts, due=at, confirmed=old.confirmed or now.boot >= at)
 
 
 def _unseen(entry: Entry, blind: frozenset[int], unjudged: frozenset[bytes]) -> bool:
-    return entry.subject.namespace in blind or entry.subject.root in unjudged
+    subject = entry.subject
+    unnamed = bool(blind) and subject.spaces > len(subject.namespaces)
+    return unnamed or not blind.isdisjoint(subject.namespaces) or subject.root in unjudged
 
 
 def _to_report(entry: Entry, finding: Finding, now: Now, config: Config) -> bool:
@@ -169,14 +177,16 @@ def subject_of(finding: Finding, since: float) -> Subject:
         mountpoint=finding.mountpoint,
         since=since,
         layer=finding.layer,
-        seen_at=finding.seen_at,
-        namespace=finding.namespace,
+        seen_at=finding.first.seen_at,
+        namespaces=finding.namespaces,
+        spaces=finding.spaces,
         evidence=finding.evidence,
         cause=finding.cause,
         count=finding.count,
         pid=holder.pid if holder else None,
         comm=holder.comm if holder else None,
         unit=holder.unit if holder else None,
+        units=tuple(sorted(finding.units)),
         container=holder.container if holder else None,
     )
 

@@ -23,7 +23,20 @@ from .enums import (
     Tier,
 )
 from .events import Event, Subject
-from .findings import RUNTIME_INIT, Cause, Finding, Holder, Outcome, Remedy, Target, chief, finding_id
+from .findings import (
+    NAMED,
+    RUNTIME_INIT,
+    Cause,
+    Finding,
+    FoundCopy,
+    Holder,
+    Outcome,
+    Remedy,
+    Target,
+    chief,
+    finding_id,
+    one_each,
+)
 from .host import (
     Base,
     Candidate,
@@ -49,6 +62,7 @@ from .units import MS_PRIVATE, MS_SLAVE, Assignment, Directive, UnitFacts, UnitF
 __all__ = [
     "MS_PRIVATE",
     "MS_SLAVE",
+    "NAMED",
     "RUNTIME_INIT",
     "Action",
     "Answers",
@@ -63,6 +77,7 @@ __all__ = [
     "EventKind",
     "Evidence",
     "Finding",
+    "FoundCopy",
     "Gap",
     "Gone",
     "Holder",
@@ -99,4 +114,5 @@ __all__ = [
     "chief",
     "finding_id",
     "is_on_block_device",
+    "one_each",
 ]

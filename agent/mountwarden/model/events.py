@@ -20,13 +20,18 @@ class Subject:
     """Seconds since the Epoch at which it was first seen."""
     layer: bytes | None = None
     seen_at: bytes | None = None
-    namespace: int | None = None
+    namespaces: tuple[int, ...] = ()
+    """Inodes of the first namespaces that have a copy."""
+    spaces: int = 0
+    """The number of all of them."""
     evidence: str | None = None
     cause: Cause | None = None
     count: int = 1
     pid: int | None = None
     comm: str | None = None
     unit: str | None = None
+    units: tuple[str, ...] = ()
+    """Those of all holders, those of users' own systemd too."""
     container: str | None = None
 
 

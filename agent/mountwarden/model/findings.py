@@ -58,12 +58,37 @@ class Target:
     """What a remedy is applied to, as it was judged: all of it is checked again right before the action."""
 
     match: Match
+    mount: Mount
+    """The mount that the finding is about; what differs from it is another one."""
     copies: tuple[Copy, ...]
     """The leaked copies on that spot, in all namespaces; of a severed root, those that are cut off."""
-    here: tuple[Copy, ...] = ()
-    """The leaked copies of the finding's own namespace, those bound elsewhere too; bottom of a stack first."""
+    leaked: tuple[Copy, ...] = ()
+    """All leaked copies, those bound elsewhere too, by namespace, bottom of a stack first."""
     there: tuple[Copy, ...] = ()
     """All mounts on that spot, leaked or not, in all namespaces: what goes with the mountpoint's directory."""
+
+
+NAMED = 20
+"""Namespaces that a finding names; it counts the copies of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCopy:
+    """What a finding is about in one mount namespace, and who keeps it there."""
+
+    namespace: int | None
+    """Inode; None where it is mounted nowhere."""
+    seen_at: bytes | None = None
+    """Path in that namespace."""
+    mount_id: int | None = None
+    unique_id: int | None = None
+    reach: Reach | None = None
+    namespace_kind: NamespaceKind | None = None
+    namespace_id: int | None = None
+    holders: tuple[Holder, ...] = ()
+
+
+_NOWHERE = FoundCopy(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +104,20 @@ class Finding:
     home: int | None = None
     spot: Spot | None = None
     layer: bytes | None = None
-    seen_at: bytes | None = None
-    """Path in the holder's namespace."""
-    namespace: int | None = None
-    """Inode of the holder's namespace; home's own for private-root."""
     fstype: str = ""
     device: str = "0:0"
-    mount_id: int | None = None
-    unique_id: int | None = None
     evidence: Evidence | None = None
-    reach: Reach | None = None
     mount_class: MountClass = MountClass.LAYER
+    copies: tuple[FoundCopy, ...] = ()
+    """One for each namespace, of the first `NAMED`; of a private root, home's own mount."""
     count: int = 1
+    """The number of mounts in all namespaces; of a pinned layer, of what keeps it open."""
+    spaces: int = 1
+    """The number of namespaces that have a copy; 0 where none has."""
     detail: str = ""
     """What the rule adds, such as a newer mount that hides the spot."""
     target: Target | None = None
     # Filled in after judgement:
-    namespace_kind: NamespaceKind | None = None
-    namespace_id: int | None = None
-    holders: tuple[Holder, ...] = ()
     cause: Cause | None = None
     remedies: tuple[Remedy, ...] = ()
     confirmed: bool = False
@@ -127,12 +147,9 @@ class Finding:
             mountpoint=mountpoint,
             home=home,
             spot=spot,
-            seen_at=mount.point,
-            namespace=namespace,
             fstype=mount.fstype,
             device=mount.device,
-            mount_id=mount.id,
-            unique_id=mount.unique,
+            copies=(FoundCopy(namespace, mount.point, mount.id, mount.unique),),
         )
 
     @classmethod
@@ -153,6 +170,39 @@ class Finding:
         return replace(found, layer=match.layer, mount_class=match.layout.mount_class)
 
     @property
+    def first(self) -> FoundCopy:
+        """The copy that stands for all of them, for what is said of one."""
+        return self.copies[0] if self.copies else _NOWHERE
+
+    def is_first(self, copy: Copy) -> bool:
+        """Whether that is the copy that stands for all of them."""
+        return (copy.namespace, copy.mount.id) == (self.first.namespace, self.first.mount_id)
+
+    @property
+    def namespaces(self) -> tuple[int, ...]:
+        """Inodes of the namespaces that it names."""
+        return tuple(copy.namespace for copy in self.copies if copy.namespace is not None)
+
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """The holders of all copies."""
+        return tuple(holder for copy in self.copies for holder in copy.holders)
+
+    @property
+    def units(self) -> frozenset[str]:
+        """The units of all holders, those of users' own systemd too."""
+        return frozenset(unit for holder in self.holders for unit in (holder.unit, holder.user_unit) if unit)
+
+    @property
+    def mounts(self) -> frozenset[tuple[int | None, int | None]]:
+        """What tells this very mount from a later one on its spot: namespaces and mount ids, unique ones if known."""
+        return frozenset((copy.namespace, copy.unique_id or copy.mount_id) for copy in self.copies)
+
+    def reached(self, reach: Reach) -> bool:
+        """Whether one of its copies goes by `reach`."""
+        return any(copy.reach is reach for copy in self.copies)
+
+    @property
     def starting(self) -> bool:
         """Whether only a runtime that sets a container up holds its namespace, before it changes its root.
 
@@ -161,13 +211,33 @@ class Finding:
         return bool(self.holders) and all(RUNTIME_INIT.fullmatch(holder.comm) for holder in self.holders)
 
 
+def one_each(findings: Iterable[Finding]) -> list[Finding]:
+    """Findings of one id as one, with the copies of all namespaces; what is said of it is what the first one says.
+
+    Of several in one namespace the first counts.
+    """
+    found: dict[str, dict[int | None, Finding]] = {}
+    for finding in findings:
+        found.setdefault(finding.id, {}).setdefault(finding.first.namespace, finding)
+    return [_together(list(same.values())) for same in found.values()]
+
+
+def _together(same: list[Finding]) -> Finding:
+    copies = [copy for finding in same for copy in finding.copies]
+    return replace(same[0], copies=tuple(copies[:NAMED]), count=sum(one.count for one in same), spaces=len(same))
+
+
 RUNTIME_INIT = re.compile(r"(runc|youki):\[[0-9]:[A-Z]+\]|runc|crun|youki")
 """Names of the processes in which runc (libcontainer/nsenter), crun and youki enter and prepare a container."""
 
 
 def finding_id(boot_id: str, kind: Kind, root: bytes, spot: bytes, namespace: int | None) -> str:
-    """The stable id of a finding: the same in each run, tier, journal and command."""
-    parts = (boot_id.encode(), kind.encode(), root, spot, b"%d" % (namespace or 0))
+    """The stable id of a finding: the same in each run, tier, journal and command.
+
+    It is one for a spot, but for a severed root, which is one for a namespace.
+    """
+    what = b"%d" % (namespace or 0) if kind is Kind.SEVERED else spot
+    parts = (boot_id.encode(), kind.encode(), root, what)
     digest = hashlib.sha256(b"\0".join(b"%d:%s" % (len(part), part) for part in parts))
     return "mw-" + digest.hexdigest()[:10]
 

@@ -114,13 +114,12 @@ def _indented(paragraphs: Iterable[str], terminal: Terminal) -> list[str]:
 
 
 def _what(finding: types.FindingJson) -> Iterable[str]:
-    text = phrases.wrong(finding["kind"], finding["namespace"]["kind"])
+    text = phrases.wrong(finding["kind"], phrases.space_kind(finding))
     yield phrases.sentence_case(text) + "."
     yield f"{finding['fstype']} {finding['device']} at {finding['mountpoint']}"
-    if finding["seen_at"] not in (None, finding["mountpoint"]):
-        yield f"seen there as {finding['seen_at']}"
     if finding["count"] > 1:
-        yield f"{finding['count']:,} times"
+        spaces = f" in {finding['namespaces']:,} mount namespaces" if finding["namespaces"] > 1 else ""
+        yield f"{finding['count']:,} times{spaces}"
     if finding["detail"]:
         yield finding["detail"]
     yield _EFFECT[Kind(finding["kind"])]
@@ -138,17 +137,29 @@ def _since(finding: types.FindingJson, now: float, taken: str) -> Iterable[str]:
 
 
 def _who(finding: types.FindingJson) -> Iterable[str]:
-    space = finding["namespace"]
-    if not phrases.holder(finding).startswith("process "):
+    if finding["kind"] == Kind.PRIVATE_ROOT:
         yield phrases.holder(finding)
-    for one in finding["holders"][:10]:
+    for copy in finding["copies"]:
+        yield from _holder(finding, copy)
+    if (more := finding["namespaces"] - len(finding["copies"])) > 0:
+        yield f"and {more:,} more mount namespaces"
+
+
+def _holder(finding: types.FindingJson, copy: types.CopyJson) -> Iterable[str]:
+    """One namespace: its name, its processes, itself."""
+    name, space = phrases.copy_holder(copy), copy["namespace"]
+    if not name.startswith("process ") and finding["kind"] != Kind.PRIVATE_ROOT:
+        yield name
+    for one in copy["holders"][:10]:
         user = "" if one["user"] is None else f", user {one['user']}"
         yield f"Process {one['pid']} ({one['comm']}{user})"
-    if len(finding["holders"]) > 10:
-        yield f"and {len(finding['holders']) - 10:,} processes more"
+    if len(copy["holders"]) > 10:
+        yield f"and {len(copy['holders']) - 10:,} processes more"
     if space["inode"] is not None:
         unique = "" if space["id"] is None else f", id {space['id']}"
-        yield f"Mount namespace {space['inode']}{unique}" + (f" of a {space['kind']}" if space["kind"] else "")
+        kind = f" of a {space['kind']}" if space["kind"] else ""
+        seen = f", seen there as {copy['seen_at']}" if copy["seen_at"] not in (None, finding["mountpoint"]) else ""
+        yield f"Mount namespace {space['inode']}{unique}{kind}{seen}"
 
 
 def _why(finding: types.FindingJson) -> str:

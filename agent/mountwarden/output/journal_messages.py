@@ -120,9 +120,8 @@ def _fields(event: Event) -> tuple[tuple[str, str], ...]:
     extra: list[tuple[str, str]] = []
     if subject := event.subject:
         named += _of_subject(subject)
-        if subject.unit:
-            # journalctl -u asks for UNIT= of PID 1's own entries, and for OBJECT_SYSTEMD_UNIT= of any other of root's.
-            extra += [(name, unit_name(subject.unit)) for name in ("UNIT", "OBJECT_SYSTEMD_UNIT")]
+        # journalctl -u asks for UNIT= of PID 1's own entries, and for OBJECT_SYSTEMD_UNIT= of any other of root's.
+        extra += [(name, unit_name(unit)) for unit in subject.units for name in ("UNIT", "OBJECT_SYSTEMD_UNIT")]
         if subject.pid:
             extra.append(("OBJECT_PID", str(subject.pid)))
     known = {name for name, _ in named}
@@ -155,7 +154,7 @@ def _of_subject(subject: Subject) -> list[tuple[str, str]]:
         ("ROOT", printable(subject.root)),
         ("ENGINE", subject.engine),
         ("MOUNTPOINT", printable(subject.mountpoint)),
-        ("NAMESPACE", str(subject.namespace or "-")),
+        *(("NAMESPACE", str(inode)) for inode in subject.namespaces or ("-",)),
         ("CAUSE", subject.cause.text if subject.cause else "not known"),
         ("EVIDENCE", subject.evidence or "-"),
         ("HOLDER", holder_of_subject(subject)),

@@ -49,8 +49,19 @@ def holder(finding: types.FindingJson) -> str:
     """Who holds it; for a private root, which the whole host holds, the root."""
     if finding["kind"] == Kind.PRIVATE_ROOT:
         return f"{finding['engine']} root {finding['root']}"
-    holders = [Holder(one["pid"], one["comm"], one["unit"], one["container"]) for one in finding["holders"]]
-    return naming.name_of_printable(holders, finding["namespace"]["inode"])
+    named = list(dict.fromkeys(copy_holder(copy) for copy in finding["copies"]))
+    unnamed = max(0, finding["namespaces"] - len(finding["copies"]))
+    return _and_more(named[0] if named else "a namespace without a process", len(named) - 1 + unnamed)
+
+
+def copy_holder(copy: types.CopyJson) -> str:
+    """Who holds one copy."""
+    holders = [Holder(one["pid"], one["comm"], one["unit"], one["container"]) for one in copy["holders"]]
+    return naming.name_of_printable(holders, copy["namespace"]["inode"])
+
+
+def _and_more(name: str, more: int) -> str:
+    return f"{name} and {more:,} other{'s' if more > 1 else ''}" if more > 0 else name
 
 
 def holder_of_subject(subject: Subject) -> str:
@@ -58,7 +69,14 @@ def holder_of_subject(subject: Subject) -> str:
     if subject.kind is Kind.PRIVATE_ROOT:
         return f"{subject.engine} root {printable(subject.root)}"
     first = Holder(subject.pid, subject.comm or "", subject.unit, subject.container) if subject.pid else None
-    return naming.name_of((first,) if first else (), subject.namespace)
+    name = naming.name_of((first,) if first else (), subject.namespaces[0] if subject.namespaces else None)
+    return _and_more(name, subject.spaces - 1)
+
+
+def space_kind(finding: types.FindingJson) -> str | None:
+    """What all of its namespaces are; None where they differ."""
+    kinds = {copy["namespace"]["kind"] for copy in finding["copies"]}
+    return kinds.pop() if len(kinds) == 1 and finding["namespaces"] <= 1 else None
 
 
 def gap(found: types.GapJson) -> str:
@@ -75,7 +93,7 @@ def sentence_case(text: str) -> str:
 
 def processes(finding: types.FindingJson) -> str | None:
     """The processes behind a unit or a container: `PID 4711 (sleep), 4712 (sh) and 3 more`."""
-    holders = finding["holders"]
+    holders = types.holders(finding)
     if not holders or finding["kind"] == Kind.PRIVATE_ROOT or holder(finding).startswith("process "):
         return None
     first = ", ".join(f"{one['pid']} ({one['comm']})" for one in holders[:3])

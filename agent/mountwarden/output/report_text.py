@@ -109,7 +109,7 @@ def _modes(report: types.ReportJson) -> list[str]:
 
 def _group(group: FindingGroup, last: FindingGroup | None, view: View) -> Iterable[str]:
     terminal, first = view.terminal, group.first
-    wrong = phrases.wrong(first["kind"], first["namespace"]["kind"])
+    wrong = phrases.wrong(first["kind"], phrases.space_kind(first))
     total = sum(finding["count"] for finding in group.findings)
     marks = ", ".join(mark for mark in (_label(first), _unlisted(first)) if mark)
     text = f"{total} {wrong}" if total > 1 else wrong
@@ -188,7 +188,7 @@ def _command(group: FindingGroup) -> str | None:
     action = group.first["remedies"][0]["action"]
     if len(ids) <= 4:
         return command(["mountwarden", action, *ids])
-    units = {one["unit"] for one in group.first["holders"]}
+    units = {one["unit"] for one in types.holders(group.first)}
     unit = units.pop() if len(units) == 1 else None
     return command(["mountwarden", action, "--all", *(("--unit", unit) if unit else ())])
 

@@ -12,7 +12,7 @@ from ..explain import gather, holders
 from ..explain import lasting_fix as advice
 from ..explain.context import system_service
 from ..explain.members import Members
-from ..model import Cause, Finding, Gap, Kind, Namespace, NamespaceKind, Picture, UnitFacts
+from ..model import Cause, Finding, FoundCopy, Gap, Kind, Namespace, NamespaceKind, Picture, UnitFacts
 from ..mounts.exposure import Exposure, Relation
 from ..mounts.table import join
 from ..systemd import units
@@ -135,6 +135,5 @@ def _finding(sight: Exposure, members: Members) -> Finding:
         spot=sight.base.spot,
     )
     at = join(sight.at, _PRETENDED)
-    return replace(
-        found, seen_at=at, mount_id=None, unique_id=None, holders=members.holders, namespace_kind=members.kind
-    )
+    copy = FoundCopy(sight.namespace, at, namespace_kind=members.kind, holders=members.holders)
+    return replace(found, copies=(copy,))

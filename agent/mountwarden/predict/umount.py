@@ -243,4 +243,5 @@ class _Question:
             namespace=place.namespace,
             home=self.inode,
         )
-        return replace(found, namespace_kind=members.kind, holders=members.holders)
+        copy = replace(found.first, namespace_kind=members.kind, holders=members.holders)
+        return replace(found, copies=(copy,))

@@ -29,7 +29,7 @@ class ActionSpec:
         """Whether it is a remedy for the finding."""
         if finding.kind is not self.kind or finding.evidence is Evidence.CLAIMED:
             return False
-        return self.reach in (None, finding.reach)
+        return self.reach is None or finding.reached(self.reach)
 
 
 ACTIONS: Mapping[Action, ActionSpec] = MappingProxyType(

@@ -18,7 +18,7 @@ def check_applies(finding: Finding, action: Action) -> None:
         raise Declined("not-applicable", f"{action} is not for a {finding.kind} finding")
     if finding.evidence is Evidence.CLAIMED:
         raise Declined("claimed", "only the mount's own text says that it is leaked; that is not enough for an action")
-    if action is Action.DETACH and finding.reach is not Reach.RMDIR:
+    if action is Action.DETACH and not finding.reached(Reach.RMDIR):
         raise Declined("out-of-reach", finding.detail or "the copy is not on the mountpoint")
 
 
@@ -27,7 +27,7 @@ def judged_again(finding: Finding, now: Finding | None, action: Action) -> Findi
     check_applies(finding, action)
     if now is None:
         raise Declined("gone", "it is not there any more")
-    if (now.mount_id, now.device) != (finding.mount_id, finding.device):
+    if now.device != finding.device or now.mounts.isdisjoint(finding.mounts):
         raise Declined("changed", "another mount is on that spot than the one that was judged")
     check_applies(now, action)
     if now.kind is Kind.LEAKED and now.evidence is Evidence.SPOT and not now.root.home_known:

@@ -41,7 +41,7 @@ def ask_share(finding: Finding) -> str | None:
         return f"the mount namespace of {finding.root.engine} is a slave of the host's on purpose"
     if reason := _ask_engine(finding):
         return reason
-    return "the mount that contains it reaches beyond it" if finding.seen_at != finding.mountpoint else None
+    return "the mount that contains it reaches beyond it" if finding.first.seen_at != finding.mountpoint else None
 
 
 def ask_unmount(_finding: Finding) -> str | None:
@@ -64,8 +64,8 @@ def _ask_engine(finding: Finding) -> str | None:
 
 def why_no_rejoin(finding: Finding) -> str | None:
     """What the kernel, or we, would refuse in any case."""
-    if finding.namespace_kind is not NamespaceKind.SERVICE:
-        return f"only services are rejoined, and this is a {finding.namespace_kind or 'namespace'}"
+    if finding.first.namespace_kind is not NamespaceKind.SERVICE:
+        return f"only services are rejoined, and this is a {finding.first.namespace_kind or 'namespace'}"
     parents = [copy.parent for copy in (finding.target.copies if finding.target else ()) if copy.parent is not None]
     if any(parent.master for parent in parents):
         return "the copy has another master already, which it would lose"

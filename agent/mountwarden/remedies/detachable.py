@@ -81,7 +81,7 @@ def others_there(leaks: Sequence[Detachable], scan: "Scan") -> tuple[dict[Spot, 
 
     Raises: Declined where a namespace can't be read.
     """
-    own = {leak.spot: leak.target.here[0].mount for leak in leaks}
+    own = {leak.spot: leak.target.mount for leak in leaks}
     judged: dict[int, dict[int, Spot]] = {}
     for leak in leaks:
         for copy in leak.target.copies:

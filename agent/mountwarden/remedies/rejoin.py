@@ -31,7 +31,7 @@ def rejoin(finding: Finding, scanner: "Scanner", *, named: frozenset[str] = froz
     pairs = _pairs(now, scan, tables[0])
     _check_alone(pairs, scan)
     saw = "; ".join(f"mount {p.target.id} at {os.fsdecode(p.target.point)} has no master" for p in pairs)
-    join = functools.partial(join_all, pairs, pid, now.namespace or 0)
+    join = functools.partial(join_all, pairs, pid, now.first.namespace or 0)
     with contextlib.ExitStack() as fds:
         proc = directory_users.open_proc()
         fds.callback(os.close, proc)
@@ -45,9 +45,9 @@ def rejoin(finding: Finding, scanner: "Scanner", *, named: frozenset[str] = froz
 
 def _service(now: Finding) -> int:
     """A process of the service. Raises: Declined unless it is one in the host's own user namespace."""
-    if now.namespace_kind is not NamespaceKind.SERVICE or not now.holders:
-        raise Declined("not-a-service", f"it is in a {now.namespace_kind or 'namespace'}, not in a service")
-    for holder in now.holders:
+    if now.first.namespace_kind is not NamespaceKind.SERVICE or not now.first.holders:
+        raise Declined("not-a-service", f"it is in a {now.first.namespace_kind or 'namespace'}, not in a service")
+    for holder in now.first.holders:
         if holder.container:
             raise Declined("not-a-service", f"process {holder.pid} of it is in a container")
         try:
@@ -56,13 +56,13 @@ def _service(now: Finding) -> int:
             continue
         if user != os.stat("/proc/self/ns/user").st_ino:
             raise Declined("user-namespace", f"process {holder.pid} of it is in a user namespace of its own")
-    return now.holders[0].pid
+    return now.first.holders[0].pid
 
 
 def _tables(now: Finding, scan: "Scan") -> tuple[Table, Table]:
     """The service's mounts and home's, as they are now."""
     found = []
-    for inode in (now.namespace, now.home):
+    for inode in (now.first.namespace, now.home):
         text = text_of(inode, scan)
         if text is None:
             raise Declined("gone", f"namespace {inode} has no process any more")
@@ -75,7 +75,7 @@ def _check_view(now: Finding, tables: tuple[Table, Table], named: frozenset[str]
     service, home = (table.root() for table in tables)
     if service is None or home is None:
         raise Declined("unread", 'the "/" of the service or of the host is not seen')
-    if any(holder.unit in named for holder in now.holders):
+    if any(holder.unit in named for holder in now.first.holders):
         return
     if service.identity != home.identity:
         raise Declined("own-root", "the service has a root directory of its own (RootDirectory=), and was not named")

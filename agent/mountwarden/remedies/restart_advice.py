@@ -37,8 +37,7 @@ def advice(finding: Finding) -> list[Remedy]:
 
 def _stays(finding: Finding) -> bool:
     """Whether it is home's own, or process 1 has a part in it: home stays, and the host ends with process 1."""
-    at_home = finding.namespace is not None and finding.namespace == finding.home
-    return at_home or any(holder.pid == 1 for holder in finding.holders)
+    return finding.home in finding.namespaces or any(holder.pid == 1 for holder in finding.holders)
 
 
 _ORDER = {"service": 0, "user": 1, "process": 2, "container": 3}

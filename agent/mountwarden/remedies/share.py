@@ -23,11 +23,12 @@ def share(finding: Finding, scanner: "Scanner") -> Outcome:
     Raises: Declined where a precondition does not hold; OSError and NoAnswer of the scan or the child.
     """
     scan, now = scan_again(finding, scanner, Action.SHARE)
-    if now.seen_at is None or now.mount_id is None:
+    mount = now.first
+    if mount.seen_at is None or mount.mount_id is None:
         raise Declined("changed", "the mount is not known any more")
-    where = os.fsdecode(now.seen_at)
-    saw = f"mount {now.mount_id} at {where}: {now.detail}"
-    at_home(now.home, scan, functools.partial(make_shared, now.seen_at, now.mount_id))
+    where = os.fsdecode(mount.seen_at)
+    saw = f"mount {mount.mount_id} at {where}: {now.detail}"
+    at_home(now.home, scan, functools.partial(make_shared, mount.seen_at, mount.mount_id))
     performed = Performed(now, Action.SHARE, saw, "made it shared on the host (MS_SHARED on that mount alone)")
     try:
         after = scanner.scan(resync=True)

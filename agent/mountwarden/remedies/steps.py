@@ -12,7 +12,7 @@ _REJOINED = (
 def share(finding: Finding) -> list[str]:
     """The steps of a share."""
     return [
-        f"make the mount at {decoded(finding.seen_at or b'?')} shared on the host, and none below it",
+        f"make the mount at {decoded(finding.first.seen_at or b'?')} shared on the host, and none below it",
         "check again: it must have a peer group",
     ]
 
@@ -20,9 +20,9 @@ def share(finding: Finding) -> list[str]:
 def detach(finding: Finding) -> list[str]:
     """The steps of a detach; none where it does not reach the copies."""
     target = finding.target
-    if target is None or finding.reach is not Reach.RMDIR:
+    if target is None or not finding.reached(Reach.RMDIR):
         return []
-    judged = target.here[0].mount
+    judged = target.mount
     leaked = {(copy.namespace, copy.mount.id) for copy in target.copies if copy.mount.same_as(judged)}
     others = [copy for copy in target.there if (copy.namespace, copy.mount.id) not in leaked]
     goes = ", ".join(_named(*each) for each in sorted(leaked))
@@ -51,15 +51,15 @@ def unmount(finding: Finding) -> list[str]:
     return [
         "check again: still leaked, by the same mounts",
         "its parent may be in no peer group with other mounts, to which the umount would spread",
-        *(_umount(finding.namespace, copy) for copy in finding.target.here),
+        *map(_umount, finding.target.leaked),
         "check again: gone; and say what holds it open",
     ]
 
 
-def _umount(namespace: int | None, copy: Copy) -> str:
+def _umount(copy: Copy) -> str:
     return (
-        f"a child enters namespace {namespace}, checks that {decoded(copy.mount.point)} is mount {copy.mount.id}, and "
-        "unmounts it; where it is in use there, lazily"
+        f"a child enters namespace {copy.namespace}, checks that {decoded(copy.mount.point)} is mount {copy.mount.id}, "
+        "and unmounts it; where it is in use there, lazily"
     )
 
 
@@ -67,11 +67,12 @@ def rejoin(finding: Finding) -> list[str]:
     """The steps of a rejoin."""
     if finding.target is None:
         return []
+    inode = finding.first.namespace
     parents = sorted({(copy.parent.point, copy.parent.id) for copy in finding.target.copies if copy.parent is not None})
     return [
         "check again: still severed; the namespace is a service's, in the host's user namespace",
         *(
-            f"make mount {mount} at {decoded(point)} in namespace {finding.namespace} a slave of the host's mount, "
+            f"make mount {mount} at {decoded(point)} in namespace {inode} a slave of the host's mount, "
             "from outside (MOVE_MOUNT_SET_GROUP)"
             for point, mount in parents
         ),

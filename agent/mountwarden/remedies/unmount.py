@@ -2,7 +2,9 @@
 
 import errno
 import functools
+import itertools
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,20 +35,21 @@ class _Mounted:
 
 
 def unmount(finding: Finding, scanner: "Scanner") -> Outcome:
-    """Unmount the leaked copies of the finding's own namespace; lazily where they are in use there.
+    """Unmount the leaked copies inside their namespaces; lazily where they are in use there.
 
     Raises: Declined where a precondition does not hold; OSError and NoAnswer of the scan or the child.
     """
     scan, now = scan_again(finding, scanner, Action.UNMOUNT)
-    copies = now.target.here if now.target else ()
+    copies = now.target.leaked if now.target else ()
     if not copies or any(copy.parent is None or copy.mount.point == b"/" for copy in copies):
         raise Declined("not-applicable", "the copy is the namespace's own root, or its parent is not seen")
     _check_spread(copies, scan)
-    mounts = [_Mounted(c.mount.point, c.mount.id, c.mount.parent, c.mount.unique) for c in reversed(copies)]
-    saw = f"{[m.id for m in mounts]} of {now.device} in namespace {now.namespace}, evidence {now.evidence}"
+    spaces = {inode: list(some) for inode, some in itertools.groupby(copies, key=lambda copy: copy.namespace)}
+    ids = "; ".join(f"mounts {[copy.mount.id for copy in some]} in namespace {inode}" for inode, some in spaces.items())
+    saw = f"{ids} of {now.device}, evidence {now.evidence}"
     proc = directory_users.open_proc()
     try:
-        performed = Performed(now, Action.UNMOUNT, saw, _unmounted(now, scan, mounts), copies)
+        performed = Performed(now, Action.UNMOUNT, saw, _unmounted_everywhere(spaces, scan), copies)
         return verified([performed], scanner, proc)[0][0]
     finally:
         os.close(proc)
@@ -57,21 +60,36 @@ def _check_spread(copies: tuple[Copy, ...], scan: "Scan") -> None:
     parents = {copy.parent.id: copy.parent for copy in copies if copy.parent is not None}
     groups = {parent.shared for parent in parents.values() if parent.shared}
     ids = frozenset(copy.mount.id for copy in copies)
+    spaces = {copy.namespace for copy in copies}
     for inode, text in texts(scan):
         for mount in other_members(text, groups, parents):
             where = f"{os.fsdecode(mount.point)} in namespace {inode}"
             raise Declined("spreads", f"the umount would spread to {where}: its parent is in one peer group")
-        if inode == copies[0].namespace:
+        if inode in spaces:
             for mount in directory_users.mounted_on(text, ids):
                 if mount.id not in ids:
                     raise Declined("mounted-on", f"{os.fsdecode(mount.point)} is mounted on it there")
 
 
-def _unmounted(now: Finding, scan: "Scan", mounts: list[_Mounted]) -> str:
+def _unmounted_everywhere(spaces: Mapping[int, Sequence[Copy]], scan: "Scan") -> str:
+    """What was done, in words. Raises: as `_unmounted` where nothing was done yet."""
+    did: list[str] = []
+    for inode, copies in spaces.items():
+        mounts = [_Mounted(c.mount.point, c.mount.id, c.mount.parent, c.mount.unique) for c in reversed(copies)]
+        try:
+            did.append(_unmounted(inode, scan, mounts))
+        except (Declined, OSError) as error:
+            if not did:
+                raise
+            did.append(f"namespace {inode}: {error}")  # the scan afterwards shows what is left
+    return "; ".join(did)
+
+
+def _unmounted(inode: int, scan: "Scan", mounts: list[_Mounted]) -> str:
     """What was done, in words; a child that missed its deadline may have done it, which the scan afterwards shows."""
     gone = Declined("gone", "the namespace has no process any more")
     try:
-        how: list[str] = inside(now.namespace, scan, functools.partial(_act, mounts), gone=gone, enter=enter)
+        how: list[str] = inside(inode, scan, functools.partial(_act, mounts), gone=gone, enter=enter)
     except NoAnswer as error:
         return f"started to unmount; {error.message}"
     return "; ".join(f"{os.fsdecode(m.point)}: {word}" for m, word in zip(mounts, how, strict=True))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..config.schema import Config, Mode
-from ..model import Action, Evidence, Finding, Gap, Kind, Policy, Reach, Root, Severity
+from ..model import Action, Evidence, Finding, FoundCopy, Gap, Kind, Policy, Reach, Root, Severity
 from ..remedies.plan import Circumstances, plan
 from ..scan.scanner import Scan
 from .build import ReportFacts
@@ -63,7 +63,6 @@ def _example(root: Root, kind: Kind, evidence: Evidence | None) -> Finding:
         root=root,
         mountpoint=root.path,
         home=root.home,
-        seen_at=root.path,
         evidence=evidence,
-        reach=Reach.RMDIR,
+        copies=(FoundCopy(root.home, root.path, reach=Reach.RMDIR),),
     )

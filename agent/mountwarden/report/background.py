@@ -23,7 +23,7 @@ def background(finding: Finding, seen: scanner.Scan, *, agent: bool) -> Backgrou
     about_unit = settings(around)
     known = timeline.TimelineFacts(
         born=start_times.born(finding.mountpoint) if _has_a_birth(finding) else None,
-        process=start_times.process_started(finding.holders[0].pid) if finding.holders else None,
+        process=start_times.process_started(finding.first.holders[0].pid) if finding.first.holders else None,
         entries=journal_reader.of_finding(finding.id),
         agent=agent,
     )

@@ -1,4 +1,4 @@
-"""The report (mountwarden.report/1), built from facts, and what it says as an exit status. Pure."""
+"""The report (mountwarden.report/2), built from facts, and what it says as an exit status. Pure."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .. import __version__
 from ..escape import printable, sentence, timestamp
 from ..explain.naming import printable_holder
-from ..model import Action, Finding, Gap, Holder, Kind, Picture, Policy, RootState, Severity
+from ..model import Action, Finding, FoundCopy, Gap, Holder, Kind, Picture, Policy, RootState, Severity
 from ..mounts.mountinfo import propagation
 from ..remedies.actions import describe
 from . import types
@@ -150,29 +150,32 @@ def _finding(finding: Finding) -> types.FindingJson:
         "kind": str(finding.kind),
         "severity": str(finding.severity),
         "confirmed": finding.confirmed,
-        "count": finding.count,
         "root": printable(finding.root.path),
         "engine": finding.root.engine,
         "layer": _text(finding.layer),
         "mountpoint": printable(finding.mountpoint),
-        "seen_at": _text(finding.seen_at),
         "spot": {"device": spot.device, "path": printable(spot.path)} if spot else None,
         "fstype": printable(finding.fstype),
         "device": finding.device,
-        "mount_id": {"unique": finding.unique_id, "small": finding.mount_id},
-        "namespace": {
-            "inode": finding.namespace,
-            "id": finding.namespace_id,
-            "kind": _word(finding.namespace_kind),
-        },
-        "holders": holders(finding.holders),
-        "reach": _word(finding.reach),
         "evidence": _word(finding.evidence),
         "cause": {"code": cause.code, "text": sentence(cause.text)} if cause else None,
         "silenced": finding.silenced,
         "remedies": remedies(finding),
         "since": None if finding.since is None else timestamp(finding.since),
         "detail": sentence(finding.detail) or None,
+        "count": finding.count,
+        "namespaces": finding.spaces,
+        "copies": [_copy(copy) for copy in finding.copies],
+    }
+
+
+def _copy(copy: FoundCopy) -> types.CopyJson:
+    return {
+        "namespace": {"inode": copy.namespace, "id": copy.namespace_id, "kind": _word(copy.namespace_kind)},
+        "seen_at": _text(copy.seen_at),
+        "mount_id": {"unique": copy.unique_id, "small": copy.mount_id},
+        "reach": _word(copy.reach),
+        "holders": holders(copy.holders),
     }
 
 

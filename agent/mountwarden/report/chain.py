@@ -53,7 +53,7 @@ def _cut_at_home(case: Case) -> bool:
 def _why(case: Case, *, at_home: bool) -> str | None:
     """Where an umount in home stops, and why; None where it reaches the copy."""
     home, parent = case.home, case.parent
-    if home is None or parent is None or case.finding.reach is Reach.PROPAGATION:
+    if home is None or parent is None or case.finding.reached(Reach.PROPAGATION):
         return None
     if at_home:
         return f"{case.root} is {propagation(home)} {case.where}, so an umount there does not propagate"
@@ -83,12 +83,12 @@ def _holder(case: Case, *, cut: bool) -> SideJson:
     finding, above = case.finding, case.around.above
     last = len(above) - 1
     levels = [_level(mount, cut=cut and at == last) for at, mount in enumerate(reversed(above))]
-    number = "" if finding.mount_id is None else f", mount {finding.mount_id}"
+    number = "" if finding.first.mount_id is None else f", mount {finding.first.mount_id}"
     return {
         "who": case.subject,
-        "namespace": finding.namespace,
+        "namespace": finding.first.namespace,
         "levels": _folded(levels),
-        "mountpoint": printable(finding.seen_at or finding.mountpoint),
+        "mountpoint": printable(finding.first.seen_at or finding.mountpoint),
         "mount": f"{printable(finding.fstype.encode())} {finding.device}{number}",
     }
 

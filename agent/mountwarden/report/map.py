@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..escape import printable, sentence
 from ..explain.members import Members
 from ..explain.naming import name_of
-from ..model import Base, Finding, Kind, Mount, Picture, RootState, Severity
+from ..model import Base, Copy, Finding, Kind, Mount, Picture, RootState, Severity
 from ..mounts.exposure import Exposure, Relation
 from ..mounts.mountinfo import propagation
 from .map_types import BaseJson, MapRootJson, MapSummaryJson, RowJson
@@ -88,8 +88,9 @@ def _rows(mount: Mount, some: list[tuple[RootState, Base]], seen: MapFacts) -> l
             exposures.setdefault((exposure.namespace, view), []).append(exposure)
     leaked: dict[tuple[int, int], list[Finding]] = {}
     for finding in seen.findings:
-        if counts(finding) and finding.namespace is not None and _holds(mount, finding):
-            leaked.setdefault((finding.namespace, 0), []).append(finding)
+        if counts(finding) and _holds(mount, finding):
+            for inode in dict.fromkeys(copy.namespace for copy in _leaked(finding)):
+                leaked.setdefault((inode, 0), []).append(finding)
     rows = [
         _row(key[0], exposures.get(key, []), leaked.get(key, []), seen) for key in dict.fromkeys((*exposures, *leaked))
     ]
@@ -103,6 +104,16 @@ def counts(finding: Finding) -> bool:
 
 def _holds(mount: Mount, finding: Finding) -> bool:
     return finding.target is not None and finding.target.match.base.mount.id == mount.id
+
+
+def _leaked(finding: Finding) -> tuple[Copy, ...]:
+    return finding.target.leaked if finding.target else ()
+
+
+def _count(inode: int, leaked: Iterable[Finding], *, confirmed: bool) -> int:
+    """Leaked copies in one namespace."""
+    found = (copy for finding in leaked if finding.confirmed is confirmed for copy in _leaked(finding))
+    return sum(copy.namespace == inode for copy in found)
 
 
 def _row(inode: int, exposures: list[Exposure], leaked: list[Finding], seen: MapFacts) -> RowJson:
@@ -119,8 +130,8 @@ def _row(inode: int, exposures: list[Exposure], leaked: list[Finding], seen: Map
         "copies": sum(exposure.copies for exposure in exposures),
         "leaks": sum(exposure.leaks for exposure in exposures),
         "on_purpose": sum(exposure.kept - exposure.leaks for exposure in exposures),
-        "leaked": sum(finding.count for finding in leaked if finding.confirmed),
-        "unconfirmed": sum(finding.count for finding in leaked if not finding.confirmed),
+        "leaked": _count(inode, leaked, confirmed=True),
+        "unconfirmed": _count(inode, leaked, confirmed=False),
         "findings": [finding.id for finding in leaked],
     }
 

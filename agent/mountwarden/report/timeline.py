@@ -105,9 +105,9 @@ def _mounted(finding: Finding, around: Context, start: float | None, known: Time
 
 
 def _started(finding: Finding, around: Context, known: TimelineFacts) -> Iterable[MomentJson]:
-    if not finding.holders or finding.kind is Kind.PRIVATE_ROOT:
+    if not finding.first.holders or finding.kind is Kind.PRIVATE_ROOT:
         return
-    first = finding.holders[0]
+    first = finding.first.holders[0]
     if around.unit:
         yield _moment("started", around.unit.started, f"{unit_name(around.unit.id)} started", "systemd")
         return

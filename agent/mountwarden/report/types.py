@@ -1,11 +1,11 @@
-"""The JSON report as types: `data/report-1.schema.json` says the same in JSON Schema.
+"""The JSON report as types: `data/report-2.schema.json` says the same in JSON Schema.
 
-Fields may be added in /1, never removed or retyped. What is not known is null, never missing.
+Fields may be added in /2, never removed or retyped. What is not known is null, never missing.
 """
 
 from typing import TypedDict
 
-SCHEMA = "mountwarden.report/1"
+SCHEMA = "mountwarden.report/2"
 
 
 class HostJson(TypedDict):
@@ -87,30 +87,42 @@ class RemedyJson(TypedDict):
     command: str | None
 
 
+class CopyJson(TypedDict):
+    """What a finding is about in one mount namespace; all is null, but for the holders, where no mount is left."""
+
+    namespace: NamespaceJson
+    seen_at: str | None
+    mount_id: MountIdJson
+    reach: str | None
+    holders: list[HolderJson]
+
+
 class FindingJson(TypedDict):
     id: str
     kind: str
     severity: str
     confirmed: bool
-    count: int
     root: str
     engine: str
     layer: str | None
     mountpoint: str
-    seen_at: str | None
     spot: SpotJson | None
     fstype: str
     device: str
-    mount_id: MountIdJson
-    namespace: NamespaceJson
-    holders: list[HolderJson]
-    reach: str | None
     evidence: str | None
     cause: CauseJson | None
     silenced: bool
     remedies: list[RemedyJson]
     since: str | None
     detail: str | None
+    count: int
+    namespaces: int
+    copies: list[CopyJson]
+
+
+def holders(finding: FindingJson) -> list[HolderJson]:
+    """The holders of all copies that a finding names."""
+    return [holder for copy in finding["copies"] for holder in copy["holders"]]
 
 
 class ReportJson(TypedDict):

@@ -59,20 +59,16 @@ def _need(first: Scan, config: Config, known: Mapping[str, float], wait: float, 
 
 
 def _confirmed(first: Scan, last: Scan, held: float, config: Config, known: Mapping[str, float]) -> tuple[Finding, ...]:
-    before = {(finding.id, *_identity(finding)) for finding in first.findings}
+    before = {(finding.id, finding.device, mount) for finding in first.findings for mount in finding.mounts}
     findings = []
     for finding in last.findings:
         needed = config.confirm.needed(finding)
-        same = (finding.id, *_identity(finding)) in before
+        same = any((finding.id, finding.device, mount) in before for mount in finding.mounts)
         since = known.get(finding.id, first.started if same else last.started)
         confirmed = finding.id in known or (same and held > 0 and held >= needed)
         is_silenced = silenced(finding, config.silences, last.started)
         findings.append(replace(finding, confirmed=confirmed, since=since, silenced=is_silenced))
     return tuple(findings)
-
-
-def _identity(finding: Finding) -> tuple[str, int | None]:
-    return finding.device, finding.unique_id or finding.mount_id
 
 
 def host() -> tuple[str, str]:

@@ -93,7 +93,7 @@ class Scanner:
         gaps += found.gaps
         picture = self._picture(found, gaps)
         judgement, answers = self._judge(picture)
-        suspects = frozenset(one.namespace for one in judgement.findings if one.namespace is not None)
+        suspects = frozenset(n for one in judgement.findings for n in one.namespaces)
         self._elsewhere.suspects = suspects
         picture = self._with_ids(picture, suspects)
         findings = attribute_all(judgement.findings, picture)

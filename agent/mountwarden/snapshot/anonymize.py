@@ -13,7 +13,7 @@ from typing import Any
 from ..config.schema import ENGINES
 from ..errors import MountwardenError
 from ..judge import judge
-from ..model import RUNTIME_INIT
+from ..model import RUNTIME_INIT, Finding
 from .contents import Snapshot
 from .redact import PATHS, SOURCES
 from .rewrite import replaced
@@ -54,12 +54,15 @@ def _literals(snapshot: Snapshot) -> frozenset[bytes]:
     return frozenset(part for pattern in patterns for part in pattern.split(b"/"))
 
 
+def _told(finding: Finding) -> tuple[object, ...]:
+    """What a finding says, but for names."""
+    return finding.kind, finding.severity, finding.evidence, [copy.reach for copy in finding.copies]
+
+
 def _renamed_findings(before: Snapshot, after: Snapshot) -> Snapshot:
     """What is stored under a finding's id, under its new id: an id is made from names."""
     old, new = (judge(one.picture, one.answers).findings for one in (before, after))
-    if [(f.kind, f.severity, f.evidence, f.reach) for f in old] != [
-        (f.kind, f.severity, f.evidence, f.reach) for f in new
-    ]:
+    if list(map(_told, old)) != list(map(_told, new)):
         raise MountwardenError("with other names its findings would be different")
     ids = dict(zip((f.id for f in old), (f.id for f in new), strict=True))
     return replace(

@@ -6,7 +6,7 @@ from ..config.schema import Config
 from ..explain import cause, shared_causes
 from ..explain.context import Context
 from ..judge import judge
-from ..model import Cause, Finding, Gap, Kind, Picture, Severity
+from ..model import Cause, Finding, FoundCopy, Gap, Kind, Picture, Severity
 from .contents import SavedHistory, Snapshot
 
 
@@ -29,14 +29,18 @@ def config(snapshot: Snapshot) -> Config:
 
 
 def _attributed(finding: Finding, snapshot: Snapshot) -> Finding:
-    if finding.kind is Kind.PINNED:
-        return replace(finding, holders=tuple(snapshot.users.get(h.pid, h) for h in finding.holders))
-    if namespace := snapshot.picture.namespaces.get(finding.namespace or 0):
-        finding = replace(finding, namespace_id=namespace.id)
-    members = snapshot.members.get(finding.namespace) if finding.namespace is not None else None
-    if members is None or finding.kind is Kind.PRIVATE_ROOT:
-        return finding
-    return replace(finding, holders=finding.holders or members.holders, namespace_kind=members.kind)
+    return replace(finding, copies=tuple(_held(copy, finding.kind, snapshot) for copy in finding.copies))
+
+
+def _held(copy: FoundCopy, kind: Kind, snapshot: Snapshot) -> FoundCopy:
+    if kind is Kind.PINNED:
+        return replace(copy, holders=tuple(snapshot.users.get(h.pid, h) for h in copy.holders))
+    if namespace := snapshot.picture.namespaces.get(copy.namespace or 0):
+        copy = replace(copy, namespace_id=namespace.id)
+    members = snapshot.members.get(copy.namespace) if copy.namespace is not None else None
+    if members is None or kind is Kind.PRIVATE_ROOT:
+        return copy
+    return replace(copy, holders=copy.holders or members.holders, namespace_kind=members.kind)
 
 
 def _with_history(finding: Finding, saved: SavedHistory | None) -> Finding:

@@ -30,9 +30,8 @@ def take(
     findings = tuple(findings)
     around, gaps = surroundings(findings, seen.picture)
     gaps += (survey,) if isinstance(survey, Gap) else ()
-    named = {
-        found.namespace: SavedMembers(found.namespace_kind, found.holders) for found in findings if _is_held(found)
-    }
+    held = (copy for found in findings if found.kind is not Kind.PINNED for copy in found.copies)
+    named = {one.namespace: SavedMembers(one.namespace_kind, one.holders) for one in held if one.namespace_kind}
     whole = Snapshot(
         version=__version__,
         anonymous=False,
@@ -54,10 +53,6 @@ def take(
         survey=None if isinstance(survey, Gap) else survey,
     )
     return clean(whole)
-
-
-def _is_held(finding: Finding) -> bool:
-    return finding.namespace_kind is not None and finding.kind is not Kind.PINNED
 
 
 def surroundings(findings: Iterable[Finding], picture: Picture) -> tuple[dict[str, Context], tuple[Gap, ...]]:
