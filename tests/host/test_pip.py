@@ -49,7 +49,7 @@ def test_pip_alone_installs_wheel_and_source_archive(builds: Builds, tmp_path: P
     for name in ("wheel", "archive"):
         lines = done.stdout.split(f"=={name}==\n")[1].splitlines()
         assert lines[0].startswith("mountwarden "), lines
-        assert lines[1].startswith("mountwarden.report/1 "), lines
+        assert lines[1].startswith("mountwarden.report/2 "), lines
         assert lines[1].endswith(f"/root/{name}/lib/python3.11/site-packages/pystemd/__init__.py")
         assert "nothing is left behind" in " ".join(" ".join(lines).split())
 
@@ -65,13 +65,13 @@ def test_the_archive_has_what_the_checkout_has(builds: Builds) -> None:
         "units/mountwarden.service",
         "docs/reference.md",
     } <= names
-    assert {"packaging/setup", "tests/unit/report-1.fields", "agent/mountwarden/data/report-1.schema.json"} <= names
+    assert {"packaging/setup", "tests/unit/report-2.fields", "agent/mountwarden/data/report-2.schema.json"} <= names
     assert [name for name in names if "/.venv/" in f"/{name}" or name.endswith((".pyc", ".deb"))] == []
 
 
 def test_the_wheel_has_the_package_alone(builds: Builds) -> None:
     with zipfile.ZipFile(builds.wheel()) as wheel:
         names = wheel.namelist()
-    assert "mountwarden/data/report-1.schema.json" in names
+    assert "mountwarden/data/report-2.schema.json" in names
     assert "mountwarden/py.typed" in names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"mountwarden"}

@@ -1,16 +1,18 @@
 """Findings and scans made of nothing, for tests of pure code."""
 
+from dataclasses import fields, replace
+
 from mountwarden.config.schema import Config
 from mountwarden.ledger import update
 from mountwarden.ledger.update import Ledger, Now
-from mountwarden.model import Event, Evidence, Finding, Kind, Reach, Root, RootKind, Severity
+from mountwarden.model import Event, Evidence, Finding, FoundCopy, Kind, Reach, Root, RootKind, Severity
 
 CONFIG = Config()
 ROOT = Root(b"/var/lib/docker", "docker", RootKind.GRAPH, (), None)
 
 
 def finding(number: int = 1, **changes: object) -> Finding:
-    """A leaked layer of docker, `mw-` and the number, with these facts changed."""
+    """A leaked layer of docker, `mw-` and the number, with these facts of it or of its one copy changed."""
     facts: dict[str, object] = {
         "id": f"mw-{number:010x}",
         "kind": Kind.LEAKED,
@@ -29,7 +31,31 @@ def finding(number: int = 1, **changes: object) -> Finding:
         "evidence": Evidence.HISTORY,
         "reach": Reach.RMDIR,
     }
-    return Finding(**(facts | changes))  # type: ignore[arg-type]
+    return of_one_copy(facts | changes)
+
+
+def of_one_copy(facts: dict[str, object]) -> Finding:
+    """A finding with one copy, which has those of the facts that are a copy's."""
+    own = {name: facts.pop(name) for name in _OF_COPY & facts.keys()}
+    facts.setdefault("copies", (FoundCopy(**own),))  # type: ignore[arg-type]
+    return Finding(**facts)  # type: ignore[arg-type]
+
+
+_OF_COPY = frozenset(field.name for field in fields(FoundCopy))
+
+
+def changed(one: Finding, **changes: object) -> Finding:
+    """The finding with these facts of it or of its first copy changed."""
+    own = {name: changes.pop(name) for name in _OF_COPY & changes.keys()}
+    copies = (replace(one.first, **own), *one.copies[1:])  # type: ignore[arg-type]
+    return replace(one, **{"copies": copies} | changes)  # type: ignore[arg-type]
+
+
+def spread(one: Finding, *namespaces: int, **changes: object) -> Finding:
+    """The finding with a copy like its first one in each of these namespaces."""
+    copies = tuple(replace(one.first, namespace=inode) for inode in namespaces)
+    facts = {"copies": copies, "count": len(copies), "spaces": len(copies)}
+    return changed(replace(one, **facts), **changes)  # type: ignore[arg-type]
 
 
 def many(count: int, first: int = 100) -> list[Finding]:

@@ -26,6 +26,8 @@ from mountwarden.model import (
 )
 from mountwarden.report.build import ReportFacts
 
+from tests.support.findings import of_one_copy
+
 NOW = 1_790_000_000.0
 DOCKER = Root(b"/var/lib/docker", "docker", RootKind.GRAPH, (Layout(b"overlay2/*/merged", "overlay"),), None)
 LEAKY = Holder(4711, "sleep", unit="leaky.service", user=0)
@@ -82,7 +84,7 @@ def finding(**changes: Any) -> Finding:
         "confirmed": True,
         "since": NOW - 195,
     }
-    return Finding(**{**values, **changes})
+    return of_one_copy({**values, **changes})
 
 
 def facts(findings: Sequence[Finding], **changes: Any) -> ReportFacts:

@@ -11,6 +11,7 @@ from mountwarden.model import (
     Cause,
     Directive,
     Finding,
+    FoundCopy,
     Holder,
     Kind,
     Layout,
@@ -27,6 +28,8 @@ from mountwarden.model import (
     UnitFile,
 )
 from mountwarden.systemd.unit_syntax import parse
+
+from tests.support.findings import changed
 
 ID = "1a2b3c4d5e6f" + "0" * 52
 LAYOUT = Layout(b"overlay2/*/merged", "overlay")
@@ -64,17 +67,10 @@ def finding(
         spot=match.spot,
         layer=b"X",
         mountpoint=MERGED,
-        seen_at=seen_at,
-        namespace=7,
         fstype="overlay",
         device="0:40",
-        mount_id=30,
-        unique_id=None,
-        evidence=None,
-        reach=Reach.RMDIR,
-        target=Target(match, ()),
-        namespace_kind=kind,
-        holders=(holder,),
+        target=Target(match, mount(MERGED, id=30), ()),
+        copies=(FoundCopy(7, seen_at, 30, None, Reach.RMDIR, kind, holders=(holder,)),),
     )
 
 
@@ -115,9 +111,12 @@ SYSTEM = Directive("ProtectSystem", "strict")
 def test_mount_flags_with_the_place_where_it_is_set(path: bytes, lines: bytes, place: str) -> None:
     around = Context(ALL_PRIVATE, unit(FLAGS, flags=MS_PRIVATE), (UnitFile(path, parse(lines)),))
     answer = explain(finding(home=HOME), around)
+    file, _, line = place.rpartition(":")
     assert answer == Cause(
         "mount-flags",
         f"leaky.service has MountFlags=private ({place}), so umounts on the host do not reach its mount namespace.",
+        *("leaky.service", "MountFlags", "private"),
+        *((file, int(line)) if file else (None, None)),
     )
 
 
@@ -149,6 +148,8 @@ def test_a_root_that_was_private() -> None:
         "/var/lib/docker was private when leaky.service started at 2026-11-24T05:40:11Z or became private later, "
         "so no umount there reaches its mount namespace "
         "(PrivateTmp=yes, /etc/systemd/system/leaky.service.d/10-tmp.conf:3).",
+        *("leaky.service", "PrivateTmp", "yes"),
+        *("/etc/systemd/system/leaky.service.d/10-tmp.conf", 3),
     )
 
 
@@ -180,6 +181,9 @@ def test_files_that_pid_1_has_not_read_name_no_place() -> None:
     files = (UnitFile(FRAGMENT, parse(b"[Service]\nPrivateTmp=yes\n")),)
     around = Context(ONLY_ROOT_PRIVATE, unit(TMP, needs_reload=True), files)
     assert text(finding(home=PRIVATE_HOME), around).endswith("of leaky.service (PrivateTmp=yes).")
+    answer = explain(finding(home=PRIVATE_HOME), around)
+    assert answer
+    assert (answer.directive, answer.value, answer.file, answer.line) == ("PrivateTmp", "yes", None, None)
 
 
 def test_a_mount_that_was_made_private_inside_the_unit() -> None:
@@ -189,6 +193,7 @@ def test_a_mount_that_was_made_private_inside_the_unit() -> None:
         "made-private-inside",
         "A process made /var/lib/docker private in the mount namespace of leaky.service, so umounts on the host do not "
         "reach it there.",
+        "leaky.service",
     )
 
 
@@ -212,7 +217,7 @@ def test_a_slave_of_home_is_no_cause() -> None:
 
 def test_a_slave_chain_that_the_judge_found_is_no_cause() -> None:
     above = (mount(b"/var/lib/docker", shared=50, master=8, id=20), mount(b"/", shared=51, master=3, id=10))
-    found = replace(finding(home=HOME), reach=Reach.PROPAGATION)
+    found = changed(finding(home=HOME), reach=Reach.PROPAGATION)
     assert "does receive umounts" in text(found, Context(above, unit(TMP)))
 
 
@@ -235,6 +240,7 @@ def test_a_service_that_made_its_namespace_itself() -> None:
         "own-namespace",
         "Process 42 (sleep) of leaky.service is in a mount namespace that none of its unit's settings made, in which "
         "/var/lib/docker has no master, so umounts on the host do not reach it.",
+        "leaky.service",
     )
 
 
@@ -341,7 +347,7 @@ def test_a_shared_bind() -> None:
 
 
 def test_a_namespace_without_processes() -> None:
-    found = replace(finding(home=HOME, kind=NamespaceKind.BARE), holders=())
+    found = changed(finding(home=HOME, kind=NamespaceKind.BARE), holders=())
     assert text(found, Context(ALL_PRIVATE)) == (
         "The cause is not known: no process is in mount namespace 7, so nothing shows who made it."
     )

@@ -19,6 +19,7 @@ from mountwarden.report import types
 from mountwarden.scan.confirm import ConfirmedScan
 from mountwarden.scan.scanner import Scan, Scanner
 
+from tests.support.findings import changed
 from tests.support.reports import facts, finding
 
 INODE = 4026532500
@@ -71,7 +72,7 @@ def shows(monkeypatch: pytest.MonkeyPatch, text: bytes | Exception | None) -> Mo
 
 def test_what_the_look_did_not_make_is_joined_as_the_service_wrote_it(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, TWO)
-    service = service_report.ServiceReport(told(replace(LEAK, severity=Severity.CRITICAL, silenced=True)))
+    service = service_report.ServiceReport(told(changed(LEAK, severity=Severity.CRITICAL, silenced=True)))
     (one,) = joined.alone(service, scanned())
     assert service.report
     assert one == service.report["findings"][0]
@@ -81,10 +82,10 @@ def test_the_reading_is_of_the_real_namespace() -> None:
     own = os.stat("/proc/self/ns/mnt").st_ino
     mounts = Table.from_text(Path("/proc/self/mountinfo").read_bytes()).mounts
     at = next(mount for mount in mounts if mount.point == b"/proc")
-    leak = replace(LEAK, namespace=own, device=at.device, fstype=at.fstype, seen_at=at.point, mount_id=at.id)
+    leak = changed(LEAK, namespace=own, device=at.device, fstype=at.fstype, seen_at=at.point, mount_id=at.id)
     here = scanned(namespaces={own: Namespace(own, (os.getpid(),))})
     assert more(leak, found=here) == [LEAK.id]
-    assert more(replace(leak, mount_id=max(mount.id for mount in mounts) + 1), found=here) == []
+    assert more(changed(leak, mount_id=max(mount.id for mount in mounts) + 1), found=here) == []
     assert more(leak, found=scanned(namespaces={own: Namespace(own, (ENDED,))})) == [], "nobody is in it by now"
 
 
@@ -123,7 +124,7 @@ def test_a_layer_is_not_over_when_another_directory_of_its_file_system_is_at_hom
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shows(monkeypatch, TWO.replace(b"7:3", b"0:41"))
-    assert more(replace(LEAK, device="0:41"), found=scanned(home_identities=frozenset({("0:41", b"/x")}))) == [LEAK.id]
+    assert more(changed(LEAK, device="0:41"), found=scanned(home_identities=frozenset({("0:41", b"/x")}))) == [LEAK.id]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_a_layer_is_not_over_when_another_directory_of_its_file_system_is_at_hom
 )
 def test_a_namespace_that_cannot_be_read_keeps_its_findings(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     reading = shows(monkeypatch, error)
-    second = replace(LEAK, id="mw-0000000002", mount_id=813)
+    second = changed(LEAK, id="mw-0000000002", mount_id=813)
     assert set(more(LEAK, second)) == {LEAK.id, second.id}
     assert reading.read == [INODE], "nor is it tried twice: a child that hangs takes its time"
 
@@ -139,7 +140,7 @@ def test_a_namespace_that_cannot_be_read_keeps_its_findings(error: Exception, mo
 def test_what_cannot_be_told_keeps_its_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, b"812 20 nonsense\n")
     assert more(LEAK) == [LEAK.id]
-    assert more(replace(LEAK, mount_id=None)) == [LEAK.id]
+    assert more(changed(LEAK, mount_id=None)) == [LEAK.id]
 
 
 def test_a_namespace_without_a_process_is_read_by_its_door(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,31 +151,31 @@ def test_a_namespace_without_a_process_is_read_by_its_door(monkeypatch: pytest.M
 
 def test_each_namespace_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = shows(monkeypatch, TWO)
-    assert len(more(*(replace(LEAK, id=f"mw-000000000{at}") for at in range(9)))) == 9
+    assert len(more(*(changed(LEAK, id=f"mw-000000000{at}") for at in range(9)))) == 9
     assert reading.read == [INODE]
 
 
 def test_what_both_know_is_the_looks_own(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = shows(monkeypatch, TWO)
-    assert more(LEAK, found=scanned(replace(LEAK, severity=Severity.INFO))) == []
+    assert more(LEAK, found=scanned(changed(LEAK, severity=Severity.INFO))) == []
     assert reading.read == []
 
 
 def test_what_is_not_confirmed_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, TWO)
-    assert more(replace(LEAK, confirmed=False)) == []
+    assert more(changed(LEAK, confirmed=False)) == []
 
 
 def test_what_is_pinned_ends_with_its_last_holder() -> None:
     me, ended = Holder(os.getpid(), "me"), Holder(ENDED, "ended")
-    pinned = replace(LEAK, kind=Kind.PINNED, namespace=None, seen_at=None)
-    assert more(replace(pinned, holders=(ended, me))) == [LEAK.id]
-    assert more(replace(pinned, holders=(ended,))) == []
+    pinned = changed(LEAK, kind=Kind.PINNED, namespace=None, seen_at=None)
+    assert more(changed(pinned, holders=(ended, me))) == [LEAK.id]
+    assert more(changed(pinned, holders=(ended,))) == []
 
 
 def test_what_is_orphaned_ends_with_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, TWO.replace(b"/ /mnt/e", b"/ /"))
-    orphaned = replace(LEAK, kind=Kind.ORPHANED, seen_at=b"/", holders=(Holder(ENDED, "the first"),))
+    orphaned = changed(LEAK, kind=Kind.ORPHANED, seen_at=b"/", holders=(Holder(ENDED, "the first"),))
     assert more(orphaned) == [LEAK.id], "others are in it"
     assert more(orphaned, found=scanned(namespaces={INODE: Namespace(INODE, ())})) == []
     assert more(orphaned, found=scanned(home_identities=frozenset({("7:3", b"/x")}))) == [LEAK.id], "not its layer"
@@ -186,7 +187,7 @@ def test_what_hangs_on_propagation_is_the_looks_to_tell_where_it_could(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shows(monkeypatch, TWO)
-    one = replace(LEAK, kind=kind)
+    one = changed(LEAK, kind=kind)
     assert more(one) == [], "the mount is there, and umounts reach it by now"
     assert more(one, found=scanned(gaps=[Gap("the mounts of a namespace", "EACCES", INODE)])) == [LEAK.id]
     assert more(one, found=scanned(roots=())) == [LEAK.id], "of a daemon that is stopped"
@@ -213,8 +214,8 @@ def test_only_the_report_of_a_service_that_runs_is_relied_on(tmp_path: Path, mon
 
 def test_summary_and_status_count_what_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     shows(monkeypatch, TWO)
-    own = replace(LEAK, id="mw-0000000009", severity=Severity.INFO, kind=Kind.SEVERED)
-    service = service_report.ServiceReport(told(replace(LEAK, severity=Severity.CRITICAL), own))
+    own = changed(LEAK, id="mw-0000000009", severity=Severity.INFO, kind=Kind.SEVERED)
+    service = service_report.ServiceReport(told(changed(LEAK, severity=Severity.CRITICAL), own))
     whole = report.joined(report.build(facts([own])), joined.alone(service, scanned(own)))
     assert [one["id"] for one in whole["findings"]] == [LEAK.id, own.id]
     assert (whole["summary"]["findings"], whole["summary"]["by_kind"]["leaked"]) == (2, 1)

@@ -17,6 +17,7 @@ from mountwarden.report import build as report
 from mountwarden.scan import confirm
 from mountwarden.scan.scanner import Scan, Scanner
 
+from tests.support.findings import changed
 from tests.support.reports import DOCKER, NOW, facts, finding
 
 CONFIG = Config(confirm=Confirm(layer=0.01, volume=0.02))
@@ -61,7 +62,7 @@ def test_what_the_second_scan_lacks_was_an_engine_amid_unmounting() -> None:
 
 
 def test_another_mount_on_the_spot_starts_anew() -> None:
-    (found,) = run(Script([FRESH], [replace(FRESH, unique_id=99)]))
+    (found,) = run(Script([FRESH], [changed(FRESH, unique_id=99)]))
     assert (found.confirmed, found.since) == (False, NOW + 1)
 
 
@@ -102,7 +103,7 @@ def test_what_the_agent_has_seen_counts_for_a_scan_of_now(tmp_path: Path) -> Non
     agent = service_report.read(document["host"]["boot_id"], path)
     assert agent.since() == {mine.id: mine.since}
     assert agent.mode is Mode.ACT
-    scanned = [replace(mine, evidence=Evidence.SPOT), replace(mine, evidence=Evidence.SPOT, mount_id=78)]
+    scanned = [replace(mine, evidence=Evidence.SPOT), changed(mine, evidence=Evidence.SPOT, mount_id=78)]
     assert [one.evidence for one in agent.as_known(scanned)] == [Evidence.HISTORY, Evidence.SPOT]
     none = service_report.read("another boot", path)
     assert (none.since(), none.mode, none.as_known(scanned)) == ({}, None, tuple(scanned))

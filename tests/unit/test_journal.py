@@ -21,12 +21,14 @@ def subject(**changes: object) -> Subject:
         "mountpoint": b"/var/lib/docker/overlay2/X/merged",
         "since": 1.0,
         "layer": b"X",
-        "namespace": 4026532200,
+        "namespaces": (4026532200,),
+        "spaces": 1,
         "evidence": "history",
         "cause": Cause("mount-flags-private", "leaky.service has MountFlags=private"),
         "pid": 4711,
         "comm": "sleep",
         "unit": "leaky.service",
+        "units": ("leaky.service",),
     }
     return Subject(**(facts | changes))  # type: ignore[arg-type]
 
@@ -64,7 +66,7 @@ def test_found_names_everything() -> None:
 
 
 def test_what_is_not_known_says_so() -> None:
-    sent = fields(EventKind.FOUND, cause=None, layer=None, unit=None, pid=None)
+    sent = fields(EventKind.FOUND, cause=None, layer=None, unit=None, units=(), pid=None)
     assert sent["MOUNTWARDEN_CAUSE"] == "not known"
     assert sent["MOUNTWARDEN_HOLDER"] == "mount namespace 4026532200 (no process seen)"
     assert {"MOUNTWARDEN_LAYER", "UNIT", "OBJECT_PID"} & sent.keys() == set()

@@ -8,7 +8,7 @@ from mountwarden.ledger import update
 from mountwarden.ledger.update import Ledger, Now
 from mountwarden.model import Cause, EventKind, Gap, Holder, Kind, MountClass, Severity
 
-from tests.support.findings import CONFIG, ROOT, History, finding, many
+from tests.support.findings import CONFIG, ROOT, History, changed, finding, many
 
 A, B = finding(1), finding(2)
 FOUND_A, CLEARED_A = ("found", A.id), ("cleared", A.id)
@@ -34,9 +34,9 @@ def test_a_flicker_is_never_reported() -> None:
 def test_another_mount_on_the_spot_starts_anew() -> None:
     history = History()
     history.scan(0, A)
-    assert history.scan(0.9, replace(A, mount_id=8)) == []
-    assert history.scan(1.5, replace(A, mount_id=8)) == []
-    assert history.scan(1.9, replace(A, mount_id=8)) == [FOUND_A]
+    assert history.scan(0.9, changed(A, mount_id=8)) == []
+    assert history.scan(1.5, changed(A, mount_id=8)) == []
+    assert history.scan(1.9, changed(A, mount_id=8)) == [FOUND_A]
 
 
 def test_the_confirm_time_counts_from_the_end_of_the_first_scan() -> None:
@@ -130,7 +130,7 @@ def test_a_gap_ends_the_wait_of_what_is_not_confirmed() -> None:
 )
 def test_silences(silence: Silence, quiet: bool) -> None:
     history = History(Config(silences=(silence,)))
-    one = replace(A, holders=(Holder(1, "sleep", "leaky.service"),))
+    one = changed(A, holders=(Holder(1, "sleep", "leaky.service"),))
     history.scan(0, one)
     assert history.scan(1, one) == ([] if quiet else [FOUND_A])
     assert update.annotate(history.ledger, [one], Now(1e9, 1), history.config)[0].silenced is quiet

@@ -8,13 +8,15 @@ from mountwarden.ledger import breaker, stored, update
 from mountwarden.ledger.update import Attempt, GapEntry, Ledger, Now, Reported
 from mountwarden.model import Action, Cause, EventKind, Finding, Holder
 
-from tests.support.findings import CONFIG, ROOT, finding, many
+from tests.support.findings import CONFIG, ROOT, changed, finding, many
+
+CAUSE = Cause("c", "t", "u.service", "MountFlags", "private", "/etc/u", 7)
 
 
 def full() -> Ledger:
     """A ledger with something in every field."""
-    evil = finding(1, mountpoint=b"/r/\xff\n\x1b/merged", root=replace(ROOT, path=b"/r/\xfe"), cause=Cause("c", "t"))
-    ones: list[Finding] = [replace(evil, holders=(Holder(7, "sleep", "u.service", "abc"),)), *many(30)]
+    evil = finding(1, mountpoint=b"/r/\xff\n\x1b/merged", root=replace(ROOT, path=b"/r/\xfe"), cause=CAUSE)
+    ones: list[Finding] = [changed(evil, holders=(Holder(7, "sleep", "u.service", "abc"),)), *many(30)]
     more = [*ones, *many(3, first=700)]
     state = Ledger("boot")
     for at, scanned in enumerate((ones, ones, more, more)):
@@ -30,12 +32,14 @@ def test_there_and_back() -> None:
     assert stored.load(stored.dump(state), "boot") == (state, None)
 
 
-OF_VERSION_1 = (
-    rb'{"schema":"mountwarden.ledger/1","ledger":{"boot_id":"boot","entries":[["mw-0000000001",{"subject":{"id":'
+OF_VERSION_2 = (
+    rb'{"schema":"mountwarden.ledger/2","ledger":{"boot_id":"boot","entries":[["mw-0000000001",{"subject":{"id":'
     rb'"mw-0000000001","kind":"leaked","severity":"warning","root":"/r/\udcfe","engine":"docker","mountpoint":'
-    rb'"/r/a\\x2db\udcff\n\u001b/\u00e4","since":1000000000.0,"layer":"X","seen_at":null,"namespace":42,"evidence":'
-    rb'"history","cause":{"code":"c","text":"t"},"count":1,"pid":7,"comm":"sleep","unit":"my\\x2dapp.service",'
-    rb'"container":"abc"},"identity":"0:40 7","first":0.0,"due":1.0,"confirmed":true,"told":"alone","attempt":'
+    rb'"/r/a\\x2db\udcff\n\u001b/\u00e4","since":1000000000.0,"layer":"X","seen_at":null,"namespaces":[42],"spaces":1,'
+    rb'"evidence":"history","cause":{"code":"c","text":"t","unit":"u.service","directive":"MountFlags","value":'
+    rb'"private","file":"/etc/u","line":7},"count":1,"pid":7,"comm":"sleep","unit":"my\\x2dapp.service","units":'
+    rb'["my\\x2dapp.service"],"container":"abc"},"mounts":["0:40 42 7"],"first":0.0,"due":1.0,"confirmed":true,'
+    rb'"told":"alone","attempt":'
     rb'"failed"}]],"pending":[{"kind":"summary","key":"summary.found.1","at":1000000001.0,"text":"","subject":null,'
     rb'"data":[["COUNT","30"]]}],"storms":[[["found","/r/\udcfe"],{"start":1.0,"told":1,"held":["mw-00000002bc"]}]],'
     rb'"acts":[4.0],"roots":[["/r/\udcfe",{"failures":1,"shares":0,"left_alone":false,"fought":false}]],"gaps":'
@@ -45,20 +49,20 @@ OF_VERSION_1 = (
 
 
 def test_a_ledger_that_an_earlier_version_left_is_read() -> None:
-    state, why = stored.load(OF_VERSION_1, "boot")
+    state, why = stored.load(OF_VERSION_2, "boot")
     assert why is None
     entry = state.entries["mw-0000000001"]
     assert entry.subject.mountpoint == rb"/r/a\x2db" + b"\xff\n\x1b/\xc3\xa4"
-    assert (entry.subject.unit, entry.subject.cause) == (r"my\x2dapp.service", Cause("c", "t"))
+    assert (entry.subject.unit, entry.subject.cause) == (r"my\x2dapp.service", CAUSE)
     assert (entry.reported, entry.attempt) == (Reported.ALONE, Attempt.FAILED)
     assert state.bursts[EventKind.FOUND, b"/r/\xfe"].waiting == ("mw-00000002bc",)
     assert state.pending[0].data == (("COUNT", "30"),)
     assert state.roots[b"/r/\xfe"].failures == 1
-    assert stored.dump(state) == OF_VERSION_1, "and an earlier version reads what this one leaves"
+    assert stored.dump(state) == OF_VERSION_2, "and an earlier version reads what this one leaves"
 
 
 def test_the_reason_names_the_place() -> None:
-    document = json.loads(OF_VERSION_1)
+    document = json.loads(OF_VERSION_2)
     document["ledger"]["entries"][0][1]["subject"]["pid"] = "7"
     _state, why = stored.load(json.dumps(document).encode(), "boot")
     assert why == "the saved ledger can't be read (Subject.pid: a whole number is wanted)"
@@ -78,11 +82,11 @@ def test_no_file_is_a_new_ledger_and_nothing_to_say() -> None:
         (b"\xff\xfe", "can't be read"),
         (b"[" * 100_000, "can't be read"),
         (b'{"schema": "mountwarden.ledger/9", "ledger": {}}', "another version"),
-        (b'{"schema": "mountwarden.ledger/1", "ledger": {}}', "can't be read"),
-        (b'{"schema": "mountwarden.ledger/1", "ledger": {"boot_id": 1}}', "can't be read"),
-        (b'{"schema": "mountwarden.ledger/1", "ledger": {"boot_id": "boot", "what": 1}}', "can't be read"),
-        (b'{"schema": "mountwarden.ledger/1", "ledger": {"boot_id": "boot", "entries": [["a", 1]]}}', "can't be read"),
-        (b'{"schema": "mountwarden.ledger/1", "ledger": {"boot_id": "other"}}', "another boot"),
+        (b'{"schema": "mountwarden.ledger/2", "ledger": {}}', "can't be read"),
+        (b'{"schema": "mountwarden.ledger/2", "ledger": {"boot_id": 1}}', "can't be read"),
+        (b'{"schema": "mountwarden.ledger/2", "ledger": {"boot_id": "boot", "what": 1}}', "can't be read"),
+        (b'{"schema": "mountwarden.ledger/2", "ledger": {"boot_id": "boot", "entries": [["a", 1]]}}', "can't be read"),
+        (b'{"schema": "mountwarden.ledger/2", "ledger": {"boot_id": "other"}}', "another boot"),
     ],
 )
 def test_what_does_not_fit_starts_anew_and_is_said(data: bytes, why: str) -> None:

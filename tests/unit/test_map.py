@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,7 +28,7 @@ from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, path
 
 SCREENS = Path(__file__).parent / "screens"
 SVG = "{http://www.w3.org/2000/svg}"
-THIRD, FOURTH = 4026533111, 4026533222
+THIRD, FOURTH, FIFTH = 4026533111, 4026533222, 4026533333
 
 
 def seen() -> MapJson:
@@ -39,12 +40,13 @@ def seen() -> MapJson:
     slave = mount(21, 20, "/", device="8:1", master=1)
     spot = table(there, copy).spot(copy)
     copies = (Copy(OTHER, copy, there, spot, state.matches[spot] if spot else None),)
-    names = {HOME: "init", OTHER: "sleep", THIRD: "sh", FOURTH: "cat"}
+    names = {HOME: "init", OTHER: "sleep", THIRD: "sh", FOURTH: "cat", FIFTH: "tee"}
     picture = Picture("boot", Tier.MOUNTINFO, (state,), dict.fromkeys(names), copies, 8)  # type: ignore[arg-type]
     tables = {HOME: home, OTHER: table(there, copy, gone), THIRD: table(slave)}
-    target = Target(next(iter(state.matches.values())), copies)
+    target = Target(next(iter(state.matches.values())), copy, copies, copies)
+    two = replace(target, leaked=(*copies, Copy(OTHER, gone, there, None), Copy(FIFTH, gone, there, None)))
     leaks = (
-        finding(root=ROOT, namespace=OTHER, target=target, count=2),
+        finding(root=ROOT, namespace=OTHER, target=two, count=3),
         finding(root=ROOT, namespace=OTHER, target=target, confirmed=False, id="mw-0000000001"),
         finding(root=ROOT, namespace=OTHER, target=target, severity=Severity.INFO, id="mw-0000000002"),
         finding(root=ROOT, namespace=OTHER, target=target, kind=Kind.SEVERED, id="mw-0000000003"),
@@ -59,19 +61,20 @@ def test_the_document_says_what_was_seen() -> None:
     (base,) = document["bases"]
     assert (base["at"], base["peer_group"], base["propagation"]) == ("/", 1, "shared")
     assert base["roots"][0]["live"] == 2
-    leaky, slave = base["namespaces"]
+    leaky, fifth, slave = base["namespaces"]
     assert (leaky["namespace"], leaky["who"], leaky["relation"]) == (OTHER, "process 9 (sleep)", "cut-off")
     assert (leaky["copies"], leaky["leaks"], leaky["leaked"], leaky["unconfirmed"]) == (1, 1, 2, 1)
     assert leaky["findings"] == ["mw-0123456789", "mw-0000000001"], "neither what is suspected nor other kinds"
+    assert (fifth["namespace"], fifth["leaked"], fifth["findings"]) == (FIFTH, 1, ["mw-0123456789"])
     assert (slave["relation"], slave["master"], slave["copies"]) == ("slave", 1, 0)
     assert document["summary"] == {
         "roots": 1,
-        "namespaces": 4,
+        "namespaces": 5,
         "mounts": 8,
         "without": 1,
         "cut_off": 1,
         "leaks": 1,
-        "leaked": 2,
+        "leaked": 3,
         "unconfirmed": 1,
     }
     assert document["complete"] is False
@@ -80,7 +83,9 @@ def test_the_document_says_what_was_seen() -> None:
 
 def test_a_copy_that_is_bound_elsewhere_is_in_the_picture() -> None:
     state = root_state(ROOT, table(host_root(), layer(2, 1)), HOME)
-    leak = finding(root=ROOT, namespace=OTHER, target=Target(next(iter(state.matches.values())), ()))
+    held = Copy(OTHER, layer(12, 11), None, None)
+    target = Target(next(iter(state.matches.values())), held.mount, (), (held,))
+    leak = finding(root=ROOT, namespace=OTHER, target=target)
     people = {OTHER: Members(NamespaceKind.CONTAINER, (Holder(9, "sh", container="ab" * 32),))}
     picture = Picture("boot", Tier.MOUNTINFO, (state,), {}, (), 0)
     (base,) = bases(MapFacts(picture, (leak,), (), people))

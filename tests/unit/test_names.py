@@ -55,6 +55,7 @@ from mountwarden.service import status
 from mountwarden.snapshot import file as snapshot_file
 from mountwarden.systemd import journal, journal_reader
 
+from tests.support.findings import changed
 from tests.support.reports import NOW, facts, finding
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount
 from tests.unit.pictures import table as mount_table
@@ -81,7 +82,7 @@ def texts(document: Any) -> Iterator[str]:
 def held(one: Holder) -> Finding:
     """A leak in the hands of one holder, with its cause, and what ends a file that both hold open."""
     found = finding(holders=(one,), namespace_kind=kind_of(one))
-    pinned = replace(found, kind=Kind.PINNED, holders=(one, Holder(4712, one.comm)))
+    pinned = changed(found, kind=Kind.PINNED, holders=(one, Holder(4712, one.comm)))
     return replace(found, cause=cause.explain(found, around(found)), remedies=tuple(restart_advice.advice(pinned)))
 
 

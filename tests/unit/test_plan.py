@@ -26,7 +26,7 @@ from mountwarden.remedies import apply
 from mountwarden.remedies.actions import ACTIONS, describe
 from mountwarden.remedies.plan import Circumstances, named_units, plan
 
-from tests.support.findings import CONFIG, ROOT, finding
+from tests.support.findings import CONFIG, ROOT, changed, finding
 from tests.unit.pictures import host_root, layer
 
 UNIT = Holder(10, "leaky", "leaky.service")
@@ -38,7 +38,7 @@ def severed(*, shared: int = 1, copies_master: int = 0, kind: NamespaceKind = Na
     spot = Spot("8:1", b"/var/lib/docker/overlay2/X/merged")
     match = Match(ROOT, base, LAYOUT, b"overlay2/X/merged", b"X", b"/var/lib/docker/overlay2/X/merged", spot)
     parent = host_root(id=5, master=copies_master, shared=0)
-    target = Target(match, (Copy(42, layer(9, 5), parent, spot, match),))
+    target = Target(match, layer(9, 5), (Copy(42, layer(9, 5), parent, spot, match),))
     facts = {"kind": Kind.SEVERED, "severity": Severity.INFO, "evidence": Evidence.SPOT, "reach": None}
     return finding(holders=(UNIT,), namespace_kind=kind, target=target, **facts)
 
@@ -147,7 +147,7 @@ def test_a_policy_decides_where_evidence_and_home_leave_no_doubt(by: str, action
 def test_auto_never_overrules_evidence_nor_an_unknown_home(
     by: str, action: Action, doubt: dict[str, object], why: str | None
 ) -> None:
-    one = replace(PROVED[action], **doubt)  # type: ignore[arg-type]
+    one = changed(PROVED[action], **doubt)
     never = [(False, why, True), (False, "the policy for it is ask", True), (False, "the policy for it is off", False)]
     assert decided(by, one, action) == (never if why else [None] * 3)
 
@@ -211,7 +211,7 @@ def test_an_orphan_is_ended_by_its_scope() -> None:
 def test_a_stack_is_never_acted_on() -> None:
     one = finding(kind=Kind.STACKED, evidence=None, reach=None, holders=(UNIT, Holder(11, "sh", "session-1.scope")))
     assert told(one) == [("restart", False, "systemctl restart leaky.service"), ("restart", False, None)]
-    assert told(replace(one, holders=())) == []
+    assert told(changed(one, holders=())) == []
 
 
 INIT = Holder(1, "systemd", "init.scope")
@@ -239,7 +239,7 @@ def test_what_lives_at_home_or_with_process_1_is_never_to_be_restarted_or_ended(
 ) -> None:
     one = finding(kind=kind, namespace=namespace, home=HOME, holders=holders)
     for reach, space in product((None, *Reach), (None, *NamespaceKind)):
-        remedies = plan(replace(one, reach=reach, namespace_kind=space), CONFIG).remedies
+        remedies = plan(changed(one, reach=reach, namespace_kind=space), CONFIG).remedies
         assert [r.command for r in remedies if r.command and not r.command.startswith("mountwarden ")] == []
         assert [r.reason for r in remedies if r.action is Action.RESTART or "ending" in r.reason] == []
 

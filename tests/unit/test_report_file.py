@@ -47,7 +47,7 @@ def test_a_failed_write_leaves_nothing(path: str) -> None:
     assert os.listdir(os.path.dirname(path)) == []
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema": "mountwarden.report/2"}', ""])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": "mountwarden.report/1"}', ""])
 def test_what_is_no_report_is_told(path: str, content: str) -> None:
     Path(path).write_text(content)
     with pytest.raises(MountwardenError, match=path):

@@ -34,6 +34,7 @@ from mountwarden.model import (
 )
 from mountwarden.mounts.roots import Spots, root_state
 
+from tests.support.findings import changed
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, table
 
 NOTHING = Answers()
@@ -68,7 +69,7 @@ def parent(**groups: int) -> Mount:
 
 def test_a_private_copy_of_a_live_mount_is_severed() -> None:
     (finding,) = found(picture(LIVE, copy(parent())), Kind.SEVERED)
-    assert (finding.severity, finding.count, finding.namespace) == (Severity.INFO, 1, OTHER)
+    assert (finding.severity, finding.count, finding.first.namespace) == (Severity.INFO, 1, OTHER)
     assert finding.mountpoint == b"/var/lib/docker"
 
 
@@ -124,7 +125,7 @@ def test_what_somebody_holds_open_after_it_went_is_pinned() -> None:
     users = (Use(9, "tail", "fd 3"), Use(9, "tail", "cwd"), Use(8, "sh", "cwd"))
     (finding,) = found(shown, Kind.PINNED, Answers(users={want: users}))
     assert finding.holders == (Holder(8, "sh"), Holder(9, "tail"))
-    assert (finding.reach, finding.namespace, finding.count) == (Reach.HOLDERS, None, 3)
+    assert (finding.first.reach, finding.namespaces, finding.count, finding.spaces) == (Reach.HOLDERS, (), 3, 0)
 
 
 def own_root(history: Match | None) -> Copy:
@@ -133,7 +134,7 @@ def own_root(history: Match | None) -> Copy:
 
 def test_a_container_whose_layer_home_unmounted_is_orphaned() -> None:
     (finding,) = found(picture(EMPTY, own_root(match_of(EMPTY))), Kind.ORPHANED)
-    assert (finding.evidence, finding.reach, finding.seen_at) == (Evidence.HISTORY, Reach.HOLDERS, b"/")
+    assert (finding.evidence, finding.first.reach, finding.first.seen_at) == (Evidence.HISTORY, Reach.HOLDERS, b"/")
 
 
 def test_a_container_whose_layer_home_has_or_never_had_is_not() -> None:
@@ -249,4 +250,4 @@ def test_a_container_that_is_being_set_up_has_time(comms: list[str], seconds: fl
     state = root_state(ROOT, table(host_root()), HOME)
     (finding,) = found(picture(state, copy(parent(), state)), Kind.LEAKED)
     holders = tuple(Holder(number, comm) for number, comm in enumerate(comms))
-    assert Confirm().needed(dataclasses.replace(finding, holders=holders)) == seconds
+    assert Confirm().needed(changed(finding, holders=holders)) == seconds

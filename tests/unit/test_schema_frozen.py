@@ -1,4 +1,4 @@
-"""Fields of mountwarden.report/1 may be added, never removed or retyped: report-1.fields holds those there were."""
+"""Fields of mountwarden.report/2 may be added, never removed or retyped: report-2.fields holds those there were."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 from mountwarden.output import report_file
 
-FROZEN = Path(__file__).with_name("report-1.fields")
+FROZEN = Path(__file__).with_name("report-2.fields")
 
 
 def fields(schema: dict[str, Any], node: dict[str, Any], path: str = "") -> Iterator[str]:

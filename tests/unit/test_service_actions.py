@@ -92,7 +92,7 @@ def test_what_went_by_itself_is_not_reported(tmp_path: Path) -> None:
 
 
 def test_one_action_on_a_spot_does_for_all_its_copies(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, A, replace(finding(3), namespace=77))
+    scene = Scene(tmp_path, A, finding(3, namespace=77))
     assert scene.act() == ["done", "none"]
 
 
@@ -180,16 +180,14 @@ def test_the_limit_of_actions_holds_within_a_batch(tmp_path: Path) -> None:
 
 
 def test_a_finding_that_is_not_automatic_does_not_keep_another_on_its_spot_from_it(tmp_path: Path) -> None:
-    twin = replace(finding(3), namespace=77)
+    twin = finding(3, namespace=77)
     scene = Scene(tmp_path, A, twin)
     scene.findings = (replace(scene.findings[0], evidence=Evidence.SPOT), scene.findings[1])
     assert scene.act() == ["none", "done"]
 
 
 def test_an_action_of_another_kind_is_done_alone(tmp_path: Path) -> None:
-    root = replace(
-        finding(7, mountpoint=b"/var/lib/docker"), kind=Kind.PRIVATE_ROOT, reach=None, seen_at=b"/var/lib/docker"
-    )
+    root = finding(7, mountpoint=b"/var/lib/docker", kind=Kind.PRIVATE_ROOT, reach=None, seen_at=b"/var/lib/docker")
     scene = Scene(tmp_path, *many(2), root, *[replace(one, id=f"mw-{n}") for n, one in enumerate(many(9)[7:])])
     assert set(scene.act()) == {"done"}
     assert [len(batch) for batch in scene.batches] == [1, 1, 1, 2]

@@ -174,7 +174,7 @@ HOSTILE = {
     "not a number": edited(_put("snapshot", "taken", float("nan"))),
     "never": edited(_put("snapshot", "taken", 1e300)),
     "another schema": edited(_put("schema", "mountwarden.snapshot/2")),
-    "a report": b'{"schema":"mountwarden.report/1"}',
+    "a report": b'{"schema":"mountwarden.report/2"}',
     "an array": b"[1]",
     "no facts": edited(_put("shared", None)),
     "an index beyond": edited(_put("snapshot", "picture", "copies", 0, "mount", 999)),

@@ -75,8 +75,9 @@ def copies(mounts: Sequence[Mount], namespace: int = OTHER) -> list[Copy]:
 
 
 def summary(findings: Sequence[Finding], namespace: int) -> list[tuple[int, int | None, str]]:
-    assert {finding.namespace for finding in findings} <= {namespace}
-    return [(finding.count, finding.mount_id, (finding.seen_at or b"").decode()) for finding in findings]
+    assert {finding.namespaces for finding in findings} <= {(namespace,)}
+    firsts = [(finding.count, finding.first) for finding in findings]
+    return [(count, first.mount_id, (first.seen_at or b"").decode()) for count, first in firsts]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -16,7 +16,7 @@ from tests.support.vm.session import Answers
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
-SCHEMA = json.loads((PROJECT / "agent/mountwarden/data/report-1.schema.json").read_text())
+SCHEMA = json.loads((PROJECT / "agent/mountwarden/data/report-2.schema.json").read_text())
 
 
 def test_the_kernel_tests_pass(answers: Answers) -> None:

@@ -113,7 +113,7 @@ def _interface(one: "Interface") -> doctor_text.InterfaceJson:
 
 def _next_leak(one: "NextLeak") -> doctor_text.NextLeakJson:
     from ..doctor.roots import name
-    from ..escape import printable, sentence
+    from ..escape import printable
 
     return {
         "namespace": one.namespace,
@@ -134,7 +134,7 @@ def _next_leak(one: "NextLeak") -> doctor_text.NextLeakJson:
             }
             for exposure in one.sights
         ],
-        "cause": {"code": one.cause.code, "text": sentence(one.cause.text)} if one.cause else None,
+        "cause": build.cause(one.cause),
         "fix": one.fix,
     }
 

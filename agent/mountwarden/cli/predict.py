@@ -115,7 +115,7 @@ def _space(inode: int, space: "Space") -> dict[str, Any]:
         "inode": inode,
         "kind": str(space.members.kind),
         "holders": build.holders(space.members.holders),
-        "cause": {"code": space.cause.code, "text": sentence(space.cause.text)} if space.cause else None,
+        "cause": build.cause(space.cause),
     }
 
 

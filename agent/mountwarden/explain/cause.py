@@ -17,9 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..escape import printable, short_id, timestamp, unit_name
-from ..model import MS_PRIVATE, Cause, Directive, Finding, Kind, Mount, NamespaceKind, Reach, Root
+from ..model import MS_PRIVATE, Cause, Directive, Finding, Kind, Mount, NamespaceKind, Reach, Root, UnitFacts
 from .context import Context, bind_above, container_of, source_of, system_service
-from .setting_origin import origin
+from .setting_origin import Origin, origin
 
 MOUNT_FLAGS = "mount-flags"
 ROOT_PRIVATE = "root-private"
@@ -185,7 +185,7 @@ def _inside(case: Case) -> Cause | None:
         return None
     made = f"A process made {printable(parent.point)} private in {case.space}"
     text = f"{made}, so umounts {case.where} do not reach it there."
-    return Cause(INSIDE, text)
+    return Cause(INSIDE, text, unit.id)
 
 
 def _mount_flags(case: Case) -> Cause | None:
@@ -194,11 +194,13 @@ def _mount_flags(case: Case) -> Cause | None:
         return None
     if parent.shared or top.shared or top.master:
         return _not_known(f"{case.subject} has MountFlags=private, but / in its mount namespace is not private")
-    found = origin(unit, case.around.files, Directive("MountFlags", "private"))
+    setting = Directive("MountFlags", "private")
+    found = origin(unit, case.around.files, setting)
     if found.changed:
         return _not_known(f"{found.file} was changed after {case.subject} started")
     text = f"{case.subject} has MountFlags=private{f' ({found.place})' if found.place else ''}, "
-    return Cause(MOUNT_FLAGS, f"{text}so umounts {case.where} do not reach its mount namespace.")
+    text += f"so umounts {case.where} do not reach its mount namespace."
+    return _of_setting(MOUNT_FLAGS, text, unit, setting, found)
 
 
 def _own_namespace(case: Case) -> Cause | None:
@@ -220,7 +222,7 @@ def _own_namespace(case: Case) -> Cause | None:
         f"{process}{of_unit} is in a mount namespace {made}, in which {printable(parent.point)} has no master, "
         f"so umounts {case.where} do not reach it."
     )
-    return Cause(OWN_NAMESPACE, text)
+    return Cause(OWN_NAMESPACE, text, owner)
 
 
 def _cut_off(case: Case) -> Cause | None:
@@ -238,27 +240,44 @@ def _root_private(case: Case) -> Cause:
     made_by = _made_by(case)
     if case.home and not case.home.shared:
         state = "a slave" if case.home.master else "private"
-        text = f"{case.root} is {state} {case.where}, so no umount there reaches {case.space}{made_by}."
-        return Cause(ROOT_PRIVATE, text)
+        text = f"{case.root} is {state} {case.where}, so no umount there reaches {case.space}{_listed(made_by)}."
+        return _of_settings(case, text, made_by)
     unit, when, it = case.around.unit, f"when {case.space} was made", "it"
     if container_of(case.finding):
         when = f"when {case.subject} started"
     elif unit and unit.directives:
         when = f"when {case.subject} started" + (f" at {timestamp(unit.started, 'seconds')}" if unit.started else "")
         it = "its mount namespace"
-    text = f"{case.root} was private {when} or became private later, so no umount there reaches {it}{made_by}."
-    return Cause(ROOT_PRIVATE, text)
+    made = _listed(made_by)
+    text = f"{case.root} was private {when} or became private later, so no umount there reaches {it}{made}."
+    return _of_settings(case, text, made_by)
 
 
-def _made_by(case: Case) -> str:
+def _of_settings(case: Case, text: str, made_by: list[tuple[Directive, Origin]]) -> Cause:
+    """A private root as the cause; of the settings that gave the unit its namespace, the first."""
+    unit = case.around.unit
+    return _of_setting(ROOT_PRIVATE, text, unit, *made_by[0]) if unit and made_by else Cause(ROOT_PRIVATE, text)
+
+
+def _of_setting(code: str, text: str, unit: UnitFacts, setting: Directive, found: Origin) -> Cause:
+    file, line = (found.file, found.line) if found.unknown is None else (None, None)
+    return Cause(code, text, unit.id, setting.name, setting.value, file, line)
+
+
+def _made_by(case: Case) -> list[tuple[Directive, Origin]]:
     """The settings that gave a unit its namespace, each with its place: those that are written down, if any is."""
     unit = case.around.unit
     if not unit:
-        return ""
+        return []
     origins = [(item, origin(unit, case.around.files, item)) for item in unit.directives]
-    known = [(item, found.place) for item, found in origins if not found.changed]
-    written = [(item, place) for item, place in known if place] or known
-    words = [f"{item.name}={unit_name(item.value)}" + (f", {place}" if place else "") for item, place in written]
+    known = [(item, found) for item, found in origins if not found.changed]
+    return [(item, found) for item, found in known if found.place] or known
+
+
+def _listed(made_by: list[tuple[Directive, Origin]]) -> str:
+    words = [
+        f"{item.name}={unit_name(item.value)}" + (f", {found.place}" if found.place else "") for item, found in made_by
+    ]
     return f" ({'; '.join(words)})" if words else ""
 
 

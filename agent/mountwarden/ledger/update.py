@@ -84,7 +84,7 @@ def next_deadline(ledger: Ledger) -> float | None:
 
 
 def annotate(ledger: Ledger, findings: Iterable[Finding], now: Now, config: Config) -> tuple[Finding, ...]:
-    """The findings with what the ledger knows of them: confirmed, silenced, since, and a cause found earlier."""
+    """The findings with what the ledger knows of them: confirmed, silenced, since, due, and a cause found earlier."""
     return tuple(_annotated(ledger.entries.get(finding.id), finding, now, config) for finding in findings)
 
 
@@ -162,7 +162,8 @@ def _annotated(entry: Entry | None, finding: Finding, now: Now, config: Config) 
     if entry is None:
         return replace(finding, confirmed=False, silenced=quiet, since=None)
     cause = finding.cause or entry.subject.cause
-    return replace(finding, confirmed=entry.confirmed, silenced=quiet, since=entry.subject.since, cause=cause)
+    due = None if entry.confirmed else entry.subject.since + entry.due - entry.first
+    return replace(finding, confirmed=entry.confirmed, silenced=quiet, since=entry.subject.since, due=due, cause=cause)
 
 
 def subject_of(finding: Finding, since: float) -> Subject:

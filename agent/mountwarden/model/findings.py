@@ -39,6 +39,14 @@ class Cause:
 
     code: str
     text: str
+    unit: str | None = None
+    """The unit whose namespace it is, or whose process made it."""
+    directive: str | None = None
+    """The unit's setting that made the namespace so, such as `MountFlags`."""
+    value: str | None = None
+    file: str | None = None
+    """Where that setting is in effect from, printable; None where no file of the unit shows it."""
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +132,8 @@ class Finding:
     silenced: bool = False
     since: float | None = None
     """Seconds since the Epoch at which it was first seen."""
+    due: float | None = None
+    """Seconds since the Epoch at which it is confirmed at the earliest; None where it is, or that is not known."""
 
     @classmethod
     def of(

@@ -20,7 +20,7 @@ def dumps(document: object) -> str:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of the report, as it ships."""
-    text = (resources.files("mountwarden") / "data" / "report-1.schema.json").read_text("utf-8")
+    text = (resources.files("mountwarden") / "data" / "report-2.schema.json").read_text("utf-8")
     return cast("dict[str, Any]", json.loads(text))
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import __version__
-from ..escape import printable, sentence, timestamp
+from ..escape import printable, sentence, timestamp, unit_name
 from ..explain.naming import printable_holder
-from ..model import Action, Finding, FoundCopy, Gap, Holder, Kind, Picture, Policy, RootState, Severity
+from ..model import Action, Cause, Finding, FoundCopy, Gap, Holder, Kind, Picture, Policy, RootState, Severity
 from ..mounts.mountinfo import propagation
 from ..remedies.actions import describe
 from . import types
@@ -144,7 +144,7 @@ def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> types.Roo
 
 
 def _finding(finding: Finding) -> types.FindingJson:
-    spot, cause = finding.spot, finding.cause
+    spot = finding.spot
     return {
         "id": finding.id,
         "kind": str(finding.kind),
@@ -152,16 +152,18 @@ def _finding(finding: Finding) -> types.FindingJson:
         "confirmed": finding.confirmed,
         "root": printable(finding.root.path),
         "engine": finding.root.engine,
+        "mount_class": str(finding.mount_class),
         "layer": _text(finding.layer),
         "mountpoint": printable(finding.mountpoint),
         "spot": {"device": spot.device, "path": printable(spot.path)} if spot else None,
         "fstype": printable(finding.fstype),
         "device": finding.device,
         "evidence": _word(finding.evidence),
-        "cause": {"code": cause.code, "text": sentence(cause.text)} if cause else None,
+        "cause": cause(finding.cause),
         "silenced": finding.silenced,
         "remedies": remedies(finding),
         "since": None if finding.since is None else timestamp(finding.since),
+        "due": None if finding.due is None or finding.confirmed else timestamp(finding.due),
         "detail": sentence(finding.detail) or None,
         "count": finding.count,
         "namespaces": finding.spaces,
@@ -176,6 +178,21 @@ def _copy(copy: FoundCopy) -> types.CopyJson:
         "mount_id": {"unique": copy.unique_id, "small": copy.mount_id},
         "reach": _word(copy.reach),
         "holders": holders(copy.holders),
+    }
+
+
+def cause(found: Cause | None) -> types.CauseJson | None:
+    """A cause, as JSON."""
+    if found is None:
+        return None
+    return {
+        "code": found.code,
+        "text": sentence(found.text),
+        "unit": unit_name(found.unit) if found.unit else None,
+        "directive": found.directive,
+        "value": None if found.value is None else sentence(found.value),
+        "file": found.file,
+        "line": found.line,
     }
 
 

@@ -76,8 +76,15 @@ class HolderJson(TypedDict):
 
 
 class CauseJson(TypedDict):
+    """The setting is null where none is the cause, and its file and line where none shows it."""
+
     code: str
     text: str
+    unit: str | None
+    directive: str | None
+    value: str | None
+    file: str | None
+    line: int | None
 
 
 class RemedyJson(TypedDict):
@@ -104,6 +111,7 @@ class FindingJson(TypedDict):
     confirmed: bool
     root: str
     engine: str
+    mount_class: str
     layer: str | None
     mountpoint: str
     spot: SpotJson | None
@@ -114,6 +122,7 @@ class FindingJson(TypedDict):
     silenced: bool
     remedies: list[RemedyJson]
     since: str | None
+    due: str | None
     detail: str | None
     count: int
     namespaces: int

@@ -14,7 +14,7 @@ from .scanner import Scan, Scanner
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedScan:
-    """What a command shows: findings with confirmed, since and silenced filled in."""
+    """What a command shows: findings with confirmed, since, due and silenced filled in."""
 
     scanner: Scanner
     seen: Scan
@@ -67,7 +67,8 @@ def _confirmed(first: Scan, last: Scan, held: float, config: Config, known: Mapp
         since = known.get(finding.id, first.started if same else last.started)
         confirmed = finding.id in known or (same and held > 0 and held >= needed)
         is_silenced = silenced(finding, config.silences, last.started)
-        findings.append(replace(finding, confirmed=confirmed, since=since, silenced=is_silenced))
+        due = None if confirmed else since + needed
+        findings.append(replace(finding, confirmed=confirmed, since=since, due=due, silenced=is_silenced))
     return tuple(findings)
 
 
