@@ -15,7 +15,7 @@ AGENT = Path(__file__).parents[2] / "agent"
 RANKS = {
     **dict.fromkeys(("", "errors", "escape", "durations", "files"), 0),
     **dict.fromkeys(("kernel", "model", "codec"), 1),
-    **dict.fromkeys(("mounts", "config", "systemd", "judge"), 2),
+    **dict.fromkeys(("mounts", "config", "systemd", "judge", "varlink"), 2),
     **dict.fromkeys(("observe", "ledger", "state", "graphdriver"), 3),
     **dict.fromkeys(("engines", "scratch"), 4),
     "explain": 5,
@@ -36,6 +36,7 @@ PURE = frozenset(
     {
         *("errors", "escape", "durations", "codec", "model", "mounts", "judge", "ledger", "config.schema"),
         *("systemd.namespacing_directives", "systemd.unit_syntax", "systemd.cgroups"),
+        *("varlink.wire", "varlink.interface"),
         *("explain.cause", "explain.context", "explain.lasting_fix", "explain.members", "explain.naming"),
         *("explain.setting_origin", *HARMLESS),
         *("report.types", "report.map_types", "report.build"),

@@ -43,6 +43,11 @@ class RunDirectory:
         return self.path / "status.json"
 
     @property
+    def socket(self) -> Path:
+        """Where the service answers calls of Varlink."""
+        return self.path / "io.mountwarden"
+
+    @property
     def pause(self) -> Path:
         """There while actions are paused."""
         return self.path / "pause.json"
