@@ -8,9 +8,10 @@ from . import options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..config.schema import Config
+    from ..model import Action, Finding, Outcome
     from ..service.triggers import Triggers
     from ..systemd.notify import Notifier
 
@@ -83,6 +84,8 @@ def _serve(
     from ..remedies.plan import named_units
     from ..scan.scanner import Scanner
     from ..service.actions import AutomaticActions
+    from ..service.answers.watchers import Watchers
+    from ..service.clients import Clients
     from ..service.loop import Agent
     from ..service.outbox import Outbox
     from ..service.reporter import Reporter
@@ -95,14 +98,17 @@ def _serve(
     directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
     run_directory.sweep(directory.path)
     scanner = Scanner(config)
-    actions = AutomaticActions(
-        directory,
-        lambda findings, action, go_on: apply.carry_out_all(
-            findings, scanner, action, named=named_units(scanner.config), go_on=go_on
-        ),
-        tidy=lambda: apply.remove_leftovers(scanner),
-    )
-    outbox = Outbox(directory, Journal(library=units.library))
+
+    def carry_out(
+        findings: "Sequence[Finding]", action: "Action", go_on: "Callable[[], bool]", unit: str | None = None
+    ) -> "Iterable[Outcome]":
+        named = named_units(scanner.config) | ({unit} if unit else set())
+        return apply.carry_out_all(findings, scanner, action, named=named, go_on=go_on)
+
+    actions = AutomaticActions(directory, carry_out, tidy=lambda: apply.remove_leftovers(scanner))
+    watchers = Watchers()
+    outbox = Outbox(directory, Journal(library=units.library), watchers.hear)
     reporter = Reporter(outbox, shared_causes.with_causes, scanner.boot_id)
     settings = OperatorSettings(load, arguments.config, directory)
-    return Agent(scanner, settings, reporter, actions, triggers, notifier).run()
+    clients = Clients(directory, carry_out, watchers)
+    return Agent(scanner, settings, reporter, actions, triggers, notifier, clients).run()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..escape import printable, sentence
 from ..model import Action, Finding, Outcome
 from ..output import report_file, terminal
+from ..report.outcomes import UNCONFIRMED, as_json
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scanner
@@ -71,8 +72,7 @@ def _carried_out(
 
 def _unconfirmed(finding: Finding, action: Action) -> Outcome:
     """The refusal of a finding that has not held for its confirm time."""
-    text = "declined: it has not held for its confirm time, so an engine may be in the middle of unmounting it"
-    return Outcome(finding, action, False, "unconfirmed", text)
+    return Outcome(finding, action, False, "unconfirmed", UNCONFIRMED)
 
 
 @contextlib.contextmanager
@@ -96,17 +96,3 @@ def line(outcome: Outcome, screen: terminal.Terminal) -> str:
     """One outcome as a line."""
     sign = screen.paint(screen.glyph("✓"), "green") if outcome.done else screen.paint(screen.glyph("✗"), "red")
     return f"{sign} {outcome.finding.id} {printable(outcome.finding.mountpoint)}: {sentence(outcome.text)}"
-
-
-def as_json(outcome: Outcome) -> dict[str, object]:
-    """One outcome for programs."""
-    return {
-        "finding_id": outcome.finding.id,
-        "action": str(outcome.action),
-        "done": outcome.done,
-        "code": outcome.code,
-        "text": sentence(outcome.text),
-        "saw": sentence(outcome.saw) or None,
-        "did": sentence(outcome.did) or None,
-        "verified": sentence(outcome.verified) or None,
-    }

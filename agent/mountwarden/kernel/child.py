@@ -120,6 +120,14 @@ def _reap(pid: int) -> int | None:
 _unreaped: set[int] = set()
 
 
+def abandon(pid: int) -> None:
+    """Kill a child, whether it has ended or not, and reap it now or with a later `reap_late`. Waits for nothing."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    _unreaped.add(pid)
+    reap_late()
+
+
 def reap_late() -> int:
     """Reap children that did not end when they were killed; returns how many still have not."""
     for pid in tuple(_unreaped):

@@ -116,11 +116,12 @@ class Counts:
 
 def render(report: ReportJson, counts: Counts) -> str:
     """The whole file."""
-    samples = _samples(report, counts)
-    return "".join(line for metric in METRICS for line in _lines(metric, samples[metric.name]))
+    known = samples(report, counts)
+    return "".join(line for metric in METRICS for line in _lines(metric, known[metric.name]))
 
 
-def _samples(report: ReportJson, counts: Counts) -> dict[str, Samples]:
+def samples(report: ReportJson, counts: Counts) -> dict[str, Samples]:
+    """The values of each metric, by its name and by the values of its labels."""
     summary = report["summary"]
     return {
         FINDINGS.name: _findings(report),

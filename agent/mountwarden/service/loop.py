@@ -19,6 +19,7 @@ from ..model import EventKind, Finding, Outcome
 from ..scan.scanner import Scan
 from ..systemd.notify import Notifier
 from .actions import AutomaticActions
+from .clients import Clients
 from .publish import Publisher
 from .reporter import Reporter
 from .results import Results
@@ -27,6 +28,8 @@ from .settings import OperatorSettings
 from .triggers import Triggers, Wake
 from .watches import Watches
 
+PATIENCE = 1.0
+"""Seconds that a client waits for a scan at most; where the budget has none by then, it gets what the last one saw."""
 FAILURES = 10
 """Scans in a row that may fail before the service ends, for systemd to start it anew."""
 
@@ -75,9 +78,10 @@ class Agent:
         actions: AutomaticActions,
         triggers: Triggers,
         notifier: Notifier,
+        clients: Clients | None = None,
     ) -> None:
         self._scanner, self._settings, self._reporter, self._actions = scanner, settings, reporter, actions
-        self._triggers, self._notifier = triggers, notifier
+        self._triggers, self._notifier, self._clients = triggers, notifier, clients
         self._watchdog = Watchdog(notifier)
         self._watches = Watches(triggers, settings.directory)
         self._publisher = Publisher(settings.run, notifier, triggers)
@@ -92,14 +96,19 @@ class Agent:
         self._start()
         while not self._stopping:
             self._watchdog.alive()
+            self._serve()
             due = self._schedule.next()
             if _boot() >= due:
                 if not self._cycle():
                     return 1
                 continue
             seconds = self._watchdog.at_most(due - _boot())
+            if self._clients:
+                seconds = self._clients.at_most(seconds)
             self._handle(self._triggers.wait(seconds, signals_only=self._schedule.wake is not None))
         self._notifier.stopping()
+        if self._clients:
+            self._clients.close()
         self._reporter.save()
         return 0
 
@@ -111,6 +120,19 @@ class Agent:
             text += f"; removed what an interrupted action left: {', '.join(os.fsdecode(path) for path in left[:3])}"
         self._reporter.note(EventKind.STARTED, text)
         self._reporter.report()
+        if self._clients:
+            self._triggers.also(self._clients.open(self._publisher, self._reporter))
+
+    def _serve(self) -> None:
+        """Answer clients, and bring a scan forward that they ask for."""
+        if self._clients is None:
+            return
+        self._clients.serve()
+        if self._clients.needs_scan:
+            self._schedule.demand()
+        if self._clients.wants_scan and self._schedule.asked(_boot()) > _boot() + PATIENCE:
+            self._clients.no_scan()
+            self._schedule.withdraw()
 
     def _handle(self, wakes: Iterable[Wake]) -> None:
         """Do what each reason to wake asks for."""
@@ -153,9 +175,10 @@ class Agent:
         ended, cost = _boot(), _cpu() - cpu
         results = self._results(scan, Now(scan.started, started, ended - started), config, cost)
         self._publisher.publish(results)
+        acted = self._clients.scanned(results) if self._clients else False
         deadline = update.next_deadline(self._reporter.ledger)
         self._schedule.done(started, ended, _cpu() - cpu, full=full, deadline=deadline)
-        if results.outcomes:
+        if results.outcomes or acted:
             self._schedule.woken(_boot())
         self._watch(scan)
         if full:  # never before the first scan: the bus is nothing that a start waits for
@@ -190,6 +213,8 @@ class Agent:
             print(f"<7>{traceback.format_exc()}".replace("\n", "\n<7>"), file=sys.stderr, flush=True)
             self._reporter.note(EventKind.SCAN_FAILED, f"{type(error).__name__}: {error}")
         self._notifier.status(f"scans fail: {type(error).__name__}: {error}")
+        if self._clients:
+            self._clients.failed(f"the scan failed: {type(error).__name__}: {error}")
         try:
             self._reporter.report()
         except OSError:

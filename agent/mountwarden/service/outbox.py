@@ -5,7 +5,7 @@ start may or may not be in the journal: the journal itself is asked, by the even
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..errors import MountwardenError
 from ..ledger import stored, update
@@ -26,8 +26,12 @@ AT_ONCE = 200
 class Outbox:
     """The ledger's file and the journal, kept in step."""
 
-    def __init__(self, run: RunDirectory, journal: Journal) -> None:
+    def __init__(
+        self, run: RunDirectory, journal: Journal, heard: Callable[[Event], object] = lambda _event: None
+    ) -> None:
+        """`heard` is called with each event once the journal has it."""
         self._run = run
+        self._heard = heard
         self._journal = journal
         self._saved = b""
         self._kept: Ledger | None = None
@@ -58,6 +62,7 @@ class Outbox:
             return ledger
         for event in ledger.pending:
             self._journal.send(journal_messages.entry(event))
+            self._heard(event)
         ledger = update.reported(ledger, [event.key for event in ledger.pending])
         self.save(ledger)
         return ledger

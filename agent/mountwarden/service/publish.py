@@ -58,7 +58,7 @@ class Publisher:
         shown = self._what_is_shown(results)
         if shown == self._shown and time.monotonic() - self._written < min(OFTEN, results.config.resync):
             return
-        report = self._report(results)
+        report = self.report(results)
         self._write(report, results)
         self._write_metrics(results.config, report)
         self._shown, self._written = shown, time.monotonic()
@@ -75,18 +75,27 @@ class Publisher:
         found = (results.findings, scan.picture.roots, scan.gaps)
         return found, results.config, results.pause, results.kept, last, self._triggers.has_unit_signals
 
-    def _report(self, results: Results) -> ReportJson:
-        facts = assemble.facts(
+    @property
+    def counts(self) -> metrics.Counts:
+        """What was counted since the start."""
+        return metrics.Counts(self._counted, self._wakes)
+
+    def facts(self, results: Results) -> build.ReportFacts:
+        """What there is to report of one scan, with the remedies of its findings."""
+        return assemble.facts(
             results.scan,
             results.findings,
             results.config,
             circumstances=reported_circumstances(self._run, results.ledger, results.config),
             agent=(os.getpid(), results.config.resync),
         )
-        return build.build(facts)
 
-    def _write(self, report: ReportJson, results: Results) -> None:
-        """Write both documents. What can't be written is said once."""
+    def report(self, results: Results) -> ReportJson:
+        """The report of one scan."""
+        return build.build(self.facts(results))
+
+    def status(self, report: ReportJson, results: Results) -> dict[str, Any]:
+        """The service's status after it."""
         service = status.ServiceState(
             started=self._started,
             pid=os.getpid(),
@@ -94,7 +103,11 @@ class Publisher:
             inotify=self._triggers.has_inotify,
             unit_signals=self._triggers.has_unit_signals,
         )
-        document = status.build(report, results, service)
+        return status.build(report, results, service)
+
+    def _write(self, report: ReportJson, results: Results) -> None:
+        """Write both documents. What can't be written is said once."""
+        document = self.status(report, results)
         try:
             report_file.write(report, str(self._run.report))
             run_directory.write(self._run.status, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
@@ -105,7 +118,7 @@ class Publisher:
         if config.metrics is None:
             return
         path = Path(os.fsdecode(config.metrics))
-        text = metrics.render(report, metrics.Counts(self._counted, self._wakes))
+        text = metrics.render(report, self.counts)
         try:
             run_directory.write(path, text.encode(), EVERYBODY)
         except OSError as error:

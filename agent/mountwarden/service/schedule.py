@@ -23,6 +23,8 @@ propagation is yet to be set, of which there is no event. What comes later still
 """
 SERVICE_BURST = 0.1
 """The part of `BURST` that scans because of services may use; the rest is for those because of mounts."""
+CLIENT_BURST = 0.1
+"""The same for scans that clients ask for."""
 
 
 @dataclass(slots=True)
@@ -42,6 +44,10 @@ class Schedule:
     """When something happened that the next scan is to see."""
     service: float | None = None
     """When to scan because of a service."""
+    client: float | None = None
+    """When to scan because a client asks."""
+    demanded: bool = False
+    """Whether to scan now whatever it costs."""
     deadline: float | None = None
     """When the next finding would be confirmed."""
     scanned: bool = False
@@ -66,15 +72,33 @@ class Schedule:
         """A service may have started; the last of many decides, as scans go on meanwhile."""
         self.service = now + SERVICE_SETTLE
 
+    def asked(self, now: float) -> float:
+        """A client asks for a scan; the first of many decides. When it may be for it."""
+        self.client = now if self.client is None else self.client
+        return self._for_client(self.client)
+
+    def _for_client(self, asked: float) -> float:
+        return max(asked, self.ended + COST_FACTOR * (self.debt - CLIENT_BURST))
+
+    def withdraw(self) -> None:
+        """No client waits for a scan any more."""
+        self.client = None
+
+    def demand(self) -> None:
+        """Root is about to act: scan now."""
+        self.demanded = True
+
     def next(self) -> float:
         """When the next scan is due."""
-        if not self.scanned:
+        if not self.scanned or self.demanded:
             return self.started
         wishes = [self.started + max(self.tick, self.stretched)]
         if self.wake is not None:
             wishes.append(self.wake + SETTLE)
         if self.service is not None:
             wishes.append(max(self.service, self.ended + COST_FACTOR * (self.debt - SERVICE_BURST)))
+        if self.client is not None:
+            wishes.append(self._for_client(self.client))
         if self.deadline is not None:
             wishes.append(self.deadline)
         return max(min(wishes), self.ended + min(COST_FACTOR * max(0.0, self.debt - BURST), LONGEST_PAUSE))
@@ -85,12 +109,12 @@ class Schedule:
 
     def done(self, started: float, ended: float, cost: float, *, full: bool, deadline: float | None) -> None:
         """A scan is over. The first one pays for imports and cold caches: its cost puts nothing off."""
-        if self.scanned and not full and self.wake is None and self.service is None:
+        if self.scanned and not full and self.wake == self.service == self.client:  # all None: nothing but the tick
             self.stretched = min(TICK_FACTOR * cost, LONGEST_TICK)
         paid = (ended - self.ended) / COST_FACTOR
         self.started, self.ended, self.deadline = started, ended, deadline
         self.debt = max(0.0, self.debt - paid) + (cost if self.scanned else 0.0)
-        self.scanned, self.wake = True, None
+        self.scanned, self.wake, self.client, self.demanded = True, None, None, False
         self.service = self.service if self.service is not None and started < self.service else None
         if full:
             self.full = started

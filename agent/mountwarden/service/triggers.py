@@ -1,8 +1,8 @@
 """What wakes the service before its tick: mounts of the host, services, directories that appear or change, signals.
 
-While a scan is already due, only signals are waited for: however many mounts come in, they cost one wake-up. The kernel
-keeps the rest: a mountinfo that changed says so at the next poll(2), inotify queues its events, or reports that
-it lost some.
+While a scan is already due, only signals and clients are waited for: however many mounts come in, they cost one
+wake-up. The kernel keeps the rest: a mountinfo that changed says so at the next poll(2), inotify queues its events, or
+reports that it lost some.
 """
 
 import enum
@@ -109,6 +109,11 @@ class Triggers:
         if self._signals in ready:
             wakes |= self._read_signals()
         return frozenset(wakes)
+
+    def also(self, fd: int) -> None:
+        """Wake for this descriptor too, while a scan is due as well: somebody waits for an answer."""
+        for poll in (self._all, self._few):
+            poll.register(fd, select.POLLIN)
 
     def follow(self, events: int | None) -> None:
         """Wake for mounts by this descriptor too, which is readable until a scan has seen them; None: by none."""

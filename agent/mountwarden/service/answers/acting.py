@@ -1,0 +1,172 @@
+"""Act: what root asks to be done, after a new scan, by the same machinery as everything else that acts."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ...escape import printable
+from ...files import read_regular
+from ...ledger.update import subject_of
+from ...model import Action, Event, EventKind, Finding, Outcome
+from ...report import outcomes
+from ...varlink.connection import Call, Peer
+from ..actions import FAILED
+from ..results import Results
+from .interfaces import Failed, NotAllowed
+
+WAIT = 5.0
+"""Seconds that findings have to be confirmed."""
+SECONDS = 10.0
+"""After so many seconds no further batch is begun: the service must go on, and end when it is told to."""
+MOST = 1000
+"""Findings of one call."""
+
+CarryOut = Callable[[Sequence[Finding], Action, Callable[[], bool], str | None], Iterable[Outcome]]
+"""Carries out one action for findings; before each of its batches it asks whether to go on. Last, a unit that the
+operator names."""
+Tell = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class _Act:
+    call: Call
+    action: Action
+    ids: tuple[str, ...]
+    until: float
+    scanned: bool = False
+    """Whether there was a scan since it was asked for."""
+
+    @property
+    def only_said(self) -> bool:
+        return bool(self.call.parameters.get("dryRun"))
+
+
+class Acts:
+    """The calls of Act that wait for their scan."""
+
+    def __init__(self, carry_out: CarryOut) -> None:
+        self._carry_out = carry_out
+        self._waiting: list[_Act] = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether one needs a scan at once."""
+        return any(not act.scanned for act in self._waiting)
+
+    def ask(self, call: Call) -> None:
+        """Take one in. Raises: NotAllowed."""
+        if call.peer.uid != 0:
+            raise NotAllowed("only root may act")
+        ids = tuple(dict.fromkeys(call.parameters["ids"]))
+        if len(ids) > MOST:
+            raise NotAllowed(f"more than {MOST} findings at once")
+        self._waiting.append(_Act(call, Action(call.parameters["action"]), ids, time.monotonic() + WAIT))
+
+    def scanned(self, results: Results, tell: Tell) -> None:
+        """Do what can be done after this scan. `tell` puts an event into the journal."""
+        for act in tuple(self._waiting):
+            act.scanned = True
+            named, missing = _named(act.ids, results.findings)
+            held = all(finding.confirmed for finding in named)
+            if act.call.over or held or act.only_said or time.monotonic() >= act.until:
+                self._waiting.remove(act)
+                self._do(act, named, missing, tell)
+
+    def failed(self, error: Callable[[Call], None]) -> None:
+        """The scan failed: `error` answers each."""
+        waiting, self._waiting = self._waiting, []
+        for act in waiting:
+            error(act.call)
+
+    def _do(self, act: _Act, named: Sequence[Finding], missing: Sequence[str], tell: Tell) -> None:
+        """What goes wrong that no outcome is for is answered too, and left to the loop. Nothing if the peer is gone."""
+        try:
+            if not act.call.over:
+                self._answer(act, named, missing, tell)
+        except Exception as error:
+            act.call.fail(Failed(f"{type(error).__name__}: {error}"))
+            raise
+
+    def _answer(self, act: _Act, named: Sequence[Finding], missing: Sequence[str], tell: Tell) -> None:
+        answer = _Replies(act.call)
+        for finding_id in missing:
+            text = "declined: there is no such finding now"
+            answer.add(outcomes.not_begun(printable(finding_id), act.action, "no-such-finding", text))
+        if act.only_said:
+            for finding in named:
+                answer.add(outcomes.dry_run(finding, act.action))
+        else:
+            self._act(act, named, answer, tell)
+        answer.end()
+
+    def _act(self, act: _Act, named: Sequence[Finding], answer: "_Replies", tell: Tell) -> None:
+        until, by = time.monotonic() + SECONDS, _by(act.call.peer)
+        refused = [
+            Outcome(finding, act.action, False, "unconfirmed", outcomes.UNCONFIRMED)
+            for finding in named
+            if not finding.confirmed
+        ]
+        left = {finding.id: finding for finding in named if finding.confirmed}
+
+        def go_on() -> bool:
+            return time.monotonic() < until and not act.call.over
+
+        for one in refused:
+            tell(event(one, time.time(), by))
+            answer.add(outcomes.as_json(one))
+        for one in self._carry_out(tuple(left.values()), act.action, go_on, act.call.parameters.get("unit")):
+            del left[one.finding.id]
+            tell(event(one, time.time(), by))
+            answer.add(outcomes.as_json(one))
+        for finding_id in left:
+            text = f"declined: it was not reached within {SECONDS:g} s; ask again"
+            answer.add(outcomes.not_begun(finding_id, act.action, "not-reached", text))
+
+
+class _Replies:
+    """Outcomes, each at once where the peer wants more, all at the end where not."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._all: list[object] = []
+
+    def add(self, outcome: object) -> None:
+        if self._call.more:
+            self._call.reply({"outcomes": [outcome]}, continues=True)
+        else:
+            self._all.append(outcome)
+
+    def end(self) -> None:
+        self._call.reply({"outcomes": self._all})
+
+
+def _named(ids: Iterable[str], findings: Iterable[Finding]) -> tuple[list[Finding], list[str]]:
+    """The findings that ids name, and the ids that name none."""
+    by_id = {finding.id: finding for finding in findings}
+    found = [by_id[one] for one in ids if one in by_id]
+    return found, [one for one in ids if one not in by_id]
+
+
+def _by(peer: Peer) -> str:
+    """Who asked, for the journal: its name is what it says of itself."""
+    try:
+        comm = printable(read_regular(f"/proc/{peer.pid}/comm", 64).data.rstrip(b"\n"))
+    except OSError:
+        comm = "ended"
+    return f"uid {peer.uid}, pid {peer.pid} ({comm})"
+
+
+def event(outcome: Outcome, now: float, by: str) -> Event:
+    """The event that reports what came of an action. `now` is in seconds since the Epoch; `by` is who asked for it."""
+    kind = EventKind.ACTED if outcome.done else EventKind.FAILED if outcome.code in FAILED else EventKind.DECLINED
+    said = {
+        "ACTION": str(outcome.action),
+        "CODE": outcome.code,
+        "SAW": outcome.saw,
+        "DID": outcome.did,
+        "VERIFIED": outcome.verified,
+        "BY": by,
+    }
+    subject = subject_of(outcome.finding, outcome.finding.since or now)
+    key = f"{outcome.finding.id}.{kind}.{now * 1e6:.0f}"
+    return Event(kind, key, now, outcome.text, subject, tuple((name, value) for name, value in said.items() if value))
