@@ -8,15 +8,15 @@
 
 _shtab_mountwarden_config_subparsers=(check show)
 _shtab_mountwarden_layer_subparsers=(create get put diff apply changes metadata status ls rm)
-_shtab_mountwarden_subparsers=(report explain map who doctor predict status watch history plan share detach unmount rejoin pause resume silence snapshot demo config agent layer graphdriver)
+_shtab_mountwarden_subparsers=(report explain map who doctor predict status watch history plan share detach unmount rejoin pause resume silence snapshot demo config agent varlink layer graphdriver)
 
-_shtab_mountwarden_report_option_strings=(-h --help --json --tier --config --no-color --all --fail-on --strict --npd --wait --no-wait --from --engine --unit --kind --root)
+_shtab_mountwarden_report_option_strings=(-h --help --json --tier --config --no-color --all --fail-on --strict --npd --wait --no-wait --from -H --host --engine --unit --kind --root)
 _shtab_mountwarden_explain_option_strings=(-h --help --json --tier --config --no-color --fail-on --wait --no-wait --from)
 _shtab_mountwarden_map_option_strings=(-h --help --json --tier --config --no-color --svg --dot --all --wait --no-wait)
 _shtab_mountwarden_who_option_strings=(-h --help --json --tier --config --no-color)
 _shtab_mountwarden_doctor_option_strings=(-h --help --json --config --no-color --no-canary)
 _shtab_mountwarden_predict_option_strings=(-h --help --json --tier --config --no-color --lazy --namespace --from)
-_shtab_mountwarden_status_option_strings=(-h --help --json --config --no-color)
+_shtab_mountwarden_status_option_strings=(-h --help --json --config --no-color -H --host)
 _shtab_mountwarden_watch_option_strings=(-h --help --json --tier --config --no-color --verbose -n --lines)
 _shtab_mountwarden_history_option_strings=(-h --help --json --config --no-color --acts --since)
 _shtab_mountwarden_plan_option_strings=(-h --help --json --tier --config --no-color --wait --no-wait)
@@ -33,6 +33,7 @@ _shtab_mountwarden_config_check_option_strings=(-h --help --json --config --no-c
 _shtab_mountwarden_config_show_option_strings=(-h --help --config --no-color --origin)
 _shtab_mountwarden_config_option_strings=(-h --help)
 _shtab_mountwarden_agent_option_strings=(-h --help --tier --config --no-color --observe)
+_shtab_mountwarden_varlink_option_strings=(-h --help --config --no-color)
 _shtab_mountwarden_layer_create_option_strings=(-h --help --config --no-color)
 _shtab_mountwarden_layer_get_option_strings=(-h --help --config --no-color --label)
 _shtab_mountwarden_layer_put_option_strings=(-h --help --config --no-color)
@@ -71,7 +72,7 @@ _shtab_mountwarden_snapshot___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_config_pos_0_choices=(check show)
 _shtab_mountwarden_agent___tier_choices=(events statmount mountinfo)
 _shtab_mountwarden_layer_pos_0_choices=(create get put diff apply changes metadata status ls rm)
-_shtab_mountwarden_pos_0_choices=(report explain map who doctor predict status watch history plan share detach unmount rejoin pause resume silence snapshot demo config agent layer graphdriver)
+_shtab_mountwarden_pos_0_choices=(report explain map who doctor predict status watch history plan share detach unmount rejoin pause resume silence snapshot demo config agent varlink layer graphdriver)
 
 _shtab_mountwarden_report__h_nargs=0
 _shtab_mountwarden_report___help_nargs=0
@@ -201,6 +202,9 @@ _shtab_mountwarden_agent__h_nargs=0
 _shtab_mountwarden_agent___help_nargs=0
 _shtab_mountwarden_agent___no_color_nargs=0
 _shtab_mountwarden_agent___observe_nargs=0
+_shtab_mountwarden_varlink__h_nargs=0
+_shtab_mountwarden_varlink___help_nargs=0
+_shtab_mountwarden_varlink___no_color_nargs=0
 _shtab_mountwarden_layer_create__h_nargs=0
 _shtab_mountwarden_layer_create___help_nargs=0
 _shtab_mountwarden_layer_create___no_color_nargs=0

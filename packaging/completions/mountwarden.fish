@@ -50,8 +50,8 @@ function _shtab_mountwarden_using
   test "$_shtab_mountwarden_cmdpath" = "$argv"
 end
 
-set -g _shtab_mountwarden_commands report explain map who doctor predict status watch history plan share detach unmount rejoin pause resume silence snapshot demo config 'config check' 'config show' agent layer 'layer create' 'layer get' 'layer put' 'layer diff' 'layer apply' 'layer changes' 'layer metadata' 'layer status' 'layer ls' 'layer rm' graphdriver
-set -g _shtab_mountwarden_opts_with_value --config --engine --fail-on --for --from --home --input --kind --label --lines --max-size --name --namespace --output --parent --reason --root --since --socket --state --tier --unit --wait -i -n -o
+set -g _shtab_mountwarden_commands report explain map who doctor predict status watch history plan share detach unmount rejoin pause resume silence snapshot demo config 'config check' 'config show' agent varlink layer 'layer create' 'layer get' 'layer put' 'layer diff' 'layer apply' 'layer changes' 'layer metadata' 'layer status' 'layer ls' 'layer rm' graphdriver
+set -g _shtab_mountwarden_opts_with_value --config --engine --fail-on --for --from --home --host --input --kind --label --lines --max-size --name --namespace --output --parent --reason --root --since --socket --state --tier --unit --wait -H -i -n -o
 
 complete -c mountwarden -e
 complete -c mountwarden -f
@@ -71,6 +71,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using report' -l npd -d 'one line
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l wait -x -d 'wait at most so long for findings to hold for their confirm time (default: 5s)'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l no-wait -d 'one scan; nothing is confirmed'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l from -x -d 'judge a file of mountwarden snapshot; needs no root'
+complete -c mountwarden -n '_shtab_mountwarden_using report' -s H -l host -x -d 'ask the service of this host, over ssh (as ssh takes it: user@name)'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l engine -x -d 'of this engine'"'"'s roots'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l unit -x -d 'held by this unit'
 complete -c mountwarden -n '_shtab_mountwarden_using report' -l kind -xka "leaked severed private-root pinned stacked orphaned" -d 'of this kind'
@@ -123,6 +124,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using status' -s h -l help -d 'sh
 complete -c mountwarden -n '_shtab_mountwarden_using status' -l json -d 'JSON instead of text'
 complete -c mountwarden -n '_shtab_mountwarden_using status' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
 complete -c mountwarden -n '_shtab_mountwarden_using status' -l no-color -d 'no colours; so does NO_COLOR in the environment'
+complete -c mountwarden -n '_shtab_mountwarden_using status' -s H -l host -x -d 'ask the service of this host, over ssh (as ssh takes it: user@name)'
 complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a watch -d 'Follows the service'"'"'s events in the journal; where it does not run, scans by itself each tick.'
 complete -c mountwarden -n '_shtab_mountwarden_using watch' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using watch' -l json -d 'JSON instead of text'
@@ -253,6 +255,10 @@ complete -c mountwarden -n '_shtab_mountwarden_using agent' -l tier -xka "events
 complete -c mountwarden -n '_shtab_mountwarden_using agent' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
 complete -c mountwarden -n '_shtab_mountwarden_using agent' -l no-color -d 'no colours; so does NO_COLOR in the environment'
 complete -c mountwarden -n '_shtab_mountwarden_using agent' -l observe -d 'take no action, whatever the configuration says'
+complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a varlink -d 'Connects its standard input and output with the service'"'"'s socket; or, as varlinkctl exec: does,'
+complete -c mountwarden -n '_shtab_mountwarden_using varlink' -s h -l help -d 'show this help message and exit'
+complete -c mountwarden -n '_shtab_mountwarden_using varlink' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
+complete -c mountwarden -n '_shtab_mountwarden_using varlink' -l no-color -d 'no colours; so does NO_COLOR in the environment'
 complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a layer -d 'The overlay graphdriver by hand. Uses are not counted between two commands:'
 complete -c mountwarden -n '_shtab_mountwarden_using layer' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using layer' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'

@@ -31,6 +31,7 @@ _shtab_mountwarden_commands() {
     snapshot:'Scans as report does, and writes what the scan saw to a file.'
     status:'Shows the last status of the service. Reading it needs root or the group systemd-journal.'
     unmount:'Unmounts leaked copies in the one namespace that holds them, where a detach does not reach.'
+    varlink:'Connects its standard input and output with the service'"'"'s socket; or, as varlinkctl exec: does,'
     watch:'Follows the service'"'"'s events in the journal; where it does not run, scans by itself each tick.'
     who:'Lists everything that keeps a file system, a device or a layer busy.'
   )
@@ -403,6 +404,7 @@ _shtab_mountwarden_report_options=(
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
   "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
+  {-H,--host}"[ask the service of this host, over ssh (as ssh takes it\: user\@name)]:HOST:"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit]:UNIT:"
   "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
@@ -473,6 +475,7 @@ _shtab_mountwarden_status_options=(
   "--json[JSON instead of text]"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
+  {-H,--host}"[ask the service of this host, over ssh (as ssh takes it\: user\@name)]:HOST:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -498,6 +501,15 @@ _shtab_mountwarden_unmount_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_mountwarden_unmount_defaults_added=0
+
+_shtab_mountwarden_varlink_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
+  "--no-color[no colours\; so does NO_COLOR in the environment]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_mountwarden_varlink_defaults_added=0
 
 _shtab_mountwarden_watch_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -564,6 +576,7 @@ _shtab_mountwarden() {
         snapshot) _arguments -C -s $_shtab_mountwarden_snapshot_options ;;
         status) _arguments -C -s $_shtab_mountwarden_status_options ;;
         unmount) _arguments -C -s $_shtab_mountwarden_unmount_options ;;
+        varlink) _arguments -C -s $_shtab_mountwarden_varlink_options ;;
         watch) _arguments -C -s $_shtab_mountwarden_watch_options ;;
         who) _arguments -C -s $_shtab_mountwarden_who_options ;;
       esac

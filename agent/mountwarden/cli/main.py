@@ -35,12 +35,13 @@ COMMANDS = {
     "demo": "demo",
     "config": "config",
     "agent": "agent",
+    "varlink": "varlink",
     "layer": "layer",
     "graphdriver": "graphdriver",
 }
 """Command to the module of this package that registers it, in the order of `--help`."""
 
-_WITH_VALUE = ("--config", "--tier")
+_WITH_VALUE = ("--config", "--tier", "-H", "--host")
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 

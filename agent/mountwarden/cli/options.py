@@ -104,6 +104,13 @@ def filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--root", metavar="PATH", help="below this root")
 
 
+def host(parser: argparse.ArgumentParser) -> None:
+    """Ask the service of another host."""
+    parser.add_argument(
+        "-H", "--host", metavar="HOST", help="ask the service of this host, over ssh (as ssh takes it: user@name)"
+    )
+
+
 def waiting(parser: argparse.ArgumentParser) -> None:
     """How long a command waits for findings to be confirmed."""
     group = parser.add_mutually_exclusive_group()

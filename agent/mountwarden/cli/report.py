@@ -25,6 +25,7 @@ exit status:
 examples:
   mountwarden report --unit leaky.service
   mountwarden report --json | jq '.findings[].mountpoint'
+  mountwarden -H node7 report
 """
 
 
@@ -46,6 +47,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     )
     options.waiting(parser)
     options.snapshot(parser)
+    options.host(parser)
     options.filters(parser)
     parser.set_defaults(run=run)
 
@@ -56,7 +58,11 @@ def run(arguments: Namespace) -> int:
         from . import npd
 
         return npd.run(arguments)
-    screen = terminal.of(sys.stdout, no_color=arguments.no_color)
+    if arguments.host is not None:
+        from . import remote
+
+        with remote.understood(arguments.host):
+            return _shown(arguments, remote.report(arguments.host), f"the report of the service of {arguments.host}")
     if arguments.snapshot is not None:
         document, note = stored_elsewhere(arguments.snapshot)
     elif os.geteuid() == 0:
@@ -64,6 +70,11 @@ def run(arguments: Namespace) -> int:
     else:
         document = service_report.last()
         note = f"the service's report of {age(time.time() - seconds(document['taken']))} ago; a scan now needs root"
+    return _shown(arguments, document, note)
+
+
+def _shown(arguments: Namespace, document: types.ReportJson, note: str | None) -> int:
+    screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     document = build.select(document, service_report.wanted(arguments))
     if arguments.json:
         sys.stdout.write(report_file.dumps(document))

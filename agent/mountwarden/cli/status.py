@@ -35,13 +35,22 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         epilog=_EPILOG,
         tier=False,
     )
+    options.host(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: Namespace) -> int:
-    """Show the stored status."""
+    """Show the stored status, or that of another host's service."""
+    if arguments.host is not None:
+        from . import remote
+
+        with remote.understood(arguments.host):
+            return _shown(arguments, remote.status(arguments.host), running=True)
     document = read()
-    running = report_file.alive(document["pid"])
+    return _shown(arguments, document, running=report_file.alive(document["pid"]))
+
+
+def _shown(arguments: Namespace, document: dict[str, Any], *, running: bool) -> int:
     if arguments.json:
         sys.stdout.write(report_file.dumps({**document, "running": running}))
     else:

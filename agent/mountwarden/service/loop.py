@@ -28,7 +28,7 @@ from .settings import OperatorSettings
 from .triggers import Triggers, Wake
 from .watches import Watches
 
-PATIENCE = 1.0
+PATIENCE = 0.5
 """Seconds that a client waits for a scan at most; where the budget has none by then, it gets what the last one saw."""
 FAILURES = 10
 """Scans in a row that may fail before the service ends, for systemd to start it anew."""

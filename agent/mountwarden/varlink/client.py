@@ -76,6 +76,10 @@ class Client:
             raise Unreachable(_trouble(found), f"{path}: {os.strerror(found)}")
         return cls(connection.fileno(), connection.fileno(), connection.close)
 
+    def fileno(self) -> int:
+        """Where replies are read from."""
+        return self._source
+
     def close(self) -> None:
         """Close the connection."""
         self._close()
@@ -109,6 +113,10 @@ class Client:
             parameters, continues = self._reply(_until(deadline))
             yield parameters
 
+    def lost(self) -> Unreachable:
+        """What to raise where the connection ended before the answer."""
+        return Unreachable(Trouble.LOST, "the connection ended before the answer")
+
     def _send(self, data: bytes, until: float | None) -> None:
         left = memoryview(data)
         while left:
@@ -117,8 +125,8 @@ class Client:
                 left = left[os.write(self._sink, left) :]
             except BlockingIOError:
                 continue
-            except OSError as error:
-                raise Unreachable(Trouble.LOST, f"the connection ended: {error.strerror}") from None
+            except OSError:
+                raise self.lost() from None
 
     def _reply(self, until: float | None) -> tuple[dict[str, Any], bool]:
         """The parameters of the next reply, and whether more come."""
@@ -144,7 +152,7 @@ class Client:
                 except ConnectionResetError:
                     data = b""
                 if not data:
-                    raise Unreachable(Trouble.LOST, "the connection ended before the answer")
+                    raise self.lost()
                 return data
 
     def _wait(self, fd: int, event: int, until: float | None) -> None:

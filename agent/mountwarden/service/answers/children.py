@@ -35,7 +35,7 @@ class Job:
     """One answer. The callbacks are called in the loop."""
 
     work: Callable[[Write], object]
-    """In the child. What it raises ends the job: VarlinkError as such, an OSError or MountwardenError as Failed."""
+    """In the child. What it raises ends the job: VarlinkError as such, anything else as Failed."""
     deadline: float
     """Seconds from the fork."""
     part: Callable[[bytes], object]
@@ -190,6 +190,7 @@ def _run(work: Callable[[Write], object], fd: int) -> None:
             write(_END, {"seconds": time.process_time()})
         except VarlinkError as error:
             write(_ERROR, {"error": error.name, "parameters": error.parameters})
-        except (OSError, MountwardenError) as error:
-            failed = Failed(str(error))
+        except Exception as error:
+            ours = isinstance(error, OSError | MountwardenError)
+            failed = Failed(str(error) if ours else f"{type(error).__name__}: {error}")
             write(_ERROR, {"error": failed.name, "parameters": failed.parameters})
