@@ -15,24 +15,24 @@ _shtab_mountwarden_commands() {
     demo:'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
     detach:'Replaces the unmounted mountpoint by an empty directory, by which the kernel drops each copy.'
     doctor:'Examines the kernel, systemd, the service, the engines'"'"' roots, and every mount namespace; names'
-    explain:'Scans now and shows one finding in full: what, since when, who holds it and why, the timeline,'
+    explain:'Shows one finding in full: what, since when, who holds it and why, the timeline, where the chain'
     graphdriver:'Serves the overlay driver to dockerd on a unix socket, until SIGTERM.'
     history:'Shows the service'"'"'s entries of the journal, oldest first; only those that root wrote.'
     layer:'The overlay graphdriver by hand. Uses are not counted between two commands:'
     map:'Draws which namespaces umounts on the host reach, which are cut off, and what is in them.'
     pause:'The service goes on scanning and reporting. It takes no action from the next tick on; one that is under way ends first.'
-    plan:'Scans now and shows each finding'"'"'s remedies with their steps. Changes nothing.'
+    plan:'Shows each finding'"'"'s remedies with their steps. Changes nothing.'
     predict:'Says what an umount would do, in all mount namespaces. Changes nothing.'
     rejoin:'Makes a service'"'"'s severed copies of a root slaves of the host'"'"'s mount again, from outside.'
-    report:'Scans every mount namespace of the host now. Where something is found, scans again after the'
+    report:'Asks the running service, which scans every mount namespace of the host now. Where it does not'
     resume:'Lets the service take actions again.'
     share:'Makes the mount that contains a root shared: that one mount, and none below it.'
     silence:'Silences a finding for a while.'
     snapshot:'Scans as report does, and writes what the scan saw to a file.'
-    status:'Shows the last status of the service. Reading it needs root or the group systemd-journal.'
+    status:'Asks the service, or shows its last status where it gives no answer. That needs root or the'
     unmount:'Unmounts leaked copies in the one namespace that holds them, where a detach does not reach.'
     varlink:'Connects its standard input and output with the service'"'"'s socket; or, as varlinkctl exec: does,'
-    watch:'Follows the service'"'"'s events in the journal; where it does not run, scans by itself each tick.'
+    watch:'Follows the service'"'"'s events; where it does not run, scans by itself each tick.'
     who:'Lists everything that keeps a file system, a device or a layer busy.'
   )
   _describe 'mountwarden commands' _commands
@@ -156,10 +156,11 @@ _shtab_mountwarden_explain_options=(
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--fail-on[exit status 1 from here on (default\: warning)]:fail_on:(warning critical)"
+  {-H,--host}"[ask the service of this host, over ssh (as ssh takes it\: user\@name)]:HOST:"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
   "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
-  ":a finding\'s id, as report shows it:"
+  ":a finding\'s id, as report shows it, or its beginning:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -346,6 +347,7 @@ _shtab_mountwarden_plan_options=(
   "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
+  {-H,--host}"[ask the service of this host, over ssh (as ssh takes it\: user\@name)]:HOST:"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
   "(*)::these findings (default\: all):"
@@ -401,10 +403,10 @@ _shtab_mountwarden_report_options=(
   "--fail-on[exit status 1 from here on (default\: warning)]:fail_on:(warning critical)"
   "--strict[exit status 2 where anything could not be read]"
   "--npd[one line from the service\'s last report, for node-problem-detector]"
+  {-H,--host}"[ask the service of this host, over ssh (as ssh takes it\: user\@name)]:HOST:"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
   "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
-  {-H,--host}"[ask the service of this host, over ssh (as ssh takes it\: user\@name)]:HOST:"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit]:UNIT:"
   "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
@@ -519,6 +521,7 @@ _shtab_mountwarden_watch_options=(
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--verbose[also what is mounted and unmounted on the host, as it happens\; needs root]"
   {-n,--lines}"[past events first (default\: 10)]:N:"
+  {-H,--host}"[ask the service of this host, over ssh (as ssh takes it\: user\@name)]:HOST:"
 )
 
 # guard to ensure default positional specs are added only once per session

@@ -47,8 +47,9 @@ from mountwarden.predict.occupants import Occupant
 from mountwarden.predict.umount import Forecast as Umount
 from mountwarden.predict.umount import Space
 from mountwarden.remedies import restart_advice
+from mountwarden.report import answers, chain, timeline, unit_settings
 from mountwarden.report import build as report
-from mountwarden.report import chain, timeline, unit_settings
+from mountwarden.report import outcomes as outcomes_json
 from mountwarden.report.map import MapFacts
 from mountwarden.report.types import FindingJson
 from mountwarden.service import status
@@ -183,10 +184,10 @@ DOCUMENTS: dict[str, Callable[[Holder], Any]] = {
         explain_text.Explanation(told(one)["findings"][0], {}, NOW, told(one)["taken"]), SCREEN
     ),
     "explain's background": background,
-    "plan --json": lambda one: plan._planned(held(one))[2],
-    "plan": lambda one: plan._lines(*plan._planned(held(one))),
-    "acts --json": lambda one: outcomes.as_json(outcome(one)),
-    "acts": lambda one: outcomes.line(outcome(one), SCREEN),
+    "plan --json": lambda one: answers.planned(held(one)),
+    "plan": lambda one: plan.lines(answers.planned(held(one))),
+    "acts --json": lambda one: outcomes_json.as_json(outcome(one)),
+    "acts": lambda one: outcomes.line(outcomes_json.as_json(outcome(one)), SCREEN),
     "status's acts": lambda one: status.action(outcome(one), NOW),
     "who --json": lambda one: who.document(kept(one)),
     "who": lambda one: who.text(kept(one)),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden.cli.plan import _lines, _planned
+from mountwarden.cli.plan import lines
 from mountwarden.config.schema import Config
 from mountwarden.escape import timestamp
 from mountwarden.model import (
@@ -28,8 +28,8 @@ from mountwarden.output import columns as text
 from mountwarden.output import explain_text, phrases, report_text
 from mountwarden.output.terminal import Terminal
 from mountwarden.remedies.plan import plan
+from mountwarden.report import answers, types
 from mountwarden.report import build as report
-from mountwarden.report import types
 
 from tests.support.reports import DOCKER, LEAKY, NOW, facts, finding
 
@@ -300,7 +300,7 @@ def test_a_stack_at_home_has_no_remedy_and_a_way_out_by_hand() -> None:
     )
     assert "Remedies Stop what mounts it there again and again, then umount(8) what is on top" in screen
     assert "the last one may be in use" in screen
-    planned = "\n".join(_lines(*_planned(found)))
+    planned = "\n".join(lines(answers.planned(found)))
     assert "umount(8)" in planned
     for seen in (screen, planned, shown(told, 80, all=True)):
         assert re.search(r"systemctl|kill|ending|always works", seen) is None

@@ -7,7 +7,7 @@ import select
 from collections.abc import Iterator
 
 import pytest
-from mountwarden.cli import service_report
+from mountwarden.cli import service
 from mountwarden.output import terminal
 
 
@@ -54,7 +54,7 @@ def test_progress_is_told_on_a_terminal_and_only_when_it_takes_long(
     leader, follower = pty.openpty()
     with open(leader, "rb", buffering=0) as reader, open(follower, "w", encoding="utf-8") as stream:
         monkeypatch.setattr("sys.stderr", stream)
-        service_report.scanning_again(seconds)
+        service.scanning_again(seconds)
         ready, _, _ = select.select([reader], [], [], 0)
         assert bool(ready) is said
         assert not said or b"scanning again in 5 s" in reader.read(200)
@@ -63,7 +63,7 @@ def test_progress_is_told_on_a_terminal_and_only_when_it_takes_long(
 def test_progress_is_not_told_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
-    service_report.scanning_again(60.0)
+    service.scanning_again(60.0)
     assert stream.getvalue() == ""
 
 

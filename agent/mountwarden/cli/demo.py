@@ -180,7 +180,8 @@ class Demo:
             print(f"   {part}".rstrip(), flush=True)
 
     def _outcome(self, outcome: Outcome) -> None:
+        from ..report.outcomes import as_json
         from .outcomes import line
 
-        for part in wrap(line(outcome, self.inner), self.inner.columns, rest="  "):
+        for part in wrap(line(as_json(outcome), self.inner), self.inner.columns, rest="  "):
             self._quote(part)

@@ -9,7 +9,7 @@ from .. import __version__
 from ..errors import MountwardenError
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, Namespace
 
 DEFAULT = "report"
 
@@ -88,6 +88,15 @@ def _run(command: str, rest: list[str]) -> int:
     from .options import parse
 
     arguments = parse(parser((command,)), [command, *rest])
+    if getattr(arguments, "host", None) is None:
+        return _status(arguments)
+    from .remote import understood
+
+    with understood(arguments.host):
+        return _status(arguments)
+
+
+def _status(arguments: "Namespace") -> int:
     status: int = arguments.run(arguments)
     return status
 

@@ -5,8 +5,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..config.load import load
-from ..model import Action, Finding, NamespaceKind
+from ..model import Action, NamespaceKind
 from ..remedies.plan import named_units
+from ..report.types import FindingJson, holders
 from . import actions
 
 if TYPE_CHECKING:
@@ -43,14 +44,13 @@ def register(subparsers: "_SubParsersAction[Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Rejoin, or say what would be done."""
-    units = named_units(load(arguments.config))
-    named = units | ({arguments.unit} if arguments.unit else set())
-    return actions.run(arguments, Action.REJOIN, means=_of_a_service, ask=partial(_not_of, units), named=named)
+    ask = partial(_not_of, named_units(load(arguments.config)))
+    return actions.run(arguments, Action.REJOIN, means=_of_a_service, ask=ask, unit=arguments.unit)
 
 
-def _of_a_service(finding: Finding) -> bool:
-    return finding.first.namespace_kind is NamespaceKind.SERVICE
+def _of_a_service(finding: FindingJson) -> bool:
+    return all(copy["namespace"]["kind"] == NamespaceKind.SERVICE for copy in finding["copies"])
 
 
-def _not_of(units: frozenset[str], finding: Finding) -> bool:
-    return not any(holder.unit in units for holder in finding.holders)
+def _not_of(units: frozenset[str], finding: FindingJson) -> bool:
+    return not any(holder["unit"] in units for holder in holders(finding))

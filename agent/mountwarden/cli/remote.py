@@ -8,12 +8,10 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from ..errors import MountwardenError
 from ..escape import printable, sentence
-from ..report import types
-from ..service.status import SCHEMA
 from ..state.run_directory import RunDirectory
 from ..varlink.client import Client, Trouble, Unreachable
 
@@ -31,6 +29,13 @@ def connect(host: str | None = None, *, deadline: float = HERE) -> Client:
     Raises: Unreachable; MountwardenError for a name that is none.
     """
     return Client.connect(os.fspath(RunDirectory().socket), deadline=deadline) if host is None else _over_ssh(host)
+
+
+def local() -> Client:
+    """A client of the service of this host, which has answered within `HERE` seconds. Raises: Unreachable."""
+    client = connect()
+    client.call("org.varlink.service.GetInfo", deadline=HERE)
+    return client
 
 
 def _over_ssh(host: str) -> "SshClient":
@@ -82,20 +87,6 @@ class SshClient(Client):
             self._ssh.wait()
 
 
-def report(host: str) -> types.ReportJson:
-    """The report of another host's service, of a scan now. Raises: MountwardenError."""
-    with connect(host) as client:
-        document = clean(client.call("io.mountwarden.Report", deadline=THERE)["report"])
-    return cast("types.ReportJson", _of_schema(document, types.SCHEMA, host))
-
-
-def status(host: str) -> dict[str, Any]:
-    """The status of another host's service. Raises: MountwardenError."""
-    with connect(host) as client:
-        document = clean(client.call("io.mountwarden.Status", deadline=THERE)["status"])
-    return cast("dict[str, Any]", _of_schema(document, SCHEMA, host))
-
-
 @contextlib.contextmanager
 def understood(host: str) -> Iterator[None]:
     """Raises: MountwardenError where a document of another host lacks what it should have."""
@@ -120,10 +111,11 @@ def clean(value: Any) -> Any:
     return value
 
 
-def _of_schema(document: Any, schema: str, host: str) -> Any:
+def of_schema(document: Any, schema: str, host: str | None) -> Any:
+    """The document of a service. Raises: MountwardenError where it is of another schema."""
     found = document.get("schema") if isinstance(document, dict) else None
     if found != schema:
-        raise MountwardenError(
-            f"{printable(host)} has no {schema}", hint=f"its mountwarden says {printable(str(found))}"
-        )
+        who = "mountwarden.service" if host is None else printable(host)
+        hint = f"its schema is {printable(str(found))}; was it restarted after an upgrade?"
+        raise MountwardenError(f"{who} has no {schema}", hint=hint)
     return document

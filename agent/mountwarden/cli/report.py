@@ -1,17 +1,15 @@
 """mountwarden report: what is wrong on this host, now."""
 
-import os
 import sys
 import time
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..escape import seconds
 from ..model import Severity
 from ..output import report_file, report_text, terminal
-from ..output.columns import age
 from ..report import build, types
 from . import options, service_report
+from . import source as sources
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -25,7 +23,6 @@ exit status:
 examples:
   mountwarden report --unit leaky.service
   mountwarden report --json | jq '.findings[].mountpoint'
-  mountwarden -H node7 report
 """
 
 
@@ -34,9 +31,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "report",
         help="what is wrong on this host, now (the default command)",
-        description="Scans every mount namespace of the host now. Where something is found, scans again after the\n"
-        "confirm time; the service need not run. Where it does, adds the findings that only the service\n"
-        "can know, as far as they still hold. Without root, shows the service's last report.",
+        description="Asks the running service, which scans every mount namespace of the host now. Where it does not\n"
+        "run, or gives no answer within 2 s, scans by itself, once more after the confirm time where\n"
+        "something is found, and says so: it can't know what earlier scans have seen.",
         epilog=_EXAMPLES,
     )
     parser.add_argument("--all", action="store_true", help="info and silenced findings too, long groups in full")
@@ -45,9 +42,9 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.add_argument(
         "--npd", action="store_true", help="one line from the service's last report, for node-problem-detector"
     )
+    options.host(parser)
     options.waiting(parser)
     options.snapshot(parser)
-    options.host(parser)
     options.filters(parser)
     parser.set_defaults(run=run)
 
@@ -58,23 +55,13 @@ def run(arguments: Namespace) -> int:
         from . import npd
 
         return npd.run(arguments)
-    if arguments.host is not None:
-        from . import remote
-
-        with remote.understood(arguments.host):
-            return _shown(arguments, remote.report(arguments.host), f"the report of the service of {arguments.host}")
+    screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     if arguments.snapshot is not None:
         document, note = stored_elsewhere(arguments.snapshot)
-    elif os.geteuid() == 0:
-        document, note = live(arguments), None
     else:
-        document = service_report.last()
-        note = f"the service's report of {age(time.time() - seconds(document['taken']))} ago; a scan now needs root"
-    return _shown(arguments, document, note)
-
-
-def _shown(arguments: Namespace, document: types.ReportJson, note: str | None) -> int:
-    screen = terminal.of(sys.stdout, no_color=arguments.no_color)
+        with sources.of(arguments) as source:
+            document = source.report(wait=arguments.wait, everything=arguments.all or arguments.json)
+            note = source.note
     document = build.select(document, service_report.wanted(arguments))
     if arguments.json:
         sys.stdout.write(report_file.dumps(document))
@@ -83,23 +70,7 @@ def _shown(arguments: Namespace, document: types.ReportJson, note: str | None) -
     return build.status(document, Severity(arguments.fail_on), strict=arguments.strict)
 
 
-def live(arguments: Namespace) -> types.ReportJson:
-    """A report of a scan now."""
-    from ..explain import shared_causes
-    from ..report import assemble
-    from . import joined, session
-
-    scanner = session.scanner(arguments)
-    found, agent = service_report.confirmed(
-        arguments, scanner, everything=arguments.all or arguments.json, progress=True
-    )
-    findings, gaps = shared_causes.explained(found.findings, found.seen.picture)
-    circumstances = session.circumstances(scanner, agent)
-    facts = assemble.facts(found.seen, findings, scanner.config, gaps=gaps, circumstances=circumstances)
-    return build.joined(build.build(facts), joined.alone(agent, found))
-
-
-def stored_elsewhere(path: str) -> tuple[types.ReportJson, str]:
+def stored_elsewhere(path: str) -> tuple[types.ReportJson, str | None]:
     """The report of a snapshot, and what it is."""
     from . import snapshot
 

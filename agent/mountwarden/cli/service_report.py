@@ -1,11 +1,9 @@
 """The running service's report, for commands that scan by themselves or may not scan."""
 
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from ..config.schema import Mode
 from ..errors import MountwardenError
@@ -15,10 +13,6 @@ from ..output import report_file
 from ..output.columns import age
 from ..report import types
 from ..state import run_directory
-
-if TYPE_CHECKING:
-    from ..scan.confirm import ConfirmedScan
-    from ..scan.scanner import Scanner
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,33 +104,3 @@ def wanted(arguments: Namespace) -> Callable[[types.FindingJson], bool]:
         )
 
     return of
-
-
-def confirmed(
-    arguments: Namespace, scanner: "Scanner", *, everything: bool = False, progress: bool = False
-) -> "tuple[ConfirmedScan, ServiceReport]":
-    """A scan now, confirmed by the service or by a second scan, and what the service says after it.
-
-    `everything`: the second scan waits for findings of severity info too. `progress`: a wait is said at a terminal.
-    """
-    from ..scan import confirm
-
-    waiting = scanning_again if progress else _silent
-    known = read(scanner.boot_id).since()
-    found = confirm.confirmed_scan(scanner, wait=arguments.wait, everything=everything, known=known, waiting=waiting)
-    agent = read(scanner.boot_id)
-    return replace(found, findings=agent.as_known(found.findings)), agent
-
-
-def _silent(_seconds: float) -> None:
-    pass
-
-
-def scanning_again(duration: float) -> None:
-    """Say at a terminal that a long wait begins; `duration` is in seconds."""
-    if sys.stderr.isatty() and duration >= 2:
-        print(
-            f"scanning again in {age(duration)}: an engine may be in the middle of unmounting",
-            file=sys.stderr,
-            flush=True,
-        )

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
 from ..escape import printable
-from ..model import Action, Finding, Severity
-from ..remedies.actions import ACTIONS
-from ..scan import confirm
-from . import actions, options, outcomes
+from ..model import Action, Kind, Severity
+from ..report.types import FindingJson, ReportJson
+from . import finding_ids, options, outcomes, session
+from . import source as sources
+from .source import Order
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -31,25 +32,25 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Share, or say what would be done."""
-    found = actions.scanned(arguments, Action.SHARE)
-    findings = _chosen(arguments.root, found)
-    if arguments.dry_run:
-        actions.describe(findings, Action.SHARE, json=arguments.json)
-        return 0
-    return outcomes.carry_out(findings, found.scanner, Action.SHARE, arguments)
+    session.need_root("mountwarden share")
+    with sources.of(arguments) as source:
+        findings = _chosen(arguments.root, source.report(wait=arguments.wait))
+        order = Order(Action.SHARE, [finding["id"] for finding in findings], arguments.dry_run)
+        if arguments.dry_run:
+            return outcomes.describe(source, order, arguments, {})
+        return outcomes.carry_out(source, order, arguments)
 
 
-def _chosen(root: str | None, found: confirm.ConfirmedScan) -> list[Finding]:
+def _chosen(root: str | None, document: ReportJson) -> list[FindingJson]:
     """The private roots that are named. Without a name, those that their engine did not make private on purpose.
 
     Raises: MountwardenError where no root has that path.
     """
-    private = [finding for finding in found.findings if ACTIONS[Action.SHARE].offered(finding)]
+    private = [finding for finding in document["findings"] if finding["kind"] == Kind.PRIVATE_ROOT]
     if root is None:
-        return [finding for finding in private if finding.severity is not Severity.INFO and not finding.silenced]
-    path = os.path.realpath(os.fsencode(root))
-    if not root.startswith("mw-") and all(state.root.path != path for state in found.seen.picture.roots):
-        raise MountwardenError(
-            f"{printable(path)} is no root that is guarded", hint="mountwarden status lists the roots"
-        )
-    return [finding for finding in private if finding.id == root or finding.root.path == path]
+        return [one for one in private if one["severity"] != Severity.INFO and not one["silenced"]]
+    path = printable(os.path.realpath(os.fsencode(root)))
+    if not root.startswith("mw-") and all(one["path"] != path for one in document["roots"]):
+        raise MountwardenError(f"{path} is no root that is guarded", hint="mountwarden status lists the roots")
+    (wanted,) = finding_ids.resolved([root], [finding["id"] for finding in private])
+    return [finding for finding in private if finding["id"] == wanted or finding["root"] == path]

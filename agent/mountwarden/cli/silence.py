@@ -13,13 +13,15 @@ from ..escape import printable, timestamp
 from ..output import report_file
 from ..state import silences
 from ..state.run_directory import RunDirectory
-from . import options
+from ..systemd import journal_reader
+from . import finding_ids, options
+from . import source as sources
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 DAY = 86400.0
-_ID = re.compile(r"mw-[0-9a-f]{10}")
+_ID = re.compile(r"mw-[0-9a-f]{1,10}")
 
 _EPILOG = """\
 A silenced finding is still shown by --all and in JSON. Ids change at a boot, and so a silence by id ends there. For
@@ -71,7 +73,7 @@ def run(arguments: Namespace) -> int:
     if arguments.list:
         return _show(kept, arguments)
     session.need_root("mountwarden silence")
-    one = _asked_for(arguments, now)
+    one = _asked_for(arguments, now, [silence.id for silence in kept if silence.id])
     others = [other for other in kept if other.id != one.id]
     if arguments.end and len(others) == len(kept):
         raise MountwardenError(f"{one.id} is not silenced by this command", hint="mountwarden silence --list")
@@ -80,12 +82,22 @@ def run(arguments: Namespace) -> int:
     return _show(kept if arguments.json else [] if arguments.end else [one], arguments, ended=arguments.end)
 
 
-def _asked_for(arguments: Namespace, now: float) -> Silence:
+def _asked_for(arguments: Namespace, now: float, kept: list[str]) -> Silence:
     if arguments.id is None or not _ID.fullmatch(arguments.id):
         raise MountwardenError("silence needs the ID of a finding", hint="mountwarden report shows the ids")
     if not arguments.end and not arguments.reason:
         raise MountwardenError("silence needs --reason TEXT", hint="whoever finds it silenced will ask")
-    return Silence(arguments.reason or "", now + arguments.seconds, arguments.id)
+    known = kept if arguments.end else _known(arguments)
+    (name,) = finding_ids.resolved([arguments.id], known)
+    if not arguments.end and name not in known and not journal_reader.of_finding(name):
+        raise finding_ids.unknown(name, known)
+    return Silence(arguments.reason or "", now + arguments.seconds, name)
+
+
+def _known(arguments: Namespace) -> list[str]:
+    with sources.of(arguments) as source:
+        document = source.report(wait=0.0)
+    return [finding["id"] for finding in document["findings"]]
 
 
 def _show(kept: list[Silence], arguments: Namespace, *, ended: bool = False) -> int:

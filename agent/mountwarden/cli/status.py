@@ -12,7 +12,9 @@ from ..output import report_file
 from ..output.columns import age, cost, count
 from ..service.status import SCHEMA
 from ..state.run_directory import RunDirectory
-from . import options
+from ..varlink.client import Unreachable
+from . import options, remote
+from .service import RunningService
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -31,7 +33,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "status",
         help="the service: mode, tier, cost of the last scan, roots and policies, last actions",
-        description="Shows the last status of the service. Reading it needs root or the group systemd-journal.",
+        description="Asks the service, or shows its last status where it gives no answer. That needs root or the\n"
+        "group systemd-journal.",
         epilog=_EPILOG,
         tier=False,
     )
@@ -40,22 +43,25 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Show the stored status, or that of another host's service."""
-    if arguments.host is not None:
-        from . import remote
-
-        with remote.understood(arguments.host):
-            return _shown(arguments, remote.status(arguments.host), running=True)
-    document = read()
-    return _shown(arguments, document, running=report_file.alive(document["pid"]))
-
-
-def _shown(arguments: Namespace, document: dict[str, Any], *, running: bool) -> int:
+    """Show what the service says, or last said."""
+    document, running = _asked(arguments.host)
     if arguments.json:
         sys.stdout.write(report_file.dumps({**document, "running": running}))
     else:
         print("\n".join(lines(document, running, time.time())))
     return 0 if running else 1
+
+
+def _asked(host: str | None) -> tuple[dict[str, Any], bool]:
+    """The service's status, and whether it runs; its last one where it gives no answer now."""
+    try:
+        with remote.local() if host is None else remote.connect(host) as client:
+            return RunningService(client, host).status(), True
+    except Unreachable:
+        if host is not None:
+            raise
+        document = read()
+        return document, report_file.alive(document["pid"])
 
 
 def read(run_directory: RunDirectory | None = None) -> dict[str, Any]:

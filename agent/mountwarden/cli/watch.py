@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from .. import durations
 from ..errors import MountwardenError
-from ..escape import printable, sentence, timestamp
+from ..escape import printable, seconds, sentence, timestamp
 from ..mounts.mountinfo import propagation
 from ..output import terminal
 from ..systemd import journal_reader
 from ..systemd.journal import PREFIX
-from . import options
+from ..varlink.client import Client, Unreachable
+from . import options, remote
+from .service import RunningService
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -50,7 +52,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "watch",
         help="live lines: found, acted, cleared, paused, gaps; also mounts",
-        description="Follows the service's events in the journal; where it does not run, scans by itself each tick.\n"
+        description="Follows the service's events; where it does not run, scans by itself each tick.\n"
         "Ends with Ctrl-C.",
         epilog="example:\n  mountwarden watch --verbose",
     )
@@ -60,6 +62,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         help="also what is mounted and unmounted on the host, as it happens; needs root",
     )
     parser.add_argument("-n", "--lines", metavar="N", type=int, default=10, help="past events first (default: 10)")
+    options.host(parser)
     parser.set_defaults(run=run)
 
 
@@ -67,11 +70,30 @@ def run(arguments: Namespace) -> int:
     """Print events until interrupted. Raises: MountwardenError; OSError."""
     screen = terminal.of(sys.stdout, no_color=arguments.no_color)
     with _mounts(arguments) as mounts:
-        followed = _followed(arguments.lines, mounts) if service_runs() else _scanned(arguments, mounts)
+        followed = _asked(arguments) if mounts is None else None
+        if followed is None:
+            followed = _followed(arguments.lines, mounts) if service_runs() else _scanned(arguments, mounts)
         for line in followed:
             sys.stdout.write(as_json(line) + "\n" if arguments.json else screen.lines([as_text(line, screen)]))
             sys.stdout.flush()
     return 0
+
+
+def _asked(arguments: Namespace) -> Iterator[WatchLine] | None:
+    """What the service says as it happens; None where it gives no answer."""
+    try:
+        client = remote.local() if arguments.host is None else remote.connect(arguments.host)
+    except Unreachable:
+        if arguments.host is not None:
+            raise
+        return None
+    return _told(client, arguments)
+
+
+def _told(client: Client, arguments: Namespace) -> Iterator[WatchLine]:
+    with client:
+        for one in RunningService(client, arguments.host).watch(arguments.lines):
+            yield WatchLine(seconds(one["at"]), one["event"], one["finding"], one["text"])
 
 
 def _mounts(arguments: Namespace) -> "contextlib.AbstractContextManager[HomeMounts | None]":
@@ -190,14 +212,14 @@ def scanned(scanner: "Scanner", mounts: "HomeMounts | None" = None) -> Iterator[
         yield from _rest(max(scanner.config.tick, 50 * seen.seconds), mounts)
 
 
-def _rest(seconds: float, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
-    """Sleep `seconds` until the next scan; meanwhile, what happens to the host's mounts."""
+def _rest(duration: float, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
+    """Sleep `duration` seconds until the next scan; meanwhile, what happens to the host's mounts."""
     if mounts is None:
-        time.sleep(seconds)
+        time.sleep(duration)
         return
     poll = select.poll()
     poll.register(mounts.fileno(), select.POLLPRI)
-    until = time.monotonic() + seconds
+    until = time.monotonic() + duration
     while (left := until - time.monotonic()) > 0:
         if poll.poll(left * 1000):
             yield from mount_lines(mounts.changes(), time.time())

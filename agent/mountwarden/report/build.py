@@ -40,7 +40,7 @@ def build(facts: ReportFacts) -> types.ReportJson:
     picture = facts.picture
     gaps = all_gaps(picture.gaps if facts.gaps is None else facts.gaps)
     roots = [_root(state, facts.policies.get(state.root.path)) for state in picture.roots]
-    findings = sorted(map(_finding, facts.findings), key=order)
+    findings = sorted(map(finding_json, facts.findings), key=order)
     return {
         "schema": types.SCHEMA,
         "version": __version__,
@@ -143,7 +143,8 @@ def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> types.Roo
     }
 
 
-def _finding(finding: Finding) -> types.FindingJson:
+def finding_json(finding: Finding) -> types.FindingJson:
+    """A finding, as JSON."""
     spot = finding.spot
     return {
         "id": finding.id,

@@ -1,7 +1,6 @@
 """The outcome of an action, as JSON. Pure."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from ..escape import printable, sentence
 from ..model import Action, Finding, Outcome
@@ -11,10 +10,29 @@ UNCONFIRMED = "declined: it has not held for its confirm time, so an engine may 
 """Why nothing is done about a finding that is not confirmed."""
 
 
-def as_json(outcome: Outcome) -> dict[str, object]:
+class OutcomeJson(TypedDict):
+    """What came of an action; `steps` of one that was only asked about are what it would do, else null.
+
+    `mountpoint` is null where there is no such finding.
+    """
+
+    finding_id: str
+    mountpoint: str | None
+    action: str
+    done: bool
+    code: str
+    text: str
+    saw: str | None
+    did: str | None
+    verified: str | None
+    steps: list[str] | None
+
+
+def as_json(outcome: Outcome) -> OutcomeJson:
     """One outcome."""
     return {
         "finding_id": outcome.finding.id,
+        "mountpoint": printable(outcome.finding.mountpoint),
         "action": str(outcome.action),
         "done": outcome.done,
         "code": outcome.code,
@@ -22,18 +40,30 @@ def as_json(outcome: Outcome) -> dict[str, object]:
         "saw": sentence(outcome.saw) or None,
         "did": sentence(outcome.did) or None,
         "verified": sentence(outcome.verified) or None,
+        "steps": None,
     }
 
 
-def not_begun(finding_id: str, action: Action, code: str, text: str, **more: object) -> Mapping[str, Any]:
-    """The same of an action that was not begun, as `code` and `text` say."""
-    nothing = dict.fromkeys(("saw", "did", "verified"))
-    about = {"finding_id": finding_id, "action": str(action), "done": False, "code": code, "text": text}
-    return {**about, **nothing, **more}
+def not_begun(
+    finding_id: str, action: Action, code: str, text: str, *, at: bytes | None = None, steps: list[str] | None = None
+) -> OutcomeJson:
+    """The same of an action that was not begun, as `code` and `text` say; `at` is the finding's mountpoint."""
+    return {
+        "finding_id": finding_id,
+        "mountpoint": None if at is None else printable(at),
+        "action": str(action),
+        "done": False,
+        "code": code,
+        "text": text,
+        "saw": None,
+        "did": None,
+        "verified": None,
+        "steps": steps,
+    }
 
 
-def dry_run(finding: Finding, action: Action) -> Mapping[str, Any]:
+def dry_run(finding: Finding, action: Action) -> OutcomeJson:
     """What would be done, step by step."""
     steps = [sentence(step) for step in describe(finding, action)]
     text = f"would {action} {printable(finding.mountpoint)}"
-    return not_begun(finding.id, action, "dry-run", text, steps=steps)
+    return not_begun(finding.id, action, "dry-run", text, at=finding.mountpoint, steps=steps)

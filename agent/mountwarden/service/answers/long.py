@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ...model import Finding
-from ...report import build
+from ...report import answers, build
 from ...report.build import ReportFacts
 from ..results import Results
 from .children import Write
@@ -49,8 +49,8 @@ def _explain(finding: Finding, results: Results, facts: Callable[[Results], Repo
     (explained,), _gaps = shared_causes.explained([finding], picture, everything=True)
     around = background.background(explained, results.scan, agent=True)
     known = facts(replace(results, findings=(explained,)))
-    document = build.build(known)["findings"][0]
-    write({"explanation": {**document, "steps": build.steps(known.findings[0]), "background": around}})
+    (planned,) = known.findings
+    write({"explanation": answers.explained(build.finding_json(planned), build.steps(planned), around)})
 
 
 def _over(finding_id: str, results: Results, write: Write) -> None:
@@ -59,7 +59,7 @@ def _over(finding_id: str, results: Results, write: Write) -> None:
     past = background.over(finding_id)
     if past is None:
         raise NoSuchFinding(finding_id, _near(finding_id, results))
-    write({"explanation": {"id": finding_id, "over": True, "background": past}})
+    write({"explanation": answers.over(finding_id, past)})
 
 
 def _near(finding_id: str, results: Results) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from ...model import Finding, Severity
 from ...output.metrics import Counts
-from ...report import build
+from ...report import answers
+from ...report.answers import PlannedJson
 from ...report.build import ReportFacts
 from ...report.types import ReportJson
 from ...varlink import wire
@@ -141,7 +142,7 @@ class Methods:
     def _plan(self, call: Call) -> None:
         self._known(call, lambda results: call.reply({"plan": self._planned(call.parameters.get("ids"), results)}))
 
-    def _planned(self, ids: Iterable[str] | None, results: Results) -> list[dict[str, object]]:
+    def _planned(self, ids: Iterable[str] | None, results: Results) -> list[PlannedJson]:
         """Raises: NoSuchFinding."""
         chosen: list[Finding] = [one for one in results.findings if one.severity is not Severity.INFO]
         if ids is not None:
@@ -152,7 +153,7 @@ class Methods:
                     raise NoSuchFinding(finding_id)
                 chosen += found
         wanted = {finding.id for finding in chosen}
-        return [_plan_of(finding) for finding in self._documents.facts(results).findings if finding.id in wanted]
+        return [answers.planned(finding) for finding in self._documents.facts(results).findings if finding.id in wanted]
 
     def _explain(self, call: Call) -> None:
         self._known(
@@ -206,11 +207,6 @@ def _all(call: Call, replies: Iterable[dict[str, object]]) -> None:
     for one in first:
         call.reply(one, continues=True)
     call.reply(last)
-
-
-def _plan_of(finding: Finding) -> dict[str, object]:
-    steps = build.steps(finding)
-    return {"id": finding.id, "remedies": [{**one, "steps": steps[one["action"]]} for one in build.remedies(finding)]}
 
 
 def _guarded(method: Callable[[Call], None], call: Call) -> None:

@@ -1,0 +1,59 @@
+"""Actions by this process, where no service runs: under the lock, each outcome in the journal."""
+
+import contextlib
+import itertools
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..model import Finding, Outcome
+from ..remedies import apply
+from ..remedies.plan import named_units
+from ..report import outcomes
+from ..report.outcomes import OutcomeJson
+from . import audit
+from .source import Order
+
+if TYPE_CHECKING:
+    from ..scan.scanner import Scanner
+
+
+def steps(order: Order, findings: Sequence[Finding]) -> Iterator[OutcomeJson]:
+    """What the order would do, step by step."""
+    return (outcomes.dry_run(finding, order.action) for finding in findings)
+
+
+def perform(
+    order: Order, findings: Sequence[Finding], scanner: "Scanner", go_on: Callable[[], bool]
+) -> Iterator[OutcomeJson]:
+    """Do it. A signal ends it between two batches. Raises: KeyboardInterrupt afterwards, where one did."""
+    with _ending() as ended:
+        refused = [_unconfirmed(finding, order) for finding in findings if not finding.confirmed]
+        confirmed = [finding for finding in findings if finding.confirmed]
+        named = named_units(scanner.config) | ({order.unit} if order.unit else set())
+        done = apply.carry_out_all(confirmed, scanner, order.action, named=named, go_on=lambda: go_on() and not ended)
+        for outcome in itertools.chain(refused, done):
+            audit.tell(outcome)
+            yield outcomes.as_json(outcome)
+
+
+def _unconfirmed(finding: Finding, order: Order) -> Outcome:
+    """The refusal of a finding that has not held for its confirm time."""
+    return Outcome(finding, order.action, False, "unconfirmed", outcomes.UNCONFIRMED)
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[list[int]]:
+    """Signals that came; one ends the work, afterwards: it must not keep from the journal what a batch has done."""
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield came
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt

@@ -1,0 +1,115 @@
+"""Who answers a command: the running service or, where it gives no answer, a scan of this process.
+
+The service has watched since it started, so it knows more than one scan can see: while it answers, it alone is asked.
+"""
+
+import contextlib
+import os
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..config.schema import DIRECTORY
+from ..errors import MountwardenError
+from ..model import Action
+from ..report import types
+from ..report.answers import ExplainedJson, OverJson, PlannedJson
+from ..report.outcomes import OutcomeJson
+from ..state import run_directory
+from ..varlink.client import Trouble, Unreachable
+
+UNIT = "mountwarden.service"
+SINGLE = "a single scan can't know all that leaked before it, such as volumes and copies on other directories"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an operator wants done."""
+
+    action: Action
+    ids: Sequence[str]
+    dry_run: bool = False
+    lazy: bool = False
+    """With unmount: also where the copy is in use."""
+    unit: str | None = None
+    """With rejoin: a unit that the operator names."""
+
+
+class AnswerSource(Protocol):
+    """What answers, all of it in JSON as --json prints it. Each method raises: MountwardenError."""
+
+    note: str | None
+    """What a reader must know of its reports; None for the service's own answers."""
+
+    def report(self, *, wait: float, everything: bool = False) -> types.ReportJson:
+        """A scan now, and another one where findings may be confirmed within `wait` seconds, those of info only with
+        `everything`."""
+
+    def explain(self, finding_id: str, *, wait: float) -> ExplainedJson | OverJson:
+        """One finding in full, by its id or the beginning of it; of one that is over, what the journal has."""
+
+    def plan(self, ids: Sequence[str], *, wait: float) -> list[PlannedJson]:
+        """What would be done about these findings; without ids, about all that are warnings at least."""
+
+    def act(self, order: Order, go_on: Callable[[], bool]) -> Iterable[OutcomeJson]:
+        """Do it; each outcome as it comes. `go_on` is asked before more is begun."""
+
+    def close(self) -> None:
+        """Give back what is open."""
+
+
+@contextlib.contextmanager
+def of(arguments: Namespace) -> Iterator[AnswerSource]:
+    """The one for these options, while it is needed.
+
+    Raises: MountwardenError where none can answer, with what to do.
+    """
+    source = _of(arguments)
+    try:
+        yield source
+    finally:
+        source.close()
+
+
+def _of(arguments: Namespace) -> AnswerSource:
+    from . import remote
+    from .service import RunningService
+
+    if (host := getattr(arguments, "host", None)) is not None:
+        return RunningService(remote.connect(host), host)
+    if own := _asks_for_a_scan(arguments):
+        return _scan(arguments, f"a scan of its own, since {own} asks for one: {SINGLE}")
+    try:
+        return RunningService(remote.local())
+    except Unreachable as error:
+        return _without_service(arguments, error.trouble)
+
+
+def _asks_for_a_scan(arguments: Namespace) -> str | None:
+    """The option that the service has not: it scans by its own tier and configuration."""
+    if getattr(arguments, "tier", None) is not None:
+        return "--tier"
+    return "--config" if arguments.config != DIRECTORY else None
+
+
+def _without_service(arguments: Namespace, trouble: Trouble) -> AnswerSource:
+    from . import remote
+    from .last_report import LastReport
+
+    late = trouble is Trouble.LATE
+    if os.geteuid() == 0:
+        why = f"{UNIT} gave no answer within {remote.HERE:g} s" if late else f"{UNIT} is not running"
+        return _scan(arguments, f"{why}: {SINGLE}", hung=late)
+    if trouble is Trouble.DENIED:
+        hint = f"run it as root, or become a member of the group {run_directory.READERS}"
+        raise MountwardenError(f"a scan needs root, and {UNIT} may not be asked", hint=hint)
+    return LastReport()
+
+
+def _scan(arguments: Namespace, note: str, *, hung: bool = False) -> AnswerSource:
+    from . import session
+    from .own_scan import OwnScan
+
+    session.need_root("a scan")
+    return OwnScan(arguments, note, hung=hung)

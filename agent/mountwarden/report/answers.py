@@ -1,0 +1,64 @@
+"""What is answered about one finding, as JSON: its explanation and its plan. Pure."""
+
+from typing import TypedDict, final
+
+from ..escape import printable
+from ..model import Finding
+from . import build, types
+
+
+@final
+class ExplainedJson(types.FindingJson):
+    """A finding with the steps of each remedy, and what explain says beyond it; null where it was not asked for."""
+
+    steps: dict[str, list[str]]
+    background: types.BackgroundJson | None
+
+
+@final
+class OverJson(TypedDict):
+    """Of a finding that no scan shows now, what the journal has."""
+
+    id: str
+    over: bool
+    background: types.BackgroundJson
+
+
+class PlannedRemedyJson(types.RemedyJson):
+    """A remedy with what it would do, step by step."""
+
+    steps: list[str]
+
+
+class PlannedJson(TypedDict):
+    """What would be done about a finding."""
+
+    id: str
+    kind: str
+    severity: str
+    mountpoint: str
+    remedies: list[PlannedRemedyJson]
+
+
+def explained(
+    finding: types.FindingJson, steps: dict[str, list[str]], background: types.BackgroundJson | None
+) -> ExplainedJson:
+    """The explanation of a finding."""
+    return {**finding, "steps": steps, "background": background}
+
+
+def over(finding_id: str, background: types.BackgroundJson) -> OverJson:
+    """The explanation of one that is over."""
+    return {"id": finding_id, "over": True, "background": background}
+
+
+def planned(finding: Finding) -> PlannedJson:
+    """The remedies of a finding that `remedies.plan` has filled in, with their steps."""
+    steps = build.steps(finding)
+    return {
+        "id": finding.id,
+        "kind": str(finding.kind),
+        "severity": str(finding.severity),
+        "mountpoint": printable(finding.mountpoint),
+        "remedies": [{**one, "steps": steps[one["action"]]} for one in build.remedies(finding)],
+    }
