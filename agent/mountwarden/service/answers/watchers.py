@@ -1,5 +1,6 @@
 """Watch: each event goes to those who watch once the journal has it; who begins to gets the last ones first."""
 
+import itertools
 from collections import deque
 
 from ...escape import sentence, timestamp
@@ -12,8 +13,10 @@ from ...varlink.connection import Call
 from ...varlink.interface import VarlinkError
 from .children import Children, Job, Write
 
-LAST = 10
-"""Events that a new watcher gets first."""
+LAST = 100
+"""Events that a new watcher can have first."""
+USUAL = 10
+"""Those that it gets where it asks for no number."""
 UNIT = "mountwarden.service"
 DEADLINE = 6.0
 """Seconds for the journal to say which the last ones before the service's start were."""
@@ -63,7 +66,9 @@ class Watchers:
             self._begin(call)
 
     def _begin(self, call: Call) -> None:
-        for _key, told in self._last:
+        wanted = call.parameters.get("lines")
+        first = len(self._last) - max(0, USUAL if wanted is None else wanted)
+        for _key, told in itertools.islice(self._last, max(0, first), None):
             call.reply({"event": told}, continues=True)
         if not call.over:
             self._calls.append(call)
