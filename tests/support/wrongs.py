@@ -11,7 +11,7 @@ SETTINGS = (
     'mode = "observe"\n'
     + CONFIG
     + "\n[confirm]\n"
-    + "".join(f'{name} = "1s"\n' for name in ("graph", "shm", "volume", "pinned", "orphaned", "netns"))
+    + "".join(f'{name} = "1s"\n' for name in ("layer", "shm", "volume", "pinned", "orphaned"))
 )
 """Nothing is done by itself, and nothing is waited for."""
 DISK = "/mnt/e"
