@@ -43,11 +43,11 @@ def timed(home: Home) -> tuple[Scan, float]:
 
 def own(scan: Scan, *spaces: Namespace) -> list[Finding]:
     inodes = {space.inode for space in spaces}
-    return [finding for finding in scan.findings if finding.namespace in inodes]
+    return [finding for finding in scan.findings if inodes & {*finding.namespaces}]
 
 
 def imitated(judge: Callable[[Scanner, Namespace, Finding], None]) -> None:
-    """Calls `judge` with the suspicion of a mount that has the text of a real leak, and that leak beside it.
+    """Calls `judge` with the suspicion of a mount that has the text of a real leak, once that leak is detached.
 
     It is made in a user namespace, at the very path, with the very options, on file systems of its own; and dockerd
     runs, whose record says that the layer is unmounted.
@@ -63,8 +63,13 @@ def imitated(judge: Callable[[Scanner, Namespace, Finding], None]) -> None:
                 assert b"upperdir=" + real.upper in line, "word for word what the engine's own would say"
                 scanner = Scanner(DOCKER, home=own_namespace())
                 scan = scanner.scan()
-                assert [finding.evidence for finding in own(scan, watcher)] == [Evidence.RECORD]
-                (claim,) = own(scan, hostile)
+                (leak,) = own(scan, watcher)
+                assert (leak.evidence, leak.namespaces) == (Evidence.RECORD, (watcher.inode,))
+                assert own(scan, hostile) == [], "a claim adds nothing to what is proven"
+                assert apply.carry_out(leak, scanner, Action.DETACH).done
+                assert hostile.is_mounted(real.merged)
+                (claim,) = own(scanner.scan(resync=True), hostile)
+                assert claim.id == leak.id
                 judge(scanner, hostile, claim)
                 assert hostile.is_mounted(real.merged)
 
@@ -245,7 +250,7 @@ def test_processes_that_end_or_move_while_looked_at_cost_nothing_but_themselves(
             until, seen = time.monotonic() + 2, []
             while time.monotonic() < until:
                 scan = scanner.scan(resync=True)
-                found = [f for f in scan.findings if f.kind is Kind.LEAKED and f.namespace == inode]
+                found = [f for f in scan.findings if f.kind is Kind.LEAKED and inode in f.namespaces]
                 seen.append((len(found), [gap.what for gap in scan.gaps if gap.what.startswith("lines")]))
             return seen
 

@@ -137,9 +137,7 @@ def test_a_root_made_private_is_seen_though_no_event_tells(home: Home) -> None:
         scanner, seen = watcher(), []
         for propagation in (abi.MS_PRIVATE, abi.MS_SHARED):
             syscalls.mount(None, b"/mnt", None, propagation)
-            seen.append(
-                [finding.kind for finding in scanner.scan().findings if finding.namespace in (None, own_namespace())]
-            )
+            seen.append([one.kind for one in scanner.scan().findings if {*one.namespaces} <= {own_namespace()}])
         return seen
 
     private, shared = home.run(check)
@@ -175,7 +173,7 @@ def test_at_a_resync_what_decides_is_compared_in_each_namespace(home: Home) -> N
             resync(scanner, other.inode)
             other.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_REC | abi.MS_PRIVATE))
             scans = [scanner.scan(resync=full) for full in (False, True)]
-            return [{one.kind for one in scan.findings if one.namespace == other.inode} for scan in scans]
+            return [{one.kind for one in scan.findings if other.inode in one.namespaces} for scan in scans]
 
         assert home.run(check) == [set(), {Kind.SEVERED}]
 
@@ -249,13 +247,13 @@ def test_an_overflow_is_told_and_nothing_is_unseen(home: Home) -> None:
             syscalls.umount(MERGED)
             first = scanner.scan()
             tier.RESYNC = 3600.0
-            found = {finding.namespace for finding in first.findings if finding.kind is Kind.LEAKED}
+            found = {inode for f in first.findings if f.kind is Kind.LEAKED for inode in f.namespaces}
             loud.run(lambda: storm(limit // 2 + 100))
             other.run(lambda: syscalls.umount(MERGED))
             second = scanner.scan()
             tier.RESYNC = 0.0
             third = scanner.scan()
-            left = {finding.namespace for finding in third.findings if finding.kind is Kind.LEAKED}
+            left = {inode for f in third.findings if f.kind is Kind.LEAKED for inode in f.namespaces}
             return [reasons(scan.missed) for scan in (first, second, third)], len(found), len(left)
 
         assert home.run(check) == ([["overflow"], [], ["overflow"]], 2, 1), "the second one is put off"

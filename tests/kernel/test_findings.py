@@ -41,7 +41,7 @@ def test_severed_names_the_private_copy_and_not_the_slave(home: Home) -> None:
     home.layer()
     with hold(home.sandbox, propagation="private") as cut, hold(home.sandbox, propagation="slave"):
         (finding,) = (f for f in home.findings() if f.kind is Kind.SEVERED)
-        assert (finding.namespace, finding.count) == (cut.inode, 1)
+        assert (finding.namespaces, finding.count) == ((cut.inode,), 1)
         assert finding.severity is Severity.WARNING, "a [[root]]'s engine is not known to rmdir on put"
 
 
@@ -71,7 +71,7 @@ def test_a_mount_that_went_while_a_process_holds_a_file_is_pinned(home: Home) ->
         found = home.run(watched)
         assert len(found) == 2, "it stays while it is held"
         assert {h.pid for f in found for h in f.holders} == {holder.pid}
-        assert found[0].reach is Reach.HOLDERS
+        assert found[0].first.reach is Reach.HOLDERS
         assert not holder.is_mounted(MERGED), "no mount is left"
 
 
@@ -122,8 +122,10 @@ def test_what_a_chroot_shows_once_more_is_not_stacked_but_what_is_bound_on_itsel
     assert points.count(netns) == 2, "also on the directory that the self-bind of /run/netns covers"
     assert points.count(chroot + netns) == DEPTH + 1
     with hold(home.sandbox, propagation="private") as other:
-        found = {(f.namespace, f.count, f.mountpoint, f.seen_at) for f in home.findings() if f.kind is Kind.STACKED}
-        assert found == {(space, DEPTH, netns, chroot + netns) for space in (home.sandbox.inode, other.inode)}
+        (found,) = (f for f in home.findings() if f.kind is Kind.STACKED)
+        assert (found.mountpoint, found.count, found.spaces) == (netns, 2 * DEPTH, 2)
+        seen = {(copy.namespace, copy.seen_at) for copy in found.copies}
+        assert seen == {(space, chroot + netns) for space in (home.sandbox.inode, other.inode)}
 
 
 def test_a_container_whose_layer_home_unmounts_is_orphaned(home: Home) -> None:
@@ -147,7 +149,7 @@ def test_a_container_whose_layer_home_unmounts_is_orphaned(home: Home) -> None:
         before, after, gone = scans(home, lambda: syscalls.umount(MERGED), end, kind=Kind.ORPHANED)
         assert before == []
         (finding,) = after
-        assert (finding.namespace, finding.seen_at, finding.evidence) == (inode, b"/", Evidence.HISTORY)
+        assert (finding.namespaces, finding.first.seen_at, finding.evidence) == ((inode,), b"/", Evidence.HISTORY)
         assert finding.holders
         assert gone == [], "it ends with its processes"
 
@@ -163,7 +165,9 @@ def test_a_layer_bound_elsewhere_is_only_known_with_a_history(home: Home) -> Non
 
         holder.run(bind)
         _before, after = scans(home, lambda: syscalls.umount(MERGED), kind=Kind.LEAKED)
-        assert [(f.evidence, f.reach, f.seen_at) for f in after] == [(Evidence.HISTORY, Reach.INSIDE, b"/mnt/o")]
+        (found,) = after
+        (copy,) = found.copies
+        assert (found.evidence, copy.reach, copy.seen_at) == (Evidence.HISTORY, Reach.INSIDE, b"/mnt/o")
         assert home.leaked() == (), "a fresh look has nothing but an attacker's text to go by"
 
 
@@ -213,7 +217,11 @@ def test_a_block_device_that_a_copy_keeps_busy_is_critical_and_a_detach_frees_it
 
         (finding,), outcome, busy = home.run(watched)
         assert busy, "losetup says nothing, and the device stays"
-        assert (finding.severity, finding.reach, finding.mountpoint) == (Severity.CRITICAL, Reach.RMDIR, b"/mnt/disk")
+        assert (finding.severity, finding.first.reach, finding.mountpoint) == (
+            Severity.CRITICAL,
+            Reach.RMDIR,
+            b"/mnt/disk",
+        )
         assert outcome.done, outcome.text
         assert not holder.is_mounted(b"/mnt/disk")
         wait_until(lambda: not attached(disk), 30, "the device is free")
@@ -234,7 +242,7 @@ def test_a_namespace_with_the_inode_of_one_that_ended_is_read_anew(home: Home) -
                     continue
                 second.run(lambda: overlay(ROOT + b"/X"))  # no event at home
                 found = [f for f in scanner.scan().findings if f.kind is Kind.LEAKED]
-                return inode, len([f for f in found if f.namespace == inode])
+                return inode, len([f for f in found if inode in f.namespaces])
         return 0, 0
 
     inode, found = home.run(watched)

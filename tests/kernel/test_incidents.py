@@ -30,6 +30,7 @@ from mountwarden.remedies import apply
 from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import CONFIG, ROOT, Home, with_layout
+from tests.support.findings import changed
 from tests.support.scratch_ns import Namespace, hold, overlay
 
 MERGED = ROOT + b"/X/merged"
@@ -72,7 +73,7 @@ def test_incident_1_a_sandboxed_service_started_over_a_private_root(home: Home) 
         rshared(service)
         home.umount(MERGED)
         ((finding, why),) = explained(home)
-        assert finding.namespace == service.inode
+        assert finding.namespaces == (service.inode,)
         assert [holder.pid for holder in finding.holders] == [service.pid]
         assert why is not None
         assert why.code == cause.ROOT_PRIVATE
@@ -118,7 +119,7 @@ def test_incident_3_a_slave_that_is_not_recursive(home: Home) -> None:
         udevd.run(cut)
         home.umount(MERGED)
         ((finding, why),) = explained(home)
-        assert finding.namespace == udevd.inode
+        assert finding.namespaces == (udevd.inode,)
         assert why is not None
         assert "/mnt" in why.text, "the mount whose state differs is named"
         detach(home, finding, udevd)
@@ -147,8 +148,8 @@ def container(home: Home, work: Callable[[Namespace], None]) -> None:
 def test_incident_4_a_monitor_with_the_host_at_another_path(home: Home) -> None:
     def work(monitor: Namespace) -> None:
         ((finding, why),) = explained(home)
-        assert (finding.namespace, finding.mountpoint) == (monitor.inode, MERGED)
-        assert finding.seen_at == b"/run/rootfs/root/X/merged", "told by its spot, whatever path shows it"
+        assert (finding.namespaces, finding.mountpoint) == ((monitor.inode,), MERGED)
+        assert finding.first.seen_at == b"/run/rootfs/root/X/merged", "told by its spot, whatever path shows it"
         assert why is not None
         assert "no master" in why.text
         assert "/run/rootfs" in why.text
@@ -166,7 +167,7 @@ def test_incident_5_rslave_asked_for_and_not_in_effect(home: Home) -> None:
             around, _gaps = attribute.surroundings(finding, scan.picture)
             # The two things that only a container has: its cgroup, and the configuration that asked.
             holder = replace(finding.holders[0], container="c" * 64)
-            finding = replace(finding, namespace_kind=NamespaceKind.CONTAINER, holders=(holder,))
+            finding = changed(finding, namespace_kind=NamespaceKind.CONTAINER, holders=(holder,))
             return finding, cause.explain(
                 finding, replace(around, asked="rslave", above=(around.above[0], around.above[-1]))
             )
@@ -194,7 +195,7 @@ def test_incident_6_a_log_shipper_keeps_a_container_s_shm(home: Home) -> None:
     with hold(home.sandbox, propagation="private") as shipper:
         home.umount(shm)
         ((finding, why),) = explained(home)
-        assert (finding.namespace, finding.layer, finding.fstype) == (shipper.inode, b"1", "tmpfs")
+        assert (finding.namespaces, finding.layer, finding.fstype) == ((shipper.inode,), b"1", "tmpfs")
         assert why is not None
         detach(home, finding)
         assert not shipper.is_mounted(shm)
@@ -216,7 +217,7 @@ def test_incident_7_a_network_namespace_of_a_pod(home: Home) -> None:
     with hold(home.sandbox, propagation="private") as pod:
         home.umount(place)
         ((finding, _why),) = explained(home)
-        assert (finding.mount_class, finding.fstype, finding.namespace) == (MountClass.NETNS, "nsfs", pod.inode)
+        assert (finding.mount_class, finding.fstype, finding.namespaces) == (MountClass.NETNS, "nsfs", (pod.inode,))
         detach(home, finding)
         assert not pod.is_mounted(place)
         home.run(lambda: os.unlink(place))
@@ -259,7 +260,7 @@ def test_incident_9_a_volume_s_device_kept_by_a_bystander(home: Home) -> None:
                     scanner.scan()
                     syscalls.umount(b"/mnt/pv")
                     (finding,) = (f for f in scanner.scan().findings if f.kind is Kind.LEAKED)
-                    assert finding.namespace == bystander.inode
+                    assert finding.namespaces == (bystander.inode,)
                     keepers = [k for k in find.who(os.fsdecode(device)).keepers if k.how == "mount"]
                     pids = [holder.pid for keeper in keepers for holder in keeper.holders]
                     assert pids == [bystander.pid]
@@ -270,7 +271,7 @@ def test_incident_9_a_volume_s_device_kept_by_a_bystander(home: Home) -> None:
                 subprocess.run([b"losetup", b"--detach", device], check=True)
 
         finding, left, outcome = home.run(run)
-        assert (finding.severity, finding.reach) == (Severity.CRITICAL, Reach.RMDIR)
+        assert (finding.severity, finding.first.reach) == (Severity.CRITICAL, Reach.RMDIR)
         assert outcome.done, outcome.text
         assert left == [0], "and the device is free"
         assert not outside.is_mounted(b"/mnt/pv")

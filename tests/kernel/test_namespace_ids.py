@@ -45,7 +45,7 @@ def scans(home: Home, *steps: Callable[[], None]) -> list[tuple[Scan, int | None
 
 
 def space(scan: Scan, finding: Finding) -> Space | None:
-    return scan.picture.namespaces.get(finding.namespace or 0)
+    return scan.picture.namespaces.get(finding.first.namespace or 0)
 
 
 def only(scan: Scan, kind: Kind) -> Finding:
@@ -58,22 +58,22 @@ def test_a_process_s_namespace(home: Home) -> None:
     with hold(home.sandbox, propagation="private") as held:
         wanted = held.run(by_statmount)
         (severed, _), (leaked, _), (again, _) = scans(home, lambda: None, lambda: syscalls.umount(MERGED), lambda: None)
-    assert only(severed, Kind.SEVERED).namespace_id == wanted
-    assert [only(scan, Kind.LEAKED).namespace_id for scan in (leaked, again)] == [wanted, wanted]
+    assert only(severed, Kind.SEVERED).first.namespace_id == wanted
+    assert [only(scan, Kind.LEAKED).first.namespace_id for scan in (leaked, again)] == [wanted, wanted]
     assert wanted is None or wanted > 0
 
 
 def test_a_home_that_is_private(home: Home) -> None:
     home.layer()
     ((scan, _),) = scans(home, lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
-    assert only(scan, Kind.PRIVATE_ROOT).namespace_id == home.run(by_statmount)
+    assert only(scan, Kind.PRIVATE_ROOT).first.namespace_id == home.run(by_statmount)
 
 
 def test_a_namespace_without_a_process(home: Home) -> None:
     home.layer()
     bound(home)
     for scan, wanted in scans(home, lambda: syscalls.umount(MERGED), lambda: None):
-        assert only(scan, Kind.LEAKED).namespace_id == wanted
+        assert only(scan, Kind.LEAKED).first.namespace_id == wanted
 
 
 def test_what_is_known_is_not_asked_for_again_through_a_door(home: Home) -> None:

@@ -69,7 +69,7 @@ def detached(home: Home) -> tuple[Finding, Outcome, str, tuple[Finding, ...]]:
         scanner = Scanner(home.config, home=own_namespace())
         seen = scanner.scan()
         (finding,) = (f for f in seen.findings if f.kind is Kind.LEAKED)
-        door = seen.picture.namespaces[finding.namespace or 0].door
+        door = seen.picture.namespaces[finding.first.namespace or 0].door
         outcome = apply.carry_out(finding, scanner, Action.DETACH)
         return finding, outcome, door.via if door else "process", leaked(Scanner(home.config, home=own_namespace()))
 
@@ -80,7 +80,7 @@ def test_a_leak_in_a_namespace_that_a_bind_keeps_is_found_and_detached(home: Hom
     home.layer()
     inode = bound(home)
     finding, outcome, via, left = detached(home)
-    assert (finding.namespace, finding.namespace_kind, via) == (inode, NamespaceKind.BARE, "bind")
+    assert (finding.namespaces, finding.first.namespace_kind, via) == ((inode,), NamespaceKind.BARE, "bind")
     assert finding.holders == ()
     assert outcome.done, outcome.text
     assert left == ()
@@ -95,7 +95,7 @@ def test_a_leak_in_a_namespace_that_a_descriptor_keeps_is_found_and_detached(hom
         finding, outcome, via, left = detached(home)
     finally:
         os.close(fd)
-    assert (finding.namespace, finding.namespace_kind, via) == (inode, NamespaceKind.BARE, "fd")
+    assert (finding.namespaces, finding.first.namespace_kind, via) == ((inode,), NamespaceKind.BARE, "fd")
     # Each process forked since has the descriptor too; one of them is named.
     assert finding.holders
     assert outcome.done, outcome.text
@@ -150,7 +150,7 @@ def test_a_leak_that_the_walk_alone_shows_is_found_and_detached(home: Home) -> N
     with hold(home.sandbox, propagation="slave") as other:
         inode = bound(home, other)  # a bind that home does not show
         finding, outcome, via, left = detached(home)
-    assert (finding.namespace, finding.namespace_kind, via) == (inode, NamespaceKind.BARE, "walk")
+    assert (finding.namespaces, finding.first.namespace_kind, via) == ((inode,), NamespaceKind.BARE, "walk")
     assert outcome.done, outcome.text
     assert left == ()
 
@@ -163,16 +163,16 @@ def test_a_closed_door_is_not_the_last_one(home: Home) -> None:
         first = os.open(f"/proc/{held.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         second = os.dup(first)
 
-    def run() -> tuple[list[int | None], list[int | None]]:
+    def run() -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
         syscalls.umount(MERGED)
         scanner = Scanner(home.config, home=own_namespace())
         before = leaked(scanner)
         doors = scanner._spaces.doors
         scanner._spaces.doors = {inode: processless.Door("fd", 1, b"/proc/self/fd/999") for inode in doors}
-        return [f.namespace for f in before], [f.namespace for f in leaked(scanner)]
+        return [f.namespaces for f in before], [f.namespaces for f in leaked(scanner)]
 
     try:
-        assert home.run(run) == ([inode], [inode])
+        assert home.run(run) == ([(inode,)], [(inode,)])
     finally:
         os.close(first)
         os.close(second)
@@ -206,7 +206,7 @@ def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tie
     home.layer()
     inode = bound(home)
 
-    def run() -> tuple[list[int], set[int | None]]:
+    def run() -> tuple[list[int], set[int]]:
         scanner, entered = Scanner(home.config, home=own_namespace()), [0]
         through = processless.through
 
@@ -223,7 +223,7 @@ def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tie
             if not entered[-1]:
                 break
         syscalls.umount(MERGED)
-        return entered, {finding.namespace for finding in leaked(scanner)}
+        return entered, {inode for finding in leaked(scanner) for inode in finding.namespaces}
 
     entered, seen = home.run(run)
     assert any(entered)

@@ -79,7 +79,7 @@ def _joined(home: Home) -> None:
         scan = scanner.scan()
         assert scan.picture is not before.picture
         assert other.inode in scan.picture.namespaces
-        assert [f.namespace for f in scan.findings] == [other.inode]
+        assert [f.namespaces for f in scan.findings] == [(other.inode,)]
 
 
 def test_a_namespace_that_was_scanned_before_it_was_set_up_is_read_again(home: Home) -> None:
@@ -100,7 +100,7 @@ def _scanned_amid(config: Config) -> None:
         assert scanner.scan().findings == (), "no event reports it"
         new = scanner._spaces._new
         new._due = dict.fromkeys(new._due, 0.0)  # the hour is over
-        assert [found.namespace for found in scanner.scan().findings] == [other.inode], "it is read once more"
+        assert [found.namespaces for found in scanner.scan().findings] == [(other.inode,)], "it is read once more"
 
 
 class Late(Elsewhere):

@@ -77,18 +77,19 @@ def judged(finding: FindingJson) -> dict[str, object]:
         "confirmed",
         "silenced",
         "count",
+        "namespaces",
         "engine",
         "device",
-        "mount_id",
-        "reach",
         "evidence",
         "since",
     ]
     named = {key: finding[key] for key in (*kept, "since")}  # type: ignore[literal-required]
     return {
         **named,
-        "namespace": finding["namespace"],
-        "holders": [(holder["pid"], holder["user"]) for holder in finding["holders"]],
+        "copies": [
+            (copy["namespace"], copy["mount_id"], copy["reach"], [(one["pid"], one["user"]) for one in copy["holders"]])
+            for copy in finding["copies"]
+        ],
         "cause": finding["cause"] and finding["cause"]["code"],
         "remedies": [(remedy["action"], remedy["automatic"]) for remedy in finding["remedies"]],
     }
@@ -123,7 +124,9 @@ def test_copies_that_are_cut_off_and_a_private_root(home: Home) -> None:
     with hold(home.sandbox, propagation="private"), hold(home.sandbox, propagation="slave"):
         live, hidden, text = check(home)
     assert {f["kind"] for f in live["findings"]} == {"severed", "private-root"}
-    assert all(f["namespace"]["id"] for f in live["findings"]) == (home.run(by_statmount) is not None)
+    assert all(copy["namespace"]["id"] for f in live["findings"] for copy in f["copies"]) == (
+        home.run(by_statmount) is not None
+    )
     assert_same_without_names(live, hidden, text)
 
 

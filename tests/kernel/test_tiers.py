@@ -189,7 +189,11 @@ def _plain(scanner: Scanner, scan: Scan, spaces: list[int]) -> Told:
         _sorted(_bare(gone) for gone in picture.gone),
         tuple(one.mounts for one in seen if one),
         tuple(sorted(one.reached.ids(identity)) for one in seen if one for identity in sorted(picture.home_identities)),
-        _sorted(_finding(finding) for finding in scan.findings if finding.namespace in (None, *spaces)),
+        _sorted(
+            _finding(finding)
+            for finding in scan.findings
+            if not finding.namespaces or {*spaces} & {*finding.namespaces}
+        ),
     )
 
 
@@ -211,7 +215,8 @@ def _bare(value: object) -> object:
 
 
 def _finding(finding: Finding) -> tuple[object, ...]:
-    return tuple(getattr(finding, name) for name in FINDING)
+    copies = [(copy.namespace, copy.seen_at, copy.mount_id, copy.reach) for copy in finding.copies]
+    return *(getattr(finding, name) for name in FINDING), *copies
 
 
 FINDING = (
@@ -219,13 +224,11 @@ FINDING = (
     "kind",
     "severity",
     "mountpoint",
-    "seen_at",
     "spot",
     "device",
-    "mount_id",
-    "namespace",
     "evidence",
     "count",
+    "spaces",
 )
 
 

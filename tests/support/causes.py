@@ -22,7 +22,7 @@ for finding in seen.findings:
     fix = lasting_fix(found.cause, found, around) if found.cause else None
     answer.append({
         "kind": found.kind,
-        "namespace_kind": found.namespace_kind,
+        "namespace_kind": found.first.namespace_kind,
         "holders": [[h.pid, h.comm, h.unit, h.container, h.user] for h in found.holders],
         "code": found.cause and found.cause.code,
         "text": found.cause and found.cause.text,

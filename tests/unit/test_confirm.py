@@ -17,7 +17,7 @@ from mountwarden.report import build as report
 from mountwarden.scan import confirm
 from mountwarden.scan.scanner import Scan, Scanner
 
-from tests.support.findings import changed
+from tests.support.findings import changed, spread
 from tests.support.reports import DOCKER, NOW, facts, finding
 
 CONFIG = Config(confirm=Confirm(layer=0.01, volume=0.02))
@@ -55,6 +55,21 @@ def test_what_only_the_second_scan_shows_is_not() -> None:
     other = finding(id="mw-0000000001", confirmed=False)
     found = run(Script([FRESH], [FRESH, other]))
     assert [(one.id[-1], one.confirmed, one.since) for one in found] == [("9", True, NOW), ("1", False, NOW + 1)]
+
+
+def test_what_is_not_confirmed_says_when_it_will_be() -> None:
+    netns = finding(mount_class=MountClass.NETNS, confirmed=False)
+    (found,) = run(Script([netns]))
+    assert (found.confirmed, found.due) == (False, NOW + 90)
+    (found,) = run(Script([FRESH], [FRESH]))
+    assert (found.confirmed, found.due) == (True, None)
+
+
+def test_one_of_several_mounts_that_stays_is_enough() -> None:
+    (found,) = run(Script([spread(FRESH, 1, 2, 3)], [spread(FRESH, 3, 4)]))
+    assert (found.confirmed, found.since) == (True, NOW)
+    (found,) = run(Script([spread(FRESH, 1, 2)], [spread(FRESH, 3, 4)]))
+    assert (found.confirmed, found.since) == (False, NOW + 1)
 
 
 def test_what_the_second_scan_lacks_was_an_engine_amid_unmounting() -> None:

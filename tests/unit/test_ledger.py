@@ -8,7 +8,7 @@ from mountwarden.ledger import update
 from mountwarden.ledger.update import Ledger, Now
 from mountwarden.model import Cause, EventKind, Gap, Holder, Kind, MountClass, Severity
 
-from tests.support.findings import CONFIG, ROOT, History, changed, finding, many
+from tests.support.findings import CONFIG, ROOT, History, changed, finding, many, spread
 
 A, B = finding(1), finding(2)
 FOUND_A, CLEARED_A = ("found", A.id), ("cleared", A.id)
@@ -37,6 +37,33 @@ def test_another_mount_on_the_spot_starts_anew() -> None:
     assert history.scan(0.9, changed(A, mount_id=8)) == []
     assert history.scan(1.5, changed(A, mount_id=8)) == []
     assert history.scan(1.9, changed(A, mount_id=8)) == [FOUND_A]
+
+
+def test_the_confirm_time_goes_on_while_one_of_several_mounts_is_left() -> None:
+    history = History()
+    history.scan(0, spread(A, 42, 43, 44))
+    assert history.scan(0.5, spread(A, 43)) == []
+    assert history.scan(0.9, spread(A, 43, 45)) == []
+    assert history.scan(1.0, spread(A, 45)) == [FOUND_A]
+
+
+def test_the_same_mount_id_in_another_namespace_is_another_mount() -> None:
+    history = History()
+    history.scan(0, spread(A, 42))
+    assert history.scan(0.9, spread(A, 43)) == []
+    assert history.scan(1.0, spread(A, 43)) == []
+    assert history.scan(1.9, spread(A, 43)) == [FOUND_A]
+
+
+def test_a_finding_lasts_while_any_copy_remains_and_is_cleared_once() -> None:
+    history = History()
+    history.scan(0, spread(A, 42, 43, 44))
+    assert history.scan(1, spread(A, 42, 43, 44)) == [FOUND_A]
+    assert history.scan(2, spread(A, 43, 44)) == []
+    assert history.scan(3, spread(A, 44)) == []
+    assert history.scan(4, spread(A, 45)) == [], "confirmed, it is not told again"
+    assert history.scan(5) == [CLEARED_A]
+    assert history.scan(6) == []
 
 
 def test_the_confirm_time_counts_from_the_end_of_the_first_scan() -> None:
@@ -97,6 +124,23 @@ def test_a_gap_of_its_namespace_holds_a_finding() -> None:
     assert history.scan(3, gaps=[Gap("namespace", "EACCES", 43)]) == [CLEARED_A]
 
 
+def test_a_gap_of_one_of_its_namespaces_holds_a_finding() -> None:
+    history = History()
+    for at in (0, 1):
+        history.scan(at, spread(A, 42, 43, 44))
+    assert history.scan(2, spread(A, 42), gaps=[Gap("namespace", "EACCES", 43)]) == []
+    assert history.scan(3, gaps=[Gap("namespace", "EACCES", 43)]) == [], "43 may have it still"
+    assert history.scan(4, gaps=[Gap("namespace", "EACCES", 44)]) == [CLEARED_A], "44 had none when it was last seen"
+
+
+def test_a_gap_anywhere_holds_a_finding_of_which_not_all_namespaces_are_named() -> None:
+    history = History()
+    for at in (0, 1):
+        history.scan(at, spread(A, 42, 43, spaces=3))
+    assert history.scan(2, gaps=[Gap("namespace", "EACCES", 99)]) == []
+    assert history.scan(3) == [CLEARED_A]
+
+
 def test_an_unjudged_root_or_an_incomplete_scan_holds_a_finding() -> None:
     history = History()
     history.scan(0, A)
@@ -134,6 +178,48 @@ def test_silences(silence: Silence, quiet: bool) -> None:
     history.scan(0, one)
     assert history.scan(1, one) == ([] if quiet else [FOUND_A])
     assert update.annotate(history.ledger, [one], Now(1e9, 1), history.config)[0].silenced is quiet
+
+
+@pytest.mark.parametrize(
+    ("units", "spaces", "quiet"),
+    [
+        (("web.service", "web.service"), 2, True),
+        (("web.service", "db.service"), 2, False),
+        (("web.service", None), 2, False),
+        (("web.service", "web.service"), 3, False),
+    ],
+)
+def test_a_silence_by_unit_covers_what_is_that_unit_s_alone(
+    units: tuple[str | None, ...], spaces: int, quiet: bool
+) -> None:
+    both = spread(A, 42, 43)
+    held = [(Holder(at, "x", unit),) if unit else () for at, unit in enumerate(units)]
+    copies = [replace(copy, holders=some) for copy, some in zip(both.copies, held, strict=True)]
+    one = replace(both, copies=tuple(copies), spaces=spaces)
+    assert update.silenced(one, [Silence("why", unit="web.service")], 0) is quiet
+
+
+def test_an_event_names_the_units_of_all_holders_the_first_one_first_and_twenty_at_most() -> None:
+    held = [
+        (Holder(1, "z", "z.service"), Holder(2, "y", "session.scope")),
+        *((Holder(9, "a", f"{n}.service"),) for n in range(30)),
+    ]
+    wide = spread(A, *range(20), spaces=25)
+    copies = [replace(copy, holders=some) for copy, some in zip(wide.copies, held, strict=False)]
+    subject = update.subject_of(replace(wide, copies=tuple(copies)), 0.0)
+    assert (subject.unit, subject.units[:3], len(subject.units)) == (
+        "z.service",
+        ("z.service", "session.scope", "0.service"),
+        20,
+    )
+    assert (subject.spaces, subject.others) == (25, 24)
+    assert subject.namespaces == tuple(range(20))
+
+
+def test_holders_of_one_unit_are_one() -> None:
+    unit = (Holder(1, "x", "web.service"),)
+    assert update.subject_of(spread(changed(A, holders=unit), 42, 43), 0.0).others == 0
+    assert update.subject_of(spread(A, 42, 43), 0.0).others == 1, "two namespaces that nobody is seen in"
 
 
 def test_a_silence_ends_at_its_time_and_then_the_finding_is_reported() -> None:
@@ -185,6 +271,18 @@ def test_annotate_says_since_and_keeps_the_cause() -> None:
     known, unknown = update.annotate(history.ledger, [A, B], Now(1e9 + 12, 12), CONFIG)
     assert (known.confirmed, known.since, known.cause) == (True, 1e9 + 10, cause)
     assert (unknown.confirmed, unknown.since) == (False, None)
+
+
+def test_annotate_says_when_it_will_be_confirmed() -> None:
+    history, netns = History(), finding(3, mount_class=MountClass.NETNS)
+    history.scan(10, netns, took=0.5)
+    for at in (11, 12.25):
+        history.scan(at, netns)
+        (waits,) = update.annotate(history.ledger, [netns], Now(1e9 + at, at), CONFIG)
+        assert waits.due == 1e9 + 100, "the same at each scan"
+    history.scan(101, netns)
+    (confirmed,) = update.annotate(history.ledger, [netns], Now(1e9 + 101, 101), CONFIG)
+    assert (confirmed.confirmed, confirmed.due) == (True, None)
 
 
 def test_the_wall_clock_measures_nothing() -> None:

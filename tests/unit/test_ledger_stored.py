@@ -38,7 +38,7 @@ OF_VERSION_2 = (
     rb'"/r/a\\x2db\udcff\n\u001b/\u00e4","since":1000000000.0,"layer":"X","seen_at":null,"namespaces":[42],"spaces":1,'
     rb'"evidence":"history","cause":{"code":"c","text":"t","unit":"u.service","directive":"MountFlags","value":'
     rb'"private","file":"/etc/u","line":7},"count":1,"pid":7,"comm":"sleep","unit":"my\\x2dapp.service","units":'
-    rb'["my\\x2dapp.service"],"container":"abc"},"mounts":["0:40 42 7"],"first":0.0,"due":1.0,"confirmed":true,'
+    rb'["my\\x2dapp.service"],"container":"abc","others":0},"mounts":["0:40 42 7"],"first":0.0,"due":1.0,"confirmed":true,'
     rb'"told":"alone","attempt":'
     rb'"failed"}]],"pending":[{"kind":"summary","key":"summary.found.1","at":1000000001.0,"text":"","subject":null,'
     rb'"data":[["COUNT","30"]]}],"storms":[[["found","/r/\udcfe"],{"start":1.0,"told":1,"held":["mw-00000002bc"]}]],'

@@ -102,6 +102,23 @@ def test_severed_is_one_finding_for_a_root_and_namespace() -> None:
     assert finding.count == 2
 
 
+def test_severed_is_one_for_each_namespace() -> None:
+    """It is told with the settings that made that namespace, and ends with it."""
+    there = copy(parent())
+    both = found(picture(LIVE, there, dataclasses.replace(there, namespace=OTHER + 1)), Kind.SEVERED)
+    assert [one.namespaces for one in both] == [(OTHER,), (OTHER + 1,)]
+    assert len({one.id for one in both}) == 2
+
+
+def test_a_layer_that_is_the_root_of_two_namespaces_is_one_orphan() -> None:
+    there = own_root(match_of(EMPTY))
+    namespaces = {inode: Namespace(inode, (7,)) for inode in (OTHER, OTHER + 1)}
+    shown = picture(EMPTY, there, dataclasses.replace(there, namespace=OTHER + 1), namespaces=namespaces)
+    (finding,) = found(shown, Kind.ORPHANED)
+    assert (finding.namespaces, finding.count, finding.spaces) == ((OTHER, OTHER + 1), 2, 2)
+    assert {copy.reach for copy in finding.copies} == {Reach.HOLDERS}
+
+
 def test_severed_is_a_warning_where_the_engine_does_not_rmdir() -> None:
     root = dataclasses.replace(ROOT, rmdir_on_put=False)
     state = root_state(root, table(host_root(), layer(2, 1)), HOME)

@@ -99,6 +99,13 @@ def test_namespaces_are_not_taken_together() -> None:
     assert told(LIVE, stacks([*copies(mounts), *copies(mounts, OTHER + 1)])) == []
 
 
+def test_what_is_stacked_in_two_namespaces_is_one_finding_the_tallest_first() -> None:
+    three = copies(chain(2, 3, 4, 5, 6), OTHER + 1)
+    (found,) = told(LIVE, stacks([*copies(chain(2, 3, 4, 5)), *three]))
+    assert [(one.namespace, one.mount_id) for one in found.copies] == [(OTHER + 1, 6), (OTHER, 5)]
+    assert (found.count, found.spaces) == (9, 2)
+
+
 def test_a_home_that_is_also_looked_at_for_another_root_is_told_once() -> None:
     mounts = chain(2, 3, 4, 5)
     state = root_state(ROOT, table(host_root(), *mounts), HOME)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..config.schema import Config, Silence
-from ..model import Event, EventKind, Finding, Gap, Severity, Subject, chief
+from ..model import NAMED, Event, EventKind, Finding, Gap, Severity, Subject, chief
 from . import bursts
 from .entries import Attempt, Entry, GapEntry, Ledger, Now, Reported, event_key
 
@@ -47,8 +47,8 @@ def update(
     root is `unjudged` (paths of roots whose status is not ok), or the scan is not `complete`.
     """
     findings, gaps = tuple(findings), tuple(gaps)
-    seen = {finding.id: _seen(ledger.entries.get(finding.id), finding, now, config) for finding in findings}
     blind = frozenset(gap.namespace for gap in gaps if gap.namespace is not None)
+    seen = {one.id: _seen(ledger.entries.get(one.id), one, now, config, blind) for one in findings}
     absent = [entry for entry in ledger.entries.values() if entry.subject.id not in seen]
     unseen = [entry for entry in absent if not complete or _unseen(entry, blind, unjudged)]
     kept = {entry.subject.id: entry for entry in unseen if entry.confirmed}
@@ -118,24 +118,29 @@ def _covers(silence: Silence, finding: Finding) -> bool:
 
 
 def _all_of(finding: Finding, unit: str) -> bool:
-    """Whether the unit has a holder of each copy: one that another unit holds too is not the unit's alone."""
-    return bool(finding.copies) and all(
+    """Whether the unit has a holder of each copy, and all are named: what another has too is not the unit's alone."""
+    return 0 < len(finding.copies) >= finding.spaces and all(
         any(unit in (holder.unit, holder.user_unit) for holder in copy.holders) for copy in finding.copies
     )
 
 
-def _seen(old: Entry | None, finding: Finding, now: Now, config: Config) -> Entry:
-    """The entry of a finding that this scan shows."""
+def _seen(old: Entry | None, finding: Finding, now: Now, config: Config, blind: frozenset[int] = frozenset()) -> Entry:
+    """The entry of a finding that this scan shows; what it had in a namespace that is `blind` may still be there."""
     confirm = config.confirm.needed(finding)
     mounts = frozenset(f"{finding.device} {namespace} {mount}" for namespace, mount in finding.mounts)
     if old is None or (not old.confirmed and mounts.isdisjoint(old.mounts)):
         first = now.boot + now.took
         return Entry(subject_of(finding, now.wall), mounts, first, first + confirm)
-    subject = subject_of(finding, old.subject.since)
+    subject = _with_unseen(subject_of(finding, old.subject.since), old.subject, blind)
     if subject.cause is None:
         subject = replace(subject, cause=old.subject.cause)
     at = old.first + confirm
     return replace(old, subject=subject, mounts=mounts, due=at, confirmed=old.confirmed or now.boot >= at)
+
+
+def _with_unseen(subject: Subject, old: Subject, blind: frozenset[int]) -> Subject:
+    unseen = tuple(inode for inode in old.namespaces if inode in blind and inode not in subject.namespaces)
+    return replace(subject, namespaces=subject.namespaces + unseen, spaces=subject.spaces + len(unseen))
 
 
 def _unseen(entry: Entry, blind: frozenset[int], unjudged: frozenset[bytes]) -> bool:
@@ -168,7 +173,8 @@ def _annotated(entry: Entry | None, finding: Finding, now: Now, config: Config) 
 
 def subject_of(finding: Finding, since: float) -> Subject:
     """What an event says of the finding."""
-    holder = chief(finding.holders)
+    holder = chief(finding.first.holders)
+    units = dict.fromkeys(one.unit for one in (*([holder] if holder else []), *finding.holders) if one.unit)
     return Subject(
         id=finding.id,
         kind=finding.kind,
@@ -187,8 +193,9 @@ def subject_of(finding: Finding, since: float) -> Subject:
         pid=holder.pid if holder else None,
         comm=holder.comm if holder else None,
         unit=holder.unit if holder else None,
-        units=tuple(sorted(finding.units)),
+        units=tuple(units)[:NAMED],
         container=holder.container if holder else None,
+        others=finding.others,
     )
 
 

@@ -31,8 +31,10 @@ class Subject:
     comm: str | None = None
     unit: str | None = None
     units: tuple[str, ...] = ()
-    """Those of all holders, those of users' own systemd too."""
+    """Those of PID 1's of the holders of all copies, at most `NAMED`."""
     container: str | None = None
+    others: int = 0
+    """How many hold copies besides that process, its unit and container."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,16 @@ class FoundCopy:
 _NOWHERE = FoundCopy(None)
 
 
+def _chief_of(copy: FoundCopy) -> object:
+    """Two copies with the same one have the same name of their holder."""
+    first = chief(copy.holders)
+    if first is None:
+        return copy.namespace
+    if first.container or first.is_in_service:
+        return first.container, first.is_in_service and (first.unit, first.user_unit)
+    return first.pid
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing wrong."""
@@ -199,9 +209,10 @@ class Finding:
         return tuple(holder for copy in self.copies for holder in copy.holders)
 
     @property
-    def units(self) -> frozenset[str]:
-        """The units of all holders, those of users' own systemd too."""
-        return frozenset(unit for holder in self.holders for unit in (holder.unit, holder.user_unit) if unit)
+    def others(self) -> int:
+        """How many hold copies besides who holds the first one: containers, services, processes."""
+        named = {_chief_of(copy) for copy in self.copies}
+        return max(0, len(named) - 1 + max(0, self.spaces - len(self.copies)))
 
     @property
     def mounts(self) -> frozenset[tuple[int | None, int | None]]:

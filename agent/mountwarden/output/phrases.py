@@ -70,7 +70,7 @@ def holder_of_subject(subject: Subject) -> str:
         return f"{subject.engine} root {printable(subject.root)}"
     first = Holder(subject.pid, subject.comm or "", subject.unit, subject.container) if subject.pid else None
     name = naming.name_of((first,) if first else (), subject.namespaces[0] if subject.namespaces else None)
-    return _and_more(name, subject.spaces - 1)
+    return _and_more(name, subject.others)
 
 
 def space_kind(finding: types.FindingJson) -> str | None:

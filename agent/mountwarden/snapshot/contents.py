@@ -27,6 +27,7 @@ class SavedHistory:
     confirmed: bool
     silenced: bool
     since: float | None
+    due: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

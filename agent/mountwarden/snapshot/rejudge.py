@@ -46,7 +46,7 @@ def _held(copy: FoundCopy, kind: Kind, snapshot: Snapshot) -> FoundCopy:
 def _with_history(finding: Finding, saved: SavedHistory | None) -> Finding:
     if saved is None:
         return finding
-    return replace(finding, confirmed=saved.confirmed, silenced=saved.silenced, since=saved.since)
+    return replace(finding, confirmed=saved.confirmed, silenced=saved.silenced, since=saved.since, due=saved.due)
 
 
 def _cause(finding: Finding, snapshot: Snapshot) -> Cause | None:

@@ -48,7 +48,7 @@ def take(
         gaps=(*seen.gaps, *gaps),
         members={inode: members for inode, members in named.items() if inode is not None},
         users={holder.pid: holder for f in findings if f.kind is Kind.PINNED for holder in f.holders},
-        told={f.id: SavedHistory(f.confirmed, f.silenced, f.since) for f in findings},
+        told={f.id: SavedHistory(f.confirmed, f.silenced, f.since, f.due) for f in findings},
         circumstances=around,
         survey=None if isinstance(survey, Gap) else survey,
     )
