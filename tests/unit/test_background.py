@@ -66,6 +66,7 @@ def test_the_whole_story_in_its_order() -> None:
     assert moments["cut"]["text"].endswith("MountFlags=private (/etc/systemd/system/leaky.service:3)")
     assert moments["unmounted"]["at"] == timestamp(NOW - 195)
     assert moments["unmounted"]["text"] == "unmounted on the host: mountwarden.service saw its mount go"
+    assert mounted["text"].endswith("/merged was mounted on the host")
     assert (moments["told"]["at"], moments["told"]["text"]) == (timestamp(NOW), "reported in the journal")
     assert moments["cleared"]["text"] == ""
     assert moments["acted"]["text"] == "detach: gone"
@@ -79,6 +80,10 @@ def test_what_nothing_tells_is_not_known() -> None:
     assert moments["unmounted"]["before"] == timestamp(NOW - 195)
     assert (moments["mounted"]["after"], moments["mounted"]["before"]) == (None, None)
     assert moments["cut"]["source"] is None
+    assert moments["unmounted"]["text"] == "not mounted on the host; it was never seen there"
+    assert moments["mounted"]["text"] == "/var/lib/docker/overlay2/a1b2/merged was mounted", "nobody saw it at home"
+    recorded = told(replace(found, evidence=Evidence.RECORD), TimelineFacts(), bare)
+    assert recorded["unmounted"]["text"] == "unmounted on the host, as the engine's record says; nothing saw it go"
 
 
 def test_a_copy_that_may_have_come_later_is_not_bounded_by_its_namespace() -> None:

@@ -48,8 +48,8 @@ def fields(kind: EventKind, text: str = "", **changes: object) -> dict[str, str]
 def test_found_names_everything() -> None:
     sent = fields(EventKind.FOUND)
     assert sent["MESSAGE"] == (
-        "/var/lib/docker/overlay2/X/merged leaked: it is unmounted on the host, and still mounted in leaky.service; "
-        "leaky.service has MountFlags=private (mw-0123456789)"
+        "/var/lib/docker/overlay2/X/merged leaked: the layer is unmounted on the host, and still mounted in "
+        "leaky.service; leaky.service has MountFlags=private (mw-0123456789)"
     )
     assert sent["SYSLOG_IDENTIFIER"] == "mountwarden"
     assert sent["PRIORITY"] == "4"
@@ -63,6 +63,19 @@ def test_found_names_everything() -> None:
     assert sent["MOUNTWARDEN_CAUSE"] == "leaky.service has MountFlags=private"
     assert sent["MOUNTWARDEN_EVIDENCE"] == "history"
     assert (sent["UNIT"], sent["OBJECT_PID"]) == ("leaky.service", "4711")
+
+
+def test_several_holders_are_named_and_counted_and_each_unit_s_journal_has_the_entry() -> None:
+    units = ("leaky.service", "web.service")
+    event = Event(EventKind.FOUND, "key", 2.0, "", subject(namespaces=(7, 8, 9), spaces=25, others=24, units=units))
+    sent = written(event)
+    assert dict(sent)["MESSAGE"].startswith("/var/lib/docker/overlay2/X/merged leaked: the layer is unmounted")
+    assert "still mounted in leaky.service and 24 others; " in dict(sent)["MESSAGE"]
+    assert dict(sent)["MOUNTWARDEN_HOLDER"] == "leaky.service and 24 others"
+    assert [value for name, value in sent if name == "MOUNTWARDEN_NAMESPACE"] == ["7", "8", "9"]
+    for name in ("UNIT", "OBJECT_SYSTEMD_UNIT"):
+        assert [value for each, value in sent if each == name] == list(units)
+    assert [value for name, value in sent if name == "OBJECT_PID"] == ["4711"]
 
 
 def test_what_is_not_known_says_so() -> None:

@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
-from mountwarden.model import Severity
+from mountwarden.model import Kind, Severity
 from mountwarden.output import metrics
 from mountwarden.report import build as reporting
 from mountwarden.service.triggers import Wake
 
 from tests.support import reports
+from tests.support.findings import spread
 
 RULES = Path(__file__).resolve().parents[2] / "packaging/monitoring/mountwarden.rules.yml"
 REFERENCE = Path(__file__).resolve().parents[2] / "docs/reference.md"
@@ -54,6 +55,17 @@ def test_a_finding_counts_and_goes_to_0() -> None:
     none = rendered()
     assert none["mountwarden_findings"][key] == 0
     assert none["mountwarden_oldest_finding_timestamp_seconds"][""] == 0
+
+
+def test_a_finding_counts_once_and_its_mounts_in_all_namespaces() -> None:
+    key, pinned = 'kind="leaked",engine="docker",severity="warning"', 'kind="pinned",engine="docker",severity="warning"'
+    found = rendered(
+        spread(reports.finding(), 1, 2, 3, count=301, spaces=300),
+        reports.finding(id="mw-0000000002", count=1),
+        reports.finding(id="mw-0000000003", kind=Kind.PINNED, count=7),
+    )
+    assert (found["mountwarden_findings"][key], found["mountwarden_held_mounts"][key]) == (2, 302)
+    assert (found["mountwarden_findings"][pinned], found["mountwarden_held_mounts"][pinned]) == (1, 0)
 
 
 def test_events_are_counted_by_what_woke_the_service() -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import pytest
 from mountwarden.cli.plan import lines
 from mountwarden.config.schema import Config
 from mountwarden.escape import timestamp
+from mountwarden.ledger import update
 from mountwarden.model import (
     Action,
     Cause,
+    Event,
+    EventKind,
     Evidence,
     Finding,
     Gap,
     Holder,
     Kind,
+    MountClass,
     NamespaceKind,
     Picture,
     Remedy,
@@ -25,13 +30,13 @@ from mountwarden.model import (
     Severity,
 )
 from mountwarden.output import columns as text
-from mountwarden.output import explain_text, phrases, report_text
+from mountwarden.output import explain_text, journal_messages, phrases, report_text
 from mountwarden.output.terminal import Terminal
 from mountwarden.remedies.plan import plan
 from mountwarden.report import answers, types
 from mountwarden.report import build as report
 
-from tests.support.reports import DOCKER, LEAKY, NOW, facts, finding
+from tests.support.reports import DETACH, DOCKER, LEAKY, NOW, facts, finding
 
 SCREENS = Path(__file__).parent / "screens"
 LONG = b"/var/lib/docker/overlay2/%b/merged" % (b"0f3d5b7a9c1e" * 5)
@@ -84,6 +89,28 @@ def crowded() -> types.ReportJson:
     return report.build(facts(found, gaps=gaps, paused=True, mode="observe"))
 
 
+def wide() -> types.ReportJson:
+    """Layers that leaked into 25 namespaces each, one of them into another 3, and what takes 90 s to be confirmed."""
+
+    def pools(one: Finding, first: int, many: int, namespaces: int) -> Finding:
+        copies = [
+            replace(
+                one.first,
+                namespace=4026532500 + at,
+                holders=(Holder(1000 + at, "php-fpm", f"pool@{at}.service"),),
+                seen_at=one.mountpoint if at % 2 else b"/host" + one.mountpoint,
+            )
+            for at in range(first, first + many)
+        ]
+        return replace(one, copies=tuple(copies), count=namespaces + 1, spaces=namespaces)
+
+    layers = [leak(at, b"/var/lib/docker/overlay2/%02d/merged" % at, evidence=Evidence.SPOT) for at in range(7)]
+    netns = {"mountpoint": b"/run/docker/netns/ab12", "mount_class": MountClass.NETNS, "evidence": Evidence.SPOT}
+    waits = finding(id="mw-0123456799", confirmed=False, since=NOW - 5, due=NOW + 85, remedies=(), **netns)
+    found = [*(pools(one, 0, 20, 25) for one in layers[:6]), pools(layers[6], 5, 3, 3), waits]
+    return report.build(facts(found))
+
+
 def healthy() -> types.ReportJson:
     return report.build(facts([]))
 
@@ -118,7 +145,7 @@ def too_wide(screen: str, columns: int) -> list[str]:
 
 
 @pytest.mark.parametrize("columns", [40, 80, 160])
-@pytest.mark.parametrize("told", [crowded, healthy, one, blind])
+@pytest.mark.parametrize("told", [crowded, healthy, one, blind, wide])
 def test_screens(told: Any, columns: int) -> None:
     screen = shown(told(), columns)
     check(f"report-{told.__name__}-{columns}", screen)
@@ -197,6 +224,26 @@ def test_stories(columns: int) -> None:
     )
     check(f"story-{columns}", screen)
     assert too_wide(screen, columns) == []
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_story_of_many_namespaces(columns: int) -> None:
+    told = wide()
+    (six, seven) = (next(f for f in told["findings"] if f["namespaces"] == many) for many in (25, 3))
+    for name, found in (("25", six), ("3", seven)):
+        screen = explain_text.render(explain_text.Explanation(found, {}, NOW, told["taken"]), Terminal(columns))
+        check(f"story-of-{name}-{columns}", screen)
+        assert too_wide(screen, columns) == []
+
+
+def test_what_waits_says_for_how_long_and_how_to_wait_for_it() -> None:
+    told = wide()
+    foot = "1 finding not confirmed: seen for less than the confirm time; confirmed at the earliest in 85 s"
+    assert f"{foot} (--wait 90)\n" in shown(told, 200)
+    assert f"{foot}\n" in shown({**told, "agent": {"pid": 1, "resync": 60.0}}, 200), "the service waits by itself"
+    sooner = finding(id="mw-0123456798", confirmed=False, since=NOW - 0.5, due=NOW + 0.5)
+    both = report.joined(told, report.build(facts([sooner]))["findings"])
+    assert "confirmed at the earliest in 1 to 85 s (--wait 90)\n" in shown(both, 200)
 
 
 def night() -> explain_text.Explanation:
@@ -284,11 +331,47 @@ def test_a_finding_that_is_over_has_its_story_too() -> None:
 @pytest.mark.parametrize("space", [None, *NamespaceKind])
 def test_every_kind_has_its_words(kind: Kind, space: NamespaceKind | None) -> None:
     told = report.build(facts([finding(kind=kind, namespace_kind=space, holders=_holders(space))]))
-    assert phrases.wrong(kind, space).startswith(f"{kind}: ")
+    assert phrases.wrong(told["findings"][0]).startswith(f"{kind}: ")
     assert f"● {kind}: " in shown(told, 160)
     assert str(kind) in explain_text.render(
         explain_text.Explanation(told["findings"][0], {}, NOW, told["taken"]), Terminal(80)
     )
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("what", MountClass)
+@pytest.mark.parametrize("evidence", Evidence)
+def test_it_is_told_as_what_it_is_and_unmounted_only_where_that_is_known(
+    kind: Kind, what: MountClass, evidence: Evidence
+) -> None:
+    """Of kinds other than leaked, home either has the mount, or was seen to unmount it."""
+    found = finding(kind=kind, mount_class=what, evidence=evidence, mountpoint=b"/x", remedies=(DETACH,))
+    one = report.build(facts([found]))["findings"][0]
+    story = " ".join(
+        explain_text.render(explain_text.Explanation(one, {}, NOW, timestamp(NOW)), Terminal(10_000)).split()
+    )
+    event = Event(EventKind.FOUND, "key", NOW, subject=update.subject_of(found, NOW))
+    entry = dict(journal_messages.entry(event))
+    texts = (shown(report.build(facts([found])), 10_000), story, entry["MESSAGE"])
+    assert entry["MOUNTWARDEN_MOUNT_CLASS"] == what
+    if kind in (Kind.LEAKED, Kind.PINNED):
+        others = {noun for other in MountClass if other is not what for noun in NOUNS[other]}
+        for text_ in texts:
+            assert [noun for noun in others if re.search(rf"\b{noun}\b", text_)] == [], text_
+            assert any(noun in text_ for noun in NOUNS[what]), text_
+    if kind is Kind.LEAKED:
+        for text_ in texts:
+            assert ("unmounted on the host" in text_) == (evidence is Evidence.HISTORY)
+            assert ("the engine's record says" in text_) == (evidence is Evidence.RECORD)
+            assert ("not mounted on the host" in text_) == (evidence in (Evidence.SPOT, Evidence.CLAIMED))
+
+
+NOUNS = {
+    MountClass.LAYER: ("layer",),
+    MountClass.SHM: ("shared memory", "memory"),
+    MountClass.NETNS: ("network namespace",),
+    MountClass.VOLUME: ("volume",),
+}
 
 
 def test_a_stack_at_home_has_no_remedy_and_a_way_out_by_hand() -> None:

@@ -195,6 +195,7 @@ def subject_of(finding: Finding, since: float) -> Subject:
         unit=holder.unit if holder else None,
         units=tuple(units)[:NAMED],
         container=holder.container if holder else None,
+        mount_class=finding.mount_class,
         others=finding.others,
     )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .enums import EventKind, Kind, Severity
+from .enums import EventKind, Kind, MountClass, Severity
 from .findings import Cause
 
 
@@ -33,6 +33,7 @@ class Subject:
     units: tuple[str, ...] = ()
     """Those of PID 1's of the holders of all copies, at most `NAMED`."""
     container: str | None = None
+    mount_class: MountClass = MountClass.LAYER
     others: int = 0
     """How many hold copies besides that process, its unit and container."""
 

@@ -1,25 +1,40 @@
 """One finding in prose: what, when, who holds it, why, the remedies and why they are safe, and the lasting fix."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..escape import seconds
-from ..model import Action, Kind
+from ..model import Action, Kind, MountClass
 from ..report import types
 from . import explain_drawing, phrases
-from .columns import age, wrap
+from .columns import age, count, wrap
 from .terminal import Terminal
 
 _EFFECT = {
-    Kind.LEAKED: "While it stays, the layer's directory can't be removed everywhere, its space is not freed, and "
-    "mounting the layer again risks its data.",
     Kind.SEVERED: "Nothing is wrong yet: it becomes a leak when it is unmounted on the host and the mountpoint is left "
     "in place.",
     Kind.PRIVATE_ROOT: "Umounts under it reach no other namespace, so each service that has a namespace of its own "
     "keeps what it has once copied.",
-    Kind.PINNED: "Its layer or device stays busy until the last of them closes it or ends.",
     Kind.STACKED: "Each start multiplies the mounts of the host, until fs.mount-max is reached.",
     Kind.ORPHANED: "The container's processes still run on a layer that its engine takes for unmounted.",
+}
+
+_OF_LEAKED = {
+    MountClass.LAYER: "While it stays, the layer's directory can't be removed everywhere, its space is not freed, and "
+    "mounting the layer again risks its data.",
+    MountClass.SHM: "While it stays, its directory can't be removed everywhere, and the memory of what is in it is not "
+    "freed.",
+    MountClass.NETNS: "While it stays, the network namespace lives on with its interfaces and addresses, and its file "
+    "can't be removed everywhere.",
+    MountClass.VOLUME: "While it stays, the volume's file system is in use: its device can't be detached, and mounting "
+    "it on another host risks its data.",
+}
+_OF_PINNED = {
+    MountClass.LAYER: "The layer's space is not freed until the last of them closes its files or ends.",
+    MountClass.SHM: "The memory of what is in it is not freed until the last of them closes its files or ends.",
+    MountClass.NETNS: "The network namespace lives on until the last of them closes it or ends.",
+    MountClass.VOLUME: "The volume's device stays busy until the last of them closes its files or ends.",
 }
 
 _LEFT_BEHIND = (Kind.LEAKED, Kind.ORPHANED)
@@ -27,16 +42,22 @@ _LEFT_BEHIND = (Kind.LEAKED, Kind.ORPHANED)
 
 _SAFE = {
     Action.DETACH: "Safe because the kernel itself refuses it where the mountpoint is mounted on the host; because the "
-    "copy, the engine's record and every namespace are checked again right before; and because a directory that is not "
-    "empty, or that any process uses, is left alone. No process is stopped and no data is touched.",
+    "copies, the engine's record and every namespace are checked again right before; and because {mountpoint} is left "
+    "alone. No process is stopped and no data is touched.",
     Action.SHARE: "Safe because it changes one mount's propagation and mounts nothing; what is mounted below it is "
     "not touched.",
-    Action.UNMOUNT: "It unmounts the copy inside that one namespace; the kernel refuses it while it is in use there.",
+    Action.UNMOUNT: "It unmounts the copies inside their namespaces; where one is in use there, it goes once nothing "
+    "uses it any more.",
     Action.REJOIN: "It opens the service to new mounts of the host, and makes a plain umount on the host fail while "
     "the service is busy in its copy.",
     Action.RESTART: "It always works: the namespace ends with its processes, and the new one copies only what is "
     "mounted then. The service is away for that time.",
 }
+
+
+_MOUNTPOINT = {MountClass.NETNS: "a file that is not empty, or that has another name,"}
+_DIRECTORY = "a directory that is not empty, or that any process uses,"
+"""What a detach leaves alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +135,22 @@ def _indented(paragraphs: Iterable[str], terminal: Terminal) -> list[str]:
 
 
 def _what(finding: types.FindingJson) -> Iterable[str]:
-    text = phrases.wrong(finding["kind"], phrases.space_kind(finding))
-    yield phrases.sentence_case(text) + "."
+    yield phrases.sentence_case(phrases.wrong(finding)) + "."
     yield f"{finding['fstype']} {finding['device']} at {finding['mountpoint']}"
-    if finding["count"] > 1:
+    if finding["count"] > 1 and finding["kind"] != Kind.PINNED:
         spaces = f" in {finding['namespaces']:,} mount namespaces" if finding["namespaces"] > 1 else ""
         yield f"{finding['count']:,} times{spaces}"
     if finding["detail"]:
         yield finding["detail"]
-    yield _EFFECT[Kind(finding["kind"])]
+    yield _effect(Kind(finding["kind"]), MountClass(finding["mount_class"]))
     if finding["kind"] in _LEFT_BEHIND and (known := phrases.known(finding["evidence"])):
         yield f"How that is known: {known} (evidence: {finding['evidence']})."
+
+
+def _effect(kind: Kind, what: MountClass) -> str:
+    if kind is Kind.LEAKED:
+        return _OF_LEAKED[what]
+    return _OF_PINNED[what] if kind is Kind.PINNED else _EFFECT[kind]
 
 
 def _since(finding: types.FindingJson, now: float, taken: str) -> Iterable[str]:
@@ -132,6 +158,8 @@ def _since(finding: types.FindingJson, now: float, taken: str) -> Iterable[str]:
     yield f"{since}, {age(now - seconds(since))} ago, when it was first seen."
     if not finding["confirmed"]:
         yield "Not confirmed: it has not held for its confirm time, so an engine may be in the middle of unmounting it."
+        if finding["due"]:
+            yield f"It is confirmed at the earliest in {max(1, math.ceil(seconds(finding['due']) - now))} s."
     if finding["silenced"]:
         yield "Silenced: it counts in no exit status, alert or action."
 
@@ -139,15 +167,27 @@ def _since(finding: types.FindingJson, now: float, taken: str) -> Iterable[str]:
 def _who(finding: types.FindingJson) -> Iterable[str]:
     if finding["kind"] == Kind.PRIVATE_ROOT:
         yield phrases.holder(finding)
-    for copy in finding["copies"]:
-        yield from _holder(finding, copy)
-    if (more := finding["namespaces"] - len(finding["copies"])) > 0:
-        yield f"and {more:,} more mount namespaces"
+    if len(finding["copies"]) == 1:
+        yield from _holder(finding, finding["copies"][0])
+    else:
+        yield from (_holder_in_a_line(finding, copy) for copy in finding["copies"])
+    if more := phrases.unnamed(finding):
+        yield f"and {count(more, 'more mount namespace')}"
+
+
+def _holder_in_a_line(finding: types.FindingJson, copy: types.CopyJson) -> str:
+    """One of several namespaces."""
+    held = copy["holders"]
+    pids = ", ".join(f"{one['pid']} ({one['comm']})" for one in held[:3])
+    more = f" and {len(held) - 3:,} more" if len(held) > 3 else ""
+    name = phrases.copy_holder(copy)
+    processes = [f"PID {pids}{more}"] if held and not name.startswith("process ") else []
+    return ", ".join((name, *processes, *_space(finding, copy)))
 
 
 def _holder(finding: types.FindingJson, copy: types.CopyJson) -> Iterable[str]:
     """One namespace: its name, its processes, itself."""
-    name, space = phrases.copy_holder(copy), copy["namespace"]
+    name = phrases.copy_holder(copy)
     if not name.startswith("process ") and finding["kind"] != Kind.PRIVATE_ROOT:
         yield name
     for one in copy["holders"][:10]:
@@ -155,11 +195,18 @@ def _holder(finding: types.FindingJson, copy: types.CopyJson) -> Iterable[str]:
         yield f"Process {one['pid']} ({one['comm']}{user})"
     if len(copy["holders"]) > 10:
         yield f"and {len(copy['holders']) - 10:,} processes more"
-    if space["inode"] is not None:
-        unique = "" if space["id"] is None else f", id {space['id']}"
-        kind = f" of a {space['kind']}" if space["kind"] else ""
-        seen = f", seen there as {copy['seen_at']}" if copy["seen_at"] not in (None, finding["mountpoint"]) else ""
-        yield f"Mount namespace {space['inode']}{unique}{kind}{seen}"
+    yield from map(phrases.sentence_case, _space(finding, copy))
+
+
+def _space(finding: types.FindingJson, copy: types.CopyJson) -> Iterable[str]:
+    """The namespace, and the path there."""
+    space = copy["namespace"]
+    if space["inode"] is None:
+        return
+    unique = "" if space["id"] is None else f", id {space['id']}"
+    kind = f" of a {space['kind']}" if space["kind"] else ""
+    seen = f", seen there as {copy['seen_at']}" if copy["seen_at"] not in (None, finding["mountpoint"]) else ""
+    yield f"mount namespace {space['inode']}{unique}{kind}{seen}"
 
 
 def _why(finding: types.FindingJson) -> str:
@@ -182,10 +229,15 @@ def _remedies(finding: types.FindingJson, steps: Mapping[str, Sequence[str]], te
         yield from wrap(f"{number}. {remedy['action']} ({who})", terminal.columns, rest="   ")
         for step in steps.get(remedy["action"], ()) if remedy["command"] else ():
             yield from wrap(step, terminal.columns, first="   - ", rest="     ")
-        yield from wrap(_SAFE[Action(remedy["action"])], terminal.columns, first="   ", rest="   ")
+        safe = _SAFE[Action(remedy["action"])].format(mountpoint=_left_alone(finding))
+        yield from wrap(safe, terminal.columns, first="   ", rest="   ")
         if remedy["command"]:
             yield f"   {terminal.glyph('→')} " + terminal.paint(remedy["command"], "bold")
         else:
             yield from wrap(
                 "There is no command for it that could be pasted.", terminal.columns, first="   ", rest="   "
             )
+
+
+def _left_alone(finding: types.FindingJson) -> str:
+    return _MOUNTPOINT.get(MountClass(finding["mount_class"]), _DIRECTORY)

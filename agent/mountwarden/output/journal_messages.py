@@ -4,9 +4,9 @@ The ids are random (sd-id128 new); an id never changes its meaning.
 """
 
 from ..escape import printable, unit_name
-from ..model import Event, EventKind, Kind, Severity, Subject
+from ..model import Event, EventKind, Evidence, Kind, Severity, Subject
 from ..systemd.journal import PREFIX
-from .phrases import holder_of_subject
+from .phrases import holder_of_subject, noun
 
 IDS = {
     EventKind.FOUND: "ac05996646d6430297cd38b47d8faa5b",
@@ -33,7 +33,7 @@ ABOUT_A_FINDING = frozenset(
 _ALWAYS = ("EVENT", "EVENT_ID", "TEXT")
 _OF_SUBJECT = (
     *("FINDING", "KIND", "SEVERITY", "ROOT", "ENGINE", "MOUNTPOINT"),
-    *("NAMESPACE", "CAUSE", "EVIDENCE", "HOLDER"),
+    *("MOUNT_CLASS", "NAMESPACE", "CAUSE", "EVIDENCE", "HOLDER"),
 )
 _OF_DATA = {
     EventKind.SUMMARY: ("SUMMARY_OF", "COUNT", "FINDINGS", "ROOT"),
@@ -56,12 +56,20 @@ _PRIORITY = {
 }
 
 _FOUND = {
-    Kind.LEAKED: "{mountpoint} leaked: it is unmounted on the host, and still mounted in {holder}",
+    Kind.LEAKED: "{mountpoint} leaked: {state}, and still mounted in {holder}",
     Kind.SEVERED: "{mountpoint} is severed: an umount on the host would leave the copy in {holder}",
     Kind.PRIVATE_ROOT: "{root} is not shared: umounts below it do not reach other mount namespaces",
-    Kind.PINNED: "{mountpoint} is pinned: no mount of it is left, and {holder} holds it open",
+    Kind.PINNED: "{mountpoint} is pinned: no mount of the {what} is left, and {holder} holds it open",
     Kind.STACKED: "{mountpoint} is stacked: the same mount is there {count} times in {holder}",
     Kind.ORPHANED: "{mountpoint} is orphaned: its layer is unmounted on the host, and {holder} still runs in it",
+}
+
+
+_STATES = {
+    Evidence.HISTORY: "the {what} is unmounted on the host",
+    Evidence.RECORD: "the engine's record says that the {what} is unmounted",
+    Evidence.SPOT: "the {what} is not mounted on the host",
+    Evidence.CLAIMED: "the {what} is not mounted on the host",
 }
 
 
@@ -134,7 +142,10 @@ _EVENT = {EventKind.DECLINED: EventKind.FAILED.value, EventKind.MISSED: EventKin
 
 
 def _found(subject: Subject) -> str:
+    what = noun(subject.mount_class)
     text = _FOUND[subject.kind].format(
+        what=what,
+        state=_STATES[Evidence(subject.evidence or Evidence.SPOT)].format(what=what),
         mountpoint=printable(subject.mountpoint),
         root=printable(subject.root),
         holder=holder_of_subject(subject),
@@ -154,6 +165,7 @@ def _of_subject(subject: Subject) -> list[tuple[str, str]]:
         ("ROOT", printable(subject.root)),
         ("ENGINE", subject.engine),
         ("MOUNTPOINT", printable(subject.mountpoint)),
+        ("MOUNT_CLASS", subject.mount_class),
         *(("NAMESPACE", str(inode)) for inode in subject.namespaces or ("-",)),
         ("CAUSE", subject.cause.text if subject.cause else "not known"),
         ("EVIDENCE", subject.evidence or "-"),

@@ -4,12 +4,12 @@ Each metric is declared once, with its type, unit and labels; what is emitted go
 """
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..escape import seconds
-from ..model import Severity, Tier
-from ..report.types import ReportJson
+from ..model import Kind, Severity, Tier
+from ..report.types import FindingJson, ReportJson
 
 
 class Type(enum.StrEnum):
@@ -34,7 +34,14 @@ FINDINGS = Metric(
     "mountwarden_findings",
     Type.GAUGE,
     "",
-    "Confirmed findings that are not silenced.",
+    "Confirmed findings that are not silenced: one for a mountpoint, however many namespaces have copies of it.",
+    ("kind", "engine", "severity"),
+)
+HELD = Metric(
+    "mountwarden_held_mounts",
+    Type.GAUGE,
+    "",
+    "Mounts that those findings are about, in all namespaces; of what is pinned there is none left.",
     ("kind", "engine", "severity"),
 )
 OLDEST = Metric(
@@ -77,6 +84,7 @@ OBSERVING = Metric("mountwarden_observing", Type.GAUGE, "", "1 where the mode is
 
 METRICS = (
     FINDINGS,
+    HELD,
     OLDEST,
     ACTS,
     EVENTS,
@@ -124,7 +132,8 @@ def samples(report: ReportJson, counts: Counts) -> dict[str, Samples]:
     """The values of each metric, by its name and by the values of its labels."""
     summary = report["summary"]
     return {
-        FINDINGS.name: _findings(report),
+        FINDINGS.name: _findings(report, lambda _finding: 1),
+        HELD.name: _findings(report, lambda one: 0 if one["kind"] == Kind.PINNED else one["count"]),
         OLDEST.name: {(): _oldest(report)},
         ACTS.name: {key: float(value) for key, value in sorted(counts.acts.items())},
         EVENTS.name: {(source,): float(counts.wakes.get(source, 0)) for source in SOURCES},
@@ -141,8 +150,11 @@ def samples(report: ReportJson, counts: Counts) -> dict[str, Samples]:
     }
 
 
-def _findings(report: ReportJson) -> Samples:
-    """One series for each kind, engine of a root and severity that there can be: one that ends goes to 0, not away."""
+def _findings(report: ReportJson, number: Callable[[FindingJson], int]) -> Samples:
+    """The sum of what `number` says of each that counts.
+
+    One series for each kind, engine of a root and severity that there can be: one that ends goes to 0, not away.
+    """
     engines = sorted({root["engine"] for root in report["roots"]})
     counts: dict[tuple[str, ...], float] = {
         (kind, engine, str(severity)): 0.0
@@ -153,7 +165,7 @@ def _findings(report: ReportJson) -> Samples:
     for finding in report["findings"]:
         if finding["confirmed"] and not finding["silenced"]:
             key = (finding["kind"], finding["engine"], finding["severity"])
-            counts[key] = counts.get(key, 0.0) + 1
+            counts[key] = counts.get(key, 0.0) + number(finding)
     return counts
 
 

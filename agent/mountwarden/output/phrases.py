@@ -2,20 +2,34 @@
 
 from ..escape import printable
 from ..explain import naming
-from ..model import Evidence, Holder, Kind, Severity, Subject
+from ..model import Evidence, Holder, Kind, MountClass, Severity, Subject
 from ..report import types
 from ..report.build import blind, counts
 from .columns import count
 
 _WRONG = {
-    Kind.LEAKED: "leaked: unmounted on the host, still mounted {here}",
+    Kind.LEAKED: "leaked: {what} {state}, still mounted {here}",
     Kind.SEVERED: "severed: mounted on the host, but an umount there will not reach the copy {here}",
     Kind.PRIVATE_ROOT: "private-root: the root is not shared, so umounts reach no other namespace",
-    Kind.PINNED: "pinned: mounted nowhere any more, kept by open files {here}",
+    Kind.PINNED: "pinned: {what} mounted nowhere any more, kept by open files {here}",
     Kind.STACKED: "stacked: the same mount is there many times {here}",
     Kind.ORPHANED: "orphaned: a container's own root, unmounted on the host, with processes still {here}",
 }
 _HERE = {"service": "in this service", "container": "in this container", "process": "in this process's namespace"}
+
+_NOUNS = {
+    MountClass.LAYER: ("layer", "layers"),
+    MountClass.SHM: ("shared memory", "shared memory"),
+    MountClass.NETNS: ("network namespace", "network namespaces"),
+    MountClass.VOLUME: ("volume", "volumes"),
+}
+_STATES = {
+    Evidence.HISTORY: "unmounted on the host",
+    Evidence.RECORD: "unmounted as the engine's record says",
+    Evidence.SPOT: "not mounted on the host",
+    Evidence.CLAIMED: "not mounted on the host",
+}
+"""What is known of home: that it was unmounted there is said only of what was seen there before."""
 
 _BY_HAND = {
     Kind.STACKED: "stop what mounts it there again and again, then umount(8) what is on top, and check how many are "
@@ -30,9 +44,18 @@ _KNOWN = {
 }
 
 
-def wrong(kind: str, namespace_kind: str | None) -> str:
-    """What is wrong, in one line that begins with the kind."""
-    return _WRONG[Kind(kind)].format(here=_HERE.get(namespace_kind or "", "in this namespace"))
+def wrong(finding: types.FindingJson, number: int = 1) -> str:
+    """What is wrong with `number` findings like this one, in one line that begins with the kind."""
+    several = finding["namespaces"] > 1
+    here = "in these namespaces" if several else _HERE.get(space_kind(finding) or "", "in this namespace")
+    state = _STATES[Evidence(finding["evidence"] or Evidence.SPOT)]
+    text = _WRONG[Kind(finding["kind"])].format(what=noun(finding["mount_class"], number), state=state, here=here)
+    return f"{number:,} {text}" if number > 1 else text
+
+
+def noun(mount_class: str, number: int = 1) -> str:
+    """What is mounted there."""
+    return _NOUNS[MountClass(mount_class)][number > 1]
 
 
 def by_hand(kind: str) -> str:
@@ -47,11 +70,21 @@ def known(evidence: str | None) -> str | None:
 
 def holder(finding: types.FindingJson) -> str:
     """Who holds it; for a private root, which the whole host holds, the root."""
+    named = all_holders(finding)
+    return _and_more(named[0], len(named) - 1 + unnamed(finding))
+
+
+def all_holders(finding: types.FindingJson) -> list[str]:
+    """Who holds each of the copies that the finding names, each once."""
     if finding["kind"] == Kind.PRIVATE_ROOT:
-        return f"{finding['engine']} root {finding['root']}"
-    named = list(dict.fromkeys(copy_holder(copy) for copy in finding["copies"]))
-    unnamed = max(0, finding["namespaces"] - len(finding["copies"]))
-    return _and_more(named[0] if named else "a namespace without a process", len(named) - 1 + unnamed)
+        return [f"{finding['engine']} root {finding['root']}"]
+    named = dict.fromkeys(copy_holder(copy) for copy in finding["copies"])
+    return list(named) or ["a namespace without a process"]
+
+
+def unnamed(finding: types.FindingJson) -> int:
+    """How many namespaces have copies that the finding only counts."""
+    return max(0, finding["namespaces"] - len(finding["copies"]))
 
 
 def copy_holder(copy: types.CopyJson) -> str:
@@ -92,12 +125,14 @@ def sentence_case(text: str) -> str:
 
 
 def processes(finding: types.FindingJson) -> str | None:
-    """The processes behind a unit or a container: `PID 4711 (sleep), 4712 (sh) and 3 more`."""
-    holders = types.holders(finding)
-    if not holders or finding["kind"] == Kind.PRIVATE_ROOT or holder(finding).startswith("process "):
+    """The processes behind a unit, a container or several holders: `PID 4711 (sleep), 4712 (sh) and 3 more`."""
+    holders, named = types.holders(finding), all_holders(finding)
+    if not holders or finding["kind"] == Kind.PRIVATE_ROOT or (len(named) == 1 and named[0].startswith("process ")):
         return None
     first = ", ".join(f"{one['pid']} ({one['comm']})" for one in holders[:3])
-    return "PID " + first + (f" and {len(holders) - 3} more" if len(holders) > 3 else "")
+    if unnamed(finding):
+        return f"PID {first} and others"
+    return f"PID {first}" + (f" and {len(holders) - 3:,} more" if len(holders) > 3 else "")
 
 
 def headline(report: types.ReportJson) -> str:

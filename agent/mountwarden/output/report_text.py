@@ -1,10 +1,11 @@
 """The report as text: grouped by holder, the worst first; what is wrong, why, and what to do."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..escape import seconds
-from ..model import Severity
+from ..model import Kind, Severity
 from ..report import types
 from ..report.build import blind, counts
 from . import phrases
@@ -59,11 +60,13 @@ def render(report: types.ReportJson, view: View) -> str:
 
 def groups(findings: Iterable[types.FindingJson]) -> list[FindingGroup]:
     """Findings by holder, each holder where its worst one stands; within it by what is wrong and why."""
-    by_holder: dict[str, dict[tuple[object, ...], list[types.FindingJson]]] = {}
+    by_holder: dict[tuple[object, ...], dict[tuple[object, ...], list[types.FindingJson]]] = {}
     for finding in findings:
-        key = (finding["kind"], finding["severity"], _unlisted(finding), _because(finding), _action(finding))
-        by_holder.setdefault(phrases.holder(finding), {}).setdefault(key, []).append(finding)
-    return [FindingGroup(holder, tuple(some)) for holder, parts in by_holder.items() for some in parts.values()]
+        key = (phrases.wrong(finding), finding["severity"], _unlisted(finding), _because(finding), _action(finding))
+        held = (*phrases.all_holders(finding), phrases.unnamed(finding))
+        by_holder.setdefault(held, {}).setdefault(key, []).append(finding)
+    groups = (some for parts in by_holder.values() for some in parts.values())
+    return [FindingGroup(phrases.holder(some[0]), tuple(some)) for some in groups]
 
 
 def _visible(findings: Iterable[types.FindingJson], view: View) -> list[types.FindingJson]:
@@ -109,10 +112,8 @@ def _modes(report: types.ReportJson) -> list[str]:
 
 def _group(group: FindingGroup, last: FindingGroup | None, view: View) -> Iterable[str]:
     terminal, first = view.terminal, group.first
-    wrong = phrases.wrong(first["kind"], phrases.space_kind(first))
-    total = sum(finding["count"] for finding in group.findings)
-    marks = ", ".join(mark for mark in (_label(first), _unlisted(first)) if mark)
-    text = f"{total} {wrong}" if total > 1 else wrong
+    text = phrases.wrong(first, len(group.findings))
+    marks = ", ".join(mark for mark in (_mounts(group.findings), _label(first), _unlisted(first)) if mark)
     sign = terminal.glyph("○" if first["severity"] == "info" or _unlisted(first) else "●")
     rest = " " * (width(sign) + 1)
     lines = wrap(f"{text} ({marks})" if marks else text, terminal.columns, first=f"{sign} ", rest=rest)
@@ -123,6 +124,12 @@ def _group(group: FindingGroup, last: FindingGroup | None, view: View) -> Iterab
         if what and (label, what) not in said:
             yield from wrap(what, terminal.columns, first=f"  {label} ", rest="    ")
     yield from _remedy(group, view)
+
+
+def _mounts(findings: Sequence[types.FindingJson]) -> str | None:
+    """How many mounts they are, where that is more than their number."""
+    total = sum(finding["count"] for finding in findings if finding["kind"] != Kind.PINNED)
+    return count(total, "mount") if total > len(findings) else None
 
 
 def _said(finding: types.FindingJson) -> list[tuple[str, str | None]]:
@@ -188,22 +195,21 @@ def _command(group: FindingGroup) -> str | None:
     action = group.first["remedies"][0]["action"]
     if len(ids) <= 4:
         return command(["mountwarden", action, *ids])
-    units = {one["unit"] for one in types.holders(group.first)}
-    unit = units.pop() if len(units) == 1 else None
+    unit = next((one["unit"] for one in types.holders(group.first) if one["unit"]), None)
     return command(["mountwarden", action, "--all", *(("--unit", unit) if unit else ())])
 
 
 def _feet(report: types.ReportJson, view: View) -> Iterable[str]:
     findings, columns = report["findings"], view.terminal.columns
     quiet = sum(1 for f in findings if f["silenced"] or f["severity"] == "info")
-    waiting = sum(1 for f in findings if not f["confirmed"] and not f["silenced"] and f["severity"] != "info")
+    waiting = [f for f in findings if not f["confirmed"] and not f["silenced"] and f["severity"] != "info"]
     lines = [f"{root['path']} ({root['engine']}) could not be judged: {root['status']}" for root in report["roots"]]
     lines = [line for line, root in zip(lines, report["roots"], strict=True) if root["status"] != "ok"]
     lines += map(phrases.gap, report["gaps"])
     if not report["roots"]:
         lines.append("no engine's root was found: nothing is guarded here")
     if waiting:
-        lines.append(f"{count(waiting, 'finding')} not confirmed: seen for less than the confirm time")
+        lines.append(f"{count(len(waiting), 'finding')} not confirmed: {_confirmed_in(waiting, report, view.now)}")
     if quiet and not view.all:
         lines.append(f"{count(quiet, 'finding')} of severity info or silenced: mountwarden report --all")
     if any(counts(finding) for finding in findings):
@@ -212,6 +218,18 @@ def _feet(report: types.ReportJson, view: View) -> Iterable[str]:
         lines.append("something is busy all the same: mountwarden who PATH")
     for line in lines:
         yield from (view.terminal.paint(part, "dim") for part in wrap(line, columns, rest="  "))
+
+
+def _confirmed_in(waiting: Iterable[types.FindingJson], report: types.ReportJson, now: float) -> str:
+    """Why they are not, and when they will be; a command that looks by itself can be told to wait for it."""
+    times = [(seconds(one["due"]), seconds(one["since"])) for one in waiting if one["due"] and one["since"]]
+    text = "seen for less than the confirm time"
+    if not times:
+        return text
+    left = sorted({max(1, math.ceil(due - now)) for due, _since in times})
+    when = f"{left[0]} s" if len(left) == 1 else f"{left[0]} to {left[-1]} s"
+    hint = "" if report["agent"] else f" (--wait {max(math.ceil(due - since) for due, since in times)})"
+    return f"{text}; confirmed at the earliest in {when}{hint}"
 
 
 def _cut(text: str, columns: int, terminal: Terminal) -> str:

@@ -99,7 +99,9 @@ def _mounted(finding: Finding, around: Context, start: float | None, known: Time
         return
     came_with_it = finding.cause is not None and finding.cause.code in _COPIED_AT_START
     before = start if came_with_it else None
-    text = f"{printable(around.mountpoint or finding.mountpoint)} was mounted {cause.where_home_is(finding.root)}"
+    text = f"{printable(around.mountpoint or finding.mountpoint)} was mounted"
+    if finding.kind is not Kind.LEAKED or _seen_to_go(finding, known):
+        text += f" {cause.where_home_is(finding.root)}"
     source = "its directory's birth" if known.born else None
     yield _moment("mounted", None, text, source, after=known.born, before=before)
 
@@ -144,14 +146,21 @@ def _cut(
 def _unmounted(finding: Finding, known: TimelineFacts) -> Iterable[MomentJson]:
     if finding.kind not in (Kind.LEAKED, Kind.ORPHANED, Kind.PINNED):
         return
-    found = next((entry for entry in known.entries or () if entry["event"] == "found"), {})
-    seen = known.agent and found.get("evidence") == Evidence.HISTORY
     where = cause.where_home_is(finding.root)
-    if finding.evidence is Evidence.HISTORY or seen:
+    if _seen_to_go(finding, known):
         by = _by(known)
         yield _moment("unmounted", finding.since, f"unmounted {where}: {by} saw its mount go", by)
+    elif finding.evidence is Evidence.RECORD:
+        text = f"unmounted {where}, as the engine's record says; nothing saw it go"
+        yield _moment("unmounted", None, text, before=finding.since)
     else:
-        yield _moment("unmounted", None, f"unmounted {where}; nothing observed it", before=finding.since)
+        yield _moment("unmounted", None, f"not mounted {where}; it was never seen there", before=finding.since)
+
+
+def _seen_to_go(finding: Finding, known: TimelineFacts) -> bool:
+    """Whether this command or the service saw home's mount and then saw it gone."""
+    found = next((entry for entry in known.entries or () if entry["event"] == "found"), {})
+    return finding.evidence is Evidence.HISTORY or (known.agent and found.get("evidence") == Evidence.HISTORY)
 
 
 def _by(known: TimelineFacts) -> str:
