@@ -30,6 +30,13 @@ def process_in_full(holder: Holder) -> str:
     return f"process {known.pid} ({', '.join([known.comm, *more])})"
 
 
+def first_in_full(holders: Iterable[Holder]) -> str:
+    """The one by which all are named, with its pid: `process 4711 (sleep, foo.service) and 2 more`."""
+    found = tuple(holders)
+    first = chief(found)
+    return process_in_full(first) + _more(len(found)) if first else "no process seen"
+
+
 def container_name(container: str) -> str:
     """A container by the first twelve digits of its id, as `docker ps` lists it; a machine by its whole name."""
     return _container(printable(container))

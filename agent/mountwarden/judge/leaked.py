@@ -150,6 +150,7 @@ def _finding(picture: Picture, state: RootState, leaks: list[_Leak], there: tupl
     for leak in leaks:
         by_namespace.setdefault(leak.copy.namespace, leak)
     named = itertools.islice(by_namespace.values(), NAMED)
+    target = _target(leaks, there)
     return replace(
         found,
         severity=_severity(first, same_upper),
@@ -158,13 +159,18 @@ def _finding(picture: Picture, state: RootState, leaks: list[_Leak], there: tupl
         count=len(leaks),
         spaces=len(by_namespace),
         detail=_detail(leaks, newer=bool(newer), same_upper=same_upper),
-        target=_target(leaks, there),
+        target=target,
+        others=tuple(_other(copy) for copy in target.others[:NAMED]),
     )
 
 
 def _copy(leak: _Leak, *, newer: bool) -> FoundCopy:
     copy, reach = leak.copy, Reach.RMDIR if leak.on_spot and not newer else Reach.INSIDE
     return FoundCopy(copy.namespace, copy.mount.point, copy.mount.id, copy.mount.unique, reach)
+
+
+def _other(copy: Copy) -> FoundCopy:
+    return FoundCopy(copy.namespace, copy.mount.point, copy.mount.id, copy.mount.unique)
 
 
 def _target(leaks: list[_Leak], there: tuple[Copy, ...]) -> Target:

@@ -1,17 +1,23 @@
-"""When the service tries nothing more by itself: one attempt a finding, a limit of actions, a breaker a root. Pure."""
+"""When the service tries nothing more by itself: one attempt a finding, a limit of actions, a breaker a root. Pure.
+
+What is declined is no attempt, since it changes nothing: it is tried again while the finding lasts, after a pause that
+grows, and counts neither as an action nor as a failure.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..config.schema import Config
 from ..model import Action, Event, EventKind, Finding
-from .entries import Attempt, Entry, Ledger, Now, RootRecord, event_key
+from .entries import Attempt, Decline, Entry, Ledger, Now, RootRecord, event_key
 
 FAILURES = 3
 """Failed attempts in a row after which a root is left alone."""
 SHARES = 2
 """How often a root is shared; once it was made private again after each, it stays private."""
 MINUTE = 60.0
+PAUSE, LONGEST_PAUSE = 1.0, 600.0
+"""Seconds after which what was declined is tried again: at first, and at most. Each time it is twice as long."""
 
 MADE_PRIVATE_AGAIN = f"the root was shared {SHARES} times and made private again each time"
 _KINDS = {
@@ -27,8 +33,10 @@ def objection(ledger: Ledger, finding: Finding, action: Action, now: Now, config
     root = ledger.roots.get(finding.root.path, RootRecord())
     if entry is None or not entry.confirmed:
         return "not confirmed"
-    if entry.attempt is not Attempt.NONE:
+    if entry.attempt in _SAID:
         return f"it was tried once, and {_SAID[entry.attempt]}"
+    if (last := entry.declined(action)) and now.boot < last.again:
+        return f"it was {last.text}"
     if root.left_alone:
         return f"{FAILURES} attempts on this root failed; it is left alone until the service is reloaded"
     if action is Action.SHARE and root.shares >= SHARES:
@@ -47,7 +55,8 @@ def begin(ledger: Ledger, finding: Finding, now: Now) -> Ledger:
 def undo(ledger: Ledger, findings: Sequence[Finding]) -> Ledger:
     """Take back the attempts that were begun last and then not made at all."""
     for finding in findings:
-        ledger = _marked(ledger, finding.id, Attempt.NONE)
+        declined = bool(ledger.entries[finding.id].declines)
+        ledger = _marked(ledger, finding.id, Attempt.DECLINED if declined else Attempt.NONE)
     return replace(ledger, actions=ledger.actions[: len(ledger.actions) - len(findings)])
 
 
@@ -56,6 +65,8 @@ def finish(
 ) -> Ledger:
     """An attempt ended: count it, and put its event in line to be reported. `data` are the event's fields."""
     entry = ledger.entries[finding.id]
+    if attempt is Attempt.DECLINED:
+        return _declined(ledger, entry, action, now, text, data)
     root = ledger.roots.get(finding.root.path, RootRecord())
     root = _counted(root, action, attempt)
     event = _outcome(entry, action, attempt, now, text, data)
@@ -90,14 +101,32 @@ def interrupted(ledger: Ledger, now: Now) -> Ledger:
     return ledger
 
 
-def nothing_to_do(ledger: Ledger, finding: Finding) -> Ledger:
-    """The attempt found nothing left to do: the next scan clears the finding, and there is nothing to report."""
-    return _marked(ledger, finding.id, Attempt.DECLINED)
+GONE = "gone"
+"""The code of a decline that found nothing left to do: the next scan clears the finding. It is not reported."""
+
+
+def _declined(ledger: Ledger, entry: Entry, action: Action, now: Now, text: str, data: Mapping[str, str]) -> Ledger:
+    """Reported once for each code in `data`; the action that `begin` counted is counted no more."""
+    last, code = entry.declined(action), data.get("CODE", "")
+    told = last.told if last else frozenset[str]()
+    pause = min(2 * last.pause, LONGEST_PAUSE) if last else PAUSE
+    decline = Decline(action, code, text, now.boot + pause, pause, told | {code})
+    others = tuple(one for one in entry.declines if one.action is not action)
+    known = replace(entry, attempt=Attempt.DECLINED, declines=(*others, decline))
+    quiet = code in told or code == GONE
+    pending = () if quiet else (_outcome(entry, action, Attempt.DECLINED, now, text, data),)
+    entries = {**ledger.entries, entry.subject.id: known}
+    return replace(ledger, entries=entries, actions=ledger.actions[:-1], pending=(*ledger.pending, *pending))
 
 
 def attempted(ledger: Ledger) -> frozenset[str]:
     """Ids of the findings that had their attempt."""
-    return frozenset(key for key, entry in ledger.entries.items() if entry.attempt is not Attempt.NONE)
+    return frozenset(key for key, entry in ledger.entries.items() if entry.attempt in _SAID)
+
+
+def declines(ledger: Ledger) -> dict[str, tuple[Decline, ...]]:
+    """What was declined, by the ids of the findings."""
+    return {key: entry.declines for key, entry in ledger.entries.items() if entry.declines}
 
 
 def left_alone(ledger: Ledger) -> frozenset[bytes]:
@@ -119,7 +148,7 @@ def reset(ledger: Ledger) -> Ledger:
     """At an operator's reload: what was declined, failed or left alone may be tried once more."""
     tried = (Attempt.DECLINED, Attempt.FAILED)
     entries = {
-        key: replace(entry, attempt=Attempt.NONE) if entry.attempt in tried else entry
+        key: replace(entry, attempt=Attempt.NONE, declines=()) if entry.attempt in tried else entry
         for key, entry in ledger.entries.items()
     }
     return replace(ledger, entries=entries, roots={})
@@ -128,7 +157,6 @@ def reset(ledger: Ledger) -> Ledger:
 _SAID = {
     Attempt.BEGUN: "did not end",
     Attempt.DONE: "was done",
-    Attempt.DECLINED: "was declined",
     Attempt.FAILED: "failed",
 }
 

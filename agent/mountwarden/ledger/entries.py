@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..model import Event, EventKind, Subject
+from ..model import Action, Event, EventKind, Subject
 from .bursts import Bursts
 
 
@@ -21,13 +21,29 @@ class Reported(enum.StrEnum):
 
 
 class Attempt(enum.StrEnum):
-    """What became of the one attempt that the service makes at a finding."""
+    """What became of the one attempt that the service makes at a finding; one that is declined is none."""
 
     NONE = "none"
     BEGUN = "begun"
     DONE = "done"
     DECLINED = "declined"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """An action that was declined, and nothing was changed: it is tried again while its finding lasts."""
+
+    action: Action
+    code: str
+    """Of the last time."""
+    text: str
+    again: float
+    """Seconds of CLOCK_BOOTTIME before which it is not tried again."""
+    pause: float
+    """Seconds from the last time to that."""
+    told: frozenset[str] = frozenset()
+    """Codes that were reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +72,12 @@ class Entry:
     confirmed: bool = False
     reported: Reported = field(default=Reported.NO, metadata={"file": "told"})
     attempt: Attempt = Attempt.NONE
+    declines: tuple[Decline, ...] = ()
+    """One for each action that was declined."""
+
+    def declined(self, action: Action) -> Decline | None:
+        """How that action was declined the last time."""
+        return next((one for one in self.declines if one.action is action), None)
 
 
 @dataclass(frozen=True, slots=True)

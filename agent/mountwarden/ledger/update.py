@@ -78,9 +78,13 @@ def due(ledger: Ledger, findings: Iterable[Finding], now: Now, config: Config) -
     )
 
 
-def next_deadline(ledger: Ledger) -> float | None:
-    """Seconds of CLOCK_BOOTTIME at which the next finding would be confirmed; None when none waits."""
-    return min((entry.due for entry in ledger.entries.values() if not entry.confirmed), default=None)
+def next_deadline(ledger: Ledger, boot: float = 0.0) -> float | None:
+    """Seconds of CLOCK_BOOTTIME, `boot` is now, at which the next finding would be confirmed or what was declined be
+    tried again; None when none waits. What is overdue waits for something else, such as the end of a pause.
+    """
+    waits = [entry.due for entry in ledger.entries.values() if not entry.confirmed]
+    waits += [one.again for entry in ledger.entries.values() for one in entry.declines if one.again > boot]
+    return min(waits, default=None)
 
 
 def annotate(ledger: Ledger, findings: Iterable[Finding], now: Now, config: Config) -> tuple[Finding, ...]:
@@ -112,15 +116,8 @@ def _covers(silence: Silence, finding: Finding) -> bool:
         silence.id in (None, finding.id)
         and (silence.root is None or finding.root.is_called(silence.root))
         and silence.kind in (None, finding.kind)
-        and (silence.unit is None or _all_of(finding, silence.unit))
+        and (silence.unit is None or finding.is_of(silence.unit))
         and (silence.id, silence.root, silence.kind, silence.unit) != (None, None, None, None)
-    )
-
-
-def _all_of(finding: Finding, unit: str) -> bool:
-    """Whether the unit has a holder of each copy, and all are named: what another has too is not the unit's alone."""
-    return 0 < len(finding.copies) >= finding.spaces and all(
-        any(unit in (holder.unit, holder.user_unit) for holder in copy.holders) for copy in finding.copies
     )
 
 
@@ -135,7 +132,9 @@ def _seen(old: Entry | None, finding: Finding, now: Now, config: Config, blind: 
     if subject.cause is None:
         subject = replace(subject, cause=old.subject.cause)
     at = old.first + confirm
-    return replace(old, subject=subject, mounts=mounts, due=at, confirmed=old.confirmed or now.boot >= at)
+    known = replace(old, subject=subject, mounts=mounts, due=at, confirmed=old.confirmed or now.boot >= at)
+    # Other mounts on the same spot are another leak: what was done about the last one says nothing of it.
+    return replace(known, attempt=Attempt.NONE, declines=()) if mounts.isdisjoint(old.mounts) else known
 
 
 def _with_unseen(subject: Subject, old: Subject, blind: frozenset[int]) -> Subject:

@@ -54,6 +54,7 @@ from .host import (
     RootState,
     Spot,
     Stack,
+    gets_own_superblock,
     is_on_block_device,
 )
 from .questions import Answers, PeerGroupQuestion, Question, RecordQuestion, Use, UsersQuestion
@@ -113,6 +114,7 @@ __all__ = [
     "UsersQuestion",
     "chief",
     "finding_id",
+    "gets_own_superblock",
     "is_on_block_device",
     "one_each",
 ]

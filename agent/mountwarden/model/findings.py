@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .enums import Action, Evidence, Kind, MountClass, NamespaceKind, Reach, Severity
-from .host import Copy, Match, Mount, Root, Spot
+from .host import Copy, Match, Mount, Root, Spot, gets_own_superblock
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ class Remedy:
     """Why it is automatic, or why it is not."""
     command: str | None
     """To be pasted into a shell; None where an id or name has characters that are special to one."""
+    declined: bool = False
+    """The service tried it last and declined, for the reason given: it goes on trying, and a human does the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,26 @@ class Target:
     """All leaked copies, those bound elsewhere too, by namespace, bottom of a stack first."""
     there: tuple[Copy, ...] = ()
     """All mounts on that spot, leaked or not, in all namespaces: what goes with the mountpoint's directory."""
+
+    @property
+    def proven(self) -> tuple[Copy, ...]:
+        """The leaked copies of the finding's own mount, to which its evidence applies: all else is another one.
+
+        One in a namespace that was made after home's umount counts too: it is of the superblock that home unmounted,
+        and of no use that home does not know. Where mounting the same again gives the same superblock, that is not
+        known of it: where history proves the finding, each copy must have it.
+        """
+        same = tuple(copy for copy in self.leaked or self.copies if copy.mount.same_as(self.mount))
+        by_history = tuple(copy for copy in same if copy.history is not None)
+        return same if gets_own_superblock(self.mount) or not by_history else by_history
+
+    @property
+    def others(self) -> tuple[Copy, ...]:
+        """Mounts on the spot that are not of the finding's mount, and would go with the mountpoint's directory."""
+        own = {(copy.namespace, copy.mount.id) for copy in self.proven}
+        alike = gets_own_superblock(self.mount)
+        unproven = (copy for copy in self.there if (copy.namespace, copy.mount.id) not in own)
+        return tuple(copy for copy in unproven if not (alike and copy.mount.same_as(self.mount)))
 
 
 NAMED = 20
@@ -135,6 +157,8 @@ class Finding:
     detail: str = ""
     """What the rule adds, such as a newer mount that hides the spot."""
     target: Target | None = None
+    others: tuple[FoundCopy, ...] = ()
+    """The first `NAMED` of the target's others, with who is in their namespaces."""
     # Filled in after judgement:
     cause: Cause | None = None
     remedies: tuple[Remedy, ...] = ()
@@ -218,6 +242,15 @@ class Finding:
     def mounts(self) -> frozenset[tuple[int | None, int | None]]:
         """What tells this very mount from a later one on its spot: namespaces and mount ids, unique ones if known."""
         return frozenset((copy.namespace, copy.unique_id or copy.mount_id) for copy in self.copies)
+
+    def is_of(self, unit: str) -> bool:
+        """Whether the unit, of PID 1's or of a user's own systemd, has a holder of each copy.
+
+        False too where there are more copies than are named: who holds those is not known.
+        """
+        return self.spaces <= len(self.copies) > 0 and all(
+            any(unit in (holder.unit, holder.user_unit) for holder in copy.holders) for copy in self.copies
+        )
 
     def reached(self, reach: Reach) -> bool:
         """Whether one of its copies goes by `reach`."""

@@ -36,6 +36,14 @@ class Mount:
         return self.identity == other.identity and mine == its
 
 
+def gets_own_superblock(mount: Mount) -> bool:
+    """Whether each mount(2) makes a new superblock, so that mounts of one are all copies of one first mount.
+
+    Any other type may give two mount(2)s of one source the same superblock, as every block device does.
+    """
+    return mount.fstype in ("overlay", "aufs", "tmpfs") or mount.fstype.startswith("fuse.")
+
+
 def is_on_block_device(mount: Mount) -> bool:
     """Whether the mount keeps a block device busy. btrfs shows anonymous device numbers for its subvolumes."""
     return not mount.device.startswith("0:") or mount.fstype == "btrfs"

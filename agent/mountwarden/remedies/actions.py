@@ -19,8 +19,8 @@ class ActionSpec:
     """Its past participle."""
     kind: Kind
     """The findings that it can be applied to."""
-    reach: Reach | None
-    """Those of them that it is offered for; None for all."""
+    reach: frozenset[Reach]
+    """Those of them that it is offered for, by what reaches one of their copies; empty: all."""
     ask: Callable[[Finding], str | None]
     """The default's reason to leave it to a human; None: the default is to do it."""
     steps: Callable[[Finding], list[str]]
@@ -29,18 +29,36 @@ class ActionSpec:
         """Whether it is a remedy for the finding."""
         if finding.kind is not self.kind or finding.evidence is Evidence.CLAIMED:
             return False
-        return self.reach is None or finding.reached(self.reach)
+        return not self.reach or any(map(finding.reached, self.reach))
 
+
+_ANY = frozenset[Reach]()
+_ON_SPOT = frozenset({Reach.RMDIR})
+_SOMEWHERE = frozenset({Reach.RMDIR, Reach.INSIDE})
 
 ACTIONS: Mapping[Action, ActionSpec] = MappingProxyType(
     {
-        Action.SHARE: ActionSpec("shared", Kind.PRIVATE_ROOT, None, default_policy.ask_share, steps.share),
-        Action.DETACH: ActionSpec("detached", Kind.LEAKED, Reach.RMDIR, default_policy.ask_detach, steps.detach),
-        Action.UNMOUNT: ActionSpec("unmounted", Kind.LEAKED, Reach.INSIDE, default_policy.ask_unmount, steps.unmount),
-        Action.REJOIN: ActionSpec("rejoined", Kind.SEVERED, None, default_policy.ask_rejoin, steps.rejoin),
+        Action.SHARE: ActionSpec("shared", Kind.PRIVATE_ROOT, _ANY, default_policy.ask_share, steps.share),
+        Action.DETACH: ActionSpec("detached", Kind.LEAKED, _ON_SPOT, default_policy.ask_detach, steps.detach),
+        Action.UNMOUNT: ActionSpec("unmounted", Kind.LEAKED, _SOMEWHERE, default_policy.ask_unmount, steps.unmount),
+        Action.REJOIN: ActionSpec("rejoined", Kind.SEVERED, _ANY, default_policy.ask_rejoin, steps.rejoin),
     }
 )
-"""All that mountwarden does itself. Every other remedy is advice."""
+"""All that mountwarden does itself, in the order of how little it disturbs. Every other remedy is advice."""
+
+
+def offered(finding: Finding) -> list[Action]:
+    """The actions that are remedies for the finding, the one to try first at the start.
+
+    An umount inside comes before a detach where other mounts are on the spot, which would go with the directory.
+    """
+    actions = [action for action, spec in ACTIONS.items() if spec.offered(finding)]
+    return sorted(actions, key=lambda action: action is Action.DETACH) if others(finding) else actions
+
+
+def others(finding: Finding) -> bool:
+    """Whether mounts of something else are on the spot of a leak."""
+    return finding.target is not None and bool(finding.target.others)
 
 
 def describe(finding: Finding, action: Action) -> list[str]:

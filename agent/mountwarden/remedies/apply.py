@@ -17,25 +17,33 @@ from .unmount import unmount
 __all__ = ["carry_out", "carry_out_all", "describe", "remove_leftovers"]
 
 
-def carry_out(finding: Finding, scanner: Scanner, action: Action, *, named: frozenset[str] = frozenset()) -> Outcome:
+def carry_out(
+    finding: Finding,
+    scanner: Scanner,
+    action: Action,
+    *,
+    named: frozenset[str] = frozenset(),
+    lazy: bool = False,
+) -> Outcome:
     """Apply one action to one finding. A refusal or failure is an Outcome that says why, never an exception.
 
-    `named` are units that the operator, or a policy, names for this action.
+    `named` are units that the operator, or a policy, names for this action. `lazy`: an unmount is to end what is in
+    use too, which only an operator asks for.
     """
     try:
         if action not in ACTIONS:
             raise Declined("not-applicable", f"{action} is advice: mountwarden never does it itself")
-        return _functions(named)[action](finding, scanner)
+        return _functions(named, lazy)[action](finding, scanner)
     except (OSError, MountwardenError) as error:
         return refused(finding, action, error)
 
 
-def _functions(named: frozenset[str]) -> Mapping[Action, Callable[[Finding, Scanner], Outcome]]:
+def _functions(named: frozenset[str], lazy: bool) -> Mapping[Action, Callable[[Finding, Scanner], Outcome]]:
     """What carries out each action."""
     return {
         Action.SHARE: share,
         Action.DETACH: detach,
-        Action.UNMOUNT: unmount,
+        Action.UNMOUNT: functools.partial(unmount, lazy=lazy),
         Action.REJOIN: functools.partial(rejoin, named=named),
     }
 
@@ -46,6 +54,7 @@ def carry_out_all(
     action: Action,
     *,
     named: frozenset[str] = frozenset(),
+    lazy: bool = False,
     go_on: Callable[[], bool] = lambda: True,
 ) -> Iterator[Outcome]:
     """The same for many, each outcome as it is known: detaches in batches, all else one by one.
@@ -54,7 +63,7 @@ def carry_out_all(
     """
     if action is Action.DETACH:
         return detach_all(findings, scanner, go_on)
-    return (carry_out(finding, scanner, action, named=named) for finding in findings if go_on())
+    return (carry_out(finding, scanner, action, named=named, lazy=lazy) for finding in findings if go_on())
 
 
 def remove_leftovers(scanner: Scanner) -> list[bytes]:

@@ -1,10 +1,11 @@
 """What is checked of every finding right before an action, by another scan; each check that fails raises Declined."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
-from ..model import Action, Evidence, Finding, Kind, Mount, Reach
+from ..explain import holders, naming
+from ..model import Action, Copy, Evidence, Finding, Kind, Mount, Reach
 from ..observe import directory_users, namespaces
 from .actions import ACTIONS
 
@@ -27,12 +28,28 @@ def judged_again(finding: Finding, now: Finding | None, action: Action) -> Findi
     check_applies(finding, action)
     if now is None:
         raise Declined("gone", "it is not there any more")
-    if now.device != finding.device or now.mounts.isdisjoint(finding.mounts):
+    if not _is_same(finding, now):
         raise Declined("changed", "another mount is on that spot than the one that was judged")
     check_applies(now, action)
     if now.kind is Kind.LEAKED and now.evidence is Evidence.SPOT and not now.root.home_known:
         raise Declined("home-unknown", f"{now.root.engine} is not running, so what it uses is not known")
     return now
+
+
+def _is_same(finding: Finding, now: Finding) -> bool:
+    """Whether both are about the same mount: what it is of, and one of the very mounts that were judged.
+
+    Neither alone is enough: mount ids and device numbers are reused at once. Namespaces that copied it meanwhile, and
+    others that ended, change nothing.
+    """
+    if finding.target is None or now.target is None:
+        return now.device == finding.device and not now.mounts.isdisjoint(finding.mounts)
+    before, after = (_mounts(one.target.proven) for one in (finding, now) if one.target)
+    return now.target.mount.same_as(finding.target.mount) and not before.isdisjoint(after)
+
+
+def _mounts(copies: Iterable[Copy]) -> frozenset[tuple[int, int]]:
+    return frozenset((copy.namespace, copy.mount.unique or copy.mount.id) for copy in copies)
 
 
 def scan_again(finding: Finding, scanner: "Scanner", action: Action) -> tuple["Scan", Finding]:
@@ -41,6 +58,15 @@ def scan_again(finding: Finding, scanner: "Scanner", action: Action) -> tuple["S
     scan = scanner.scan(resync=True)
     now = next((other for other in scan.findings if other.id == finding.id), None)
     return scan, judged_again(finding, now, action)
+
+
+def who(inode: int, scan: "Scan") -> str:
+    """Who is in a namespace of the scan, by one process in full."""
+    seen = scan.picture.namespaces.get(inode)
+    try:
+        return naming.first_in_full(holders.members(seen).holders if seen else ())
+    except OSError:
+        return "a process that can't be read"
 
 
 def text_of(inode: int | None, scan: "Scan") -> bytes | None:
@@ -52,7 +78,8 @@ def text_of(inode: int | None, scan: "Scan") -> bytes | None:
     try:
         return namespaces.read_mountinfo(seen.inode, seen.pids, seen.door) if seen else None
     except (OSError, NoAnswer) as error:
-        raise Declined("unread", f"namespace {inode} could not be read: it may use the layer") from error
+        why = f"namespace {inode} of {who(inode or 0, scan)} could not be read: it may use the layer"
+        raise Declined("unread", why) from error
 
 
 def texts(scan: "Scan") -> Iterator[tuple[int, bytes]]:

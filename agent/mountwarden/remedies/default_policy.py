@@ -20,9 +20,17 @@ def never_automatic(finding: Finding) -> str | None:
     return None
 
 
+def never_automatic_detach(finding: Finding) -> str | None:
+    """The same of a detach, with which all goes that is on the spot."""
+    others = finding.target.others if finding.target else ()
+    if others:
+        return f"mounts of something else are on that spot ({len(others)}), and would go too"
+    return never_automatic(finding)
+
+
 def ask_detach(finding: Finding) -> str | None:
     """Automatic for the layers of engines that never need an unmounted copy."""
-    if hard := never_automatic(finding):
+    if hard := never_automatic_detach(finding):
         return hard
     if finding.root.kind is not RootKind.GRAPH:
         return f"roots of kind {finding.root.kind} are left to a human by default"

@@ -93,10 +93,10 @@ class _Batch:
         leaks: dict[Spot, Detachable] = {}
         for leak in self._judged(findings):
             leaks.setdefault(leak.spot, leak)
-        over = self._unshared(list(leaks.values()))
+        left = self._unshared(list(leaks.values()))
         proc = directory_users.open_proc()
         try:
-            performed = self._replaced([leaks[spot] for spot in over], over, proc)
+            performed = self._replaced(left, proc)
             done, scan = verified(performed, self._scanner, proc) if performed else ([], self._scan)
         finally:
             os.close(proc)
@@ -112,21 +112,21 @@ class _Batch:
                 self._outcomes.append(refused(finding, Action.DETACH, error))
         return judged
 
-    def _unshared(self, leaks: Sequence[Detachable]) -> dict[Spot, int]:
-        """The spots that nothing else is on or shows; with how many mounts lie on the copies, and go with them."""
-        others, over = others_there(leaks, self._scan)
+    def _unshared(self, leaks: Sequence[Detachable]) -> list[Detachable]:
+        """Those whose spots nothing else is on or shows."""
+        others = others_there(leaks, self._scan)
         for leak in leaks:
             if leak.spot in others:
                 self._outcomes.append(refused(leak.finding, Action.DETACH, others[leak.spot]))
-        return {leak.spot: over[leak.spot] for leak in leaks if leak.spot not in others}
+        return [leak for leak in leaks if leak.spot not in others]
 
-    def _replaced(self, leaks: Sequence[Detachable], over: Mapping[Spot, int], proc: int) -> list[Performed]:
+    def _replaced(self, leaks: Sequence[Detachable], proc: int) -> list[Performed]:
         performed = []
         for leak, what in zip(leaks, self._answers(leaks, proc), strict=False):  # shorter where the time was up
             if isinstance(what, Declined):
                 self._outcomes.append(refused(leak.finding, Action.DETACH, what))
             else:
-                performed.append(leak.performed(over[leak.spot], what))
+                performed.append(leak.performed(what))
         return performed
 
     def _answers(self, leaks: Sequence[Detachable], proc: int) -> Sequence[replace.Replaced | Declined | str]:

@@ -1,15 +1,14 @@
 """One leak that a detach is asked for: what is checked of it by a scan, and what is said of it afterwards."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import Declined
-from ..model import Action, Evidence, Finding, Mount, Spot, Target
+from ..model import NAMED, Action, Copy, Evidence, Finding, Mount, Spot, Target, gets_own_superblock
 from ..observe import directory_users
-from .checks import judged_again, texts
+from .checks import judged_again, texts, who
 from .replace import Mountpoint, Replaced
 from .results import Performed, copies_in_words
 
@@ -42,15 +41,20 @@ class Detachable:
             recorded=self.finding.evidence is Evidence.RECORD,
         )
 
-    def performed(self, over: int, done: Replaced | str) -> Performed:
-        """What was done: `done` is a text where the child gave no answer. `over` mounts lay on the copies."""
-        return Performed(self.finding, Action.DETACH, self._saw(over), self._did(done), self.target.copies)
+    @property
+    def copies(self) -> tuple[Copy, ...]:
+        """Those that go with the directory."""
+        return tuple(copy for copy in self.target.proven if copy.spot == self.spot)
 
-    def _saw(self, over: int) -> str:
-        spaces = sorted({copy.namespace for copy in self.target.copies})
-        copies, finding = copies_in_words(len(self.target.copies)), self.finding
-        saw = f"{copies} of {finding.device} in namespaces {spaces}, evidence {finding.evidence}"
-        return f"{saw}; mounted on them, and gone with them: {over}" if over else saw
+    def performed(self, done: Replaced | str) -> Performed:
+        """What was done: `done` is a text where the child gave no answer."""
+        return Performed(self.finding, Action.DETACH, self._saw(), self._did(done), self.copies)
+
+    def _saw(self) -> str:
+        spaces = sorted({copy.namespace for copy in self.copies})
+        more = f" and {len(spaces) - NAMED} more" if len(spaces) > NAMED else ""
+        copies, finding = copies_in_words(len(self.copies)), self.finding
+        return f"{copies} of {finding.device} in namespaces {spaces[:NAMED]}{more}, evidence {finding.evidence}"
 
     def _did(self, done: Replaced | str) -> str:
         where = os.fsdecode(self.finding.mountpoint)
@@ -76,37 +80,63 @@ def judged_leak(finding: Finding, seen: Finding | None, scan: "Scan") -> Detacha
     return Detachable(now, now.target)
 
 
-def others_there(leaks: Sequence[Detachable], scan: "Scan") -> tuple[dict[Spot, Declined], Counter[Spot]]:
-    """Spots that something else is on or shows, with the refusal; and how many mounts lie on the copies of each spot.
+@dataclass(frozen=True, slots=True)
+class _Other:
+    """A mount that would go with a mountpoint's directory, and is none of the leaked copies."""
 
-    Raises: Declined where a namespace can't be read.
+    namespace: int
+    mount: Mount
+    on_copy: bool = False
+    """It is mounted on a copy, or below it."""
+
+
+def others_there(leaks: Sequence[Detachable], scan: "Scan") -> dict[Spot, Declined]:
+    """Spots of which the directory itself is mounted, or with which another mount would go, with the refusal.
+
+    The leaks are of one home. What counts is what is there now: namespaces that copied the leaked mount since the scan
+    are fine. Raises: Declined where a namespace can't be read.
     """
     own = {leak.spot: leak.target.mount for leak in leaks}
     judged: dict[int, dict[int, Spot]] = {}
     for leak in leaks:
-        for copy in leak.target.copies:
+        for copy in leak.copies:
             judged.setdefault(copy.namespace, {})[copy.mount.id] = leak.spot
-    others: dict[Spot, Declined] = {}
-    over: Counter[Spot] = Counter()
+    refused: dict[Spot, Declined] = {}
+    others: dict[Spot, list[_Other]] = {}
     for inode, text in texts(scan) if leaks else ():
-        here = judged.get(inode, {})
-        for spot, why in _others(inode, text, here, own):
-            others.setdefault(spot, why)
-        above = directory_users.mounted_on(text, frozenset(here))
-        over.update(here[mount.parent] for mount in above if mount.id not in here)
-    return others, over
+        for spot, point in directory_users.bound(text, own.keys()):
+            where = f"{os.fsdecode(point)} in namespace {inode} of {who(inode, scan)}"
+            refused.setdefault(spot, Declined("bound", f"the directory itself is mounted at {where}"))
+        for spot, other in _others(inode, text, judged.get(inode, {}), own):
+            if inode == leaks[0].finding.home:
+                refused.setdefault(spot, Declined("live", "something is mounted on the mountpoint again"))
+            others.setdefault(spot, []).append(other)
+    return {spot: _mixed(found, scan) for spot, found in others.items()} | refused
 
 
 def _others(
     inode: int, text: bytes, here: Mapping[int, Spot], own: Mapping[Spot, Mount]
-) -> Iterator[tuple[Spot, Declined]]:
-    """Of one namespace: mounts of a spot's directory itself, and mounts on a spot that are not those judged, `here`."""
-    for spot, point in directory_users.bound(text, own.keys()):
-        where = f"{os.fsdecode(point)} in namespace {inode}"
-        yield spot, Declined("bound", f"the directory itself is mounted at {where}")
+) -> Iterator[tuple[Spot, _Other]]:
+    """Of one namespace, with the copies that were judged there: mounts that are on a spot, on a copy or below it."""
+    copies: dict[int, Spot] = {}
     for spot, mount in directory_users.on_spots(text, own.keys()):
-        if mount.id not in here:
-            yield spot, Declined("shared-spot", f"namespace {inode} has another mount ({mount.fstype}) on that spot")
-        elif not mount.same_as(own[spot]):
-            which = f"mount {mount.id} in namespace {inode} ({mount.fstype} {mount.device})"
-            yield spot, Declined("mixed", f"another mount on that spot would go too: {which}")
+        if not mount.same_as(own[spot]) or not (mount.id in here or gets_own_superblock(mount)):
+            yield spot, _Other(inode, mount)
+        copies[mount.id] = spot
+    while copies:
+        above = [(copies[m.parent], m) for m in directory_users.mounted_on(text, frozenset(copies)) if m.id != m.parent]
+        yield from ((spot, _Other(inode, m, on_copy=True)) for spot, m in above if not m.same_as(own[spot]))
+        copies = {mount.id: spot for spot, mount in above}
+
+
+def _mixed(found: Sequence[_Other], scan: "Scan") -> Declined:
+    named = "; ".join(_name(other, scan) for other in found[:NAMED])
+    more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    what = "another mount" if len(found) == 1 else f"{len(found)} other mounts"
+    return Declined("mixed", f"{what} on that spot would go too: {named}{more}")
+
+
+def _name(other: _Other, scan: "Scan") -> str:
+    mount, on = other.mount, ", on a copy" if other.on_copy else ""
+    what = f"mount {mount.id} in namespace {other.namespace} ({mount.fstype} {mount.device}{on})"
+    return f"{what} of {who(other.namespace, scan)}"

@@ -1,11 +1,13 @@
 """From a finding to its remedies, in the order of how little they disturb, with who decides on each. Pure."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from ..config.schema import Config, Mode, PolicyEntry
+from ..ledger.entries import Decline
 from ..model import Action, Finding, Policy, Remedy, Root
-from .actions import ACTIONS
-from .default_policy import never_automatic, why_no_rejoin
+from .actions import ACTIONS, offered, others
+from .default_policy import never_automatic, never_automatic_detach, why_no_rejoin
 from .restart_advice import advice
 
 
@@ -23,6 +25,8 @@ class Circumstances:
     """So many actions were taken within the last minute that none is taken now."""
     observing: bool = False
     """The running service takes no action, whatever the configuration says."""
+    declined: Mapping[str, tuple[Decline, ...]] = field(default_factory=dict)
+    """Actions that were declined and are not tried now, by the ids of their findings."""
 
 
 def plan(finding: Finding, config: Config, circumstances: Circumstances = Circumstances()) -> Finding:
@@ -31,8 +35,16 @@ def plan(finding: Finding, config: Config, circumstances: Circumstances = Circum
 
 
 def _remedies(finding: Finding, config: Config, circumstances: Circumstances) -> list[Remedy]:
-    offered = [action for action, spec in ACTIONS.items() if spec.offered(finding)]
-    return [*(_remedy(action, finding, config, circumstances) for action in offered), *advice(finding)]
+    own = (_remedy(action, finding, config, circumstances) for action in offered(finding))
+    return [*own, *advice(finding)]
+
+
+def after(finding: Finding, action: Action, config: Config) -> Remedy | None:
+    """The remedy to try once `action` was declined, one with a command if any has; None where none is left."""
+    remedies = plan(finding, config).remedies
+    before = next((at for at, one in enumerate(remedies) if one.action is action), -1)
+    left = [one for one in remedies[before + 1 :] if not (one.action is Action.DETACH and others(finding))]
+    return next((one for one in left if one.command), left[0] if left else None)
 
 
 def _remedy(action: Action, finding: Finding, config: Config, circumstances: Circumstances) -> Remedy:
@@ -43,18 +55,23 @@ def _remedy(action: Action, finding: Finding, config: Config, circumstances: Cir
     reason = why_ask or "its kind, its evidence and its engine leave no doubt"
     if (said := _said(action, finding, config)) is not None:
         # A policy opens the gate of kind and engine; evidence and an unknown home can't be overruled.
-        hard = never_automatic(finding) if said is Policy.AUTO else None
+        never = never_automatic_detach if action is Action.DETACH else never_automatic
+        hard = never(finding) if said is Policy.AUTO else None
         policy = Policy.ASK if hard else said
         reason = hard or f"the policy for it is {said}"
-    held = _held_back(action, finding, config, circumstances)
-    if policy is Policy.AUTO and held:
-        return Remedy(action, False, held, f"mountwarden {action} {finding.id}")
     command = None if policy is Policy.OFF else f"mountwarden {action} {finding.id}"
+    if policy is Policy.AUTO and (held := _held_back(action, finding, config, circumstances)):
+        return Remedy(action, False, held, command)
+    if policy is Policy.AUTO and (last := _declined(action, finding, circumstances)):
+        return Remedy(action, False, f"{last.text}; the service goes on trying", command, declined=True)
     return Remedy(action, policy is Policy.AUTO, reason, command)
 
 
 def _said(action: Action, finding: Finding, config: Config) -> Policy | None:
-    """The last policy of the configuration that matches; else the root's own, which decides on share and detach."""
+    """The last policy of the configuration that matches; else the root's own, which decides on share and detach.
+
+    One with a unit that permits must hold for all copies, since they go together; one that does not, for any.
+    """
     said = [entry.policy for entry in config.policies if _matches(entry, action, finding)]
     if not said and action in (Action.SHARE, Action.DETACH):
         said = [root.policy for root in config.roots if finding.root.is_called(root.path) and root.policy][:1]
@@ -69,8 +86,17 @@ def _matches(entry: PolicyEntry, action: Action, finding: Finding) -> bool:
         and (entry.root is None or finding.root.is_called(entry.root))
         and entry.engine in (None, finding.root.engine)
         and entry.kind in (None, finding.kind)
-        and (entry.unit is None or any(holder.unit == entry.unit for holder in finding.holders))
+        and (entry.unit is None or _is_of(entry.unit, finding, each=entry.policy is Policy.AUTO))
     )
+
+
+def _is_of(unit: str, finding: Finding, *, each: bool) -> bool:
+    return finding.is_of(unit) if each else unit in finding.units
+
+
+def _declined(action: Action, finding: Finding, circumstances: Circumstances) -> Decline | None:
+    """How it was declined, where it is not tried now."""
+    return next((one for one in circumstances.declined.get(finding.id, ()) if one.action is action), None)
 
 
 def _held_back(action: Action, finding: Finding, config: Config, circumstances: Circumstances) -> str | None:

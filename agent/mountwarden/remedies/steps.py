@@ -1,7 +1,10 @@
 """What each action does, step by step, in words: for --dry-run, plan and explain. Pure."""
 
+from collections.abc import Callable, Sequence
+
 from ..escape import decoded
-from ..model import Copy, Finding, Reach
+from ..explain import naming
+from ..model import NAMED, Copy, Finding, Reach
 
 _REJOINED = (
     "from then on the service gets new mounts of the host, and a plain umount on the host fails with EBUSY while "
@@ -22,45 +25,52 @@ def detach(finding: Finding) -> list[str]:
     target = finding.target
     if target is None or not finding.reached(Reach.RMDIR):
         return []
-    judged = target.mount
-    leaked = {(copy.namespace, copy.mount.id) for copy in target.copies if copy.mount.same_as(judged)}
-    others = [copy for copy in target.there if (copy.namespace, copy.mount.id) not in leaked]
-    goes = ", ".join(_named(*each) for each in sorted(leaked))
+    spot, mount, who = target.match.spot, target.mount, _who(finding)
+    goes = [f"{_named(copy)} of {who(copy)}" for copy in target.proven if copy.spot == spot]
     return [
         "check again: still leaked, by the same mounts; neither the host nor the engine's record uses it",
-        "no namespace may have the directory itself bound or another mount on it, and no process may use it",
-        *map(_other, others),
+        "no namespace may have the directory itself bound, another mount on it or on a copy; no process may use it",
+        *_listed([f"{_named(copy)} of {who(copy)} {_other(copy)}" for copy in target.others], "others"),
         f"rename an empty directory with the same attributes over {decoded(finding.mountpoint)} on the host",
-        f"the kernel drops {judged.fstype} {judged.device} and what is mounted on it: {goes}; check again: gone",
+        f"the kernel drops {mount.fstype} {mount.device}: {'; '.join(_listed(goes, 'mounts'))}; check again: gone",
     ]
 
 
-def _named(namespace: int, mount: int) -> str:
-    return f"mount {mount} in namespace {namespace}"
+def _who(finding: Finding) -> Callable[[Copy], str]:
+    """Who is in the namespace of a copy, as far as the finding names it."""
+    known = {copy.namespace: naming.first_in_full(copy.holders) for copy in (*finding.others, *finding.copies)}
+    return lambda copy: known.get(copy.namespace, "processes that were not looked at")
+
+
+def _listed(named: Sequence[str], what: str) -> list[str]:
+    return [*named[:NAMED], f"and {len(named) - NAMED} {what} more"] if len(named) > NAMED else list(named)
+
+
+def _named(copy: Copy) -> str:
+    return f"mount {copy.mount.id} in namespace {copy.namespace}"
 
 
 def _other(copy: Copy) -> str:
-    name, mount = _named(copy.namespace, copy.mount.id), copy.mount
-    return f"{name} is another one ({mount.fstype} {mount.device}) and would go too: declined while it is there"
+    what = f"is another one ({copy.mount.fstype} {copy.mount.device})"
+    return f"{what} and would go too: declined while it is there"
 
 
 def unmount(finding: Finding) -> list[str]:
     """The steps of an unmount."""
     if finding.target is None:
         return []
+    who = _who(finding)
     return [
         "check again: still leaked, by the same mounts",
         "its parent may be in no peer group with other mounts, to which the umount would spread",
-        *map(_umount, finding.target.leaked),
-        "check again: gone; and say what holds it open",
+        *_listed([f"{_umount(copy)}, which {who(copy)} is in" for copy in finding.target.proven], "mounts"),
+        "declined where it is in use there, unless --lazy is given; check again: gone; and say what holds it open",
     ]
 
 
 def _umount(copy: Copy) -> str:
-    return (
-        f"a child enters namespace {copy.namespace}, checks that {decoded(copy.mount.point)} is mount {copy.mount.id}, "
-        "and unmounts it; where it is in use there, lazily"
-    )
+    point, inode = decoded(copy.mount.point), copy.namespace
+    return f"a child checks that {point} is mount {copy.mount.id}, and unmounts it, in namespace {inode}"
 
 
 def rejoin(finding: Finding) -> list[str]:

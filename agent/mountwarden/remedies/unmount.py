@@ -1,11 +1,13 @@
-"""unmount: umount inside the one namespace that holds a leaked copy, for what a detach does not reach."""
+"""unmount: umount inside the namespaces that hold leaked copies, for what a detach does not reach or must not touch.
+
+Without MNT_DETACH, so that the kernel refuses it while a copy is in use, unless the operator asks for a lazy one.
+"""
 
 import errno
 import functools
 import itertools
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
@@ -14,7 +16,7 @@ from ..model import Action, Copy, Finding, Outcome
 from ..observe import directory_users
 from .checks import other_members, scan_again, texts
 from .children import T, inside
-from .results import Performed, verified
+from .results import Performed, copies_in_words, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,23 +36,28 @@ class _Mounted:
     unique: int | None
 
 
-def unmount(finding: Finding, scanner: "Scanner") -> Outcome:
-    """Unmount the leaked copies inside their namespaces; lazily where they are in use there.
+def unmount(finding: Finding, scanner: "Scanner", *, lazy: bool = False) -> Outcome:
+    """Unmount the leaked copies of the finding's own mount inside their namespaces.
 
-    Raises: Declined where a precondition does not hold; OSError and NoAnswer of the scan or the child.
+    `lazy`: where one is in use there too. Raises: Declined where a precondition does not hold, or nothing could be
+    unmounted; OSError and NoAnswer of the scan or the child.
     """
     scan, now = scan_again(finding, scanner, Action.UNMOUNT)
-    copies = now.target.leaked if now.target else ()
+    copies = now.target.proven if now.target else ()
     if not copies or any(copy.parent is None or copy.mount.point == b"/" for copy in copies):
         raise Declined("not-applicable", "the copy is the namespace's own root, or its parent is not seen")
     _check_spread(copies, scan)
-    spaces = {inode: list(some) for inode, some in itertools.groupby(copies, key=lambda copy: copy.namespace)}
-    ids = "; ".join(f"mounts {[copy.mount.id for copy in some]} in namespace {inode}" for inode, some in spaces.items())
-    saw = f"{ids} of {now.device}, evidence {now.evidence}"
     proc = directory_users.open_proc()
     try:
-        performed = Performed(now, Action.UNMOUNT, saw, _unmounted_everywhere(spaces, scan), copies)
-        return verified([performed], scanner, proc)[0][0]
+        tried = _Everywhere(scan, proc, lazy)
+        for inode, some in itertools.groupby(copies, key=lambda copy: copy.namespace):
+            tried.unmount(inode, tuple(some))
+        if not tried.did:
+            raise tried.refused[0]
+        gone = tuple(copy for copy in copies if copy.namespace in tried.spaces)
+        saw = f"{copies_in_words(len(copies))} of {now.device}, evidence {now.evidence}"
+        performed = Performed(now, Action.UNMOUNT, saw, "; ".join(tried.did), gone)
+        return tried.outcome(verified([performed], scanner, proc)[0][0])
     finally:
         os.close(proc)
 
@@ -71,25 +78,59 @@ def _check_spread(copies: tuple[Copy, ...], scan: "Scan") -> None:
                     raise Declined("mounted-on", f"{os.fsdecode(mount.point)} is mounted on it there")
 
 
-def _unmounted_everywhere(spaces: Mapping[int, Sequence[Copy]], scan: "Scan") -> str:
-    """What was done, in words. Raises: as `_unmounted` where nothing was done yet."""
-    did: list[str] = []
-    for inode, copies in spaces.items():
+_LAZY = (
+    "with --lazy it is unmounted all the same: what its programs have open goes on working, a path that they look up "
+    "from then on shows the bare directory below, and what they write there stays there"
+)
+
+
+class _Everywhere:
+    """The umounts in one namespace after the other: one that is refused does not keep back the others."""
+
+    def __init__(self, scan: "Scan", proc: int, lazy: bool) -> None:
+        self._scan, self._proc, self._lazy = scan, proc, lazy
+        self.did: list[str] = []
+        self.spaces: set[int] = set()
+        """Namespaces in which something was done."""
+        self.refused: list[Declined | OSError] = []
+
+    def unmount(self, inode: int, copies: tuple[Copy, ...]) -> None:
+        """Unmount all copies of one namespace, or note why not."""
         mounts = [_Mounted(c.mount.point, c.mount.id, c.mount.parent, c.mount.unique) for c in reversed(copies)]
         try:
-            did.append(_unmounted(inode, scan, mounts))
-        except (Declined, OSError) as error:
-            if not did:
-                raise
-            did.append(f"namespace {inode}: {error}")  # the scan afterwards shows what is left
-    return "; ".join(did)
+            self.did.append(f"namespace {inode}: {_unmounted(inode, self._scan, mounts, self._lazy)}")
+            self.spaces.add(inode)
+        except Declined as error:
+            self.refused.append(self._busy(inode, copies) if error.code == "busy" else error)
+        except OSError as error:
+            self.refused.append(error)
+
+    def outcome(self, done: Outcome) -> Outcome:
+        """What came of all of them, given what came of those in which something was done."""
+        if not self.refused or not done.done:
+            return done
+        first = self.refused[0]
+        code = first.code if isinstance(first, Declined) else "failed"
+        where = f"{len(self.spaces)} of {len(self.spaces) + len(self.refused)} namespaces"
+        return replace(done, done=False, code=code, text=f"unmounted in {where}; in the others declined: {first}")
+
+    def _busy(self, inode: int, copies: tuple[Copy, ...]) -> Declined:
+        users = directory_users.users_by_mount(self._proc, frozenset(copy.mount.id for copy in copies))
+        named = [str(use) for some in users.values() for use in some]
+        more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+        by = (
+            ", ".join(named[:3]) + more
+            if named
+            else "no process that has a file open: by what is mounted from it, a loop device or swap"
+        )
+        return Declined("busy", f"it is in use in namespace {inode} by {by}; {_LAZY}")
 
 
-def _unmounted(inode: int, scan: "Scan", mounts: list[_Mounted]) -> str:
+def _unmounted(inode: int, scan: "Scan", mounts: list[_Mounted], lazy: bool) -> str:
     """What was done, in words; a child that missed its deadline may have done it, which the scan afterwards shows."""
     gone = Declined("gone", "the namespace has no process any more")
     try:
-        how: list[str] = inside(inode, scan, functools.partial(_act, mounts), gone=gone, enter=enter)
+        how: list[str] = inside(inode, scan, functools.partial(_act, mounts, lazy), gone=gone, enter=enter)
     except NoAnswer as error:
         return f"started to unmount; {error.message}"
     return "; ".join(f"{os.fsdecode(m.point)}: {word}" for m, word in zip(mounts, how, strict=True))
@@ -115,14 +156,14 @@ def enter(pid: int, function: "Callable[[], T]", *, inode: int | None, deadline:
     return child.ask(entered, deadline=deadline, what=f"the child in the mount namespace of process {pid}")
 
 
-def _act(mounts: list[_Mounted]) -> list[str]:
+def _act(mounts: list[_Mounted], lazy: bool) -> list[str]:
     """In the child, top of a stack first: what became of each."""
     parents = [_parent(mount) for mount in mounts]
     done: list[str] = []
     try:
         for fd, mount in zip(parents, mounts, strict=True):
             _check_top(fd, mount)
-            done.append(_umount(fd, mount))
+            done.append(_umount(fd, mount, lazy))
     except (Declined, OSError) as error:
         if not done:
             raise
@@ -148,8 +189,8 @@ def _check_top(parent: int, mount: _Mounted) -> None:
         raise Declined("covered", "another mount is on top of it there, or on the way to it")
 
 
-def _umount(parent: int, mount: _Mounted) -> str:
-    """Plainly; lazily where it is busy, since what uses a leaked copy would keep it. Raises: Declined; OSError."""
+def _umount(parent: int, mount: _Mounted, lazy: bool) -> str:
+    """Plainly; where it is busy and that is wanted, lazily. Raises: Declined; OSError."""
     os.fchdir(parent)
     name = os.path.basename(mount.point)
     try:
@@ -159,6 +200,8 @@ def _umount(parent: int, mount: _Mounted) -> str:
             raise Declined("locked", "the kernel does not allow it: a user namespace has locked the mount") from error
         if error.errno != errno.EBUSY:
             raise
+        if not lazy:
+            raise Declined("busy", "it is in use there") from error
         syscalls.umount(b"./" + name, abi.UMOUNT_NOFOLLOW | abi.MNT_DETACH)
         return "unmounted lazily, since it is in use there"
     return "unmounted"

@@ -1,13 +1,18 @@
-"""What the service does by itself: the automatic remedies of confirmed findings, one attempt each, in turn."""
+"""What the service does by itself: the automatic remedies of confirmed findings, one attempt each, in turn.
+
+What is declined is no attempt: it is tried again, after a pause. Each time costs a scan in full, however many are tried
+with it, so the pause is for all of them so long that they cost at most 1/`COST_FACTOR` of the time.
+"""
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..config.schema import Config, Mode
 from ..errors import MountwardenError
 from ..ledger import breaker
+from ..ledger.entries import Decline
 from ..ledger.update import Attempt, Ledger, Now
 from ..model import Action, Finding, Outcome
 from ..remedies.plan import Circumstances, plan, setting_that_ends
@@ -22,6 +27,9 @@ BATCH = 256
 FAILED = frozenset({"failed", "no-answer", "unverified", "still-there", "not-shared", "still-severed"})
 """Codes of outcomes whose effect is missing or unknown though all preconditions held. Others name a precondition."""
 
+COST_FACTOR = 100.0
+"""For each second that it takes to try again what was declined, nothing that was declined is tried for so many."""
+
 CarryOut = Callable[[Sequence[Finding], Action, Callable[[], bool]], Iterable[Outcome]]
 """What carries out one action for findings; before each of its batches it asks whether to go on."""
 
@@ -30,7 +38,8 @@ class AutomaticActions:
     """Carries out what the plan says is automatic.
 
     Detaches are asked for in batches, but the first below a root alone, and so is the next one after any failure: what
-    fails there does not fail a whole batch before the breaker is asked again.
+    fails there does not fail a whole batch before the breaker is asked again. Each one that is declined doubles the
+    next batch, since it changed nothing; what was declined before is tried again in one.
     """
 
     def __init__(self, run: RunDirectory, carry_out: CarryOut, tidy: Callable[[], list[bytes]] = list) -> None:
@@ -38,6 +47,8 @@ class AutomaticActions:
         self._run = run
         self._carry_out = carry_out
         self._tidy = tidy
+        self._retry_from = 0.0
+        """Seconds of CLOCK_BOOTTIME before which nothing is tried again that was declined."""
 
     def remove_leftovers(self, config: Config) -> list[bytes]:
         """Paths of what an interrupted action left, now removed.
@@ -54,17 +65,24 @@ class AutomaticActions:
     def act(
         self, findings: Iterable[Finding], config: Config, ledger: Ledger, report: Callable[[Ledger], Ledger]
     ) -> tuple[Ledger, tuple[Outcome, ...]]:
-        """Do what may be done now. `report` saves the ledger and reports what is pending, around each batch."""
+        """Do what may be done now. `report` saves the ledger and reports what is pending, around each batch.
+
+        Returns the ledger, and the outcomes but for those that were declined before for the same reason.
+        """
         outcomes: list[Outcome] = []
-        cycle = _Cycle(deque(finding for finding in findings if finding.confirmed))
+        declined = breaker.declines(ledger)
+        cycle = _Cycle(deque(finding for finding in findings if finding.confirmed), frozenset(declined))
         until = _boot() + BUDGET
         while cycle.left and _boot() < until:
+            began = _boot()
             ledger, batch, action = self._begun(cycle, config, ledger)
             if not batch or action is None:
                 break
             ledger, done = self._carried_out(batch, action, ledger, report, until)
-            outcomes += done
+            outcomes += [one for one in done if not _known(one, declined)]
             cycle.learn(done)
+            if any(finding.id in declined for finding in batch):
+                self._retry_from = max(self._retry_from, _boot() + COST_FACTOR * (_boot() - began))
         return report(ledger), tuple(outcomes)
 
     def _carried_out(
@@ -95,13 +113,15 @@ class AutomaticActions:
         now = circumstances(self._run, ledger)  # at this very moment: a pause counts from the next batch on
         batch: list[Finding] = []
         chosen: Action | None = None
-        while cycle.left and len(batch) < BATCH:
+        while cycle.left:
             finding = cycle.left[0]
             action = None if finding.mountpoint in cycle.taken else _automatic(finding, config, now)
-            if action is not None and batch and (action is not chosen or not cycle.together(finding, action)):
+            if action is not None and batch and (action is not chosen or len(batch) >= cycle.most(finding, action)):
                 break
             cycle.left.popleft()
             if action is None:
+                continue
+            if finding.id in cycle.declined and _boot() < self._retry_from:
                 continue
             if why := breaker.objection(ledger, finding, action, _now(), config):
                 if why == breaker.MADE_PRIVATE_AGAIN:
@@ -110,7 +130,7 @@ class AutomaticActions:
             ledger, chosen = breaker.begin(ledger, finding, _now()), action
             cycle.taken.add(finding.mountpoint)
             batch.append(finding)
-            if not cycle.together(finding, action):
+            if len(batch) >= cycle.most(finding, action):
                 break
         return ledger, batch, chosen
 
@@ -120,22 +140,27 @@ class _Cycle:
     """What is left of one cycle, and what it has shown so far."""
 
     left: deque[Finding]
+    declined: frozenset[str] = frozenset()
+    """Ids of findings of which something was declined in an earlier cycle."""
     taken: set[bytes] = field(default_factory=set)
     """Mountpoints for which an action was tried: one action at a mountpoint ends the copies of all namespaces."""
-    proven: set[bytes] = field(default_factory=set)
-    """Roots below which the last action did what it should."""
+    allowed: Counter[bytes] = field(default_factory=Counter)
+    """How many may be in one batch, by root, by how the last actions below it ended; one where none did."""
 
-    def together(self, finding: Finding, action: Action) -> bool:
-        """Whether others may be in one batch with it."""
-        return action is Action.DETACH and finding.root.path in self.proven
+    def most(self, finding: Finding, action: Action) -> int:
+        """How many may be in one batch with it, itself among them."""
+        if action is not Action.DETACH:
+            return 1
+        return BATCH if finding.id in self.declined else min(BATCH, max(1, self.allowed[finding.root.path]))
 
     def learn(self, outcomes: Iterable[Outcome]) -> None:
         """Take in how actions ended."""
         for outcome in outcomes:
-            if outcome.done:
-                self.proven.add(outcome.finding.root.path)
-            elif outcome.code in FAILED:
-                self.proven.discard(outcome.finding.root.path)
+            root = outcome.finding.root.path
+            self.allowed[root] = BATCH if outcome.done else 1 if outcome.code in FAILED else self._doubled(root)
+
+    def _doubled(self, root: bytes) -> int:
+        return min(BATCH, 2 * max(1, self.allowed[root]))
 
 
 def _automatic(finding: Finding, config: Config, now: Circumstances) -> Action | None:
@@ -145,23 +170,34 @@ def _automatic(finding: Finding, config: Config, now: Circumstances) -> Action |
 
 def circumstances(run: RunDirectory, ledger: Ledger) -> Circumstances:
     """What decides whether an action is tried, but for what `breaker.objection` says."""
-    paused = pause.read(run, time.time()) is not None
-    return Circumstances(paused, breaker.attempted(ledger), breaker.left_alone(ledger))
+    paused, now = pause.read(run, time.time()) is not None, _boot()
+    waiting = {
+        finding: tuple(one for one in some if now < one.again) for finding, some in breaker.declines(ledger).items()
+    }
+    return Circumstances(paused, breaker.attempted(ledger), breaker.left_alone(ledger), declined=waiting)
 
 
 def reported_circumstances(run: RunDirectory, ledger: Ledger, config: Config) -> Circumstances:
     """The same with all that keeps the service from acting now, for a report."""
-    limited = breaker.limited(ledger, _now(), config)
-    return replace(circumstances(run, ledger), made_private_again=breaker.made_private_again(ledger), limited=limited)
+    return replace(
+        circumstances(run, ledger),
+        made_private_again=breaker.made_private_again(ledger),
+        limited=breaker.limited(ledger, _now(), config),
+        declined=breaker.declines(ledger),
+    )
 
 
 def _finished(ledger: Ledger, finding: Finding, action: Action, outcome: Outcome) -> Ledger:
-    if outcome.code == "gone":
-        return breaker.nothing_to_do(ledger, finding)
     attempt = Attempt.DONE if outcome.done else Attempt.FAILED if outcome.code in FAILED else Attempt.DECLINED
     data = {"CODE": outcome.code, "SAW": outcome.saw, "DID": outcome.did, "VERIFIED": outcome.verified}
     said = {name: value for name, value in data.items() if value}
     return breaker.finish(ledger, finding, action, attempt, _now(), outcome.text, said)
+
+
+def _known(outcome: Outcome, declined: Mapping[str, tuple[Decline, ...]]) -> bool:
+    """Whether it was declined before, for the same reason."""
+    before = declined.get(outcome.finding.id, ())
+    return any(one.action is outcome.action and outcome.code in one.told for one in before)
 
 
 def _boot() -> float:

@@ -176,9 +176,9 @@ class Agent:
         results = self._results(scan, Now(scan.started, started, ended - started), config, cost)
         self._publisher.publish(results)
         acted = self._clients.scanned(results) if self._clients else False
-        deadline = update.next_deadline(self._reporter.ledger)
+        deadline = update.next_deadline(self._reporter.ledger, _boot())
         self._schedule.done(started, ended, _cpu() - cpu, full=full, deadline=deadline)
-        if results.outcomes or acted:
+        if acted or any(outcome.did for outcome in results.outcomes):  # what is declined changes nothing
             self._schedule.woken(_boot())
         self._watch(scan)
         if full:  # never before the first scan: the bus is nothing that a start waits for

@@ -29,7 +29,10 @@ def config(snapshot: Snapshot) -> Config:
 
 
 def _attributed(finding: Finding, snapshot: Snapshot) -> Finding:
-    return replace(finding, copies=tuple(_held(copy, finding.kind, snapshot) for copy in finding.copies))
+    copies, others = (
+        tuple(_held(copy, finding.kind, snapshot) for copy in some) for some in (finding.copies, finding.others)
+    )
+    return replace(finding, copies=copies, others=others)
 
 
 def _held(copy: FoundCopy, kind: Kind, snapshot: Snapshot) -> FoundCopy:
