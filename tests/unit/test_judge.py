@@ -237,7 +237,7 @@ def test_each_mount_that_would_go_with_the_directory_is_named_and_another_one_as
     }
     assert steps(found)[2:-2] == [is_another[n] for n in (3, 4)]
     goes = f"{names[0]}, {names[1]}, {names[2]}"
-    assert steps(found)[-1] == f"the kernel drops overlay 0:40 and what is mounted on it: {goes}; check again: gone"
+    assert steps(found)[-1] == f"the kernel drops overlay 0:40: {goes}; check again: gone"
 
 
 @pytest.mark.parametrize("change", [{"device": "0:41"}, {"root": b"/sub"}, {"super_options": b"rw"}])

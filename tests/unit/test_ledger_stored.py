@@ -40,10 +40,10 @@ OF_VERSION_2 = (
     rb'"private","file":"/etc/u","line":7},"count":1,"pid":7,"comm":"sleep","unit":"my\\x2dapp.service","units":'
     rb'["my\\x2dapp.service"],"container":"abc","mount_class":"layer","others":0},"mounts":["0:40 42 7"],"first":0.0,'
     rb'"due":1.0,"confirmed":true,"told":"alone","attempt":'
-    rb'"failed"}]],"pending":[{"kind":"summary","key":"summary.found.1","at":1000000001.0,"text":"","subject":null,'
+    rb'"failed","declines":[]}]],"pending":[{"kind":"summary","key":"summary.found.1","at":1000000001.0,"text":"","subject":null,'
     rb'"data":[["COUNT","30"]]}],"storms":[[["found","/r/\udcfe"],{"start":1.0,"told":1,"held":["mw-00000002bc"]}]],'
     rb'"acts":[4.0],"roots":[["/r/\udcfe",{"failures":1,"shares":0,"left_alone":false,"fought":false}]],"gaps":'
-    rb'[["a: b",{"first":1.5,"told":true}]],"paused":true}}'
+    rb'[["a: b",{"first":1.5,"told":true}]],"causes":[],"paused":true}}'
 )
 """As the file was written when this form of it was new: a service that is updated reads what the one before it left."""
 

@@ -29,13 +29,16 @@ def register(
     epilog: str,
     everything: str,
     yes: str = "with --all: do not ask",
+    lazy: str | None = None,
 ) -> None:
-    """Add an action's command, which takes ids or --all. `everything` and `yes` are the help of --all and --yes."""
+    """Add an action's command, which takes ids or --all. The last three are the help of its options."""
     parser = subparsers.add_parser(str(action), help=help, description=description, epilog=epilog)
     parser.add_argument("id", metavar="ID", nargs="*", help="findings, by their ids")
     parser.add_argument("--all", action="store_true", help=everything)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done")
     parser.add_argument("--yes", action="store_true", help=yes)
+    if lazy:
+        parser.add_argument("--lazy", action="store_true", help=lazy)
     options.waiting(parser)
     options.filters(parser)
     parser.set_defaults(run=command or functools.partial(run, action=action))
@@ -49,8 +52,8 @@ def run(
     ask: Callable[[FindingJson], bool] = lambda _finding: False,
     unit: str | None = None,
 ) -> int:
-    """A command over ids or --all. `means` says which of the findings that it is offered for --all stands for; `ask`,
-    which of them need consent even when named by id; `unit` is one that the operator names.
+    """A command over ids or --all. `means` says which of the findings that it is the first remedy of --all stands for;
+    `ask`, which of them need consent even when named by id.
 
     Raises: MountwardenError where the arguments contradict each other, without root, or without a terminal to ask on.
     """
@@ -72,7 +75,7 @@ def _run(
     # what is severed is info, and must hold as well
     document = source.report(wait=arguments.wait, everything=action is Action.REJOIN)
     findings, absent = _chosen(arguments, document, action, means)
-    order = Order(action, [finding["id"] for finding in findings], arguments.dry_run, unit=unit)
+    order = Order(action, [finding["id"] for finding in findings], arguments.dry_run, getattr(arguments, "lazy", False), unit)
     if arguments.dry_run:
         return outcomes.describe(source, order, arguments, absent)
     asked = findings if arguments.all else [finding for finding in findings if ask(finding)]
@@ -96,8 +99,8 @@ def _chosen(
 
 
 def _offers(finding: FindingJson, action: Action) -> bool:
-    """Whether the action is a remedy of the finding that may be carried out."""
-    return any(remedy["action"] == action and remedy["command"] for remedy in finding["remedies"])
+    """Whether the action is the first remedy of the finding, and may be carried out."""
+    return [remedy["action"] for remedy in finding["remedies"] if remedy["command"]][:1] == [action]
 
 
 def _consent(findings: Sequence[FindingJson], action: Action, *, yes: bool) -> bool:

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 Each finding is checked again right before it is detached. It is declined, with the host as it was, where the mountpoint
-is live, not empty, used as a directory by a process, or not what was judged. Exit status 1 when some were declined or
-failed. Many are detached in batches of a quarter of a second; a signal ends it between two batches, and the journal has
-all that was done.
+is live, not empty, used as a directory by a process, or not what was judged, and where a mount of something else would
+go with it, each of which is named. What is declined names the remedy to try next. Exit status 1 when some were declined
+or failed. Many are detached in batches of a quarter of a second; a signal ends it between two batches, and the journal
+has all that was done.
 
 examples:
   mountwarden detach mw-0123456789 --dry-run

@@ -2,7 +2,7 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from ..output import report_file, terminal
@@ -24,7 +24,7 @@ def carry_out(
         outcomes.append(outcome)
         try:
             if not arguments.json and not broken:
-                print(line(outcome, screen), flush=True)
+                print("\n".join([line(outcome, screen), *_next(outcome, screen)]), flush=True)
         except BrokenPipeError as error:
             broken.append(error)
     if broken:
@@ -62,3 +62,9 @@ def line(outcome: OutcomeJson, screen: terminal.Terminal) -> str:
     """One outcome as a line."""
     sign = screen.paint(screen.glyph("✓"), "green") if outcome["done"] else screen.paint(screen.glyph("✗"), "red")
     return f"{sign} {outcome['finding_id']} {outcome['mountpoint']}: {outcome['text']}"
+
+
+def _next(outcome: OutcomeJson, screen: terminal.Terminal) -> Iterator[str]:
+    """What to run next, or to do."""
+    if outcome["next"]:
+        yield f"  {screen.glyph('→')} {screen.paint(outcome['next'], 'bold')}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..config.schema import Mode
 from ..errors import MountwardenError
 from ..escape import seconds, unit_name
-from ..model import Evidence, Finding, Severity
+from ..model import Cause, Evidence, Finding, Severity
 from ..output import report_file
 from ..output.columns import age
 from ..report import types
@@ -49,6 +49,8 @@ def _as_seen(finding: Finding, document: types.FindingJson | None) -> Finding:
     if theirs.isdisjoint((copy.namespace, copy.mount_id) for copy in finding.copies):
         return finding
     seen = replace(finding, evidence=Evidence(document["evidence"]))
+    if document["cause"] and (cause := Cause(**document["cause"])).is_known:
+        seen = replace(seen, cause=cause)  # of the time when the copies were left: a rejoin hides it from a scan
     if finding.evidence is not Evidence.CLAIMED:
         return seen
     return replace(seen, severity=Severity(document["severity"]), detail=document["detail"] or "")

@@ -1,4 +1,4 @@
-"""mountwarden unmount: unmount leaked copies inside the namespace that holds them."""
+"""mountwarden unmount: unmount leaked copies inside the namespaces that hold them."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,14 @@ if TYPE_CHECKING:
     from .options import Parser
 
 _EPILOG = """\
-For what a detach does not reach: a copy bound on another directory, or one that a newer mount hides. A child
-enters the namespace, finds the copy again by its mount id, and unmounts it, lazily where it is in use there. It is
-declined where the umount would spread to other namespaces, or where something else is mounted on the copy.
+For what a detach does not reach, or must not touch: a copy bound on another directory, one that a newer mount hides,
+or one with mounts of something else on its spot, which stay. A child enters each namespace, finds the copy again by its
+mount id, and unmounts it. It is declined where the umount would spread to other namespaces, where something else is
+mounted on the copy, and where a program uses it there, which is named.
+
+--lazy unmounts what is in use too (MNT_DETACH). What a program has open goes on working, and keeps the layer or device
+busy until it is closed; a path that it looks up from then on shows the bare directory below the mountpoint, and what it
+writes there stays there. The service itself never does that.
 
 examples:
   mountwarden unmount mw-0123456789 --dry-run
@@ -26,8 +31,9 @@ def register(subparsers: "_SubParsersAction[Parser]") -> None:
     actions.register(
         subparsers,
         Action.UNMOUNT,
-        help="unmount leaked copies inside the namespace that holds them",
-        description="Unmounts leaked copies in the one namespace that holds them, where a detach does not reach.",
+        help="unmount leaked copies inside the namespaces that hold them",
+        description="Unmounts leaked copies in the namespaces that hold them, and nothing elsewhere.",
         epilog=_EPILOG,
-        everything="every leaked finding that a detach does not reach",
+        everything="every leaked finding that a detach does not reach, or must not touch",
+        lazy="unmount what is in use there too: its programs keep what they have open",
     )

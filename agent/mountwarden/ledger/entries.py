@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..model import Action, Event, EventKind, Subject
+from ..model import Action, Cause, Event, EventKind, Subject
 from .bursts import Bursts
 
 
@@ -104,6 +104,17 @@ class RootRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SpaceCause:
+    """Why copies of a root were left behind in a namespace, as it was before anything there was changed."""
+
+    root: bytes
+    namespace: int
+    unit: str | None
+    """Of its first process: the inode of a namespace is used again."""
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """All that is remembered. Of one boot: ids and clocks mean nothing in the next."""
 
@@ -116,6 +127,9 @@ class Ledger:
     """Seconds of CLOCK_BOOTTIME at which the actions of the last minute were begun."""
     roots: Mapping[bytes, RootRecord] = field(default_factory=dict)
     gaps: Mapping[str, GapEntry] = field(default_factory=dict)
+    causes: tuple[SpaceCause, ...] = ()
+    """The first cause that was known of each root and namespace, while that is there: a rejoin changes what it is
+    derived from, and leaves the copies."""
     paused: bool = False
     """Whether the begin of a pause was reported and not yet its end."""
 

@@ -4,12 +4,12 @@ A finding is reported once it held for its confirm time, and once more when a sc
 Events are `pending` until they are known to be in the journal: a kill between two steps neither loses nor doubles one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from ..config.schema import Config, Silence
 from ..model import NAMED, Event, EventKind, Finding, Gap, Severity, Subject, chief
-from . import bursts
+from . import bursts, causes
 from .entries import Attempt, Entry, GapEntry, Ledger, Now, Reported, event_key
 
 __all__ = [
@@ -40,13 +40,17 @@ def update(
     gaps: Iterable[Gap] = (),
     unjudged: frozenset[bytes] = frozenset(),
     complete: bool = True,
+    namespaces: Collection[int] | None = None,
 ) -> tuple[Ledger, tuple[Event, ...]]:
     """Take in one scan; returns the new ledger and what is to be reported now (it is in `pending` too).
 
     A finding that the scan does not show is over, unless the scan could not have seen it: a gap has its namespace, its
-    root is `unjudged` (paths of roots whose status is not ok), or the scan is not `complete`.
+    root is `unjudged` (paths of roots whose status is not ok), or the scan is not `complete`. `namespaces` are the
+    inodes of all that there are; what is known of others is forgotten. None: nothing is.
     """
     findings, gaps = tuple(findings), tuple(gaps)
+    ledger = replace(ledger, causes=causes.learned(ledger.causes, findings, namespaces))
+    findings = causes.recalled(ledger.causes, findings)
     blind = frozenset(gap.namespace for gap in gaps if gap.namespace is not None)
     seen = {one.id: _seen(ledger.entries.get(one.id), one, now, config, blind) for one in findings}
     absent = [entry for entry in ledger.entries.values() if entry.subject.id not in seen]
@@ -89,7 +93,8 @@ def next_deadline(ledger: Ledger, boot: float = 0.0) -> float | None:
 
 def annotate(ledger: Ledger, findings: Iterable[Finding], now: Now, config: Config) -> tuple[Finding, ...]:
     """The findings with what the ledger knows of them: confirmed, silenced, since, due, and a cause found earlier."""
-    return tuple(_annotated(ledger.entries.get(finding.id), finding, now, config) for finding in findings)
+    known = causes.recalled(ledger.causes, findings)
+    return tuple(_annotated(ledger.entries.get(finding.id), finding, now, config) for finding in known)
 
 
 def note(ledger: Ledger, *events: Event) -> Ledger:
@@ -128,9 +133,8 @@ def _seen(old: Entry | None, finding: Finding, now: Now, config: Config, blind: 
     if old is None or (not old.confirmed and mounts.isdisjoint(old.mounts)):
         first = now.boot + now.took
         return Entry(subject_of(finding, now.wall), mounts, first, first + confirm)
-    subject = _with_unseen(subject_of(finding, old.subject.since), old.subject, blind)
-    if subject.cause is None:
-        subject = replace(subject, cause=old.subject.cause)
+    explained = replace(finding, cause=causes.better(old.subject.cause, finding.cause))
+    subject = _with_unseen(subject_of(explained, old.subject.since), old.subject, blind)
     at = old.first + confirm
     known = replace(old, subject=subject, mounts=mounts, due=at, confirmed=old.confirmed or now.boot >= at)
     # Other mounts on the same spot are another leak: what was done about the last one says nothing of it.
@@ -165,7 +169,7 @@ def _annotated(entry: Entry | None, finding: Finding, now: Now, config: Config) 
     quiet = silenced(finding, config.silences, now.wall)
     if entry is None:
         return replace(finding, confirmed=False, silenced=quiet, since=None)
-    cause = finding.cause or entry.subject.cause
+    cause = causes.better(entry.subject.cause, finding.cause)
     due = None if entry.confirmed else entry.subject.since + entry.due - entry.first
     return replace(finding, confirmed=entry.confirmed, silenced=quiet, since=entry.subject.since, due=due, cause=cause)
 

@@ -48,6 +48,11 @@ class Cause:
     """Where that setting is in effect from, printable; None where no file of the unit shows it."""
     line: int | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it says more than why it is not known."""
+        return self.code != "not-known"
+
 
 @dataclass(frozen=True, slots=True)
 class Remedy:

@@ -46,8 +46,9 @@ _SAFE = {
     "alone. No process is stopped and no data is touched.",
     Action.SHARE: "Safe because it changes one mount's propagation and mounts nothing; what is mounted below it is "
     "not touched.",
-    Action.UNMOUNT: "It unmounts the copies inside their namespaces; where one is in use there, it goes once nothing "
-    "uses it any more.",
+    Action.UNMOUNT: "It unmounts the copies inside their namespaces, and nothing elsewhere; the kernel refuses it "
+    "while they are in use there. With --lazy they go all the same: what a program has open goes on working, a path "
+    "that it looks up from then on shows the bare directory below, and what it writes there stays there.",
     Action.REJOIN: "It opens the service to new mounts of the host, and makes a plain umount on the host fail while "
     "the service is busy in its copy.",
     Action.RESTART: "It always works: the namespace ends with its processes, and the new one copies only what is "

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..escape import seconds
-from ..model import Kind, Severity
+from ..model import Action, Kind, Severity
 from ..report import types
 from ..report.build import blind, counts
 from . import phrases
@@ -52,7 +52,7 @@ def render(report: types.ReportJson, view: View) -> str:
         if last is None or group.holder != last.holder:
             lines += ["", view.terminal.paint(_cut(group.holder, view.terminal.columns, view.terminal), "bold")]
             last = None
-        lines += _group(group, last, view)
+        lines += _group(group, last, report["findings"], view)
         last = group
     feet = list(_feet(report, view))
     return view.terminal.lines(lines + ([""] if feet else []) + feet)
@@ -62,7 +62,8 @@ def groups(findings: Iterable[types.FindingJson]) -> list[FindingGroup]:
     """Findings by holder, each holder where its worst one stands; within it by what is wrong and why."""
     by_holder: dict[tuple[object, ...], dict[tuple[object, ...], list[types.FindingJson]]] = {}
     for finding in findings:
-        key = (phrases.wrong(finding), finding["severity"], _unlisted(finding), _because(finding), _action(finding))
+        what = phrases.wrong(finding)
+        key = (what, finding["severity"], _unlisted(finding), _because(finding), _remedy_key(finding))
         held = (*phrases.all_holders(finding), phrases.unnamed(finding))
         by_holder.setdefault(held, {}).setdefault(key, []).append(finding)
     groups = (some for parts in by_holder.values() for some in parts.values())
@@ -79,8 +80,27 @@ def _unlisted(finding: types.FindingJson) -> str | None:
     return None if finding["confirmed"] else "not confirmed"
 
 
-def _action(finding: types.FindingJson) -> str | None:
-    return finding["remedies"][0]["action"] if finding["remedies"] else None
+def _offered(finding: types.FindingJson) -> tuple[types.RemedyJson | None, types.RemedyJson | None]:
+    """The remedy that is shown, and the one before it that the service declined, or that can't be had, if any is.
+
+    A remedy of ours without a command gives way to a later one that has one.
+    """
+    remedies = finding["remedies"]
+    first = remedies[0] if remedies else None
+    if first is None or (first["command"] and not first["declined"]):
+        return first, None
+    later = next((one for one in remedies[1:] if one["command"] and not one["declined"]), None)
+    return (later, first) if later else (first, None)
+
+
+def _remedy_key(finding: types.FindingJson) -> tuple[object, ...]:
+    """What two findings must have in common for one remedy to be shown for both."""
+    shown, before = _offered(finding)
+    if shown is None:
+        return (None,)
+    advice = shown["command"] if shown["action"] == Action.RESTART else None
+    own = shown["reason"] if shown["command"] is None else advice
+    return shown["action"], shown["automatic"], own, before["action"] if before else None
 
 
 def _head(report: types.ReportJson, view: View) -> Iterable[str]:
@@ -110,7 +130,9 @@ def _modes(report: types.ReportJson) -> list[str]:
     return lines
 
 
-def _group(group: FindingGroup, last: FindingGroup | None, view: View) -> Iterable[str]:
+def _group(
+    group: FindingGroup, last: FindingGroup | None, everything: Sequence[types.FindingJson], view: View
+) -> Iterable[str]:
     terminal, first = view.terminal, group.first
     text = phrases.wrong(first, len(group.findings))
     marks = ", ".join(mark for mark in (_mounts(group.findings), _label(first), _unlisted(first)) if mark)
@@ -123,7 +145,7 @@ def _group(group: FindingGroup, last: FindingGroup | None, view: View) -> Iterab
     for label, what in _said(first):
         if what and (label, what) not in said:
             yield from wrap(what, terminal.columns, first=f"  {label} ", rest="    ")
-    yield from _remedy(group, view)
+    yield from _remedy(group, everything, view)
 
 
 def _mounts(findings: Sequence[types.FindingJson]) -> str | None:
@@ -169,16 +191,19 @@ def _members(group: FindingGroup, view: View) -> Iterable[str]:
         yield f"  {terminal.glyph('└')} " + f"and {hidden:,} more"
 
 
-def _remedy(group: FindingGroup, view: View) -> Iterable[str]:
+def _remedy(group: FindingGroup, everything: Sequence[types.FindingJson], view: View) -> Iterable[str]:
     """What to do: the command; or that the service does it, or why there is no command."""
-    first = group.first
-    if not first["remedies"] or first["silenced"]:
+    remedy, before = _offered(group.first)
+    if remedy is None or group.first["silenced"]:
         return
-    remedy = first["remedies"][0]
     arrow, columns = view.terminal.glyph("→"), view.terminal.columns
+    if before is not None:
+        reasons = {said["reason"] for said in (_offered(finding)[1] for finding in group.findings) if said}
+        why = before["reason"] if len(reasons) == 1 else "declined, each for a reason of its own"
+        yield from wrap(f"{before['action']}: {why}", columns, first="  ", rest="    ")
     if remedy["automatic"]:
         yield from wrap("mountwarden.service, where it runs, does this by itself; or", columns, first="  ", rest="    ")
-    pasted = _command(group)
+    pasted = _command(group, everything)
     if pasted is None:
         yield from wrap(f"{remedy['action']}: {remedy['reason']}", columns, first=f"  {arrow} ", rest="    ")
     else:
@@ -186,17 +211,26 @@ def _remedy(group: FindingGroup, view: View) -> Iterable[str]:
         yield f"  {arrow} " + view.terminal.paint(pasted, "bold")
 
 
-def _command(group: FindingGroup) -> str | None:
-    """One command for the whole group."""
-    commands = list(dict.fromkeys(f["remedies"][0]["command"] for f in group.findings if f["remedies"]))
-    if len(commands) == 1 or commands[0] is None:
-        return commands[0]
+def _command(group: FindingGroup, everything: Sequence[types.FindingJson]) -> str | None:
+    """One command for the whole group, and for nothing else."""
+    remedy = _offered(group.first)[0]
+    if remedy is None or remedy["command"] is None or len(group.findings) == 1:
+        return remedy["command"] if remedy else None
+    action = remedy["action"]
+    if action == Action.RESTART:
+        return remedy["command"]
     ids = [finding["id"] for finding in group.findings]
-    action = group.first["remedies"][0]["action"]
-    if len(ids) <= 4:
-        return command(["mountwarden", action, *ids])
     unit = next((one["unit"] for one in types.holders(group.first) if one["unit"]), None)
-    return command(["mountwarden", action, "--all", *(("--unit", unit) if unit else ())])
+    if len(ids) > 4 and unit and set(ids) == {one["id"] for one in everything if _is_meant(one, action, unit)}:
+        return command(["mountwarden", action, "--all", "--unit", unit])
+    return command(["mountwarden", action, *ids])
+
+
+def _is_meant(finding: types.FindingJson, action: str, unit: str) -> bool:
+    """Whether `--all --unit` of an action's command would take that finding too."""
+    of_unit = any(holder["unit"] == unit for holder in types.holders(finding))
+    first = finding["remedies"][0]["action"] if finding["remedies"] else None
+    return finding["confirmed"] and not finding["silenced"] and of_unit and first == action
 
 
 def _feet(report: types.ReportJson, view: View) -> Iterable[str]:

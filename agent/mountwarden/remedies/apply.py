@@ -38,7 +38,7 @@ def carry_out(
         return refused(finding, action, error)
 
 
-def _functions(named: frozenset[str], lazy: bool) -> Mapping[Action, Callable[[Finding, Scanner], Outcome]]:
+def _functions(named: frozenset[str], lazy: bool = False) -> Mapping[Action, Callable[[Finding, Scanner], Outcome]]:
     """What carries out each action."""
     return {
         Action.SHARE: share,

@@ -92,33 +92,42 @@ def _pairs(now: Finding, scan: "Scan", service: Table) -> list[Pair]:
     states = [s for s in scan.picture.roots if s.root == now.root and s.home == now.home]
     pairs: dict[int, Pair] = {}
     for copy in now.target.copies if now.target else ():
-        source = next((found for state in states if (found := _original(copy, state))), None)
         target = service.get(copy.parent.id) if copy.parent else None
-        if source is None or target is None or copy.parent is None or target.identity != copy.parent.identity:
+        if target is None or copy.parent is None or target.identity != copy.parent.identity:
             raise Declined("changed", "the mounts that hold it are not those that were judged")
-        pairs[target.id] = _checked(source, target)
+        sources = [parent for state in states for parent in _originals(copy, state)]
+        if not sources:
+            raise Declined("changed", "the host does not have it mounted any more")
+        pairs[target.id] = _checked(max(sources, key=lambda source: _fit(source, target)), target)
     if not pairs:
         raise Declined("changed", "no copy is severed any more")
     return list(pairs.values())
 
 
-def _original(copy: Copy, state: RootState) -> Mount | None:
-    """Home's mount that holds the live original of the copy."""
+def _originals(copy: Copy, state: RootState) -> list[Mount]:
+    """Home's mounts that hold a live original of the copy: two, where a root that is mounted on itself is shared."""
     live = state.live.get(copy.match.spot, ()) if copy.match else ()
     held = (state.parents.get(m.id) for m in live if m.identity == copy.mount.identity)
-    return next((parent for parent in held if parent), None)
+    return [parent for parent in held if parent]
+
+
+def _fit(source: Mount, target: Mount) -> tuple[bool, bool, int]:
+    """How well the mount of home suits: it must show all that the target shows, and little more."""
+    shows_all = source.device == target.device and below(source.root, target.root) is not None
+    return shows_all, bool(source.shared), len(source.root)
 
 
 def _checked(source: Mount, target: Mount) -> Pair:
-    """What the kernel would refuse with a bare EINVAL, each by its reason."""
+    """What the kernel would refuse with a bare EINVAL, each by its reason and the mount of the service."""
+    here, there = os.fsdecode(source.point), f"its mount at {os.fsdecode(target.point)}"
     if not source.shared:
-        raise Declined("home-private", f"the host's mount at {os.fsdecode(source.point)} is not shared: share it first")
+        raise Declined("home-private", f"the host's mount at {here} is not shared: share it first")
     if target.master:
-        raise Declined("member", "the copy has another master already, which it would lose")
+        raise Declined("member", f"{there} has another master already, which it would lose")
     if source.device != target.device:
-        raise Declined("other-superblock", "the copy is of another file system than the host's mount")
+        raise Declined("other-superblock", f"{there} is of another file system than the host's at {here}")
     if below(source.root, target.root) is None:
-        raise Declined("narrow", "the host's mount shows less of the file system than the copy")
+        raise Declined("narrow", f"{there} shows more of the file system than the host's at {here}")
     return Pair(source, target)
 
 

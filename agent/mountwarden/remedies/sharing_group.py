@@ -99,7 +99,7 @@ def _check_target(fd: int, wanted: Mount, pid: int, namespace: int, proc: int) -
     Raises: Declined.
     """
     if syscalls.mount_id(fd) != wanted.id:
-        raise Declined("covered", "another mount is on top of the copy there")
+        raise Declined("covered", f"another mount is on top of its mount at {os.fsdecode(wanted.point)}")
     with alive(pid):
         text = _read(proc, f"{pid}/mountinfo")
         link = os.readlink(f"{pid}/ns/mnt", dir_fd=proc)

@@ -26,20 +26,21 @@ def detach(finding: Finding) -> list[str]:
     if target is None or not finding.reached(Reach.RMDIR):
         return []
     spot, mount, who = target.match.spot, target.mount, _who(finding)
-    goes = [f"{_named(copy)} of {who(copy)}" for copy in target.proven if copy.spot == spot]
+    goes = [f"{_named(copy)}{who(copy)}" for copy in target.proven if copy.spot == spot]
     return [
         "check again: still leaked, by the same mounts; neither the host nor the engine's record uses it",
         "no namespace may have the directory itself bound, another mount on it or on a copy; no process may use it",
-        *_listed([f"{_named(copy)} of {who(copy)} {_other(copy)}" for copy in target.others], "others"),
+        *_listed([f"{_named(copy)}{who(copy)} {_other(copy)}" for copy in target.others], "others"),
         f"rename an empty directory with the same attributes over {decoded(finding.mountpoint)} on the host",
-        f"the kernel drops {mount.fstype} {mount.device}: {'; '.join(_listed(goes, 'mounts'))}; check again: gone",
+        f"the kernel drops {mount.fstype} {mount.device}: {', '.join(_listed(goes, 'mounts'))}; check again: gone",
     ]
 
 
 def _who(finding: Finding) -> Callable[[Copy], str]:
-    """Who is in the namespace of a copy, as far as the finding names it."""
-    known = {copy.namespace: naming.first_in_full(copy.holders) for copy in (*finding.others, *finding.copies)}
-    return lambda copy: known.get(copy.namespace, "processes that were not looked at")
+    """Who is in the namespace of a copy, as far as the finding names it: ` of process 4711 (sleep, foo.service)`."""
+    named = (copy for copy in (*finding.others, *finding.copies) if copy.holders)
+    known = {copy.namespace: f" of {naming.first_in_full(copy.holders)}" for copy in named}
+    return lambda copy: known.get(copy.namespace, "")
 
 
 def _listed(named: Sequence[str], what: str) -> list[str]:
@@ -63,7 +64,7 @@ def unmount(finding: Finding) -> list[str]:
     return [
         "check again: still leaked, by the same mounts",
         "its parent may be in no peer group with other mounts, to which the umount would spread",
-        *_listed([f"{_umount(copy)}, which {who(copy)} is in" for copy in finding.target.proven], "mounts"),
+        *_listed([_umount(copy) + who(copy) for copy in finding.target.proven], "mounts"),
         "declined where it is in use there, unless --lazy is given; check again: gone; and say what holds it open",
     ]
 

@@ -213,6 +213,7 @@ def remedies(finding: Finding) -> list[types.RemedyJson]:
             "automatic": remedy.automatic,
             "reason": sentence(remedy.reason),
             "command": remedy.command,
+            "declined": remedy.declined,
         }
         for remedy in finding.remedies
     ]

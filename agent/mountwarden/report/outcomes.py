@@ -2,9 +2,11 @@
 
 from typing import TypedDict
 
+from ..config.schema import Config
 from ..escape import printable, sentence
 from ..model import Action, Finding, Outcome
 from ..remedies.actions import describe
+from ..remedies.plan import after
 
 UNCONFIRMED = "declined: it has not held for its confirm time, so an engine may be in the middle of unmounting it"
 """Why nothing is done about a finding that is not confirmed."""
@@ -13,7 +15,7 @@ UNCONFIRMED = "declined: it has not held for its confirm time, so an engine may 
 class OutcomeJson(TypedDict):
     """What came of an action; `steps` of one that was only asked about are what it would do, else null.
 
-    `mountpoint` is null where there is no such finding.
+    `mountpoint` is null where there is no such finding; `next` is the command to try next, or what else to do.
     """
 
     finding_id: str
@@ -26,9 +28,10 @@ class OutcomeJson(TypedDict):
     did: str | None
     verified: str | None
     steps: list[str] | None
+    next: str | None
 
 
-def as_json(outcome: Outcome) -> OutcomeJson:
+def as_json(outcome: Outcome, config: Config) -> OutcomeJson:
     """One outcome."""
     return {
         "finding_id": outcome.finding.id,
@@ -41,7 +44,15 @@ def as_json(outcome: Outcome) -> OutcomeJson:
         "did": sentence(outcome.did) or None,
         "verified": sentence(outcome.verified) or None,
         "steps": None,
+        "next": _next(outcome, config),
     }
+
+
+def _next(outcome: Outcome, config: Config) -> str | None:
+    """What to try where this one was declined or failed; None where there is nothing to do any more."""
+    nothing = outcome.done or outcome.code in ("gone", "unconfirmed", "unverified")
+    remedy = None if nothing else after(outcome.finding, outcome.action, config)
+    return remedy and (remedy.command or f"{remedy.action}: {sentence(remedy.reason)}")
 
 
 def not_begun(
@@ -59,6 +70,7 @@ def not_begun(
         "did": None,
         "verified": None,
         "steps": steps,
+        "next": None,
     }
 
 

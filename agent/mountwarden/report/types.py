@@ -92,6 +92,7 @@ class RemedyJson(TypedDict):
     automatic: bool
     reason: str
     command: str | None
+    declined: bool
 
 
 class CopyJson(TypedDict):

@@ -72,7 +72,15 @@ class Reporter:
         causes = self._with_causes([finding for finding in scan.findings if finding.id in due], scan.picture)
         findings = [causes.get(finding.id, finding) for finding in scan.findings]
         unjudged = frozenset(state.root.path for state in scan.picture.roots if state.status != "ok")
-        self.ledger, _ = update.update(self.ledger, findings, moment, config, gaps=scan.gaps, unjudged=unjudged)
+        self.ledger, _ = update.update(
+            self.ledger,
+            findings,
+            moment,
+            config,
+            gaps=scan.gaps,
+            unjudged=unjudged,
+            namespaces=scan.picture.namespaces,
+        )
         return update.annotate(self.ledger, scan.findings, moment, config)
 
     def _with_causes(self, findings: list[Finding], picture: Picture) -> dict[str, Finding]:
