@@ -95,7 +95,7 @@ def scanner() -> Scanner:
 def outcome(action: Action, namespace: int | None, kind: str = "leaked") -> Callable[[], Outcome]:
     """The act on the finding of that kind, of that namespace."""
     found: tuple[Finding, ...] = scanner().scan().findings
-    (finding,) = (f for f in found if f.kind == kind and namespace in (None, f.namespace))
+    (finding,) = (f for f in found if f.kind == kind and (namespace is None or namespace in f.namespaces))
     return lambda: apply.carry_out(finding, scanner(), action)
 
 

@@ -10,6 +10,7 @@ from mountwarden.model import Action, Evidence, Finding, Reach, RootKind
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.actions import describe
+from mountwarden.remedies.plan import after as after_decline
 from mountwarden.remedies.plan import plan
 from mountwarden.scan.scanner import Scan, Scanner
 
@@ -24,7 +25,8 @@ def leak(home: Home, holder: Namespace) -> Finding:
     """Unmount at home what the holder has a copy of."""
     home.umount(MERGED)
     assert holder.is_mounted(MERGED)
-    (finding,) = (found for found in home.leaked() if found.namespace == holder.inode)
+    (finding,) = home.leaked()
+    assert holder.inode in finding.namespaces
     return finding
 
 
@@ -83,7 +85,7 @@ def test_a_copy_under_another_path_is_found_and_detached(home: Home) -> None:
         holder.run(rebind)
         home.umount(MERGED)
         (finding,) = home.leaked()
-        assert finding.seen_at == b"/mnt/elsewhere/X/merged"
+        assert finding.first.seen_at == b"/mnt/elsewhere/X/merged"
         assert finding.mountpoint == MERGED
         assert home.act(finding, Action.DETACH).done
         assert not holder.is_mounted(b"/mnt/elsewhere/X/merged")
@@ -117,7 +119,7 @@ def test_a_bind_on_another_directory_is_reported_and_declined(home: Home) -> Non
 
         holder.run(bind)
         (finding,) = (f for f in home.act_by_history(lambda: syscalls.umount(MERGED)) if f.kind == "leaked")
-        assert (finding.evidence, finding.reach) == (Evidence.HISTORY, Reach.INSIDE)
+        assert (finding.evidence, finding.first.reach) == (Evidence.HISTORY, Reach.INSIDE)
         assert home.act(finding, Action.DETACH).code == "out-of-reach"
         assert holder.is_mounted(b"/mnt/o")
 
@@ -307,13 +309,48 @@ def test_a_file_mountpoint_is_replaced_by_a_file(home: Home) -> None:
         assert home.run(lambda: stat.S_IMODE(os.stat(path).st_mode)) == 0o444
 
 
+def test_the_same_mounted_anew_is_another_mount_where_it_has_the_same_superblock(home: Home) -> None:
+    """A network namespace that another one binds there itself: device, root, type and options are the same.
+
+    Its mount id, which is all that tells it on an old kernel, is not: another mount takes the freed one.
+    """
+    home.config = with_layout(b"netns/*", fstype="nsfs", kind=RootKind.NETNS)
+    path = ROOT + b"/netns/abc"
+
+    def bind() -> None:
+        syscalls.mount(b"/proc/self/ns/net", path, None, abi.MS_BIND)
+
+    def make() -> None:
+        os.makedirs(ROOT + b"/netns")
+        os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o444))
+        bind()
+
+    home.run(make)
+    with hold(home.sandbox) as holder, hold(home.sandbox) as other:
+
+        def act() -> tuple[str, str]:
+            scanner = Scanner(home.config, home=own_namespace())
+            scanner.scan()
+            syscalls.umount(path)
+            scanner.scan()
+            other.run(lambda: (syscalls.umount(path), syscalls.mount(b"tmpfs", b"/tmp", b"tmpfs"), bind()))
+            (finding,) = (f for f in scanner.scan().findings if f.kind == "leaked")
+            told = [apply.carry_out(finding, scanner, action).code for action in (Action.DETACH, Action.UNMOUNT)]
+            return told[0], told[1]
+
+        assert home.run(act) == ("mixed", "done")
+        assert not holder.is_mounted(path)
+        assert other.is_mounted(path)
+
+
 def test_declines_another_mount_on_the_spot_that_was_not_judged(leaked: Leaked) -> None:
     """A container that mounts something of its own on that directory would lose it with the detach."""
     home, holder, finding = leaked
     with hold(home.sandbox) as other:
         other.run(lambda: syscalls.mount(b"tmpfs", MERGED, b"tmpfs"))
-        text = declined(home, holder, finding, "shared-spot")
-        assert str(other.inode) in text
+        text = declined(home, holder, finding, "mixed")
+        assert f"in namespace {other.inode} (tmpfs " in text
+        assert f"of process {other.pid} (" in text
         assert other.is_mounted(MERGED)
 
 
@@ -322,17 +359,49 @@ def test_declines_and_names_another_mount_that_would_go_too(leaked: Leaked) -> N
     home, holder, _finding = leaked
     with hold(home.sandbox) as other:
         other.run(lambda: overlay(ROOT + b"/X", upper=b"upper2"))
-        first, second = sorted(home.leaked(), key=lambda found: found.namespace != holder.inode)
-        assert (first.namespace, second.namespace) == (holder.inode, other.inode)
-        text = declined(home, holder, first, "mixed")
-        another_one = f"mount {second.mount_id} in namespace {other.inode}"
-        assert text.endswith(f"another mount on that spot would go too: {another_one} (overlay {second.device})")
-        declined(home, holder, second, "mixed")
+        (finding,) = home.leaked()
+        assert finding.target is not None
+        (one,), (second,) = finding.target.proven, finding.target.others
+        assert {one.namespace, second.namespace} == {holder.inode, other.inode}
+        who = {space.inode: f"of process {space.pid} (" for space in (holder, other)}
+        text = declined(home, holder, finding, "mixed")
+        another_one = f"mount {second.mount.id} in namespace {second.namespace}"
+        assert f"another mount on that spot would go too: {another_one} (overlay {second.mount.device}) " in text
+        assert who[second.namespace] in text
         assert other.is_mounted(MERGED)
-        told = describe(first, Action.DETACH)
+        told = describe(finding, Action.DETACH)
         (step,) = [step for step in told if another_one in step]
-        assert step.startswith(f"{another_one} is another one (overlay {second.device}) and would go too: declined")
-        assert f"overlay {first.device} and what is mounted on it: mount {first.mount_id} in namespace" in told[-1]
+        assert step.startswith(f"{another_one} {who[second.namespace]}")
+        assert step.endswith(
+            f"is another one (overlay {second.mount.device}) and would go too: declined while it is there"
+        )
+        assert (
+            f"overlay {finding.device}: mount {one.mount.id} in namespace {one.namespace} {who[one.namespace]}"
+            in told[-1]
+        )
+
+
+def test_an_umount_of_mixed_mounts_is_offered_first_and_ends_the_proven_one_alone(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox) as known, hold(home.sandbox) as other:
+
+        def unmount() -> tuple[list[tuple[str, bool]], str | None, str]:
+            scanner = Scanner(home.config, home=own_namespace())
+            scanner.scan()
+            syscalls.umount(MERGED)
+            scanner.scan()
+            other.run(lambda: (syscalls.umount(MERGED), overlay(ROOT + b"/X", upper=b"upper2")))
+            (finding,) = (f for f in scanner.scan().findings if f.kind == "leaked")
+            remedies = plan(finding, scanner.config).remedies
+            after = after_decline(finding, Action.DETACH, scanner.config)
+            told = [(remedy.action.value, remedy.automatic) for remedy in remedies[:2]]
+            return told, after and after.command, apply.carry_out(finding, scanner, Action.UNMOUNT).code
+
+        told, after, code = home.run(unmount)
+        assert (told, code) == ([("unmount", False), ("detach", False)], "done")
+        assert after is None, "no unit is to be restarted for it"
+        assert not known.is_mounted(MERGED)
+        assert other.is_mounted(MERGED)
 
 
 def test_a_record_lets_no_detach_take_another_mount() -> None:
@@ -345,9 +414,8 @@ def test_a_record_lets_no_detach_take_another_mount() -> None:
                 syscalls.umount(layer.merged)
                 other.run(lambda: (syscalls.umount(layer.merged), overlay(LAYER, upper=b"upper2")))
                 scanner = Scanner(DOCKER, home=own_namespace())
-                found = [finding for finding in scanner.scan().findings if finding.kind == "leaked"]
-                assert [finding.evidence for finding in found] == [Evidence.RECORD] * 2
-                finding = next(finding for finding in found if finding.namespace == holder.inode)
+                (finding,) = (finding for finding in scanner.scan().findings if finding.kind == "leaked")
+                assert (finding.evidence, finding.spaces) == (Evidence.RECORD, 2)
                 code = apply.carry_out(finding, scanner, Action.DETACH).code
                 assert holder.is_mounted(layer.merged)
                 assert other.is_mounted(layer.merged)
@@ -364,15 +432,16 @@ def test_a_mount_that_is_no_leak_is_named_as_well(leaked: Leaked) -> None:
         other.run(lambda: syscalls.mount(b"/mnt/other/merged", MERGED, None, abi.MS_BIND))
         (finding,) = home.leaked()
         (step,) = [step for step in describe(finding, Action.DETACH) if "another one" in step]
-        assert f"in namespace {other.inode} is another one (overlay " in step
-        declined(home, holder, finding, "shared-spot")
+        assert f"in namespace {other.inode} of process {other.pid} (" in step
+        assert ") is another one (overlay " in step
+        declined(home, holder, finding, "mixed")
         assert other.is_mounted(MERGED)
 
 
 def test_equal_copies_of_many_namespaces_are_named_and_go_together(leaked: Leaked) -> None:
     home, holder, _finding = leaked
     with hold(holder, propagation="private") as other:
-        finding = next(found for found in home.leaked() if found.namespace == holder.inode)
+        (finding,) = home.leaked()
         told = describe(finding, Action.DETACH)[-1]
         assert all(f"in namespace {space.inode}" in told for space in (holder, other))
         assert "another" not in told
@@ -382,36 +451,33 @@ def test_equal_copies_of_many_namespaces_are_named_and_go_together(leaked: Leake
 
 
 def test_declines_another_mount_that_came_after_the_look(leaked: Leaked) -> None:
-    """It has the freed id of the copy that was judged there, so that the id alone does not tell it."""
+    """It may have the freed id of the copy that was judged there, so that the id alone does not tell it."""
     home, holder, finding = leaked
     with hold(holder, propagation="private") as other:
 
-        def swap() -> bool:
-            """Whether it has that id: what else runs on this machine may have taken it."""
+        def swap() -> None:
             syscalls.mount(b"tmpfs", b"/tmp", b"tmpfs")
             overlay(b"/tmp/other")
-            judged = syscalls.mount_id(abi.AT_FDCWD, MERGED)
             syscalls.umount(MERGED)
             syscalls.mount(b"/tmp/other/merged", MERGED, None, abi.MS_BIND)
-            return syscalls.mount_id(abi.AT_FDCWD, MERGED) == judged
 
         class Meddling(Scanner):
             """The other namespace comes between the first look and the reading of all namespaces."""
 
-            code = ""
+            swapped = False
 
             def scan(self, *, resync: bool = False) -> Scan:
                 scan = super().scan(resync=resync)
-                self.code = self.code or ("mixed" if other.run(swap) else "shared-spot")
+                if not self.swapped:
+                    other.run(swap)
+                    self.swapped = True
                 return scan
 
-        def act() -> tuple[str, str]:
-            scanner = Meddling(home.config, home=own_namespace())
-            return apply.carry_out(finding, scanner, Action.DETACH).code, scanner.code
+        def act() -> str:
+            return apply.carry_out(finding, Meddling(home.config, home=own_namespace()), Action.DETACH).code
 
         before = home.run(lambda: state(MERGED))
-        told, wanted = home.run(act)
-        assert told == wanted
+        assert home.run(act) == "mixed"
         assert home.run(lambda: state(MERGED)) == before
         assert holder.is_mounted(MERGED)
         assert other.is_mounted(MERGED)
@@ -427,8 +493,9 @@ def test_declines_a_copy_of_unknown_history_beside_one_that_is_known(home: Home)
             syscalls.umount(MERGED)
             scanner.scan()
             other.run(lambda: (syscalls.umount(MERGED), overlay(ROOT + b"/X", upper=b"upper2")))
-            (finding,) = (f for f in scanner.scan().findings if f.namespace == known.inode and f.kind == "leaked")
-            assert finding.evidence is Evidence.HISTORY
+            (finding,) = (f for f in scanner.scan().findings if f.kind == "leaked")
+            assert (finding.evidence, finding.first.namespace) == (Evidence.HISTORY, known.inode)
+            assert not plan(finding, scanner.config).remedies[1].automatic
             return apply.carry_out(finding, scanner, Action.DETACH).code
 
         assert home.run(detach) == "mixed"
@@ -436,12 +503,27 @@ def test_declines_a_copy_of_unknown_history_beside_one_that_is_known(home: Home)
         assert other.is_mounted(MERGED)
 
 
-def test_what_is_mounted_on_a_copy_is_told(leaked: Leaked) -> None:
+@pytest.mark.parametrize("where", [b"", b"/sub"])
+def test_declines_what_would_go_with_a_copy_that_it_is_mounted_on(home: Home, where: bytes) -> None:
+    """A file system in memory that goes with the copy below it would be lost with its files."""
+    home.run(lambda: os.makedirs(ROOT + b"/X/lower/sub"))
+    home.layer()
+    with hold(home.sandbox) as holder:
+        finding = leak(home, holder)
+        holder.run(lambda: syscalls.mount(b"tmpfs", MERGED + where, b"tmpfs"))
+        text = declined(home, holder, finding, "mixed")
+        assert ", on a copy) of process " in text
+        assert holder.is_mounted(MERGED + where)
+
+
+def test_a_namespace_that_copied_the_leak_after_the_look_loses_it_too(leaked: Leaked) -> None:
+    """It is of the superblock that home has unmounted: the same leak."""
     home, holder, finding = leaked
-    holder.run(lambda: syscalls.mount(b"tmpfs", MERGED, b"tmpfs"))
-    outcome = home.act(finding, Action.DETACH)
-    assert outcome.done, outcome.text
-    assert outcome.saw.endswith("mounted on them, and gone with them: 1")
+    with hold(holder, propagation="private") as late:
+        outcome = home.act(finding, Action.DETACH)
+        assert outcome.done, outcome.text
+        assert not holder.is_mounted(MERGED)
+        assert not late.is_mounted(MERGED)
 
 
 def test_an_act_whose_effect_cannot_be_read_is_not_told_as_nothing_done(leaked: Leaked) -> None:

@@ -24,8 +24,8 @@ def hidden(home: Home, holder: Namespace) -> Finding:
     home.run(lambda: overlay(ROOT + b"/Y"))  # else the new overlay may get the old one's device number
     home.layer()
     assert holder.is_mounted(MERGED)
-    (finding,) = (f for f in home.leaked() if f.namespace == holder.inode)
-    assert finding.reach is Reach.INSIDE
+    (finding,) = (f for f in home.leaked() if holder.inode in f.namespaces)
+    assert finding.first.reach is Reach.INSIDE
     return finding
 
 
@@ -55,25 +55,46 @@ def test_a_copy_bound_elsewhere_is_unmounted(home: Home) -> None:
         assert "unmounted" in outcome.did
 
 
-def test_a_busy_copy_is_unmounted_lazily_and_its_user_named(home: Home) -> None:
+def test_a_busy_copy_is_declined_with_its_user_and_unmounted_lazily_where_that_is_asked_for(home: Home) -> None:
     home.layer()
     with hold(home.sandbox, cwd=MERGED) as holder:
-        outcome = home.act(hidden(home, holder), Action.UNMOUNT)
+        finding = hidden(home, holder)
+        outcome = home.act(finding, Action.UNMOUNT)
+        assert (outcome.done, outcome.code) == (False, "busy")
+        assert f"in use in namespace {holder.inode} by process {holder.pid}" in outcome.text
+        assert "--lazy" in outcome.text
+        assert holder.is_mounted(MERGED)
+        outcome = home.act(finding, Action.UNMOUNT, lazy=True)
         assert outcome.done, outcome.text
         assert "lazily" in outcome.did
         assert f"process {holder.pid}" in outcome.verified
         assert not holder.is_mounted(MERGED)
 
 
-def test_one_of_several_copies_goes_alone(home: Home) -> None:
+def test_all_copies_go_in_one_act(home: Home) -> None:
     home.layer()
     with hold(home.sandbox) as one, hold(home.sandbox) as other:
         home.umount(MERGED)
-        (finding,) = (f for f in home.leaked() if f.namespace == one.inode)
+        (finding,) = home.leaked()
         outcome = home.act(finding, Action.UNMOUNT)
         assert outcome.done, outcome.text
         assert not one.is_mounted(MERGED)
-        assert other.is_mounted(MERGED)
+        assert not other.is_mounted(MERGED)
+        assert all(f"namespace {space.inode}: " in outcome.did for space in (one, other))
+
+
+def test_one_that_is_in_use_does_not_keep_back_the_others(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, cwd=MERGED) as busy, hold(home.sandbox) as one, hold(home.sandbox) as other:
+        home.umount(MERGED)
+        (finding,) = home.leaked()
+        outcome = home.act(finding, Action.UNMOUNT)
+        assert (outcome.done, outcome.code) == (False, "busy")
+        assert outcome.text.startswith(
+            "unmounted in 2 of 3 namespaces; in the others declined: it is in use in namespace"
+        )
+        assert [space.is_mounted(MERGED) for space in (busy, one, other)] == [True, False, False]
+        assert home.act(finding, Action.UNMOUNT).code == "busy"
 
 
 def test_a_copy_that_a_user_namespace_locks_is_declined_as_such(home: Home) -> None:
@@ -101,8 +122,24 @@ def test_a_copy_made_in_a_user_namespace_is_unmounted(home: Home) -> None:
         assert not nested.is_mounted(ELSEWHERE)
 
 
-def test_declines_what_would_spread_home(home: Home) -> None:
-    """Unmounted in a peer of home's mount, home's newer mount on the same spot would go too."""
+def test_declines_what_would_spread_to_a_mount_that_is_no_copy(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation=None) as peer:
+        home.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
+        home.umount(MERGED)
+
+        def bind() -> None:
+            os.mkdir(ELSEWHERE)
+            syscalls.mount(ROOT, ELSEWHERE, None, abi.MS_BIND)
+
+        peer.run(bind)
+        (finding,) = home.leaked()
+        outcome = home.act(finding, Action.UNMOUNT)
+        assert outcome.code == "spreads", outcome.text
+        assert peer.is_mounted(MERGED)
+
+
+def test_copies_in_one_peer_group_go_together_and_the_newer_mount_at_home_stays(home: Home) -> None:
     home.layer()
     with hold(home.sandbox, propagation=None) as peer:
         home.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_PRIVATE))
@@ -110,11 +147,13 @@ def test_declines_what_would_spread_home(home: Home) -> None:
         home.run(lambda: overlay(ROOT + b"/Y"))
         home.layer()
         with hold(peer, propagation=None) as third:
-            (finding,) = (f for f in home.leaked() if f.namespace == peer.inode)
+            (finding,) = home.leaked()
+            assert finding.spaces == 2
             outcome = home.act(finding, Action.UNMOUNT)
-            assert outcome.code == "spreads", outcome.text
-            assert peer.is_mounted(MERGED)
-            assert third.is_mounted(MERGED)
+            assert outcome.done, outcome.text
+            assert "unmounted along with its peers" in outcome.did
+            assert not peer.is_mounted(MERGED)
+            assert not third.is_mounted(MERGED)
             assert home.sandbox.is_mounted(MERGED)
 
 

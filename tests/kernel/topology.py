@@ -77,8 +77,8 @@ class Home:
     def leaked(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings() if finding.kind == "leaked")
 
-    def act(self, finding: Finding, action: Action) -> Outcome:
-        return self.run(lambda: apply.carry_out(finding, _scanner(self.config), action))
+    def act(self, finding: Finding, action: Action, *, lazy: bool = False) -> Outcome:
+        return self.run(lambda: apply.carry_out(finding, _scanner(self.config), action, lazy=lazy))
 
     def found(self, kind: str) -> list[Finding]:
         """The findings of a kind, by a fresh looker in this very process, which must be in the sandbox."""

@@ -93,13 +93,21 @@ class _Everywhere:
         self.spaces: set[int] = set()
         """Namespaces in which something was done."""
         self.refused: list[Declined | OSError] = []
+        self._groups: set[int] = set()
+        """Peer groups to which an umount has spread: what was checked of them lets only copies be there."""
 
     def unmount(self, inode: int, copies: tuple[Copy, ...]) -> None:
         """Unmount all copies of one namespace, or note why not."""
+        parents = [copy.parent for copy in copies if copy.parent is not None]
+        if all(self._groups & {parent.shared, parent.master} for parent in parents):
+            self.did.append(f"namespace {inode}: unmounted along with its peers")
+            self.spaces.add(inode)
+            return
         mounts = [_Mounted(c.mount.point, c.mount.id, c.mount.parent, c.mount.unique) for c in reversed(copies)]
         try:
             self.did.append(f"namespace {inode}: {_unmounted(inode, self._scan, mounts, self._lazy)}")
             self.spaces.add(inode)
+            self._groups |= {parent.shared for parent in parents if parent.shared}
         except Declined as error:
             self.refused.append(self._busy(inode, copies) if error.code == "busy" else error)
         except OSError as error:
