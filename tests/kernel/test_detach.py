@@ -312,18 +312,21 @@ def test_a_file_mountpoint_is_replaced_by_a_file(home: Home) -> None:
 def test_the_same_mounted_anew_is_another_mount_where_it_has_the_same_superblock(home: Home) -> None:
     """A network namespace that another one binds there itself: device, root, type and options are the same.
 
-    Its mount id, which is all that tells it on an old kernel, is not: another mount takes the freed one.
+    Its mount id, which is all that tells it on an old kernel, is another one, since it is made first.
     """
     home.config = with_layout(b"netns/*", fstype="nsfs", kind=RootKind.NETNS)
     path = ROOT + b"/netns/abc"
 
-    def bind() -> None:
-        syscalls.mount(b"/proc/self/ns/net", path, None, abi.MS_BIND)
-
     def make() -> None:
         os.makedirs(ROOT + b"/netns")
-        os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o444))
-        bind()
+        for name in (path, b"/mnt/new"):
+            os.close(os.open(name, os.O_CREAT | os.O_RDONLY, 0o444))
+        syscalls.mount(b"/proc/self/ns/net", path, None, abi.MS_BIND)
+
+    def swap() -> None:
+        syscalls.mount(b"/proc/self/ns/net", b"/mnt/new", None, abi.MS_BIND)
+        syscalls.umount(path)
+        syscalls.mount(b"/mnt/new", path, None, abi.MS_MOVE)
 
     home.run(make)
     with hold(home.sandbox) as holder, hold(home.sandbox) as other:
@@ -333,7 +336,7 @@ def test_the_same_mounted_anew_is_another_mount_where_it_has_the_same_superblock
             scanner.scan()
             syscalls.umount(path)
             scanner.scan()
-            other.run(lambda: (syscalls.umount(path), syscalls.mount(b"tmpfs", b"/tmp", b"tmpfs"), bind()))
+            other.run(swap)
             (finding,) = (f for f in scanner.scan().findings if f.kind == "leaked")
             told = [apply.carry_out(finding, scanner, action).code for action in (Action.DETACH, Action.UNMOUNT)]
             return told[0], told[1]

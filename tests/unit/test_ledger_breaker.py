@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 from mountwarden.config.schema import Config
-from mountwarden.ledger import breaker, update
+from mountwarden.ledger import breaker, stored, update
 from mountwarden.ledger.update import Attempt, Ledger, Now
 from mountwarden.model import Action, EventKind, Finding
 
-from tests.support.findings import CONFIG, ROOT, finding
+from tests.support.findings import CONFIG, ROOT, changed, finding
 
 
 def confirmed(*findings: Finding, ledger: Ledger | None = None, at: float = 0.0) -> Ledger:
@@ -36,11 +36,68 @@ def test_only_what_is_confirmed() -> None:
     assert objection(Ledger("boot"), one) == "not confirmed"
 
 
-def test_one_attempt_whatever_came_of_it() -> None:
+def declined(ledger: Ledger, one: Finding, at: float, code: str = "in-use", action: Action = Action.DETACH) -> Ledger:
+    assert objection(ledger, one, at, action) is None
+    ledger = breaker.begin(ledger, one, Now(at, at))
+    return breaker.finish(ledger, one, action, Attempt.DECLINED, Now(at, at), f"declined: {code}", {"CODE": code})
+
+
+def test_one_attempt_if_it_was_done_or_failed() -> None:
     one = finding(1)
-    for how in (Attempt.DONE, Attempt.DECLINED, Attempt.FAILED):
+    for how in (Attempt.DONE, Attempt.FAILED):
         assert "tried once" in (objection(attempt(confirmed(one), one, how), one) or "")
     assert "did not end" in (objection(breaker.begin(confirmed(one), one, Now(2, 2)), one) or "")
+
+
+def test_what_is_declined_is_tried_again_after_a_pause_that_doubles_up_to_ten_minutes() -> None:
+    one = finding(1)
+    state, at, pauses = confirmed(one), 2.0, []
+    for _ in range(12):
+        state = declined(state, one, at)
+        (last,) = state.entries[one.id].declines
+        pauses.append(last.again - at)
+        assert objection(state, one, last.again - 0.01) == "it was declined: in-use"
+        assert update.next_deadline(state, at) == last.again
+        at = last.again
+    assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
+    assert update.next_deadline(state, at) is None, "what is overdue waits for something else"
+
+
+def test_each_reason_of_a_decline_is_reported_once_and_it_counts_neither_as_action_nor_as_failure() -> None:
+    one = finding(1)
+    state, at = confirmed(one), 2.0
+    for code in ("in-use", "in-use", "bound", "in-use", "gone", "bound"):
+        state = declined(state, one, at, code)
+        at = state.entries[one.id].declines[0].again
+    assert [(event.kind, event.text) for event in state.pending] == [
+        (EventKind.DECLINED, "declined: in-use"),
+        (EventKind.DECLINED, "declined: bound"),
+    ]
+    assert (state.actions, state.roots) == ((), {})
+    assert one.id not in breaker.attempted(state)
+
+
+def test_another_action_is_not_kept_back_by_one_that_was_declined() -> None:
+    one = finding(1)
+    state = declined(declined(confirmed(one), one, 2.0), one, 2.0, action=Action.UNMOUNT)
+    assert [last.action for last in state.entries[one.id].declines] == [Action.DETACH, Action.UNMOUNT]
+
+
+def test_declines_last_over_a_restart_and_end_with_a_reload_or_another_leak() -> None:
+    one = finding(1)
+    state, why = stored.load(stored.dump(declined(confirmed(one), one, 2.0)), "boot")
+    assert why is None
+    assert objection(state, one, 2.5) == "it was declined: in-use"
+    assert objection(breaker.reset(state), one, 2.5) is None
+    again, _ = update.update(state, [changed(one, mount_id=8)], Now(2.4, 2.4), CONFIG)
+    assert objection(again, one, 2.5) is None, "another mount on the same spot is another leak"
+
+
+def test_what_was_begun_and_not_made_is_declined_as_before() -> None:
+    one = finding(1)
+    state = declined(confirmed(one), one, 2.0)
+    begun = breaker.begin(state, one, Now(4, 4))
+    assert breaker.undo(begun, [one]) == state
 
 
 def test_an_attempt_is_reported_with_what_it_saw() -> None:

@@ -5,12 +5,14 @@ from itertools import product
 
 import pytest
 from mountwarden.config.schema import Config, PolicyEntry, RootEntry
+from mountwarden.ledger.entries import Decline
 from mountwarden.model import (
     Action,
     Base,
     Copy,
     Evidence,
     Finding,
+    FoundCopy,
     Holder,
     Kind,
     Layout,
@@ -25,6 +27,7 @@ from mountwarden.model import (
 from mountwarden.remedies import apply
 from mountwarden.remedies.actions import ACTIONS, describe
 from mountwarden.remedies.plan import Circumstances, named_units, plan
+from mountwarden.remedies.plan import after as plan_after
 
 from tests.support.findings import CONFIG, ROOT, changed, finding
 from tests.unit.pictures import host_root, layer
@@ -156,6 +159,123 @@ def test_what_a_detach_does_not_reach_is_unmounted_inside() -> None:
     one = finding(reach=Reach.INSIDE, holders=(UNIT,))
     assert [action for action, _auto, _command in told(one)] == ["unmount", "restart"]
     assert told(finding(reach=Reach.INSIDE, evidence=Evidence.CLAIMED, holders=(UNIT,))) == []
+
+
+SPOT = Spot("8:1", b"/var/lib/docker/overlay2/X/merged")
+
+
+def shared_spot(*others: str, history: bool = True, fstype: str = "overlay") -> Finding:
+    """A leak in namespace 42, and mounts of these devices on its spot in 43 and on; with the history of 42 alone."""
+    base = Base(host_root(), Spot("8:1", b"/var/lib/docker"), b"")
+    match = Match(ROOT, base, LAYOUT, b"overlay2/X/merged", b"X", b"/var/lib/docker/overlay2/X/merged", SPOT)
+    mounts = [layer(9 + n, 5, device=device, fstype=fstype) for n, device in enumerate(("0:40", *others))]
+    parent = host_root(id=5, shared=0)
+    copies = [
+        Copy(42 + n, mount, parent, SPOT, match, match if history and not n else None) for n, mount in enumerate(mounts)
+    ]
+    target = Target(match, mounts[0], tuple(copies), tuple(copies), tuple(copies))
+    named = tuple(FoundCopy(copy.namespace, None, copy.mount.id, reach=Reach.RMDIR, holders=(UNIT,)) for copy in copies)
+    facts = {"copies": named, "spaces": len(copies), "count": len(copies), "target": target}
+    return finding(**facts)
+
+
+@pytest.mark.parametrize(
+    ("one", "others"),
+    [
+        (shared_spot("0:40"), 0),
+        (shared_spot("0:41"), 1),
+        (shared_spot("0:40", "0:41", "0:42"), 2),
+        (shared_spot("0:40", fstype="ext4"), 1),
+        (shared_spot("0:40", fstype="ext4", history=False), 0),
+    ],
+    ids=["the same", "another", "some", "perhaps mounted anew", "as little known"],
+)
+def test_an_umount_comes_before_a_detach_that_would_take_other_mounts_along(one: Finding, others: int) -> None:
+    assert one.target is not None
+    assert len(one.target.others) == others
+    remedies = plan(one, CONFIG).remedies[:2]
+    order = [Action.DETACH, Action.UNMOUNT] if not others else [Action.UNMOUNT, Action.DETACH]
+    assert [remedy.action for remedy in remedies] == order
+    forced = Config(policies=(PolicyEntry(Action.DETACH, Policy.AUTO),))
+    for config in (CONFIG, forced):
+        (detach,) = (remedy for remedy in plan(one, config).remedies if remedy.action is Action.DETACH)
+        assert detach.automatic == (not others)
+        assert ("and would go too" in detach.reason) == bool(others)
+
+
+def test_what_is_declined_is_followed_by_the_next_remedy() -> None:
+    one, mixed = finding(holders=(UNIT,)), shared_spot("0:41")
+    after = [plan_after(one, action, CONFIG) for action in (Action.DETACH, Action.UNMOUNT)]
+    assert [remedy and remedy.command for remedy in after] == [
+        f"mountwarden unmount {one.id}",
+        "systemctl restart leaky.service",
+    ]
+    last = plan_after(mixed, Action.UNMOUNT, CONFIG)
+    assert last is not None
+    assert last.command == "systemctl restart leaky.service", "a detach would be declined as well"
+    rejoin = plan_after(severed(), Action.REJOIN, CONFIG)
+    assert rejoin is not None
+    assert rejoin.command == "systemctl restart leaky.service"
+    assert plan_after(finding(), Action.UNMOUNT, CONFIG) is None
+
+
+def test_what_the_service_declined_keeps_its_command_and_says_why() -> None:
+    one = finding(holders=(UNIT,))
+    last = Decline(Action.DETACH, "in-use", "declined: the directory itself is in use", 10.0, 1.0)
+    first, second, *_ = plan(one, CONFIG, Circumstances(declined={one.id: (last,)})).remedies
+    assert (first.declined, first.automatic, first.command) == (True, False, f"mountwarden detach {one.id}")
+    assert first.reason == "declined: the directory itself is in use; the service goes on trying"
+    assert (second.action, second.declined) == (Action.UNMOUNT, False)
+    assert not plan(one, CONFIG, Circumstances(declined={"mw-other": (last,)})).remedies[0].declined
+
+
+@pytest.mark.parametrize(
+    ("units", "more", "automatic"),
+    [
+        (("leaky.service",), 0, {Policy.AUTO: True, Policy.ASK: False, Policy.OFF: False}),
+        (("leaky.service", "leaky.service"), 0, {Policy.AUTO: True, Policy.ASK: False, Policy.OFF: False}),
+        (("leaky.service", "b.service"), 0, {Policy.AUTO: False, Policy.ASK: False, Policy.OFF: False}),
+        (("leaky.service",), 1, {Policy.AUTO: False, Policy.ASK: False, Policy.OFF: False}),
+        (("b.service",), 0, {Policy.AUTO: False, Policy.ASK: False, Policy.OFF: False}),
+    ],
+)
+def test_a_policy_for_a_unit_permits_what_is_all_of_that_unit_and_forbids_what_is_partly_its(
+    units: tuple[str, ...], more: int, automatic: dict[Policy, bool]
+) -> None:
+    copies = tuple(
+        FoundCopy(42 + n, reach=Reach.INSIDE, holders=(Holder(10, "x", unit),)) for n, unit in enumerate(units)
+    )
+    one = finding(copies=copies, spaces=len(copies) + more)
+    told = {}
+    for policy in Policy:
+        config = Config(
+            policies=(
+                PolicyEntry(Action.UNMOUNT, Policy.AUTO if policy is not Policy.AUTO else Policy.ASK, kind=Kind.LEAKED),
+                PolicyEntry(Action.UNMOUNT, policy, unit="leaky.service"),
+            )
+        )
+        told[policy] = plan(one, config).remedies[0].automatic
+    involved = "leaky.service" in units
+    assert told == (automatic if involved else {Policy.AUTO: False, Policy.ASK: True, Policy.OFF: True})
+
+
+def test_each_unit_is_named_with_what_it_frees_and_at_most_five() -> None:
+    held = [FoundCopy(50 + n, reach=Reach.INSIDE, holders=(Holder(100 + n, "x", f"u{n}.service"),)) for n in range(7)]
+    held.append(FoundCopy(60, reach=Reach.INSIDE, holders=(Holder(90, "x", "u3.service"),)))
+    held.append(FoundCopy(HOME, reach=Reach.INSIDE, holders=(Holder(91, "x", "u0.service"),)))
+    one = finding(copies=tuple(held), spaces=300)
+    restarts = [remedy for remedy in plan(one, CONFIG).remedies if remedy.action is Action.RESTART]
+    assert [remedy.command for remedy in restarts] == [f"systemctl restart u{n}.service" for n in (1, 2, 4, 5, 6)]
+    assert restarts[0].reason.endswith("gives it a new namespace, 1 of the 300 namespaces that hold it")
+    assert restarts[-1].reason.endswith("; and 1 more hold it")
+
+
+def test_what_is_not_proven_to_be_leaked_is_not_to_be_restarted() -> None:
+    one = shared_spot("0:41")
+    other = replace(one.copies[1], holders=(Holder(11, "x", "other.service"),))
+    one = replace(one, copies=(one.copies[0], other))
+    restarts = [remedy.command for remedy in plan(one, CONFIG).remedies if remedy.action is Action.RESTART]
+    assert restarts == ["systemctl restart leaky.service"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from mountwarden.config.schema import Config, Mode
 from mountwarden.ledger import update
 from mountwarden.ledger.update import Attempt, Ledger, Now
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome
+from mountwarden.remedies.plan import plan
+from mountwarden.service import actions
 from mountwarden.service.actions import BATCH, AutomaticActions
 from mountwarden.state import pause
 from mountwarden.state.pause import Pause
@@ -26,6 +28,7 @@ class Scene:
     def __init__(self, path: Path, *findings: Finding, code: str = "done") -> None:
         self.run = RunDirectory(path)
         self.code = code
+        self.agent = AutomaticActions(self.run, lambda *asked: self.carry_out(*asked))
         self.codes: dict[str, str] = {}
         self.batches: list[list[str]] = []
         self.saved: list[str] = []
@@ -42,6 +45,11 @@ class Scene:
             code = self.codes.get(one.id, self.code)
             yield Outcome(one, action, code == "done", code, "text", "saw", "did", "verified")
 
+    def outcomes(self, config: Config = CONFIG) -> tuple[Outcome, ...]:
+        """What one round has to tell."""
+        self.ledger, told = self.agent.act(self.findings, config, self.ledger, self.report)
+        return told
+
     @property
     def tried(self) -> list[str]:
         """Ids of the findings for which an action was tried."""
@@ -53,7 +61,7 @@ class Scene:
 
     def act(self, config: Config = CONFIG) -> list[str]:
         """The attempts' results, by finding, after one round."""
-        self.ledger, _ = AutomaticActions(self.run, self.carry_out).act(self.findings, config, self.ledger, self.report)
+        self.outcomes(config)
         return [entry.attempt.value for entry in self.ledger.entries.values()]
 
 
@@ -177,6 +185,88 @@ def test_another_root_is_not_tried_along_with_one_that_works(tmp_path: Path) -> 
 def test_the_limit_of_actions_holds_within_a_batch(tmp_path: Path) -> None:
     scene = Scene(tmp_path, *many(9))
     assert scene.act(replace(CONFIG, acts_per_minute=5)) == ["done"] * 5 + ["none"] * 4
+
+
+class Clock:
+    """CLOCK_BOOTTIME as the actions read it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.boot = 10.0
+        monkeypatch.setattr(actions, "_boot", lambda: self.boot)
+
+
+def test_what_was_declined_is_tried_again_and_told_once_until_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, scene = Clock(monkeypatch), Scene(tmp_path, A, code="in-use")
+    told = []
+    for at in (10.0, 10.5, 11.0, 12.9, 13.0, 17.0):
+        clock.boot = at
+        told.append(len(scene.outcomes()))
+    assert told == [1, 0, 0, 0, 0, 0]
+    assert len(scene.tried) == 4
+    assert [event.kind for event in scene.ledger.pending if event.kind == "declined"] == ["declined"]
+    scene.code, clock.boot = "done", 25.0
+    assert [outcome.code for outcome in scene.outcomes()] == ["done"]
+    clock.boot = 1000.0
+    assert scene.outcomes() == ()
+
+
+def test_a_new_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, scene = Clock(monkeypatch), Scene(tmp_path, A, code="in-use")
+    scene.act()
+    scene.code, clock.boot = "bound", 11.0
+    assert [outcome.code for outcome in scene.outcomes()] == ["bound"]
+
+
+def test_hundreds_that_are_declined_are_tried_in_few_batches_and_again_in_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, scene = Clock(monkeypatch), Scene(tmp_path, *many(200), code="in-use")
+    config = replace(CONFIG, acts_per_minute=1000)
+    scene.act(config)
+    assert [len(batch) for batch in scene.batches] == [1, 2, 4, 8, 16, 32, 64, 73]
+    scene.batches.clear()
+    clock.boot = 11.0
+    scene.act(config)
+    assert [len(batch) for batch in scene.batches] == [200]
+
+
+def test_what_trying_again_costs_is_a_hundredth_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, scene = Clock(monkeypatch), Scene(tmp_path, *many(3), code="in-use")
+    carry_out = scene.carry_out
+
+    def slow(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
+        yield from carry_out(batch, action, go_on)
+        clock.boot += 0.5
+
+    scene.act()
+    scene.carry_out = slow  # type: ignore[method-assign]
+    tried = []
+    for at in range(11, 200):
+        clock.boot = max(clock.boot, float(at))
+        scene.batches.clear()
+        scene.act()
+        tried += [at] * len(scene.batches)
+    assert tried == [11, 62, 113, 164]
+
+
+def test_a_declined_action_does_not_use_up_the_limit(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, *many(9), code="in-use")
+    assert scene.act(replace(CONFIG, acts_per_minute=2)) == ["declined"] * 9
+
+
+def test_a_report_shows_what_was_declined_though_it_is_due_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, scene = Clock(monkeypatch), Scene(tmp_path, A, code="in-use")
+    scene.act()
+    for clock.boot in (10.5, 11.5):
+        now = actions.reported_circumstances(scene.run, scene.ledger, CONFIG)
+        first, second = plan(scene.findings[0], CONFIG, now).remedies[:2]
+        assert (first.action, first.automatic, first.declined) == (Action.DETACH, False, True)
+        assert first.reason == "text; the service goes on trying"
+        assert (second.action, second.command) == (Action.UNMOUNT, f"mountwarden unmount {A.id}")
 
 
 def test_a_finding_that_is_not_automatic_does_not_keep_another_on_its_spot_from_it(tmp_path: Path) -> None:

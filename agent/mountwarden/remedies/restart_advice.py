@@ -3,10 +3,12 @@
 mountwarden never does any of it. A command holds only pids and unit names of systemd's own character set.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ..escape import printable, unit_name, unit_word
-from ..model import Action, Evidence, Finding, Holder, Kind, Remedy
+from ..model import Action, Evidence, Finding, FoundCopy, Holder, Kind, Remedy
 
 _WHY = {
     Kind.LEAKED: "gives it a new namespace",
@@ -19,31 +21,61 @@ _MOST = 20
 """Processes that one command names."""
 
 
+_UNITS = 5
+"""Remedies for one finding: the least disturbing ones."""
+
+_Group = tuple[str, str]
+"""Its kind, and its name."""
+
+
 def advice(finding: Finding) -> list[Remedy]:
     """One remedy for each unit, container or group of processes that holds it; fewest processes first."""
     if finding.kind not in _WHY or (finding.kind is Kind.LEAKED and finding.evidence is Evidence.CLAIMED):
         return []
-    if _stays(finding):
-        return []
-    groups: dict[tuple[str, str], list[Holder]] = {}
-    for holder in finding.holders:
-        groups.setdefault(_group(holder), []).append(holder)
+    copies = _own(finding)
+    groups: dict[_Group, list[Holder]] = {}
+    spaces: Counter[_Group] = Counter()
+    for copy in copies:
+        for holder in copy.holders:
+            groups.setdefault(_group(holder), []).append(holder)
+        spaces.update(set(map(_group, copy.holders)))
+    stay = {_group(holder) for copy in copies if _stays(finding, copy) for holder in copy.holders}
+    left = {key: held for key, held in groups.items() if key not in stay}
     if finding.kind in (Kind.LEAKED, Kind.SEVERED):
         # Their namespace ends with its processes; a session or a bare process can't be restarted.
-        groups = {key: held for key, held in groups.items() if key[0] != "process"}
-    ordered = sorted(groups.items(), key=lambda item: (_ORDER[item[0][0]], len(item[1]), item[0][1]))
-    return [_remedy(finding, kind, name, held) for (kind, name), held in ordered]
+        left = {key: held for key, held in left.items() if key[0] != "process"}
+    ordered = sorted(left.items(), key=lambda item: (_ORDER[item[0][0]], len(item[1]), item[0][1]))
+    named = [_remedy(finding, key, held, _of(spaces[key], finding)) for key, held in ordered[:_UNITS]]
+    if len(ordered) > _UNITS:
+        named[-1] = replace(named[-1], reason=f"{named[-1].reason}; and {len(ordered) - _UNITS} more hold it")
+    return named
 
 
-def _stays(finding: Finding) -> bool:
+def _own(finding: Finding) -> list[FoundCopy]:
+    """The copies that the finding proves: what else is on the spot of a leak is nobody's fault."""
+    if finding.target is None or finding.kind is not Kind.LEAKED:
+        return list(finding.copies)
+    proven = {(copy.namespace, copy.mount.id) for copy in finding.target.proven}
+    return [copy for copy in finding.copies if (copy.namespace, copy.mount_id) in proven]
+
+
+def _stays(finding: Finding, copy: FoundCopy) -> bool:
     """Whether it is home's own, or process 1 has a part in it: home stays, and the host ends with process 1."""
-    return finding.home in finding.namespaces or any(holder.pid == 1 for holder in finding.holders)
+    at_home = copy.namespace is not None and copy.namespace == finding.home
+    return at_home or any(holder.pid == 1 for holder in copy.holders)
+
+
+def _of(spaces: int, finding: Finding) -> str:
+    """What part of it that frees, where others hold it too."""
+    if finding.spaces <= 1:
+        return ""
+    return f", {spaces} of the {finding.spaces:,} namespaces that hold it"
 
 
 _ORDER = {"service": 0, "user": 1, "process": 2, "container": 3}
 
 
-def _group(holder: Holder) -> tuple[str, str]:
+def _group(holder: Holder) -> _Group:
     if holder.container:
         return "container", holder.container
     if holder.user_unit and holder.user_unit.endswith(".service"):
@@ -53,10 +85,11 @@ def _group(holder: Holder) -> tuple[str, str]:
     return "process", holder.unit or ""
 
 
-def _remedy(finding: Finding, kind: str, name: str, held: Sequence[Holder]) -> Remedy:
+def _remedy(finding: Finding, group: _Group, held: Sequence[Holder], part: str) -> Remedy:
+    kind, name = group
     what, command = _WHAT[kind](finding, name, held)
     tail = f" (it holds {_listed(held)})" if finding.kind in (Kind.PINNED, Kind.ORPHANED) and kind != "process" else ""
-    return Remedy(Action.RESTART, False, f"{what} {_WHY[finding.kind]}{tail}", command)
+    return Remedy(Action.RESTART, False, f"{what} {_WHY[finding.kind]}{tail}{part}", command)
 
 
 def _service(_finding: Finding, name: str, _held: Sequence[Holder]) -> tuple[str, str | None]:

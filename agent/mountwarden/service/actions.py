@@ -118,6 +118,8 @@ class AutomaticActions:
             action = None if finding.mountpoint in cycle.taken else _automatic(finding, config, now)
             if action is not None and batch and (action is not chosen or len(batch) >= cycle.most(finding, action)):
                 break
+            if batch and breaker.limited(ledger, _now(), config):
+                break  # what is declined of the batch counts no more
             cycle.left.popleft()
             if action is None:
                 continue
@@ -155,12 +157,16 @@ class _Cycle:
 
     def learn(self, outcomes: Iterable[Outcome]) -> None:
         """Take in how actions ended."""
+        ended: dict[bytes, list[Outcome]] = {}
         for outcome in outcomes:
-            root = outcome.finding.root.path
-            self.allowed[root] = BATCH if outcome.done else 1 if outcome.code in FAILED else self._doubled(root)
-
-    def _doubled(self, root: bytes) -> int:
-        return min(BATCH, 2 * max(1, self.allowed[root]))
+            ended.setdefault(outcome.finding.root.path, []).append(outcome)
+        for root, some in ended.items():
+            if any(outcome.code in FAILED for outcome in some):
+                self.allowed[root] = 1
+            elif any(outcome.done for outcome in some):
+                self.allowed[root] = BATCH
+            else:
+                self.allowed[root] = min(BATCH, 2 * max(1, self.allowed[root]))
 
 
 def _automatic(finding: Finding, config: Config, now: Circumstances) -> Action | None:
