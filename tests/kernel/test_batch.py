@@ -16,9 +16,8 @@ from mountwarden.cli import audit, outcomes
 from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, child, syscalls
 from mountwarden.model import Action, Evidence, Finding, Outcome
-from mountwarden.observe import directory_users
 from mountwarden.observe.enter import own_namespace
-from mountwarden.remedies import apply, checks, detach
+from mountwarden.remedies import apply, checks, detach, newer_mounts
 from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel import crash
@@ -74,14 +73,14 @@ def held(holder: Namespace) -> int:
 
 def meddle_behind_the_shared_checks(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
     """Make a change at home after all that a batch shares was checked, and before its first rename."""
-    search = directory_users.directories_in_use
+    at_home, changes = detach.at_home, iter((change,))
 
-    def searched(proc: int, names: frozenset[bytes]) -> dict[tuple[int, int], list[directory_users.Use]]:
-        found = search(proc, names)
-        change()
-        return found
+    def meddled(home: int | None, scan: Scan, function: Callable[[], T]) -> T:
+        for changing in changes:
+            changing()
+        return at_home(home, scan, function)
 
-    monkeypatch.setattr(directory_users, "directories_in_use", searched)
+    monkeypatch.setattr(detach, "at_home", meddled)
 
 
 def codes(outcomes: Iterable[Outcome]) -> dict[bytes, str]:
@@ -143,7 +142,7 @@ def test_what_happens_behind_the_shared_checks_is_declined_for_each(monkeypatch:
         return told
 
     told = crash.in_few_processes(leaks(8, within), 20)
-    want = ["done", "other-mount", "not-empty", "symlink", "other-mount", "gone", "done", "done"]
+    want = ["done", "live", "not-empty", "symlink", "other-mount", "gone", "done", "done"]
     assert told == {merged(number): code for number, code in enumerate(want)}
 
 
@@ -229,6 +228,7 @@ def test_many_namespaces_of_many_leaks_are_one_batch_that_reads_each_of_them_onc
             found = [finding for finding in scanner().scan().findings if finding.kind == "leaked"]
             assert [(finding.count, len(finding.copies)) for finding in found] == [(101, 20)] * 40
             monkeypatch.setattr(checks, "text_of", counted)
+            monkeypatch.setattr(newer_mounts, "newest", lambda: None)  # other tests mount meanwhile
             owner = scanner()
             used = sum(os.times()[:4])
             told = list(apply.carry_out_all(found, owner, Action.DETACH))

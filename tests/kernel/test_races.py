@@ -22,7 +22,8 @@ import pytest
 from mountwarden.errors import Declined
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Outcome
-from mountwarden.remedies import apply, replace
+from mountwarden.remedies import apply, checks, replace
+from mountwarden.scan.scanner import Scan
 
 from tests.kernel import crash
 from tests.kernel.crash import MERGED, ROOT
@@ -259,6 +260,102 @@ def test_some_races(name: str) -> None:
 @pytest.mark.parametrize("name", RACES)
 def test_many_races(name: str) -> None:
     raced(name, int(os.environ.get("RACES", "300")))
+
+
+def in_another_namespace(rounds: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Another namespace, which has no copy, mounts an overlay of its own on the spot at any moment of the detach.
+
+    What was there when the act read that namespace must stay. What came between that and the rename is lost, which no
+    system call of the kernel prevents: it is counted.
+    """
+    read: dict[int | None, int] = {}
+    text_of = checks.text_of
+    shared = mmap.mmap(-1, 32)
+    took = 0.02
+
+    def timed(inode: int | None, scan: Scan) -> bytes | None:
+        read[inode] = time.monotonic_ns()
+        return text_of(inode, scan)
+
+    def mounting(other: Namespace) -> int:
+        """The process that mounts, which has entered the namespace already."""
+        delay = random.random() * took
+        if (pid := os.fork()) == 0:
+            try:
+                with open(f"/proc/{other.pid}/ns/mnt", "rb") as file:
+                    syscalls.setns(file.fileno(), abi.CLONE_NEWNS)
+                select.select((), (), (), delay)
+                started = time.monotonic_ns()
+                mount_layer(b"2")
+                struct.pack_into("qqq", shared, 0, started, time.monotonic_ns(), 1)
+            finally:
+                os._exit(0)
+        return pid
+
+    def one_round(counts: Counter[str]) -> None:
+        nonlocal took
+        crash.dress()
+        overlay(LAYER)
+        with hold() as holder, hold() as other:
+            other.run(lambda: syscalls.umount(MERGED))
+            syscalls.umount(MERGED)
+            act = crash.outcome(Action.DETACH, holder.inode)
+            struct.pack_into("qqq", shared, 0, 0, 0, 0)
+            read.clear()
+            hostile = mounting(other)
+            started = time.monotonic_ns()
+            outcome = act()
+            ended = time.monotonic_ns()
+            os.waitpid(hostile, 0)
+            took = 0.9 * took + 0.1 * (ended - started) / 1e9
+            begun, there, stepped = struct.unpack_from("qqq", shared)
+            last = read.get(other.inode, ended)
+            when = (
+                "not at all"
+                if not stepped
+                else "before"
+                if there < last
+                else "after"
+                if begun > ended
+                else "in the gap"
+            )
+            stays = other.is_mounted(MERGED)
+            counts.update(("rounds", outcome.code, when))
+            counts["in the window"] += bool(stepped) and started <= there and begun <= ended
+            counts["wrong"] += when in ("before", "after") and not stays
+            counts["lost in the gap"] += when == "in the gap" and not stays
+            assert outcome.done or stays or not stepped, outcome.text
+            assert holder.is_mounted(MERGED) != outcome.done
+            assert os.path.isdir(MERGED)
+            assert crash.dressed()
+
+    def run(_sandbox: Sandbox) -> dict[str, int]:
+        monkeypatch.setattr(checks, "text_of", timed)
+        counts: Counter[str] = Counter()
+        for directory in (b"/lower", b"/upper", b"/work", b"/upper2", b"/work2"):
+            os.makedirs(LAYER + directory, exist_ok=True)
+        random.seed(rounds)
+        while crash.goes_on(counts, rounds, rounds // 2):
+            one_round(counts)
+        return dict(counts)
+
+    return crash.in_few_processes(run, 590)
+
+
+def judge_in_another_namespace(counts: dict[str, int]) -> None:
+    print(f"another namespace: {counts}")
+    assert counts["wrong"] == 0
+    assert counts.get("mixed", 0) > 0
+
+
+def test_a_foreign_mount_on_the_spot_is_never_detached(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge_in_another_namespace(in_another_namespace(30, monkeypatch))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_foreign_mount_on_the_spot_is_never_detached_in_a_thousand_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge_in_another_namespace(in_another_namespace(int(os.environ.get("RACES", "1000")), monkeypatch))
 
 
 def test_the_last_check_hardly_holds_a_mount_in_flight() -> None:

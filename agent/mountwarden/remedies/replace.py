@@ -4,8 +4,8 @@ The kernel drops the old directory as rmdir(2) would, and with it every mount th
 (fs/namei.c: vfs_rename, which calls detach_mounts since Linux 3.18); the path is never missing. In the caller's own
 mount namespace a mountpoint is refused with EBUSY, so this must run in the root's home.
 
-Whoever has the directory itself open is searched for once for all that are replaced together. All else, the engine's
-record among it, is asked for each mountpoint right before its rename.
+Whoever has the directory itself open was searched for once for all that are replaced together. All else, the engine's
+record among it, is asked for each mountpoint right before its rename; last, whether any mount was made on the host.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from ..errors import Declined
 from ..kernel import abi, syscalls
 from ..model import Match, RecordState, Use
 from ..observe import directory_users
-from . import attributes
+from . import attributes, newer_mounts
 
 PREFIX = b".mountwarden-"
 
@@ -85,13 +85,15 @@ class Replaced:
     gid: int
 
 
-def replace_all(points: Sequence[Mountpoint], proc: int, seconds: float, begun: mmap) -> list[Replaced | Declined]:
+def replace_all(
+    points: Sequence[Mountpoint], in_use: InUse, newest: int | None, seconds: float, begun: mmap
+) -> list[Replaced | Declined]:
     """Replace one after the other, and begin none later than `seconds` after the first. Runs in the root's home.
 
-    The list is shorter than `points` when the time was up. `proc` is an open /proc of the host, for the search of
-    processes that use a directory itself. How many were begun stands in `begun`, for a parent that gets no answer.
+    The list is shorter than `points` when the time was up, or a mount was made after the one with the unique id
+    `newest`: then it may be empty. How many were begun stands in `begun`, for a parent that gets no answer.
     """
-    in_use = directory_users.directories_in_use(proc, frozenset(point.name for point in points))
+    since = newer_mounts.Since(newest)
     until = time.monotonic() + seconds
     done: list[Replaced | Declined] = []
     for point in points:
@@ -99,7 +101,9 @@ def replace_all(points: Sequence[Mountpoint], proc: int, seconds: float, begun: 
             break
         BEGUN.pack_into(begun, 0, len(done) + 1)
         try:
-            done.append(replace(point, in_use))
+            done.append(replace(point, in_use, since))
+        except newer_mounts.MountMade:
+            break
         except Declined as error:
             done.append(error)
         except Exception as error:  # a fault of ours: what was replaced before it must be reported all the same
@@ -107,10 +111,10 @@ def replace_all(points: Sequence[Mountpoint], proc: int, seconds: float, begun: 
     return done
 
 
-def replace(point: Mountpoint, in_use: InUse) -> Replaced:
+def replace(point: Mountpoint, in_use: InUse, since: newer_mounts.Since) -> Replaced:
     """Replace the mountpoint's directory (or file) by an empty one that looks the same. Runs in the root's home.
 
-    Raises: Declined, with nothing changed, where any precondition does not hold.
+    Raises: Declined or MountMade, with nothing changed, where any precondition does not hold.
     """
     try:
         with _opened(os.open(point.base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)) as base:
@@ -118,7 +122,7 @@ def replace(point: Mountpoint, in_use: InUse) -> Replaced:
             directory = os.path.dirname(point.rel) or b"."
             with _opened(syscalls.openat2(base, directory, os.O_RDONLY | os.O_DIRECTORY, resolve=_BENEATH)) as parent:
                 _check_mount(parent, point.base_mount)
-                return _replace(parent, point, in_use)
+                return _replace(parent, point, in_use, since)
     except OSError as error:
         raise declined(error) from error
 
@@ -142,7 +146,7 @@ def _check_mount(fd: int, wanted: int) -> None:
         raise Declined("other-mount", "the host has something else mounted there than when it was judged")
 
 
-def _replace(parent: int, point: Mountpoint, in_use: InUse) -> Replaced:
+def _replace(parent: int, point: Mountpoint, in_use: InUse, since: newer_mounts.Since) -> Replaced:
     flags = os.O_RDONLY | os.O_NOFOLLOW | (0 if point.is_file else os.O_DIRECTORY)
     # RESOLVE_NO_XDEV: where home has mounted on it again, this is EXDEV and not the mount's root.
     with _opened(syscalls.openat2(parent, point.name, flags, resolve=_BENEATH)) as old:
@@ -157,7 +161,8 @@ def _replace(parent: int, point: Mountpoint, in_use: InUse) -> Replaced:
                 inode = os.fstat(new).st_ino
                 _check_record(point)
                 _check_unchanged(parent, point.name, old, status)
-                _rename(parent, sibling, point.name)
+                with since.none():
+                    _rename(parent, sibling, point.name)
         except BaseException:
             _remove(parent, sibling, point.is_file)
             raise
