@@ -75,7 +75,9 @@ def _run(
     # what is severed is info, and must hold as well
     document = source.report(wait=arguments.wait, everything=action is Action.REJOIN)
     findings, absent = _chosen(arguments, document, action, means)
-    order = Order(action, [finding["id"] for finding in findings], arguments.dry_run, getattr(arguments, "lazy", False), unit)
+    order = Order(
+        action, [finding["id"] for finding in findings], arguments.dry_run, getattr(arguments, "lazy", False), unit
+    )
     if arguments.dry_run:
         return outcomes.describe(source, order, arguments, absent)
     asked = findings if arguments.all else [finding for finding in findings if ask(finding)]

@@ -100,10 +100,14 @@ def _serve(
     scanner = Scanner(config)
 
     def carry_out(
-        findings: "Sequence[Finding]", action: "Action", go_on: "Callable[[], bool]", unit: str | None = None
+        findings: "Sequence[Finding]",
+        action: "Action",
+        go_on: "Callable[[], bool]",
+        unit: str | None = None,
+        lazy: bool = False,
     ) -> "Iterable[Outcome]":
         named = named_units(scanner.config) | ({unit} if unit else set())
-        return apply.carry_out_all(findings, scanner, action, named=named, go_on=go_on)
+        return apply.carry_out_all(findings, scanner, action, named=named, lazy=lazy, go_on=go_on)
 
     actions = AutomaticActions(directory, carry_out, tidy=lambda: apply.remove_leftovers(scanner))
     watchers = Watchers()

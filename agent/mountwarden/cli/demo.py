@@ -183,5 +183,5 @@ class Demo:
         from ..report.outcomes import as_json
         from .outcomes import line
 
-        for part in wrap(line(as_json(outcome), self.inner), self.inner.columns, rest="  "):
+        for part in wrap(line(as_json(outcome, Config()), self.inner), self.inner.columns, rest="  "):
             self._quote(part)

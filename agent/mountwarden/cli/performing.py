@@ -31,7 +31,9 @@ def perform(
         refused = [_unconfirmed(finding, order) for finding in findings if not finding.confirmed]
         confirmed = [finding for finding in findings if finding.confirmed]
         named = named_units(scanner.config) | ({order.unit} if order.unit else set())
-        done = apply.carry_out_all(confirmed, scanner, order.action, named=named, lazy=order.lazy, go_on=lambda: go_on() and not ended)
+        done = apply.carry_out_all(
+            confirmed, scanner, order.action, named=named, lazy=order.lazy, go_on=lambda: go_on() and not ended
+        )
         for outcome in itertools.chain(refused, done):
             audit.tell(outcome)
             yield outcomes.as_json(outcome, scanner.config)

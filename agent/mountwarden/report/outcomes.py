@@ -52,7 +52,7 @@ def _next(outcome: Outcome, config: Config) -> str | None:
     """What to try where this one was declined or failed; None where there is nothing to do any more."""
     nothing = outcome.done or outcome.code in ("gone", "unconfirmed", "unverified")
     remedy = None if nothing else after(outcome.finding, outcome.action, config)
-    return remedy and (remedy.command or f"{remedy.action}: {sentence(remedy.reason)}")
+    return None if remedy is None else remedy.command or f"{remedy.action}: {sentence(remedy.reason)}"
 
 
 def not_begun(

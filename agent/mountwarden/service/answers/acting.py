@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from ...config.schema import Config
 from ...escape import printable
 from ...files import read_regular
 from ...ledger.update import subject_of
@@ -21,9 +22,9 @@ SECONDS = 10.0
 MOST = 1000
 """Findings of one call."""
 
-CarryOut = Callable[[Sequence[Finding], Action, Callable[[], bool], str | None], Iterable[Outcome]]
+CarryOut = Callable[[Sequence[Finding], Action, Callable[[], bool], str | None, bool], Iterable[Outcome]]
 """Carries out one action for findings; before each of its batches it asks whether to go on. Last, a unit that the
-operator names."""
+operator names, and whether an unmount is lazy where the copy is in use."""
 Tell = Callable[[Event], None]
 
 
@@ -70,7 +71,7 @@ class Acts:
             held = all(finding.confirmed for finding in named)
             if act.call.over or held or act.only_said or time.monotonic() >= act.until:
                 self._waiting.remove(act)
-                self._do(act, named, missing, tell)
+                self._do(act, named, missing, tell, results.config)
 
     def failed(self, error: Callable[[Call], None]) -> None:
         """The scan failed: `error` answers each."""
@@ -78,16 +79,16 @@ class Acts:
         for act in waiting:
             error(act.call)
 
-    def _do(self, act: _Act, named: Sequence[Finding], missing: Sequence[str], tell: Tell) -> None:
+    def _do(self, act: _Act, named: Sequence[Finding], missing: Sequence[str], tell: Tell, config: Config) -> None:
         """What goes wrong that no outcome is for is answered too, and left to the loop. Nothing if the peer is gone."""
         try:
             if not act.call.over:
-                self._answer(act, named, missing, tell)
+                self._answer(act, named, missing, tell, config)
         except Exception as error:
             act.call.fail(Failed(f"{type(error).__name__}: {error}"))
             raise
 
-    def _answer(self, act: _Act, named: Sequence[Finding], missing: Sequence[str], tell: Tell) -> None:
+    def _answer(self, act: _Act, named: Sequence[Finding], missing: Sequence[str], tell: Tell, config: Config) -> None:
         answer = _Replies(act.call)
         for finding_id in missing:
             text = "declined: there is no such finding now"
@@ -96,10 +97,10 @@ class Acts:
             for finding in named:
                 answer.add(outcomes.dry_run(finding, act.action))
         else:
-            self._act(act, named, answer, tell)
+            self._act(act, named, answer, tell, config)
         answer.end()
 
-    def _act(self, act: _Act, named: Sequence[Finding], answer: "_Replies", tell: Tell) -> None:
+    def _act(self, act: _Act, named: Sequence[Finding], answer: "_Replies", tell: Tell, config: Config) -> None:
         until, by = time.monotonic() + SECONDS, _by(act.call.peer)
         refused = [
             Outcome(finding, act.action, False, "unconfirmed", outcomes.UNCONFIRMED)
@@ -113,11 +114,12 @@ class Acts:
 
         for one in refused:
             tell(event(one, time.time(), by))
-            answer.add(outcomes.as_json(one))
-        for one in self._carry_out(tuple(left.values()), act.action, go_on, act.call.parameters.get("unit")):
+            answer.add(outcomes.as_json(one, config))
+        unit, lazy = act.call.parameters.get("unit"), bool(act.call.parameters.get("lazy"))
+        for one in self._carry_out(tuple(left.values()), act.action, go_on, unit, lazy):
             del left[one.finding.id]
             tell(event(one, time.time(), by))
-            answer.add(outcomes.as_json(one))
+            answer.add(outcomes.as_json(one, config))
         for finding_id in left:
             text = f"declined: it was not reached within {SECONDS:g} s; ask again"
             answer.add(outcomes.not_begun(finding_id, act.action, "not-reached", text))
