@@ -33,14 +33,11 @@ _Table = Mapping[str, object]
 
 
 def roots(host: Host, config: Config) -> list[Root]:
-    """The state directory of each running containerd, else the configured one. Raises OSError."""
-    if host.of(COMMAND):
-        found = host.each(COMMAND, partial(_of_daemon, host))
-        host.last[ENGINE] = tuple(found) or host.last.get(ENGINE, ())
-        return found
-    paths = [root.path for root in host.last.get(ENGINE, ())] + [_configured(host, CONFIG_FILE, None) or STATE]
-    existing = (host.realpath(path) for path in dict.fromkeys(paths))
-    return [_root(path, None) for path in dict.fromkeys(existing) if path]
+    """The state directory of each containerd that runs or ran, else the configured one. Raises OSError."""
+    found = host.each(COMMAND, partial(_of_daemon, host))
+    ended = host.ended(ENGINE, (root.path for root in found))
+    configured = () if host.of(COMMAND) else (host.realpath(_configured(host, CONFIG_FILE, None) or STATE),)
+    return found + [_root(path, None) for path in dict.fromkeys((*ended, *configured)) if path]
 
 
 def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:

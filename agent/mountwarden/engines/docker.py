@@ -1,4 +1,4 @@
-"""Docker: the data-root of each running dockerd, else the configured one; what dockerd records of its layers.
+"""Docker: the data-root of each dockerd that runs or ran, else the configured one; what dockerd records of its layers.
 
 A data-root holds, below the graphdriver's name, a directory for each layer with its mountpoint `merged`; the /dev/shm
 of a container with a shareable IPC namespace; and, with containerd's image store, the container's file system under
@@ -42,12 +42,15 @@ _DATA_BASE = b"/volumes/metadata.db"
 
 
 def roots(host: Host, config: Config) -> list[Root]:
-    """The data-roots, their local volumes, and the network namespaces of running daemons. Raises OSError."""
-    if not host.of(COMMAND):
-        return [each for root in _stopped(host) for each in (root, _volumes(root))]
+    """The data-roots, their local volumes, and the network namespaces of running daemons. Raises OSError.
+
+    The data-roots of daemons that have ended are among them, whether or not others run.
+    """
     found = host.each(COMMAND, partial(_of_daemon, host))
-    host.last[ENGINE] = tuple(of_kind(found, RootKind.GRAPH)) or host.last.get(ENGINE, ())
-    return found
+    ended = host.ended(ENGINE, (root.path for root in of_kind(found, RootKind.GRAPH)))
+    stopped = ended if host.of(COMMAND) else dict.fromkeys((*ended, *_by_configuration(host)))
+    graph = [_root(path, RootKind.GRAPH, GRAPH_LAYOUT, None) for path in stopped]
+    return found + [each for root in graph for each in (root, _volumes(root))]
 
 
 def of_kind(found: Iterable[Root], kind: RootKind) -> list[Root]:
@@ -75,13 +78,10 @@ def _volumes(root: Root) -> Root:
     return replace(root, path=root.path + b"/volumes", kind=RootKind.VOLUME, layout=VOLUME_LAYOUT, record=())
 
 
-def _stopped(host: Host) -> list[Root]:
-    """Without a running dockerd: the data-roots of those that ran last, and the configured one."""
+def _by_configuration(host: Host) -> tuple[bytes, ...]:
+    """The data-root of a dockerd that would be started now."""
     configured = _configured(host, None, (b"data-root", b"graph")) or DATA_ROOT
-    configured = _absolute(configured)
-    paths = [root.path for root in host.last.get(ENGINE, ())] + list(_with_remapped(host, configured, None))
-    existing = (host.realpath(path) for path in dict.fromkeys(paths))
-    return [_root(path, RootKind.GRAPH, GRAPH_LAYOUT, None) for path in dict.fromkeys(existing) if path]
+    return _with_remapped(host, _absolute(configured), None)
 
 
 def _data_root(host: Host, daemon: Daemon) -> bytes:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 COMMANDS = frozenset({"dockerd", "containerd", "crio", "kubelet"})
 """Command names of the daemons that engines' modules need: for `DaemonWatch`."""
+
+MOST_ROOTS = 100
+"""Roots of ended daemons that are remembered of one engine."""
 
 _FIRST_RETRY = 1.0
 _LAST_RETRY = 60.0
@@ -44,8 +47,8 @@ class Host:
 
     def __init__(self, daemons: tuple[Daemon, ...] = ()) -> None:
         self.daemons = daemons
-        self.last: dict[str, tuple[Root, ...]] = {}
-        """By engine: the roots of daemons that ran last, for the time when they are stopped."""
+        self._remembered: dict[str, tuple[bytes, ...]] = {}
+        """By engine: the roots of every daemon that ran since the boot."""
         self._gaps: list[Gap] = []
         self._files = file_cache.FileCache()
         self._answers: dict[tuple[Daemon, str, bytes], _Answer] = {}
@@ -83,6 +86,25 @@ class Host:
                 self.gap(f"roots of {comm}, process {daemon.pid}", str(error))
             found += self._found.get(daemon, ())
         return found
+
+    def remember(self, roots: Mapping[str, tuple[bytes, ...]]) -> None:
+        """Take over what an earlier run knew as `remembered`."""
+        self._remembered = {engine: tuple(paths) for engine, paths in roots.items()}
+
+    def remembered(self) -> Mapping[str, tuple[bytes, ...]]:
+        """By engine: the roots of every daemon that ran since the boot and whose directories are there."""
+        return self._remembered
+
+    def ended(self, engine: str, running: Iterable[bytes]) -> tuple[bytes, ...]:
+        """The roots of the engine's daemons that have ended; `running` are those of the running ones.
+
+        A root is forgotten when its directory has gone.
+        """
+        running = tuple(dict.fromkeys(running))
+        before = (path for path in self._remembered.get(engine, ()) if path not in running)
+        ended = tuple(path for path in before if self.realpath(path) == path)
+        self._remembered[engine] = (*ended, *running)[-MOST_ROOTS:]
+        return ended
 
     def read(self, path: bytes, daemon: Daemon | None = None) -> bytes | None:
         """The file's content in the daemon's namespace (None: our own); None where there is no such file.

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mountwarden import engines
 from mountwarden.engines import containerd
+from mountwarden.engines.sources import MOST_ROOTS
 from mountwarden.model import RecordState, Root
 
 from tests.unit.engines.trees import CONFIG, daemon, host, match, write
@@ -49,6 +50,28 @@ def test_two_daemons_and_none(tmp_path: Path) -> None:
     stopped = containerd.roots(where, CONFIG)
     assert [root.path for root in stopped] == [os.fsencode(tmp_path / "run"), os.fsencode(tmp_path / "a")]
     assert {(root.home, root.home_known) for root in stopped} == {(None, False)}
+
+
+def test_one_of_two_daemons_ended(tmp_path: Path) -> None:
+    """Docker's own, and that of k3s."""
+    for name in ("run", "docker", "k3s"):
+        (tmp_path / name).mkdir()
+    dockers = daemon("containerd", "--state", tmp_path / "docker")
+    where = host(dockers, daemon("containerd", "--state", tmp_path / "k3s", pid=2**30))
+    assert all(root.home_known for root in containerd.roots(where, CONFIG))
+    where.update((dockers,))
+    found = [(root.path, root.home_known) for root in containerd.roots(where, CONFIG)]
+    assert found == [(os.fsencode(tmp_path / "docker"), True), (os.fsencode(tmp_path / "k3s"), False)]
+
+
+def test_roots_of_ended_daemons_are_bounded(tmp_path: Path) -> None:
+    where = host()
+    for number in range(MOST_ROOTS + 5):
+        (tmp_path / str(number)).mkdir()
+        where.update((daemon("containerd", "--state", tmp_path / str(number), pid=number),))
+        containerd.roots(where, CONFIG)
+    assert len(where.remembered()["containerd"]) == MOST_ROOTS
+    assert len(containerd.roots(where, CONFIG)) == MOST_ROOTS
 
 
 def test_a_bundle_whose_process_lives_is_in_use(tmp_path: Path) -> None:

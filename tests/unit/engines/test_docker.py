@@ -106,6 +106,28 @@ def test_without_a_daemon_the_configured_root_has_no_known_home(tmp_path: Path) 
     assert not any(root.home_known for root in stopped)
 
 
+def test_one_of_two_daemons_ended(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    one, two = daemon("dockerd", "-g", tmp_path / "a"), daemon("dockerd", "-g", tmp_path / "b", pid=2**30)
+    where = host(one, two)
+    assert roots(where) == [tmp_path / "a", tmp_path / "b"]
+    where.update((two,))
+    found = {root.path: root.home_known for root in docker.roots(where, CONFIG)}
+    a, b = os.fsencode(tmp_path / "a"), os.fsencode(tmp_path / "b")
+    assert found == {b: True, b + b"/volumes": True, a: False, a + b"/volumes": False}
+    later = host(two)
+    later.remember(where.remembered())
+    assert roots(later) == [tmp_path / "b", tmp_path / "a"], "by the next run of the service too"
+    later.update((one, two))
+    assert {root.path: root.home_known for root in graph(later)} == {a: True, b: True}, "it runs again"
+    later.update((two,))
+    (tmp_path / "a").rmdir()
+    assert roots(later) == [tmp_path / "b"]
+    (tmp_path / "a").mkdir()
+    assert roots(later) == [tmp_path / "b"], "another directory"
+
+
 def test_what_a_daemon_holds_open_beats_a_file_that_changed_since(tmp_path: Path) -> None:
     write(tmp_path / "old/volumes/metadata.db", "")
     (tmp_path / "new").mkdir()
