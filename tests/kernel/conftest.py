@@ -10,7 +10,7 @@ from tests.kernel.topology import Home
 from tests.support import tiers
 from tests.support.scratch_ns import Sandbox
 
-BY_EACH_TIER = ("test_findings", "test_processless", "test_namespace_ids")
+BY_EACH_TIER = ("test_findings", "test_processless", "test_namespace_ids", "test_restart")
 """Modules whose tests run on each tier in `make test` too; of the others, those on the best one alone."""
 
 WITHOUT_A_SCANNER = ("test_events", "test_predict", "test_prove", "test_tiers", "test_who")

@@ -1,5 +1,6 @@
 """mountwarden agent: the service itself."""
 
+import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -76,13 +77,19 @@ def _load(arguments: Namespace) -> "Config":
     return config
 
 
+def _warn(text: str) -> None:
+    print(f"<4>{text}", file=sys.stderr, flush=True)
+
+
 def _serve(
     arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", load: "Callable[[], Config]"
 ) -> int:
     from ..explain import shared_causes
     from ..remedies import apply
     from ..remedies.plan import named_units
-    from ..scan.scanner import Scanner
+    from ..scan import history_file
+    from ..scan.history_file import HistoryKeeper
+    from ..scan.scanner import Scanner, boot_id
     from ..service.actions import AutomaticActions
     from ..service.answers.watchers import Watchers
     from ..service.clients import Clients
@@ -97,7 +104,11 @@ def _serve(
     directory = run_directory.RunDirectory()
     directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
     run_directory.sweep(directory.path)
-    scanner = Scanner(config)
+    saved, why_not = history_file.read(directory, boot_id())
+    if why_not:
+        _warn(f"{why_not}, a new one was started")
+    keeper = HistoryKeeper(directory, lambda error: _warn(f"{directory.history} can't be written: {error.strerror}"))
+    scanner = Scanner(config, history=saved, keep=keeper.keep)
 
     def carry_out(
         findings: "Sequence[Finding]",

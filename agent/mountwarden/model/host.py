@@ -247,6 +247,8 @@ class Gone:
     mount: Mount
     ids: frozenset[int]
     """Small mount ids that it had, in home and elsewhere. What holds one of them open keeps the superblock."""
+    home: int | None = None
+    """Inode of the home that had it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,11 +66,27 @@ def root_state(root: Root, table: Table, home: int) -> RootState:
 
 def _device_match(root: Root, layout: Layout, mount: Mount, parent: Mount, spot: Spot) -> Match | None:
     """The match of a block device's mount, wherever it is; not of another view of the root file system."""
-    rel = below(root.path, mount.point)
-    if not rel or not is_on_block_device(mount) or mount.device == spot.device:
+    if not is_on_block_device(mount) or mount.device == spot.device:
         return None
+    return _anywhere(root, layout, mount.point, parent, spot)
+
+
+def _anywhere(root: Root, layout: Layout, mountpoint: bytes, parent: Mount, spot: Spot) -> Match | None:
+    rel = below(root.path, mountpoint)
     base = Base(parent, Spot(parent.device, parent.root), below(root.path, parent.point) or b"")
-    return Match(root, base, layout, rel, mount.point, mount.point, spot)
+    return Match(root, base, layout, rel, mountpoint, mountpoint, spot) if rel else None
+
+
+def match_anywhere(root: Root, mountpoint: bytes, parent: Mount, spot: Spot) -> Match | None:
+    """The match of a mountpoint on which home has nothing now, for a root whose spots are anywhere; else None.
+
+    `parent` is home's mount that holds the mountpoint. None too where that is another directory than `spot` by now.
+    """
+    layout = next((layout for layout in root.layout if layout.pattern == ANYWHERE), None)
+    rest = below(parent.point, mountpoint)
+    if layout is None or not rest or Spot(parent.device, join(parent.root, rest)) != spot:
+        return None
+    return _anywhere(root, layout, mountpoint, parent, spot)
 
 
 def _inner_bases(root: Root, table: Table) -> Iterable[Base]:

@@ -9,16 +9,31 @@ from . import processes
 from .enter import DEADLINE
 
 
-def process_started(pid: int) -> float | None:
-    """Seconds since the Epoch at which a process started, to 10 ms; None when it has ended or may not be read."""
+def start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when it has ended or may not be read.
+
+    No other process of the boot has the same pid and start.
+    """
     try:
         text = processes.read(f"/proc/{pid}/stat")
     except OSError:
         return None
     # proc_pid_stat(5): starttime is field 22. The name, field 2, may hold anything, but its parenthesis is the last.
-    fields = text[text.rindex(b")") + 2 :].split()
-    since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
+    return int(text[text.rindex(b")") + 2 :].split()[19])
+
+
+def start_ticks_before(pid: int, boot: float) -> int | None:
+    """The same; None also for a process that is not surely older than `boot`, in seconds of CLOCK_BOOTTIME."""
+    ticks = start_ticks(pid)
+    return ticks if ticks is not None and (ticks + 1) / os.sysconf("SC_CLK_TCK") <= boot else None
+
+
+def process_started(pid: int) -> float | None:
+    """Seconds since the Epoch at which a process started, to 10 ms; None when it has ended or may not be read."""
+    ticks = start_ticks(pid)
+    if ticks is None:
+        return None
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def born(path: bytes) -> float | None:

@@ -9,10 +9,13 @@ namespace or its home could not be read ends what is known.
 
 A mount that went with all its copies is kept as gone until it is known that no process keeps it open: while one does,
 neither its device number nor its mount ids can be reused.
+
+stored_history.py says what of it lasts over a restart, and why that is evidence still.
 """
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from ..model import Copy, Gone, Match, Mount, MountClass, RootState, Spot
 from ..observe.tiers.prefilter import ReachedCopies
@@ -33,6 +36,15 @@ class HomeMount:
     match: Match
     mount: Mount
     ids: frozenset[int]
+    home: int | None = None
+    """Inode of the home that had it."""
+
+
+class Held(NamedTuple):
+    """A copy, and the mount of home that it is of: one that home has, or had when the copy was there already."""
+
+    copy: Copy
+    of: HomeMount
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +58,24 @@ class History:
     """Copies at the last scan that are on no spot of a layout."""
     reached: tuple[ReachedCopies, ...] = ()
     """By namespace, the copies at the last scan that home's umounts reach."""
+    beside: tuple[Held, ...] = ()
+    """Copies at the last scan of what home had then, which its umount would leave behind."""
+    behind: tuple[Held, ...] = ()
+    """Copies at the last scan that were left behind."""
+    earlier: Mapping[Identity, bool] = field(default_factory=dict)
+    """What the next scan looks for since an earlier run of the service saw it: whether it is on a volume."""
 
     def watched(self) -> frozenset[Identity]:
         """What is searched for in other namespaces wherever it is mounted: what home has, or had with a copy left."""
-        return frozenset(self.live) | {(device, root) for _ns, _id, device, root in self.left}
+        return frozenset(self.live) | {(device, root) for _ns, _id, device, root in self.left} | frozenset(self.earlier)
 
     def volumes(self, states: Iterable[RootState]) -> frozenset[Identity]:
         """Identities on volumes, now or before: neither a type nor a last path component sets them apart."""
         matched = [(m.identity, s.matches[spot]) for s in states for spot, mounts in s.live.items() for m in mounts]
         matched += [(identity, one.match) for identity, many in self.live.items() for one in many]
         matched += [((device, root), one.match) for (_ns, _id, device, root), one in self.left.items()]
-        return frozenset(found for found, match in matched if match.layout.mount_class is MountClass.VOLUME)
+        seen = frozenset(found for found, match in matched if match.layout.mount_class is MountClass.VOLUME)
+        return seen | {identity for identity, volume in self.earlier.items() if volume}
 
     def without(self, unused: Container[frozenset[int]]) -> "History":
         """The history without what is gone and was seen to be kept by no process, named by its mount ids."""
@@ -77,21 +96,46 @@ def remember(
     this time; `reached`, by namespace, the copies that need no judgement.
     """
     states, copies = tuple(states), tuple(copies)
-    readable = {state.root.path for state in states if state.mount is not None and state.home not in unread}
+    readable = _Readable(state for state in states if state.mount is not None and state.home not in unread)
     ids: dict[Identity, set[int]] = {}
     for copy in copies:
         ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
     live = _live(states, matches, ids)
     left: dict[CopyKey, HomeMount] = {}
-    filled = []
+    filled, beside, behind = [], [], []
     for copy in copies:
         before = _left_behind(history, copy, live, readable)
         if before is not None:
-            left[key(copy)] = replace(before, ids=before.ids | ids[copy.mount.identity])
+            known = left[key(copy)] = replace(before, ids=before.ids | ids[copy.mount.identity])
+            behind.append(Held(copy, known))
+        elif (at_home := _at_home(copy, live)) is not None:
+            beside.append(Held(copy, at_home))
         filled.append(replace(copy, history=before.match) if before is not None else copy)
     gone = {} if unread else _gone(history, live, ids, readable)
     elsewhere = frozenset(key(copy) for copy in copies if copy.match is None)
-    return History(live, left, gone, elsewhere, reached), tuple(filled)
+    return History(live, left, gone, elsewhere, reached, tuple(beside), tuple(behind)), tuple(filled)
+
+
+class _Readable:
+    """The roots that this scan could judge."""
+
+    def __init__(self, states: Iterable[RootState]) -> None:
+        self._by_home = {(state.root.path, state.home): state.root for state in states}
+        self._paths = {path: root for (path, _home), root in self._by_home.items()}
+
+    def at(self, known: HomeMount) -> bool:
+        """Whether the home that had the mount is a home of its root now: another one never had it."""
+        return (known.match.root.path, known.home) in self._by_home
+
+    def has(self, match: Match) -> bool:
+        """Whether the root could be judged, in whatever home."""
+        return match.root.path in self._paths
+
+    def renewed(self, known: HomeMount) -> HomeMount:
+        """With the root as it is now: its daemon may have ended since, or be another one."""
+        path = known.match.root.path
+        root = self._by_home.get((path, known.home), self._paths[path])
+        return known if root == known.match.root else replace(known, match=replace(known.match, root=root))
 
 
 def _live(
@@ -102,28 +146,37 @@ def _live(
     for state in states:
         for spot, mounts in state.live.items():
             for mount in mounts:
-                known = HomeMount(matches[spot], mount, frozenset({mount.id, *ids.get(mount.identity, ())}))
+                every = frozenset({mount.id, *ids.get(mount.identity, ())})
+                known = HomeMount(matches[spot], mount, every, state.home)
                 live[mount.identity] = (*live.get(mount.identity, ()), known)
     return live
 
 
 def _left_behind(
-    history: History, copy: Copy, live: Mapping[Identity, tuple[HomeMount, ...]], readable: set[bytes]
+    history: History, copy: Copy, live: Mapping[Identity, tuple[HomeMount, ...]], readable: _Readable
 ) -> HomeMount | None:
     if copy.mount.identity in live:
         return None  # home has it, or has it again
     before = history.left.get(key(copy))
     if before is not None:
-        still = before.match.root.path in readable and _same_file_system(before.mount, copy.mount)
-        return before if still else None
+        still = readable.has(before.match) and same_file_system(before.mount, copy.mount)
+        return readable.renewed(before) if still else None
     for known in history.live.get(copy.mount.identity, ()):
         there = copy.spot == known.match.spot or (copy.match is None and key(copy) in history.elsewhere)
-        if known.match.root.path in readable and there and _same_file_system(known.mount, copy.mount):
-            return known
+        if readable.at(known) and there and same_file_system(known.mount, copy.mount):
+            return readable.renewed(known)
     return None
 
 
-def _same_file_system(one: Mount, other: Mount) -> bool:
+def _at_home(copy: Copy, live: Mapping[Identity, tuple[HomeMount, ...]]) -> HomeMount | None:
+    """The mount of home that a copy is of, on its spot or elsewhere."""
+    for known in live.get(copy.mount.identity, ()):
+        if copy.match is None or copy.spot == known.match.spot:
+            return known if same_file_system(known.mount, copy.mount) else None
+    return None
+
+
+def same_file_system(one: Mount, other: Mount) -> bool:
     """Whether two mounts of one device number can be of one superblock: it has one type and one text of options."""
     return (one.fstype, one.super_options) == (other.fstype, other.super_options)
 
@@ -132,17 +185,17 @@ def _gone(
     history: History,
     live: Mapping[Identity, tuple[HomeMount, ...]],
     anywhere: Mapping[Identity, set[int]],
-    readable: set[bytes],
+    readable: _Readable,
 ) -> dict[Identity, Gone]:
     """What home had or had left behind at the last scan or before, and what is mounted nowhere now."""
 
     def is_gone(identity: Identity, match: Match) -> bool:
-        return identity not in live and identity not in anywhere and match.root.path in readable
+        return identity not in live and identity not in anywhere and readable.has(match)
 
     before = {identity: known for identity, many in history.live.items() for known in many}
     before |= {(device, root): known for (_ns, _id, device, root), known in history.left.items()}
     gone = {
-        identity: Gone(known.match, known.mount, _ids(history, identity, known))
+        identity: Gone(known.match, known.mount, _ids(history, identity, known), known.home)
         for identity, known in before.items()
         if is_gone(identity, known.match)
     }

@@ -5,7 +5,9 @@ read again only when it is new, when a home changed since, when something was fo
 as it does at a resync.
 """
 
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from .. import engines
@@ -15,13 +17,15 @@ from ..explain.attribute import attribute_all
 from ..judge import Judgement, judge
 from ..model import Answers, Finding, Gap, Missed, Picture, Tier
 from ..mounts.roots import stacks
-from ..observe import processes, tiers
+from ..observe import processes, start_times, tiers
 from ..observe.ids import NamespaceIds
+from . import stored_history
 from .answers import AnswerSources
 from .elsewhere import Elsewhere, FoundElsewhere
 from .history import History, remember
 from .homes import Homes
 from .mount_namespaces import MountNamespaces
+from .stored_history import StoredHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,23 @@ def boot_id() -> str:
 class Scanner:
     """Scans, and remembers from scan to scan what makes the next one cheap and its evidence better."""
 
-    def __init__(self, config: Config, *, home: int | None = None, tier: Tier | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        home: int | None = None,
+        tier: Tier | None = None,
+        history: StoredHistory | None = None,
+        keep: Callable[[StoredHistory], None] | None = None,
+    ) -> None:
         """`home` is the inode of the namespace that counts as PID 1's; None asks for PID 1's own.
 
-        `tier` is the kernel interface to use; None: the configuration's, or the best that works here. Raises:
-        MountwardenError where it does not work.
+        `tier` is the kernel interface to use; None: the configuration's, or the best that works here. `history` is what
+        an earlier run saved in this boot, as `history_file.read` gives it: what the first scan finds again of it, it
+        takes up. `keep` gets what is to be saved, before a scan returns: so that nothing is told or tried whose
+        evidence is not saved.
+
+        Raises: MountwardenError where the tier does not work.
         """
         self.config = config
         self.boot_id = boot_id()
@@ -70,7 +86,10 @@ class Scanner:
         self._spaces = MountNamespaces()
         self._homes = Homes(home)
         self._elsewhere = Elsewhere()
-        self._history = History()
+        self._earlier = history
+        self._history = stored_history.begin(history) if history else History()
+        self._engines.remember(dict(history.daemons) if history else {})
+        self._keep = keep
         self._answers = AnswerSources(self._engines)
         self._ids = NamespaceIds()
         self._last: tuple[Scan, list[Gap]] | None = None
@@ -82,7 +101,7 @@ class Scanner:
 
         Where nothing changed since the last scan, and that found nothing, its result stands.
         """
-        started, clock = time.time(), time.monotonic()
+        started, clock, boot = time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
         self._use_configured_tier()
         gaps: list[Gap] = []
         missed, changed = self._update(gaps, resync=resync)
@@ -97,6 +116,7 @@ class Scanner:
         self._elsewhere.suspects = suspects
         picture = self._with_ids(picture, suspects)
         findings = attribute_all(judgement.findings, picture)
+        self._save(picture, answers, started, boot)
         seconds = time.monotonic() - clock
         scan = Scan(picture, findings, tuple(gaps), started, seconds, self.tier, self.tier_reason, answers, missed)
         self._last = None if judgement.findings or judgement.questions or found.unread else (scan, before)
@@ -138,7 +158,23 @@ class Scanner:
             and not any(self._observer.changed(*each) for each in self._spaces.members.items())
         )
 
+    def _save(self, picture: Picture, answers: Answers, started: float, boot: float) -> None:
+        """Hand over what lasts over a restart. The scan began at `started` (Epoch) and `boot` (CLOCK_BOOTTIME)."""
+        if self._keep is not None:
+            fixed = StoredHistory(self.boot_id, started, daemons=tuple(sorted(self._engines.remembered().items())))
+            ticks = functools.partial(start_times.start_ticks_before, boot=boot)
+            self._keep(stored_history.save(self._history, picture.namespaces, answers, ticks, fixed))
+
+    def _take_up(self, found: FoundElsewhere) -> None:
+        """Go on with what an earlier run saved, where this scan, the first one, finds it again."""
+        if self._earlier is not None:
+            states, tables, spaces = self._homes.states, self._homes.tables, self._spaces.facts()
+            ticks = start_times.start_ticks
+            self._history = stored_history.take_up(self._earlier, found.copies, states, tables, spaces, ticks)
+            self._earlier = None
+
     def _picture(self, found: FoundElsewhere, gaps: list[Gap]) -> Picture:
+        self._take_up(found)
         states = self._homes.states
         matches = {spot: match for state in states for spot, match in state.matches.items()}
         unread, reached = frozenset(found.unread), tuple(found.reached)

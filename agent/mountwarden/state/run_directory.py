@@ -33,6 +33,11 @@ class RunDirectory:
         return self.path / "ledger.json"
 
     @property
+    def history(self) -> Path:
+        """What the service's scans saw of homes' mounts and their copies; only root may read it."""
+        return self.path / "history.json"
+
+    @property
     def report(self) -> Path:
         """The last report."""
         return self.path / "report.json"
