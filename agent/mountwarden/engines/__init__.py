@@ -6,6 +6,7 @@ Each module offers `roots(host, config)` and, where the engine keeps a record, `
 """
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from ..observe.enter import in_namespace
 from . import block_devices, containerd, containers_storage, custom, docker, kubelet, netns
 from .sources import COMMANDS, Host
 
-__all__ = ["COMMANDS", "Host", "discover", "record", "recorded", "records"]
+__all__ = ["COMMANDS", "Host", "container", "discover", "record", "recorded", "records"]
 
 _ROOTS: dict[str, Callable[[Host, Config], list[Root]]] = {
     docker.ENGINE: docker.roots,
@@ -31,6 +32,12 @@ _RECORDS: dict[str, Callable[[Root, Sequence[bytes]], list[RecordState]]] = {
     docker.ENGINE: docker.records,
     containers_storage.ENGINE: containers_storage.records,
     containerd.ENGINE: containerd.records,
+}
+
+
+_CONTAINERS: dict[str, Callable[[Root, bytes], str | None]] = {
+    docker.ENGINE: docker.container,
+    containers_storage.ENGINE: containers_storage.container,
 }
 
 
@@ -101,6 +108,24 @@ def record(host: Host, match: Match) -> RecordState:
 def recorded(match: Match) -> RecordState:
     """`record` of a caller that is in the root's home already."""
     return _read(match.root, [match.rel])[0]
+
+
+def container(match: Match) -> str | None:
+    """The id, of 64 hex digits, of the container whose layer it is by the engine's record; None: not known.
+
+    Never raises. Forks a child where the root's home is not our own namespace.
+    """
+    root, read = match.root, _CONTAINERS.get(match.root.engine)
+    if read is None or not root.record:
+        return None
+    try:
+        if root.home_pid is None:
+            found = read(root, match.rel)
+        else:
+            found = in_namespace(root.home_pid, partial(read, root, match.rel), inode=root.home)
+    except (OSError, ValueError, RecursionError, MountwardenError):
+        return None
+    return found if found and re.fullmatch("[0-9a-f]{64}", found) else None
 
 
 def _records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:

@@ -65,6 +65,11 @@ def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
     return containers_storage_record.states(root.record, rels)
 
 
+def container(root: Root, rel: bytes) -> str | None:
+    """The container that the store's files name for a mountpoint. Raises: OSError and ValueError of a file."""
+    return containers_storage_record.container(root.record, rel)
+
+
 def _roots(host: Host, store: Store, daemon: Daemon | None) -> Iterable[Root]:
     if store.driver not in ("overlay", "overlay2", ""):
         return

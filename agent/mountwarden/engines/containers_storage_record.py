@@ -32,6 +32,20 @@ def states(record: Sequence[str], rels: Sequence[bytes]) -> list[RecordState]:
     return [_state(_layer(rel, containers), counts, known) for rel in rels]
 
 
+def container(record: Sequence[str], rel: bytes) -> str | None:
+    """The one container that a mountpoint belongs to; None where there is none, or that is not known.
+
+    Raises: OSError and ValueError of a file that can't be read.
+    """
+    match rel.split(b"/"):
+        case [b"overlay", layer, b"merged"]:
+            owners = [owner for owner, its in _containers(record).items() if its == layer] if len(record) == 2 else []
+            return os.fsdecode(owners[0]) if len(owners) == 1 else None
+        case [b"overlay-containers", found, b"userdata", b"shm"]:
+            return os.fsdecode(found)
+    return None
+
+
 def _layer(rel: bytes, containers: dict[bytes, bytes]) -> bytes | None:
     match rel.split(b"/"):
         case [b"overlay", layer, b"merged"]:

@@ -63,6 +63,11 @@ def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
     return docker_record.states(root.path, rels) if root.kind is RootKind.GRAPH else [RecordState.UNKNOWN] * len(rels)
 
 
+def container(root: Root, rel: bytes) -> str | None:
+    """The container that dockerd's files name for a mountpoint. Raises: OSError and ValueError of a file."""
+    return docker_record.container(root.path, rel)
+
+
 def _of_daemon(host: Host, daemon: Daemon) -> Iterator[Root]:
     for path in _with_remapped(host, _data_root(host, daemon), daemon):
         root = _root(path, RootKind.GRAPH, GRAPH_LAYOUT, daemon)

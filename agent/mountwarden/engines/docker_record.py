@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 from collections.abc import Sequence
 
 from ..model import RecordState
@@ -26,6 +27,20 @@ def states(data_root: bytes, rels: Sequence[bytes]) -> list[RecordState]:
     """
     indexes: _Indexes = {}
     return [_state(data_root, rel, indexes) for rel in rels]
+
+
+def container(data_root: bytes, rel: bytes) -> str | None:
+    """The container that a mountpoint belongs to; None for an image's, or where that is not known.
+
+    Raises: OSError and ValueError of a file that can't be read.
+    """
+    match rel.split(b"/"):
+        case [driver, layer, b"merged"] if driver in _DRIVERS:
+            found = _index(b"%s/image/%s/layerdb" % (data_root, driver)).get(layer)
+            return os.fsdecode(found) if found else None
+        case [b"containers", found, *_] | [b"rootfs", _, found]:
+            return os.fsdecode(found)
+    return None
 
 
 def _state(data_root: bytes, rel: bytes, indexes: _Indexes) -> RecordState:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ..model import (
     NAMED,
     Answers,
+    ContainerQuestion,
     Copy,
     Evidence,
     Finding,
@@ -32,6 +33,7 @@ class _Leak:
     copy: Copy
     match: Match
     evidence: Evidence
+    recorded_live: bool = False
 
     @property
     def on_spot(self) -> bool:
@@ -96,11 +98,30 @@ def _leak(
     if match.root.record:
         questions.add(question)
     record = answers.records.get(question, RecordState.UNKNOWN)
-    if record is RecordState.LIVE or (claimed and record is not RecordState.UNMOUNTED):
+    if record is RecordState.LIVE:
+        return _in_use_by_record_alone(copy, match, own_roots, answers, questions)
+    if claimed and record is not RecordState.UNMOUNTED:
         return None
     if match.root.daemonless and record is RecordState.UNKNOWN and copy.history is None:
         return None  # any namespace may be its home
     return _Leak(copy, match, Evidence.CLAIMED if claimed else _evidence(copy, record))
+
+
+def _in_use_by_record_alone(
+    copy: Copy,
+    match: Match,
+    own_roots: frozenset[tuple[int, str]],
+    answers: Answers,
+    questions: set[Question],
+) -> _Leak | None:
+    """An engine that was killed between its umount and its writing it down: home was seen to unmount it."""
+    if copy.history is None or any(device == copy.mount.device for _namespace, device in own_roots):
+        return None
+    question = ContainerQuestion(match)
+    questions.add(question)
+    return (
+        _Leak(copy, match, Evidence.HISTORY, recorded_live=True) if answers.containers.get(question) is False else None
+    )
 
 
 def _own_roots(copies: tuple[Copy, ...]) -> frozenset[tuple[int, str]]:
@@ -159,6 +180,7 @@ def _finding(picture: Picture, state: RootState, leaks: list[_Leak], there: tupl
         count=len(leaks),
         spaces=len(by_namespace),
         detail=_detail(leaks, newer=bool(newer), same_upper=same_upper),
+        recorded_live=first.recorded_live,
         target=target,
         others=tuple(_other(copy) for copy in target.others[:NAMED]),
     )
@@ -181,7 +203,7 @@ def _target(leaks: list[_Leak], there: tuple[Copy, ...]) -> Target:
 
 
 def _severity(leak: _Leak, same_upper: bool) -> Severity:
-    if leak.evidence is Evidence.CLAIMED:
+    if leak.evidence is Evidence.CLAIMED or leak.recorded_live:
         return Severity.INFO
     return Severity.CRITICAL if same_upper or is_on_block_device(leak.copy.mount) else Severity.WARNING
 
@@ -196,6 +218,8 @@ def _detail(leaks: list[_Leak], *, newer: bool, same_upper: bool) -> str:
     first = leaks[0]
     if first.evidence is Evidence.CLAIMED:
         return "suspected: only the mount's own options name this layer"
+    if leak.recorded_live:
+        return "the engine's record still says that it is in use, though nothing of its container lives"
     if same_upper:
         return f"the same upperdir is mounted again {first.match.root.where}: two overlays write into it"
     if newer:

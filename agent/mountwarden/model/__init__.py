@@ -57,7 +57,7 @@ from .host import (
     gets_own_superblock,
     is_on_block_device,
 )
-from .questions import Answers, PeerGroupQuestion, Question, RecordQuestion, Use, UsersQuestion
+from .questions import Answers, ContainerQuestion, PeerGroupQuestion, Question, RecordQuestion, Use, UsersQuestion
 from .units import MS_PRIVATE, MS_SLAVE, Assignment, Directive, UnitFacts, UnitFile
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "Base",
     "Candidate",
     "Cause",
+    "ContainerQuestion",
     "Copy",
     "Directive",
     "Door",

@@ -164,6 +164,8 @@ class Finding:
     target: Target | None = None
     others: tuple[FoundCopy, ...] = ()
     """The first `NAMED` of the target's others, with who is in their namespaces."""
+    recorded_live: bool = False
+    """The engine's record says that it is in use, though nothing of its container lives: no action is taken."""
     # Filled in after judgement:
     cause: Cause | None = None
     remedies: tuple[Remedy, ...] = ()

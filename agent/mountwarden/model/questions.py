@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .enums import RecordState
 from .host import Match
@@ -28,6 +29,13 @@ class RecordQuestion:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerQuestion:
+    """Asks whether anything lives of the container whose layer it is. The answer is a bool, or None: not known."""
+
+    match: Match
+
+
+@dataclass(frozen=True, slots=True)
 class PeerGroupQuestion:
     """Asks for the master of a peer group. The answer is an int (0: none), or None where nothing shows it."""
 
@@ -41,7 +49,7 @@ class UsersQuestion:
     ids: frozenset[int]
 
 
-Question = RecordQuestion | PeerGroupQuestion | UsersQuestion
+Question = RecordQuestion | ContainerQuestion | PeerGroupQuestion | UsersQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,9 @@ class Answers:
     records: Mapping[RecordQuestion, RecordState] = field(default_factory=dict)
     masters: Mapping[PeerGroupQuestion, int | None] = field(default_factory=dict)
     users: Mapping[UsersQuestion, tuple[Use, ...]] = field(default_factory=dict)
+    containers: Mapping[ContainerQuestion, bool | None] = field(default_factory=dict)
 
     def lacks(self, question: Question) -> bool:
         """Whether it is not answered."""
-        return question not in self.records and question not in self.masters and question not in self.users
+        known: tuple[Mapping[Any, Any], ...] = (self.records, self.masters, self.users, self.containers)
+        return not any(question in answers for answers in known)

@@ -8,6 +8,7 @@ from ..explain import holders, naming
 from ..model import Action, Copy, Evidence, Finding, Kind, Mount, Reach
 from ..observe import directory_users, namespaces
 from .actions import ACTIONS
+from .default_policy import in_use_by_record
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scan, Scanner
@@ -19,6 +20,8 @@ def check_applies(finding: Finding, action: Action) -> None:
         raise Declined("not-applicable", f"{action} is not for a {finding.kind} finding")
     if finding.evidence is Evidence.CLAIMED:
         raise Declined("claimed", "only the mount's own text says that it is leaked; that is not enough for an action")
+    if used := in_use_by_record(finding):
+        raise Declined("live", used)
     if action is Action.DETACH and not finding.reached(Reach.RMDIR):
         raise Declined("out-of-reach", finding.detail or "the copy is not on the mountpoint")
 

@@ -9,10 +9,20 @@ AUTOMATIC_ENGINES = ("docker", "containerd", "custom")
 """Engines for whose layers the service acts by itself. containers/storage makes its root private on purpose."""
 
 
+def in_use_by_record(finding: Finding) -> str | None:
+    """Why no action at all is taken: what the engine wrote, and what brings that up to date."""
+    if not finding.recorded_live:
+        return None
+    ends = {"docker": "a start of dockerd", "containers-storage": "podman umount or podman rm of the container"}
+    return f"the engine's record says that it is in use; {ends.get(finding.root.engine, 'the engine')} corrects that"
+
+
 def never_automatic(finding: Finding) -> str | None:
     """What is in doubt about a finding: no policy makes an action on it automatic."""
     if not finding.root.home_known:
         return f"{finding.root.engine} is not running, so its view of the root is not known"
+    if used := in_use_by_record(finding):
+        return used
     if finding.kind is Kind.LEAKED and finding.evidence is Evidence.RECORD:
         return "the engine's record speaks of the container, not of this mount"
     if finding.kind is Kind.LEAKED and finding.evidence is not Evidence.HISTORY:

@@ -7,7 +7,7 @@ from ..config.schema import Config, Mode, PolicyEntry
 from ..ledger.entries import Decline
 from ..model import Action, Finding, Policy, Remedy, Root
 from .actions import ACTIONS, offered, others
-from .default_policy import never_automatic, never_automatic_detach, why_no_rejoin
+from .default_policy import in_use_by_record, never_automatic, never_automatic_detach, why_no_rejoin
 from .restart_advice import advice
 
 
@@ -50,6 +50,8 @@ def after(finding: Finding, action: Action, config: Config) -> Remedy | None:
 def _remedy(action: Action, finding: Finding, config: Config, circumstances: Circumstances) -> Remedy:
     if action is Action.REJOIN and (why_not := why_no_rejoin(finding)):
         return Remedy(action, False, why_not, None)
+    if used := in_use_by_record(finding):
+        return Remedy(action, False, used, None)
     why_ask = ACTIONS[action].ask(finding)
     policy = Policy.ASK if why_ask else Policy.AUTO
     reason = why_ask or "its kind, its evidence and its engine leave no doubt"

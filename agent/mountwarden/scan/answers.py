@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from .. import engines
 from ..engines import Host
-from ..model import Answers, PeerGroupQuestion, Question, RecordQuestion, UsersQuestion
+from ..model import Answers, ContainerQuestion, PeerGroupQuestion, Question, RecordQuestion, UsersQuestion
+from ..observe.container_processes import ContainerProcesses
 from ..observe.detached_users import DetachedUsers
 from ..observe.tiers.observer import Observer
 
@@ -15,6 +16,7 @@ class AnswerSources:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._pins = DetachedUsers()
+        self._living = ContainerProcesses()
         self.unused: frozenset[frozenset[int]] = frozenset()
         """Mount ids of detached mounts that the last questions were about and that no process keeps."""
 
@@ -32,9 +34,15 @@ class AnswerSources:
         groups = [one for one in questions if isinstance(one, PeerGroupQuestion)]
         masters = observer.masters({one.group for one in groups}, members) if groups else {}
         detached = [one for one in questions if isinstance(one, UsersQuestion)]
+        asked = [one for one in questions if isinstance(one, ContainerQuestion)]
         users, self.unused = self._pins.users(one.ids for one in detached)
         return Answers(
             {**answers.records, **dict(zip(records, states, strict=True))},
             {**answers.masters, **{one: masters.get(one.group) for one in groups}},
             {**answers.users, **{one: users.get(one.ids, ()) for one in detached}},
+            {**answers.containers, **{one: self._lives(one) for one in asked}},
         )
+
+    def _lives(self, question: ContainerQuestion) -> bool | None:
+        container = engines.container(question.match)
+        return None if container is None else self._living.live(container)

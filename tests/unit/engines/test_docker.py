@@ -257,3 +257,15 @@ def test_any_record_is_a_state(scratch: Path, data: bytes, word: bytes) -> None:
     rels = [b"overlay2/l/merged", b"overlay2/" + word + b"/merged", b"containers/" + word.strip(b"/") + b"/shm"]
     for state in engines.records(host(), [match(root, rel) for rel in rels]):
         assert state in RecordState
+
+
+def test_the_container_of_a_mountpoint(tmp_path: Path) -> None:
+    one = "ab" * 32
+    docker_container(tmp_path, one, "l1")
+    docker_container(tmp_path, "short", "l2")
+    docker_image(tmp_path, "chain", "l3")
+    root = docker._root(os.fsencode(tmp_path), RootKind.GRAPH, docker.GRAPH_LAYOUT, None)
+    rels = (b"overlay2/l1/merged", b"overlay2/l1-init/merged", b"containers/%b/mounts/shm" % one.encode())
+    assert [engines.container(match(root, rel)) for rel in rels] == [one, one, one]
+    unknown = (b"overlay2/l2/merged", b"overlay2/l3/merged", b"overlay2/l4/merged", b"containers/x/shm", b"volumes/v")
+    assert [engines.container(match(root, rel)) for rel in unknown] == [None] * 5

@@ -1,0 +1,32 @@
+"""Whether anything lives of a container: a process in its control group, its monitor, or a runtime that works on it."""
+
+import os
+import time
+
+from . import processes
+
+PERIOD = 10.0
+"""Seconds for which an answer stands: each takes a search of all processes."""
+
+
+class ContainerProcesses:
+    """Answers by the container's id, which its control group and the command lines of its helpers hold."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, tuple[float, bool]] = {}
+
+    def live(self, container: str) -> bool:
+        """Whether a process has the id in the path of its control group or in its command line."""
+        now = time.monotonic()
+        self._answers = {known: one for known, one in self._answers.items() if now - one[0] < PERIOD}
+        if container not in self._answers:
+            self._answers[container] = now, _any_names(os.fsencode(container))
+        return self._answers[container][1]
+
+
+def _any_names(identity: bytes) -> bool:
+    return any(
+        identity in processes.read_or_empty(f"/proc/{pid}/{name}")
+        for pid in processes.pids()
+        for name in ("cgroup", "cmdline")
+    )
