@@ -23,10 +23,10 @@ def attribute_all(findings: Iterable[Finding], picture: Picture) -> tuple[Findin
 
 
 def _attributed(finding: Finding, picture: Picture, known: dict[int, Members]) -> Finding:
-    copies, others = (
-        tuple(_held(copy, finding.kind, picture, known) for copy in some) for some in (finding.copies, finding.others)
+    copies, beside = (
+        tuple(_held(copy, finding.kind, picture, known) for copy in some) for some in (finding.copies, finding.beside)
     )
-    return replace(finding, copies=copies, others=others)
+    return replace(finding, copies=copies, beside=beside)
 
 
 def _held(copy: FoundCopy, kind: Kind, picture: Picture, known: dict[int, Members]) -> FoundCopy:

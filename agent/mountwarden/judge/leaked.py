@@ -182,7 +182,7 @@ def _finding(picture: Picture, state: RootState, leaks: list[_Leak], there: tupl
         detail=_detail(leaks, newer=bool(newer), same_upper=same_upper),
         recorded_live=first.recorded_live,
         target=target,
-        others=tuple(_other(copy) for copy in target.others[:NAMED]),
+        beside=tuple(_other(copy) for copy in target.others[:NAMED]),
     )
 
 

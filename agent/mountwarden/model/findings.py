@@ -162,7 +162,7 @@ class Finding:
     detail: str = ""
     """What the rule adds, such as a newer mount that hides the spot."""
     target: Target | None = None
-    others: tuple[FoundCopy, ...] = ()
+    beside: tuple[FoundCopy, ...] = ()
     """The first `NAMED` of the target's others, with who is in their namespaces."""
     recorded_live: bool = False
     """The engine's record says that it is in use, though nothing of its container lives: no action is taken."""

@@ -93,7 +93,9 @@ def _matches(entry: PolicyEntry, action: Action, finding: Finding) -> bool:
 
 
 def _is_of(unit: str, finding: Finding, *, each: bool) -> bool:
-    return finding.is_of(unit) if each else unit in finding.units
+    if each:
+        return finding.is_of(unit)
+    return any(unit in (holder.unit, holder.user_unit) for holder in finding.holders)
 
 
 def _declined(action: Action, finding: Finding, circumstances: Circumstances) -> Decline | None:

@@ -38,7 +38,7 @@ def detach(finding: Finding) -> list[str]:
 
 def _who(finding: Finding) -> Callable[[Copy], str]:
     """Who is in the namespace of a copy, as far as the finding names it: ` of process 4711 (sleep, foo.service)`."""
-    named = (copy for copy in (*finding.others, *finding.copies) if copy.holders)
+    named = (copy for copy in (*finding.beside, *finding.copies) if copy.holders)
     known = {copy.namespace: f" of {naming.first_in_full(copy.holders)}" for copy in named}
     return lambda copy: known.get(copy.namespace, "")
 

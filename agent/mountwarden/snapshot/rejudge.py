@@ -29,10 +29,10 @@ def config(snapshot: Snapshot) -> Config:
 
 
 def _attributed(finding: Finding, snapshot: Snapshot) -> Finding:
-    copies, others = (
-        tuple(_held(copy, finding.kind, snapshot) for copy in some) for some in (finding.copies, finding.others)
+    copies, beside = (
+        tuple(_held(copy, finding.kind, snapshot) for copy in some) for some in (finding.copies, finding.beside)
     )
-    return replace(finding, copies=copies, others=others)
+    return replace(finding, copies=copies, beside=beside)
 
 
 def _held(copy: FoundCopy, kind: Kind, snapshot: Snapshot) -> FoundCopy:
