@@ -38,7 +38,7 @@ PURE = frozenset(
         *("systemd.namespacing_directives", "systemd.unit_syntax", "systemd.cgroups"),
         *("varlink.wire", "varlink.interface"),
         *("explain.cause", "explain.context", "explain.lasting_fix", "explain.members", "explain.naming"),
-        *("explain.setting_origin", *HARMLESS),
+        *("explain.setting_origin", "explain.stopping", *HARMLESS),
         *("report.types", "report.map_types", "report.build"),
         *("report.chain", "report.map", "report.timeline", "report.unit_settings"),
     }

@@ -95,7 +95,8 @@ def around(found: Finding) -> Context:
 
 def keeper(one: Holder) -> Keeper:
     members = Members(NamespaceKind.SERVICE, (one,))
-    return Keeper("mount", b"/m", mounts._needs(Namespace(OTHER, (4711,)), members, own=False), holders=(one,))
+    needs, command = mounts._needs(Namespace(OTHER, (4711,)), members)
+    return Keeper("mount", b"/m", needs, holders=(one,), command=command)
 
 
 def kept(one: Holder) -> Kept:

@@ -1,6 +1,7 @@
 """What an answer is made of. Frozen, without input or output."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ..model import Gap, Holder
 
@@ -16,6 +17,10 @@ class BusyTarget:
     """The directory in the file system, where not all of it is meant."""
     nodes: tuple[str, ...] = ()
     """Block devices (major:minor) whose own nodes count too: the device, its partitions."""
+    mounts: frozenset[int] | None = None
+    """Small ids of the mounts that are meant, where it is not the file system: a bind, a mount of /proc, and copies."""
+    space: tuple[str, int] | None = None
+    """A namespace, by its kind ("net") and inode number: its nsfs files, and what lives in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,9 @@ class Keeper:
     """One thing that keeps the target busy."""
 
     how: str
-    """mount, stacked, overlay, cwd, root, exe, map, file, device, swap, loop, or holder (a device on top)."""
+    """mount, stacked, overlay, cwd, root, exe, map, file, socket, device, swap, loop, holder (a device on top), or
+    lives (in the namespace that is asked about).
+    """
     where: bytes
     """The mountpoint or file, as its namespace shows it; the device on top."""
     needs: str
@@ -33,6 +40,22 @@ class Keeper:
     """Small mount id."""
     holders: tuple[Holder, ...] = ()
     detail: str = ""
+    command: str | None = None
+    """One that does it, or the last way that `needs` names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """A mount of the target elsewhere that an umount here takes along, and in which nothing is busy."""
+
+    namespace: int
+    mount: int
+    """Small mount id."""
+    where: bytes
+    """Its mountpoint, as its namespace shows it."""
+    name: str
+    """Whose namespace it is."""
+    holders: tuple[Holder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +65,10 @@ class BusyReport:
     target: BusyTarget
     keepers: tuple[Keeper, ...]
     gaps: tuple[Gap, ...] = ()
+    followers: tuple[Follower, ...] = ()
+    own: int | None = None
+    """Inode of the mount namespace that was asked from."""
+    is_host: bool = False
+    """Whether that is process 1's."""
+    names: Mapping[int, str] = field(default_factory=dict)
+    """Whose each other mount namespace is that the keepers name."""

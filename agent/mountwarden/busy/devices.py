@@ -30,7 +30,7 @@ def _swaps(target: BusyTarget, world: World) -> Iterator[Keeper]:
 def _loops(target: BusyTarget, world: World) -> Iterator[Keeper]:
     for name, backing in block_devices.loops():
         device = f"/dev/{name}"
-        whole = target.path is None and block_devices.backing_device(name) == target.device
+        whole = target.path is None and target.mounts is None and block_devices.backing_device(name) == target.device
         if whole or on_target(backing, target, world.home) or _node(backing) in target.nodes:
             yield Keeper("loop", backing, f"losetup --detach {device}", detail=f"backs {device}")
         elif target.nodes and read_or_empty(f"/sys/block/{name}/dev").decode().strip() == target.device:

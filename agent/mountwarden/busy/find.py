@@ -1,16 +1,19 @@
 """All that keeps a target busy."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ..model import Root
-from . import devices, mounts, processes
-from .answer import BusyReport
+from ..observe import open_files
+from ..observe.processes import link_inode
+from . import devices, living, managers, mounts, overlays, processes
+from .answer import BusyReport, Follower, Keeper
 from .target import target
-from .world import world
+from .world import World, world
 
 
 def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> BusyReport:
-    """Who keeps `asked` busy: a path, a device, a container, or a mount id. Needs root to see all of it.
+    """Who keeps `asked` busy: a path, a device, a container, a mount id, or a namespace. Needs root to see all of it.
 
     A container that does not run, and one named by its name, is searched for in the engines' `roots`,
     which are only then determined.
@@ -19,6 +22,44 @@ def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> BusyReport:
     """
     seen = world()
     meant = target(asked, seen, roots)
-    by_process, gaps = processes.keepers(meant, seen)
-    found = (*mounts.keepers(meant, seen), *devices.keepers(meant, seen), *by_process)
-    return BusyReport(meant, found, seen.gaps + gaps)
+    alone = meant.mounts is not None or meant.space is not None
+    layers, gaps = ({}, ()) if alone else overlays.layers(meant, seen)
+    links, more = open_files.links(seen.pids)
+    by_process = tuple(processes.keepers(meant, seen, links))
+    by_process, untold = managers.named(by_process, links)
+    mounted = tuple(mounts.keepers(meant, seen, layers))
+    staying, followers = _split(mounted, seen, frozenset(one.mount for one in by_process if one.mount is not None))
+    return BusyReport(
+        meant,
+        (*staying, *devices.keepers(meant, seen), *living.keepers(meant, seen), *by_process),
+        seen.gaps + gaps + more + untold,
+        followers,
+        own=seen.own,
+        is_host=_is_host(seen),
+        names={one.namespace: seen.name(one.namespace) for one in staying if one.namespace not in (None, seen.own)},
+    )
+
+
+def _split(
+    mounted: tuple[Keeper, ...], seen: World, busy: frozenset[int]
+) -> tuple[tuple[Keeper, ...], tuple[Follower, ...]]:
+    """What an umount here takes along keeps nothing busy; where a process is busy in it, that process does."""
+    here = tuple(seen.graph.places[one.mount].mount for one in mounted if one.namespace == seen.own and one.mount)
+    along = seen.follows(here) if any(one.namespace != seen.own for one in mounted) else frozenset()
+    staying: list[Keeper] = []
+    followers: list[Follower] = []
+    for one in mounted:
+        if one.mount not in along or one.namespace is None or one.namespace == seen.own:
+            staying.append(one)
+        elif one.mount in busy:
+            staying.append(replace(one, needs="what is busy in it must release it; then it goes with an umount here"))
+        else:
+            followers.append(Follower(one.namespace, one.mount, one.where, seen.name(one.namespace), one.holders))
+    return tuple(staying), tuple(followers)
+
+
+def _is_host(seen: World) -> bool:
+    try:
+        return link_inode(1, "mnt") == seen.own
+    except OSError:
+        return False

@@ -1,122 +1,111 @@
 """The mounts that keep a target busy: of it, on it, and overlays that are made of it."""
 
-import functools
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from ..escape import unit_name
-from ..explain import holders, naming
-from ..explain.members import Members, service_of
+from ..explain import naming, stopping
+from ..explain.members import Members
 from ..model import Mount, Namespace
-from ..mounts.mountinfo import unescape
 from ..mounts.table import Table, below, join
-from ..observe import paths
 from .answer import BusyTarget, Keeper
 from .world import World
 
-_LAYER = re.compile(rb"(?:lowerdir\+?|upperdir|workdir|datadir\+)=((?:\\.|[^,\\])*)")
 _FEW = 3
 
 
-def keepers(target: BusyTarget, world: World) -> Iterator[Keeper]:
-    """Every mount in any namespace that keeps the target busy."""
+def keepers(target: BusyTarget, world: World, layers: Mapping[str, str]) -> Iterator[Keeper]:
+    """Every mount in any namespace that keeps the target busy; `layers` as overlays.layers() gives them.
+
+    An overlay that is made of the target is told once for each namespace, however many binds show a part of it.
+    """
     for inode, table in world.tables.items():
-        space = world.namespaces[inode]
-        known = None
+        overlays: dict[str, list[Mount]] = {}
         for mount in table.mounts:
-            for how, detail in _roles(mount, target, table, world):
-                known = known or holders.members(space)
-                yield Keeper(
-                    how=how,
-                    where=mount.point,
-                    needs=_needs(space, known, own=inode == world.own),
-                    namespace=inode,
-                    mount=mount.id,
-                    holders=known.holders[:_FEW] if inode != world.own else (),
-                    detail=detail,
-                )
+            if mount.device in layers and not is_of(mount, target):
+                overlays.setdefault(mount.device, []).append(mount)
+            elif role := _role(mount, target, table):
+                yield _keeper(*role, mount, inode, world)
+        for device, mounts in overlays.items():
+            first, *rest = sorted(mounts, key=lambda mount: mount.root != b"/")
+            on_it = [(mount, role) for mount in rest if (role := _role(mount, target, table))]
+            many = len(rest) - len(on_it)
+            more = f", and {many} more mounts of it" if many else ""
+            yield _keeper("overlay", f"{layers[device]}, by its options{more}", first, inode, world)
+            for mount, role in on_it:
+                yield _keeper(*role, mount, inode, world)
 
 
-def _roles(mount: Mount, target: BusyTarget, table: Table, world: World) -> Iterator[tuple[str, str]]:
-    """How the mount keeps the target busy, with a detail: a mount of it, or stacked on it, or made of it."""
+def _keeper(how: str, detail: str, mount: Mount, inode: int, world: World) -> Keeper:
+    own = inode == world.own
+    members = None if own else world.members(inode)
+    needs, command = _needs(world.namespaces[inode], members)
+    return Keeper(
+        how=how,
+        where=mount.point,
+        needs=needs,
+        command=command,
+        namespace=inode,
+        mount=mount.id,
+        holders=members.holders[:_FEW] if members else (),
+        detail=detail,
+    )
+
+
+def _role(mount: Mount, target: BusyTarget, table: Table) -> tuple[str, str] | None:
+    """How the mount keeps the target busy, with a detail: a mount of it, or stacked on it."""
     if is_of(mount, target):
-        yield "mount", mount.fstype
-        return
-    if mount.fstype == "overlay" and (layer := _layer_in(mount, target, table, world)):
-        yield "overlay", layer
+        return "mount", mount.fstype
     parent = table.get(mount.parent)
-    if parent is not None and parent is not mount and parent.device == target.device:
+    if parent is None or parent is mount:
+        return None
+    if target.mounts is not None:
+        return ("stacked", f"{mount.fstype} on it") if parent.id in target.mounts else None
+    if parent.device == target.device:
         spot = join(parent.root, below(parent.point, mount.point) or b"")
         if target.path is None or below(target.path, spot) is not None:
-            yield "stacked", f"{mount.fstype} on it"
+            return "stacked", f"{mount.fstype} on it"
+    return None
 
 
 def is_of(mount: Mount, target: BusyTarget) -> bool:
     """Whether the mount shows the target, or a part of it."""
+    if target.mounts is not None:
+        return mount.id in target.mounts
     if mount.device != target.device and mount.device not in target.nodes:
         return False
     return target.path is None or below(target.path, mount.root) is not None
 
 
-def _layer_in(mount: Mount, target: BusyTarget, table: Table, world: World) -> str | None:
-    """Which of an overlay's layers is on the target.
-
-    Only its options say it, and they are paths of the namespace in which it was made. That is the one that
-    shows it where this has our root, else (a container's) ours where there is such a path.
-    """
-    if mount.device == target.device:
-        return None
-    inside = _has_our_root(table, world)
-    for option in _LAYER.finditer(mount.super_options):
-        for path in _paths(option[1]):
-            if on_target(path, target, world.home if not inside and _is_here(path) else table):
-                return f"{option[0].partition(b'=')[0].decode()}, by its options"
-    return None
-
-
-def _has_our_root(table: Table, world: World) -> bool:
-    ours, theirs = world.home.root(), table.root()
-    return ours is not None and theirs is not None and ours.identity == theirs.identity
-
-
-@functools.cache
-def _is_here(path: bytes) -> bool:
-    try:
-        paths.place(path)
-    except OSError:
-        return False
-    return True
-
-
-def _paths(value: bytes) -> Iterator[bytes]:
-    for part in re.split(rb"(?<!\\):+", unescape(value)):
-        path = re.sub(rb"\\(.)", rb"\1", part)
-        if path.startswith(b"/"):
-            yield path
-
-
 def on_target(path: bytes, target: BusyTarget, table: Table) -> bool:
     """Whether a path of a namespace lies on the target, by its table alone."""
     mount = table.containing(path)
-    if mount is None or (mount.device != target.device and mount.device not in target.nodes):
+    if mount is None or not is_on(mount, target):
         return False
     inside = join(mount.root, below(mount.point, path) or b"")
-    return target.path is None or below(target.path, inside) is not None
+    return target.mounts is not None or target.path is None or below(target.path, inside) is not None
 
 
-def _needs(space: Namespace, members: Members, *, own: bool) -> str:
-    if own:
-        return "umount it here"
+def is_on(mount: Mount, target: BusyTarget) -> bool:
+    """Whether what is on that mount may be on the target."""
+    if target.mounts is not None:
+        return mount.id in target.mounts
+    return mount.device == target.device or mount.device in target.nodes
+
+
+def _needs(space: Namespace, members: Members | None) -> tuple[str, str | None]:
+    """What would release it, and a command. `members` are None of our own namespace."""
+    if members is None:
+        return "umount it here", None
     if space.door is not None and not space.pids:
-        return {
+        how = {
             "bind": "unmount the nsfs file that keeps its namespace",
             "fd": "the process that keeps its namespace open must close it",
-        }.get(space.door.via, "what keeps its namespace must release it")
+        }
+        return how.get(space.door.via, "what keeps its namespace must release it"), None
     if 1 in space.pids:
-        return "umount it in its namespace"  # the host ends with process 1
+        return "umount it in its namespace", None  # the host ends with process 1
     first = members.holders[0] if members.holders else None
+    if first and (stop := stopping.stop(first, restart=True)):
+        return f"umount it in its namespace, or {stop.words}", stop.command
     if first and first.container:
-        return f"umount it in its namespace, or stop {naming.container_name(first.container)}"
-    if first and (unit := service_of(first)):
-        return f"umount it in its namespace, or restart {unit_name(unit)}"
-    return "umount it in its namespace, or end its processes"
+        return f"umount it in its namespace, or stop {naming.container_name(first.container)}", None
+    return "umount it in its namespace, or end its processes", None

@@ -1,60 +1,74 @@
-"""The processes that keep a target busy: by their working directory, root, executable, files and mappings."""
+"""The processes that keep a target busy: by their working directory, root, executable, files, mappings and sockets."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
-from ..explain import holders
-from ..model import Gap, Holder, Mount
+from ..explain import holders, stopping
+from ..model import Holder, Mount
 from ..mounts.table import below, join
-from ..observe import open_files
 from ..observe.open_files import Link
+from ..predict.occupants import bound_sockets
 from .answer import BusyTarget, Keeper
+from .mounts import is_on
 from .world import World
 
-_NEEDS = {"cwd": "leave the directory", "file": "close it", "device": "close it"}
+_NEEDS = {"cwd": "leave the directory", "file": "close it", "device": "close it", "socket": "close it"}
 
 
-def keepers(target: BusyTarget, world: World) -> tuple[tuple[Keeper, ...], tuple[Gap, ...]]:
-    """Every process that is in, or has open, something of the target."""
-    found, gaps = open_files.links(world.pids)
-    by_id = {mount.id: mount for table in world.tables.values() for mount in table.mounts}
-    return tuple(_kept(target, world, found, by_id)), gaps
-
-
-def _kept(target: BusyTarget, world: World, found: Iterable[Link], by_id: Mapping[int, Mount]) -> Iterator[Keeper]:
+def keepers(target: BusyTarget, world: World, found: Iterable[Link]) -> Iterator[Keeper]:
+    """Every process that is in, or has open, something of the target. `found` is all that processes have open."""
     known: dict[int, Holder | None] = {}
-    for link in found:
-        mount = by_id.get(link.mount)
-        how = _how(link, mount, target)
+    found = list(found)
+    for link in (*found, *_sockets(target, world, found)):
+        place = world.graph.places.get(link.mount)
+        how = _how(link, place.mount if place else None, target)
         if how is None:
             continue
         if link.pid not in known:
             known[link.pid] = _holder(link.pid)
+        needs, command = _needs(how, link.pid, known[link.pid])
         yield Keeper(
             how=how,
             where=link.path,
-            needs=f"process {link.pid} must {_needs(how, link.pid)}",
+            needs=f"process {link.pid} must {needs}",
+            command=command,
             namespace=world.by_pid.get(link.pid),
             mount=link.mount,
             holders=tuple(holder for holder in (known[link.pid],) if holder),
-            detail=(link.how if how in ("file", "device") else "") + ("" if mount else " on a detached mount"),
+            detail=(link.how if how in ("file", "device") else "") + _detached(target, is_attached=place is not None),
         )
 
 
-def _needs(how: str, pid: int) -> str:
+def _detached(target: BusyTarget, *, is_attached: bool) -> str:
+    return "" if is_attached or target.space else " on a detached mount"  # nsfs files are opened on a mount of its own
+
+
+def _sockets(target: BusyTarget, world: World, found: Iterable[Link]) -> Iterator[Link]:
+    """Sockets bound to a path, as if they were open files: their descriptors do not show it."""
+    mounts = frozenset(one.mount.id for one in world.graph.places.values() if is_on(one.mount, target))
+    if target.space is None:
+        for one in bound_sockets(mounts, world.survey, found):
+            yield Link(one.pid, one.how, one.mount, "", "0:0", one.path)
+
+
+def _needs(how: str, pid: int, holder: Holder | None) -> tuple[str, str | None]:
     if pid == 1:  # with which the host would end
-        return _NEEDS.get(how, "release it")
-    return f"{_NEEDS[how]}, or end" if how in _NEEDS else "end"
+        return _NEEDS.get(how, "release it"), None
+    stop = stopping.stop(holder) if holder else None
+    needs = f"{_NEEDS[how]}, or end" if how in _NEEDS else "end"
+    return (f"{needs}; or {stop.words}", stop.command) if stop else (needs, None)
 
 
 def _how(link: Link, mount: Mount | None, target: BusyTarget) -> str | None:
+    if target.space is not None:
+        return "file" if (link.device, link.inode) == (target.device, target.space[1]) else None
     if link.rdev in target.nodes:
         return "device"
     if mount is None:
         # A detached mount is in no table, and only the object's own device is known.
-        inside = link.device == target.device and target.path is None
+        inside = link.device == target.device and target.path is None and target.mounts is None
     else:
-        inside = mount.device == target.device or mount.device in target.nodes
-        inside = inside and (target.path is None or _below(link, mount, target.path))
+        inside = is_on(mount, target)
+        inside = inside and (target.mounts is not None or target.path is None or _below(link, mount, target.path))
     return ("file" if link.how.startswith("fd ") else link.how) if inside else None
 
 

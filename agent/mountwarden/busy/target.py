@@ -1,5 +1,6 @@
 """From what was typed to what is meant: a path, a device, a container, or a mount id."""
 
+import contextlib
 import glob
 import os
 import re
@@ -24,13 +25,25 @@ def target(asked: str, world: World, roots: Callable[[], Iterable[Root]]) -> Bus
     """What is meant. Raises: MountwardenError where there is no such thing."""
     if re.fullmatch(r"[0-9]+:[0-9]+", asked):
         return BusyTarget(asked, asked, nodes=_nodes(asked))
+    if space := _space(asked):
+        return BusyTarget(asked, _nsfs(), b"%b:[%d]" % (space[0].encode(), space[1]), space=space)
     if re.fullmatch(r"[0-9]{1,20}", asked) and (mount := _by_id(int(asked), world)):
-        return _whole(asked, mount)
+        return _of_mount(asked, mount, world)
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", asked) and not os.path.lexists(asked):
         known = containers.find(asked, roots())
         if known or re.fullmatch(r"[0-9a-f]{12,64}", asked):
             return _container(asked, known, world)
     return _path(asked, world)
+
+
+_NSFS = re.compile(r"(cgroup|ipc|mnt|net|pid|time|user|uts):\[([0-9]{1,20})\]")
+_EVERYWHERE = frozenset(
+    {
+        *("proc", "sysfs", "devtmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "bpf", "tracefs", "debugfs"),
+        *("securityfs", "selinuxfs", "smackfs", "efivarfs", "pstore", "configfs", "fusectl", "binfmt_misc"),
+    }
+)
+"""Types whose one file system is mounted all over a host and never ends: only one mount of it can be meant."""
 
 
 def _by_id(identity: int, world: World) -> Mount | None:
@@ -57,7 +70,35 @@ def _path(asked: str, world: World) -> BusyTarget:
     if mount is None:
         raise MountwardenError(f"{asked}: its mount is not in our namespace", hint=_HINT)
     rest = below(mount.point, found.path)
-    return BusyTarget(asked, mount.device, join(mount.root, rest)) if rest else _whole(asked, mount)
+    return BusyTarget(asked, mount.device, join(mount.root, rest)) if rest else _of_mount(asked, mount, world)
+
+
+def _of_mount(asked: str, mount: Mount, world: World) -> BusyTarget:
+    """Its file system; a namespace that it is bound of; only the mount itself, where others show other things."""
+    if mount.fstype == "nsfs" and (space := _space(os.fsdecode(mount.root))):
+        return BusyTarget(asked, mount.device, mount.root, space=space)
+    if mount.fstype not in _EVERYWHERE and not _is_part(mount):
+        return _whole(asked, mount)
+    part = None if mount.root == b"/" else mount.root
+    return BusyTarget(asked, mount.device, part, mounts=world.meant(mount))
+
+
+def _is_part(mount: Mount) -> bool:
+    """Whether it shows a directory or a file of its file system: a bind mount, no subvolume (btrfs names that)."""
+    return mount.root != b"/" and b"subvol=" + mount.root not in mount.super_options.split(b",")
+
+
+def _space(text: str) -> tuple[str, int] | None:
+    """The namespace that `net:[4026531840]` means, or a link of /proc that reads so."""
+    with contextlib.suppress(OSError):
+        text = os.readlink(text) if text.startswith("/proc/") else text
+    match = _NSFS.fullmatch(text)
+    return (match[1], int(match[2])) if match else None
+
+
+def _nsfs() -> str:
+    device = os.stat("/proc/self/ns/mnt").st_dev
+    return f"{os.major(device)}:{os.minor(device)}"
 
 
 def _container(asked: str, known: containers.KnownContainer | None, world: World) -> BusyTarget:

@@ -1,59 +1,116 @@
 """The mounts of all namespaces, read for one question and thrown away."""
 
-import errno
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from ..errors import NoAnswer
-from ..model import Gap, Namespace
+from ..explain import holders, naming
+from ..explain.members import Members
+from ..model import Gap, Mount, Namespace
+from ..mounts.graph import Graph
+from ..mounts.propagation import concerned, predict_umount
 from ..mounts.table import Table
-from ..observe import namespaces, processes, processless
+from ..observe import processes
+from ..observe.all_mounts import Survey, survey
 from ..observe.enter import own_namespace
+from ..observe.umount_probe import probe_behaviour
+from ..predict.locked import locked_mounts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class World:
     """Each namespace's mounts, and who is in it."""
 
     own: int
-    namespaces: Mapping[int, Namespace]
-    tables: Mapping[int, Table]
+    survey: Survey
     pids: tuple[int, ...]
-    gaps: tuple[Gap, ...]
-    by_pid: Mapping[int, int] = field(default_factory=dict)
-    """The namespace of each process."""
+
+    @property
+    def tables(self) -> Mapping[int, Table]:
+        """Each namespace's mounts, by its inode."""
+        return self.survey.tables
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What could not be read."""
+        return self.survey.gaps
 
     @property
     def home(self) -> Table:
         """Our own namespace's mounts."""
         return self.tables[self.own]
 
+    @functools.cached_property
+    def namespaces(self) -> Mapping[int, Namespace]:
+        """Every mount namespace, those that could not be read too."""
+        inodes = (*self.survey.pids, *self.survey.doors)
+        return {one: Namespace(one, self.survey.pids.get(one, ()), door=self.survey.doors.get(one)) for one in inodes}
+
+    @functools.cached_property
+    def by_pid(self) -> Mapping[int, int]:
+        """The mount namespace of each process."""
+        return {pid: inode for inode, pids in self.survey.pids.items() for pid in pids}
+
+    @functools.cached_property
+    def graph(self) -> Graph:
+        """How propagation joins all mounts."""
+        return Graph(self.tables)
+
+    @functools.cached_property
+    def _members(self) -> dict[int, Members]:
+        return {}
+
+    def members(self, inode: int) -> Members:
+        """Who is in a namespace; read once."""
+        if inode not in self._members:
+            self._members[inode] = holders.members(self.namespaces[inode])
+        return self._members[inode]
+
+    def name(self, inode: int) -> str:
+        """Whose mount namespace it is, as a sentence says it."""
+        found = self.members(inode)
+        return naming.name_of(found.holders, inode, found.more)
+
+    def meant(self, mount: Mount) -> frozenset[int]:
+        """Small ids of the mounts that matter to an umount of just this one, as `predict` has it.
+
+        It itself, the copies that propagation may reach, and, where this is the last one of its namespace, those that
+        other namespaces would keep.
+        """
+        here = self.graph.places[mount.id].namespace
+        same = [place for place in self.graph.places.values() if place.mount.identity == mount.identity]
+        last = all(place.mount.id == mount.id for place in same if place.namespace == here)
+        kept = {place.mount.id for place in same if place.namespace != here} if last else set[int]()
+        return concerned(self.graph, mount, lazy=False) | kept
+
+    def follows(self, mounts: tuple[Mount, ...]) -> frozenset[int]:
+        """Small ids of what goes along when these mounts of our own namespace are unmounted, innermost first."""
+        reached = set[int]()
+        for mount in self._outermost(mounts):
+            matter = concerned(self.graph, mount, lazy=True)
+            forecast = predict_umount(
+                self.graph,
+                mount,
+                lazy=True,
+                busy=frozenset(),
+                locked=locked_mounts(self.graph, self.survey.owners, matter),
+                behaviour=probe_behaviour(),
+            )
+            reached |= {place.mount.id for place in forecast.reached}
+        return frozenset(reached)
+
+    def _outermost(self, mounts: tuple[Mount, ...]) -> Iterator[Mount]:
+        """Those that are mounted in none of the others."""
+        ids = {mount.id for mount in mounts}
+        for mount in mounts:
+            parent = self.graph.parent(mount)
+            while parent is not None and parent.id not in ids:
+                parent = self.graph.parent(parent)
+            if parent is None:
+                yield mount
+
 
 def world() -> World:
     """Read every mount namespace once."""
     pids = processes.pids()
-    found = namespaces.members(pids, threads=True)
-    own = own_namespace()
-    tables: dict[int, Table] = {}
-    gaps = list(found.gaps)
-    spaces = {inode: Namespace(inode, members) for inode, members in found.by_inode.items()}
-    _read(spaces, tables, gaps)
-    doors, more = processless.doors(found.by_inode, {own: tables[own]}, pids)
-    spaces_without = {inode: Namespace(inode, door=door) for inode, door in doors.items()}
-    _read(spaces_without, tables, gaps)
-    by_pid = {pid: inode for inode, members in found.by_inode.items() for pid in members}
-    return World(own, spaces | spaces_without, tables, tuple(pids), (*gaps, *more), by_pid)
-
-
-def _read(spaces: Mapping[int, Namespace], tables: dict[int, Table], gaps: list[Gap]) -> None:
-    for inode, space in spaces.items():
-        try:
-            text = namespaces.read_mountinfo(inode, space.pids, space.door)
-        except (OSError, NoAnswer) as error:
-            number = error.errno if isinstance(error, OSError) else None
-            why = os.strerror(number or errno.EIO) if isinstance(error, OSError) else error.message
-            gaps.append(Gap("the mounts of a namespace", why, inode))
-            continue
-        if text is not None:
-            tables[inode] = Table.from_text(text)
+    return World(own_namespace(), survey(pids), tuple(pids))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..escape import printable, sentence
 from ..explain import naming
-from ..output import phrases, report_file
-from ..output.columns import count
+from ..output import phrases, report_file, terminal
+from ..output.columns import count, wrap
 from ..report import build
 from . import options, session
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from ..busy.answer import BusyReport, Keeper
 
 _EPILOG = """\
-Mounts, open files, working directories, roots, executables, mapped files, swap, loop devices, mounts stacked on or
-below it, overlays made of it, and devices on top of it: each with its unit and container, and what would release it.
+Mounts, open files, working directories, roots, executables, mapped files, bound sockets, swap, loop devices, mounts
+stacked on or below it, overlays made of it, and devices on top of it: each with its unit and container, and what would
+release it. What an umount here takes along, and nothing is busy in, is named last and counts for nothing.
+A bind mount, or one of proc, sysfs and the like, means that mount alone; a file of /run/netns, or net:[4026531840],
+that namespace, and who lives in it.
 Exit status 0 nothing keeps it busy, 1 something does, 2 it could not be found out.
 
 examples:
@@ -52,27 +55,48 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         sys.stdout.write(report_file.dumps(document(answer)))
     else:
-        sys.stdout.write(text(answer))
+        sys.stdout.write(text(answer, terminal.of(sys.stdout).columns))
     return 1 if answer.keepers else 0
 
 
-def text(answer: "BusyReport") -> str:
-    """As text: a line of what and where, a line of who, a line of what would release it."""
-    lines = [_heading(answer)]
+def text(answer: "BusyReport", columns: int = 80) -> str:
+    """As text: what and where, who, what would release it; then what needs nothing, since it goes along."""
+    lines = wrap(_heading(answer), columns, rest="  ")
     for keeper in answer.keepers:
         detail = f" ({sentence(keeper.detail.strip())})" if keeper.detail else ""
-        lines.append(f"  {keeper.how:8} {printable(keeper.where)}{detail}")
+        where = f"{printable(keeper.where)}{_whose(answer, keeper)}{detail}"
+        lines += wrap(where, columns, first=f"  {keeper.how:8} ", rest=_INDENT)
         if held_by := "; ".join(map(naming.process_in_full, keeper.holders)):
-            lines.append(f"           held by {held_by}")
-        lines.append(f"           to release it: {sentence(keeper.needs)}")
+            lines += wrap(f"held by {held_by}", columns, first=_INDENT, rest=_INDENT)
+        lines += wrap(f"to release it: {sentence(keeper.needs)}", columns, first=_INDENT, rest=_INDENT)
+        lines += [f"{_INDENT}{keeper.command}"] if keeper.command else []  # not wrapped: it is to be pasted
+    if answer.followers:
+        names = ", ".join(dict.fromkeys(sentence(one.name) for one in answer.followers))
+        here = "on the host" if answer.is_host else "here"
+        lines += wrap(f"  goes along with an umount {here}, and keeps nothing busy: {names}", columns, rest=_INDENT)
     lines += map(phrases.gap, build.all_gaps(answer.gaps))
     return "\n".join(lines) + "\n"
 
 
+_INDENT = " " * 11
+
+
+def _whose(answer: "BusyReport", keeper: "Keeper") -> str:
+    """In which namespace a path is to be read."""
+    if keeper.how in ("mount", "stacked", "overlay"):
+        name = answer.names.get(keeper.namespace or 0)
+        return f" in the mount namespace of {sentence(name)}" if name else ""
+    seen = keeper.namespace not in (None, answer.own) and keeper.how not in ("device", "lives")
+    return " as its process sees it" if seen else ""
+
+
 def _heading(answer: "BusyReport") -> str:
-    part = f", {printable(answer.target.path)} in it" if answer.target.path else ""
+    target = answer.target
+    part = f", {printable(target.path)} in it" if target.path else ""
+    what = f"device {target.device}{part}{', this mount of it alone' if target.mounts is not None else ''}"
+    what = f"namespace {target.space[0]}:[{target.space[1]}]" if target.space else what
     kept = f"kept busy by {count(len(answer.keepers), 'thing')}" if answer.keepers else "kept busy by nothing"
-    return f"{printable(answer.target.asked)} (device {answer.target.device}{part}): {kept}"
+    return f"{printable(target.asked)} ({what}): {kept}"
 
 
 def document(answer: "BusyReport") -> dict[str, Any]:
@@ -85,6 +109,15 @@ def document(answer: "BusyReport") -> dict[str, Any]:
         "path": printable(target.path) if target.path is not None else None,
         "complete": not answer.gaps,
         "keepers": [_keeper(keeper) for keeper in answer.keepers],
+        "goes_along": [
+            {
+                "namespace": one.namespace,
+                "mount_id": one.mount,
+                "seen_at": printable(one.where),
+                "holders": build.holders(one.holders),
+            }
+            for one in answer.followers
+        ],
         "gaps": build.all_gaps(answer.gaps),
     }
 
@@ -95,6 +128,7 @@ def _keeper(keeper: "Keeper") -> dict[str, Any]:
         "where": printable(keeper.where),
         "detail": sentence(keeper.detail.strip()) or None,
         "needs": sentence(keeper.needs),
+        "command": keeper.command,
         "namespace": keeper.namespace,
         "mount_id": keeper.mount,
         "holders": build.holders(keeper.holders),

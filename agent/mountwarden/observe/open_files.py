@@ -47,6 +47,8 @@ class Link:
     """major:minor of the device, where the object is a block device node; else "0:0"."""
     path: bytes
     """The text of the link, as seen from the process's own root."""
+    inode: int = 0
+    """Of the object, on `device`."""
 
 
 def links(pids: Sequence[int]) -> tuple[tuple[Link, ...], tuple[Gap, ...]]:
@@ -141,7 +143,7 @@ def _link(proc: int, pid: int, path: str, how: str) -> Iterator[Link]:
 
 def _asked(proc: int, pid: int, path: str, how: str) -> Link:
     text = os.readlink(os.fsencode(path), dir_fd=proc)
-    answer = syscalls.statx(proc, path.encode(), abi.STATX_MNT_ID, _FLAGS)
+    answer = syscalls.statx(proc, path.encode(), abi.STATX_MNT_ID | abi.STATX_INO, _FLAGS)
     return Link(
         pid,
         how,
@@ -149,6 +151,7 @@ def _asked(proc: int, pid: int, path: str, how: str) -> Link:
         f"{answer.stx_dev_major}:{answer.stx_dev_minor}",
         f"{answer.stx_rdev_major}:{answer.stx_rdev_minor}" if answer.stx_mode & 0o170000 == 0o060000 else "0:0",
         text,
+        answer.stx_ino,
     )
 
 

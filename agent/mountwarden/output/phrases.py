@@ -87,10 +87,14 @@ def unnamed(finding: types.FindingJson) -> int:
     return max(0, finding["namespaces"] - len(finding["copies"]))
 
 
+def _of_json(one: types.HolderJson) -> Holder:
+    """A report that an older version wrote has no `user_unit`."""
+    return Holder(one["pid"], one["comm"], one["unit"], one["container"], one["user"], one.get("user_unit"))
+
+
 def copy_holder(copy: types.CopyJson) -> str:
     """Who holds one copy."""
-    holders = [Holder(one["pid"], one["comm"], one["unit"], one["container"]) for one in copy["holders"]]
-    return naming.name_of_printable(holders, copy["namespace"]["inode"])
+    return naming.name_of_printable(tuple(map(_of_json, copy["holders"])), copy["namespace"]["inode"])
 
 
 def _and_more(name: str, more: int) -> str:

@@ -220,7 +220,7 @@ def _command(group: FindingGroup, everything: Sequence[types.FindingJson]) -> st
     if action == Action.RESTART:
         return remedy["command"]
     ids = [finding["id"] for finding in group.findings]
-    unit = next((one["unit"] for one in types.holders(group.first) if one["unit"]), None)
+    unit = next((name for one in types.holders(group.first) if (name := one["user_unit"] or one["unit"])), None)
     if len(ids) > 4 and unit and set(ids) == {one["id"] for one in everything if _is_meant(one, action, unit)}:
         return command(["mountwarden", action, "--all", "--unit", unit])
     return command(["mountwarden", action, *ids])
@@ -228,7 +228,7 @@ def _command(group: FindingGroup, everything: Sequence[types.FindingJson]) -> st
 
 def _is_meant(finding: types.FindingJson, action: str, unit: str) -> bool:
     """Whether `--all --unit` of an action's command would take that finding too."""
-    of_unit = any(holder["unit"] == unit for holder in types.holders(finding))
+    of_unit = any(unit in (holder["unit"], holder["user_unit"]) for holder in types.holders(finding))
     first = finding["remedies"][0]["action"] if finding["remedies"] else None
     return finding["confirmed"] and not finding["silenced"] and of_unit and first == action
 

@@ -33,7 +33,9 @@ class Occupant:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Held:
+    """A process that holds a mount (small id), and how."""
+
     pid: int
     how: str
     mount: int
@@ -47,8 +49,8 @@ def occupants(mounts: frozenset[int], seen: Survey, home: int) -> tuple[tuple[Oc
     """
     pids = [pid for pid in processes.pids() if pid != os.getpid()]
     found, gaps = open_files.links(pids)
-    held = [_Held(link.pid, link.how, link.mount, link.path) for link in found if link.mount in mounts]
-    held += _sockets(mounts, seen, found)
+    held = [Held(link.pid, link.how, link.mount, link.path) for link in found if link.mount in mounts]
+    held += bound_sockets(mounts, seen, found)
     first = {(one.pid, one.mount): one for one in reversed(held)}
     users = [Occupant(one.how, one.mount, _holder(one.pid), one.path) for _key, one in sorted(first.items())]
     devices, more = _devices(mounts, seen, seen.tables.get(home))
@@ -62,7 +64,7 @@ def _holder(pid: int) -> Holder:
         return Holder(pid, "?")
 
 
-def _sockets(mounts: frozenset[int], seen: Survey, found: Iterable[Link]) -> list[_Held]:
+def bound_sockets(mounts: frozenset[int], seen: Survey, found: Iterable[Link]) -> list[Held]:
     """Sockets that are bound to a path (unix(7)): they hold its mount, and their descriptors do not show it."""
     by_pid = {pid: inode for inode, pids in seen.pids.items() for pid in pids}
     concerned = {inode for inode, table in seen.tables.items() if any(m.id in mounts for m in table.mounts)}
@@ -77,7 +79,7 @@ def _sockets(mounts: frozenset[int], seen: Survey, found: Iterable[Link]) -> lis
             continue
         mount = seen.tables[inode].containing(os.path.normpath(path))
         if mount is not None and mount.id in mounts:
-            held.append(_Held(link.pid, "socket", mount.id, path))
+            held.append(Held(link.pid, "socket", mount.id, path))
     return held
 
 

@@ -200,7 +200,14 @@ def cause(found: Cause | None) -> types.CauseJson | None:
 def holders(found: Iterable[Holder]) -> list[types.HolderJson]:
     """Who holds something, as JSON."""
     return [
-        {"pid": one.pid, "comm": one.comm, "unit": one.unit, "container": one.container, "user": one.user}
+        {
+            "pid": one.pid,
+            "comm": one.comm,
+            "unit": one.unit,
+            "container": one.container,
+            "user": one.user,
+            "user_unit": one.user_unit,
+        }
         for one in map(printable_holder, found)
     ]
 

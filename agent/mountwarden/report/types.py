@@ -73,6 +73,7 @@ class HolderJson(TypedDict):
     unit: str | None
     container: str | None
     user: int | None
+    user_unit: str | None
 
 
 class CauseJson(TypedDict):
