@@ -16,7 +16,7 @@ from mountwarden.errors import MountwardenError
 from mountwarden.kernel import abi, syscalls
 
 from tests.kernel.topology import ROOT, Home
-from tests.support.scratch_ns import hold, in_child
+from tests.support.scratch_ns import Namespace, hold, in_child
 
 MERGED = ROOT + b"/X/merged"
 
@@ -36,33 +36,39 @@ def device_of(home: Home) -> bytes:
 
 @contextmanager
 def process(home: Home, prepare: Callable[[], object]) -> Iterator[int]:
-    """A process in home's namespace that did `prepare` and now waits."""
-    with hold(home.sandbox, propagation="private") as space:
-        told, tell = os.pipe2(os.O_CLOEXEC)
-        go, let_go = os.pipe2(os.O_CLOEXEC)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                fd = os.open(f"/proc/{space.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-                syscalls.setns(fd, abi.CLONE_NEWNS)
-                os.close(fd)
-                syscalls.die_with_parent(9)
-                kept = prepare()
-                os.write(tell, b"x")
-                os.close(let_go)
-                os.read(go, 1)
-                del kept
-            finally:
-                os._exit(0)
-        os.close(tell)
-        os.close(go)
+    """A process that did `prepare` and now waits, in a namespace of its own that no umount in home's reaches."""
+    with hold(home.sandbox, propagation="private") as space, resident(space, prepare) as pid:
+        yield pid
+
+
+@contextmanager
+def resident(space: Namespace, prepare: Callable[[], object]) -> Iterator[int]:
+    """A process in a namespace that did `prepare` and now waits."""
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    go, let_go = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
         try:
-            assert os.read(told, 1) == b"x", "the process could not prepare"
-            yield pid
-        finally:
-            os.close(told)
+            fd = os.open(f"/proc/{space.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            syscalls.setns(fd, abi.CLONE_NEWNS)
+            os.close(fd)
+            syscalls.die_with_parent(9)
+            kept = prepare()
+            os.write(tell, b"x")
             os.close(let_go)
-            os.waitpid(pid, 0)
+            os.read(go, 1)
+            del kept
+        finally:
+            os._exit(0)
+    os.close(tell)
+    os.close(go)
+    try:
+        assert os.read(told, 1) == b"x", "the process could not prepare"
+        yield pid
+    finally:
+        os.close(told)
+        os.close(let_go)
+        os.waitpid(pid, 0)
 
 
 def test_a_copy_in_another_namespace_and_what_its_process_does_there_are_told(home: Home) -> None:

@@ -74,7 +74,8 @@ def text(answer: "BusyReport", columns: int = 80) -> str:
         names = ", ".join(dict.fromkeys(sentence(one.name) for one in answer.followers))
         here = "on the host" if answer.is_host else "here"
         lines += wrap(f"  goes along with an umount {here}, and keeps nothing busy: {names}", columns, rest=_INDENT)
-    lines += map(phrases.gap, build.all_gaps(answer.gaps))
+    for gap in build.all_gaps(answer.gaps):
+        lines += wrap(phrases.gap(gap), columns, rest=_INDENT)
     return "\n".join(lines) + "\n"
 
 
