@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
+from mountwarden.busy import find
 from mountwarden.busy.answer import BusyReport, Keeper
 from mountwarden.cli.who import text
 from mountwarden.kernel import abi, syscalls
@@ -131,7 +132,7 @@ def test_an_overlay_that_hides_its_own_layer_is_not_made_of_what_is_there_now(ho
     def cover() -> None:
         """Another file system at the layers' path, within the overlay's own tree."""
         syscalls.mount(b"/mnt/image", b"/mnt/disk", None, abi.MS_BIND)
-        syscalls.mount(b"new", b"/mnt/disk/in" if os.path.isdir("/mnt/disk/in") else b"/mnt/disk", b"tmpfs")
+        syscalls.mount(b"new", b"/mnt/disk", b"tmpfs")
         for name in ("1", "2"):
             os.makedirs(f"/mnt/disk/{name}")
 
@@ -152,7 +153,12 @@ def test_a_path_of_an_option_that_leads_elsewhere_is_not_believed(home: Home) ->
 
 def test_a_relative_path_is_not_believed(home: Home) -> None:
     home.run(overlay_by(b"lowerdir=1:2", b"/mnt/merged"))
-    assert hows(who(home, "/mnt/disk"), "overlay") == []
+
+    def ask() -> BusyReport:
+        os.chdir("/mnt/disk")
+        return find.who("/mnt/disk")
+
+    assert hows(home.run(ask), "overlay") == []
 
 
 def test_a_link_of_an_option_leads_to_its_directory(home: Home) -> None:
@@ -246,6 +252,7 @@ def test_who_and_predict_say_the_same(home: Home, which: str) -> None:
         because = {one.holder.pid for one in forecast.because if one.holder}
         assert because <= pids(links), "who makes it busy is named"
         assert elsewhere.isdisjoint(along)
+        assert along.isdisjoint(k.mount for k in links), "what is busy does not just go along"
         if forecast.answer == "ok":
             assert along == {place.mount.id for place in forecast.reached}, "what goes along"
             assert elsewhere == {one.place.mount.id for one in forecast.left}, "and what stays"
@@ -265,6 +272,16 @@ def test_a_sticky_umount_really_is_what_both_said(home: Home) -> None:
         follower = {one.namespace for one in who(home, MERGED).followers}
         assert slave.inode in follower
     home.umount(MERGED)
+
+
+def test_who_and_report_say_the_same(home: Home) -> None:
+    """Of a layer that home has unmounted: the namespaces that still have it."""
+    home.layer()
+    with hold(home.sandbox, propagation="private") as severed, hold(home.sandbox, propagation="slave"):
+        device = who(home, MERGED).target.device
+        home.umount(MERGED)
+        leaked = {copy.namespace for finding in home.leaked() for copy in finding.copies}
+        assert leaked == {keeper.namespace for keeper in who(home, device).keepers} == {severed.inode}
 
 
 def test_long_lines_are_wrapped_and_commands_are_not(home: Home) -> None:

@@ -1,5 +1,6 @@
 """What systemd itself has open is a unit's: of its descriptor store, or what its socket listens on."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -12,6 +13,8 @@ from ..systemd.descriptors import ManagerFiles
 from .answer import Keeper
 
 _MOST = 5
+_JOURNALD = re.compile(r"systemd-journald(@.*)?\.service")
+"""It stores connections of its own socket alone, on every host."""
 
 
 def named(keepers: Iterable[Keeper], links: Iterable[Link]) -> tuple[tuple[Keeper, ...], tuple[Gap, ...]]:
@@ -61,7 +64,7 @@ def _ascribed(
     units = [one.unit for one in files.stored if (one.device, one.inode) == where]
     units = units or [unit for unit, path in files.listened if path == keeper.where]
     if not units:
-        return replace(keeper, needs=f"{keeper.needs}; {_perhaps(files, user)}")
+        return replace(keeper, needs=f"process {keeper.holders[0].pid} must close it; {_perhaps(files, user)}")
     first = units[0]
     name, stop = stopping.named(first, user), stopping.systemctl("stop", first, user)
     if first.endswith(".socket"):
@@ -74,9 +77,10 @@ def _ascribed(
 def _perhaps(files: ManagerFiles, user: int | None) -> str:
     """Where it can't be told: how to find out."""
     show = stopping.systemctl("show -p NFileDescriptorStore", "UNIT", user)
-    if not files.untold:
+    untold = [unit for unit in files.untold if not _JOURNALD.fullmatch(unit)]
+    if not untold:
         return f"it may hold it for a unit, in its file descriptor store ({show}) or for a socket unit"
-    named = ", ".join(stopping.named(unit, user) for unit in files.untold[:_MOST])
-    more = f" and {len(files.untold) - _MOST} more" if len(files.untold) > _MOST else ""
-    one = "stopping that unit" if len(files.untold) == 1 else "stopping the right one"
+    named = ", ".join(stopping.named(unit, user) for unit in untold[:_MOST])
+    more = f" and {len(untold) - _MOST} more" if len(untold) > _MOST else ""
+    one = "stopping that unit" if len(untold) == 1 else "stopping the right one"
     return f"it may be in the file descriptor store of {named}{more} ({show} counts what is there): {one} releases it"

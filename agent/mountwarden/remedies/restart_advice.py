@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..escape import printable, unit_name, unit_word
+from ..explain import stopping
 from ..model import Action, Evidence, Finding, FoundCopy, Holder, Kind, Remedy
 
 _WHY = {
@@ -82,7 +83,7 @@ def _group(holder: Holder) -> _Group:
         return "user", holder.user_unit
     if holder.unit and holder.unit.endswith(".service") and not holder.unit.startswith("user@"):
         return "service", holder.unit
-    return "process", holder.unit or ""
+    return "process", holder.user_unit or holder.unit or ""
 
 
 def _remedy(finding: Finding, group: _Group, held: Sequence[Holder], part: str) -> Remedy:
@@ -98,9 +99,8 @@ def _service(_finding: Finding, name: str, _held: Sequence[Holder]) -> tuple[str
 
 
 def _user_service(_finding: Finding, name: str, held: Sequence[Holder]) -> tuple[str, str | None]:
-    user, word = held[0].user, unit_word(name)
-    command = f"systemctl --user --machine={user}@.host restart {word}" if word and user is not None else None
-    return f"restarting {unit_name(name)} of user {user}", command
+    user = stopping.user_of(held[0])  # the process itself may have another uid
+    return f"restarting {stopping.named(name, user)}", stopping.systemctl("restart", name, user)
 
 
 def _container(finding: Finding, _name: str, held: Sequence[Holder]) -> tuple[str, str | None]:
