@@ -284,6 +284,32 @@ def test_who_and_report_say_the_same(home: Home) -> None:
         assert leaked == {keeper.namespace for keeper in who(home, device).keepers} == {severed.inode}
 
 
+def test_a_peer_in_the_same_namespace_is_told_once_and_goes_along(home: Home) -> None:
+    """`ip netns add` binds /run/netns on itself, as a shared mount: each file is mounted twice at one path."""
+
+    def make() -> None:
+        os.mkdir("/mnt/netns")
+        bind(b"/mnt/netns", b"/mnt/netns")
+        bind(b"/proc/self/ns/net", b"/mnt/netns/blue", file=True)
+
+    home.run(make)
+    answer = who(home, "/mnt/netns/blue")
+    assert len(hows(answer, "mount")) == 1
+    assert [(one.namespace, one.where) for one in answer.followers] == [(home.sandbox.inode, b"/mnt/netns/blue")]
+    home.umount(b"/mnt/netns/blue")
+    assert not home.sandbox.is_mounted(b"/mnt/netns/blue")
+
+
+def test_many_descriptors_of_a_file_are_told_once_and_ours_not_at_all(home: Home) -> None:
+    home.run(lambda: bind(b"/proc", b"/mnt/proc"))
+    with resident(home.sandbox, lambda: [os.open("/mnt/proc/version", os.O_RDONLY) for _ in range(3)]) as pid:
+        (keeper,) = (one for one in who(home, "/mnt/proc").keepers if one.how != "mount")
+        assert pids([keeper]) == {pid}
+        assert keeper.detail.endswith(" and 2 more")
+    here = home.run(lambda: (os.getpid(), find.who("/proc")))
+    assert here[0] not in pids([one for one in here[1].keepers if one.how != "mount"])
+
+
 def test_long_lines_are_wrapped_and_commands_are_not(home: Home) -> None:
     layer = home.layer(b"x" * 60)
     with hold(home.sandbox, propagation="private", cwd=layer.merged):

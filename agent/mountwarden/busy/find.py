@@ -1,5 +1,6 @@
 """All that keeps a target busy."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -24,19 +25,18 @@ def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> BusyReport:
     meant = target(asked, seen, roots)
     alone = meant.mounts is not None or meant.space is not None
     layers, gaps = ({}, ()) if alone else overlays.layers(meant, seen)
-    links, more = open_files.links(seen.pids)
-    by_process = tuple(processes.keepers(meant, seen, links))
-    by_process, untold = managers.named(by_process, links)
+    links, more = open_files.links([pid for pid in seen.pids if pid != os.getpid()])  # we end before
+    by_process, untold = managers.named(processes.keepers(meant, seen, links), links)
     mounted = tuple(mounts.keepers(meant, seen, layers))
     staying, followers = _split(mounted, seen, frozenset(one.mount for one in by_process if one.mount is not None))
     return BusyReport(
         meant,
-        (*staying, *devices.keepers(meant, seen), *living.keepers(meant, seen), *by_process),
+        (*staying, *devices.keepers(meant, seen), *living.keepers(meant, seen), *processes.folded(by_process)),
         seen.gaps + gaps + more + untold,
         followers,
         own=seen.own,
         is_host=_is_host(seen),
-        names={one.namespace: seen.name(one.namespace) for one in staying if one.namespace not in (None, seen.own)},
+        names={inode: seen.name(inode) for inode in {one.namespace for one in staying} - {None, seen.own} if inode},
     )
 
 
@@ -44,17 +44,20 @@ def _split(
     mounted: tuple[Keeper, ...], seen: World, busy: frozenset[int]
 ) -> tuple[tuple[Keeper, ...], tuple[Follower, ...]]:
     """What an umount here takes along keeps nothing busy; where a process is busy in it, that process does."""
-    here = tuple(seen.graph.places[one.mount].mount for one in mounted if one.namespace == seen.own and one.mount)
-    along = seen.follows(here) if any(one.namespace != seen.own for one in mounted) else frozenset()
+    here = (seen.graph.places[one.mount].mount for one in mounted if one.namespace == seen.own and one.mount)
+    along = seen.follows(sorted(here, key=lambda mount: not seen.home.visible(mount)))
     staying: list[Keeper] = []
     followers: list[Follower] = []
     for one in mounted:
-        if one.mount not in along or one.namespace is None or one.namespace == seen.own:
+        mount = seen.graph.places[one.mount].mount if one.mount else None
+        shown = mount is None or (one.namespace == seen.own and seen.home.visible(mount))
+        if one.mount not in along or one.namespace is None or shown:
             staying.append(one)
         elif one.mount in busy:
             staying.append(replace(one, needs="what is busy in it must release it; then it goes with an umount here"))
         else:
-            followers.append(Follower(one.namespace, one.mount, one.where, seen.name(one.namespace), one.holders))
+            name = "one beneath it here" if one.namespace == seen.own else seen.name(one.namespace)
+            followers.append(Follower(one.namespace, one.mount, one.where, name, one.holders))
     return tuple(staying), tuple(followers)
 
 

@@ -1,6 +1,7 @@
 """The processes that keep a target busy: by their working directory, root, executable, files, mappings and sockets."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from ..explain import holders, stopping
 from ..model import Holder, Mount
@@ -36,6 +37,15 @@ def keepers(target: BusyTarget, world: World, found: Iterable[Link]) -> Iterator
             holders=tuple(holder for holder in (known[link.pid],) if holder),
             detail=(link.how if how in ("file", "device") else "") + _detached(target, is_attached=place is not None),
         )
+
+
+def folded(keepers: Iterable[Keeper]) -> Iterator[Keeper]:
+    """The same, with the descriptors that a process has of one file as one."""
+    same: dict[tuple[object, ...], list[Keeper]] = {}
+    for one in keepers:
+        same.setdefault((one.how, one.where, one.mount, one.holders, one.needs), []).append(one)
+    for first, *rest in same.values():
+        yield replace(first, detail=f"{first.detail} and {len(rest)} more") if rest and first.detail else first
 
 
 def _detached(target: BusyTarget, *, is_attached: bool) -> str:

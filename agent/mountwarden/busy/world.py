@@ -1,7 +1,7 @@
 """The mounts of all namespaces, read for one question and thrown away."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..explain import holders, naming
@@ -83,10 +83,15 @@ class World:
         kept = {place.mount.id for place in same if place.namespace != here} if last else set[int]()
         return concerned(self.graph, mount, lazy=False) | kept
 
-    def follows(self, mounts: tuple[Mount, ...]) -> frozenset[int]:
-        """Small ids of what goes along when these mounts of our own namespace are unmounted, innermost first."""
+    def follows(self, mounts: Sequence[Mount]) -> frozenset[int]:
+        """Small ids of what goes along when these mounts of our own namespace are unmounted, innermost first.
+
+        Of those that take each other along, the first is the one that is unmounted.
+        """
         reached = set[int]()
         for mount in self._outermost(mounts):
+            if mount.id in reached or not self.graph.candidates(self.graph.subtree(mount)):
+                continue
             matter = concerned(self.graph, mount, lazy=True)
             forecast = predict_umount(
                 self.graph,
@@ -99,7 +104,7 @@ class World:
             reached |= {place.mount.id for place in forecast.reached}
         return frozenset(reached)
 
-    def _outermost(self, mounts: tuple[Mount, ...]) -> Iterator[Mount]:
+    def _outermost(self, mounts: Sequence[Mount]) -> Iterator[Mount]:
         """Those that are mounted in none of the others."""
         ids = {mount.id for mount in mounts}
         for mount in mounts:
