@@ -13,7 +13,7 @@ from mountwarden.predict.umount import Forecast, umount
 
 from tests.kernel.test_who import MERGED, hows, process, resident, who
 from tests.kernel.topology import Home
-from tests.support.scratch_ns import Namespace, hold
+from tests.support.scratch_ns import Namespace, Sandbox, hold
 
 CLONE_NEWNET, CLONE_NEWUTS = 0x40000000, 0x04000000
 
@@ -113,7 +113,7 @@ def test_a_bind_is_kept_by_users_of_that_mount_alone(home: Home, which: str) -> 
 
 def overlay_by(options: bytes, merged: bytes) -> Callable[[], None]:
     def make() -> None:
-        for name in (b"/mnt/disk", b"/mnt/disk/1", b"/mnt/disk/2", merged):
+        for name in (b"/mnt/disk", merged):
             os.makedirs(name, exist_ok=True)
         syscalls.mount(b"disk", b"/mnt/disk", b"tmpfs")
         for name in (b"/mnt/disk/1", b"/mnt/disk/2", b"/mnt/disk/in"):
@@ -167,6 +167,23 @@ def test_a_link_of_an_option_leads_to_its_directory(home: Home) -> None:
     home.run(lambda: os.symlink("/mnt/real", "/mnt/link"))
     home.run(overlay_by(b"lowerdir=/mnt/link/1:/mnt/disk/2", b"/mnt/merged"))
     assert [k.where for k in hows(who(home, "/mnt/real/1"), "overlay")] == [b"/mnt/merged"]
+
+
+def test_a_path_is_that_of_the_namespace_that_shows_the_overlay(home: Home) -> None:
+    """Two hosts' worth of the same paths: each overlay is made of its own."""
+    home.run(lambda: os.makedirs("/mnt/disk/1"))
+    with Sandbox() as other:
+        other.run(overlay_by(b"lowerdir=/mnt/disk/1:/mnt/disk/2", b"/mnt/merged"))
+        for asked in ("/mnt/disk/1", "/mnt"):
+            assert hows(who(home, asked), "overlay") == [], asked
+
+
+def test_an_overlay_that_is_left_where_its_layers_are_not_shown(home: Home) -> None:
+    home.run(overlay_by(b"lowerdir=/mnt/disk/1:/mnt/disk/2", b"/mnt/merged"))
+    with hold(home.sandbox, propagation="private") as space:
+        space.run(lambda: syscalls.umount(b"/mnt/disk", 0))
+        home.umount(b"/mnt/merged")
+        assert [k.namespace for k in hows(who(home, "/mnt/disk"), "overlay")] == [space.inode]
 
 
 def test_an_overlay_with_many_binds_is_told_once(home: Home) -> None:
@@ -317,3 +334,15 @@ def test_long_lines_are_wrapped_and_commands_are_not(home: Home) -> None:
     assert all(len(line) <= 60 for line in lines), lines
     assert len(lines) > 6
     assert "in the mount namespace of" in " ".join(" ".join(lines).split())
+
+
+def test_mounts_of_one_namespace_that_one_thing_releases_are_one_entry(home: Home) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as severed:
+        for name in (b"1", b"2", b"3"):
+            severed.run(lambda name=name: bind(MERGED, b"/mnt/" + name))  # type: ignore[misc]
+        answer = who(home, MERGED)
+        lines = text(answer, 1000).splitlines()
+    assert len(answer.keepers) == 5
+    assert sum(line.startswith("  mount ") for line in lines) == 2
+    assert any("/mnt/1 (overlay), /mnt/2 (overlay)" in line for line in lines)

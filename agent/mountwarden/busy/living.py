@@ -44,7 +44,7 @@ def _keeper(
 
 def _needs(first: Holder) -> tuple[str, str | None]:
     if stop := stopping.stop(first):
-        return stop.words, stop.command
+        return ("they must end; or " if stopping.is_in_session(first) else "") + stop.words, stop.command
     return f"stop {naming.container_name(first.container)}" if first.container else "what lives in it must end", None
 
 

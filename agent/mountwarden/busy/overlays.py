@@ -1,9 +1,9 @@
 """Overlays that are made of a target. Only their options say so: paths, as whoever mounted them saw them.
 
-Such a path is believed only where it leads to the target now, in the namespace that shows the overlay; in our own,
-where the overlay is the very root of another namespace, as a container's is, or is not hidden from us by a user
-namespace. One that leads there only through the overlay itself is another directory of the same name: the overlay was
-mounted before its path was. Relative paths say nothing: nobody knows from where.
+Such a path is believed only where it leads to the target now, in the namespace that shows the overlay; in our own, where
+the overlay is the very root of another namespace, as a container's is, or where one of our user namespace shows it and
+has none of its paths. One that leads there only through the overlay itself is another directory of the same name: the
+overlay was mounted before its path was. Relative paths say nothing: nobody knows from where.
 """
 
 import re
@@ -33,7 +33,10 @@ def layers(target: BusyTarget, world: World) -> tuple[dict[str, str], tuple[Gap,
                 shown.setdefault((mount.device, mount.super_options), []).append((inode, mount))
     found: dict[str, str] = {}
     gaps: tuple[Gap, ...] = ()
-    for inode, overlays in _by_view(shown, world).items():
+    views = _by_view(shown, world)
+    absent: list[_Overlay] = []
+    for inode in sorted(views, key=lambda inode: inode == world.own):
+        overlays = views[inode] + (absent if inode == world.own else [])
         wanted = {path for one in overlays for _option, path in _options(one[1])}
         try:
             places = paths.places(wanted, None if inode == world.own else world.namespaces[inode]) if wanted else {}
@@ -44,25 +47,18 @@ def layers(target: BusyTarget, world: World) -> tuple[dict[str, str], tuple[Gap,
             option = next(_believed(one, places, target, world.tables[inode]), None)
             if option is not None:
                 found.setdefault(one[0], option)
+            elif inode != world.own and not any(path in places for _option, path in _options(one[1])):
+                absent += [one] if world.survey.owners.get(inode) == world.survey.owners.get(world.own) else []
     return found, gaps
 
 
 def _by_view(shown: Mapping[_Overlay, list[tuple[int, Mount]]], world: World) -> dict[int, list[_Overlay]]:
-    """In which namespace the paths of each overlay are to be walked."""
-    views: dict[int, list[_Overlay]] = {}
-    owners = world.survey.owners
+    """In which namespace the paths of each overlay are to be walked first; our own is always one."""
+    views: dict[int, list[_Overlay]] = {world.own: []}
     for overlay, places in shown.items():
         inodes = {inode for inode, _mount in places}
         is_root = any(_is_root(mount, world.tables[inode]) for inode, mount in places)
-        foreign = next((inode for inode in sorted(inodes) if owners.get(inode) != owners.get(world.own)), None)
-        if world.own in inodes or is_root:
-            wanted = [world.own]
-        elif foreign is not None:
-            wanted = [foreign]
-        else:
-            wanted = [min(inodes), world.own]
-        for inode in wanted:
-            views.setdefault(inode, []).append(overlay)
+        views.setdefault(world.own if world.own in inodes or is_root else min(inodes), []).append(overlay)
     return views
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..escape import printable, sentence
@@ -62,9 +63,8 @@ def run(arguments: Namespace) -> int:
 def text(answer: "BusyReport", columns: int = 80) -> str:
     """As text: what and where, who, what would release it; then what needs nothing, since it goes along."""
     lines = wrap(_heading(answer), columns, rest="  ")
-    for keeper in answer.keepers:
-        detail = f" ({sentence(keeper.detail.strip())})" if keeper.detail else ""
-        where = f"{printable(keeper.where)}{_whose(answer, keeper)}{detail}"
+    for keeper, *more in _grouped(answer):
+        where = ", ".join(map(_where, (keeper, *more))) + _whose(answer, keeper)
         lines += wrap(where, columns, first=f"  {keeper.how:8} ", rest=_INDENT)
         if held_by := "; ".join(map(naming.process_in_full, keeper.holders)):
             lines += wrap(f"held by {held_by}", columns, first=_INDENT, rest=_INDENT)
@@ -82,13 +82,31 @@ def text(answer: "BusyReport", columns: int = 80) -> str:
 _INDENT = " " * 11
 
 
+def _grouped(answer: "BusyReport") -> Iterable[list["Keeper"]]:
+    """Mounts of one other namespace that one thing releases are one entry; those here are unmounted one by one."""
+    groups: dict[object, list[Keeper]] = {}
+    for number, one in enumerate(answer.keepers):
+        elsewhere = one.how in _MOUNTS and one.namespace not in (None, answer.own)
+        key = (one.how, one.namespace, one.needs, one.command) if elsewhere else number
+        groups.setdefault(key, []).append(one)
+    return groups.values()
+
+
+def _where(keeper: "Keeper") -> str:
+    return printable(keeper.where) + (f" ({sentence(keeper.detail.strip())})" if keeper.detail else "")
+
+
+_MOUNTS = ("mount", "stacked", "overlay")
+
+
 def _whose(answer: "BusyReport", keeper: "Keeper") -> str:
     """In which namespace a path is to be read."""
-    if keeper.how in ("mount", "stacked", "overlay"):
+    if keeper.how in _MOUNTS:
         name = answer.names.get(keeper.namespace or 0)
-        return f" in the mount namespace of {sentence(name)}" if name else ""
+        space = "" if name and name.startswith("mount namespace") else "the mount namespace of "
+        return f", in {space}{sentence(name)}" if name else ""
     seen = keeper.namespace not in (None, answer.own) and keeper.how not in ("device", "lives")
-    return " as its process sees it" if seen else ""
+    return ", as its process sees it" if seen else ""
 
 
 def _heading(answer: "BusyReport") -> str:

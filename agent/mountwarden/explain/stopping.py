@@ -25,6 +25,11 @@ def user_of(holder: Holder) -> int | None:
     return int(match[1]) if match else None
 
 
+def is_in_session(holder: Holder) -> bool:
+    """Whether it is in a session of a user, with which everything ends that the user does there."""
+    return _SESSION.fullmatch(holder.unit or "") is not None
+
+
 def systemctl(verb: str, unit: str, user: int | None = None) -> str | None:
     """systemctl(1) for a unit, of that user's own systemd; None where its name can't be pasted into a shell."""
     word = unit_word(unit)
