@@ -218,7 +218,7 @@ def _detail(leaks: list[_Leak], *, newer: bool, same_upper: bool) -> str:
     first = leaks[0]
     if first.evidence is Evidence.CLAIMED:
         return "suspected: only the mount's own options name this layer"
-    if leak.recorded_live:
+    if first.recorded_live:
         return "the engine's record still says that it is in use, though nothing of its container lives"
     if same_upper:
         return f"the same upperdir is mounted again {first.match.root.where}: two overlays write into it"
