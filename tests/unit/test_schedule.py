@@ -3,6 +3,7 @@
 import pytest
 from mountwarden.service.schedule import (
     BURST,
+    CLIENT_BURST,
     COST_FACTOR,
     LONGEST_PAUSE,
     LONGEST_TICK,
@@ -119,3 +120,39 @@ def test_full_scans_come_by_the_resync_interval() -> None:
     schedule.done(30.0, 30.1, 0.0, full=False, deadline=None)
     assert not schedule.full_is_due(59.9)
     assert schedule.full_is_due(60.0)
+
+
+def test_a_client_brings_a_scan_forward_and_many_are_one() -> None:
+    schedule = scanned()
+    assert [schedule.asked(10.3), schedule.asked(10.4)] == [10.3, 10.3]
+    assert schedule.next() == 10.3
+    schedule.done(10.3, 10.4, 0.0, full=False, deadline=None)
+    assert schedule.next() == 11.3
+
+
+def test_clients_have_a_part_of_the_burst_and_put_off_no_scan_because_of_mounts() -> None:
+    schedule = scanned(cost=0.2)
+    assert schedule.asked(10.3) == pytest.approx(10.1 + COST_FACTOR * (0.2 - CLIENT_BURST))
+    assert schedule.next() == 10.0 + LONGEST_TICK
+    schedule.woken(10.5)
+    assert schedule.next() == 10.5 + SETTLE
+    schedule.done(10.5, 10.6, 0.0, full=False, deadline=None)
+    schedule.asked(10.7)
+    schedule.withdraw()
+    assert schedule.next() == 10.5 + LONGEST_TICK
+
+
+def test_a_client_stretches_no_tick() -> None:
+    schedule = scanned()
+    schedule.asked(10.5)
+    schedule.done(10.5, 10.6, 0.2, full=False, deadline=None)
+    assert schedule.next() == 11.5
+
+
+def test_what_root_needs_comes_whatever_it_costs() -> None:
+    schedule = scanned(cost=10.0)
+    assert schedule.next() > 20
+    schedule.demand()
+    assert schedule.next() <= 10.1
+    schedule.done(10.2, 10.3, 0.0, full=False, deadline=None)
+    assert schedule.next() > 20

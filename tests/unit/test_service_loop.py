@@ -13,7 +13,7 @@ from mountwarden.errors import ConfigError
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
 from mountwarden.output import journal_messages
 from mountwarden.scan.scanner import Scan
-from mountwarden.service import reporter
+from mountwarden.service import loop, reporter
 from mountwarden.service.actions import AutomaticActions
 from mountwarden.service.loop import FAILURES, Agent
 from mountwarden.service.outbox import Outbox
@@ -65,6 +65,9 @@ class Host:
     def follow(self, events: int | None) -> None:
         assert events is None
 
+    def also(self, fd: int) -> None:
+        self.said.append(f"also {fd}")
+
     def listen(self) -> None:
         self.said.append(f"listen, {len(self.scans)} scans left")
 
@@ -107,7 +110,41 @@ def no_cause(findings: Iterable[Finding], picture: Picture) -> tuple[tuple[Findi
     return tuple(findings), ()
 
 
-def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> tuple[int, list[dict[str, str]]]:
+class Callers:
+    """Clients who ask for a scan, or for nothing, as the loop meets them."""
+
+    def __init__(self, host: Host, *, wants: bool = False, needs: bool = False) -> None:
+        self.wants_scan, self.needs_scan = wants, needs
+        self.host, self.told = host, list[str]()
+
+    def open(self, publisher: object, reporter: object) -> int:
+        return 77
+
+    def serve(self) -> None:
+        self.told.append("serve")
+
+    def at_most(self, seconds: float) -> float:
+        return seconds
+
+    def scanned(self, results: object) -> bool:
+        self.told.append(f"scanned, {len(self.host.scans)} left")
+        self.wants_scan = self.needs_scan = False
+        return False
+
+    def no_scan(self) -> None:
+        self.told.append("no scan")
+        self.wants_scan = False
+
+    def failed(self, why: str) -> None:
+        self.told.append(why)
+
+    def close(self) -> None:
+        self.told.append("close")
+
+
+def serve(
+    host: Host, path: Path, load: Callable[[], Config] = lambda: FAST, clients: Callers | None = None
+) -> tuple[int, list[dict[str, str]]]:
     """Run the loop to its end: (exit status, what it reported)."""
     run, journal = RunDirectory(path), Reported()
     service = Agent(
@@ -117,6 +154,7 @@ def serve(host: Host, path: Path, load: Callable[[], Config] = lambda: FAST) -> 
         AutomaticActions(run, no_action),
         host,  # type: ignore[arg-type]
         host,  # type: ignore[arg-type]
+        clients,  # type: ignore[arg-type]
     )
     return service.run(), journal.entries
 
@@ -243,3 +281,58 @@ def test_what_the_old_process_found_is_not_reported_again(tmp_path: Path) -> Non
 def test_a_full_state_directory_does_not_end_it(tmp_path: Path) -> None:
     (tmp_path / "report.json").mkdir()
     assert serve(Host([], [], []), tmp_path)[0] == 0
+
+
+def test_clients_are_served_each_turn_and_hear_of_each_scan(tmp_path: Path) -> None:
+    host = Host([], OSError("no"), [])
+    callers = Callers(host)
+    assert serve(host, tmp_path, clients=callers)[0] == 0
+    assert "also 77" in host.said
+    assert [one for one in callers.told if one != "serve"] == [
+        "scanned, 2 left",
+        "the scan failed: OSError: no",
+        "scanned, 0 left",
+        "close",
+    ]
+    assert callers.told[0] == "serve"
+
+
+@pytest.mark.parametrize(
+    ("wants", "cost", "told"), [(True, 0.0, "scanned"), (True, 30.0, "no scan"), (False, 30.0, "scanned")]
+)
+def test_a_client_gets_its_scan_where_the_budget_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wants: bool, cost: float, told: str
+) -> None:
+    """Without the client the next scan would come after an hour; the second one has cost so much already."""
+    host, slow = Host([], []), replace(FAST, tick=3600.0)
+    host.config = slow
+    callers = Callers(host, wants=False)
+    turns = 0
+
+    def serve_one() -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 2:
+            callers.wants_scan, callers.needs_scan = wants, not wants
+            service_schedule[0].debt = cost
+
+    service_schedule: list[loop.Schedule] = []
+    real = loop.Schedule
+
+    def noted(*arguments: float, **more: float) -> loop.Schedule:
+        service_schedule.append(real(*arguments, **more))
+        return service_schedule[-1]
+
+    monkeypatch.setattr(loop, "Schedule", noted)
+    monkeypatch.setattr(callers, "serve", serve_one)
+    monkeypatch.setattr(host, "wait", lambda seconds, signals_only=False: ended(host, callers, seconds))
+    assert serve(host, tmp_path, lambda: slow, callers)[0] == 0
+    assert callers.told[1].startswith(told)
+
+
+def ended(host: Host, callers: Callers, seconds: float) -> frozenset[Wake]:
+    """Nothing wakes the loop; SIGTERM does once a client was answered, or would wait for long."""
+    over = len(callers.told) > 1 or seconds > 60
+    if not over:
+        time.sleep(seconds)
+    return frozenset({Wake.TERMINATE}) if over else frozenset()

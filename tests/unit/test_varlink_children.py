@@ -14,6 +14,8 @@ from mountwarden.service.answers.children import AT_ONCE, Children, Job, Write
 from mountwarden.varlink.interface import VarlinkError
 from mountwarden.varlink.server import VarlinkServer
 
+from tests.support.wait import wait_until
+
 
 @dataclass
 class Told:
@@ -52,8 +54,7 @@ def loop() -> Iterator[Loop]:
     yield Loop(server, children)
     children.close()
     server.close()
-    assert child.reap_late() == 0 or not time.sleep(0.2)
-    child.reap_late()
+    wait_until(lambda: child.reap_late() == 0, 5, "the children are gone")
 
 
 def three(write: Write) -> None:

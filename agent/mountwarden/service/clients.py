@@ -31,7 +31,8 @@ class Clients:
         """`watchers` hears what goes to the journal; `registry` is None for a socket that is not registered."""
         self._path, self._registry = run.socket, registry
         self._acts, self._watchers = Acts(carry_out), watchers
-        self._inode: int | None = None
+        self._made: tuple[int, int] | None = None
+        """The socket's inode, and when it was made, in ns."""
 
     def open(self, publisher: Publisher, reporter: Reporter) -> int:
         """Listen, and return what to poll for reading. Without a socket nobody comes, which stderr says."""
@@ -40,7 +41,7 @@ class Clients:
         try:
             path = os.fspath(self._path)
             self._answers.server.listen(server.bind(path, mode=0o660, group=run_directory.readers()))
-            self._inode = os.stat(path).st_ino
+            self._made = _identity(self._path)
             self._register()
         except OSError as error:
             print(f"<4>{self._path} can't be served, ignoring: {error.strerror}", file=sys.stderr, flush=True)
@@ -91,7 +92,7 @@ class Clients:
         self._answers.children.close()
         self._answers.server.close()
         with contextlib.suppress(OSError):
-            if self._inode is not None and os.stat(self._path).st_ino == self._inode:
+            if self._made is not None and _identity(self._path) == self._made:
                 self._path.unlink()
                 if self._registry and os.readlink(self._registry / OWN) == os.fspath(self._path):
                     (self._registry / OWN).unlink()
@@ -108,3 +109,8 @@ class Clients:
         new.unlink(missing_ok=True)
         new.symlink_to(self._path)
         new.rename(self._registry / OWN)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_ino, facts.st_ctime_ns

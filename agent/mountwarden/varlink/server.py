@@ -264,22 +264,19 @@ class VarlinkServer:
 
 
 def bind(path: str, *, mode: int, group: int | None = None) -> socket.socket:
-    """A socket that listens at `path`, in place of what is there, and can't be connected to before its mode is right.
+    """A socket that listens at `path`, in place of what a server that is gone has left there.
 
-    Raises: OSError.
+    Nobody can connect before its mode and group are right: until listen(2) connect(2) is refused. Raises: OSError.
     """
-    directory, name = os.path.split(path)
-    new = os.path.join(directory, f".{name}.{os.urandom(4).hex()}")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind(new)  # nobody can connect before listen(2)
-        os.chown(new, -1, -1 if group is None else group)
-        os.chmod(new, mode)
+        listener.bind(path)
+        os.chown(path, -1, -1 if group is None else group)
+        os.chmod(path, mode)
         listener.listen(BACKLOG)
-        os.rename(new, path)
     except OSError:
         listener.close()
-        with contextlib.suppress(OSError):
-            os.unlink(new)
         raise
     return listener
