@@ -11,6 +11,8 @@ from mountwarden.config.schema import Config
 from mountwarden.model import Kind
 from mountwarden.output import journal_messages
 from mountwarden.report import types as shape
+from mountwarden.service.answers import interfaces
+from mountwarden.varlink import interface
 
 from tests.support.rooms import AGENT, PACKAGE, RANKS
 
@@ -57,6 +59,14 @@ def test_the_reference_has_every_key_and_every_message() -> None:
     confirm = {field.name for field in dataclasses.fields(Config().confirm)}
     assert [key for key in sorted(confirm) if f"`{key}`" not in text] == []
     assert [kind for kind, identity in journal_messages.IDS.items() if f"| {kind} | `{identity}` |" not in text] == []
+
+
+def test_the_reference_has_every_method_parameter_and_error_of_varlink() -> None:
+    text = (PROJECT / "docs/reference.md").read_text().split("\n## ")
+    chapter = next(one for one in text if one.startswith("Varlink\n"))
+    own = interface.read(interfaces.text(interfaces.OWN))
+    fields = {name for pair in own.methods.values() for kind in pair for name in kind.fields}
+    assert [name for name in sorted({*own.methods, *own.errors, *fields}) if f"`{name}`" not in chapter] == []
 
 
 PICTURES = sorted(PROJECT.glob("docs/pictures/*.svg"))

@@ -310,6 +310,13 @@ def test_an_act_is_done_after_a_scan_and_in_the_journal(scene: Scene) -> None:
 
 
 @pytest.mark.usefixtures("as_root")
+def test_an_umount_that_must_not_be_lazy_is_refused(scene: Scene) -> None:
+    (error,) = scene.replies(scene.call("Act", {"action": "unmount", "ids": [CONFIRMED.id], "lazy": False}))
+    assert error["error"] == "io.mountwarden.NotAllowed"
+    assert not scene.clients.needs_scan
+
+
+@pytest.mark.usefixtures("as_root")
 def test_with_more_each_outcome_is_a_reply(scene: Scene) -> None:
     other = replace(finding(2), confirmed=True, since=1e9)
     peer = scene.call("Act", ACT | {"ids": [CONFIRMED.id, other.id]}, more=True)

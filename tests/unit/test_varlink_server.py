@@ -358,6 +358,31 @@ def test_a_uid_that_costs_too_much_waits_and_root_does_not() -> None:
         assert example.ended == ["root", "user"]
 
 
+def test_connections_of_a_uid_that_costs_too_much_are_refused_and_the_next_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example, path = Example(Limits(burst=0.0105, share=0.001, rest=0.1)), str(tmp_path / "socket")
+    with contextlib.ExitStack() as held:
+        held.callback(example.server.close)
+        example.server.listen(server.bind(path, mode=0o600))
+        peers = [held.enter_context(socket.socket(socket.AF_UNIX)) for _peer in range(14)]
+        for one in peers:
+            one.connect(path)
+        given = iter([USER] * 13 + [ROOT])
+        monkeypatch.setattr(Peer, "of", classmethod(lambda _cls, _socket: next(given)))
+        example.server.serve()
+        assert example.server.connections == 11, "ten of the user and root's, which waited behind his"
+        assert 0 < example.server.at_most(60) <= 0.1
+        late = held.enter_context(socket.socket(socket.AF_UNIX))
+        late.connect(path)
+        given = iter([ROOT])
+        example.server.serve()
+        assert example.server.connections == 11
+        time.sleep(0.11)
+        example.turns()
+        assert example.server.connections == 12
+
+
 def test_peers_are_whom_the_kernel_says(tmp_path: Path) -> None:
     example, path = Example(), str(tmp_path / "socket")
     with contextlib.closing(example.server), socket.socket(socket.AF_UNIX) as peer:

@@ -18,7 +18,8 @@ from . import wire
 from .connection import Call, Connection, Peer
 from .interface import SERVICE, Description, InvalidParameter, VarlinkError, read
 
-BACKLOG = 64
+BACKLOG = 4096
+"""Connections that wait to be accepted. Whoever finds it full is refused at once, so it must not be easy to fill."""
 _ACCEPTED = 0.001
 """Processor seconds that a connection is taken to cost at least."""
 
@@ -38,8 +39,8 @@ class Limits:
     """Processor seconds that a uid other than root may cost at once."""
     share: float = 0.1
     """And of one processor in the long run."""
-    pause: float = 0.1
-    """How long no connection is accepted where one of a uid came that costs too much."""
+    rest: float = 0.1
+    """How long no connection is accepted after some of a uid that costs too much: too short to fill the backlog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +165,22 @@ class VarlinkServer:
         self.charge(one.peer, time.process_time() - started)
 
     def _accept(self) -> None:
+        """All who wait: behind one who floods there may be root. A rest follows."""
         assert self._listener
+        floods = False
         with contextlib.suppress(OSError):
-            connection, _address = self._listener.accept()
-            peer = Peer.of(connection)
-            self.charge(peer, _ACCEPTED)
-            if self._debts[peer.uid] > self._limits.burst:
-                connection.close()
-                self._accepts_from = time.monotonic() + self._limits.pause
-                return
-            self._make_room(peer)
-            self.adopt(connection, peer)
+            for _connection in range(BACKLOG):
+                connection, _address = self._listener.accept()
+                peer = Peer.of(connection)
+                self.charge(peer, _ACCEPTED)
+                if self._debts.get(peer.uid, 0.0) > self._limits.burst:
+                    floods = True
+                    connection.close()
+                else:
+                    self._make_room(peer)
+                    self.adopt(connection, peer)
+        if floods:
+            self._accepts_from = time.monotonic() + self._limits.rest
 
     def _make_room(self, peer: Peer) -> None:
         """For one more of this peer."""
