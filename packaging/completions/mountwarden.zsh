@@ -30,7 +30,7 @@ _shtab_mountwarden_commands() {
     silence:'Silences a finding for a while.'
     snapshot:'Scans as report does, and writes what the scan saw to a file.'
     status:'Asks the service, or shows its last status where it gives no answer. That needs root or the'
-    unmount:'Unmounts leaked copies in the one namespace that holds them, where a detach does not reach.'
+    unmount:'Unmounts leaked copies in the namespaces that hold them, and nothing elsewhere.'
     varlink:'Connects its standard input and output with the service'"'"'s socket; or, as varlinkctl exec: does,'
     watch:'Follows the service'"'"'s events; where it does not run, scans by itself each tick.'
     who:'Lists everything that keeps a file system, a device or a layer busy.'
