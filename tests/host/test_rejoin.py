@@ -23,7 +23,9 @@ def leaks(host: Machine) -> Iterator[Leaks]:
 
 def severed(host: Machine, unit: str) -> dict[str, object]:
     told = json.loads(host.run("mountwarden", "--json", "--no-wait", check=False).stdout)
-    (finding,) = (f for f in told["findings"] if f["kind"] == "severed" and f["holders"][0]["unit"] == unit)
+    (finding,) = (
+        f for f in told["findings"] if f["kind"] == "severed" and f["copies"][0]["holders"][0]["unit"] == unit
+    )
     return dict(finding)
 
 
@@ -106,7 +108,7 @@ def test_a_namespace_of_a_mere_process_is_declined(host: Machine, leaks: Leaks) 
         process.stdout.readline()
         told = json.loads(host.run("mountwarden", "--json", "--no-wait", check=False).stdout)
         (finding,) = (f for f in told["findings"] if f["kind"] == "severed")
-        assert finding["namespace"]["kind"] == "process"
+        assert finding["copies"][0]["namespace"]["kind"] == "process"
         assert finding["remedies"][0]["command"] is None
         assert rejoin(host, finding)["code"] == "not-a-service"
         process.communicate(b"\n", timeout=10)

@@ -22,7 +22,7 @@ import pytest
 from mountwarden.errors import Declined
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Outcome
-from mountwarden.remedies import apply, checks, replace
+from mountwarden.remedies import apply, checks, newer_mounts, replace
 from mountwarden.scan.scanner import Scan
 
 from tests.kernel import crash
@@ -343,9 +343,12 @@ def in_another_namespace(rounds: int, monkeypatch: pytest.MonkeyPatch) -> dict[s
 
 
 def judge_in_another_namespace(counts: dict[str, int]) -> None:
+    """Where the kernel tells the ids of new mounts, hardly any was made between the last check and the rename."""
     print(f"another namespace: {counts}")
     assert counts["wrong"] == 0
-    assert counts.get("mixed", 0) > 0
+    assert counts["mixed"] > 0
+    if newer_mounts.newest() is not None:
+        assert counts["lost in the gap"] <= max(1, counts["rounds"] // 200)
 
 
 def test_a_foreign_mount_on_the_spot_is_never_detached(monkeypatch: pytest.MonkeyPatch) -> None:
