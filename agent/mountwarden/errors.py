@@ -31,6 +31,11 @@ def _rebuild(kind: type[MountwardenError], state: dict[str, Any]) -> Mountwarden
 class ConfigError(MountwardenError):
     """A configuration file or flag is wrong. Nothing was changed; at a reload the old configuration stays."""
 
+    def __init__(self, message: str, *, hint: str | None = None, line: int = 0) -> None:
+        """`line` is that of the file which the message names; 0 where it is about none."""
+        super().__init__(message, hint=hint)
+        self.line = line
+
 
 class RefusedToRun(MountwardenError):
     """The agent will not run here, for example in a mount namespace of its own (EX_CONFIG of sysexits.h)."""

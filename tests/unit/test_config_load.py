@@ -176,12 +176,44 @@ def test_deep_nesting_is_an_error_like_any_other(tmp_path: Path) -> None:
     assert "this is no TOML" in refused(tmp_path).message
 
 
-def test_check_tells_the_first_fault_of_each_file(tmp_path: Path) -> None:
-    write(tmp_path, "tikc = 1\n")
+def test_check_tells_every_error_of_every_file_by_line(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        'tikc = 1\nmode = "obsreve"\n[confirm]\nlayers = 1\nshm = "x"\n[[root]]\npath = "srv"\nlayout = []\n'
+        '[[root]]\npolice = "ask"\n[[silence]]\nreason = 1\n[[silence]]\nreason = "r"\n[[policy]]\nunit = 7\n',
+    )
     write(tmp_path, "tick = 2\n", "mountwarden.toml.d/a.toml")
-    write(tmp_path, "resync = 2\nx = 1\n", "mountwarden.toml.d/b.toml")
-    messages = [error.message for error in config_load.check(os.fsencode(tmp_path))]
-    assert [os.path.basename(message.split(":")[0]) for message in messages] == ["mountwarden.toml", "b.toml"]
+    write(tmp_path, "tick = 30\nresync = 20\nx = 1\n", "mountwarden.toml.d/b.toml")
+    write(tmp_path, "a = [", "mountwarden.toml.d/c.toml")
+    write(tmp_path, "version = 2\ny = 1\n", "mountwarden.toml.d/d.toml")
+    errors = config_load.check(os.fsencode(tmp_path))
+    told = [error.message.removeprefix(f"{tmp_path}/").removeprefix("mountwarden.toml.d/") for error in errors]
+    assert [": ".join(text.split(": ")[:2]) for text in told] == [
+        "mountwarden.toml:1: tikc",
+        "mountwarden.toml:2: mode",
+        "mountwarden.toml:4: confirm.layers",
+        "mountwarden.toml:5: confirm.shm",
+        "mountwarden.toml:7: root[0].path",
+        "mountwarden.toml:8: root[0].layout",
+        "mountwarden.toml:9: root[1].path",
+        "mountwarden.toml:10: root[1].police",
+        "mountwarden.toml:12: silence[0].reason",
+        "mountwarden.toml:12: silence[0].reason",
+        "mountwarden.toml:14: silence[1].reason",
+        "mountwarden.toml:15: policy[0].action",
+        "mountwarden.toml:15: policy[0].policy",
+        "mountwarden.toml:16: policy[0].unit",
+        "b.toml:3: x",
+        "c.toml:1: this is no TOML",
+        "d.toml:1: version",
+        "b.toml:2: resync",
+    ]
+    assert refused(tmp_path).message == errors[0].message
+    assert [error.hint for error in errors[:3]] == [
+        "did you mean tick?",
+        "did you mean observe?",
+        "did you mean layer?",
+    ]
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])

@@ -64,7 +64,8 @@ def parse(data: bytes, name: str) -> TomlTable:
         raise ConfigError(f"{name}:{line}: the file is not UTF-8", hint="save it as UTF-8") from None
     except (ValueError, RecursionError) as error:
         line_of = _LINE.search(str(error))
-        at = f"{name}:{line_of[1]}" if line_of else name
+        end = f":{text.count(chr(10), 0, -1) + 1}" if "end of document" in str(error) else ""
+        at = f"{name}:{line_of[1]}" if line_of else f"{name}{end}"
         why = "tables or lists are nested too deeply" if isinstance(error, RecursionError) else escaped(str(error))
         raise ConfigError(f"{at}: this is no TOML: {why}", hint="see toml.io for the format") from None
     return TomlTable(Source(name, lines(text)), values)

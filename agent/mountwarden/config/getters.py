@@ -2,41 +2,72 @@
 
 import datetime
 import enum
+import functools
 import math
 import posixpath
-from collections.abc import Mapping
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Concatenate, NoReturn, ParamSpec, TypeVar
 
 from .. import durations
 from ..errors import ConfigError
 
 E = TypeVar("E", bound=enum.StrEnum)
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Source:
-    """A file that tables come from, with the lines of its keys."""
+    """A file that tables come from, with the lines of its keys, and the errors that were found in it so far."""
 
     def __init__(self, name: str, lines: Mapping[str, int]) -> None:
         self.name = name
         self._lines = lines
+        self._errors: list[ConfigError] = []
+
+    @property
+    def errors(self) -> list[ConfigError]:
+        """By line."""
+        return sorted(self._errors, key=lambda error: error.line)
+
+    def note(self, error: ConfigError) -> None:
+        """Keep an error, to go on with the rest of the file."""
+        self._errors.append(error)
 
     def at(self, key: str) -> str:
         """`file:line` of a key path, or of the nearest table around it whose line is known; else the file."""
-        while key:
-            if key in self._lines:
-                return f"{self.name}:{self._lines[key]}"
+        line = self._line(key)
+        return f"{self.name}:{line}" if line else self.name
+
+    def _line(self, key: str) -> int:
+        while key and key not in self._lines:
             key = key[: max(key.rfind("."), key.rfind("["), 0)]
-        return self.name
+        return self._lines.get(key, 0)
 
     def wrong(self, key: str, message: str, hint: str | None = None) -> NoReturn:
         """Raise ConfigError for a key path."""
-        raise ConfigError(f"{self.at(key)}: {escaped(key)}: {message}", hint=hint)
+        raise ConfigError(f"{self.at(key)}: {escaped(key)}: {message}", hint=hint, line=self._line(key))
+
+
+def _noted(
+    getter: Callable[Concatenate["TomlTable", P], T | None],
+) -> Callable[Concatenate["TomlTable", P], T | None]:
+    """The getter, whose error is kept with the table's source: it returns None then."""
+
+    @functools.wraps(getter)
+    def noting(table: "TomlTable", /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return getter(table, *args, **kwargs)
+        except ConfigError as error:
+            table.source.note(error)
+            return None
+
+    return noting
 
 
 class TomlTable:
-    """One table. A getter returns None for a key that is not there; `done` refuses keys that no getter read.
+    """One table. A getter returns None for a key that is not there, and for a value that does not fit.
 
-    Every getter raises ConfigError for a value that does not fit.
+    The errors are kept with the `source`: those of the getters, and those of `done`, for keys that no getter read.
     """
 
     def __init__(self, source: Source, values: Mapping[str, object], where: str = "") -> None:
@@ -58,11 +89,17 @@ class TomlTable:
         return name in self._values
 
     def done(self) -> None:
-        """Raise ConfigError for the first key that no getter read."""
+        """Note an error for each key that no getter read."""
         for name in self._values:
             if name not in self._asked:
-                self.wrong(name, "no such key", nearest(name, self._asked))
+                self.refuse(name, "no such key", nearest(name, self._asked))
 
+    @_noted
+    def refuse(self, name: str, message: str, hint: str | None = None) -> None:
+        """Note an error for a key of this table."""
+        self.wrong(name, message, hint)
+
+    @_noted
     def text(self, name: str) -> str | None:
         """A string that is not empty and holds no NUL."""
         value = self._get(name)
@@ -74,6 +111,7 @@ class TomlTable:
             self.wrong(name, "the string is empty" if not value else "the string holds a NUL")
         return value
 
+    @_noted
     def word(self, name: str, words: tuple[str, ...]) -> str | None:
         """One of these strings."""
         value = self.text(name)
@@ -81,6 +119,7 @@ class TomlTable:
             self.wrong(name, f"{_quoted(value)} is none of {', '.join(words)}", nearest(value, words))
         return value
 
+    @_noted
     def words(self, name: str, words: tuple[str, ...]) -> tuple[str, ...] | None:
         """A list of these strings, each once."""
         values = self.texts(name)
@@ -96,6 +135,7 @@ class TomlTable:
         value = self.word(name, tuple(member.value for member in of))
         return None if value is None else of(value)
 
+    @_noted
     def texts(self, name: str) -> tuple[str, ...] | None:
         """A list of strings."""
         value = self._get(name)
@@ -107,6 +147,7 @@ class TomlTable:
             self.wrong(name, "each element must be a string that is not empty")
         return tuple(value)
 
+    @_noted
     def integer(self, name: str, low: int, high: int) -> int | None:
         """A whole number between `low` and `high`, both included."""
         value = self._get(name)
@@ -118,6 +159,7 @@ class TomlTable:
             self.wrong(name, f"must be {low} to {high}")
         return value
 
+    @_noted
     def seconds(self, name: str, low: float, high: float) -> float | None:
         """A time span between `low` and `high`, both in seconds. The key's value is text or a number of seconds.
 
@@ -139,6 +181,7 @@ class TomlTable:
         except ValueError as error:
             self.wrong(name, f"{_quoted(text)} {error}", durations.HINT)
 
+    @_noted
     def moment(self, name: str) -> float | None:
         """A date and time with its offset, as seconds since the Epoch."""
         value = self._get(name)
@@ -151,6 +194,7 @@ class TomlTable:
             self.wrong(name, "the date and time lacks its offset from UTC", hint)
         return (value - datetime.datetime.fromtimestamp(0, datetime.UTC)).total_seconds()
 
+    @_noted
     def path(self, name: str) -> bytes | None:
         """An absolute path without empty, `.` or `..` components, and not / itself."""
         value = self.text(name)
@@ -160,6 +204,7 @@ class TomlTable:
             self.wrong(name, "an absolute path without '.', '..', '//' or a last '/' is wanted, and not / itself")
         return value.encode()
 
+    @_noted
     def table(self, name: str) -> "TomlTable | None":
         """A table below this one."""
         value = self._get(name)
@@ -169,11 +214,12 @@ class TomlTable:
             self.wrong(name, f"a table is wanted, this is {_kind(value)}", f"write [{self.key(name)}]")
         return TomlTable(self.source, value, self.key(name))
 
-    def tables(self, name: str) -> tuple["TomlTable", ...]:
+    @_noted
+    def tables(self, name: str) -> tuple["TomlTable", ...] | None:
         """An array of tables below this one."""
         value = self._get(name)
         if value is None:
-            return ()
+            return None
         if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
             self.wrong(name, "an array of tables is wanted", f"write [[{self.key(name)}]] before each")
         return tuple(TomlTable(self.source, each, f"{self.key(name)}[{index}]") for index, each in enumerate(value))

@@ -5,7 +5,7 @@ A key of a later file replaces an earlier one's; `[confirm]` does so key by key;
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar, cast
 
@@ -37,51 +37,61 @@ class _Draft:
     policies: list[PolicyEntry] = field(default_factory=list)
     silences: list[Silence] = field(default_factory=list)
     origin: dict[str, str] = field(default_factory=dict)
+    errors: list[ConfigError] = field(default_factory=list)
+    """File by file, each file's by line."""
 
 
 def load(directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = None) -> Config:
-    """The configuration. `overrides` are top-level keys from the command line, which override all
-    files.
+    """The configuration. `overrides` are top-level keys from the command line, which override all files.
 
-    Raises: ConfigError for the first error. It is no error where there is no file.
+    Raises: ConfigError for the first error; `check` has them all. It is no error where there is no file.
     """
-    draft = _Draft()
-    for path in files.paths(directory):
-        _read(files.read(path), draft)
-    if overrides:
-        _read(TomlTable(Source("command line", _EMPTY), overrides), draft)
-    return _config(draft)
+    return _sound(*_drafted(directory, overrides))
 
 
 def parse(data: bytes, name: str = "configuration") -> Config:
-    """The configuration of one file's content. Raises: ConfigError."""
+    """The configuration of one file's content. Raises: ConfigError for the first error."""
     draft = _Draft()
     _read(files.parse(data, name), draft)
-    return _config(draft)
+    return _sound(_config(draft), draft.errors)
 
 
-def check(directory: bytes = DIRECTORY) -> list[ConfigError]:
-    """The first error of each file; empty where `load` would succeed."""
-    problems: list[ConfigError] = []
+def check(directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = None) -> list[ConfigError]:
+    """Every error, file by file and by line; empty where `load` would succeed."""
+    return _drafted(directory, overrides)[1]
+
+
+def _drafted(directory: bytes, overrides: Mapping[str, object] | None) -> tuple[Config, list[ConfigError]]:
+    """The configuration without what is wrong, and what is."""
     draft = _Draft()
     try:
         paths = files.paths(directory)
     except ConfigError as error:
-        return [error]
+        paths, draft.errors = [], [error]
     for path in paths:
         try:
             _read(files.read(path), draft)
         except ConfigError as error:
-            problems.append(error)
-    try:
-        _config(draft)
-    except ConfigError as error:
-        problems.append(error)
-    return problems
+            draft.errors.append(error)
+    if overrides:
+        _read(TomlTable(Source("command line", _EMPTY), overrides), draft)
+    return _config(draft), draft.errors
+
+
+def _sound(config: Config, errors: list[ConfigError]) -> Config:
+    if errors:
+        raise errors[0]
+    return config
 
 
 def _read(table: TomlTable, draft: _Draft) -> None:
-    _check_version(table, draft)
+    if _is_of_our_version(table, draft):
+        _read_keys(table, draft)
+        table.done()
+    draft.errors += table.source.errors
+
+
+def _read_keys(table: TomlTable, draft: _Draft) -> None:
     values = {
         "mode": table.choice("mode", Mode),
         "tick": table.seconds("tick", 0.1, 60),
@@ -106,22 +116,31 @@ def _read(table: TomlTable, draft: _Draft) -> None:
         ("policy", _policy, draft.policies),
         ("silence", _silence, draft.silences),
     ):
-        for entry in table.tables(name):
-            made = make(entry)
-            entry.done()
-            draft.origin[f"{name}[{len(entries)}]"] = table.source.at(entry.where)
-            cast("list[object]", entries).append(made)
-    table.done()
+        for entry in table.tables(name) or ():
+            _read_entry(entry, make, f"{name}[{len(entries)}]", cast("list[object]", entries), draft)
 
 
-def _check_version(table: TomlTable, draft: _Draft) -> None:
-    """Checked before the rest of a file: another version's keys would be reported as unknown. Raises: ConfigError."""
+def _read_entry(
+    entry: TomlTable, make: Callable[[TomlTable], object | None], name: str, entries: list[object], draft: _Draft
+) -> None:
+    made = make(entry)
+    if made is not None:
+        draft.origin[name] = entry.source.at(entry.where)
+        entries.append(made)
+    entry.done()
+
+
+def _is_of_our_version(table: TomlTable, draft: _Draft) -> bool:
+    """Asked before the rest of a file is read: another version's keys would be reported as unknown."""
     version = table.integer("version", 1, 1_000_000)
     if version is None:
-        return
+        return True
     if version != VERSION:
-        table.wrong("version", f"this mountwarden reads version {VERSION}", f"write version = {VERSION}, or update it")
+        text = f"{table.source.at('version')}: version: this mountwarden reads version {VERSION}"
+        table.source.note(ConfigError(text, hint=f"write version = {VERSION}, or update it"))
+        return False
     draft.origin["version"] = table.source.at("version")
+    return True
 
 
 def _metrics(table: TomlTable) -> bytes | None:
@@ -140,16 +159,18 @@ def _read_confirm(table: TomlTable | None, draft: _Draft) -> None:
     table.done()
 
 
-def _root(table: TomlTable) -> RootEntry:
-    path = _required(table, "path", table.path("path"))
+def _root(table: TomlTable) -> RootEntry | None:
+    path, kind = _required(table, "path", table.path("path")), table.choice("kind", RootKind)
+    layout, fstype, policy = _layout(table), table.text("fstype"), table.choice("policy", Policy)
+    if path is None:
+        return None
     default = RootEntry(path)
-    fstype = table.text("fstype")
     return RootEntry(
         path=path,
-        kind=table.choice("kind", RootKind) or default.kind,
-        layout=_layout(table) or default.layout,
+        kind=kind or default.kind,
+        layout=layout or default.layout,
         fstype=default.fstype if fstype is None else None if fstype == ANY else fstype,
-        policy=table.choice("policy", Policy),
+        policy=policy,
     )
 
 
@@ -160,44 +181,39 @@ def _layout(table: TomlTable) -> tuple[bytes, ...] | None:
     for pattern in patterns:
         parts = pattern.split("/")
         if any(part in ("", ".", "..") or ("*" in part and part != "*") for part in parts):
-            table.wrong("layout", "each pattern is a path below the root, in which * stands for one whole component")
+            text = "each pattern is a path below the root, in which * stands for one whole component"
+            table.refuse("layout", text)
     if not patterns:
-        table.wrong("layout", "at least one pattern is wanted", 'write layout = ["*/merged"]')
+        table.refuse("layout", "at least one pattern is wanted", 'write layout = ["*/merged"]')
     return tuple(pattern.encode() for pattern in patterns)
 
 
-def _policy(table: TomlTable) -> PolicyEntry:
-    return PolicyEntry(
-        action=_required(table, "action", table.choice("action", Action)),
-        policy=_required(table, "policy", table.choice("policy", Policy)),
-        root=table.path("root"),
-        engine=table.word("engine", (*ENGINES, "custom")),
-        kind=table.choice("kind", Kind),
-        unit=table.text("unit"),
-    )
+def _policy(table: TomlTable) -> PolicyEntry | None:
+    action = _required(table, "action", table.choice("action", Action))
+    policy = _required(table, "policy", table.choice("policy", Policy))
+    root, engine = table.path("root"), table.word("engine", (*ENGINES, "custom"))
+    kind, unit = table.choice("kind", Kind), table.text("unit")
+    return PolicyEntry(action, policy, root, engine, kind, unit) if action and policy else None
 
 
-def _silence(table: TomlTable) -> Silence:
-    silence = Silence(
-        reason=_required(table, "reason", table.text("reason")),
-        until=table.moment("until"),
-        id=table.text("id"),
-        root=table.path("root"),
-        unit=table.text("unit"),
-        kind=table.choice("kind", Kind),
-    )
-    if silence == replace(silence, id=None, root=None, unit=None, kind=None):
-        table.wrong("reason", "this would silence every finding", "add id, root, unit or kind")
-    return silence
+def _silence(table: TomlTable) -> Silence | None:
+    reason = _required(table, "reason", table.text("reason"))
+    until, identity = table.moment("until"), table.text("id")
+    root, unit, kind = table.path("root"), table.text("unit"), table.choice("kind", Kind)
+    if not any(map(table.has, ("id", "root", "unit", "kind"))):
+        table.refuse("reason", "this would silence every finding", "add id, root, unit or kind")
+    return Silence(reason, until, identity, root, unit, kind) if reason else None
 
 
-def _required(table: TomlTable, name: str, value: T | None) -> T:
-    if value is None:
-        table.wrong(name, "must be given")
+def _required(table: TomlTable, name: str, value: T | None) -> T | None:
+    """The value; an error is noted where there is none."""
+    if not table.has(name):
+        table.refuse(name, "must be given")
     return value
 
 
 def _config(draft: _Draft) -> Config:
+    """The configuration of what is right in the draft; what does not go together becomes an error of the draft."""
     config = replace(
         Config(),
         confirm=replace(Confirm(), **draft.confirm),
@@ -209,11 +225,12 @@ def _config(draft: _Draft) -> Config:
     )
     if config.resync < config.tick:
         where = draft.origin.get("resync", draft.origin.get("tick", "defaults"))
-        raise ConfigError(f"{where}: resync: must not be shorter than tick ({durations.text(config.tick)})")
-    twice = [entry.path for index, entry in enumerate(config.roots) if entry.path in _paths(config.roots[:index])]
-    if twice:
-        index = max(index for index, entry in enumerate(config.roots) if entry.path == twice[0])
-        raise ConfigError(f"{draft.origin[f'root[{index}]']}: root: {os.fsdecode(twice[0])} is there twice")
+        text = f"{where}: resync: must not be shorter than tick ({durations.text(config.tick)})"
+        draft.errors.append(ConfigError(text))
+    for index, entry in enumerate(config.roots):
+        if entry.path in _paths(config.roots[:index]):
+            text = f"{draft.origin[f'root[{index}]']}: root: {os.fsdecode(entry.path)} is there twice"
+            draft.errors.append(ConfigError(text))
     return config
 
 
