@@ -35,6 +35,8 @@ class ConfigError(MountwardenError):
         """`line` is that of the file which the message names; 0 where it is about none."""
         super().__init__(message, hint=hint)
         self.line = line
+        self.others: tuple[ConfigError, ...] = ()
+        """What else is wrong."""
 
 
 class RefusedToRun(MountwardenError):

@@ -65,6 +65,18 @@ class Scene:
         return [entry.attempt.value for entry in self.ledger.entries.values()]
 
 
+def test_nothing_is_tried_or_removed_while_a_command_acts(tmp_path: Path) -> None:
+    scene, free = Scene(tmp_path, A), False
+    actions = AutomaticActions(scene.run, scene.carry_out, tidy=lambda: [b"/left"], may_act=lambda: free)
+    assert actions.remove_leftovers(CONFIG) == []
+    ledger, outcomes = actions.act(scene.findings, CONFIG, scene.ledger, scene.report)
+    assert (scene.tried, outcomes) == ([], ())
+    free = True
+    assert actions.remove_leftovers(CONFIG) == [b"/left"]
+    actions.act(scene.findings, CONFIG, ledger, scene.report)
+    assert scene.tried == [A.id]
+
+
 def test_each_finding_gets_one_attempt(tmp_path: Path) -> None:
     scene = Scene(tmp_path, A, B)
     assert scene.act() == ["done", "done"]

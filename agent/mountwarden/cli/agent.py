@@ -4,7 +4,8 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, MountwardenError, RefusedToRun
+from ..errors import ConfigError, Declined, MountwardenError, RefusedToRun
+from ..escape import sentence
 from . import options
 
 if TYPE_CHECKING:
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
     from ..config.schema import Config
     from ..model import Action, Finding, Outcome
     from ..service.triggers import Triggers
+    from ..state.lock import Lock
     from ..systemd.notify import Notifier
 
 _EPILOG = """\
 exit status:
   0   ended by SIGTERM
   1   scans failed again and again; systemd starts it anew
-  78  it will not run here: no root, not in PID 1's mount namespace, a wrong configuration, or a tier that
-      does not work
+  78  it will not run here: no root, not in PID 1's mount namespace, another agent runs, a wrong
+      configuration, or a tier that does not work
 
 SIGHUP loads the configuration again; a wrong one is reported, and the old one kept.
 """
@@ -46,9 +48,29 @@ def run(arguments: Namespace) -> int:
     from ..service import preflight
 
     gaps = preflight.check()
+    with _only_agent() as held:
+        return _run(arguments, held, "/proc/self/mountinfo" if gaps else "/proc/1/mountinfo")
+
+
+def _only_agent() -> "Lock":
+    """The lock, for as long as we run. Raises: RefusedToRun where another agent has it."""
+    from ..state import lock
+    from ..state.run_directory import RunDirectory
+
+    held = lock.serve(RunDirectory())
+    if isinstance(held, lock.LockHolder):
+        raise RefusedToRun(f"another agent runs already: {held}", hint="mountwarden status")
+    return held
+
+
+def _run(arguments: Namespace, held: "Lock", mounts: str) -> int:
+    """With the lock: be ready, and work. `mounts` is the file that tells of changes of home's mounts."""
     try:
         config = _load(arguments)
     except ConfigError as error:
+        for other in error.others:  # a line each, for the journal: who mends them wants to do it once
+            hint = f" ({other.hint})" if other.hint else ""
+            print(f"<3>the configuration is wrong: {sentence(other.message + hint)}", file=sys.stderr)
         raise RefusedToRun(f"the configuration is wrong: {error.message}", hint=error.hint) from None
     except MountwardenError as error:
         raise RefusedToRun(error.message, hint=error.hint) from None
@@ -58,9 +80,9 @@ def run(arguments: Namespace) -> int:
     notifier = Notifier()
     from ..service.triggers import Triggers
 
-    triggers = Triggers("/proc/self/mountinfo" if gaps else "/proc/1/mountinfo")  # signals are caught from here on
+    triggers = Triggers(mounts)  # signals are caught from here on
     notifier.ready()
-    return _serve(arguments, config, notifier, triggers, lambda: _load(arguments))
+    return _serve(arguments, config, notifier, triggers, held)
 
 
 def _load(arguments: Namespace) -> "Config":
@@ -81,12 +103,11 @@ def _warn(text: str) -> None:
     print(f"<4>{text}", file=sys.stderr, flush=True)
 
 
-def _serve(
-    arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", load: "Callable[[], Config]"
-) -> int:
+def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", held: "Lock") -> int:
     from ..explain import shared_causes
     from ..remedies import apply
     from ..remedies.plan import named_units
+    from ..remedies.results import refused
     from ..scan import history_file
     from ..scan.history_file import HistoryKeeper
     from ..scan.scanner import Scanner, boot_id
@@ -117,13 +138,16 @@ def _serve(
         unit: str | None = None,
         lazy: bool = False,
     ) -> "Iterable[Outcome]":
+        if not held.may_act():
+            busy = Declined("busy", "another mountwarden command acts now, which began before the service did")
+            return [refused(finding, action, busy) for finding in findings]
         named = named_units(scanner.config) | ({unit} if unit else set())
         return apply.carry_out_all(findings, scanner, action, named=named, lazy=lazy, go_on=go_on)
 
-    actions = AutomaticActions(directory, carry_out, tidy=lambda: apply.remove_leftovers(scanner))
+    actions = AutomaticActions(directory, carry_out, tidy=lambda: apply.remove_leftovers(scanner), may_act=held.may_act)
     watchers = Watchers()
     outbox = Outbox(directory, Journal(library=units.library), watchers.hear)
     reporter = Reporter(outbox, shared_causes.with_causes, scanner.boot_id)
-    settings = OperatorSettings(load, arguments.config, directory)
+    settings = OperatorSettings(lambda: _load(arguments), arguments.config, directory)
     clients = Clients(directory, carry_out, watchers)
     return Agent(scanner, settings, reporter, actions, triggers, notifier, clients).run()

@@ -4,7 +4,6 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from ..errors import MountwardenError
 from ..explain import shared_causes
 from ..model import Finding, Severity
 from ..remedies.plan import plan
@@ -15,16 +14,16 @@ from ..scan.confirm import ConfirmedScan, confirmed_scan
 from . import finding_ids, joined, performing, service_report, session
 from .last_report import planned_as_told
 from .service import scanning_again
-from .source import UNIT, Order
+from .source import Order
 
 
 class OwnScan:
     """What this scan says, joined with the last report of a service that runs and gives no answer."""
 
-    def __init__(self, arguments: Namespace, note: str, *, hung: bool = False) -> None:
-        """`hung`: the service runs, and gives no answer."""
+    def __init__(self, arguments: Namespace, note: str) -> None:
+        """`note` is why the service is not asked, and what that means."""
         self.note: str | None = note
-        self._scanner, self._hung = session.scanner(arguments), hung
+        self._scanner = session.scanner(arguments)
         self._found: ConfirmedScan | None = None
 
     def _scan(self, wait: float, *, everything: bool) -> tuple[ConfirmedScan, service_report.ServiceReport]:
@@ -79,10 +78,7 @@ class OwnScan:
         return [*map(answers.planned, own), *told]
 
     def act(self, order: Order, go_on: Callable[[], bool]) -> Iterator[OutcomeJson]:
-        """As AnswerSource.act. Raises: MountwardenError where the service runs, which alone may act then."""
-        if self._hung:
-            hint = f"nothing was done; systemctl restart {UNIT}, or stop it"
-            raise MountwardenError(f"{UNIT} runs and gives no answer, and two must not act at once", hint=hint)
+        """As AnswerSource.act. Raises: Declined where the service runs, which alone may act then."""
         found = self._found or self._scan(0.0, everything=True)[0]
         by_id = {finding.id: finding for finding in found.findings}
         chosen = [by_id[one] for one in order.ids if one in by_id]

@@ -6,13 +6,19 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import Declined
 from ..model import Finding, Outcome
 from ..remedies import apply
 from ..remedies.plan import named_units
 from ..report import outcomes
 from ..report.outcomes import OutcomeJson
+from ..state import lock
+from ..state.run_directory import RunDirectory
 from . import audit
-from .source import Order
+from .source import UNIT, Order
+
+PATIENCE = 10.0
+"""Seconds that a command waits for another one's action to end."""
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scanner
@@ -26,8 +32,11 @@ def steps(order: Order, findings: Sequence[Finding]) -> Iterator[OutcomeJson]:
 def perform(
     order: Order, findings: Sequence[Finding], scanner: "Scanner", go_on: Callable[[], bool]
 ) -> Iterator[OutcomeJson]:
-    """Do it. A signal ends it between two batches. Raises: KeyboardInterrupt afterwards, where one did."""
-    with _ending() as ended:
+    """Do it. A signal ends it between two batches.
+
+    Raises: Declined where another command, or the service, acts; KeyboardInterrupt afterwards, where a signal came.
+    """
+    with _alone(order), _ending() as ended:
         refused = [_unconfirmed(finding, order) for finding in findings if not finding.confirmed]
         confirmed = [finding for finding in findings if finding.confirmed]
         named = named_units(scanner.config) | ({order.unit} if order.unit else set())
@@ -37,6 +46,24 @@ def perform(
         for outcome in itertools.chain(refused, done):
             audit.tell(outcome)
             yield outcomes.as_json(outcome, scanner.config)
+
+
+@contextlib.contextmanager
+def _alone(order: Order) -> Iterator[None]:
+    """While nobody else acts; for another command a moment is waited, since most actions take less than a second.
+
+    Raises: Declined.
+    """
+    held = lock.take(RunDirectory(), wait=PATIENCE)
+    if isinstance(held, lock.Lock):
+        with held:
+            yield
+    elif held.is_service:
+        hint = f"it is asked without --tier and --config; where it gives no answer: systemctl restart {UNIT}"
+        raise Declined("busy", f"nothing was done: {UNIT} runs ({held}), and two must not act at once", hint=hint)
+    else:
+        text = f"nothing was done: another mountwarden command acts now ({held})"
+        raise Declined("busy", text, hint=f"{order.action} again when it has ended")
 
 
 def _unconfirmed(finding: Finding, order: Order) -> Outcome:

@@ -100,16 +100,16 @@ def _without_service(arguments: Namespace, trouble: Trouble) -> AnswerSource:
     late = trouble is Trouble.LATE
     if os.geteuid() == 0:
         why = f"{UNIT} gave no answer within {remote.HERE:g} s" if late else f"{UNIT} is not running"
-        return _scan(arguments, f"{why}: {SINGLE}", hung=late)
+        return _scan(arguments, f"{why}: {SINGLE}")
     if trouble is Trouble.DENIED:
         hint = f"run it as root, or become a member of the group {run_directory.READERS}"
         raise MountwardenError(f"a scan needs root, and {UNIT} may not be asked", hint=hint)
     return LastReport()
 
 
-def _scan(arguments: Namespace, note: str, *, hung: bool = False) -> AnswerSource:
+def _scan(arguments: Namespace, note: str) -> AnswerSource:
     from . import session
     from .own_scan import OwnScan
 
     session.need_root("a scan")
-    return OwnScan(arguments, note, hung=hung)
+    return OwnScan(arguments, note)

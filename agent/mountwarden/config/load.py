@@ -44,13 +44,13 @@ class _Draft:
 def load(directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = None) -> Config:
     """The configuration. `overrides` are top-level keys from the command line, which override all files.
 
-    Raises: ConfigError for the first error; `check` has them all. It is no error where there is no file.
+    Raises: ConfigError for the first error, with the others. It is no error where there is no file.
     """
-    return _sound(*_drafted(directory, overrides))
+    return _sound(*drafted(directory, overrides))
 
 
 def parse(data: bytes, name: str = "configuration") -> Config:
-    """The configuration of one file's content. Raises: ConfigError for the first error."""
+    """The configuration of one file's content. Raises: ConfigError for the first error, with the others."""
     draft = _Draft()
     _read(files.parse(data, name), draft)
     return _sound(_config(draft), draft.errors)
@@ -58,11 +58,13 @@ def parse(data: bytes, name: str = "configuration") -> Config:
 
 def check(directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = None) -> list[ConfigError]:
     """Every error, file by file and by line; empty where `load` would succeed."""
-    return _drafted(directory, overrides)[1]
+    return drafted(directory, overrides)[1]
 
 
-def _drafted(directory: bytes, overrides: Mapping[str, object] | None) -> tuple[Config, list[ConfigError]]:
-    """The configuration without what is wrong, and what is."""
+def drafted(
+    directory: bytes = DIRECTORY, overrides: Mapping[str, object] | None = None
+) -> tuple[Config, list[ConfigError]]:
+    """The configuration without what is wrong, and all that is."""
     draft = _Draft()
     try:
         paths = files.paths(directory)
@@ -80,6 +82,7 @@ def _drafted(directory: bytes, overrides: Mapping[str, object] | None) -> tuple[
 
 def _sound(config: Config, errors: list[ConfigError]) -> Config:
     if errors:
+        errors[0].others = tuple(errors[1:])
         raise errors[0]
     return config
 

@@ -42,20 +42,27 @@ class AutomaticActions:
     next batch, since it changed nothing; what was declined before is tried again in one.
     """
 
-    def __init__(self, run: RunDirectory, carry_out: CarryOut, tidy: Callable[[], list[bytes]] = list) -> None:
-        """`tidy` removes what an interrupted action left, and says where."""
+    def __init__(
+        self,
+        run: RunDirectory,
+        carry_out: CarryOut,
+        tidy: Callable[[], list[bytes]] = list,
+        may_act: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`tidy` removes what an interrupted action left, and says where. `may_act`: no command acts now."""
         self._run = run
         self._carry_out = carry_out
         self._tidy = tidy
         self._retry_from = 0.0
         """Seconds of CLOCK_BOOTTIME before which nothing is tried again that was declined."""
+        self._may_act = may_act
 
     def remove_leftovers(self, config: Config) -> list[bytes]:
         """Paths of what an interrupted action left, now removed.
 
         Nothing is removed where actions are not allowed, or where what there is can't be read now.
         """
-        if config.mode is Mode.OBSERVE or pause.read(self._run, time.time()):
+        if config.mode is Mode.OBSERVE or pause.read(self._run, time.time()) or not self._may_act():
             return []
         try:
             return self._tidy()
@@ -65,14 +72,16 @@ class AutomaticActions:
     def act(
         self, findings: Iterable[Finding], config: Config, ledger: Ledger, report: Callable[[Ledger], Ledger]
     ) -> tuple[Ledger, tuple[Outcome, ...]]:
-        """Do what may be done now. `report` saves the ledger and reports what is pending, around each batch.
+        """Do what may be done now; nothing while a command acts, which has begun before the service did.
+
+        `report` saves the ledger and reports what is pending, around each batch.
 
         Returns the ledger, and the outcomes but for those that were declined before for the same reason.
         """
         outcomes: list[Outcome] = []
         declined = breaker.declines(ledger)
         cycle = _Cycle(deque(finding for finding in findings if finding.confirmed), frozenset(declined))
-        until = _boot() + BUDGET
+        until = _boot() + BUDGET if self._may_act() else 0.0
         while cycle.left and _boot() < until:
             began = _boot()
             ledger, batch, action = self._begun(cycle, config, ledger)

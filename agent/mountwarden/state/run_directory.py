@@ -38,6 +38,16 @@ class RunDirectory:
         return self.path / "history.json"
 
     @property
+    def lock(self) -> Path:
+        """What the service locks while it runs, and a command while it acts; only root may open it."""
+        return self.path / "lock"
+
+    @property
+    def config(self) -> Path:
+        """The configuration that the service uses; only root may read it."""
+        return self.path / "config.toml"
+
+    @property
     def report(self) -> Path:
         """The last report."""
         return self.path / "report.json"
@@ -99,8 +109,9 @@ def signature(path: Path) -> tuple[int, int, int] | None:
 
 def sweep(directory: Path) -> None:
     """Remove what killed writers left. For the service's start: nobody else uses such names. Raises: OSError."""
-    for left in directory.glob(".*.json.*"):
-        left.unlink(missing_ok=True)
+    for pattern in (".*.json.*", ".*.toml.*"):
+        for left in directory.glob(pattern):
+            left.unlink(missing_ok=True)
 
 
 def readers() -> int | None:
