@@ -60,7 +60,7 @@ def run(
     if bool(arguments.id) == arguments.all:
         raise MountwardenError(f"{action} takes ids or --all, and not both", hint="mountwarden report lists the ids")
     session.need_root(f"mountwarden {action}")
-    with sources.of(arguments) as source:
+    with sources.of(arguments, acts=True) as source:
         return _run(source, arguments, action, means, ask, unit)
 
 

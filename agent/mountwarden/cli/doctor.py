@@ -49,11 +49,16 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Examine; 1 where something failed."""
+    from ..config.schema import Config
     from ..doctor.check import Status
     from ..doctor.examine import Asked, examine
+    from . import configuration
 
     status, running = _service()
-    found = examine(Asked(arguments.config, status, running, canary=not arguments.no_canary))
+    errors = configuration.errors(arguments)
+    named = bool(errors) and configuration.is_named(arguments)
+    config = Config() if named else configuration.of(arguments)
+    found = examine(Asked(arguments.config, status, running, config, errors, canary=not arguments.no_canary))
     written = document(found, time.time())
     if arguments.json:
         sys.stdout.write(report_file.dumps(written))

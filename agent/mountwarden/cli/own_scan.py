@@ -20,10 +20,10 @@ from .source import Order
 class OwnScan:
     """What this scan says, joined with the last report of a service that runs and gives no answer."""
 
-    def __init__(self, arguments: Namespace, note: str) -> None:
+    def __init__(self, arguments: Namespace, note: str, *, acts: bool) -> None:
         """`note` is why the service is not asked, and what that means."""
         self.note: str | None = note
-        self._scanner = session.scanner(arguments)
+        self._scanner = session.scanner(arguments, acts=acts)
         self._found: ConfirmedScan | None = None
 
     def _scan(self, wait: float, *, everything: bool) -> tuple[ConfirmedScan, service_report.ServiceReport]:

@@ -4,11 +4,10 @@ from argparse import Namespace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..config.load import load
 from ..model import Action, NamespaceKind
 from ..remedies.plan import named_units
 from ..report.types import FindingJson, holders
-from . import actions
+from . import actions, configuration, session
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -44,7 +43,8 @@ def register(subparsers: "_SubParsersAction[Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Rejoin, or say what would be done."""
-    ask = partial(_not_of, named_units(load(arguments.config)))
+    session.need_root("mountwarden rejoin")
+    ask = partial(_not_of, named_units(configuration.of(arguments, acts=True)))
     return actions.run(arguments, Action.REJOIN, means=_of_a_service, ask=ask, unit=arguments.unit)
 
 

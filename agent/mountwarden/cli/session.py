@@ -5,7 +5,6 @@ from argparse import Namespace
 from dataclasses import replace
 
 from .. import engines
-from ..config.load import load
 from ..config.schema import Mode
 from ..errors import MountwardenError
 from ..ledger import stored
@@ -17,19 +16,32 @@ from ..scan.scanner import Scanner
 from ..service.actions import reported_circumstances
 from ..state import run_directory, silences
 from ..state.run_directory import RunDirectory
+from . import configuration
 from .service_report import ServiceReport
 
 
-def scanner(arguments: Namespace) -> Scanner:
-    """A Scanner for the configuration that the options name, with the silences of this boot."""
+def scanner(arguments: Namespace, *, acts: bool = False) -> Scanner:
+    """A Scanner for the configuration of the command, with the silences of this boot. `acts`: the command does.
+
+    The configuration's tier may not work here; then the best one that does is used, with a warning.
+
+    Raises: ConfigError; MountwardenError where the tier that an option names does not work.
+    """
     tier = None if arguments.tier is None else Tier(arguments.tier)
-    return Scanner(silences.merged(load(arguments.config), RunDirectory()), tier=tier)
+    config = silences.merged(configuration.of(arguments, acts=acts), RunDirectory())
+    try:
+        return Scanner(config, tier=tier)
+    except MountwardenError as error:
+        if tier is not None or config.tier is None or configuration.is_named(arguments):
+            raise
+        configuration.warn(f"tier in the configuration: {error.message}; going on with the best tier that works")
+        return Scanner(replace(config, tier=None))
 
 
 def roots(arguments: Namespace) -> list[Root]:
     """The roots of the configuration that the options name, without a scan of what is mounted."""
     host = engines.Host(processes.DaemonWatch(engines.COMMANDS).update(processes.pids()))
-    return engines.discover(host, load(arguments.config))[0]
+    return engines.discover(host, configuration.of(arguments))[0]
 
 
 def circumstances(scanner: Scanner, agent: ServiceReport) -> Circumstances:

@@ -33,7 +33,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Share, or say what would be done."""
     session.need_root("mountwarden share")
-    with sources.of(arguments) as source:
+    with sources.of(arguments, acts=True) as source:
         findings = _chosen(arguments.root, source.report(wait=arguments.wait))
         order = Order(Action.SHARE, [finding["id"] for finding in findings], arguments.dry_run)
         if arguments.dry_run:

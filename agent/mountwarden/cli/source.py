@@ -60,56 +60,56 @@ class AnswerSource(Protocol):
 
 
 @contextlib.contextmanager
-def of(arguments: Namespace) -> Iterator[AnswerSource]:
-    """The one for these options, while it is needed.
+def of(arguments: Namespace, *, acts: bool = False) -> Iterator[AnswerSource]:
+    """The one for these options, while it is needed; with `acts`, one that may change the host.
 
     Raises: MountwardenError where none can answer, with what to do.
     """
-    source = _of(arguments)
+    source = _of(arguments, acts=acts)
     try:
         yield source
     finally:
         source.close()
 
 
-def _of(arguments: Namespace) -> AnswerSource:
+def _of(arguments: Namespace, *, acts: bool) -> AnswerSource:
     from . import remote
     from .service import RunningService
 
     if (host := getattr(arguments, "host", None)) is not None:
         return RunningService(remote.connect(host), host)
     if own := _asks_for_a_scan(arguments):
-        return _scan(arguments, f"a scan of its own, since {own} asks for one: {SINGLE}")
+        return _scan(arguments, f"a scan of its own, since {own} asks for one: {SINGLE}", acts=acts)
     try:
         return RunningService(remote.local())
     except Unreachable as error:
-        return _without_service(arguments, error.trouble)
+        return _without_service(arguments, error.trouble, acts=acts)
 
 
 def _asks_for_a_scan(arguments: Namespace) -> str | None:
     """The option that the service has not: it scans by its own tier and configuration."""
     if getattr(arguments, "tier", None) is not None:
         return "--tier"
-    return "--config" if arguments.config != DIRECTORY else None
+    return "--config" if arguments.config is not DIRECTORY else None
 
 
-def _without_service(arguments: Namespace, trouble: Trouble) -> AnswerSource:
+def _without_service(arguments: Namespace, trouble: Trouble, *, acts: bool) -> AnswerSource:
     from . import remote
     from .last_report import LastReport
 
     late = trouble is Trouble.LATE
     if os.geteuid() == 0:
         why = f"{UNIT} gave no answer within {remote.HERE:g} s" if late else f"{UNIT} is not running"
-        return _scan(arguments, f"{why}: {SINGLE}")
+        return _scan(arguments, f"{why}: {SINGLE}", acts=acts)
     if trouble is Trouble.DENIED:
         hint = f"run it as root, or become a member of the group {run_directory.READERS}"
         raise MountwardenError(f"a scan needs root, and {UNIT} may not be asked", hint=hint)
     return LastReport()
 
 
-def _scan(arguments: Namespace, note: str) -> AnswerSource:
+def _scan(arguments: Namespace, note: str, *, acts: bool) -> AnswerSource:
     from . import session
     from .own_scan import OwnScan
 
     session.need_root("a scan")
-    return OwnScan(arguments, note)
+    return OwnScan(arguments, note, acts=acts)

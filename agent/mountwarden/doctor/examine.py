@@ -2,12 +2,11 @@
 
 import os
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..busy.world import world
-from ..config import load as config_load
 from ..config.schema import Config
 from ..errors import MountwardenError
 from ..escape import sentence
@@ -48,13 +47,17 @@ class Asked:
     status: Mapping[str, Any] | MountwardenError
     """The service's own status, or why there is none."""
     running: bool
+    config: Config = field(default_factory=Config)
+    """What to examine the host with."""
+    errors: Sequence[MountwardenError] = ()
+    """What is wrong with the files of the configuration."""
     canary: bool = True
 
 
 def examine(asked: Asked) -> Examination:
     """Examine everything. What can't be examined without root is a line that says so."""
-    tried, errors = interfaces(), config_load.check(asked.directory)
-    found = Examination((), tried) if os.geteuid() else _host(asked, tried, broken=bool(errors))
+    tried = interfaces()
+    found = Examination((), tried) if os.geteuid() else _host(asked, tried)
     result = canary.run() if asked.canary else None
     pid1 = namespaces.of_pid1() if os.geteuid() == 0 else None
     checks = (
@@ -66,7 +69,7 @@ def examine(asked: Asked) -> Examination:
         system.bus(),
         *((system.namespace(pid1),) if os.geteuid() == 0 else ()),
         system.agent(asked.status, asked.running),
-        system.config(asked.directory, errors),
+        system.config(asked.directory, asked.errors),
         system.catalog(),
         *found.checks,
         *((canary.check(result),) if result else ()),
@@ -84,10 +87,9 @@ def _without_root() -> Check:
     return Check("namespaces.gap", roots.NEXT, Status.WARN, text, "run it as root")
 
 
-def _host(asked: Asked, tried: tuple[Interface, ...], *, broken: bool) -> Examination:
+def _host(asked: Asked, tried: tuple[Interface, ...]) -> Examination:
     """As root: all roots and all namespaces."""
-    config = Config() if broken else config_load.load(asked.directory)
-    scanner, refused = _scanner(config)
+    scanner, refused = _scanner(asked.config)
     scan = scanner.scan()
     seen = world()
     exposed = exposures(scan.picture, seen.tables)

@@ -113,6 +113,7 @@ class Agent:
         return 0
 
     def _start(self) -> None:
+        self._settings.share(self._scanner.config)
         text = f"mode {self._scanner.config.mode}"
         if why := self._reporter.load():
             text += f"; {why}, a new one was started"
@@ -228,6 +229,7 @@ class Agent:
             self._reporter.note(EventKind.CONFIG_KEPT, self._settings.kept or "")
         else:
             self._scanner.config = config
+            self._settings.share(config)
             self._schedule.configure(config.tick, config.resync)
         if reset:
             self._reporter.ledger = breaker.reset(self._reporter.ledger)

@@ -1,11 +1,12 @@
 """What operators decide: the configuration, and in /run this boot's silences and a pause."""
 
+import sys
 import time
 from collections.abc import Callable
 
 from ..config.schema import Config
-from ..errors import MountwardenError
-from ..state import pause, silences
+from ..errors import ConfigError, MountwardenError
+from ..state import effective, pause, silences
 from ..state.pause import Pause
 from ..state.run_directory import RunDirectory
 
@@ -26,10 +27,18 @@ class OperatorSettings:
         try:
             config = self._load()
         except (MountwardenError, OSError) as error:
-            self.kept = str(error)
+            more = len(error.others) if isinstance(error, ConfigError) else 0
+            self.kept = f"{error}" + (f" (and {more} more: mountwarden config check)" if more else "")
             return None
         self.kept = None
         return config
+
+    def share(self, config: Config) -> None:
+        """Let commands know which configuration is in use. Without that they use the defaults where files are wrong."""
+        try:
+            effective.write(self.run, config)
+        except OSError as error:
+            print(f"<4>{self.run.config} can't be written, ignoring: {error.strerror}", file=sys.stderr, flush=True)
 
     def differ_from(self, config: Config) -> bool:
         """Whether the files say something else than `config`, or can't be used and that is not known yet."""
