@@ -129,7 +129,7 @@ _shtab_mountwarden_detach_options=(
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"
-  "--unit[held by this unit]:UNIT:"
+  "--unit[held by this unit\; .service is implied]:UNIT:"
   "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
   "--root[below this root]:PATH:"
   "(*)::findings, by their ids:"
@@ -159,8 +159,8 @@ _shtab_mountwarden_explain_options=(
   {-H,--host}"[ask the service of this host, over ssh (as ssh takes it\: user\@name)]:HOST:"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
-  "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
-  ":a finding\'s id, as report shows it, or its beginning:"
+  "--from[judge a file of mountwarden snapshot, - for stdin\; needs no root]:FILE:"
+  ":a finding\'s id, as report shows it:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -364,7 +364,7 @@ _shtab_mountwarden_predict_options=(
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--lazy[as umount --lazy (MNT_DETACH)]"
   "--namespace[in the mount namespace of that process (PATH as it is there)]:PID:"
-  "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
+  "--from[judge a file of mountwarden snapshot, - for stdin\; needs no root]:FILE:"
   ":what would be done:(umount)"
   ":where the file system is mounted:"
 )
@@ -384,7 +384,7 @@ _shtab_mountwarden_rejoin_options=(
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"
-  "--unit[held by this unit]:UNIT:"
+  "--unit[held by this unit\; .service is implied]:UNIT:"
   "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
   "--root[below this root]:PATH:"
   "(*)::findings, by their ids:"
@@ -406,9 +406,9 @@ _shtab_mountwarden_report_options=(
   {-H,--host}"[ask the service of this host, over ssh (as ssh takes it\: user\@name)]:HOST:"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
-  "--from[judge a file of mountwarden snapshot\; needs no root]:FILE:"
+  "--from[judge a file of mountwarden snapshot, - for stdin\; needs no root]:FILE:"
   "--engine[of this engine\'s roots]:ENGINE:"
-  "--unit[held by this unit]:UNIT:"
+  "--unit[held by this unit\; .service is implied]:UNIT:"
   "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
   "--root[below this root]:PATH:"
 )
@@ -463,10 +463,10 @@ _shtab_mountwarden_snapshot_options=(
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
   "--anonymous[other names for paths, units, containers and the host\; the same name is the same within the file, and different in the next]"
-  "--force[replace the file if it is there]"
+  "--force[replace the file if it is there, and a regular file]"
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
-  ":the file to write:"
+  ":the file to write\; - for stdout:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -496,7 +496,7 @@ _shtab_mountwarden_unmount_options=(
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"
-  "--unit[held by this unit]:UNIT:"
+  "--unit[held by this unit\; .service is implied]:UNIT:"
   "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
   "--root[below this root]:PATH:"
   "(*)::findings, by their ids:"

@@ -85,7 +85,14 @@ def test_the_table_shows_it_and_exits_1(host: Machine, leak: str) -> None:
 
 def test_the_filters_and_levels_of_report(host: Machine, leak: str) -> None:
     assert mountwarden(host, "report", "--unit", "leaky.service")[0] == 1
-    assert mountwarden(host, "report", "--unit", "other.service")[0] == 0
+    status, out, _err = mountwarden(host, "report", "--unit", "systemd-journald")
+    assert (status, "nothing is wrong with systemd-journald.service on" in out) == (0, True)
+    assert "1 finding about something else" in out
+    for words in (("report",), ("detach", "--all", "--yes"), ("unmount", "--all"), ("rejoin", "--all")):
+        status, out, err = mountwarden(host, *words, "--unit", "leeky")
+        assert (status, out) == (2, "")
+        assert err == ("mountwarden: there is no unit leeky.service on this host\nhint: did you mean leaky.service?\n")
+        assert mountwarden(host, *words, "--root", "/srv/layer")[0] == 2
     assert mountwarden(host, "report", "--kind", "pinned")[0] == 0
     assert mountwarden(host, "report", "--fail-on", "critical")[0] == 0
     status, out, _err = mountwarden(host, "report", "--no-wait")
@@ -240,7 +247,8 @@ def test_config_check_and_show(host: Machine, root: str) -> None:
     host.write("/etc/mountwarden/mountwarden.toml.d/1.toml", "mod = 1\n")
     status, out, _err = mountwarden(host, "config", "check")
     assert (status, "mod" in out) == (2, True)
-    assert mountwarden(host)[0] == 2
+    status, _out, err = mountwarden(host)
+    assert (status, "going on with the defaults" in err) == (0, True)
 
 
 def demo_leftovers(host: Machine) -> str:

@@ -9,6 +9,7 @@ from mountwarden.cli import main, npd, service_report
 from mountwarden.errors import MountwardenError
 from mountwarden.model import Gap, Severity
 from mountwarden.report import build
+from mountwarden.systemd import known_units
 
 from tests.support.reports import LEAKY, facts, finding
 
@@ -41,7 +42,12 @@ def test_the_worst_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_options_of_report_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, "--fail-on", "critical", findings=[finding()])[0] == 0
-    assert told(monkeypatch, "--unit", "other.service", findings=[finding()]) == (0, "nothing is wrong")
+    monkeypatch.setattr(known_units, "names_of", lambda name: {name} & {"other.service"})
+    assert told(monkeypatch, "--unit", "other", findings=[finding()]) == (0, "nothing is wrong with other.service")
+    assert told(monkeypatch, "--unit", "leeky", findings=[finding()]) == (
+        2,
+        "unknown: there is no unit leeky.service on this host",
+    )
     assert told(monkeypatch, "--unit", LEAKY.unit or "", findings=[finding()])[0] == 1
 
 

@@ -1,9 +1,13 @@
 """The file of a snapshot: what it holds and leaves out, and that a damaged one is refused, whatever is in it."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import re
+import socket
+import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -217,6 +221,53 @@ def test_a_file_that_is_too_large_or_none_is_not_read(tmp_path: Path, capsys: py
     for file_name, why in ((large, "larger than 128 MiB"), (pipe, "no regular file"), (tmp_path / "none", "No such")):
         assert main(["explain", "--from", str(file_name), "mw-0123456789"]) == 2
         assert why in capsys.readouterr().err
+
+
+class Stream(io.TextIOWrapper):
+    """A standard stream of bytes."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        super().__init__(io.BytesIO(data))
+
+
+def test_a_dash_is_stdout_and_stdin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = Stream()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", out)
+        document.write("-", made(), force=True)
+    data = out.buffer.getvalue()  # type: ignore[attr-defined]
+    assert data == document.dumps(made()).encode()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(sys, "stdin", Stream(data))
+    assert document.read("-") == made()
+    monkeypatch.setattr(sys, "stdin", Stream(b"{}"))
+    with pytest.raises(MountwardenError, match="stdin can't be judged"):
+        document.read("-")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "dangling", "socket", "directory"])
+def test_force_replaces_a_regular_file_alone(kind: str, tmp_path: Path) -> None:
+    there, other = tmp_path / "s.json", tmp_path / "other"
+    other.write_text("kept")
+    make: dict[str, Callable[[], object]] = {
+        "fifo": lambda: os.mkfifo(there),
+        "link": lambda: there.symlink_to(other),
+        "dangling": lambda: there.symlink_to("nowhere"),
+        "socket": lambda: listening.bind(str(there)),
+        "directory": there.mkdir,
+    }
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
+        make[kind]()
+    before = os.lstat(there)
+    for act in (lambda: document.check(str(there), force=True), lambda: document.write(str(there), made(), force=True)):
+        with pytest.raises(MountwardenError, match="no regular file"):
+            act()
+    assert (os.lstat(there).st_ino, other.read_text()) == (before.st_ino, "kept")
+    document.write(str(other), made(), force=True)
+    assert document.read(str(other)) == made()
+    with pytest.raises(MountwardenError, match="is there already"):
+        document.write(str(other), made())
 
 
 JUNK = st.recursive(

@@ -11,7 +11,7 @@ from ..escape import printable
 from ..model import Action, Severity
 from ..output.columns import count
 from ..report.types import FindingJson, ReportJson
-from . import finding_ids, options, outcomes, service_report, session
+from . import filters, finding_ids, options, outcomes, session
 from . import source as sources
 from .source import AnswerSource, Order
 
@@ -89,9 +89,12 @@ def _run(
 def _chosen(
     arguments: Namespace, document: ReportJson, action: Action, means: Callable[[FindingJson], bool]
 ) -> tuple[list[FindingJson], dict[str, str]]:
-    """The findings that ids or --all name, and of each id that none has the line that declines it."""
+    """The findings that ids or --all name, and of each id that none has the line that declines it.
+
+    Raises: MountwardenError for a wrong filter.
+    """
+    wanted = filters.of_report(arguments, document).takes
     if arguments.all:
-        wanted = service_report.wanted(arguments)
         usable = [one for one in document["findings"] if one["confirmed"] and not one["silenced"]]
         return [one for one in usable if _offers(one, action) and means(one) and wanted(one)], {}
     by_id = {finding["id"]: finding for finding in document["findings"]}

@@ -68,10 +68,9 @@ def scan(arguments: Namespace) -> "MapJson":
     from ..predict.next_leaks import who
     from ..report.map import MapFacts, counts
     from ..scan import confirm
-    from . import service_report
 
     scanner = session.scanner(arguments)
-    known = service_report.read(scanner.boot_id).since()
+    known = session.known(scanner)
     found = confirm.confirmed_scan(scanner, wait=arguments.wait, known=known)
     picture, read = found.seen.picture, world()
     exposed = exposures(picture, read.tables)

@@ -10,7 +10,7 @@ from ..errors import MountwardenError
 from ..model import Severity
 from ..output import phrases
 from ..report import build
-from . import service_report
+from . import filters, service_report
 
 LONGEST = 200
 """Bytes of the line; the configuration that ships lets the detector take as many."""
@@ -20,12 +20,14 @@ def run(arguments: Namespace) -> int:
     """Print the line, and return the exit status."""
     floor = Severity(arguments.fail_on)
     try:
-        document = build.select(service_report.last(), service_report.wanted(arguments))
+        document = service_report.last()
+        chosen = filters.of_report(arguments, document)
     except MountwardenError as error:
         print(_cut(f"unknown: {error.message}"))
         return 2
+    document = build.select(document, chosen.takes)
     status = build.status(document, floor, strict=arguments.strict)
-    print(_cut(phrases.one_line(document, status, floor)))
+    print(_cut(phrases.one_line(document, status, floor, chosen.name)))
     return status
 
 

@@ -97,11 +97,16 @@ def _options(parser: argparse.ArgumentParser, command: str) -> list[str]:
 
 def filters(parser: argparse.ArgumentParser) -> None:
     """Which findings a command is about."""
+    from ..systemd import known_units
+    from . import filters
+
     group = parser.add_argument_group("which findings")
-    group.add_argument("--engine", metavar="ENGINE", help="of this engine's roots")
-    group.add_argument("--unit", metavar="UNIT", help="held by this unit")
+    group.add_argument("--engine", metavar="ENGINE", type=filters.engine, help="of this engine's roots")
+    group.add_argument(
+        "--unit", metavar="UNIT", type=known_units.full_name, help="held by this unit; .service is implied"
+    )
     group.add_argument("--kind", choices=[str(kind) for kind in Kind], help="of this kind")
-    group.add_argument("--root", metavar="PATH", help="below this root")
+    group.add_argument("--root", metavar="PATH", type=filters.root, help="below this root")
 
 
 def host(parser: argparse.ArgumentParser) -> None:
@@ -127,7 +132,10 @@ def waiting(parser: argparse.ArgumentParser) -> None:
 def snapshot(parser: argparse.ArgumentParser) -> None:
     """Judge a snapshot instead of this host."""
     parser.add_argument(
-        "--from", dest="snapshot", metavar="FILE", help="judge a file of mountwarden snapshot; needs no root"
+        "--from",
+        dest="snapshot",
+        metavar="FILE",
+        help="judge a file of mountwarden snapshot, - for stdin; needs no root",
     )
 
 

@@ -28,7 +28,7 @@ class OwnScan:
 
     def _scan(self, wait: float, *, everything: bool) -> tuple[ConfirmedScan, service_report.ServiceReport]:
         """A scan, confirmed by the service or by a second scan, and what the service says after it."""
-        known = service_report.read(self._scanner.boot_id).since()
+        known = session.known(self._scanner)
         found = confirmed_scan(self._scanner, wait=wait, everything=everything, known=known, waiting=scanning_again)
         agent = service_report.read(self._scanner.boot_id)
         self._found = replace(found, findings=agent.as_known(found.findings))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..model import Severity
 from ..output import report_file, report_text, terminal
 from ..report import build, types
-from . import options, service_report
+from . import filters, options
 from . import source as sources
 
 if TYPE_CHECKING:
@@ -62,11 +62,15 @@ def run(arguments: Namespace) -> int:
         with sources.of(arguments) as source:
             document = source.report(wait=arguments.wait, everything=arguments.all or arguments.json)
             note = source.note
-    document = build.select(document, service_report.wanted(arguments))
+    here = arguments.snapshot is None and arguments.host is None
+    chosen = filters.of_report(arguments, document, here=here)
+    whole, document = document, build.select(document, chosen.takes)
     if arguments.json:
         sys.stdout.write(report_file.dumps(document))
     else:
-        sys.stdout.write(report_text.render(document, report_text.View(screen, time.time(), arguments.all, note)))
+        hidden = report_text.listed(whole) - report_text.listed(document)
+        view = report_text.View(screen, time.time(), arguments.all, note, chosen.name, hidden)
+        sys.stdout.write(report_text.render(document, view))
     return build.status(document, Severity(arguments.fail_on), strict=arguments.strict)
 
 

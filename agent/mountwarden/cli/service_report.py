@@ -1,13 +1,12 @@
 """The running service's report, for commands that scan by themselves or may not scan."""
 
 import time
-from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..config.schema import Mode
 from ..errors import MountwardenError
-from ..escape import seconds, unit_name
+from ..escape import seconds
 from ..model import Cause, Evidence, Finding, Severity
 from ..output import report_file
 from ..output.columns import age
@@ -91,18 +90,3 @@ def last(path: str = report_file.PATH, now: float | None = None) -> types.Report
         hint = "run it as root, or restart the service: systemctl restart mountwarden"
         raise MountwardenError(f"a scan needs root, and the service's last report is stale: {why}", hint=hint)
     return document
-
-
-def wanted(arguments: Namespace) -> Callable[[types.FindingJson], bool]:
-    """Whether a finding is one of those that the options name."""
-    unit = None if arguments.unit is None else unit_name(arguments.unit)
-
-    def of(finding: types.FindingJson) -> bool:
-        return (
-            arguments.engine in (None, finding["engine"])
-            and arguments.kind in (None, finding["kind"])
-            and arguments.root in (None, finding["root"])
-            and (unit is None or any(holder["unit"] == unit for holder in types.holders(finding)))
-        )
-
-    return of

@@ -1,18 +1,21 @@
 """What a command needs before it can scan: the configuration, a Scanner, and what decides on the service's actions."""
 
 import os
+import time
 from argparse import Namespace
 from dataclasses import replace
 
 from .. import engines
 from ..config.schema import Mode
 from ..errors import MountwardenError
-from ..ledger import stored
+from ..ledger import stored, update
 from ..ledger.update import Ledger
-from ..model import Root, Tier
+from ..model import Finding, Root, Tier
 from ..observe import processes
 from ..remedies.plan import Circumstances
-from ..scan.scanner import Scanner
+from ..scan import history_file
+from ..scan.confirm import Known, KnownBefore
+from ..scan.scanner import Scanner, boot_id
 from ..service.actions import reported_circumstances
 from ..state import run_directory, silences
 from ..state.run_directory import RunDirectory
@@ -28,14 +31,15 @@ def scanner(arguments: Namespace, *, acts: bool = False) -> Scanner:
     Raises: ConfigError; MountwardenError where the tier that an option names does not work.
     """
     tier = None if arguments.tier is None else Tier(arguments.tier)
+    saved, _why_not = history_file.read(RunDirectory(), boot_id())
     config = silences.merged(configuration.of(arguments, acts=acts), RunDirectory())
     try:
-        return Scanner(config, tier=tier)
+        return Scanner(config, tier=tier, history=saved)
     except MountwardenError as error:
         if tier is not None or config.tier is None or configuration.is_named(arguments):
             raise
         configuration.warn(f"tier in the configuration: {error.message}; going on with the best tier that works")
-        return Scanner(replace(config, tier=None))
+        return Scanner(replace(config, tier=None), history=saved)
 
 
 def roots(arguments: Namespace) -> list[Root]:
@@ -44,14 +48,31 @@ def roots(arguments: Namespace) -> list[Root]:
     return engines.discover(host, configuration.of(arguments))[0]
 
 
+def ledger(scanner: Scanner) -> Ledger:
+    """What the service remembers of this boot, running or not."""
+    try:
+        return stored.load(run_directory.read(RunDirectory().ledger), scanner.boot_id)[0]
+    except OSError:  # not for us to read
+        return Ledger(scanner.boot_id)
+
+
+def known(scanner: Scanner) -> Known:
+    """What the service remembers of a finding."""
+    remembered = ledger(scanner)
+
+    def of(finding: Finding) -> KnownBefore | None:
+        entry = update.remembered(remembered, finding)
+        if entry is None:
+            return None
+        due = time.clock_gettime(time.CLOCK_BOOTTIME) >= entry.due
+        return KnownBefore(entry.subject.since, entry.confirmed or due)
+
+    return of
+
+
 def circumstances(scanner: Scanner, agent: ServiceReport) -> Circumstances:
     """What decides on the service's actions besides the configuration: a pause, the ledger of this boot, its mode."""
-    run = RunDirectory()
-    try:
-        ledger, _why = stored.load(run_directory.read(run.ledger), scanner.boot_id)
-    except OSError:  # not for us to read
-        ledger = Ledger(scanner.boot_id)
-    found = reported_circumstances(run, ledger, scanner.config)
+    found = reported_circumstances(RunDirectory(), ledger(scanner), scanner.config)
     return replace(found, observing=agent.mode is Mode.OBSERVE)
 
 

@@ -22,6 +22,7 @@ examples:
   mountwarden snapshot host.json
   mountwarden snapshot --anonymous host.json
   mountwarden report --from host.json
+  ssh HOST sudo mountwarden snapshot - | mountwarden report --from -
 """
 
 
@@ -33,32 +34,27 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         description="Scans as report does, and writes what the scan saw to a file.",
         epilog=_EPILOG,
     )
-    parser.add_argument("file", metavar="FILE", help="the file to write")
+    parser.add_argument("file", metavar="FILE", help="the file to write; - for stdout")
     parser.add_argument(
         "--anonymous", action="store_true", help="other names for paths, units, containers and the host; the same "
         "name is the same within the file, and different in the next"
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+    parser.add_argument("--force", action="store_true", help="replace the file if it is there, and a regular file")
     options.waiting(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: Namespace) -> int:
     """Take the snapshot and write it. Raises: MountwardenError; OSError."""
-    import os
-
-    from ..errors import MountwardenError
     from ..snapshot import file
     from . import session
 
     session.need_root("a snapshot")
-    if os.path.lexists(arguments.file) and not arguments.force:
-        raise MountwardenError(
-            f"{printable(arguments.file)} is there already", hint="name another file, or add --force"
-        )
+    file.check(arguments.file, force=arguments.force)
     taken = take(arguments)
-    file.write(arguments.file, taken, force=arguments.force)
-    _print(arguments, taken, os.stat(arguments.file).st_size)
+    size = file.write(arguments.file, taken, force=arguments.force)
+    if arguments.file != file.STREAM:
+        _print(arguments, taken, size)
     return 0
 
 
@@ -70,7 +66,7 @@ def take(arguments: Namespace) -> "Snapshot":
 
     scanner = session.scanner(arguments)
     agent = service_report.read(scanner.boot_id)
-    found = confirm.confirmed_scan(scanner, wait=arguments.wait, everything=True, known=agent.since())
+    found = confirm.confirmed_scan(scanner, wait=arguments.wait, everything=True, known=session.known(scanner))
     hostname, kernel = confirm.host()
     paused = session.circumstances(scanner, agent).paused
     taken = take.take(
@@ -96,7 +92,7 @@ def _print(arguments: Namespace, taken: "Snapshot", size: int) -> None:
 
 
 def load(path: str) -> "Snapshot":
-    """The snapshot in a file. Raises: MountwardenError with what is wrong with it; OSError."""
+    """The snapshot in a file, or on stdin for `-`. Raises: MountwardenError with what is wrong with it; OSError."""
     from ..snapshot import file
 
     return file.read(path)

@@ -23,6 +23,7 @@ __all__ = [
     "due",
     "next_deadline",
     "note",
+    "remembered",
     "reported",
     "update",
 ]
@@ -129,7 +130,7 @@ def _covers(silence: Silence, finding: Finding) -> bool:
 def _seen(old: Entry | None, finding: Finding, now: Now, config: Config, blind: frozenset[int] = frozenset()) -> Entry:
     """The entry of a finding that this scan shows; what it had in a namespace that is `blind` may still be there."""
     confirm = config.confirm.needed(finding)
-    mounts = frozenset(f"{finding.device} {namespace} {mount}" for namespace, mount in finding.mounts)
+    mounts = _mounts(finding)
     if old is None or (not old.confirmed and mounts.isdisjoint(old.mounts)):
         first = now.boot + now.took
         return Entry(subject_of(finding, now.wall), mounts, first, first + confirm)
@@ -139,6 +140,16 @@ def _seen(old: Entry | None, finding: Finding, now: Now, config: Config, blind: 
     known = replace(old, subject=subject, mounts=mounts, due=at, confirmed=old.confirmed or now.boot >= at)
     # Other mounts on the same spot are another leak: what was done about the last one says nothing of it.
     return replace(known, attempt=Attempt.NONE, declines=()) if mounts.isdisjoint(old.mounts) else known
+
+
+def _mounts(finding: Finding) -> frozenset[str]:
+    return frozenset(f"{finding.device} {namespace} {mount}" for namespace, mount in finding.mounts)
+
+
+def remembered(ledger: Ledger, finding: Finding) -> Entry | None:
+    """The entry of a finding, if one of the very mounts that it is about was seen before."""
+    entry = ledger.entries.get(finding.id)
+    return None if entry is None or entry.mounts.isdisjoint(_mounts(finding)) else entry
 
 
 def _with_unseen(subject: Subject, old: Subject, blind: frozenset[int]) -> Subject:

@@ -139,24 +139,25 @@ def processes(finding: types.FindingJson) -> str | None:
     return f"PID {first}" + (f" and {len(holders) - 3:,} more" if len(holders) > 3 else "")
 
 
-def headline(report: types.ReportJson) -> str:
-    """The report in one sentence, without what is silenced, unconfirmed or info."""
+def headline(report: types.ReportJson, about: str = "") -> str:
+    """The report in one sentence, without what is silenced, unconfirmed or info. `about` is all that it is about."""
     counted = [f for f in report["findings"] if f["confirmed"] and not f["silenced"] and f["severity"] != "info"]
     if not counted:
-        return "nothing is wrong" if report["complete"] else "nothing wrong was found"
+        found = "nothing is wrong" if report["complete"] else "nothing wrong was found"
+        return f"{found} with {about}" if about else found
     critical = sum(finding["severity"] == "critical" for finding in counted)
     parts = [count(critical, "critical finding")] if critical else []
     if len(counted) > critical:
         parts.append(count(len(counted) - critical, "warning"))
-    return " and ".join(parts)
+    return " and ".join(parts) + (f" of {about}" if about else "")
 
 
-def one_line(report: types.ReportJson, status: int, floor: Severity) -> str:
-    """The report as one sentence; the worst finding stands for all."""
+def one_line(report: types.ReportJson, status: int, floor: Severity, about: str = "") -> str:
+    """The report as one sentence; the worst finding stands for all. `about` is all that it is about."""
     worst = next((finding for finding in report["findings"] if counts(finding, floor)), None)
     if worst is not None:
         where = f"{worst['id']} {worst['kind']}, {holder(worst)}: {worst['mountpoint']}"
-        return f"{headline(report)}: {where}"
+        return f"{headline(report, about)}: {where}"
     if status:
         return "unknown: no root could be judged" if blind(report) else "unknown: something could not be read"
-    return headline(report)
+    return headline(report, about)

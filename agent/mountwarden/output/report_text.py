@@ -29,6 +29,10 @@ class View:
     """Info too, and long groups in full."""
     note: str | None = None
     """Where the report comes from, when it is not of now."""
+    about: str = ""
+    """What its findings are about, where only some were asked for."""
+    hidden: int = 0
+    """Findings of others, without info and silenced ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,11 @@ def groups(findings: Iterable[types.FindingJson]) -> list[FindingGroup]:
     return [FindingGroup(phrases.holder(some[0]), tuple(some)) for some in groups]
 
 
+def listed(report: types.ReportJson) -> int:
+    """How many findings are listed without `--all`."""
+    return sum(finding["severity"] != "info" and not finding["silenced"] for finding in report["findings"])
+
+
 def _visible(findings: Iterable[types.FindingJson], view: View) -> list[types.FindingJson]:
     return [f for f in findings if view.all or (f["severity"] != "info" and not f["silenced"])]
 
@@ -104,7 +113,7 @@ def _remedy_key(finding: types.FindingJson) -> tuple[object, ...]:
 
 
 def _head(report: types.ReportJson, view: View) -> Iterable[str]:
-    result = phrases.headline(report)
+    result = phrases.headline(report, view.about)
     worst = [finding["severity"] for finding in report["findings"] if counts(finding)]
     colour = _COLOURS[max(worst, key=lambda level: Severity(level).rank)] if worst else "green"
     if not worst and blind(report):
@@ -242,6 +251,8 @@ def _feet(report: types.ReportJson, view: View) -> Iterable[str]:
     lines += map(phrases.gap, report["gaps"])
     if not report["roots"]:
         lines.append("no engine's root was found: nothing is guarded here")
+    if view.hidden:
+        lines.append(f"{count(view.hidden, 'finding')} about something else: mountwarden report")
     if waiting:
         lines.append(f"{count(len(waiting), 'finding')} not confirmed: {_confirmed_in(waiting, report, view.now)}")
     if quiet and not view.all:

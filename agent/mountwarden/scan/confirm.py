@@ -3,13 +3,30 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ..config.schema import Config
 from ..ledger.update import silenced
 from ..model import Finding, Severity
 from .scanner import Scan, Scanner
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBefore:
+    """What the service remembers of a finding."""
+
+    since: float
+    """Seconds since the Epoch at which it was first seen."""
+    confirmed: bool
+    """Whether it has held for its confirm time by now, as far as the same mounts are still there."""
+
+
+Known = Callable[[Finding], KnownBefore | None]
+
+
+def nothing(_finding: Finding) -> None:
+    """Nothing is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +43,14 @@ def confirmed_scan(
     *,
     wait: float,
     everything: bool = False,
-    known: Mapping[str, float] | None = None,
+    known: Known = nothing,
     waiting: Callable[[float], None] = lambda _seconds: None,
 ) -> ConfirmedScan:
-    """Scan, and once more after the confirm time when there are findings that `known` does not have.
+    """Scan, and once more after the confirm time when there are findings that are not confirmed by what is `known`.
 
     `wait` is the longest wait in seconds; a finding that must hold for longer stays unconfirmed, as all do with 0.
-    `everything` waits for info too. `known` has ids, each with the seconds since the Epoch at which the agent first saw
-    it. `waiting` is called before the wait, with its seconds.
+    `everything` waits for info too. `waiting` is called before the wait, with its seconds.
     """
-    known = known or {}
     first = scanner.scan()
     seen_at = time.monotonic()
     need = _need(first, scanner.config, known, wait, everything=everything)
@@ -48,24 +63,29 @@ def confirmed_scan(
     return ConfirmedScan(scanner, second, _confirmed(first, second, held, scanner.config, known))
 
 
-def _need(first: Scan, config: Config, known: Mapping[str, float], wait: float, *, everything: bool) -> float:
+def _need(first: Scan, config: Config, known: Known, wait: float, *, everything: bool) -> float:
     """Seconds to wait: the longest confirm time that is not longer than `wait`."""
     times = [
         config.confirm.needed(finding)
         for finding in first.findings
-        if (everything or finding.severity is not Severity.INFO) and finding.id not in known
+        if (everything or finding.severity is not Severity.INFO) and not _holds(known(finding))
     ]
     return max((needed for needed in times if needed <= wait), default=0.0)
 
 
-def _confirmed(first: Scan, last: Scan, held: float, config: Config, known: Mapping[str, float]) -> tuple[Finding, ...]:
+def _holds(known: KnownBefore | None) -> bool:
+    return known is not None and known.confirmed
+
+
+def _confirmed(first: Scan, last: Scan, held: float, config: Config, known: Known) -> tuple[Finding, ...]:
     before = {(finding.id, finding.device, mount) for finding in first.findings for mount in finding.mounts}
     findings = []
     for finding in last.findings:
         needed = config.confirm.needed(finding)
         same = any((finding.id, finding.device, mount) in before for mount in finding.mounts)
-        since = known.get(finding.id, first.started if same else last.started)
-        confirmed = finding.id in known or (same and held > 0 and held >= needed)
+        before_that = known(finding)
+        since = before_that.since if before_that else first.started if same else last.started
+        confirmed = _holds(before_that) or (same and held > 0 and held >= needed)
         is_silenced = silenced(finding, config.silences, last.started)
         due = None if confirmed else since + needed
         findings.append(replace(finding, confirmed=confirmed, since=since, due=due, silenced=is_silenced))

@@ -1,6 +1,9 @@
 """A snapshot as a file: one JSON document, 0600, and the checks before anything of it is used."""
 
 import json
+import os
+import stat
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +14,8 @@ from ..files import NotRegular, TooLarge, read_regular, replace_file
 from ..model import Base, Match, Mount, Root, RootState
 from .contents import SCHEMA, Snapshot
 
+STREAM = "-"
+"""Stands for stdin or stdout in place of a file's name."""
 LARGEST = 128 << 20
 """Bytes of the largest file that is read: some 500,000 mounts."""
 _MOST_VALUES = 12_000_000
@@ -39,30 +44,66 @@ def dumps(snapshot: Snapshot) -> str:
     return json.dumps({"schema": SCHEMA, "shared": encoder.shared, "snapshot": facts}, separators=(",", ":")) + "\n"
 
 
-def write(path: str, snapshot: Snapshot, *, force: bool = False) -> None:
-    """Write the file, for its owner alone; one that is there is replaced only with `force`, and never in part.
+def write(path: str, snapshot: Snapshot, *, force: bool = False) -> int:
+    """Write the file, for its owner alone, or to stdout where its name is `STREAM`; returns the number of bytes.
+
+    A regular file that is there is replaced only with `force`, and never in part; nothing else ever is.
 
     Raises: MountwardenError where it is there; OSError.
     """
+    data = dumps(snapshot).encode()
+    if path == STREAM:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        return len(data)
+    check(path, force=force)
     try:
-        replace_file(path, dumps(snapshot).encode(), mode=0o600, exclusive=not force)
+        replace_file(path, data, mode=0o600, exclusive=not force)
     except FileExistsError:
-        raise MountwardenError(f"{path} is there already", hint="name another file, or add --force") from None
+        raise _is_there(path) from None
+    return len(data)
+
+
+def check(path: str, *, force: bool) -> None:
+    """Whether `write` may write that file now. Raises: MountwardenError where not; OSError."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if path == STREAM:
+        return
+    if not stat.S_ISREG(status.st_mode):
+        hint = f"name another file, or {STREAM} for stdout"
+        raise MountwardenError(f"{printable(path)} is there already, and is no regular file", hint=hint)
+    if not force:
+        raise _is_there(path)
+
+
+def _is_there(path: str) -> MountwardenError:
+    return MountwardenError(f"{printable(path)} is there already", hint="name another file, or add --force")
 
 
 def read(path: str) -> Snapshot:
-    """The snapshot of a file.
+    """The snapshot of a file, or of stdin where its name is `STREAM`.
 
     Raises: OSError as open(2) does; MountwardenError with what is wrong with the file.
     """
+    name = "stdin" if path == STREAM else path
     try:
-        return parse(read_regular(path, LARGEST).data)
+        return parse(_from_stdin() if path == STREAM else read_regular(path, LARGEST).data)
     except NotRegular as error:
         raise MountwardenError(str(error)) from None
     except TooLarge:
-        raise MountwardenError(f"{path} can't be judged: it is larger than {LARGEST >> 20} MiB") from None
+        raise MountwardenError(f"{name} can't be judged: it is larger than {LARGEST >> 20} MiB") from None
     except DecodeError as error:
-        raise MountwardenError(f"{path} can't be judged: {error.message}", hint=error.hint) from None
+        raise MountwardenError(f"{name} can't be judged: {error.message}", hint=error.hint) from None
+
+
+def _from_stdin() -> bytes:
+    data = sys.stdin.buffer.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise TooLarge
+    return data
 
 
 def parse(data: bytes) -> Snapshot:
