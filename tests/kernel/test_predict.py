@@ -78,7 +78,7 @@ def test_a_process_on_a_reached_copy_makes_it_busy(home: Home) -> None:
         status, told = document(home)
         assert (status, told["answer"], told["reached"]) == (1, "busy", [])
         assert [holder["pid"] for holder in told["because"]] == [slave.pid]
-        assert told["because"][0].keys() == {"pid", "comm", "unit", "container", "user"}
+        assert told["because"][0].keys() == {"pid", "comm", "unit", "container", "user", "user_unit"}
         with pytest.raises(OSError, match="busy"):
             home.umount(MERGED)
         assert ids(document(home, "--lazy")[1]["reached"]) == [place(slave)]

@@ -1,9 +1,9 @@
 """Overlays that are made of a target. Only their options say so: paths, as whoever mounted them saw them.
 
 Such a path is believed only where it leads to the target now, in the namespace that shows the overlay; in our own,
-where the overlay is the very root of another namespace, as a container's is, or where one of our user namespace shows
-it and has none of its paths. One that leads there only through the overlay itself is another directory of the same
-name: the overlay was mounted before its path was. Relative paths say nothing: nobody knows from where.
+where the overlay is the very root of another namespace, as a container's is, or where one of our user namespace
+shows it and has none of its paths. One that leads there only through the overlay itself is another directory of the
+same name: the overlay was mounted before its path was. Relative paths say nothing: nobody knows from where.
 """
 
 import re
