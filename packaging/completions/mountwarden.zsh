@@ -160,7 +160,7 @@ _shtab_mountwarden_explain_options=(
   "--wait[wait at most so long for findings to hold for their confirm time (default\: 5s)]:TIME:"
   "--no-wait[one scan\; nothing is confirmed]"
   "--from[judge a file of mountwarden snapshot, - for stdin\; needs no root]:FILE:"
-  ":a finding\'s id, as report shows it:"
+  ":a finding\'s id, as report shows it, or its beginning:"
 )
 
 # guard to ensure default positional specs are added only once per session

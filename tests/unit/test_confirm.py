@@ -97,7 +97,9 @@ def test_info_is_waited_for_only_on_demand() -> None:
 
 
 def test_what_the_agent_knows_needs_no_wait() -> None:
-    (found,) = run(Script([FRESH]), known=lambda one: confirm.KnownBefore(NOW - 500, True) if one.id == FRESH.id else None)
+    (found,) = run(
+        Script([FRESH]), known=lambda one: confirm.KnownBefore(NOW - 500, True) if one.id == FRESH.id else None
+    )
     assert (found.confirmed, found.since) == (True, NOW - 500)
 
 

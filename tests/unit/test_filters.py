@@ -36,7 +36,7 @@ def chosen(*words: str, **changes: Any) -> tuple[str, list[str]]:
     """What a filter of a report is about, and the holders' units of the findings that it takes."""
     report = build.build(facts(**{"findings": [finding(holders=(LEAKY,))], **changes}))
     one = filters.of_report(options(*words), report)
-    return one.name, [str(found["holders"][0]["unit"]) for found in report["findings"] if one.takes(found)]
+    return one.name, [str(found["copies"][0]["holders"][0]["unit"]) for found in report["findings"] if one.takes(found)]
 
 
 @pytest.mark.parametrize("name", ["leaky", "leaky.service"])
@@ -117,14 +117,15 @@ def test_an_unknown_engine_is_an_error_with_the_nearest(capsys: pytest.CaptureFi
 
 
 def test_a_unit_of_a_users_own_systemd_is_one_too() -> None:
-    one = filters.of_scan(options("--unit", "portal"), (), [finding(holders=(USERS,))])
-    assert one.takes_finding(finding(holders=(USERS,)))
-    assert not one.takes_finding(finding(holders=(LEAKY,)))
+    theirs, leaky = (build.build(facts(findings=[finding(holders=(who,))])) for who in (USERS, LEAKY))
+    one = filters.of_report(options("--unit", "portal"), theirs)
+    assert [one.takes(report["findings"][0]) for report in (theirs, leaky)] == [True, False]
 
 
 def test_actions_refuse_what_is_not_there_too() -> None:
+    report = build.build(facts(findings=[finding(holders=(LEAKY,))]))
     with pytest.raises(MountwardenError, match="there is no unit leeky"):
-        filters.of_scan(options("--all", "--unit", "leeky", command="detach"), (), [finding(holders=(LEAKY,))])
+        filters.of_report(options("--all", "--unit", "leeky", command="detach"), report)
 
 
 def test_a_snapshot_does_not_know_the_units_of_this_host() -> None:

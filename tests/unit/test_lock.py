@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from mountwarden.cli import outcomes
+from mountwarden.cli import performing
+from mountwarden.cli.source import Order
 from mountwarden.errors import Declined
 from mountwarden.kernel import child
 from mountwarden.model import Action
@@ -134,16 +135,17 @@ def _forked(function: Callable[[], None]) -> int:
 
 
 def test_a_command_does_nothing_while_another_one_acts(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "RunDirectory", lambda: run)
-    monkeypatch.setattr(outcomes, "PATIENCE", 0.1)
-    with process(lambda: lock.take(run)) as pid, pytest.raises(Declined) as declined, outcomes._alone(Action.DETACH):
+    monkeypatch.setattr(performing, "RunDirectory", lambda: run)
+    monkeypatch.setattr(performing, "PATIENCE", 0.1)
+    order = Order(Action.DETACH, ())
+    with process(lambda: lock.take(run)) as pid, pytest.raises(Declined) as declined, performing._alone(order):
         raise AssertionError
     assert (declined.value.status, declined.value.hint) == (1, "detach again when it has ended")
     assert declined.value.message == f"nothing was done: another mountwarden command acts now (process {pid})"
-    with outcomes._alone(Action.DETACH):
+    with performing._alone(order):
         assert isinstance(child.ask(lambda: lock.take(run), deadline=5), LockHolder), "held for the act"
-    with process(lambda: lock.serve(run)), outcomes._alone(Action.DETACH):
-        pass
+    with process(lambda: lock.serve(run)), pytest.raises(Declined, match="two must not act"), performing._alone(order):
+        raise AssertionError
     taken(lock.take(run))
 
 

@@ -12,6 +12,7 @@ from mountwarden.busy.answer import BusyReport as Kept
 from mountwarden.busy.answer import BusyTarget, Keeper
 from mountwarden.cli import doctor, history, outcomes, plan, predict, watch, who
 from mountwarden.cli import map as map_command
+from mountwarden.config.schema import Config
 from mountwarden.doctor import roots
 from mountwarden.explain import cause, naming
 from mountwarden.explain.context import Context
@@ -187,8 +188,8 @@ DOCUMENTS: dict[str, Callable[[Holder], Any]] = {
     "explain's background": background,
     "plan --json": lambda one: answers.planned(held(one)),
     "plan": lambda one: plan.lines(answers.planned(held(one))),
-    "acts --json": lambda one: outcomes_json.as_json(outcome(one)),
-    "acts": lambda one: outcomes.line(outcomes_json.as_json(outcome(one)), SCREEN),
+    "acts --json": lambda one: outcomes_json.as_json(outcome(one), Config()),
+    "acts": lambda one: outcomes.line(outcomes_json.as_json(outcome(one), Config()), SCREEN),
     "status's acts": lambda one: status.action(outcome(one), NOW),
     "who --json": lambda one: who.document(kept(one)),
     "who": lambda one: who.text(kept(one)),

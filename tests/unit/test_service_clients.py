@@ -74,7 +74,7 @@ class Scene:
         self.clients.open(self.publisher, self.reporter)
 
     def carry_out(
-        self, findings: Sequence[Finding], action: Action, go_on: Callable[[], bool], unit: str | None
+        self, findings: Sequence[Finding], action: Action, go_on: Callable[[], bool], unit: str | None, lazy: bool
     ) -> Iterable[Outcome]:
         self.acted.append(([one.id for one in findings], action, unit))
         if self.error:

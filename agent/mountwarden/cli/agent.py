@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, Declined, MountwardenError, RefusedToRun
+from ..errors import ConfigError, MountwardenError, RefusedToRun
 from ..escape import sentence
 from . import options
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ..config.schema import Config
-    from ..model import Action, Finding, Outcome
+    from ..model import Action, Finding
     from ..service.triggers import Triggers
     from ..state.lock import Lock
     from ..systemd.notify import Notifier
@@ -105,9 +105,9 @@ def _warn(text: str) -> None:
 
 def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", held: "Lock") -> int:
     from ..explain import shared_causes
+    from ..model import Outcome
     from ..remedies import apply
     from ..remedies.plan import named_units
-    from ..remedies.results import refused
     from ..scan import history_file
     from ..scan.history_file import HistoryKeeper
     from ..scan.scanner import Scanner, boot_id
@@ -139,8 +139,8 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
         lazy: bool = False,
     ) -> "Iterable[Outcome]":
         if not held.may_act():
-            busy = Declined("busy", "another mountwarden command acts now, which began before the service did")
-            return [refused(finding, action, busy) for finding in findings]
+            busy = "declined: another mountwarden command acts now, which began before the service did"
+            return [Outcome(finding, action, False, "busy", busy) for finding in findings]
         named = named_units(scanner.config) | ({unit} if unit else set())
         return apply.carry_out_all(findings, scanner, action, named=named, lazy=lazy, go_on=go_on)
 

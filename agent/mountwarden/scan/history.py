@@ -40,7 +40,7 @@ class HomeMount:
     """Inode of the home that had it."""
 
 
-class Held(NamedTuple):
+class CopyOf(NamedTuple):
     """A copy, and the mount of home that it is of: one that home has, or had when the copy was there already."""
 
     copy: Copy
@@ -58,9 +58,9 @@ class History:
     """Copies at the last scan that are on no spot of a layout."""
     reached: tuple[ReachedCopies, ...] = ()
     """By namespace, the copies at the last scan that home's umounts reach."""
-    beside: tuple[Held, ...] = ()
+    beside: tuple[CopyOf, ...] = ()
     """Copies at the last scan of what home had then, which its umount would leave behind."""
-    behind: tuple[Held, ...] = ()
+    behind: tuple[CopyOf, ...] = ()
     """Copies at the last scan that were left behind."""
     earlier: Mapping[Identity, bool] = field(default_factory=dict)
     """What the next scan looks for since an earlier run of the service saw it: whether it is on a volume."""
@@ -107,9 +107,9 @@ def remember(
         before = _left_behind(history, copy, live, readable)
         if before is not None:
             known = left[key(copy)] = replace(before, ids=before.ids | ids[copy.mount.identity])
-            behind.append(Held(copy, known))
+            behind.append(CopyOf(copy, known))
         elif (at_home := _at_home(copy, live)) is not None:
-            beside.append(Held(copy, at_home))
+            beside.append(CopyOf(copy, at_home))
         filled.append(replace(copy, history=before.match) if before is not None else copy)
     gone = {} if unread else _gone(history, live, ids, readable)
     elsewhere = frozenset(key(copy) for copy in copies if copy.match is None)

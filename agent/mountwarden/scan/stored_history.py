@@ -25,7 +25,7 @@ from ..escape import decoded, raw
 from ..model import Answers, Copy, Gone, Match, Mount, MountClass, Namespace, RootState, Spot, UsersQuestion
 from ..mounts.roots import Spots, match_anywhere
 from ..mounts.table import Table
-from .history import Held, History, HomeMount, Identity, key
+from .history import CopyOf, History, HomeMount, Identity, key
 
 SCHEMA = "mountwarden.history/1"
 WITNESSES = 3
@@ -348,4 +348,4 @@ def load(data: bytes | None, boot_id: str) -> tuple[StoredHistory, str | None]:
     return saved, None
 
 
-__all__ = ["Held", "StoredHistory", "begin", "dump", "load", "save", "take_up"]
+__all__ = ["CopyOf", "StoredHistory", "begin", "dump", "load", "save", "take_up"]
