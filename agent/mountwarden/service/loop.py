@@ -114,6 +114,8 @@ class Agent:
 
     def _start(self) -> None:
         self._settings.share(self._scanner.config)
+        if self._clients:  # those who come before the first scan wait for it
+            self._triggers.also(self._clients.open(self._publisher, self._reporter))
         text = f"mode {self._scanner.config.mode}"
         if why := self._reporter.load():
             text += f"; {why}, a new one was started"
@@ -121,8 +123,6 @@ class Agent:
             text += f"; removed what an interrupted action left: {', '.join(os.fsdecode(path) for path in left[:3])}"
         self._reporter.note(EventKind.STARTED, text)
         self._reporter.report()
-        if self._clients:
-            self._triggers.also(self._clients.open(self._publisher, self._reporter))
 
     def _serve(self) -> None:
         """Answer clients, and bring a scan forward that they ask for."""
