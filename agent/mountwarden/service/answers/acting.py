@@ -58,8 +58,6 @@ class Acts:
         """Take one in. Raises: NotAllowed."""
         if call.peer.uid != 0:
             raise NotAllowed("only root may act")
-        if call.parameters.get("lazy") is False:
-            raise NotAllowed("unmount is lazy where the copy is in use: there is no other one yet")
         ids = tuple(dict.fromkeys(call.parameters["ids"]))
         if len(ids) > MOST:
             raise NotAllowed(f"more than {MOST} findings at once")
