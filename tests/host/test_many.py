@@ -9,7 +9,7 @@ import pytest
 from mountwarden.escape import seconds
 
 from tests.host.test_agent import UNIT, Service
-from tests.support.leaks import CONFIG, ROOT
+from tests.support.leaks import CONFIG, OBSERVE, ROOT
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
@@ -105,6 +105,82 @@ def test_the_service_detaches_hundreds_by_itself(host: Machine, service: Service
 def _if_as_many(entries: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     assert len(entries) <= count
     return entries if len(entries) == count else []
+
+
+_NAMESPACES = "for i in $(seq 300); do unshare --mount --propagation private sleep 1000 & done; wait"
+_HAVE = """
+import os, sys
+def first():
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            yield os.readlink(f"/proc/{pid}/ns/mnt"), f"/proc/{pid}/mountinfo"
+        except OSError:
+            pass
+print(sum(open(path).read().count(sys.argv[1]) for path in dict(first()).values()))
+"""
+
+
+def held_everywhere(host: Machine) -> int:
+    """Copies in all mount namespaces."""
+    return int(host.python(_HAVE, f" {ROOT}/many").stdout)
+
+
+def peak(host: Machine, name: str = "VmHWM") -> float:
+    """MiB of memory that the service had at most."""
+    text = host.read(f"/proc/{host.main_pid(UNIT)}/status")
+    return int(text.split(f"{name}:")[1].split()[0]) / 1024
+
+
+def spread(service: Service) -> None:
+    """40 live layers, copied into 300 private mount namespaces of one unit and into its own."""
+    service.leaks.prepare()
+    service.host.python(_MOUNT, ROOT, "40")
+    unit = service.host.unit("many", "PrivateTmp=yes", "MountFlags=private", command=("bash", "-c", _NAMESPACES))
+    service.leaks.units.add(unit)
+    wait_until(lambda: held_everywhere(service.host) == 302 * 40, 60, "all namespaces have copies")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_forty_layers_that_leaked_into_three_hundred_namespaces(host: Machine, service: Service) -> None:
+    """110 private pods do it with no attacker: 12,040 copies, which are 40 findings."""
+    spread(service)
+    service.start()
+    before, unmounted = peak(host), time.time()
+    host.python(_UNMOUNT, ROOT, "40")
+    entries = wait_until(lambda: _if_as_many(service.events(event="acted"), 40), 60, "each act is told")
+    assert held_everywhere(host) == 0
+    told = [float(entry["__REALTIME_TIMESTAMP"]) / 1e6 - unmounted for entry in entries]
+    print(
+        f"12,040 copies: the first detach is told after {min(told):.2f} s, the last one after {max(told):.2f} s; the "
+        f"service had {peak(host):.0f} MiB at most, {before:.0f} MiB before"
+    )
+    assert {entry["MOUNTWARDEN_EVIDENCE"] for entry in entries} == {"history"}
+    assert all(len(entry["MOUNTWARDEN_NAMESPACE"]) == 20 for entry in entries)
+    assert peak(host) < 96
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_what_leaked_into_three_hundred_namespaces_is_reported_in_two_megabytes(
+    host: Machine, service: Service
+) -> None:
+    spread(service)
+    service.start(OBSERVE)
+    host.python(_UNMOUNT, ROOT, "40")
+
+    def confirmed() -> list[dict[str, Any]]:
+        found = [one for one in service.document("report")["findings"] if one["kind"] == "leaked" and one["confirmed"]]
+        return found if len(found) == 40 else []
+
+    found = wait_until(confirmed, 60, "all are confirmed")
+    assert {(one["count"], one["namespaces"], len(one["copies"])) for one in found} == {(301, 301, 20)}
+    size = len(host.read("/run/mountwarden/report.json")) / 2**20
+    saved = len(host.read("/run/mountwarden/ledger.json")) / 2**20
+    print(f"12,040 copies: report {size:.2f} MiB, ledger {saved:.2f} MiB, the service {peak(host):.0f} MiB at most")
+    assert size < 2
+    assert saved < 1
+    assert peak(host) < 96
 
 
 def planned(host: Machine, kind: str) -> dict[str, Any]:

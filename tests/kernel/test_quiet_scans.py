@@ -34,7 +34,7 @@ def calm(scanner: Scanner) -> Scan:
     return seen[-1]
 
 
-def test_where_something_was_found_each_scan_asks_again(home: Home) -> None:
+def test_where_something_leaked_each_scan_asks_again_and_what_is_severed_is_known(home: Home) -> None:
     home.layer()
     with hold(home.sandbox, propagation="private"):
         home.sandbox.run(lambda: _found(home.config))
@@ -42,12 +42,27 @@ def test_where_something_was_found_each_scan_asks_again(home: Home) -> None:
 
 def _found(config: Config) -> None:
     scanner = Scanner(config, home=own_namespace())
-    for expected in ("severed", "leaked"):
-        first, second = scanner.scan(), scanner.scan()
-        assert [[f.kind for f in scan.findings] for scan in (first, second)] == [[expected], [expected]]
-        assert second.picture is not first.picture
-        if expected == "severed":
-            syscalls.umount(MERGED)
+    assert [finding.kind for finding in calm(scanner).findings] == ["severed"]
+    syscalls.umount(MERGED)
+    first, second = scanner.scan(), scanner.scan()
+    assert [[f.kind for f in scan.findings] for scan in (first, second)] == [["leaked"], ["leaked"]]
+    assert second.picture is not first.picture
+
+
+def test_what_is_severed_no_more_is_seen_at_the_next_resync(home: Home) -> None:
+    home.layer()
+    home.shared()
+    with hold(home.sandbox, propagation="private") as cut:
+
+        def watched() -> list[list[str]]:
+            scanner = Scanner(home.config, home=own_namespace())
+            scans = [scanner.scan()]
+            cut.run(lambda: syscalls.umount(MERGED, abi.MNT_DETACH))
+            scans += [scanner.scan(resync=full) for full in (False, True)]
+            return [[str(finding.kind) for finding in scan.findings] for scan in scans]
+
+        before, *_between, after = home.run(watched)
+        assert (before, after) == (["severed"], [])
 
 
 def test_a_leak_ends_the_calm(home: Home) -> None:

@@ -4,6 +4,7 @@ import pytest
 from mountwarden.service.schedule import (
     BURST,
     CLIENT_BURST,
+    CONFIRM_BURST,
     COST_FACTOR,
     LONGEST_PAUSE,
     LONGEST_TICK,
@@ -76,10 +77,15 @@ def test_one_costly_scan_puts_nothing_off() -> None:
     assert scanned(cost=BURST, deadline=10.2).next() == 10.2
 
 
-def test_beyond_a_burst_everything_is_put_off() -> None:
-    schedule = scanned(cost=BURST + 0.2, deadline=10.2)
+def test_beyond_a_burst_everything_but_what_confirms_is_put_off() -> None:
+    schedule = scanned(cost=BURST + 0.2)
     schedule.woken(10.2)
     assert schedule.next() == pytest.approx(10.1 + COST_FACTOR * 0.2)
+    schedule.deadline = 10.7
+    assert schedule.next() == 10.7
+    assert scanned(cost=CONFIRM_BURST, deadline=10.7).next() == 10.7
+    assert scanned(cost=CONFIRM_BURST + 0.2, deadline=10.7).next() == pytest.approx(10.1 + COST_FACTOR * 0.2)
+    assert scanned(cost=1e6, deadline=10.7).next() == pytest.approx(10.1 + LONGEST_PAUSE)
 
 
 def test_in_the_long_run_scans_cost_what_time_allows() -> None:

@@ -94,10 +94,10 @@ def _leak(
         return None
     if is_on_block_device(copy.mount) and copy.mount.device in home_devices:
         return None  # home has the device mounted elsewhere, so it is in use
-    question = RecordQuestion(match)
+    record = RecordState.UNKNOWN
     if match.root.record:
-        questions.add(question)
-    record = answers.records.get(question, RecordState.UNKNOWN)
+        questions.add(question := RecordQuestion(match))
+        record = answers.records.get(question, record)
     if record is RecordState.LIVE:
         return _in_use_by_record_alone(copy, match, own_roots, answers, questions)
     if claimed and record is not RecordState.UNMOUNTED:

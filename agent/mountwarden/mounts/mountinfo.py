@@ -21,6 +21,7 @@ from types import MappingProxyType
 from ..model import Mount
 
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
+_ESCAPED = re.compile(rb"[\\ \t\n]")
 _DEVICE = re.compile(rb"[0-9]+:[0-9]+")
 _LONGEST_NUMBER = 19
 """Most digits of a number that is below 2**64 whatever they are; the kernel's ids in mountinfo are int."""
@@ -36,9 +37,7 @@ def unescape(field: bytes) -> bytes:
 
 def escape(field: bytes) -> bytes:
     r"""A path as mangle() of the kernel writes it: space, tab, newline and backslash as octal escapes."""
-    for byte in b"\\ \t\n":
-        field = field.replace(bytes((byte,)), b"\\%03o" % byte)
-    return field
+    return _ESCAPED.sub(lambda match: b"\\%03o" % match[0][0], field) if _ESCAPED.search(field) else field
 
 
 def is_number(text: bytes) -> bool:

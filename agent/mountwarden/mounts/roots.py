@@ -128,6 +128,7 @@ class Spots:
     def __init__(self, states: Iterable[RootState]) -> None:
         self._bases: dict[str, list[tuple[RootState, Base]]] = {}
         self._uppers: list[tuple[RootState, Layout]] = []
+        self._known: dict[Spot, Match] = {}
         for state in states:
             for base in state.bases:
                 self._bases.setdefault(base.spot.device, []).append((state, base))
@@ -135,7 +136,16 @@ class Spots:
                 self._uppers += [(state, layout) for layout in state.root.layout if layout.fstype == "overlay"]
 
     def match(self, spot: Spot) -> Match | None:
-        """The layout that the spot is in, or None. A base that another base hides at home does not count."""
+        """The layout that the spot is in, or None. A base that another base hides at home does not count.
+
+        A layer may be in hundreds of namespaces, and has one match.
+        """
+        found = self._known.get(spot) or self._match(spot)
+        if found is not None:
+            self._known[spot] = found
+        return found
+
+    def _match(self, spot: Spot) -> Match | None:
         for state, base in self._bases.get(spot.device, ()):
             rest = below(base.spot.path, spot.path)
             if not rest:

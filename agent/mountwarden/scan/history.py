@@ -102,15 +102,20 @@ def remember(
         ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
     live = _live(states, matches, ids)
     left: dict[CopyKey, HomeMount] = {}
+    # By id() of what a layer's copies share, which is kept so that its id() is not used again: 300 namespaces, one set.
+    grown: dict[int, tuple[HomeMount, HomeMount]] = {}
     filled, beside, behind = [], [], []
     for copy in copies:
         before = _left_behind(history, copy, live, readable)
         if before is not None:
-            known = left[key(copy)] = replace(before, ids=before.ids | ids[copy.mount.identity])
+            if id(before) not in grown:
+                grown[id(before)] = before, replace(before, ids=before.ids | ids[copy.mount.identity])
+            _before, known = grown[id(before)]
+            left[key(copy)] = known
             behind.append(CopyOf(copy, known))
         elif (at_home := _at_home(copy, live)) is not None:
             beside.append(CopyOf(copy, at_home))
-        filled.append(replace(copy, history=before.match) if before is not None else copy)
+        filled.append(copy if before is None else copy.with_history(before.match))
     gone = {} if unread else _gone(history, live, ids, readable)
     elsewhere = frozenset(key(copy) for copy in copies if copy.match is None)
     return History(live, left, gone, elsewhere, reached, tuple(beside), tuple(behind)), tuple(filled)

@@ -7,7 +7,7 @@ as it does at a resync.
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from .. import engines
@@ -15,7 +15,7 @@ from ..config.schema import Config
 from ..engines import COMMANDS, Host
 from ..explain.attribute import attribute_all
 from ..judge import Judgement, judge
-from ..model import Answers, Finding, Gap, Missed, Picture, Tier
+from ..model import Answers, Finding, Gap, Kind, Missed, Picture, Tier
 from ..mounts.roots import stacks
 from ..observe import processes, start_times, tiers
 from ..observe.ids import NamespaceIds
@@ -53,6 +53,10 @@ class Scan:
 def boot_id() -> str:
     """The kernel's id of this boot, random(4)."""
     return processes.read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def _named(findings: Iterable[Finding]) -> frozenset[int]:
+    return frozenset(inode for one in findings for inode in one.namespaces)
 
 
 class Scanner:
@@ -94,7 +98,9 @@ class Scanner:
         self._ids = NamespaceIds()
         self._last: tuple[Scan, list[Gap]] | None = None
         """The last whole scan and the gaps before the other namespaces were read; None where it found something or the
-        judge had a question: what that depends on can change though no mount does."""
+        judge had a question: what that depends on can change though no mount does. Severed roots are no such thing.
+        They are the normal state of many hosts, and all that live there are their copies: to judge these at each tick
+        costs more than all the rest, and of the change of propagation that ends them a resync tells."""
 
     def scan(self, *, resync: bool = False) -> Scan:
         """Scan the host now. With `resync`, nothing that was read before is trusted.
@@ -112,14 +118,14 @@ class Scanner:
         gaps += found.gaps
         picture = self._picture(found, gaps)
         judgement, answers = self._judge(picture)
-        suspects = frozenset(n for one in judgement.findings for n in one.namespaces)
-        self._elsewhere.suspects = suspects
-        picture = self._with_ids(picture, suspects)
+        changing = [one for one in judgement.findings if one.kind is not Kind.SEVERED]
+        self._elsewhere.suspects = _named(changing)
+        picture = self._with_ids(picture, _named(judgement.findings))
         findings = attribute_all(judgement.findings, picture)
         self._save(picture, answers, started, boot)
         seconds = time.monotonic() - clock
         scan = Scan(picture, findings, tuple(gaps), started, seconds, self.tier, self.tier_reason, answers, missed)
-        self._last = None if judgement.findings or judgement.questions or found.unread else (scan, before)
+        self._last = None if changing or judgement.questions or found.unread else (scan, before)
         return scan
 
     def _use_configured_tier(self) -> None:

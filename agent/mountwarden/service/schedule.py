@@ -8,6 +8,10 @@ service between scans costs some 0.4 % more where containers start as fast as tw
 """
 BURST = 0.3
 """Seconds of processor time that scans may cost at once, so that a costly one does not make the service blind."""
+CONFIRM_BURST = 2.0
+"""The same for the scan by which a finding is confirmed: one that finds much puts off others, but not the one after
+which the service may act.
+"""
 LONGEST_PAUSE = 30.0
 """Seconds that a costly scan may put off the next one at most."""
 TICK_FACTOR = 4000.0
@@ -99,9 +103,12 @@ class Schedule:
             wishes.append(max(self.service, self.ended + COST_FACTOR * (self.debt - SERVICE_BURST)))
         if self.client is not None:
             wishes.append(self._for_client(self.client))
-        if self.deadline is not None:
-            wishes.append(self.deadline)
-        return max(min(wishes), self.ended + min(COST_FACTOR * max(0.0, self.debt - BURST), LONGEST_PAUSE))
+        due = self._paid(min(wishes), BURST)
+        return due if self.deadline is None else min(due, self._paid(self.deadline, CONFIRM_BURST))
+
+    def _paid(self, wish: float, burst: float) -> float:
+        """When a scan may be for a wish: as soon as no more than `burst` is owed, or after the longest pause."""
+        return max(wish, self.ended + min(COST_FACTOR * max(0.0, self.debt - burst), LONGEST_PAUSE))
 
     def full_is_due(self, now: float) -> bool:
         """Whether the scan at `now` must trust nothing that was read before."""
