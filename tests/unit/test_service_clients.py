@@ -77,6 +77,7 @@ class Scene:
         self, findings: Sequence[Finding], action: Action, go_on: Callable[[], bool], unit: str | None, lazy: bool
     ) -> Iterable[Outcome]:
         self.acted.append(([one.id for one in findings], action, unit))
+        self.lazy.append(lazy)
         if self.error:
             raise self.error
         for one in findings:
@@ -310,10 +311,11 @@ def test_an_act_is_done_after_a_scan_and_in_the_journal(scene: Scene) -> None:
 
 
 @pytest.mark.usefixtures("as_root")
-def test_an_umount_that_must_not_be_lazy_is_refused(scene: Scene) -> None:
-    (error,) = scene.replies(scene.call("Act", {"action": "unmount", "ids": [CONFIRMED.id], "lazy": False}))
-    assert error["error"] == "io.mountwarden.NotAllowed"
-    assert not scene.clients.needs_scan
+@pytest.mark.parametrize("lazy", [True, False, None])
+def test_an_umount_is_lazy_only_where_that_is_said(scene: Scene, lazy: bool | None) -> None:
+    scene.call("Act", {"action": "unmount", "ids": [CONFIRMED.id], "lazy": lazy})
+    scene.scanned(CONFIRMED)
+    assert scene.lazy == [bool(lazy)]
 
 
 @pytest.mark.usefixtures("as_root")
