@@ -4,6 +4,7 @@ import glob
 import os
 from collections.abc import Iterator
 
+from ..mounts.table import below, join
 from ..observe import block_devices
 from ..observe.processes import read_or_empty
 from .answer import BusyTarget, Keeper
@@ -28,14 +29,28 @@ def _swaps(target: BusyTarget, world: World) -> Iterator[Keeper]:
 
 
 def _loops(target: BusyTarget, world: World) -> Iterator[Keeper]:
+    mounted = frozenset(place.mount.device for place in world.graph.places.values())
     for name, backing in block_devices.loops():
         device = f"/dev/{name}"
-        whole = target.path is None and target.mounts is None and block_devices.backing_device(name) == target.device
-        if whole or on_target(backing, target, world.home) or _node(backing) in target.nodes:
+        on = block_devices.backing_device(name)
+        whole = target.path is None and target.mounts is None and on == target.device
+        if on not in mounted:
+            backing = block_devices.name_at_setup(name) or backing  # the kernel's path is that below a mount that went
+        if whole or _on(backing, target, world) or _node(backing) in target.nodes:
             yield Keeper("loop", backing, f"losetup --detach {device}", detail=f"backs {device}")
         elif target.nodes and read_or_empty(f"/sys/block/{name}/dev").decode().strip() == target.device:
             # The device itself: what it is bound to, which unmounting does not undo.
             yield Keeper("loop", backing, f"losetup --detach {device}", detail=f"{device} is set up on it")
+
+
+def _on(backing: bytes, target: BusyTarget, world: World) -> bool:
+    """Whether a loop device's file is on the target; of a path by which it was set up, 63 bytes are known."""
+    if on_target(backing, target, world.home):
+        return True
+    mount = world.home.containing(backing) if len(backing) == block_devices.LONGEST_NAME else None
+    if mount is None or mount.device != target.device or target.path is None or target.mounts is not None:
+        return False
+    return target.path.startswith(join(mount.root, below(mount.point, backing) or b""))
 
 
 def _node(path: bytes) -> str | None:

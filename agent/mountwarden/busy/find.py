@@ -1,15 +1,17 @@
 """All that keeps a target busy."""
 
+import errno
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from ..errors import MountwardenError
 from ..model import Root
 from ..observe import open_files
 from ..observe.processes import link_inode
 from . import devices, living, managers, mounts, overlays, processes
 from .answer import BusyReport, Follower, Keeper
-from .target import target
+from .target import HINT, target
 from .world import World, world
 
 
@@ -26,13 +28,17 @@ def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> BusyReport:
     alone = meant.mounts is not None or meant.space is not None
     layers, gaps = ({}, ()) if alone else overlays.layers(meant, seen)
     links, more = open_files.links([pid for pid in seen.pids if pid != os.getpid()])  # we end before
-    by_process, untold = managers.named(processes.keepers(meant, seen, links), links)
+    known, unknown = processes.identified(meant, seen, links)
+    by_process, untold = managers.named(processes.keepers(meant, seen, links, known), links)
     mounted = tuple(mounts.keepers(meant, seen, layers))
     staying, followers = _split(mounted, seen, frozenset(one.mount for one in by_process if one.mount is not None))
+    rest = (*devices.keepers(meant, seen), *living.keepers(meant, seen), *processes.folded(by_process))
+    if meant.removed and not (staying or followers or rest):
+        raise MountwardenError(f"{asked}: {os.strerror(errno.ENOENT)}", hint=HINT)
     return BusyReport(
         meant,
-        (*staying, *devices.keepers(meant, seen), *living.keepers(meant, seen), *processes.folded(by_process)),
-        seen.gaps + gaps + more + untold,
+        (*staying, *rest),
+        seen.gaps + gaps + more + unknown + untold,
         followers,
         own=seen.own,
         is_host=_is_host(seen),

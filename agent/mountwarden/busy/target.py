@@ -16,7 +16,7 @@ from . import containers
 from .answer import BusyTarget
 from .world import World
 
-_HINT = "give a path, a device such as /dev/loop0 or 7:0, a container's name or id, or a mount id"
+HINT = "give a path, a device such as /dev/loop0 or 7:0, a container's name or id, or a mount id"
 _FIRST_UNIQUE = 1 << 31
 """Unique mount ids begin here (fs/namespace.c: MNT_UNIQUE_ID_OFFSET), so that none is taken for a small one."""
 
@@ -62,13 +62,17 @@ def _whole(asked: str, mount: Mount) -> BusyTarget:
 def _path(asked: str, world: World) -> BusyTarget:
     try:
         found = paths.place(os.fsencode(asked))
+    except FileNotFoundError as error:
+        if not asked.startswith("/"):
+            raise MountwardenError(f"{asked}: {error.strerror}", hint=HINT) from error
+        return _removed(asked, world)
     except OSError as error:
-        raise MountwardenError(f"{asked}: {error.strerror}", hint=_HINT) from error
+        raise MountwardenError(f"{asked}: {error.strerror}", hint=HINT) from error
     if found.rdev is not None:
         return BusyTarget(asked, found.rdev, nodes=_nodes(found.rdev))
     mount = (world.home.get(found.mount) if found.mount else None) or world.home.containing(found.path)
     if mount is None:
-        raise MountwardenError(f"{asked}: its mount is not in our namespace", hint=_HINT)
+        raise MountwardenError(f"{asked}: its mount is not in our namespace", hint=HINT)
     rest = below(mount.point, found.path)
     return BusyTarget(asked, mount.device, join(mount.root, rest)) if rest else _of_mount(asked, mount, world)
 
@@ -101,6 +105,13 @@ def _nsfs() -> str:
     return f"{os.major(device)}:{os.minor(device)}"
 
 
+def _removed(asked: str, world: World) -> BusyTarget:
+    """A path that is not there any more, below the nearest directory that is. Raises: MountwardenError."""
+    above, name = os.path.split(os.path.normpath(asked))
+    found = _path(above, world)
+    return BusyTarget(asked, found.device, join(found.path or b"/", os.fsencode(name)), removed=True)
+
+
 def _container(asked: str, known: containers.KnownContainer | None, world: World) -> BusyTarget:
     """The file system of its root, while it runs; else its layer, by the engine's own record."""
     identity = known.id if known else asked
@@ -112,7 +123,7 @@ def _container(asked: str, known: containers.KnownContainer | None, world: World
                 return _whole(asked, root)
     if known is not None:
         return replace(_path(known.layer, world), asked=asked)
-    raise MountwardenError(f"no container {asked} is running here, and no engine knows one", hint=_HINT)
+    raise MountwardenError(f"no container {asked} is running here, and no engine knows one", hint=HINT)
 
 
 def _root(table: Table) -> Mount | None:

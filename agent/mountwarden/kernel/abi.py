@@ -41,6 +41,9 @@ NR_statmount = 457
 NR_listmount = 458
 NR_open_tree_attr = 467
 
+# asm/unistd.h; the newer architectures (arm64, riscv64) have no ustat(2)
+NR_ustat = {"x86_64": 136, "ppc64le": 62, "s390x": 62}
+
 # linux/mount.h
 OPEN_TREE_CLONE = 0x1
 OPEN_TREE_CLOEXEC = 0o2000000
@@ -55,6 +58,8 @@ MOUNT_ATTR_IDMAP = 0x00100000
 # fcntl.h
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
+AT_HANDLE_FID = 0x200
+AT_SYMLINK_FOLLOW = 0x400
 AT_RECURSIVE = 0x8000
 AT_NO_AUTOMOUNT = 0x800
 AT_EMPTY_PATH = 0x1000
@@ -162,6 +167,17 @@ FAN_INFO_MNT = struct.Struct("=BBH4xQ")  # struct fanotify_event_info_mnt: info_
 # linux/loop.h
 LOOP_GET_STATUS64 = 0x4C05
 LOOP_INFO64_SIZE = 232
+LOOP_NAME_OFFSET = 56  # offsetof(struct loop_info64, lo_file_name)
+LO_NAME_SIZE = 64
+
+# sys/inotify.h
+IN_DELETE_SELF = 0x400
+
+# fs/overlayfs/overlayfs.h: struct ovl_fb, the handle of a file of one of its layers, after three bytes of padding
+OVL_FILEID_V1 = 0xF8
+OVL_FH_MAGIC = 0xFB
+OVL_FH_FLAG_PATH_UPPER = 0x4
+OVL_FB = struct.Struct("=3xBBBBB16x")  # version, magic, len, flags, type, uuid
 
 # sys/prctl.h
 PR_SET_PDEATHSIG = 1
@@ -169,6 +185,8 @@ PR_SET_PDEATHSIG = 1
 MNT_ID_REQ = struct.Struct("=IIQQ")  # struct mnt_id_req, MNT_ID_REQ_SIZE_VER0 (6.8)
 MNT_ID_REQ_NS = struct.Struct("=IIQQQ")  # MNT_ID_REQ_SIZE_VER1 (6.11), with mnt_ns_id
 MNT_NS_INFO = struct.Struct("=IIQ")  # struct mnt_ns_info: size, nr_mounts, mnt_ns_id
+FILE_HANDLE = struct.Struct("=Ii")  # struct file_handle: handle_bytes, handle_type
+MAX_HANDLE_SZ = 128
 OPEN_HOW = struct.Struct("=QQQ")  # struct open_how: flags, mode, resolve
 MOUNT_ATTR = struct.Struct("=QQQQ")  # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
 FSXATTR = struct.Struct("=IIIII8x")  # struct fsxattr: xflags, extsize, nextents, projid, cowextsize

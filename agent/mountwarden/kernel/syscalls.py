@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import struct
 from typing import NoReturn
 
@@ -22,6 +23,11 @@ _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.pivot_root.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
 _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 _libc.fstatfs.argtypes = (ctypes.c_int, ctypes.POINTER(abi.Statfs))
+_libc.statfs.argtypes = (ctypes.c_char_p, ctypes.POINTER(abi.Statfs))
+_libc.inotify_init1.argtypes = (ctypes.c_int,)
+_libc.inotify_add_watch.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32)
+_libc.name_to_handle_at.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+_libc.open_by_handle_at.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
 _libc.prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
 _libc.statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(abi.Statx))
 _libc.fanotify_init.argtypes = (ctypes.c_uint, ctypes.c_uint)
@@ -85,6 +91,77 @@ def fstatfs(fd: int) -> abi.Statfs:
     if _libc.fstatfs(fd, ctypes.byref(answer)) < 0:
         _raise("fstatfs")
     return answer
+
+
+def statfs(path: bytes) -> abi.Statfs:
+    """statfs(2): the file system of what a path leads to, which is not opened."""
+    answer = abi.Statfs()
+    if _libc.statfs(path, ctypes.byref(answer)) < 0:
+        _raise("statfs", path)
+    return answer
+
+
+def superblock_device(path: bytes) -> str | None:
+    """major:minor of the superblock of what a path leads to, as mountinfo has it; None where /proc does not say it.
+
+    stat(2) gives another device for files of overlayfs and for subvolumes of btrfs. An inotify watch, which is gone at
+    once and keeps no mount busy, has the superblock's own: `sdev` of proc_pid_fdinfo(5).
+    """
+    fd = _libc.inotify_init1(os.O_CLOEXEC)
+    if fd < 0:
+        _raise("inotify_init1")
+    try:
+        if _libc.inotify_add_watch(fd, path, abi.IN_DELETE_SELF) < 0:
+            _raise("inotify_add_watch", path)
+        with open(f"/proc/self/fdinfo/{fd}", "rb", buffering=0) as file:
+            found = re.search(rb"\bsdev:([0-9a-f]+)", file.read())
+    finally:
+        os.close(fd)
+    device = int(found[1], 16) if found else 0
+    return f"{device >> 20}:{device & 0xFFFFF}" if found else None
+
+
+def file_handle(path: bytes) -> tuple[int, bytes]:
+    """name_to_handle_at(2) with AT_HANDLE_FID, Linux 6.5 (overlayfs: 6.6): type and bytes of a file's handle.
+
+    EOPNOTSUPP, EINVAL: the file system or the kernel has none.
+    """
+    handle = ctypes.create_string_buffer(abi.FILE_HANDLE.size + abi.MAX_HANDLE_SZ)
+    abi.FILE_HANDLE.pack_into(handle, 0, abi.MAX_HANDLE_SZ, 0)
+    mount = ctypes.c_int()
+    flags = abi.AT_SYMLINK_FOLLOW | abi.AT_HANDLE_FID
+    if _libc.name_to_handle_at(abi.AT_FDCWD, path, handle, ctypes.byref(mount), flags) < 0:
+        _raise("name_to_handle_at", path)
+    size, kind = abi.FILE_HANDLE.unpack_from(handle)
+    return kind, handle.raw[abi.FILE_HANDLE.size : abi.FILE_HANDLE.size + size]
+
+
+def open_by_handle(mount_fd: int, kind: int, handle: bytes) -> int:
+    """open_by_handle_at(2) with O_PATH: a close-on-exec descriptor. ESTALE: that file system has no such file."""
+    data = ctypes.create_string_buffer(abi.FILE_HANDLE.pack(len(handle), kind) + handle)
+    fd: int = _libc.open_by_handle_at(mount_fd, data, os.O_PATH | os.O_CLOEXEC)
+    if fd < 0:
+        _raise("open_by_handle_at")
+    return fd
+
+
+def is_superblock(device: str) -> bool:
+    """ustat(2): whether a superblock of that device exists, mounted or not. It calls the file system's own statfs.
+
+    ENOSYS: the architecture has no such call, or it is filtered.
+    """
+    call = abi.NR_ustat.get(os.uname().machine)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    major, _, minor = device.partition(":")
+    answer = byte_buffer(64)
+    try:
+        _syscall("ustat", call, os.makedev(int(major), int(minor)), ctypes.addressof(answer))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
 
 
 def die_with_parent(signal: int) -> None:
@@ -253,10 +330,19 @@ def loop_backing_device(fd: int) -> str:
 
     ENXIO: it is not set up.
     """
+    device = int(struct.unpack_from("=Q", _loop_status(fd))[0])
+    return f"{os.major(device)}:{os.minor(device)}"
+
+
+def loop_name(fd: int) -> bytes:
+    """LOOP_GET_STATUS64: the path by which a loop device was set up, its first 63 bytes, as who did it wrote it."""
+    return bytes(_loop_status(fd)[abi.LOOP_NAME_OFFSET :][: abi.LO_NAME_SIZE]).partition(b"\0")[0]
+
+
+def _loop_status(fd: int) -> bytearray:
     data = bytearray(abi.LOOP_INFO64_SIZE)
     fcntl.ioctl(fd, abi.LOOP_GET_STATUS64, data)
-    device = int(struct.unpack_from("=Q", data)[0])
-    return f"{os.major(device)}:{os.minor(device)}"
+    return data
 
 
 def inode_flags(fd: int) -> int | None:

@@ -44,6 +44,7 @@ from .host import (
     Door,
     Gap,
     Gone,
+    Kept,
     Layout,
     Match,
     Missed,
@@ -54,10 +55,11 @@ from .host import (
     RootState,
     Spot,
     Stack,
+    Use,
     gets_own_superblock,
     is_on_block_device,
 )
-from .questions import Answers, ContainerQuestion, PeerGroupQuestion, Question, RecordQuestion, Use, UsersQuestion
+from .questions import Answers, ContainerQuestion, PeerGroupQuestion, Question, RecordQuestion, UsersQuestion
 from .units import MS_PRIVATE, MS_SLAVE, Assignment, Directive, UnitFacts, UnitFile
 
 __all__ = [
@@ -83,6 +85,7 @@ __all__ = [
     "Gap",
     "Gone",
     "Holder",
+    "Kept",
     "Kind",
     "Layout",
     "Match",

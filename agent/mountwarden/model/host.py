@@ -256,6 +256,42 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """One way in which a process uses a directory or a mount."""
+
+    pid: int
+    comm: str
+    how: str
+    """cwd, root, "fd 7", or "mount PATH" for a bind mount in its namespace."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.comm}, {self.how})" if self.pid else self.how
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A superblock that no namespace has mounted and that is kept all the same, as one scan found it."""
+
+    device: str
+    """major:minor as mountinfo would show it."""
+    fstype: str
+    """Empty where it is not known."""
+    uses: tuple[Use, ...]
+    path: bytes | None = None
+    """Of an overlay: a file of it in the layer's own file system, perhaps removed. Of a loop device: its file."""
+    exact: bool = False
+    """That path is in the overlay's own layer, not in one that others share."""
+    sure: bool = False
+    """It is of the root for certain."""
+    bare: bool = False
+    """It is kept by nothing but descriptors of a mount's root, as one that is made and not attached yet is."""
+    root: Root | None = None
+    """The root whose mount it was."""
+    match: Match | None = None
+    """The layer, where the path says it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """The host as one scan found it."""
 
@@ -272,4 +308,6 @@ class Picture:
     """What is stacked in namespaces that are no home."""
     gone: tuple[Gone, ...] = ()
     """Mounts that a home had and that no namespace has any more."""
+    kept: tuple[Kept, ...] = ()
+    """Superblocks of guarded roots that no namespace has mounted, whether an earlier scan saw them mounted or not."""
     gaps: tuple[Gap, ...] = ()

@@ -5,20 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .enums import RecordState
-from .host import Match
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """One way in which a process uses a directory or a mount."""
-
-    pid: int
-    comm: str
-    how: str
-    """cwd, root, "fd 7", or "mount PATH" for a bind mount in its namespace."""
-
-    def __str__(self) -> str:
-        return f"process {self.pid} ({self.comm}, {self.how})" if self.pid else self.how
+from .host import Match, Use
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,15 @@ def parse(text: bytes, uniques: Mapping[bytes, int] = MappingProxyType({})) -> t
     return mounts, unreadable
 
 
+_HEAD = re.compile(rb"(?m)^([0-9]{1,19}) [0-9]+ ([0-9]+:[0-9]+) ")
+
+
+def ids_and_devices(text: bytes) -> tuple[set[int], set[str]]:
+    """The small mount ids of a text, and its devices (major:minor), without parsing the rest."""
+    heads = _HEAD.findall(text)
+    return {int(identity) for identity, _device in heads}, {device.decode() for device in {one for _id, one in heads}}
+
+
 @dataclass(frozen=True, slots=True)
 class Lines:
     """Finds a few mounts in a text without parsing the rest of it."""

@@ -4,10 +4,12 @@ Home is the mount namespace whose view of a root counts. A spot is what a mount 
 the path in that file system.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from ..model import Base, Candidate, Copy, Layout, Match, Mount, Root, RootState, Spot, Stack, is_on_block_device
+from ..model import Base, Candidate, Copy, Kept, Layout, Match, Mount, Root, RootState, Spot, Stack, is_on_block_device
 from .table import Table, below, join
 
 
@@ -122,13 +124,19 @@ def _stacks(namespace: int, table: Table, on_spots: Iterable[tuple[Mount, Match]
             yield Stack(namespace, match, [mount for mount in pile if mount.identity == identity][-1], depth)
 
 
+_SNAPSHOT = re.compile(rb"/(?:.*/)?io\.containerd\.snapshotter\.v1\.overlayfs/snapshots/[0-9]+(?=/)")
+"""A layer of containerd's, below its root directory, which is not where it mounts."""
+
+
 class Spots:
     """Finds the root, and the layer of it, that a spot belongs to."""
 
     def __init__(self, states: Iterable[RootState]) -> None:
+        states = tuple(states)
         self._bases: dict[str, list[tuple[RootState, Base]]] = {}
         self._uppers: list[tuple[RootState, Layout]] = []
         self._known: dict[Spot, Match] = {}
+        self._anywhere = next((s.root for s in states if any(one.pattern == ANYWHERE for one in s.root.layout)), None)
         for state in states:
             for base in state.bases:
                 self._bases.setdefault(base.spot.device, []).append((state, base))
@@ -165,13 +173,48 @@ class Spots:
         for state, layout in self._uppers:
             beside = upper.rpartition(b"/")[0]
             rel = below(state.root.path, join(beside, layout.pattern.rsplit(b"/", 1)[-1]))
-            layer = match_layout(layout, rel) if rel else None
-            base = max(state.bases, key=lambda b: len(b.rel) if rel and below(b.rel, rel) is not None else 0)
-            if rel and layer is not None:
-                rest = below(base.rel, rel) if base.rel else rel
-                spot = Spot(base.spot.device, join(base.spot.path, rest or b""))
-                return Match(state.root, base, layout, rel, layer, join(state.root.path, rel), spot)
+            if rel and (match := _at(state, layout, rel)):
+                return match
         return None
+
+    def of_kept(self, kept: Kept) -> Kept | None:
+        """With the root and the layer whose mount it was; None where it is of no root.
+
+        An overlay is of the root whose layer one of its files is in: beside the mountpoint of the layout, or for
+        containerd in its own snapshots. A block device is of the root that is the whole host.
+        """
+        if not kept.device.startswith("0:") or kept.fstype == "btrfs":
+            return replace(kept, root=self._anywhere) if self._anywhere else None
+        path = kept.path or b""
+        for state, layout in self._uppers:
+            rel = below(state.root.path, path)
+            match = _beside(state, layout, rel) if rel else None
+            if match is not None:
+                layer = match.mountpoint.rpartition(b"/")[0]  # without the name of a file that somebody has open
+                return replace(kept, root=match.root, path=layer, match=match if kept.exact else None)
+        snapshot = _SNAPSHOT.match(path)
+        owners = [state.root for state, _layout in self._uppers if state.root.engine in ("containerd", "docker")]
+        owners.sort(key=lambda root: (below(root.path, path) is None, root.engine))
+        return replace(kept, root=owners[0], path=snapshot[0]) if snapshot and owners else None
+
+
+def _beside(state: RootState, layout: Layout, rel: bytes) -> Match | None:
+    """The match of the mountpoint beside a file of a layer: for overlay2/X/diff/a, that of overlay2/X/merged."""
+    patterns, parts = layout.pattern.split(b"/"), rel.split(b"/")
+    if patterns[-1] == b"*" or len(parts) < len(patterns) - 1:
+        return None
+    return _at(state, layout, b"/".join((*parts[: len(patterns) - 1], patterns[-1])))
+
+
+def _at(state: RootState, layout: Layout, rel: bytes) -> Match | None:
+    """The match of a path below the root, whether anything is there or not."""
+    layer = match_layout(layout, rel)
+    if layer is None:
+        return None
+    base = max(state.bases, key=lambda b: len(b.rel) if below(b.rel, rel) is not None else 0)
+    rest = below(base.rel, rel) if base.rel else rel
+    spot = Spot(base.spot.device, join(base.spot.path, rest or b""))
+    return Match(state.root, base, layout, rel, layer, join(state.root.path, rel), spot)
 
 
 def _hidden(state: RootState, base: Base, rel: bytes) -> bool:

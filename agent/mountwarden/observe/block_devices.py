@@ -2,11 +2,17 @@
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
-from ..kernel import syscalls
+from ..kernel import abi, syscalls
 from ..mounts.mountinfo import unescape
 from . import processes
+
+T = TypeVar("T")
+
+LONGEST_NAME = abi.LO_NAME_SIZE - 1
+"""Bytes of the path by which a loop device was set up that the kernel keeps."""
 
 
 def loops() -> Iterator[tuple[str, bytes]]:
@@ -27,12 +33,24 @@ def backing_device(name: str) -> str | None:
 
     It is asked of the device itself (LOOP_GET_STATUS64): the file may be on a mount that no namespace shows.
     """
+    return _asked(name, syscalls.loop_backing_device)
+
+
+def name_at_setup(name: str) -> bytes | None:
+    """The path by which `name` was set up, as its first 63 bytes; None where it can't be asked.
+
+    It stays where the file's mount is gone from its place, and the kernel's own path of it is that below the mount.
+    """
+    return _asked(name, syscalls.loop_name) or None
+
+
+def _asked(name: str, question: Callable[[int], T]) -> T | None:
     try:
         fd = os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        return syscalls.loop_backing_device(fd)
+        return question(fd)
     except OSError:
         return None
     finally:

@@ -5,7 +5,10 @@ block even that. Where the child hangs, each process gets a child of its own, an
 """
 
 import errno
+import mmap
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +52,16 @@ class Link:
     """The text of the link, as seen from the process's own root."""
     inode: int = 0
     """Of the object, on `device`."""
+    at: str = ""
+    """The link itself, below /proc."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedMounts:
+    """What namespaces have mounted: small mount ids, and devices (major:minor)."""
+
+    ids: frozenset[int] = frozenset()
+    devices: frozenset[str] = frozenset()
 
 
 def links(pids: Sequence[int]) -> tuple[tuple[Link, ...], tuple[Gap, ...]]:
@@ -65,6 +78,35 @@ def links(pids: Sequence[int]) -> tuple[tuple[Link, ...], tuple[Gap, ...]]:
             return _one_by_one(proc, pids)
     finally:
         os.close(proc)
+
+
+def links_beside(pids: Sequence[int], mounted: AttachedMounts, deadline: float) -> tuple[tuple[Link, ...], int | None]:
+    """The links of the processes that have a path and are on none of these mounts; the process that hung, if one did.
+
+    A process's mapped files are asked for where the devices of its maps say that they may be such, which takes one file
+    instead of a call each. It passes over what has ended or may not be read. Raises: other OSErrors.
+    """
+    proc = open_proc()
+    try:
+        with mmap.mmap(-1, 8) as now:  # shared with the child, which may not live to tell
+            try:
+                return child.ask(partial(_beside, proc, pids, mounted, now), deadline=deadline, what="the search"), None
+            except NoAnswer:
+                return (), int.from_bytes(now[:8], sys.byteorder)
+    finally:
+        os.close(proc)
+
+
+def _beside(proc: int, pids: Sequence[int], mounted: AttachedMounts, now: mmap.mmap) -> tuple[Link, ...]:
+    found: list[Link] = []
+    for pid in pids:
+        now[:8] = pid.to_bytes(8, sys.byteorder)
+        try:
+            found += _of(proc, pid, mounted) if pid != os.getpid() else ()
+        except OSError as error:
+            if error.errno not in (*_GONE, *_DENIED):
+                raise
+    return tuple(found)
 
 
 def _one_by_one(proc: int, pids: Sequence[int]) -> tuple[tuple[Link, ...], tuple[Gap, ...]]:
@@ -103,7 +145,7 @@ def _scan(proc: int, pids: Sequence[int]) -> tuple[tuple[Link, ...], int]:
         if pid == own:
             continue
         try:
-            found += _of(proc, pid)
+            found += _of(proc, pid, None)
         except OSError as error:
             if error.errno not in (*_GONE, *_DENIED):
                 raise
@@ -111,17 +153,37 @@ def _scan(proc: int, pids: Sequence[int]) -> tuple[tuple[Link, ...], int]:
     return tuple(found), denied
 
 
-def _of(proc: int, pid: int) -> Iterator[Link]:
+def _of(proc: int, pid: int, beside: AttachedMounts | None) -> Iterator[Link]:
     for how in ("cwd", "root", "exe"):
-        yield from _link(proc, pid, f"{pid}/{how}", how)
+        yield from _link(proc, pid, f"{pid}/{how}", how, beside)
     for name in _names(proc, f"{pid}/fd"):
-        yield from _link(proc, pid, f"{pid}/fd/{name}", f"fd {name}")
+        yield from _link(proc, pid, f"{pid}/fd/{name}", f"fd {name}", beside)
+    if beside is not None and not _maps_others(proc, pid, beside.devices):
+        return
     shown = set[bytes]()
     for name in _names(proc, f"{pid}/map_files"):
-        for link in _link(proc, pid, f"{pid}/map_files/{name}", "map"):
+        for link in _link(proc, pid, f"{pid}/map_files/{name}", "map", beside):
             if link.path not in shown:
                 shown.add(link.path)
                 yield link
+
+
+_MAP = re.compile(rb"(?m)^\S+ \S+ \S+ ([0-9a-f]+):([0-9a-f]+) [1-9]\d* +/(?!memfd:|dev/zero |SYSV|\[aio\])")
+"""A line of proc_pid_maps(5) with its device, in hexadecimal; not of what has no file that anybody can open."""
+
+
+def _maps_others(proc: int, pid: int, devices: frozenset[str]) -> bool:
+    """Whether a process maps a file of a device that is not one of these."""
+    found = {(int(major, 16), int(minor, 16)) for major, minor in set(_MAP.findall(_read(proc, f"{pid}/maps")))}
+    return any(f"{major}:{minor}" not in devices for major, minor in found)
+
+
+def _read(proc: int, path: str) -> bytes:
+    def whole() -> bytes:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc), "rb") as file:
+            return file.read()
+
+    return _unless_gone(whole, b"")
 
 
 def _names(proc: int, path: str) -> list[str]:
@@ -135,23 +197,29 @@ def _names(proc: int, path: str) -> list[str]:
     return _unless_gone(listed, [])
 
 
-def _link(proc: int, pid: int, path: str, how: str) -> Iterator[Link]:
-    link = _unless_gone(partial(_asked, proc, pid, path, how), None)
+def _link(proc: int, pid: int, path: str, how: str, beside: AttachedMounts | None) -> Iterator[Link]:
+    link = _unless_gone(partial(_asked, proc, pid, path, how, beside), None)
     if link is not None:
         yield link
 
 
-def _asked(proc: int, pid: int, path: str, how: str) -> Link:
+def _asked(proc: int, pid: int, path: str, how: str, beside: AttachedMounts | None) -> Link | None:
     text = os.readlink(os.fsencode(path), dir_fd=proc)
+    if beside is not None and not text.startswith(b"/"):
+        return None
     answer = syscalls.statx(proc, path.encode(), abi.STATX_MNT_ID | abi.STATX_INO, _FLAGS)
+    mount = answer.stx_mnt_id if answer.stx_mask & abi.STATX_MNT_ID else 0
+    if beside is not None and (not mount or mount in beside.ids):
+        return None
     return Link(
         pid,
         how,
-        answer.stx_mnt_id if answer.stx_mask & abi.STATX_MNT_ID else 0,
+        mount,
         f"{answer.stx_dev_major}:{answer.stx_dev_minor}",
         f"{answer.stx_rdev_major}:{answer.stx_rdev_minor}" if answer.stx_mode & 0o170000 == 0o060000 else "0:0",
         text,
         answer.stx_ino,
+        path,
     )
 
 

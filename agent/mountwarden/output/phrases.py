@@ -11,7 +11,7 @@ _WRONG = {
     Kind.LEAKED: "leaked: {what} {state}, still mounted {here}",
     Kind.SEVERED: "severed: mounted on the host, but an umount there will not reach the copy {here}",
     Kind.PRIVATE_ROOT: "private-root: the root is not shared, so umounts reach no other namespace",
-    Kind.PINNED: "pinned: {what} mounted nowhere any more, kept by open files {here}",
+    Kind.PINNED: "pinned: {what} mounted nowhere any more, kept by open files or a loop device",
     Kind.STACKED: "stacked: the same mount is there many times {here}",
     Kind.ORPHANED: "orphaned: a container's own root, unmounted on the host, with processes still {here}",
 }
@@ -42,6 +42,9 @@ _KNOWN = {
     Evidence.SPOT: "it is where only the engine mounts, and nothing is mounted there on the host",
     Evidence.CLAIMED: "only its own mount options say so",
 }
+
+_KERNEL = "the kernel"
+"""What holds a layer by a loop device."""
 
 
 def wrong(finding: types.FindingJson, number: int = 1) -> str:
@@ -78,6 +81,8 @@ def all_holders(finding: types.FindingJson) -> list[str]:
     """Who holds each of the copies that the finding names, each once."""
     if finding["kind"] == Kind.PRIVATE_ROOT:
         return [f"{finding['engine']} root {finding['root']}"]
+    if finding["kind"] == Kind.PINNED and not types.holders(finding):
+        return [_KERNEL]
     named = dict.fromkeys(copy_holder(copy) for copy in finding["copies"])
     return list(named) or ["a namespace without a process"]
 
@@ -105,6 +110,8 @@ def holder_of_subject(subject: Subject) -> str:
     """The same of what an event is about."""
     if subject.kind is Kind.PRIVATE_ROOT:
         return f"{subject.engine} root {printable(subject.root)}"
+    if subject.kind is Kind.PINNED and not subject.pid:
+        return _KERNEL
     first = Holder(subject.pid, subject.comm or "", subject.unit, subject.container) if subject.pid else None
     name = naming.name_of((first,) if first else (), subject.namespaces[0] if subject.namespaces else None)
     return _and_more(name, subject.others)

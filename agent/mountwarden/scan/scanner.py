@@ -24,6 +24,7 @@ from .answers import AnswerSources
 from .elsewhere import Elsewhere, FoundElsewhere
 from .history import History, remember
 from .homes import Homes
+from .kept import KeptSuperblocks
 from .mount_namespaces import MountNamespaces
 from .stored_history import StoredHistory
 
@@ -92,6 +93,7 @@ class Scanner:
         self._elsewhere = Elsewhere()
         self._earlier = history
         self._history = stored_history.begin(history) if history else History()
+        self._kept = KeptSuperblocks()
         self._engines.remember(dict(history.daemons) if history else {})
         self._keep = keep
         self._answers = AnswerSources(self._engines)
@@ -115,7 +117,7 @@ class Scanner:
             return replace(self._last[0], started=started, seconds=time.monotonic() - clock, missed=missed)
         before = list(gaps)
         found = self._elsewhere.scan(self._observer, self._spaces, self._homes, self._history, reread=changed)
-        gaps += found.gaps
+        gaps += (*found.gaps, *self._kept.gaps)
         picture = self._picture(found, gaps)
         judgement, answers = self._judge(picture)
         changing = [one for one in judgement.findings if one.kind is not Kind.SEVERED]
@@ -153,6 +155,8 @@ class Scanner:
         changed = self._homes.update(self._observer, roots, self._spaces.members, gaps)
         gaps += self._spaces.add_processless(self._homes.tables, pids, search=search)
         self._observer.doors = self._spaces.doors
+        spaces, homes = self._spaces, self._homes
+        self._kept.update(pids, spaces.members, spaces.doors, homes.tables, homes.states, everywhere=search)
         return missed, changed
 
     def _is_unchanged(self, gaps: list[Gap]) -> bool:
@@ -195,6 +199,7 @@ class Scanner:
             home_identities=self._homes.identities,
             stacks=stacks(copies),
             gone=tuple(self._history.gone.values()),
+            kept=self._kept.kept,
             gaps=tuple(gaps),
         )
 

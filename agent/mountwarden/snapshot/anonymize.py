@@ -163,7 +163,7 @@ class _Names:
     def _how(self, text: str) -> str:
         if text.startswith("mount "):
             return "mount " + self._path_text(text.removeprefix("mount "))
-        return text if re.fullmatch(r"[a-z]+[0-9]*( [0-9]+)?", text) else _LEFT_OUT
+        return text if re.fullmatch(r"[a-z]+[0-9]*( [0-9]+)?|loop device /dev/loop[0-9]+", text) else _LEFT_OUT
 
     def _reason(self, text: str) -> str:
         return text if _ERROR.fullmatch(text) else _LEFT_OUT

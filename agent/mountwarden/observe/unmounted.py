@@ -1,0 +1,291 @@
+"""Superblocks that no namespace has mounted any more and that an open file or a loop device keeps, by no history.
+
+A process's link is on such a one where its mount id is in no mountinfo, and the device of its superblock is not there
+either. stat(2) does not have that device for overlayfs and btrfs, an inotify watch has it. Of an overlay, the handle of
+a file says which file of the layer's own file system it is, whose path the kernel still has when the layer is removed.
+
+Only overlays and file systems on block devices are told: the kernel's own mounts (pipes, sockets, memfd_create(2) and
+others alike) are in no mountinfo by their nature.
+"""
+
+import contextlib
+import errno
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ..errors import NoAnswer
+from ..kernel import abi, child, syscalls
+from ..model import Door, Gap, Kept, Use
+from ..mounts.mountinfo import ids_and_devices
+from . import block_devices, namespaces, open_files, processes
+from .open_files import AttachedMounts, Link
+
+DEADLINE = 2.0
+"""Seconds for the child that asks what the links found are of."""
+
+ONE = 0.25
+"""Seconds for each mount by itself, after that child has hung."""
+
+_MOST_HUNG = 4
+_MOST_LINKS = 16
+"""Links that are asked of one mount; the first of them by which the layer is known stands for it."""
+_MOST_USES = 64
+
+_NAMES = {
+    abi.OVERLAYFS_SUPER_MAGIC: "overlay",
+    abi.EXT4_SUPER_MAGIC: "ext4",
+    abi.XFS_SUPER_MAGIC: "xfs",
+    abi.BTRFS_SUPER_MAGIC: "btrfs",
+}
+_GAP = "what is kept open and mounted nowhere"
+
+
+@dataclass(frozen=True, slots=True)
+class SuperblockOfLink:
+    """What a link is of."""
+
+    device: str
+    fstype: str
+    path: bytes | None
+    """Of an overlay: of the file in the layer's own file system; the node of a block device."""
+    upper: bool
+    """That file is in the overlay's own layer."""
+
+
+class Unmounted:
+    """Searches for them. What did not answer once is not asked again."""
+
+    def __init__(self) -> None:
+        self._hung: frozenset[int] = frozenset()
+        """Mount ids. While a process keeps such a mount, its id is not given to another."""
+        self._hung_processes: frozenset[int] = frozenset()
+
+    def search(
+        self,
+        pids: Sequence[int],
+        members: Mapping[int, tuple[int, ...]],
+        doors: Mapping[int, Door],
+        home: AttachedMounts,
+        places: Iterable[bytes],
+    ) -> tuple[tuple[Kept, ...], tuple[Gap, ...]]:
+        """What these processes and all loop devices keep, and what could not be asked.
+
+        `members` and `doors` are all mount namespaces. `home` is mounted for certain, and left out at once. `places`
+        are directories of our own namespace on the file systems whose layers are of interest. Where a namespace can't
+        be read, nothing is found: it may have mounted any of it. Raises: OSError as a search of /proc does.
+        """
+        found, gaps = self._links(pids, home)
+        loops = child.ask(_loops, deadline=DEADLINE, what="the question for loop devices")
+        by_mount: dict[int, list[Link]] = {}
+        for link in found:
+            by_mount.setdefault(link.mount, []).append(link)
+        if not by_mount and all(device in home.devices for _name, device, _path in loops):
+            return (), gaps
+        # After the links: a mount that was made meanwhile is seen.
+        mounted = _mounted(members, doors)
+        if mounted is None:
+            return (), (*gaps, Gap(_GAP, "a namespace could not be read"))
+        left = {mount: many for mount, many in by_mount.items() if mount not in mounted.ids | self._hung}
+        kept = [one for one in self._asked(left, tuple(places)) if one.device not in mounted.devices]
+        kept += child.ask(partial(_by_loops, loops, mounted), deadline=DEADLINE, what="the question for loop devices")
+        return tuple(_together(kept)), gaps
+
+    def _links(self, pids: Sequence[int], home: AttachedMounts) -> tuple[tuple[Link, ...], tuple[Gap, ...]]:
+        """Without those of processes that hang, which are a gap."""
+        found: tuple[Link, ...] = ()
+        hung: int | None = None
+        asked = [pid for pid in pids if pid not in self._hung_processes]
+        for _attempt in range(_MOST_HUNG):
+            found, hung = open_files.links_beside(asked, home, DEADLINE)
+            if hung is None:
+                break
+            self._hung_processes |= {hung}
+            asked = [pid for pid in asked if pid != hung]
+        missed = len(asked) if hung is not None else sum(pid in self._hung_processes for pid in pids)
+        return found, (Gap("what a process holds open", "it hangs", None, missed),) if missed else ()
+
+    def _asked(self, left: Mapping[int, list[Link]], places: tuple[bytes, ...]) -> Iterator[Kept]:
+        if not left:
+            return
+        try:
+            answers = child.ask(partial(_ask, left, places), deadline=DEADLINE, what="the question for a file system")
+        except NoAnswer:
+            answers = self._one_by_one(left, places)
+        for mount, answer in answers.items():
+            uses = tuple(Use(link.pid, _comm(link.pid), link.how) for link in left[mount][:_MOST_USES])
+            bare = all(link.path == b"/" and link.how.startswith("fd ") for link in left[mount])
+            sure = answer.upper or answer.fstype != "overlay"
+            yield Kept(answer.device, answer.fstype, uses, answer.path, answer.upper, sure, bare)
+
+    def _one_by_one(self, left: Mapping[int, list[Link]], places: tuple[bytes, ...]) -> dict[int, SuperblockOfLink]:
+        answers: dict[int, SuperblockOfLink] = {}
+        hung = set[int]()
+        for mount, many in left.items():
+            if len(hung) == _MOST_HUNG:
+                break
+            try:
+                answers |= child.ask(
+                    partial(_ask, {mount: many}, places), deadline=ONE, what="the question for a file system"
+                )
+            except NoAnswer:
+                hung.add(mount)
+        self._hung = (self._hung & left.keys()) | hung
+        return answers
+
+
+def identify(links: Iterable[Link], places: tuple[bytes, ...]) -> dict[int, SuperblockOfLink]:
+    """By mount id, what links on detached mounts are of: overlays and file systems on block devices.
+
+    Raises: NoAnswer where a file system among them hangs.
+    """
+    by_mount: dict[int, list[Link]] = {}
+    for link in links:
+        by_mount.setdefault(link.mount, []).append(link)
+    question = partial(_ask, by_mount, places)
+    return child.ask(question, deadline=DEADLINE, what="the question for a file system") if by_mount else {}
+
+
+def _mounted(members: Mapping[int, tuple[int, ...]], doors: Mapping[int, Door]) -> AttachedMounts | None:
+    """What all namespaces have mounted; None where one of them could not be read."""
+    ids, devices = set[int](), set[str]()
+    for inode, pids in members.items():
+        try:
+            text = namespaces.read_mountinfo(inode, pids, doors.get(inode))
+        except (OSError, NoAnswer):
+            return None
+        some_ids, some_devices = ids_and_devices(text or b"")
+        ids |= some_ids
+        devices |= some_devices
+    return AttachedMounts(frozenset(ids), frozenset(devices))
+
+
+def _together(kept: Iterable[Kept]) -> Iterator[Kept]:
+    """One for each superblock, by the path that says most of its layer."""
+    by_device: dict[str, list[Kept]] = {}
+    for one in kept:
+        by_device.setdefault(one.device, []).append(one)
+    for many in by_device.values():
+        best = max(many, key=lambda one: (one.exact, one.sure, one.path is not None))
+        uses = tuple(use for one in many for use in one.uses)
+        yield replace(best, uses=uses, bare=all(one.bare for one in many))
+
+
+# In the child:
+
+
+def _ask(left: Mapping[int, list[Link]], places: tuple[bytes, ...]) -> dict[int, SuperblockOfLink]:
+    mounts = list(_opened(places))
+    answers: dict[int, SuperblockOfLink] = {}
+    for mount, many in left.items():
+        for link in many[:_MOST_LINKS]:
+            with contextlib.suppress(OSError):
+                answer = _of(link, mounts)
+                if answer is not None and (mount not in answers or answer.upper):
+                    answers[mount] = answer
+                if answer is None or answer.upper or answer.fstype != "overlay":
+                    break
+    return answers
+
+
+def _opened(places: Iterable[bytes]) -> Iterator[int]:
+    """A descriptor of each directory; the child's end closes them."""
+    for place in places:
+        with contextlib.suppress(OSError):
+            yield os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _of(link: Link, mounts: Sequence[int]) -> SuperblockOfLink | None:
+    """What a link is of; None for what is never told, or where the link is another by now. Raises: OSError."""
+    path = f"/proc/{link.at}".encode()
+    kind = syscalls.statfs(path).f_type
+    device = syscalls.superblock_device(path)
+    now = syscalls.statx(abi.AT_FDCWD, path, abi.STATX_MNT_ID, abi.AT_STATX_DONT_SYNC | abi.AT_NO_AUTOMOUNT)
+    is_block = device is not None and (not device.startswith("0:") or kind == abi.BTRFS_SUPER_MAGIC)
+    if device is None or now.stx_mnt_id != link.mount or not (is_block or kind == abi.OVERLAYFS_SUPER_MAGIC):
+        return None
+    if is_block:
+        return SuperblockOfLink(device, _NAMES.get(kind, ""), _node(device), False)
+    return SuperblockOfLink(device, "overlay", *_real(path, mounts))
+
+
+def _real(path: bytes, mounts: Sequence[int]) -> tuple[bytes | None, bool]:
+    """The path of an overlay's file in its layer, and whether that is the upper one; None where no place has it.
+
+    The handle holds the inode number and generation; that all times agree excludes another file system's file.
+    """
+    try:
+        kind, handle = syscalls.file_handle(path)
+        _version, magic, length, flags, real_kind = abi.OVL_FB.unpack_from(handle)
+    except (OSError, struct.error):
+        return None, False
+    if kind != abi.OVL_FILEID_V1 or magic != abi.OVL_FH_MAGIC:
+        return None, False
+    real = handle[abi.OVL_FB.size : 3 + length]
+    for mount in mounts:
+        found = _path_of(mount, real_kind, real, os.stat(path))
+        if found is not None:
+            return found, bool(flags & abi.OVL_FH_FLAG_PATH_UPPER)
+    return None, False
+
+
+def _path_of(mount: int, kind: int, handle: bytes, like: os.stat_result) -> bytes | None:
+    try:
+        fd = syscalls.open_by_handle(mount, kind, handle)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(fd)
+        if (status.st_mtime_ns, status.st_ctime_ns) != (like.st_mtime_ns, like.st_ctime_ns):
+            return None
+        return os.readlink(b"/proc/self/fd/%d" % fd).removesuffix(b" (deleted)")
+    finally:
+        os.close(fd)
+
+
+def _loops() -> list[tuple[str, str, bytes]]:
+    """Each loop device: its name, the device of the file behind it, and that file's path at its set-up, or now."""
+    found = []
+    for name, backing in block_devices.loops():
+        device, first = block_devices.backing_device(name), block_devices.name_at_setup(name) or b""
+        if device is not None:
+            found.append((name, device, first if first.startswith(b"/") else backing))
+    return found
+
+
+def _by_loops(loops: Iterable[tuple[str, str, bytes]], mounted: AttachedMounts) -> list[Kept]:
+    found = []
+    for name, device, path in loops:
+        own = processes.read_or_empty(f"/sys/block/{name}/dev").decode().strip()
+        if device in mounted.devices or (not device.startswith("0:") and own in mounted.devices):
+            continue  # what is mounted of a file that no namespace shows may be how this host starts
+        if not device.startswith("0:") or _exists(device):
+            use = Use(0, "", f"loop device /dev/{name}")
+            found.append(
+                Kept(device, "", (use,), _node(device) or path, len(path) < block_devices.LONGEST_NAME, sure=True)
+            )
+    return found
+
+
+def _node(device: str) -> bytes | None:
+    """The path of a block device, by sysfs; None of what is none."""
+    try:
+        return b"/dev/" + os.path.basename(os.readlink(f"/sys/dev/block/{device}".encode()))
+    except OSError:
+        return None
+
+
+def _exists(device: str) -> bool:
+    """Whether it is a superblock's: an overlay's files may have a device that is no superblock's, mounted or not."""
+    try:
+        return syscalls.is_superblock(device)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        return False
+
+
+def _comm(pid: int) -> str:
+    return os.fsdecode(processes.read_or_empty(f"/proc/{pid}/comm").rstrip(b"\n"))
