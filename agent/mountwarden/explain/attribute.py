@@ -30,8 +30,12 @@ def _attributed(finding: Finding, picture: Picture, known: dict[int, Members]) -
 
 
 def _held(copy: FoundCopy, kind: Kind, picture: Picture, known: dict[int, Members]) -> FoundCopy:
+    homes = {state.home for state in picture.roots if state.home is not None}
     if kind is Kind.PINNED:
-        return replace(copy, holders=tuple(holders.holder(holder.pid) or holder for holder in copy.holders))
+        found = (holders.holder(holder.pid) or holder for holder in copy.holders)
+        spaces = [picture.namespaces[home] for home in homes if home in picture.namespaces]
+        known_now = (replace(one, at_home=any(one.pid in space.pids for space in spaces)) for one in found)
+        return replace(copy, holders=tuple(known_now))
     namespace = _namespace(copy, picture)
     if namespace is None:
         return copy
@@ -42,7 +46,10 @@ def _held(copy: FoundCopy, kind: Kind, picture: Picture, known: dict[int, Member
     if namespace.inode not in known:
         known[namespace.inode] = holders.members(namespace)
     members = known[namespace.inode]
-    return replace(copy, holders=copy.holders or members.holders, namespace_kind=members.kind)
+    held = copy.holders or members.holders
+    if namespace.inode in homes:
+        held = tuple(replace(holder, at_home=True) for holder in held)
+    return replace(copy, holders=held, namespace_kind=members.kind)
 
 
 def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...]]:

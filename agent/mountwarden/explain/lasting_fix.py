@@ -1,7 +1,7 @@
 """The change that removes a cause for good: its file, content and commands. Nothing here makes it. Pure."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..escape import printable, unit_word
 from ..model import Cause, Finding, Root
@@ -50,7 +50,18 @@ class Fix:
 
 
 def lasting_fix(cause: Cause, finding: Finding, around: Context) -> Fix | None:
-    """The change after which this cause leaves no copies behind any more; None where none is known."""
+    """The change after which this cause leaves no copies behind any more; None where none is known.
+
+    What lives in a root's home, such as its engine, is left to start anew when its operator wants it to.
+    """
+    fix = _fix(cause, finding, around)
+    if fix is None or not any(holder.at_home for holder in finding.holders):
+        return fix
+    left = tuple(command for command in fix.commands if not command.startswith("systemctl restart"))
+    return replace(fix, commands=left)
+
+
+def _fix(cause: Cause, finding: Finding, around: Context) -> Fix | None:
     if cause.code == MOUNT_FLAGS:
         return _unit_fix(finding, around)
     if cause.code in (PRIVATE_BIND, SLAVE_NOT_EFFECTIVE):

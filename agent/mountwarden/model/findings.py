@@ -21,6 +21,8 @@ class Holder:
     """Real uid."""
     user_unit: str | None = None
     """The unit of a user's own systemd, below `unit`."""
+    at_home: bool = False
+    """It is in the mount namespace of a root's home, the host's or an engine's."""
 
     @property
     def is_in_service(self) -> bool:

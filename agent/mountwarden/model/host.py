@@ -200,6 +200,13 @@ class Stack:
     match: Match
     top: Mount
     depth: int
+    least: int | None = None
+    """The least depth at which a scan saw it; None where that is not known."""
+
+    @property
+    def grew(self) -> bool:
+        """Whether an earlier scan saw fewer of them."""
+        return self.least is not None and self.least < self.depth
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +312,7 @@ class Picture:
     home_identities: frozenset[tuple[str, bytes]] = frozenset()
     """(device, mnt_root) of every mount of every home."""
     stacks: tuple[Stack, ...] = ()
-    """What is stacked in namespaces that are no home."""
+    """What is stacked in namespaces that are no home; compared with earlier scans, what homes have too."""
     gone: tuple[Gone, ...] = ()
     """Mounts that a home had and that no namespace has any more."""
     kept: tuple[Kept, ...] = ()

@@ -38,9 +38,10 @@ def advice(finding: Finding) -> list[Remedy]:
     spaces: Counter[_Group] = Counter()
     for copy in copies:
         for holder in copy.holders:
-            groups.setdefault(_group(holder), []).append(holder)
+            if not holder.at_home:
+                groups.setdefault(_group(holder), []).append(holder)
         spaces.update(set(map(_group, copy.holders)))
-    stay = {_group(holder) for copy in copies if _stays(finding, copy) for holder in copy.holders}
+    stay = {_group(holder) for copy in copies for holder in copy.holders if _stays(finding, copy, holder)}
     left = {key: held for key, held in groups.items() if key not in stay}
     if finding.kind in (Kind.LEAKED, Kind.SEVERED):
         # Their namespace ends with its processes; a session or a bare process can't be restarted.
@@ -49,7 +50,16 @@ def advice(finding: Finding) -> list[Remedy]:
     named = [_remedy(finding, key, held, _of(spaces[key], finding)) for key, held in ordered[:_UNITS]]
     if len(ordered) > _UNITS:
         named[-1] = replace(named[-1], reason=f"{named[-1].reason}; and {len(ordered) - _UNITS} more hold it")
-    return named
+    return [*named, *_of_home(finding)]
+
+
+def _of_home(finding: Finding) -> list[Remedy]:
+    """Nothing of a home is advised to be ended or started anew; who has something open there is said all the same."""
+    held = [holder for holder in finding.holders if holder.at_home]
+    if finding.kind is not Kind.PINNED or not held:
+        return []
+    text = f"{_listed(held)} must close what is open there; it is in the mount namespace of the host or an engine"
+    return [Remedy(Action.RESTART, False, text, None)]
 
 
 def _own(finding: Finding) -> list[FoundCopy]:
@@ -60,10 +70,11 @@ def _own(finding: Finding) -> list[FoundCopy]:
     return [copy for copy in finding.copies if (copy.namespace, copy.mount_id) in proven]
 
 
-def _stays(finding: Finding, copy: FoundCopy) -> bool:
-    """Whether it is home's own, or process 1 has a part in it: home stays, and the host ends with process 1."""
-    at_home = copy.namespace is not None and copy.namespace == finding.home
-    return at_home or any(holder.pid == 1 for holder in copy.holders)
+def _stays(finding: Finding, copy: FoundCopy, holder: Holder) -> bool:
+    """Whether its unit has a part in home, or process 1 in the copy: home stays, and the host ends with process 1."""
+    if copy.namespace is not None and copy.namespace == finding.home:
+        return True
+    return any(one.pid == 1 for one in copy.holders) or (holder.at_home and _group(holder)[0] != "process")
 
 
 def _of(spaces: int, finding: Finding) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..config.schema import Config
 from ..ledger.update import silenced
-from ..model import Finding, Severity
+from ..model import Finding, Kind, Severity
 from .scanner import Scan, Scanner
 
 
@@ -68,7 +68,9 @@ def _need(first: Scan, config: Config, known: Known, wait: float, *, everything:
     times = [
         config.confirm.needed(finding)
         for finding in first.findings
-        if (everything or finding.severity is not Severity.INFO) and not _holds(known(finding))
+        # Whether a stack grows is seen by a second scan only.
+        if (everything or finding.severity is not Severity.INFO or finding.kind is Kind.STACKED)
+        and not _holds(known(finding))
     ]
     return max((needed for needed in times if needed <= wait), default=0.0)
 

@@ -26,6 +26,7 @@ from .history import History, remember
 from .homes import Homes
 from .kept import KeptSuperblocks
 from .mount_namespaces import MountNamespaces
+from .stacks import StackDepths
 from .stored_history import StoredHistory
 
 
@@ -94,6 +95,7 @@ class Scanner:
         self._earlier = history
         self._history = stored_history.begin(history) if history else History()
         self._kept = KeptSuperblocks()
+        self._depths = StackDepths()
         self._engines.remember(dict(history.daemons) if history else {})
         self._keep = keep
         self._answers = AnswerSources(self._engines)
@@ -197,7 +199,7 @@ class Scanner:
             copies=copies,
             mounts=found.mounts,
             home_identities=self._homes.identities,
-            stacks=stacks(copies),
+            stacks=self._depths.compare(states, stacks(copies)),
             gone=tuple(self._history.gone.values()),
             kept=self._kept.kept,
             gaps=tuple(gaps),

@@ -1,0 +1,48 @@
+"""How deep stacks of the same mount were at earlier scans: only one that grows is a fault. Pure.
+
+What multiplies mounts (bidirectional propagation, a bind of a directory on itself) does so at each start of a
+container; a stack that stays as it is was made by somebody, and may be meant.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..model import RootState, Spot, Stack
+
+_Key = tuple[int, bytes, Spot, str, bytes]
+"""Namespace, root, spot, and (device, mnt_root) of what is stacked."""
+
+
+class StackDepths:
+    """The least depth at which each stack was seen since it is there."""
+
+    def __init__(self) -> None:
+        self._least: dict[_Key, int] = {}
+        self._live: frozenset[_Key] = frozenset()
+        """What homes had at the last scan."""
+
+    def compare(self, states: Iterable[RootState], piled: Iterable[Stack]) -> tuple[Stack, ...]:
+        """All stacks of a scan, of the homes and of other namespaces, each with the least depth known of it."""
+        states = tuple(states)
+        stacks = [stack for state in states for stack in state.stacks] + list(piled)
+        least: dict[_Key, int] = {}
+        for stack in stacks:
+            key = _of(stack)
+            before = self._least.get(key, 1 if key in self._live else stack.depth)
+            least[key] = min(before, stack.depth, least.get(key, stack.depth))
+        self._least, self._live = least, _live(states)
+        return tuple(replace(stack, least=least[_of(stack)]) for stack in stacks)
+
+
+def _of(stack: Stack) -> _Key:
+    return stack.namespace, stack.match.root.path, stack.match.spot, *stack.top.identity
+
+
+def _live(states: Iterable[RootState]) -> frozenset[_Key]:
+    return frozenset(
+        (state.home, state.root.path, spot, *mount.identity)
+        for state in states
+        if state.home is not None
+        for spot, mounts in state.live.items()
+        for mount in mounts
+    )
