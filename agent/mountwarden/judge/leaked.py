@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
+from ..escape import decoded
 from ..model import (
     NAMED,
     Answers,
@@ -12,9 +13,12 @@ from ..model import (
     Evidence,
     Finding,
     FoundCopy,
+    Given,
+    GivenQuestion,
     Kind,
     Match,
     Mount,
+    MountClass,
     Picture,
     Question,
     Reach,
@@ -34,6 +38,8 @@ class _Leak:
     match: Match
     evidence: Evidence
     recorded_live: bool = False
+    given: Given | None = None
+    """Who was given the copy on purpose."""
 
     @property
     def on_spot(self) -> bool:
@@ -104,7 +110,11 @@ def _leak(
         return None
     if match.root.daemonless and record is RecordState.UNKNOWN and copy.history is None:
         return None  # any namespace may be its home
-    return _Leak(copy, match, Evidence.CLAIMED if claimed else _evidence(copy, record))
+    if claimed or match.layout.mount_class is not MountClass.VOLUME:
+        return _Leak(copy, match, Evidence.CLAIMED if claimed else _evidence(copy, record))
+    asked = GivenQuestion(copy.namespace, copy.mount.point, match.mountpoint, copy.mount.fstype)
+    questions.add(asked)
+    return _Leak(copy, match, _evidence(copy, record), given=answers.given.get(asked))
 
 
 def _in_use_by_record_alone(
@@ -160,7 +170,8 @@ def _on_spots(copies: Iterable[Copy], spots: Collection[Spot]) -> dict[Spot, tup
 
 def _finding(picture: Picture, state: RootState, leaks: list[_Leak], there: tuple[Copy, ...]) -> Finding:
     """The finding of one spot; the first leak stands for all of them."""
-    first = leaks[0]
+    used, left = [leak for leak in leaks if leak.given], [leak for leak in leaks if not leak.given]
+    first = (left or used)[0]
     copy, match = first.copy, first.match
     newer = state.live.get(match.spot, ())
     same_upper = any(_upper(mount) is not None and _upper(mount) == _upper(copy.mount) for mount in newer)
@@ -168,27 +179,36 @@ def _finding(picture: Picture, state: RootState, leaks: list[_Leak], there: tupl
         Kind.LEAKED, match, copy.mount, namespace=copy.namespace, home=state.home, boot_id=picture.boot_id
     )
     by_namespace: dict[int, _Leak] = {}
-    for leak in leaks:
+    for leak in (*left, *used):
         by_namespace.setdefault(leak.copy.namespace, leak)
     named = itertools.islice(by_namespace.values(), NAMED)
-    target = _target(leaks, there)
+    target = _target(left, there) if left else None
+    kept = bool(newer) or any(leak.on_spot for leak in used)  # what replaces the directory would take them along
+    said = _detail(left, newer=bool(newer), same_upper=same_upper) if left else ""
     return replace(
         found,
         severity=_severity(first, same_upper),
         evidence=first.evidence,
-        copies=tuple(_copy(leak, newer=bool(newer)) for leak in named),
+        copies=tuple(_copy(leak, kept=kept) for leak in named),
         count=len(leaks),
         spaces=len(by_namespace),
-        detail=_detail(leaks, newer=bool(newer), same_upper=same_upper),
+        detail="; ".join(filter(None, (said, _in_use(used)))),
         recorded_live=first.recorded_live,
         target=target,
-        beside=tuple(_other(copy) for copy in target.others[:NAMED]),
+        beside=tuple(_other(copy) for copy in target.others[:NAMED]) if target else (),
     )
 
 
-def _copy(leak: _Leak, *, newer: bool) -> FoundCopy:
-    copy, reach = leak.copy, Reach.RMDIR if leak.on_spot and not newer else Reach.INSIDE
-    return FoundCopy(copy.namespace, copy.mount.point, copy.mount.id, copy.mount.unique, reach)
+def _in_use(used: list[_Leak]) -> str:
+    """Who uses it by design, the first three."""
+    who = dict.fromkeys(f"{one.by} as {decoded(one.point)}" for leak in used if (one := leak.given))
+    return "in use by " + ", ".join(list(who)[:3]) if who else ""
+
+
+def _copy(leak: _Leak, *, kept: bool) -> FoundCopy:
+    copy = leak.copy
+    reach = None if leak.given else Reach.RMDIR if leak.on_spot and not kept else Reach.INSIDE
+    return FoundCopy(copy.namespace, copy.mount.point, copy.mount.id, copy.mount.unique, reach, leak.given)
 
 
 def _other(copy: Copy) -> FoundCopy:
@@ -203,7 +223,7 @@ def _target(leaks: list[_Leak], there: tuple[Copy, ...]) -> Target:
 
 
 def _severity(leak: _Leak, same_upper: bool) -> Severity:
-    if leak.evidence is Evidence.CLAIMED or leak.recorded_live:
+    if leak.evidence is Evidence.CLAIMED or leak.recorded_live or leak.given:
         return Severity.INFO
     return Severity.CRITICAL if same_upper or is_on_block_device(leak.copy.mount) else Severity.WARNING
 

@@ -43,6 +43,7 @@ from .host import (
     Copy,
     Door,
     Gap,
+    Given,
     Gone,
     Kept,
     Layout,
@@ -59,7 +60,15 @@ from .host import (
     gets_own_superblock,
     is_on_block_device,
 )
-from .questions import Answers, ContainerQuestion, PeerGroupQuestion, Question, RecordQuestion, UsersQuestion
+from .questions import (
+    Answers,
+    ContainerQuestion,
+    GivenQuestion,
+    PeerGroupQuestion,
+    Question,
+    RecordQuestion,
+    UsersQuestion,
+)
 from .units import MS_PRIVATE, MS_SLAVE, Assignment, Directive, UnitFacts, UnitFile
 
 __all__ = [
@@ -83,6 +92,8 @@ __all__ = [
     "Finding",
     "FoundCopy",
     "Gap",
+    "Given",
+    "GivenQuestion",
     "Gone",
     "Holder",
     "Kept",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .enums import Action, Evidence, Kind, MountClass, NamespaceKind, Reach, Severity
-from .host import Copy, Match, Mount, Root, Spot, gets_own_superblock
+from .host import Copy, Given, Match, Mount, Root, Spot, gets_own_superblock
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,8 @@ class FoundCopy:
     mount_id: int | None = None
     unique_id: int | None = None
     reach: Reach | None = None
+    given: Given | None = None
+    """Who was given it on purpose, and so uses it: no action is for it."""
     namespace_kind: NamespaceKind | None = None
     namespace_id: int | None = None
     holders: tuple[Holder, ...] = ()

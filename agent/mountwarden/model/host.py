@@ -276,6 +276,18 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """A mount that a container or a unit was given on purpose, by its own configuration."""
+
+    by: str
+    """Who, such as `container 0123456789ab` or `web.service`; printable."""
+    point: bytes
+    """Where it has it."""
+    stop: str | None
+    """The command that stops it; None where none is known, or its name is special to a shell."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """A superblock that no namespace has mounted and that is kept all the same, as one scan found it."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .enums import RecordState
-from .host import Match, Use
+from .host import Given, Match, Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,19 @@ class UsersQuestion:
     ids: frozenset[int]
 
 
-Question = RecordQuestion | ContainerQuestion | PeerGroupQuestion | UsersQuestion
+@dataclass(frozen=True, slots=True)
+class GivenQuestion:
+    """Asks who was given a mount on purpose. The answer is a Given, or None."""
+
+    namespace: int
+    point: bytes
+    """Where that namespace has it."""
+    mountpoint: bytes
+    """Where home had it."""
+    fstype: str
+
+
+Question = RecordQuestion | ContainerQuestion | PeerGroupQuestion | UsersQuestion | GivenQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +59,9 @@ class Answers:
     masters: Mapping[PeerGroupQuestion, int | None] = field(default_factory=dict)
     users: Mapping[UsersQuestion, tuple[Use, ...]] = field(default_factory=dict)
     containers: Mapping[ContainerQuestion, bool | None] = field(default_factory=dict)
+    given: Mapping[GivenQuestion, Given | None] = field(default_factory=dict)
 
     def lacks(self, question: Question) -> bool:
         """Whether it is not answered."""
-        known: tuple[Mapping[Any, Any], ...] = (self.records, self.masters, self.users, self.containers)
+        known: tuple[Mapping[Any, Any], ...] = (self.records, self.masters, self.users, self.containers, self.given)
         return not any(question in answers for answers in known)

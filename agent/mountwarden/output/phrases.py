@@ -47,18 +47,31 @@ _KERNEL = "the kernel"
 """What holds a layer by a loop device."""
 
 
+_IN_USE = "in use: {what} {state}, and given on purpose to what uses it"
+
+
 def wrong(finding: types.FindingJson, number: int = 1) -> str:
-    """What is wrong with `number` findings like this one, in one line that begins with the kind."""
+    """What is wrong with `number` findings like this one, in one line that begins with the kind.
+
+    Of what was given on purpose nothing is: it is in use.
+    """
     several = finding["namespaces"] > 1
     here = "in these namespaces" if several else _HERE.get(space_kind(finding) or "", "in this namespace")
     state = _STATES[Evidence(finding["evidence"] or Evidence.SPOT)]
-    text = _WRONG[Kind(finding["kind"])].format(what=noun(finding["mount_class"], number), state=state, here=here)
+    text = _IN_USE if in_use(finding) else _WRONG[Kind(finding["kind"])]
+    text = text.format(what=noun(finding["mount_class"], number), state=state, here=here)
     return f"{number:,} {text}" if number > 1 else text
 
 
 def noun(mount_class: str, number: int = 1) -> str:
     """What is mounted there."""
     return _NOUNS[MountClass(mount_class)][number > 1]
+
+
+def in_use(finding: types.FindingJson) -> bool:
+    """Whether all that have it were given it on purpose: there is no way in which it would be made to go."""
+    kinds, copies = (Kind.LEAKED, Kind.ORPHANED), finding["copies"]
+    return finding["kind"] in kinds and bool(copies) and all(copy["reach"] is None for copy in copies)
 
 
 def by_hand(kind: str) -> str:

@@ -33,7 +33,7 @@ def advice(finding: Finding) -> list[Remedy]:
     """One remedy for each unit, container or group of processes that holds it; fewest processes first."""
     if finding.kind not in _WHY or (finding.kind is Kind.LEAKED and finding.evidence is Evidence.CLAIMED):
         return []
-    copies = _own(finding)
+    copies = [copy for copy in _own(finding) if not copy.given]
     groups: dict[_Group, list[Holder]] = {}
     spaces: Counter[_Group] = Counter()
     for copy in copies:
@@ -50,7 +50,25 @@ def advice(finding: Finding) -> list[Remedy]:
     named = [_remedy(finding, key, held, _of(spaces[key], finding)) for key, held in ordered[:_UNITS]]
     if len(ordered) > _UNITS:
         named[-1] = replace(named[-1], reason=f"{named[-1].reason}; and {len(ordered) - _UNITS} more hold it")
-    return [*named, *_of_home(finding)]
+    return [*named, *_in_use(finding), *_of_home(finding)]
+
+
+def _in_use(finding: Finding) -> list[Remedy]:
+    """For what was given on purpose: to stop who uses it, and nothing that takes it from under a running program."""
+    stays = {
+        copy.given: any(_stays(finding, copy, holder) for holder in copy.holders)
+        for copy in finding.copies
+        if copy.given
+    }
+    return [
+        Remedy(
+            Action.RESTART,
+            False,
+            f"{given.by} was given it as {printable(given.point)} and uses it until it is stopped",
+            None if stay else given.stop,
+        )
+        for given, stay in stays.items()
+    ]
 
 
 def _of_home(finding: Finding) -> list[Remedy]:

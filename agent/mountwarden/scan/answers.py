@@ -4,7 +4,16 @@ from collections.abc import Iterable, Mapping
 
 from .. import engines
 from ..engines import Host
-from ..model import Answers, ContainerQuestion, PeerGroupQuestion, Question, RecordQuestion, UsersQuestion
+from ..explain.given import GivenMounts
+from ..model import (
+    Answers,
+    ContainerQuestion,
+    GivenQuestion,
+    PeerGroupQuestion,
+    Question,
+    RecordQuestion,
+    UsersQuestion,
+)
 from ..observe.container_processes import ContainerProcesses
 from ..observe.detached_users import DetachedUsers
 from ..observe.tiers.observer import Observer
@@ -17,6 +26,7 @@ class AnswerSources:
         self._host = host
         self._pins = DetachedUsers()
         self._living = ContainerProcesses()
+        self._given = GivenMounts()
         self.unused: frozenset[frozenset[int]] = frozenset()
         """Mount ids of detached mounts that the last questions were about and that no process keeps."""
 
@@ -36,11 +46,13 @@ class AnswerSources:
         detached = [one for one in questions if isinstance(one, UsersQuestion)]
         asked = [one for one in questions if isinstance(one, ContainerQuestion)]
         users, self.unused = self._pins.users(one.ids for one in detached)
+        given = self._given.answers([one for one in questions if isinstance(one, GivenQuestion)], members)
         return Answers(
             {**answers.records, **dict(zip(records, states, strict=True))},
             {**answers.masters, **{one: masters.get(one.group) for one in groups}},
             {**answers.users, **{one: users.get(one.ids, ()) for one in detached}},
             {**answers.containers, **{one: self._lives(one) for one in asked}},
+            {**answers.given, **given},
         )
 
     def _lives(self, question: ContainerQuestion) -> bool | None:

@@ -154,6 +154,11 @@ class _Names:
     def _name(self, text: str) -> str:
         return self._short("h", text)
 
+    def _command(self, text: str) -> str:
+        """What it does stays, whom it is for does not."""
+        *verb, name = text.split(" ")
+        return " ".join((*verb, self._name(name)))
+
     def _path_text(self, text: str) -> str:
         return self.path(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
@@ -196,5 +201,9 @@ _RULES: dict[tuple[str, str], Any] = {
     ("Gap", "reason"): _Names._reason,
     ("Gap", "what"): _Names._what,
     ("Mount", "fstype"): _Names._fstype,
+    ("Kept", "fstype"): _Names._fstype,
+    ("GivenQuestion", "fstype"): _Names._fstype,
+    ("Given", "by"): _Names._name,
+    ("Given", "stop"): _Names._command,
 }
 """Texts that hold names, by class and field; every other text is one of a fixed set, or a number."""

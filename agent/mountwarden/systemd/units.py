@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from ..errors import NoAnswer
@@ -68,6 +69,19 @@ def units_facts(units: Collection[str]) -> dict[str, UnitFacts | Gap]:
         return child.ask(lambda: _ask_all(_open(), units), deadline=DEADLINE, what="the child that asks PID 1")
     except (NoAnswer, OSError) as error:
         return {unit: _gap(unit, str(error)) for unit in units}
+
+
+def service_properties(service: str) -> Mapping[bytes, Any] | None:
+    """All properties that PID 1 has of a service, as D-Bus types them; None where it does not answer in time."""
+    question = partial(_properties, service)
+    try:
+        return child.ask(question, deadline=DEADLINE, what="the child that asks PID 1")
+    except Exception:  # pystemd makes a class of its own of each D-Bus error
+        return None
+
+
+def _properties(service: str) -> Mapping[bytes, Any]:
+    return dict(_open()(os.fsencode(service), b"Service"))
 
 
 def _gap(unit: str, reason: str) -> Gap:
