@@ -208,7 +208,7 @@ def _in_use(used: list[_Leak]) -> str:
 def _copy(leak: _Leak, *, kept: bool) -> FoundCopy:
     copy = leak.copy
     reach = None if leak.given else Reach.RMDIR if leak.on_spot and not kept else Reach.INSIDE
-    return FoundCopy(copy.namespace, copy.mount.point, copy.mount.id, copy.mount.unique, reach, leak.given)
+    return FoundCopy(copy.namespace, copy.mount.point, copy.mount.id, copy.mount.unique, reach, given=leak.given)
 
 
 def _other(copy: Copy) -> FoundCopy:

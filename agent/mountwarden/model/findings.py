@@ -120,11 +120,11 @@ class FoundCopy:
     mount_id: int | None = None
     unique_id: int | None = None
     reach: Reach | None = None
-    given: Given | None = None
-    """Who was given it on purpose, and so uses it: no action is for it."""
     namespace_kind: NamespaceKind | None = None
     namespace_id: int | None = None
     holders: tuple[Holder, ...] = ()
+    given: Given | None = None
+    """Who was given it on purpose, and so uses it: no action is for it."""
 
 
 _NOWHERE = FoundCopy(None)
