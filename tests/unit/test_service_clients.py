@@ -58,6 +58,7 @@ class Scene:
 
     path: Path
     journal: Noted = field(default_factory=Noted)
+    lazy: list[bool] = field(default_factory=list)
     acted: list[tuple[list[str], Action, str | None]] = field(default_factory=list)
     error: Exception | None = None
     peers: list[socket.socket] = field(default_factory=list)
