@@ -211,6 +211,36 @@ def test_a_namespace_that_copies_the_leaks_after_the_scan_loses_them_too() -> No
     assert crash.in_few_processes(leaks(3, within), 20) == ["done"] * 3
 
 
+def test_copies_that_were_mounted_anew_after_the_scan_go_too() -> None:
+    """Bound there from one another: they have other mount ids, and are of the same superblock."""
+
+    class Rebinding(Counting):
+        """The holder replaces its copy between its first look and the reading of all namespaces."""
+
+        def scan(self, *, resync: bool = False) -> Scan:
+            scan = super().scan(resync=resync)
+            if self.scans == 1:
+                self.holder.run(self.rebind)
+            return scan
+
+        def rebind(self) -> None:
+            os.mkdir(b"/mnt/aside")
+            syscalls.mount(merged(0), b"/mnt/aside", None, abi.MS_BIND)
+            syscalls.umount(merged(0))
+            syscalls.mount(b"/mnt/aside", merged(0), None, abi.MS_MOVE)
+
+        holder: Namespace
+
+    def within(holder: Namespace, found: list[Finding]) -> list[str]:
+        owner = Rebinding(crash.CONFIG, home=own_namespace())
+        owner.holder = holder
+        told = codes(apply.carry_out_all(found, owner, Action.DETACH))
+        assert not holder.is_mounted(merged(0))
+        return list(told.values())
+
+    assert crash.in_few_processes(leaks(1, within), 20) == ["done"]
+
+
 def test_many_namespaces_of_many_leaks_are_one_batch_that_reads_each_of_them_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -229,6 +259,7 @@ def test_many_namespaces_of_many_leaks_are_one_batch_that_reads_each_of_them_onc
             assert [(finding.count, len(finding.copies)) for finding in found] == [(101, 20)] * 40
             monkeypatch.setattr(checks, "text_of", counted)
             monkeypatch.setattr(newer_mounts, "newest", lambda: None)  # other tests mount meanwhile
+            monkeypatch.setattr(detach, "SECONDS", 5.0)
             owner = scanner()
             used = sum(os.times()[:4])
             told = list(apply.carry_out_all(found, owner, Action.DETACH))
@@ -403,6 +434,7 @@ def test_a_home_elsewhere_takes_one_child_for_a_batch(monkeypatch: pytest.Monkey
             owner = Counting(crash.CONFIG, home=sandbox.inode)
             found = [finding for finding in owner.scan().findings if finding.kind == "leaked"]
             monkeypatch.setattr(child, "ask", counted)
+            monkeypatch.setattr(newer_mounts, "newest", lambda: None)  # other tests mount meanwhile
             told = codes(apply.carry_out_all(found, owner, Action.DETACH))
             assert list(told.values()) == ["done"] * 4
             acting = [what for what in children if "mount namespace" in what]

@@ -8,12 +8,12 @@ it shares is at most that much older than for a single detach.
 
 What protects a layer that is used again does not age. It is asked for each leak right before its rename: by the kernel
 itself whether home has mounted on it (EBUSY), of the engine's record whether it is live; the way to the directory, the
-mount it is on, its inode, its emptiness and its change time; last, whether any mount was made on the host since all
-namespaces were read (Linux 6.8), which are then read again, and the batch ends where that happens amid it. What may be
-missed for that little longer is a process that begins to use the empty directory itself, which then has a removed one;
-where mounts are made all the time, or on an older kernel, also one that another namespace makes on it or of it, and on
-any a mount that is moved there. A single detach has the same gap, only shorter; the record and the confirm time stand
-against it.
+mount it is on, its inode, its emptiness and its change time. Last, before the first rename and each eighth after it,
+whether any mount was made on the host since all namespaces were read (Linux 6.8); these are then read again, once for a
+batch and thrice for a few leaks. What may be missed for that little longer is a process that begins to use the empty
+directory itself, which then has a removed one; where mounts are made all the time, or on an older kernel, also one that
+another namespace makes on it or of it, and on any a mount that is moved there. A single detach has the same gap, only
+shorter; the record and the confirm time stand against it.
 """
 
 import functools
@@ -39,8 +39,9 @@ SECONDS = 0.25
 """For so many seconds a batch begins detaches, and so old the scan may be that it starts with."""
 MOST = 500
 """Leaks in a batch."""
-LOOKS = 4
-"""How often all namespaces are read before the first rename of a batch; of the last time nothing is asked any more."""
+LOOKS, FEW = 4, 8
+"""How often all namespaces are read for a few leaks, and twice for more, where mounts are made meanwhile: from the last
+time on, that is not asked any more."""
 
 
 def detach(finding: Finding, scanner: "Scanner") -> Outcome:
@@ -125,24 +126,26 @@ class _Batch:
         return [leak for leak in leaks if leak.spot not in others]
 
     def _replaced(self, leaks: Sequence[Detachable], proc: int) -> list[Performed]:
-        """What was done. All namespaces are read anew, a few times, where a mount was made before the first rename."""
+        """What was done. All namespaces are read anew, a few times, where a mount was made before a rename."""
         in_use = directory_users.directories_in_use(proc, frozenset(leak.mountpoint.name for leak in leaks))
-        performed = []
-        for looks_left in reversed(range(LOOKS)):
+        answered: list[tuple[Detachable, replace.Replaced | Declined | str]] = []
+        until = float("inf")
+        for looks_left in reversed(range(LOOKS if len(leaks) <= FEW else 2)):
             newest = newer_mounts.newest() if looks_left else None
             leaks = self._unshared(leaks)
-            answers = self._answers(leaks, in_use, newest)
-            for leak, what in zip(leaks, answers, strict=False):  # shorter where the time was up
-                if isinstance(what, Declined):
-                    self._outcomes.append(refused(leak.finding, Action.DETACH, what))
-                else:
-                    performed.append(leak.performed(what))
-            if answers or not leaks:
+            until = min(until, time.monotonic() + SECONDS)
+            answers = self._answers(leaks, in_use, newest, until - time.monotonic())
+            answered += zip(leaks, answers, strict=False)  # shorter where the time was up, or a mount was made
+            leaks = leaks[len(answers) :]
+            if not leaks or (answered and time.monotonic() >= until):
                 break
-        return performed
+        for leak, what in answered:
+            if isinstance(what, Declined):
+                self._outcomes.append(refused(leak.finding, Action.DETACH, what))
+        return [leak.performed(what) for leak, what in answered if not isinstance(what, Declined)]
 
     def _answers(
-        self, leaks: Sequence[Detachable], in_use: replace.InUse, newest: int | None
+        self, leaks: Sequence[Detachable], in_use: replace.InUse, newest: int | None, seconds: float
     ) -> Sequence[replace.Replaced | Declined | str]:
         """What the child says of each that it came to; of one that gave no answer, why, as often as it has begun."""
         if not leaks:
@@ -150,7 +153,7 @@ class _Batch:
         home, points = leaks[0].finding.home, [leak.mountpoint for leak in leaks]
         with mmap(-1, replace.BEGUN.size) as begun:
             try:
-                function = functools.partial(replace.replace_all, points, in_use, newest, SECONDS, begun)
+                function = functools.partial(replace.replace_all, points, in_use, newest, seconds, begun)
                 return at_home(home, self._scan, function)
             except NoAnswer as error:
                 (count,) = replace.BEGUN.unpack_from(begun)
