@@ -29,7 +29,9 @@ cd "$1"
 mkdir old
 mount --make-rprivate /
 pivot_root . old
+mount -t proc proc /proc
 umount -l /old
+umount /proc
 exec sleep infinity
 """
 _CLEAN = f"""
@@ -78,10 +80,10 @@ class Wrongs:
         return ROOT
 
     def pinned(self) -> str:
-        """A layer without a mount, of which a unit on the host has a file open."""
+        """A layer without a mount, of which a unit has a file open."""
         merged = f"{self.leaks.mount()}/merged"
         self.host.run("sh", "-c", f"echo > {merged}/file")
-        self.leaks.units.add(self.host.unit("pinned", command=("tail", "-f", f"{merged}/file")))
+        self.leaks.units.add(self.host.unit("pinned", "PrivateTmp=yes", command=("tail", "-f", f"{merged}/file")))
         self.seen()
         self.host.run("umount", "-l", merged)
         return merged
