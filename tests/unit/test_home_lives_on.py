@@ -97,3 +97,11 @@ def test_who_lives_in_a_home_is_known_by_its_namespace() -> None:
     own = finding(Kind.PINNED, Holder(999999, "gone"), None, Reach.HOLDERS)
     assert attribute(own, picture(999999)).holders[0].at_home
     assert not attribute(own, picture(5)).holders[0].at_home
+
+
+@pytest.mark.parametrize(("pids", "named"), [((1, 8), [1]), ((7, 8), [1, 8])])
+def test_for_the_host_s_own_namespace_stands_process_1(pids: tuple[int, ...], named: list[int]) -> None:
+    own = finding(Kind.STACKED, HOLDERS["process 1"], HOME, Reach.INSIDE)
+    own = replace(own, copies=(replace(own.first, holders=(HOLDERS["process 1"], HOLDERS["a service"])),))
+    found = attribute(own, picture(*pids)).holders
+    assert [holder.pid for holder in found if holder.at_home] == named

@@ -48,7 +48,8 @@ def _held(copy: FoundCopy, kind: Kind, picture: Picture, known: dict[int, Member
     members = known[namespace.inode]
     held = copy.holders or members.holders
     if namespace.inode in homes:
-        held = tuple(replace(holder, at_home=True) for holder in held)
+        # In the host's own namespace the whole host lives: process 1 stands for it, and others come and go.
+        held = tuple(replace(holder, at_home=True) for holder in (held[:1] if 1 in namespace.pids else held))
     return replace(copy, holders=held, namespace_kind=members.kind)
 
 

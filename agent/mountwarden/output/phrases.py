@@ -69,9 +69,8 @@ def noun(mount_class: str, number: int = 1) -> str:
 
 
 def in_use(finding: types.FindingJson) -> bool:
-    """Whether all that have it were given it on purpose: there is no way in which it would be made to go."""
-    kinds, copies = (Kind.LEAKED, Kind.ORPHANED), finding["copies"]
-    return finding["kind"] in kinds and bool(copies) and all(copy["reach"] is None for copy in copies)
+    """Whether all that have it were given it on purpose."""
+    return bool(finding["copies"]) and all(copy.get("given") for copy in finding["copies"])
 
 
 def by_hand(kind: str) -> str:

@@ -178,6 +178,7 @@ def _copy(copy: FoundCopy) -> types.CopyJson:
         "seen_at": _text(copy.seen_at),
         "mount_id": {"unique": copy.unique_id, "small": copy.mount_id},
         "reach": _word(copy.reach),
+        "given": f"{copy.given.by} as {printable(copy.given.point)}" if copy.given else None,
         "holders": holders(copy.holders),
     }
 

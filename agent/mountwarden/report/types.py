@@ -103,6 +103,8 @@ class CopyJson(TypedDict):
     seen_at: str | None
     mount_id: MountIdJson
     reach: str | None
+    given: str | None
+    """Who was given it on purpose, and where; a report that an older version wrote has none."""
     holders: list[HolderJson]
 
 
