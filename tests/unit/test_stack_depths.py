@@ -72,3 +72,20 @@ def test_another_mount_on_the_spot_is_another_stack() -> None:
     other = replace(stack, top=replace(stack.top, device="0:99"))
     (compared,) = known.compare((LIVE,), (replace(other, namespace=OTHER),))
     assert not compared.grew
+
+
+@pytest.mark.parametrize(
+    ("bottoms", "grew"), [((70, 70), True), ((70, 71), False), ((None, None), False), ((None, 70), False)]
+)
+def test_a_stack_that_grew_while_nobody_looked_has_grown(bottoms: tuple[int | None, int | None], grew: bool) -> None:
+    """By the unique id of its lowest mount: a number of a namespace or device may be another's by then."""
+    (before,), (after,) = elsewhere(4), elsewhere(5)
+    first = StackDepths()
+    first.compare((LIVE,), (replace(before, bottom=bottoms[0]),))
+    (compared,) = StackDepths(first.saved).compare((LIVE,), (replace(after, bottom=bottoms[1]),))
+    assert compared.grew == grew
+
+
+def test_the_lowest_mount_is_that_of_the_stack() -> None:
+    mounts = [replace(one, unique=100 + one.id) for one in chain(2, 3, 4, 5)]
+    assert [stack.bottom for stack in stacks(copies(mounts))] == [102]

@@ -223,3 +223,10 @@ def test_what_would_be_too_long_is_cut_to_what_can_be_read_back() -> None:
         assert kept.namespaces[0] == made.namespaces[0], "home's witnesses come first"
     nothing = json.loads(stored_history.dump(made, 10))
     assert (nothing["mounts"], nothing["namespaces"]) == ([], [])
+
+
+def test_the_depths_of_stacks_are_read_back_and_go_first_where_it_is_too_long() -> None:
+    made = dataclasses.replace(FIRST, depths=((70, 4), (71, 6)))
+    assert stored_history.load(stored_history.dump(made, LIMIT), "boot") == (made, None)
+    large = dataclasses.replace(made, namespaces=tuple(stored_history.SavedNamespace(n, ()) for n in range(9)))
+    assert stored_history.load(stored_history.dump(large, 400), "boot")[0].depths == ()

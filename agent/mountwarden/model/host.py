@@ -202,6 +202,8 @@ class Stack:
     depth: int
     least: int | None = None
     """The least depth at which a scan saw it; None where that is not known."""
+    bottom: int | None = None
+    """Unique id of the lowest of them; None where it is not known."""
 
     @property
     def grew(self) -> bool:

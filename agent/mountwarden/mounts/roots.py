@@ -121,7 +121,8 @@ def _stacks(namespace: int, table: Table, on_spots: Iterable[tuple[Mount, Match]
         pile = [lowest, *table.stacked_on(lowest)]
         identity, depth = Counter(mount.identity for mount in pile).most_common(1)[0]
         if depth > 1:
-            yield Stack(namespace, match, [mount for mount in pile if mount.identity == identity][-1], depth)
+            same = [mount for mount in pile if mount.identity == identity]
+            yield Stack(namespace, match, same[-1], depth, bottom=same[0].unique)
 
 
 _SNAPSHOT = re.compile(rb"/(?:.*/)?io\.containerd\.snapshotter\.v1\.overlayfs/snapshots/[0-9]+(?=/)")

@@ -95,7 +95,7 @@ class Scanner:
         self._earlier = history
         self._history = stored_history.begin(history) if history else History()
         self._kept = KeptSuperblocks()
-        self._depths = StackDepths()
+        self._depths = StackDepths(history.depths if history else ())
         self._engines.remember(dict(history.daemons) if history else {})
         self._keep = keep
         self._answers = AnswerSources(self._engines)
@@ -173,7 +173,8 @@ class Scanner:
     def _save(self, picture: Picture, answers: Answers, started: float, boot: float) -> None:
         """Hand over what lasts over a restart. The scan began at `started` (Epoch) and `boot` (CLOCK_BOOTTIME)."""
         if self._keep is not None:
-            fixed = StoredHistory(self.boot_id, started, daemons=tuple(sorted(self._engines.remembered().items())))
+            daemons = tuple(sorted(self._engines.remembered().items()))
+            fixed = StoredHistory(self.boot_id, started, daemons=daemons, depths=self._depths.saved)
             ticks = functools.partial(start_times.start_ticks_before, boot=boot)
             self._keep(stored_history.save(self._history, picture.namespaces, answers, ticks, fixed))
 

@@ -9,6 +9,9 @@ from dataclasses import replace
 
 from ..model import RootState, Spot, Stack
 
+MOST = 4096
+"""Stacks that are saved."""
+
 _Key = tuple[int, bytes, Spot, str, bytes]
 """Namespace, root, spot, and (device, mnt_root) of what is stacked."""
 
@@ -16,7 +19,9 @@ _Key = tuple[int, bytes, Spot, str, bytes]
 class StackDepths:
     """The least depth at which each stack was seen since it is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, saved: Iterable[tuple[int, int]] = ()) -> None:
+        """`saved` is what an earlier run of this boot had in its own `saved`."""
+        self._saved: dict[int | None, int] = dict(saved)
         self._least: dict[_Key, int] = {}
         self._live: frozenset[_Key] = frozenset()
         """What homes had at the last scan."""
@@ -28,10 +33,18 @@ class StackDepths:
         least: dict[_Key, int] = {}
         for stack in stacks:
             key = _of(stack)
-            before = self._least.get(key, 1 if key in self._live else stack.depth)
+            first = self._saved.get(stack.bottom, stack.depth)
+            before = self._least.get(key, 1 if key in self._live else first)
             least[key] = min(before, stack.depth, least.get(key, stack.depth))
         self._least, self._live = least, _live(states)
+        self._saved = {stack.bottom: least[_of(stack)] for stack in stacks if stack.bottom is not None}
         return tuple(replace(stack, least=least[_of(stack)]) for stack in stacks)
+
+    @property
+    def saved(self) -> tuple[tuple[int, int], ...]:
+        """What lasts over a restart: the unique id of each lowest mount, which is not reused, and the least depth."""
+        known = ((bottom, depth) for bottom, depth in self._saved.items() if bottom is not None)
+        return tuple(sorted(known)[:MOST])
 
 
 def _of(stack: Stack) -> _Key:

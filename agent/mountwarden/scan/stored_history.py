@@ -92,6 +92,8 @@ class StoredHistory:
     gone: tuple[SavedGone, ...] = ()
     daemons: tuple[tuple[str, tuple[bytes, ...]], ...] = ()
     """By engine: the roots of every daemon that ran since the boot."""
+    depths: tuple[tuple[int, int], ...] = ()
+    """Of each stack, the unique id of its lowest mount and the least depth at which it was seen (Linux 6.8)."""
 
 
 def begin(saved: StoredHistory) -> History:
@@ -124,7 +126,7 @@ def save(
     started: Started,
     saved: StoredHistory,
 ) -> StoredHistory:
-    """What is saved after a scan. `saved` gives what is not of the history: boot, time, daemons.
+    """What is saved after a scan. `saved` gives what is not of the history: boot, time, daemons, depths.
 
     `started` must know only processes from before the scan, or a pid that was reused within it would be a witness.
     """
@@ -307,7 +309,7 @@ def dump(saved: StoredHistory, limit: int) -> bytes:
         used = {row[3] for space in half for row in space.copies}
         kept = {place: number for number, place in enumerate(sorted(used))}
         half = tuple(replace(space, copies=tuple((*row[:3], kept[row[3]]) for row in space.copies)) for space in half)
-        saved = replace(saved, mounts=tuple(saved.mounts[place] for place in kept), namespaces=half, gone=())
+        saved = replace(saved, mounts=tuple(saved.mounts[place] for place in kept), namespaces=half, gone=(), depths=())
     return data
 
 
@@ -322,6 +324,7 @@ def _text(saved: StoredHistory) -> bytes:
         "namespaces": [{"inode": s.inode, "processes": s.processes, "copies": s.copies} for s in saved.namespaces],
         "gone": encode(saved.gone),
         "daemons": encode(saved.daemons),
+        "depths": saved.depths,
     }
     return json.dumps(document, separators=(",", ":")).encode()
 
