@@ -248,11 +248,16 @@ def test_a_block_device_is_named_by_its_node(home: Home) -> None:
     home.run(disk)
     with loop(home, b"/mnt/disk") as device:
         home.run(lambda: syscalls.mount(device.encode(), b"/mnt/d", b"ext4"))
+        number = f"7:{os.minor(os.stat(device).st_rdev)}"
         with process(home, lambda: os.chdir("/mnt/d")) as pid:
             lazily(home, b"/mnt/d")
             (finding,) = pinned(home)
             assert (finding.mountpoint, finding.fstype, finding.layer) == (device.encode(), "ext4", None)
             assert [holder.pid for holder in finding.holders] == [pid]
+            home.run(lambda: syscalls.mount(b"dev", b"/dev", b"tmpfs"))
+            for asked, kept_by in ((number, [pid]), ("/dev", [])):  # where its node is, nothing is kept
+                found = home.run(lambda asked=asked: find.who(asked).keepers)  # type: ignore[misc]
+                assert [h.pid for one in found for h in one.holders] == kept_by
         assert pinned(home) == []
 
 
@@ -316,3 +321,14 @@ def test_who_says_which_loop_device_keeps_a_removed_layer(home: Home) -> None:
         home.run(lambda: shutil.rmtree(LAYER))
         (keeper,) = home.run(lambda: find.who(os.fsdecode(LAYER)).keepers)
         assert (keeper.how, keeper.detail) == ("loop", f"backs {device}")
+
+
+def test_of_a_path_that_is_not_below_a_bind_mount_who_knows_nothing(home: Home) -> None:
+    def bind() -> None:
+        os.makedirs("/mnt/a/b")
+        os.mkdir("/mnt/c")
+        syscalls.mount(b"/mnt/a", b"/mnt/c", None, abi.MS_BIND)
+
+    home.run(bind)
+    with process(home, lambda: os.chdir("/mnt/c/b")), pytest.raises(MountwardenError, match="No such file"):
+        home.run(lambda: find.who("/mnt/c/x"))
