@@ -137,7 +137,8 @@ class _Batch:
             answers = self._answers(leaks, in_use, newest, until - time.monotonic())
             answered += zip(leaks, answers, strict=False)  # shorter where the time was up, or a mount was made
             leaks = leaks[len(answers) :]
-            if not leaks or (answered and time.monotonic() >= until):
+            gave_none = any(isinstance(what, str) for what in answers)  # what it hangs at may keep the next one too
+            if not leaks or gave_none or (answered and time.monotonic() >= until):
                 break
         for leak, what in answered:
             if isinstance(what, Declined):
