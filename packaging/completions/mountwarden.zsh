@@ -366,7 +366,7 @@ _shtab_mountwarden_predict_options=(
   "--namespace[in the mount namespace of that process (PATH as it is there)]:PID:"
   "--from[judge a file of mountwarden snapshot, - for stdin\; needs no root]:FILE:"
   ":what would be done:(umount)"
-  ":where the file system is mounted:"
+  ":where the file system is mounted on the host:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -534,7 +534,7 @@ _shtab_mountwarden_who_options=(
   "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
-  ":what is busy\; a container by its name or id, a mount by its small or unique id:"
+  ":what is busy\; a path of the host, a container by its name or id, a mount by its small or unique id:"
 )
 
 # guard to ensure default positional specs are added only once per session

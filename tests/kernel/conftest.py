@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mountwarden.cli import host_view
 from mountwarden.model import Tier
 
 from tests.kernel.topology import Home
@@ -37,6 +38,12 @@ def tier(request: pytest.FixtureRequest) -> Iterator[Tier]:
     """The tier of every Scanner of the test."""
     with tiers.forced(request.param):
         yield request.param
+
+
+@pytest.fixture(autouse=True)
+def _sandboxes_are_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that runs in a sandbox stays there, though that is not PID 1's mount namespace."""
+    monkeypatch.setattr(host_view, "enter", lambda _command, _arguments: None)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from mountwarden import model
 from mountwarden.escape import seconds, timestamp
 from mountwarden.model import Gap, RootState, Severity
 from mountwarden.mounts.mountinfo import propagation
-from mountwarden.output import report_file
+from mountwarden.output import report_file, report_text
+from mountwarden.output.terminal import Terminal
 from mountwarden.report import build as report
 
 from tests.support.reports import DOCKER, NOW, facts, finding, mount
@@ -185,6 +186,14 @@ def test_the_worst_comes_first_and_the_quiet_last() -> None:
 )
 def test_exit_status(findings: list[model.Finding], fail_on: Severity, wanted: int) -> None:
     assert report.status(report.build(facts(findings)), fail_on) == wanted
+
+
+def test_where_the_host_was_not_seen_nothing_is_called_right() -> None:
+    unseen = report.build(facts([], gaps=(Gap(report.HOST, "PID 1 here is a container's own"),)))
+    assert (report.status(unseen), unseen["complete"]) == (2, False)
+    text = report_text.render(unseen, report_text.View(Terminal(100), NOW, about="docker"))
+    assert text.startswith("● could not tell what is wrong on vm1\n")
+    assert report.status(report.build(facts([finding()], gaps=(Gap(report.HOST, "x"),)))) == 1
 
 
 def test_exit_status_when_it_could_not_tell() -> None:

@@ -260,7 +260,10 @@ def test_force_replaces_a_regular_file_alone(kind: str, tmp_path: Path) -> None:
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as listening:
         make[kind]()
     before = os.lstat(there)
-    for act in (lambda: document.check(str(there), force=True), lambda: document.write(str(there), made(), force=True)):
+    for act in (
+        lambda: document.check(str(there), "name", force=True),
+        lambda: document.write(str(there), made(), force=True),
+    ):
         with pytest.raises(MountwardenError, match="no regular file"):
             act()
     assert (os.lstat(there).st_ino, other.read_text()) == (before.st_ino, "kept")

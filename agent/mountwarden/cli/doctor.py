@@ -52,13 +52,14 @@ def run(arguments: Namespace) -> int:
     from ..config.schema import Config
     from ..doctor.check import Status
     from ..doctor.examine import Asked, examine
-    from . import configuration
+    from . import configuration, host_view
 
     status, running = _service()
     errors = configuration.errors(arguments)
     named = bool(errors) and configuration.is_named(arguments)
     config = Config() if named else configuration.of(arguments)
-    found = examine(Asked(arguments.config, status, running, config, errors, canary=not arguments.no_canary))
+    unseen = next((gap.reason for gap in host_view.gaps()), None)
+    found = examine(Asked(arguments.config, status, running, config, errors, unseen, canary=not arguments.no_canary))
     written = document(found, time.time())
     if arguments.json:
         sys.stdout.write(report_file.dumps(written))

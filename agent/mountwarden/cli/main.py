@@ -85,9 +85,11 @@ def _dispatch(argv: list[str]) -> int:
 
 
 def _run(command: str, rest: list[str]) -> int:
+    from . import host_view
     from .options import parse
 
     arguments = parse(parser((command,)), [command, *rest])
+    host_view.enter(command, arguments)
     if getattr(arguments, "host", None) is None:
         return _status(arguments)
     from .remote import understood

@@ -8,7 +8,7 @@ from ..escape import timestamp
 from ..output import report_file, terminal
 from ..output.map import dot, drawing, svg
 from ..report import build
-from . import options, session
+from . import host_view, options, session
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -76,7 +76,7 @@ def scan(arguments: Namespace) -> "MapJson":
     exposed = exposures(picture, read.tables)
     holding = {copy.namespace for f in found.findings if counts(f) and f.target for copy in f.target.leaked}
     members = {inode: who(inode, picture) for inode in holding | {exposure.namespace for exposure in exposed}}
-    gaps = tuple({(gap.what, gap.namespace): gap for gap in (*found.seen.gaps, *read.gaps)}.values())
+    gaps = tuple({(gap.what, gap.namespace): gap for gap in (*host_view.gaps(), *found.seen.gaps, *read.gaps)}.values())
     return document(MapFacts(picture, found.findings, exposed, members), gaps, found.seen.started)
 
 

@@ -11,7 +11,7 @@ from ..report import answers, assemble, background, build, types
 from ..report.answers import ExplainedJson, OverJson, PlannedJson
 from ..report.outcomes import OutcomeJson
 from ..scan.confirm import ConfirmedScan, confirmed_scan
-from . import finding_ids, joined, performing, service_report, session
+from . import finding_ids, host_view, joined, performing, service_report, session
 from .last_report import planned_as_told
 from .service import scanning_again
 from .source import Order
@@ -39,6 +39,7 @@ class OwnScan:
         found, agent = self._scan(wait, everything=everything)
         findings, gaps = shared_causes.explained(found.findings, found.seen.picture)
         circumstances = session.circumstances(self._scanner, agent)
+        gaps += host_view.gaps()
         facts = assemble.facts(found.seen, findings, self._scanner.config, gaps=gaps, circumstances=circumstances)
         return build.joined(build.build(facts), joined.alone(agent, found))
 

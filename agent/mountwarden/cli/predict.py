@@ -3,6 +3,7 @@
 import os
 import sys
 from argparse import ArgumentTypeError, Namespace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..escape import printable, sentence
@@ -10,7 +11,7 @@ from ..explain import naming
 from ..output import phrases, report_file
 from ..output.columns import count, wrap
 from ..report import build
-from . import options, session
+from . import host_view, options, session
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -44,7 +45,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
         epilog=_EPILOG,
     )
     parser.add_argument("act", choices=["umount"], help="what would be done")
-    parser.add_argument("path", metavar="PATH", type=os.fsencode, help="where the file system is mounted")
+    parser.add_argument("path", metavar="PATH", type=os.fsencode, help="where the file system is mounted on the host")
     parser.add_argument("--lazy", action="store_true", help="as umount --lazy (MNT_DETACH)")
     parser.add_argument(
         "--namespace", metavar="PID", type=_pid, help="in the mount namespace of that process (PATH as it is there)"
@@ -68,6 +69,7 @@ def run(arguments: Namespace) -> int:
     else:
         session.need_root("mountwarden predict")
         forecast = umount(arguments.path, lazy=arguments.lazy, pid=arguments.namespace)
+        forecast = replace(forecast, gaps=forecast.gaps + host_view.gaps())
     sys.stdout.write(report_file.dumps(document(forecast)) if arguments.json else text(forecast))
     return _STATUS[_answer(forecast)]
 

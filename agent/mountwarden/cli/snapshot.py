@@ -2,6 +2,7 @@
 
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..escape import printable
@@ -50,11 +51,12 @@ def run(arguments: Namespace) -> int:
     from . import session
 
     session.need_root("a snapshot")
-    file.check(arguments.file, force=arguments.force)
+    name = getattr(arguments, "file_name", arguments.file)
+    file.check(arguments.file, name, force=arguments.force)
     taken = take(arguments)
-    size = file.write(arguments.file, taken, force=arguments.force)
-    if arguments.file != file.STREAM:
-        _print(arguments, taken, size)
+    size = file.write(arguments.file, taken, name, force=arguments.force)
+    if name != file.STREAM:
+        _print(arguments, name, taken, size)
     return 0
 
 
@@ -62,7 +64,7 @@ def take(arguments: Namespace) -> "Snapshot":
     """A snapshot of a scan now. Raises: MountwardenError; OSError."""
     from ..scan import confirm
     from ..snapshot import all_mounts, anonymize, take
-    from . import service_report, session
+    from . import host_view, service_report, session
 
     scanner = session.scanner(arguments)
     agent = service_report.read(scanner.boot_id)
@@ -70,7 +72,7 @@ def take(arguments: Namespace) -> "Snapshot":
     hostname, kernel = confirm.host()
     paused = session.circumstances(scanner, agent).paused
     taken = take.take(
-        found.seen,
+        replace(found.seen, gaps=found.seen.gaps + host_view.gaps()),
         found.findings,
         scanner.config,
         hostname=hostname,
@@ -81,8 +83,8 @@ def take(arguments: Namespace) -> "Snapshot":
     return anonymize.anonymous(taken) if arguments.anonymous else taken
 
 
-def _print(arguments: Namespace, taken: "Snapshot", size: int) -> None:
-    file, findings = printable(arguments.file), len(taken.told)
+def _print(arguments: Namespace, name: str, taken: "Snapshot", size: int) -> None:
+    file, findings = printable(name), len(taken.told)
     if arguments.json:
         document = {"file": file, "bytes": size, "anonymous": taken.anonymous, "findings": findings}
         sys.stdout.write(report_file.dumps(document))

@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..escape import printable, sentence
@@ -10,7 +11,7 @@ from ..explain import naming
 from ..output import phrases, report_file, terminal
 from ..output.columns import count, wrap
 from ..report import build
-from . import options, session
+from . import host_view, options, session
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -42,7 +43,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.add_argument(
         "what",
         metavar="PATH|DEVICE|CONTAINER|MOUNT-ID",
-        help="what is busy; a container by its name or id, a mount by its small or unique id",
+        help="what is busy; a path of the host, a container by its name or id, a mount by its small or unique id",
     )
     parser.set_defaults(run=run)
 
@@ -53,6 +54,7 @@ def run(arguments: Namespace) -> int:
 
     session.need_root("mountwarden who")
     answer = find.who(arguments.what, lambda: session.roots(arguments))
+    answer = replace(answer, gaps=answer.gaps + host_view.gaps())
     if arguments.json:
         sys.stdout.write(report_file.dumps(document(answer)))
     else:

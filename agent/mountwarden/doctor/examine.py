@@ -51,6 +51,8 @@ class Asked:
     """What to examine the host with."""
     errors: Sequence[MountwardenError] = ()
     """What is wrong with the files of the configuration."""
+    unseen: str | None = None
+    """Why the host is not seen."""
     canary: bool = True
 
 
@@ -67,7 +69,7 @@ def examine(asked: Asked) -> Examination:
         kernel.selinux(),
         system.version(),
         system.bus(),
-        *((system.namespace(pid1),) if os.geteuid() == 0 else ()),
+        *((system.namespace(pid1, asked.unseen),) if os.geteuid() == 0 else ()),
         system.agent(asked.status, asked.running),
         system.config(asked.directory, asked.errors),
         system.catalog(),

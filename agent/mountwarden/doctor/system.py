@@ -40,9 +40,14 @@ def bus() -> Check:
     return Check("systemd.bus", SYSTEMD, Status.WARN, text, "apt install python3-pystemd")
 
 
-def namespace(pid1: int | None) -> Check:
-    """Whether this command sees what PID 1 sees. `pid1` is the inode of its mount namespace, None where unknown."""
+def namespace(pid1: int | None, unseen: str | None = None) -> Check:
+    """Whether this command sees what PID 1 sees. `pid1` is the inode of its mount namespace, None where unknown;
+    `unseen` is why the host is not seen.
+    """
     name, group = "systemd.namespace", SYSTEMD
+    if unseen is not None:
+        hint = "run it on the host, or in a container with the host's processes"
+        return Check(name, group, Status.WARN, f"the host is not seen: {sentence(unseen)}", hint)
     if pid1 is None:
         text = "PID 1's mount namespace can't be read: which mounts are the host's own is not known"
         return Check(name, group, Status.WARN, text, "run it as root on the host itself, outside of any container")

@@ -178,8 +178,9 @@ def of_pid1() -> int | None:
         first, own = processes.read("/proc/1/mountinfo"), processes.read("/proc/self/mountinfo")
     except OSError:
         return None
-    return own_namespace() if _ids(first) == _ids(own) else None
+    # Each mount has an id of its own: the tables of two namespaces have none in common, and this one may just change.
+    return own_namespace() if not _ids(first).isdisjoint(_ids(own)) else None
 
 
-def _ids(text: bytes) -> list[bytes]:
-    return [line.split(b" ", 1)[0] for line in text.splitlines()]
+def _ids(text: bytes) -> set[bytes]:
+    return {line.split(b" ", 1)[0] for line in text.splitlines()}

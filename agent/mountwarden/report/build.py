@@ -12,6 +12,9 @@ from ..mounts.mountinfo import propagation
 from ..remedies.actions import describe
 from . import types
 
+HOST = "the host"
+"""What a gap could not read where the command did not see the host at all."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReportFacts:
@@ -74,7 +77,8 @@ def counts(finding: types.FindingJson, fail_on: Severity = Severity.WARNING) -> 
 def status(report: types.ReportJson, fail_on: Severity = Severity.WARNING, *, strict: bool = False) -> int:
     """The exit status: 1 something is wrong, 2 could not tell, 0 nothing is wrong.
 
-    Could not tell: there are roots and none could be judged, or, with `strict`, the report is not complete.
+    Could not tell: there are roots and none could be judged, the host was not seen, or, with `strict`, the report is
+    not complete.
     """
     if any(counts(finding, fail_on) for finding in report["findings"]):
         return 1
@@ -82,9 +86,10 @@ def status(report: types.ReportJson, fail_on: Severity = Severity.WARNING, *, st
 
 
 def blind(report: types.ReportJson) -> bool:
-    """There are roots, and none of them could be judged."""
+    """There are roots, and none of them could be judged; or the host was not seen."""
     roots = report["roots"]
-    return bool(roots) and all(root["status"] != "ok" for root in roots)
+    unseen = any(gap["what"] == HOST for gap in report["gaps"])
+    return unseen or (bool(roots) and all(root["status"] != "ok" for root in roots))
 
 
 def select(report: types.ReportJson, choose: Callable[[types.FindingJson], bool]) -> types.ReportJson:

@@ -44,8 +44,10 @@ def dumps(snapshot: Snapshot) -> str:
     return json.dumps({"schema": SCHEMA, "shared": encoder.shared, "snapshot": facts}, separators=(",", ":")) + "\n"
 
 
-def write(path: str, snapshot: Snapshot, *, force: bool = False) -> int:
+def write(path: str, snapshot: Snapshot, name: str | None = None, *, force: bool = False) -> int:
     """Write the file, for its owner alone, or to stdout where its name is `STREAM`; returns the number of bytes.
+
+    `name` is what errors call it, where that is not its path.
 
     A regular file that is there is replaced only with `force`, and never in part; nothing else ever is.
 
@@ -56,16 +58,19 @@ def write(path: str, snapshot: Snapshot, *, force: bool = False) -> int:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         return len(data)
-    check(path, force=force)
+    check(path, name or path, force=force)
     try:
         replace_file(path, data, mode=0o600, exclusive=not force)
     except FileExistsError:
-        raise _is_there(path) from None
+        raise _is_there(name or path) from None
     return len(data)
 
 
-def check(path: str, *, force: bool) -> None:
-    """Whether `write` may write that file now. Raises: MountwardenError where not; OSError."""
+def check(path: str, name: str, *, force: bool) -> None:
+    """Whether `write` may write that file now. `name` is what errors call it.
+
+    Raises: MountwardenError where not; OSError.
+    """
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -74,13 +79,13 @@ def check(path: str, *, force: bool) -> None:
         return
     if not stat.S_ISREG(status.st_mode):
         hint = f"name another file, or {STREAM} for stdout"
-        raise MountwardenError(f"{printable(path)} is there already, and is no regular file", hint=hint)
+        raise MountwardenError(f"{printable(name)} is there already, and is no regular file", hint=hint)
     if not force:
-        raise _is_there(path)
+        raise _is_there(name)
 
 
-def _is_there(path: str) -> MountwardenError:
-    return MountwardenError(f"{printable(path)} is there already", hint="name another file, or add --force")
+def _is_there(name: str) -> MountwardenError:
+    return MountwardenError(f"{printable(name)} is there already", hint="name another file, or add --force")
 
 
 def read(path: str) -> Snapshot:
