@@ -91,7 +91,7 @@ def test_files_are_of_the_caller_and_paths_are_of_the_host(host: Machine, leak: 
         "set -e; mkdir -p /tmp/s; mount -t tmpfs own /tmp/s; cd /tmp/s; mkdir c;"
         "echo 'mode = \"observe\"' > c/mountwarden.toml;"
         "mountwarden snapshot own.json; ls; mountwarden report --from own.json | head -1;"
-        "mountwarden report --config c | grep -c 'only observ\\|does nothing by itself';"
+        "mountwarden report --config c | grep -c 'does nothing by itself';"
         "mountwarden who /tmp/s >/dev/null || true; mountwarden predict umount . || true"
     )
     done = host.run(*PRIVATE, "sh", "-c", script)
