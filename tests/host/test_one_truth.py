@@ -1,7 +1,6 @@
 """One truth on a real systemd: what the service tells the journal, every command tells, and what it prints works."""
 
 import json
-import shlex
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -39,7 +38,7 @@ def seen(host: Machine) -> None:
     wait_until(lambda: seconds(report(host)["taken"]) > started, 30, "the service has scanned")
 
 
-def mountwarden(host: Machine, *words: str, user: str = "root", scanned: bool = False) -> tuple[int, str]:
+def mountwarden(host: Machine, *words: str, user: str = "root") -> tuple[int, str]:
     """Its exit status, and what it printed."""
     done = host.run("runuser", "-u", user, "--", "mountwarden", *words, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -52,10 +51,15 @@ def report(host: Machine, *, user: str = "root") -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def told(host: Machine, event: str, mountpoint: str) -> list[str]:
-    """Ids of the findings at a mountpoint that the service has told the journal of."""
-    words = ("_SYSTEMD_UNIT=mountwarden.service", f"MOUNTWARDEN_EVENT={event}", f"MOUNTWARDEN_MOUNTPOINT={mountpoint}")
-    text = host.run("journalctl", "-o", "json", *words).stdout
+def told(wrongs: Wrongs, event: str, mountpoint: str) -> list[str]:
+    """Ids of the findings at a mountpoint that the service has told the journal of in this test."""
+    words = (
+        f"--since=@{wrongs.began:.6f}",
+        "_SYSTEMD_UNIT=mountwarden.service",
+        f"MOUNTWARDEN_EVENT={event}",
+        f"MOUNTWARDEN_MOUNTPOINT={mountpoint}",
+    )
+    text = wrongs.host.run("journalctl", "-o", "json", *words).stdout
     return [json.loads(line)["MOUNTWARDEN_FINDING"] for line in text.splitlines()]
 
 
@@ -70,7 +74,7 @@ def made(wrongs: Wrongs, kind: str) -> tuple[str, str]:
 
     finding = wait_until(known, 30, f"{kind} is found at {mountpoint}")
     if kind != "severed":
-        wait_until(lambda: finding in told(wrongs.host, "found", mountpoint), 10, "the journal has it")
+        wait_until(lambda: finding in told(wrongs, "found", mountpoint), 10, "the journal has it")
     return mountpoint, finding
 
 
@@ -93,7 +97,7 @@ def same_everywhere(host: Machine, finding: str) -> dict[str, Any]:
 
 def pasted(host: Machine, command: str) -> None:
     """Run a printed command as an operator would, on a terminal, with yes to what it asks."""
-    done = host.run("sh", "-c", f"yes y | script -qec {shlex.quote(command)} /dev/null", check=False)
+    done = host.run("script", "-qec", command, "/dev/null", input="y\n", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -111,8 +115,8 @@ def test_found_reported_explained_ended(wrongs: Wrongs, kind: str) -> None:
     mountpoint, finding = made(wrongs, kind)
     ended(wrongs, kind, mountpoint, same_everywhere(wrongs.host, finding))
     if kind != "severed":
-        wait_until(lambda: told(wrongs.host, "cleared", mountpoint) == [finding], 30, "the journal has its end, once")
-        assert told(wrongs.host, "found", mountpoint) == [finding]
+        wait_until(lambda: told(wrongs, "cleared", mountpoint) == [finding], 30, "the journal has its end, once")
+        assert told(wrongs, "found", mountpoint) == [finding]
         assert "is over" in mountwarden(wrongs.host, "explain", finding)[1].splitlines()[0]
 
 
@@ -128,8 +132,8 @@ def test_the_same_after_a_restart(wrongs: Wrongs, kind: str) -> None:
     assert {**after, "copies": None} == {**before, "copies": None}
     ended(wrongs, kind, mountpoint, after)
     if kind != "severed":
-        wait_until(lambda: told(wrongs.host, "cleared", mountpoint) == [finding], 30, "the journal has its end, once")
-        assert told(wrongs.host, "found", mountpoint) == [finding]
+        wait_until(lambda: told(wrongs, "cleared", mountpoint) == [finding], 30, "the journal has its end, once")
+        assert told(wrongs, "found", mountpoint) == [finding]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,6 @@
 """One real fault of each kind on a booted host, each held by a unit or made at home, and what takes it away again."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -49,6 +50,8 @@ class Wrongs:
     host: Machine
     seen: Callable[[], None]
     leaks: Leaks = field(init=False)
+    began: float = field(default_factory=time.time)
+    """Seconds since the Epoch."""
 
     def __post_init__(self) -> None:
         self.leaks = Leaks(self.host)
