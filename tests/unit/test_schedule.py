@@ -19,7 +19,7 @@ from mountwarden.service.schedule import (
 def scanned(*, cost: float = 0.0, deadline: float | None = None) -> Schedule:
     """A schedule after two scans, the last from 10.0 to 10.1."""
     schedule = Schedule(tick=1.0, resync=60.0, started=5.0)
-    schedule.done(5.0, 5.5, 3.0, full=True, deadline=None)
+    schedule.done(5.0, 5.5, 0.2, full=True, deadline=None)
     schedule.done(10.0, 10.1, cost, full=False, deadline=deadline)
     return schedule
 
@@ -86,6 +86,18 @@ def test_beyond_a_burst_everything_but_what_confirms_is_put_off() -> None:
     assert scanned(cost=CONFIRM_BURST, deadline=10.7).next() == 10.7
     assert scanned(cost=CONFIRM_BURST + 0.2, deadline=10.7).next() == pytest.approx(10.1 + COST_FACTOR * 0.2)
     assert scanned(cost=1e6, deadline=10.7).next() == pytest.approx(10.1 + LONGEST_PAUSE)
+
+
+@pytest.mark.parametrize(("full", "burst"), [(0.1, BURST), (0.7, 0.7), (9.0, CONFIRM_BURST)])
+def test_where_a_full_scan_costs_more_than_a_burst_one_puts_nothing_off(full: float, burst: float) -> None:
+    schedule = Schedule(tick=1.0, resync=60.0, started=5.0)
+    schedule.done(5.0, 5.5, full, full=True, deadline=None)
+    schedule.done(10.0, 10.1, burst, full=False, deadline=None)
+    schedule.woken(10.2)
+    assert schedule.next() == pytest.approx(10.2 + SETTLE)
+    schedule.done(10.3, 10.4, 0.2, full=False, deadline=None)
+    schedule.woken(10.5)
+    assert schedule.next() == pytest.approx(10.4 + COST_FACTOR * (0.2 - 0.3 / COST_FACTOR))
 
 
 def test_in_the_long_run_scans_cost_what_time_allows() -> None:

@@ -7,10 +7,12 @@ COST_FACTOR = 70.0
 service between scans costs some 0.4 % more where containers start as fast as two processors can.
 """
 BURST = 0.3
-"""Seconds of processor time that scans may cost at once, so that a costly one does not make the service blind."""
+"""Seconds of processor time that scans may cost at once, so that a costly one does not make the service blind; where a
+full scan costs more, as much as that.
+"""
 CONFIRM_BURST = 2.0
 """The same for the scan by which a finding is confirmed: one that finds much puts off others, but not the one after
-which the service may act.
+which the service may act. No burst is longer.
 """
 LONGEST_PAUSE = 30.0
 """Seconds that a costly scan may put off the next one at most."""
@@ -44,6 +46,8 @@ class Schedule:
     """Processor seconds that scans have cost and that time has not paid for yet."""
     full: float = float("-inf")
     """Start of the last full scan, which trusts nothing that was read before."""
+    burst: float = BURST
+    """Seconds of processor time that scans may cost at once on this host."""
     wake: float | None = None
     """When something happened that the next scan is to see."""
     service: float | None = None
@@ -103,7 +107,7 @@ class Schedule:
             wishes.append(max(self.service, self.ended + COST_FACTOR * (self.debt - SERVICE_BURST)))
         if self.client is not None:
             wishes.append(self._for_client(self.client))
-        due = self._paid(min(wishes), BURST)
+        due = self._paid(min(wishes), self.burst)
         return due if self.deadline is None else min(due, self._paid(self.deadline, CONFIRM_BURST))
 
     def _paid(self, wish: float, burst: float) -> float:
@@ -124,4 +128,4 @@ class Schedule:
         self.scanned, self.wake, self.client, self.demanded = True, None, None, False
         self.service = self.service if self.service is not None and started < self.service else None
         if full:
-            self.full = started
+            self.full, self.burst = started, min(max(BURST, cost), CONFIRM_BURST)
