@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from mountwarden.report import types
 
 from tests.support import rootfs
 from tests.support.incidents import cause, detach, docker, mountpoints, only, podman, report, running, unit
@@ -32,7 +33,7 @@ def test_incident_1_a_service_with_a_private_tmp_was_started_while_containers_ra
     with running(private) as container, unit(private, "ntpd", "PrivateTmp=yes") as holder:
         container.stop()
         finding = only(private, kind="leaked", evidence="record", mountpoint=container.merged, severity="warning")
-        assert {h["unit"] for h in finding["holders"]} == {holder}
+        assert {h["unit"] for h in types.holders(finding)} == {holder}
         assert cause(finding) == (
             f"{ROOT} is private on the host, so no umount there reaches the mount namespace of ntpd.service "
             "(PrivateTmp=yes, set when it was started as a transient unit)."
@@ -60,7 +61,7 @@ def test_incident_2_a_one_shot_service_that_dbus_starts(private: Machine) -> Non
         assert container.merged in mountpoints(private, private.main_pid(holder))
         container.stop()
         finding = only(private, kind="leaked", mountpoint=container.merged)
-        assert {h["unit"] for h in finding["holders"]} == {holder}
+        assert {h["unit"] for h in types.holders(finding)} == {holder}
         assert cause(finding).startswith(
             f"{ROOT} is private on the host, so no umount there reaches the mount namespace"
         )
@@ -84,7 +85,7 @@ def test_incident_3_udevd_whose_root_alone_is_a_slave(private: Machine) -> None:
         wait_until(lambda: private.read(f"/proc/{pid}/comm") == "sleep\n", 30, "it has set up its namespace")
         container.stop()
         finding = only(private, kind="leaked", mountpoint=container.merged)
-        assert {h["unit"] for h in finding["holders"]} == {holder}
+        assert {h["unit"] for h in types.holders(finding)} == {holder}
         assert (
             cause(finding)
             == f"{ROOT} is private on the host, so no umount there reaches the mount namespace of {holder}."
@@ -98,7 +99,7 @@ def test_incident_4_a_monitoring_container_with_the_host_at_rootfs(docker: Machi
         pid = int(docker.podman("inspect", "-f", "{{.State.Pid}}", exporter).stdout)
         container.stop()
         finding = only(docker, kind="leaked", mountpoint=container.merged, seen_at=f"/rootfs{container.merged}")
-        assert {h["container"] for h in finding["holders"]} == {exporter}
+        assert {h["container"] for h in types.holders(finding)} == {exporter}
         assert cause(finding) == (
             f"Container {exporter[:12]} bind-mounts the host's / at /rootfs with private propagation, "
             "so umounts on the host do not reach it."
@@ -121,7 +122,7 @@ def test_incident_4_under_runc_itself(docker: Machine) -> None:
         pid = int(next(line.split()[1] for line in listed if line.startswith("cadvisor ")))
         container.stop()
         finding = only(docker, kind="leaked", mountpoint=container.merged, seen_at=f"/rootfs{container.merged}")
-        assert pid in {h["pid"] for h in finding["holders"]}
+        assert pid in {h["pid"] for h in types.holders(finding)}
         assert "bind-mounts the host's / at /rootfs with private propagation" in cause(finding)
         detach(docker, finding, pid)
 
@@ -136,8 +137,8 @@ def test_incident_4_under_crun(docker: Machine) -> None:
         pid = int(docker.podman("inspect", "-f", "{{.State.Pid}}", exporter).stdout)
         container.stop()
         finding = only(docker, kind="leaked", mountpoint=container.merged, seen_at=f"/rootfs{container.merged}")
-        assert pid in {h["pid"] for h in finding["holders"]}
-        assert finding["namespace"]["kind"] == "container"
+        assert pid in {h["pid"] for h in types.holders(finding)}
+        assert finding["copies"][0]["namespace"]["kind"] == "container"
         assert "bind-mounts the host's / at /rootfs with private propagation" in cause(finding)
         detach(docker, finding, pid)
 
@@ -149,7 +150,7 @@ def test_incident_5_rslave_that_is_not_in_effect(docker: Machine) -> None:
         docker.run("nsenter", "-t", str(exporter.pid), "-m", "mount", "--make-rprivate", "/host")
         container.stop()
         finding = only(docker, kind="leaked", mountpoint=container.merged, seen_at=f"/host{container.merged}")
-        assert {h["container"] for h in finding["holders"]} == {exporter.id}
+        assert {h["container"] for h in types.holders(finding)} == {exporter.id}
         assert cause(finding) == (
             f"Container {exporter.id[:12]} was to bind-mount the host's / at /host with rslave propagation, "
             "but that mount is private, so umounts on the host do not reach it."
@@ -172,14 +173,14 @@ def test_incident_6_a_log_shipper_keeps_the_shm_of_a_container(docker: Machine) 
             found = [f for f in report(docker) if f["fstype"] == "tmpfs"]
             (finding,) = found
             assert finding["mountpoint"] == f"{directory}/mounts/shm"
-            assert {h["unit"] for h in finding["holders"]} == {shipper}
+            assert {h["unit"] for h in types.holders(finding)} == {shipper}
             assert cause(finding) == (
                 "filebeat.service has MountFlags=private (set when it was started as a transient unit), so umounts on "
                 "the host do not reach its mount namespace."
             )
             pid = docker.main_pid(shipper)
             docker.run("mountwarden", "detach", finding["id"])
-            assert finding["seen_at"] not in mountpoints(docker, pid)
+            assert finding["copies"][0]["seen_at"] not in mountpoints(docker, pid)
             assert docker.read(log) == before, "a log is never touched"
             docker.docker("rm", container.id)
 
@@ -194,7 +195,7 @@ def test_incident_7_a_network_namespace_in_a_pod(docker: Machine) -> None:
         assert f"/host{file}" in mountpoints(docker, pod.pid)
         docker.docker("stop", "-t", "0", container.id)
         finding = only(docker, kind="leaked", fstype="nsfs", mountpoint=file, seen_at=f"/host{file}")
-        assert {h["container"] for h in finding["holders"]} == {pod.id}
+        assert {h["container"] for h in types.holders(finding)} == {pod.id}
         assert cause(finding) == (
             f"Container {pod.id[:12]} bind-mounts the host's /run at /host/run with private propagation, "
             "so umounts on the host do not reach it."
@@ -236,7 +237,7 @@ def test_incident_9_a_volume_that_a_bystander_pins(docker: Machine) -> None:
         assert place not in mountpoints(docker, 1)
         seen_at = place.replace("/var/lib/kubelet", "/kubelet")
         finding = only(docker, kind="leaked", severity="critical", mountpoint=place, seen_at=seen_at, engine="kubelet")
-        assert {h["container"] for h in finding["holders"]} == {bystander.id}
+        assert {h["container"] for h in types.holders(finding)} == {bystander.id}
         assert cause(finding) == (
             f"Container {bystander.id[:12]} bind-mounts the host's /var/lib/kubelet at /kubelet with private "
             "propagation, so umounts on the host do not reach it."

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from mountwarden.report import types
 
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
@@ -77,8 +78,8 @@ def test_observe_reports_one_leak_that_names_the_unit(docker: Machine) -> None:
     (finding,) = (found for found in told["findings"] if found["severity"] != "info")
     assert (finding["kind"], finding["engine"], finding["layer"]) == ("leaked", "docker", "X")
     assert finding["mountpoint"] == MERGED
-    assert {holder["unit"] for holder in finding["holders"]} == {"leaky.service"}
-    assert finding["namespace"]["kind"] == "service"
+    assert {holder["unit"] for holder in types.holders(finding)} == {"leaky.service"}
+    assert finding["copies"][0]["namespace"]["kind"] == "service"
     assert finding["cause"]["text"] == (
         "leaky.service has MountFlags=private (set when it was started as a transient unit), so umounts on the host do "
         "not reach its mount namespace."

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 from mountwarden.output import report_file
+from mountwarden.report import types
 
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
@@ -66,8 +67,8 @@ def test_a_leak_is_told_with_its_unit_and_its_cause(host: Machine, leak: str) ->
     (found,) = told["findings"]
     assert (found["kind"], found["severity"], found["confirmed"]) == ("leaked", "warning", True)
     assert (found["mountpoint"], found["layer"], found["root"]) == (MERGED, "one", ROOT)
-    assert [(one["unit"], one["comm"]) for one in found["holders"]] == [("leaky.service", "sleep")]
-    assert found["namespace"]["kind"] == "service"
+    assert [(one["unit"], one["comm"]) for one in types.holders(found)] == [("leaky.service", "sleep")]
+    assert found["copies"][0]["namespace"]["kind"] == "service"
     assert "MountFlags=private" in found["cause"]["text"]
     assert found["evidence"] == "spot"
     assert told["complete"] is True
@@ -164,11 +165,15 @@ def test_one_detach_ends_the_copies_of_all_units(host: Machine, root: str) -> No
     units = [host.unit(name, "PrivateTmp=yes", "MountFlags=private") for name in ("leaky", "leaky2")]
     host.run("umount", MERGED)
     try:
+        told = json.loads(mountwarden(host, "report", "--json")[1])["findings"]
+        (finding,) = (one for one in told if one["kind"] == "leaked")
+        assert {holder["unit"] for holder in types.holders(finding)} == {"leaky.service", "leaky2.service"}
+        assert (finding["count"], finding["namespaces"]) == (2, 2)
+        assert re.search(r"^leaky2?\.service and 1 other$", mountwarden(host, "report")[1], re.MULTILINE)
         status, out, _err = mountwarden(host, "detach", "--all", "--yes")
-        first, second = out.splitlines()
-        assert status == 0
-        assert "detached" in first
-        assert "done together with" in second
+        (line,) = out.splitlines()
+        assert (status, "detached" in line) == (0, True)
+        assert MERGED not in "".join(host.read(f"/proc/{host.main_pid(unit)}/mountinfo") for unit in units)
     finally:
         host.run("systemctl", "stop", *units)
 

@@ -101,8 +101,13 @@ def only(host: Machine, **wanted: object) -> dict[str, Any]:
     found = report(host)
     (one,) = (f for f in found if all(f[name] == value for name, value in wanted.items()))
     others = [f for f in found if f is not one]
-    assert {(f["fstype"], f["namespace"]["inode"]) for f in others} <= {("nsfs", one["namespace"]["inode"])}, others
+    assert all(other["fstype"] == "nsfs" and spaces(other) <= spaces(one) for other in others), others
     return one
+
+
+def spaces(finding: dict[str, Any]) -> set[int]:
+    """Inodes of the namespaces that have it."""
+    return {copy["namespace"]["inode"] for copy in finding["copies"]}
 
 
 def cause(finding: dict[str, Any]) -> str:
@@ -115,10 +120,10 @@ def mountpoints(host: Machine, pid: int) -> list[str]:
 
 def detach(host: Machine, finding: dict[str, Any], pid: int) -> None:
     """The remedy, as the report shows its command: then no copy is left, and nothing is found."""
-    assert finding["seen_at"] in mountpoints(host, pid)
+    assert finding["copies"][0]["seen_at"] in mountpoints(host, pid)
     for each in (finding, *(f for f in report(host) if f["id"] != finding["id"])):
         remedy = next(r for r in each["remedies"] if r["action"] == "detach")
         assert remedy["command"] == f"mountwarden detach {each['id']}"
         host.run(*remedy["command"].split())
-        assert each["seen_at"] not in mountpoints(host, pid)
+        assert all(copy["seen_at"] not in mountpoints(host, pid) for copy in each["copies"])
     assert report(host) == []

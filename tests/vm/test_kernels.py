@@ -85,8 +85,9 @@ def test_what_leaked_and_what_is_severed_is_found_and_nothing_else(answers: Answ
     assert page.judged(answers), answers.story["leak"]["json"]["findings"]
     assert answers.story["leak"]["status"] == 1
     for finding in answers.story["leak"]["json"]["findings"]:
-        if finding["namespace"]["kind"] == "service":
-            assert [holder["unit"] for holder in finding["holders"]] == ["leaky.service"]
+        for copy in finding["copies"]:
+            if copy["namespace"]["kind"] == "service":
+                assert [holder["unit"] for holder in copy["holders"]] == ["leaky.service"]
 
 
 def test_the_cause_is_told(answers: Answers) -> None:

@@ -132,8 +132,9 @@ def _report(*words: str) -> dict[str, Any]:
 
 def _id(report: dict[str, Any], kind: str, holder: str) -> str:
     """The finding of that kind in a namespace of that kind; "" where there is none."""
-    found = (f["id"] for f in report["json"]["findings"] if (f["kind"], f["namespace"]["kind"]) == (kind, holder))
-    return str(next(found, ""))
+    found = (f for f in report["json"]["findings"] if f["kind"] == kind)
+    ids = (f["id"] for f in found if holder in [copy["namespace"]["kind"] for copy in f["copies"]])
+    return str(next(ids, ""))
 
 
 @contextmanager
