@@ -169,7 +169,8 @@ def drawn(home: Home, others: Sequence[Namespace], step: Callable[[], None]) -> 
         step()
         seen = scanner.scan()
         told = exposures(seen.picture, tables(home.sandbox, *others))
-        inodes = {sight.namespace for sight in told} | {f.namespace for f in seen.findings if f.namespace}
+        held = {inode for finding in seen.findings for inode in finding.namespaces}
+        inodes = {sight.namespace for sight in told} | held
         people = {inode: who(inode, seen.picture) for inode in inodes}
         facts = MapFacts(seen.picture, seen.findings, told, people)
         return command.document(facts, (), 0.0)
