@@ -12,6 +12,8 @@ from tests.support.machine import Machine
 from tests.support.wait import wait_until
 from tests.support.wrongs import SETTINGS, Wrongs
 
+pytestmark = pytest.mark.timeout(240)
+
 KINDS = ("leaked", "volume", "severed", "private_root", "pinned", "orphaned", "stacked")
 READER = "reader"
 STOPPED = "mountwarden.service is not running"
@@ -120,6 +122,7 @@ def test_found_reported_explained_ended(wrongs: Wrongs, kind: str) -> None:
         assert "is over" in mountwarden(wrongs.host, "explain", finding)[1].splitlines()[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_after_a_restart(wrongs: Wrongs, kind: str) -> None:
     mountpoint, finding = made(wrongs, kind)
@@ -136,6 +139,7 @@ def test_the_same_after_a_restart(wrongs: Wrongs, kind: str) -> None:
         assert told(wrongs, "found", mountpoint) == [finding]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_without_the_service(wrongs: Wrongs, kind: str) -> None:
     mountpoint, finding = made(wrongs, kind)
@@ -159,7 +163,7 @@ def test_a_service_that_does_not_answer(wrongs: Wrongs) -> None:
     assert (status, finding in text, "gave no answer within 2 s" in text) == (1, True, True), text
     assert time.monotonic() - started < 20
     status, text = mountwarden(wrongs.host, "unmount", finding)
-    assert (status, "two must not act at once" in text) == (2, True), text
+    assert (status, "two must not act at once" in text) == (1, True), text
     wrongs.host.run("systemctl", "kill", "-s", "CONT", "mountwarden")
     assert mountwarden(wrongs.host, "unmount", finding)[0] == 0
 

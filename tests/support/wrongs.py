@@ -1,5 +1,6 @@
 """One real fault of each kind on a booted host, each held by a unit or made at home, and what takes it away again."""
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ SETTINGS = (
 )
 """Nothing is done by itself, and nothing is waited for."""
 DISK = "/mnt/e"
+
+_numbers = itertools.count(1)
+"""A unit that failed keeps its name."""
 
 _DISK = f"""
 set -e
@@ -86,7 +90,9 @@ class Wrongs:
         """A layer without a mount, of which a unit has a file open."""
         merged = f"{self.leaks.mount()}/merged"
         self.host.run("sh", "-c", f"echo > {merged}/file")
-        self.leaks.units.add(self.host.unit("pinned", "PrivateTmp=yes", command=("tail", "-f", f"{merged}/file")))
+        self.leaks.units.add(
+            self.host.unit(f"pinned-{next(_numbers)}", "PrivateTmp=yes", command=("tail", "-f", f"{merged}/file"))
+        )
         self.seen()
         self.host.run("umount", "-l", merged)
         return merged
@@ -101,7 +107,9 @@ class Wrongs:
             f"umount {merged} && mount -t overlay overlay "
             f"-o lowerdir=/,upperdir={layer}/upper,workdir={layer}/work {merged}",
         )
-        unit = self.host.unit("orphaned", "PrivateTmp=yes", command=("sh", "-c", _CONTAINER, "sh", merged))
+        unit = self.host.unit(
+            f"orphaned-{next(_numbers)}", "PrivateTmp=yes", command=("sh", "-c", _CONTAINER, "sh", merged)
+        )
         self.leaks.units.add(unit)
         wait_until(lambda: "sleep" in self.host.read(f"/proc/{self.host.main_pid(unit)}/comm"), 30, "it has its root")
         self.seen()

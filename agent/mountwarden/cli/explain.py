@@ -41,8 +41,7 @@ def run(arguments: Namespace) -> int:
     if arguments.snapshot is not None:
         document: ExplainedJson | OverJson = _stored(arguments.snapshot, arguments.id)
     else:
-        with sources.of(arguments) as source:
-            document = source.explain(arguments.id, wait=arguments.wait)
+        document = sources.answer(arguments, lambda source: source.explain(arguments.id, wait=arguments.wait))
     if arguments.json:
         sys.stdout.write(report_file.dumps(document))
     elif "over" in document:

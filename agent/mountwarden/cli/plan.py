@@ -28,8 +28,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Show the plan."""
-    with sources.of(arguments) as source:
-        planned = source.plan(arguments.id, wait=arguments.wait)
+    planned = sources.answer(arguments, lambda source: source.plan(arguments.id, wait=arguments.wait))
     if arguments.json:
         sys.stdout.write(report_file.dumps({"plan": planned}))
     else:

@@ -1,5 +1,6 @@
 """mountwarden report: what is wrong on this host, now."""
 
+import functools
 import sys
 import time
 from argparse import Namespace
@@ -59,9 +60,7 @@ def run(arguments: Namespace) -> int:
     if arguments.snapshot is not None:
         document, note = stored_elsewhere(arguments.snapshot)
     else:
-        with sources.of(arguments) as source:
-            document = source.report(wait=arguments.wait, everything=arguments.all or arguments.json)
-            note = source.note
+        document, note = sources.answer(arguments, functools.partial(_asked, arguments))
     here = arguments.snapshot is None and arguments.host is None
     chosen = filters.of_report(arguments, document, here=here)
     whole, document = document, build.select(document, chosen.takes)
@@ -72,6 +71,10 @@ def run(arguments: Namespace) -> int:
         view = report_text.View(screen, time.time(), arguments.all, note, chosen.name, hidden)
         sys.stdout.write(report_text.render(document, view))
     return build.status(document, Severity(arguments.fail_on), strict=arguments.strict)
+
+
+def _asked(arguments: Namespace, source: sources.AnswerSource) -> tuple[types.ReportJson, str | None]:
+    return source.report(wait=arguments.wait, everything=arguments.all or arguments.json), source.note
 
 
 def stored_elsewhere(path: str) -> tuple[types.ReportJson, str | None]:

@@ -15,6 +15,8 @@ from ..varlink.client import Client
 from . import remote
 from .source import Order
 
+_REPORT = 5.0
+"""Seconds for the report of a service that has answered before: it scans for it."""
 _ANSWER = 15.0
 """Seconds for an answer of a service that has answered before: it may ask PID 1 and the journal."""
 _OUTCOME = 120.0
@@ -43,15 +45,15 @@ class RunningService:
         return document
 
     def _report(self) -> types.ReportJson:
-        return cast("types.ReportJson", self._call("Report", scan=True)["report"])
+        return cast("types.ReportJson", self._call("Report", _REPORT, scan=True)["report"])
 
     def explain(self, finding_id: str, *, wait: float) -> ExplainedJson | OverJson:
         """As AnswerSource.explain; the wait is the report's matter."""
-        return cast("ExplainedJson | OverJson", self._call("Explain", id=finding_id)["explanation"])
+        return cast("ExplainedJson | OverJson", self._call("Explain", _ANSWER, id=finding_id)["explanation"])
 
     def plan(self, ids: Sequence[str], *, wait: float) -> list[PlannedJson]:
         """As AnswerSource.plan."""
-        return cast("list[PlannedJson]", self._call("Plan", **({"ids": list(ids)} if ids else {}))["plan"])
+        return cast("list[PlannedJson]", self._call("Plan", _ANSWER, **({"ids": list(ids)} if ids else {}))["plan"])
 
     def act(self, order: Order, go_on: Callable[[], bool]) -> Iterator[OutcomeJson]:
         """As AnswerSource.act. What the service has begun, it ends, whether it is listened to or not."""
@@ -69,7 +71,7 @@ class RunningService:
 
     def status(self) -> dict[str, Any]:
         """The document of `mountwarden status`."""
-        return cast("dict[str, Any]", self._call("Status")["status"])
+        return cast("dict[str, Any]", self._call("Status", remote.HERE)["status"])
 
     def watch(self, lines: int) -> Iterator[dict[str, Any]]:
         """The last so many events, then each as it comes."""
@@ -80,8 +82,8 @@ class RunningService:
         """End the connection."""
         self._client.close()
 
-    def _call(self, method: str, **parameters: object) -> dict[str, Any]:
-        deadline = _ANSWER if self._host is None else remote.THERE
+    def _call(self, method: str, deadline: float, **parameters: object) -> dict[str, Any]:
+        deadline = deadline if self._host is None else remote.THERE
         return self._printable(self._client.call(f"io.mountwarden.{method}", parameters, deadline=deadline))
 
     def _printable(self, reply: dict[str, Any]) -> dict[str, Any]:

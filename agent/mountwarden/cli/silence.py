@@ -95,8 +95,7 @@ def _asked_for(arguments: Namespace, now: float, kept: list[str]) -> Silence:
 
 
 def _known(arguments: Namespace) -> list[str]:
-    with sources.of(arguments) as source:
-        document = source.report(wait=0.0)
+    document = sources.answer(arguments, lambda source: source.report(wait=0.0))
     return [finding["id"] for finding in document["findings"]]
 
 

@@ -8,7 +8,7 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ..config.schema import DIRECTORY
 from ..errors import MountwardenError
@@ -18,6 +18,8 @@ from ..report.answers import ExplainedJson, OverJson, PlannedJson
 from ..report.outcomes import OutcomeJson
 from ..state import run_directory
 from ..varlink.client import Trouble, Unreachable
+
+T = TypeVar("T")
 
 UNIT = "mountwarden.service"
 SINGLE = "a single scan can't know all that leaked before it, such as volumes and copies on other directories"
@@ -57,6 +59,21 @@ class AnswerSource(Protocol):
 
     def close(self) -> None:
         """Give back what is open."""
+
+
+def answer(arguments: Namespace, ask: Callable[[AnswerSource], T]) -> T:
+    """What the one for these options answers; where the service ends or hangs meanwhile, the next one.
+
+    Raises: MountwardenError.
+    """
+    try:
+        with of(arguments) as source:
+            return ask(source)
+    except Unreachable as error:
+        if getattr(arguments, "host", None) is not None:
+            raise
+        with contextlib.closing(_without_service(arguments, error.trouble, acts=False)) as source:
+            return ask(source)
 
 
 @contextlib.contextmanager
