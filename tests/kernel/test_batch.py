@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from mountwarden.cli import audit, outcomes
+from mountwarden.cli import audit, outcomes, performing, session
+from mountwarden.cli.own_scan import OwnScan
+from mountwarden.cli.source import Order
 from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, child, syscalls
 from mountwarden.model import Action, Evidence, Finding, Outcome
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply, checks, detach, newer_mounts
+from mountwarden.scan.confirm import ConfirmedScan
 from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.state.run_directory import RunDirectory
 
 from tests.kernel import crash
 from tests.kernel.topology import ROOT, Home
@@ -388,9 +392,15 @@ def test_an_operators_command_that_is_ended_tells_the_journal_all_that_was_done(
         monkeypatch.setattr(detach, "MOST", 2)
         monkeypatch.setattr(audit, "tell", tell)
         monkeypatch.setattr("sys.stdout", open(writer, "w"))  # noqa: SIM115 (its last flush fails)
-        confirmed = [replace(finding, confirmed=True) for finding in found]
+        monkeypatch.setattr(performing, "RunDirectory", lambda: RunDirectory(Path("/mnt/run")))
+        monkeypatch.setattr(session, "scanner", lambda _arguments, **_acts: scanner())
+        arguments = argparse.Namespace(json=False, no_color=True)
+        source = OwnScan(arguments, "", acts=True)
+        confirmed = tuple(replace(finding, confirmed=True) for finding in found)
+        source._found = ConfirmedScan(source._scanner, source._scanner.scan(), confirmed)
+        order = Order(Action.DETACH, [finding.id for finding in confirmed])
         with pytest.raises(KeyboardInterrupt if how == "signal" else BrokenPipeError):
-            outcomes.carry_out(confirmed, scanner(), Action.DETACH, argparse.Namespace(json=False, no_color=True))
+            outcomes.carry_out(source, order, arguments)
         return told, [number for number in range(6) if holder.is_mounted(merged(number))]
 
     assert crash.in_few_processes(leaks(6, within), 20) == (["done"] * 2, [2, 3, 4, 5])

@@ -143,7 +143,7 @@ def test_a_bind_elsewhere_is_found_again(home: Home) -> None:
             for _ in range(2):
                 runs.restart()
                 (finding,) = runs.found(Kind.LEAKED)
-                assert (finding.evidence, finding.seen_at) == (Evidence.HISTORY, b"/mnt/o")
+                assert (finding.evidence, finding.first.seen_at) == (Evidence.HISTORY, b"/mnt/o")
 
     home.run(run)
 
@@ -209,13 +209,15 @@ def test_a_copy_that_has_all_numbers_of_one_of_before_has_no_history(home: Home,
 def remount(runs: Runs, holder: Namespace, before: Numbers, mount: Callable[[], object]) -> None:
     """The holder itself mounts another on the spot, which has all numbers of its copy of before."""
     os.mkdir("/mnt/other")
-    for _ in range(ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         holder.run(syscalls.umount, MERGED)
         holder.run(mount)
         if copy_of(holder) == before:
             return
         holder.run(syscalls.umount, MERGED)
-        syscalls.mount(b"/mnt/other", b"/mnt/other", None, abi.MS_BIND)  # takes the lowest id that is free
+        taker = b"/mnt/taker%d" % attempt  # each on its own: on one another, shared mounts double each time
+        os.mkdir(taker)
+        syscalls.mount(b"/mnt/other", taker, None, abi.MS_BIND)  # takes the lowest id that is free
         holder.run(mount)
     runs.renumber(before, copy_of(holder))
 
