@@ -121,7 +121,7 @@ def test_a_mount_that_can_t_be_rejoined_is_named_and_the_next_remedy_with_it() -
     )
     assert (
         following
-        == "restarting leaky.service of user 0 gives it a new namespace, which umounts on the host reach again"
+        == "restarting leaky.service of user 1000 gives it a new namespace, which umounts on the host reach again"
     )
 
 

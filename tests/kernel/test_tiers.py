@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.probe import probe
-from mountwarden.model import Finding, Mount, Tier
+from mountwarden.model import Finding, Mount, Stack, Tier
 from mountwarden.mounts import mountinfo
 from mountwarden.observe import detached_users
 from mountwarden.observe.enter import own_namespace
@@ -205,6 +205,8 @@ def _bare(value: object) -> object:
     """The value without unique mount ids, however deep in it."""
     if isinstance(value, Mount):
         return replace(value, unique=None)
+    if isinstance(value, Stack):
+        value = replace(value, bottom=None)
     if isinstance(value, Mapping):
         return {key: _bare(each) for key, each in value.items()}
     if isinstance(value, tuple):
