@@ -181,6 +181,32 @@ def test_a_namespace_beyond_its_budget_is_a_gap_and_the_leak_elsewhere_is_found(
         assert not home.act(finding, Action.DETACH).done, "what was not read may use the layer"
 
 
+def stack(times: int) -> None:
+    """Mounts on one another, twice as many each time: the kernel walks down through all of them for each one's line."""
+    os.mkdir("/mnt/stack")
+    syscalls.mount(b"/mnt/stack", b"/mnt/stack", None, abi.MS_BIND)
+    syscalls.mount(None, b"/mnt/stack", None, abi.MS_SHARED)
+    for _ in range(times):
+        syscalls.mount(b"/mnt/stack", b"/mnt/stack", None, abi.MS_BIND)
+
+
+@pytest.mark.parametrize("tier", tiers.available(), ids=str)
+def test_a_stack_of_mounts_that_takes_too_long_to_read_is_a_gap_and_the_leak_elsewhere_is_found(
+    home: Home, tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private") as flood, hold(home.sandbox, propagation="private") as holder:
+        flood.run(stack, 13)
+        monkeypatch.setattr(namespaces, "SECONDS", 0.1)
+        home.umount(MERGED)
+        with tiers.forced(tier):
+            scan, seconds = timed(home)
+        assert own(scan, holder)
+        (gap,) = (gap for gap in scan.gaps if gap.namespace == flood.inode)
+        assert gap.reason.startswith("ETIME")
+        assert seconds < 3, seconds
+
+
 NAMES = (
     b"new\nline",
     b"tab\tand space",

@@ -97,6 +97,9 @@ class NewNamespaces:
 BUDGET = 32 << 20
 """Most bytes of one namespace's mountinfo: one with more is a gap, so that it does not hold up the others."""
 
+SECONDS = 2.0
+"""Most CPU time for it, most of which is the kernel's: a line of a mount in a stack takes a step for each below it."""
+
 
 def read_mountinfo(inode: int, pids: Iterable[int], door: Door | None = None) -> bytes | None:
     """The mountinfo text of a namespace, whole: by a process whose root is "/", else by a child that enters it.
@@ -104,7 +107,8 @@ def read_mountinfo(inode: int, pids: Iterable[int], door: Door | None = None) ->
     None when all of `pids` have ended or left. The mountinfo of a process in a chroot shows only what is below its
     root. A namespace without a process is entered by its `door`; None also when that leads elsewhere by now.
 
-    Raises: OSError where it may not be read (EFBIG: it is longer than `BUDGET`); NoAnswer where the child hung.
+    Raises: OSError where it may not be read (EFBIG: it is longer than `BUDGET`, ETIME: it takes longer than `SECONDS`);
+    NoAnswer where the child hung.
     """
     chrooted: list[int] = []
     for pid in pids:
@@ -149,19 +153,21 @@ def _read_from_inside(inode: int, way: int | Door) -> bytes:
 def read_self(proc: int) -> bytes:
     """The caller's mountinfo by a descriptor of our own /proc: the entered namespace may have none, or a hostile one.
 
-    Raises: OSError as open(2) and read(2) do; EFBIG where it is longer than `BUDGET`.
+    Raises: OSError as open(2) and read(2) do; EFBIG and ETIME where it is beyond `BUDGET` or `SECONDS`.
     """
     return _whole(os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc))
 
 
 def _whole(fd: int) -> bytes:
-    """All of an open mountinfo. The kernel gives it in pieces of a page. Raises: OSError; EFBIG beyond `BUDGET`."""
-    text = bytearray()
+    """All of an open mountinfo, which the kernel gives in pieces of a page. Raises: OSError; as `read_self`."""
+    text, until = bytearray(), time.thread_time() + SECONDS
     with os.fdopen(fd, "rb", buffering=0) as file:
         while part := file.read(1 << 14):
             text += part
             if len(text) > BUDGET:
                 raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            if time.thread_time() > until:
+                raise OSError(errno.ETIME, os.strerror(errno.ETIME))
     return bytes(text)
 
 

@@ -7,6 +7,7 @@ bit is in the answer's mask; an empty string sets no bit.
 import errno
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,12 +15,13 @@ from ...kernel import abi, syscalls
 from ...kernel.abi import StatmountMask
 from ...kernel.probe import FIELDS
 from ...mounts.mountinfo import escape
+from .. import namespaces
 
 ID = 8
 """Bytes of one mount id in a list."""
 
-_PAGE = 4096
-"""Ids that one call of listmount(2) is asked for."""
+_PAGE = 512
+"""Ids that one call of listmount(2) is asked for: in a deep stack of mounts each takes it milliseconds."""
 _NEEDED = int(
     StatmountMask.SB_BASIC
     | StatmountMask.MNT_BASIC
@@ -76,15 +78,18 @@ class Lister:
     def ids(self, namespace: int) -> bytes:
         """The unique ids of all mounts of a namespace, `ID` bytes each in native order, ascending.
 
-        Raises: Vanished; PermissionError where its user namespace is not below ours; other errors of listmount(2).
+        Raises: Vanished; PermissionError where its user namespace is not below ours; other errors of listmount(2);
+        OSError of ETIME where it takes more CPU time than a text may.
         """
         parts: list[bytes] = []
-        last = 0
+        last, until = 0, time.thread_time() + namespaces.SECONDS
         try:
             # Resumed from the last id: the kernel goes on after it. An empty page ends the list, not a short one.
             while count := syscalls.listmount(abi.LSMT_ROOT, last, namespace, self._page):
                 parts.append(memoryview(self._page)[: count * ID].tobytes())
                 last = int.from_bytes(parts[-1][-ID:], sys.byteorder)
+                if time.thread_time() > until:
+                    raise OSError(errno.ETIME, os.strerror(errno.ETIME))
         except FileNotFoundError:
             raise Vanished from None
         return b"".join(parts)
