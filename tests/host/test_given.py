@@ -1,15 +1,18 @@
 """A disk that a unit was given by BindPaths=: unmounted on the host it is in use, and nothing pulls it out."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.host.test_joined import CLEAN, DISK, MAKE, reported
 
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
 UNIT = "given.service"
+DISK = "/mnt/e"
+MAKE = f"truncate -s 16M /tmp/disk && mkfs.ext4 -q /tmp/disk && mkdir -p {DISK} && mount -o loop /tmp/disk {DISK}"
+CLEAN = f"umount {DISK}; rm -f /tmp/disk; rmdir {DISK}; rm -rf /etc/mountwarden"
 
 
 @pytest.fixture
@@ -26,6 +29,12 @@ def used(host: Machine) -> Iterator[dict[str, Any]]:
     host.run("systemctl", "stop", "mountwarden")
     host.run("systemctl", "stop", UNIT, check=False)
     host.run("sh", "-c", CLEAN, check=False)
+
+
+def reported(host: Machine) -> dict[str, Any]:
+    """The service's last report; without findings while there is none."""
+    text = host.run("cat", "/run/mountwarden/report.json", check=False).stdout
+    return dict(json.loads(text)) if text else {"taken": "", "findings": []}
 
 
 def of_disk(host: Machine) -> list[dict[str, Any]]:

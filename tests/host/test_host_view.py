@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 from mountwarden.output import report_file
+from mountwarden.report import types
 
 from tests.support.machine import Machine
 from tests.support.product import LIBRARY
@@ -70,7 +71,7 @@ def test_the_same_from_any_mount_namespace(host: Machine, leak: str, within: tup
     status, report, err = told(host, *within, "report", "--json")
     jsonschema.Draft202012Validator(report_file.schema()).validate(report)
     assert (status, report["complete"], err) == (1, True, "")
-    assert [(one["id"], one["holders"][0]["unit"]) for one in report["findings"]] == [(leak, "leaky.service")]
+    assert [(one["id"], types.holders(one)[0]["unit"]) for one in report["findings"]] == [(leak, "leaky.service")]
     assert "MountFlags=private" in report["findings"][0]["cause"]["text"], "PID 1 was asked"
     for words in (("explain", leak), ("plan", leak), ("map",), ("doctor",)):
         done = host.run(*within, *words, check=False)

@@ -22,7 +22,7 @@ PATH=/root/NAME/bin:$PATH
 set -e
 cd /
 mountwarden --version
-mountwarden report --json >/tmp/report.json || [ $? = 1 ]
+mountwarden report --json >/tmp/report.json || [ $? -le 2 ]
 python3 - <<'END'
 import importlib.metadata, json, pystemd, sdnotify, inotify_simple
 from mountwarden.output import report_file
@@ -31,6 +31,7 @@ print(report["schema"], report_file.schema()["title"], pystemd.__file__)
 END
 mountwarden demo
 """
+"""PID 1 is a shell there, so the report could not tell what is wrong on the host: its exit status is 2."""
 
 
 def test_pip_alone_installs_wheel_and_source_archive(builds: Builds, tmp_path: Path) -> None:
