@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.causes import findings, leaks
 from tests.support.machine import Machine
+from tests.support.wait import wait_until
 
 ROOT = "/var/lib/docker"
 LAYER = f"{ROOT}/overlay2/deadbeef"
@@ -145,7 +146,8 @@ def test_podmans_own_root(podman_host: Machine) -> None:
 def the_fix_fixes_it(host: Machine, fix: dict[str, str]) -> None:
     """With that file in place, podman works as before on a root that stays shared, and a new unit is reached."""
     assert host.run("test", "-e", fix["file"], check=False).returncode == 1, "Debian has none"
-    # podman unmounts it itself where its last process finds the storage unused.
+    # podman unmounts it itself where its last process finds the storage unused; one that still runs would mount it.
+    wait_until(lambda: host.run("pgrep", "-x", "podman|conmon", check=False).returncode == 1, 30, "podman has ended")
     home = "/var/lib/containers/storage/overlay"
     host.run("sh", "-c", "while mountpoint -q $0; do umount -l $0; done", home)
     host.write(fix["file"], fix["content"])

@@ -96,10 +96,14 @@ def report(host: Machine, *options: str) -> list[dict[str, Any]]:
     return found
 
 
-def only(host: Machine, **wanted: object) -> dict[str, Any]:
-    """The one finding with these fields; beside it there is at most the same container's network namespace."""
+def only(host: Machine, *, seen_at: str | None = None, **wanted: object) -> dict[str, Any]:
+    """The one finding with these fields; beside it there is at most the same container's network namespace.
+
+    `seen_at` is where its first copy is.
+    """
     found = report(host)
     (one,) = (f for f in found if all(f[name] == value for name, value in wanted.items()))
+    assert seen_at in (None, one["copies"][0]["seen_at"])
     others = [f for f in found if f is not one]
     assert all(other["fstype"] == "nsfs" and spaces(other) <= spaces(one) for other in others), others
     return one
