@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 SUITES = ["bookworm", "trixie"]
 GRAPHDRIVER = ["mountwarden-graphdriver.service", "mountwarden-graphdriver.socket"]
 CONFIG = "/etc/mountwarden/mountwarden.toml"
+REGISTRY = {"/run/varlink", "/run/varlink/registry"}
+"""Directories of all services that have a Varlink socket; whoever comes first makes them."""
 
 
 @pytest.fixture(params=SUITES)
@@ -160,7 +162,7 @@ def test_removed_it_keeps_the_configuration_and_purged_nothing(debian: Machine, 
     debian.run("umount", "-l", "/srv/layers")
     debian.run("rmdir", "/srv/layers")
     debian.run("dpkg", "--purge", "mountwarden")
-    assert paths(debian) - before == set()
+    assert paths(debian) - before <= REGISTRY
     assert debian.run("find", "/etc/systemd", "/var/lib/systemd", "-name", "*mountwarden*").stdout == ""
     assert debian.show(UNIT, "LoadState") == "not-found"
 

@@ -82,6 +82,12 @@ def test_a_report_that_could_not_be_made_is_a_failure(source: Path, tmp_path: Pa
     assert done.returncode == 2
 
 
+def test_a_host_that_is_out_of_sight_is_said_and_is_no_failure(source: Path) -> None:
+    done = _run(source, ["unshare", "--mount", "--pid", "--fork", "--mount-proc"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "could not read the host: PID 1 here is a container's own (make)" in _parts(done.stdout)[1]
+
+
 def _launcher(place: Path, script: str) -> Path:
     file = place / "launcher"
     file.write_text(f"#!/bin/sh\n{script}\n")

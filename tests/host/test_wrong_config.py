@@ -60,8 +60,11 @@ def test_with_the_service_they_look_and_act_by_what_it_goes_on_with(clean: Machi
     clean.run("systemctl", "reload", UNIT)
     wait_until(lambda: "obsreve" in clean.show(UNIT, "StatusText"), 30, "it keeps the old configuration")
     done = clean.run("mountwarden", "report", "--json")
-    assert "; going on with the configuration of the service" in done.stderr
     told = json.loads(done.stdout)
     assert (told["mode"], told["roots"][-1]["path"]) == ("observe", "/srv/layers")
+    assert (told["agent"]["pid"], done.stderr) == (clean.main_pid(UNIT), ""), "the service answers, and reads no file"
+    done = clean.run("mountwarden", "map", "--json")
+    assert "; going on with the configuration of the service" in done.stderr
+    assert "/srv/layers" in [root["path"] for base in json.loads(done.stdout)["bases"] for root in base["roots"]]
     for words in ACTS:
         assert clean.run("mountwarden", *words).stdout == f"nothing to {words[0]}\n"

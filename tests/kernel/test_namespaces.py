@@ -1,11 +1,13 @@
 """Which namespaces there are, and reading each of them once, against findmnt(8) and against what dies or hides."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from mountwarden.kernel import abi, syscalls
@@ -152,3 +154,18 @@ def test_a_thread_with_a_namespace_of_its_own_is_found() -> None:
         return inodes[0] in with_threads, inodes[0] in without
 
     assert in_child(in_a_process) == (True, False)
+
+
+def test_a_text_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a namespace in which mounts are made as fast as it is read, which kept a command for minutes."""
+    fifo = tmp_path / "self/mountinfo"
+    fifo.parent.mkdir()
+    os.mkfifo(fifo)
+    monkeypatch.setattr(namespaces, "DEADLINE", 0.3)
+    proc = os.open(tmp_path, os.O_PATH)
+    with subprocess.Popen(["sh", "-c", 'while echo line; do sleep 0.01; done >"$0"', fifo], stderr=subprocess.DEVNULL):
+        try:
+            with pytest.raises(OSError, match=os.strerror(errno.ETIME)):
+                namespaces.read_self(proc)
+        finally:
+            os.close(proc)
