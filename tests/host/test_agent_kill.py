@@ -3,11 +3,12 @@
 import random
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from tests.host.test_agent import UNIT, Service
-from tests.support.leaks import OBSERVE
+from tests.support.leaks import CONFIG, OBSERVE
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
@@ -53,6 +54,71 @@ def test_exactly_one_found_and_one_cleared_for_each_finding(host: Machine) -> No
         assert not lonely, f"found without cleared, or the reverse (seed {seed})"
         assert len(findings) >= KILLS // 2
         assert int(host.show(UNIT, "NRestarts")) >= KILLS - 1 or len(planted) == KILLS
+    finally:
+        service.reset()
+
+
+def is_saved(service: Service, unit: str, mountpoint: str) -> bool:
+    """Whether the service has saved that it saw the copy that the unit has now, when it is set up."""
+    if not _is_set_up(service.host, unit):
+        return False
+    pid = service.host.main_pid(unit)
+    lines = (line.split() for line in service.host.read(f"/proc/{pid}/mountinfo").splitlines())
+    ids = {int(fields[0]) for fields in lines if fields[4] == mountpoint}
+    return bool(
+        ids & {row[0] for space in service.document("history").get("namespaces", []) for row in space["copies"]}
+    )
+
+
+def _is_set_up(host: Machine, unit: str) -> bool:
+    return host.read(f"/proc/{host.main_pid(unit)}/comm") == "sleep\n"
+
+
+def _attempts(service: Service, mountpoint: str) -> list[dict[str, Any]]:
+    """What became of the attempts at it."""
+    ends = ("acted", "declined", "failed")
+    return [e for event in ends for e in service.events(f"MOUNTWARDEN_MOUNTPOINT={mountpoint}", event=event)]
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_a_leak_of_before_a_restart_is_told_once_and_detached_by_the_next_run(host: Machine, end: str) -> None:
+    """Known before it, and unmounted while no service ran. What nobody saw is asked for."""
+    service = Service(host)
+    service.drop_in("Restart=no")
+    try:
+        service.start(OBSERVE)
+        seen, _held = service.make_seen("leaky-before")
+        service.await_event("found", seen)
+        layer = service.leaks.mount()
+        meanwhile = f"{layer}/merged"
+        holder = host.unit("leaky-meanwhile", "PrivateTmp=yes", "MountFlags=private")
+        service.leaks.units.add(holder)
+        wait_until(lambda: is_saved(service, holder, meanwhile), 30, "the copy is saved")
+        assert host.run("stat", "-c", "%a %U", "/run/mountwarden/history.json").stdout == "600 root\n"
+        host.run("systemctl", *(["stop"] if end == "stop" else ["kill", "--signal=KILL"]), UNIT)
+        wait_until(lambda: host.show(UNIT, "ActiveState") in ("inactive", "failed"), 30, "it ended")
+        host.run("umount", meanwhile)
+        unseen, unit = service.leaks.make("leaky-unseen")
+        wait_until(lambda: _is_set_up(host, unit), 30, "a namespace that is being made may keep an action back")
+        service.start(CONFIG)
+        for mountpoint in (seen, meanwhile):
+            ended = wait_until(lambda: _attempts(service, mountpoint), 30, f"an attempt at {mountpoint}")  # noqa: B023
+            assert [(one["MOUNTWARDEN_EVENT"], one["MOUNTWARDEN_EVIDENCE"]) for one in ended] == [
+                ("acted", "history")
+            ], ended
+            service.await_event("cleared", mountpoint)
+        assert service.await_event("found", unseen)["MOUNTWARDEN_EVIDENCE"] == "spot"
+        (asked,) = service.findings(unseen)
+        assert not any(remedy["automatic"] for remedy in asked["remedies"])
+        told = Counter(
+            (one["MOUNTWARDEN_EVENT"], one["MOUNTWARDEN_MOUNTPOINT"])
+            for one in service.events()
+            if one.get("MOUNTWARDEN_MOUNTPOINT") in (seen, meanwhile, unseen) and one["MOUNTWARDEN_KIND"] == "leaked"
+        )
+        assert told == {
+            **{(event, mountpoint): 1 for event in ("found", "acted", "cleared") for mountpoint in (seen, meanwhile)},
+            ("found", unseen): 1,
+        }
     finally:
         service.reset()
 

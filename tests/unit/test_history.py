@@ -46,7 +46,7 @@ def test_what_copies_in_many_namespaces_share_is_kept_once() -> None:
         history, filled = scan(history, WITHOUT, *held)
         assert all(one.history for one in filled)
         assert len(history.left) == 300
-        (known,) = {id(one): one for one in history.left.values()}.values()
+        (known,) = {id(one.of): one.of for one in history.left.values()}.values()
         assert known.ids == {2, *range(100, 400)}
 
 
@@ -136,3 +136,26 @@ def test_what_was_left_behind_ends_when_all_its_numbers_are_given_to_another() -
     other = dataclasses.replace(layer(12, 11), super_options=b"rw,upperdir=/elsewhere")
     _, (filled,) = scan(history, WITHOUT, copy(other))
     assert filled.history is None
+
+
+def test_a_unique_id_that_one_scan_lacks_is_the_same_copy_s() -> None:
+    """A namespace that changes while it is read has none; another unique id is another mount."""
+    known, lacking = layer(12, 11, unique=1 << 40), layer(12, 11)
+    history, _ = scan(History(), WITH, copy(known))
+    history, _ = scan(history, WITHOUT, copy(known))
+    for held in (lacking, known, lacking):
+        history, (filled,) = scan(history, WITHOUT, copy(held))
+        assert filled.history is not None
+    _, (filled,) = scan(history, WITHOUT, copy(layer(12, 11, unique=(1 << 40) + 1)))
+    assert filled.history is None
+
+
+def test_a_bind_elsewhere_with_another_unique_id_is_another() -> None:
+    def elsewhere(unique: int | None) -> Copy:
+        held = layer(12, 11, point=b"/o", unique=unique)
+        return dataclasses.replace(copy(held, spot=Spot("8:1", b"/o")), match=None)
+
+    before, _ = scan(History(), WITH, elsewhere(1 << 40))
+    for unique, seen in ((1 << 40, True), (None, True), ((1 << 40) + 1, False)):
+        _, (filled,) = scan(before, WITHOUT, elsewhere(unique))
+        assert (filled.history is not None) is seen

@@ -25,8 +25,16 @@ CopyKey = tuple[int, int, str, bytes]
 
 
 def key(copy: Copy) -> CopyKey:
-    """What names a copy from scan to scan: its namespace, its mount id (the unique one if known) and its identity."""
-    return copy.namespace, copy.mount.unique or copy.mount.id, *copy.mount.identity
+    """What names a copy from scan to scan: its namespace, its small mount id and its identity; see `may_be`."""
+    return copy.namespace, copy.mount.id, *copy.mount.identity
+
+
+def may_be(one: Mount, other: Mount) -> bool:
+    """Whether two mounts of one key can be one mount: by the unique ids, where both are known.
+
+    One may be missing: a namespace that changes while it is read is read as text alone.
+    """
+    return one.unique is None or other.unique is None or one.unique == other.unique
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +60,14 @@ class History:
     """Home's mounts at the last scan by (device, mnt_root), the copies left behind, and what is mounted nowhere now."""
 
     live: Mapping[Identity, tuple[HomeMount, ...]] = field(default_factory=dict)
-    left: Mapping[CopyKey, HomeMount] = field(default_factory=dict)
+    left: Mapping[CopyKey, CopyOf] = field(default_factory=dict)
     gone: Mapping[Identity, Gone] = field(default_factory=dict)
-    elsewhere: frozenset[CopyKey] = frozenset()
+    elsewhere: Mapping[CopyKey, Mount] = field(default_factory=dict)
     """Copies at the last scan that are on no spot of a layout."""
     reached: tuple[ReachedCopies, ...] = ()
     """By namespace, the copies at the last scan that home's umounts reach."""
     beside: tuple[CopyOf, ...] = ()
     """Copies at the last scan of what home had then, which its umount would leave behind."""
-    behind: tuple[CopyOf, ...] = ()
-    """Copies at the last scan that were left behind."""
     earlier: Mapping[Identity, bool] = field(default_factory=dict)
     """What the next scan looks for since an earlier run of the service saw it: whether it is on a volume."""
 
@@ -73,7 +79,7 @@ class History:
         """Identities on volumes, now or before: neither a type nor a last path component sets them apart."""
         matched = [(m.identity, s.matches[spot]) for s in states for spot, mounts in s.live.items() for m in mounts]
         matched += [(identity, one.match) for identity, many in self.live.items() for one in many]
-        matched += [((device, root), one.match) for (_ns, _id, device, root), one in self.left.items()]
+        matched += [((device, root), held.of.match) for (_ns, _id, device, root), held in self.left.items()]
         seen = frozenset(found for found, match in matched if match.layout.mount_class is MountClass.VOLUME)
         return seen | {identity for identity, volume in self.earlier.items() if volume}
 
@@ -101,24 +107,30 @@ def remember(
     for copy in copies:
         ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
     live = _live(states, matches, ids)
-    left: dict[CopyKey, HomeMount] = {}
+    left: dict[CopyKey, CopyOf] = {}
     # By id() of what a layer's copies share, which is kept so that its id() is not used again: 300 namespaces, one set.
     grown: dict[int, tuple[HomeMount, HomeMount]] = {}
-    filled, beside, behind = [], [], []
+    filled, beside = [], []
     for copy in copies:
         before = _left_behind(history, copy, live, readable)
         if before is not None:
             if id(before) not in grown:
                 grown[id(before)] = before, replace(before, ids=before.ids | ids[copy.mount.identity])
-            _before, known = grown[id(before)]
-            left[key(copy)] = known
-            behind.append(CopyOf(copy, known))
+            left[key(copy)] = CopyOf(_with_unique(copy, history), grown[id(before)][1])
         elif (at_home := _at_home(copy, live)) is not None:
             beside.append(CopyOf(copy, at_home))
         filled.append(copy if before is None else copy.with_history(before.match))
     gone = {} if unread else _gone(history, live, ids, readable)
-    elsewhere = frozenset(key(copy) for copy in copies if copy.match is None)
-    return History(live, left, gone, elsewhere, reached, tuple(beside), tuple(behind)), tuple(filled)
+    elsewhere = {key(copy): copy.mount for copy in copies if copy.match is None}
+    return History(live, left, gone, elsewhere, reached, tuple(beside)), tuple(filled)
+
+
+def _with_unique(copy: Copy, history: History) -> Copy:
+    """With the unique id that an earlier scan knew, where this one does not."""
+    before = history.left.get(key(copy))
+    if copy.mount.unique is not None or before is None or before.copy.mount.unique is None:
+        return copy
+    return replace(copy, mount=replace(copy.mount, unique=before.copy.mount.unique))
 
 
 class _Readable:
@@ -162,12 +174,14 @@ def _left_behind(
 ) -> HomeMount | None:
     if copy.mount.identity in live:
         return None  # home has it, or has it again
-    before = history.left.get(key(copy))
-    if before is not None:
-        still = readable.has(before.match) and same_file_system(before.mount, copy.mount)
-        return readable.renewed(before) if still else None
+    held = history.left.get(key(copy))
+    if held is not None:
+        same = may_be(held.copy.mount, copy.mount) and same_file_system(held.of.mount, copy.mount)
+        return readable.renewed(held.of) if same and readable.has(held.of.match) else None
+    before = history.elsewhere.get(key(copy))
+    elsewhere = copy.match is None and before is not None and may_be(before, copy.mount)
     for known in history.live.get(copy.mount.identity, ()):
-        there = copy.spot == known.match.spot or (copy.match is None and key(copy) in history.elsewhere)
+        there = copy.spot == known.match.spot or elsewhere
         if readable.at(known) and there and same_file_system(known.mount, copy.mount):
             return readable.renewed(known)
     return None
@@ -198,7 +212,7 @@ def _gone(
         return identity not in live and identity not in anywhere and readable.has(match)
 
     before = {identity: known for identity, many in history.live.items() for known in many}
-    before |= {(device, root): known for (_ns, _id, device, root), known in history.left.items()}
+    before |= {(device, root): held.of for (_ns, _id, device, root), held in history.left.items()}
     gone = {
         identity: Gone(known.match, known.mount, _ids(history, identity, known), known.home)
         for identity, known in before.items()

@@ -132,7 +132,7 @@ def save(
     """
     writer = _SavedMounts()
     copies: dict[int, list[SavedCopy]] = {}
-    for copy, known in (*history.behind, *history.beside)[:MOST]:
+    for copy, known in (*history.left.values(), *history.beside)[:MOST]:
         if (place := writer.place(known)) is not None:
             mount = copy.mount
             copies.setdefault(copy.namespace, []).append((mount.id, mount.unique or 0, mount.parent, place))
@@ -264,13 +264,13 @@ def take_up(
     """
     reader = _FoundAgain(saved, states, tables, namespaces, started, Spots(states))
     rows = {(space.inode, row[0]): row for space in saved.namespaces for row in space.copies}
-    left, elsewhere = {}, set()
+    left = {}
     for copy in copies:
         row = rows.get((copy.namespace, copy.mount.id))
         if row is not None and (known := reader.found(copy, row)) is not None:
-            left[key(copy)] = known
-            elsewhere |= {key(copy)} if copy.match is None else set()
-    return History(left=left, elsewhere=frozenset(elsewhere), gone=dict(_gone(reader)))
+            unique = copy.mount.unique or row[1] or None
+            left[key(copy)] = CopyOf(replace(copy, mount=replace(copy.mount, unique=unique)), known)
+    return History(left=left, gone=dict(_gone(reader)))
 
 
 def _gone(reader: _FoundAgain) -> Iterable[tuple[Identity, Gone]]:
