@@ -61,7 +61,9 @@ def test_a_hidden_copy_is_unmounted_by_an_operator_and_told_in_the_journal(host:
     (finding,) = (one for one in told["findings"] if one["mountpoint"] == mountpoint and one["kind"] == "leaked")
     assert [remedy["action"] for remedy in finding["remedies"]] == ["unmount", "restart"]
     dry = host.run("mountwarden", "unmount", finding["id"], "--dry-run").stdout
-    assert "a child enters namespace" in dry
+    namespace = finding["copies"][0]["namespace"]["inode"]
+    assert f"a child checks that {mountpoint} is mount " in dry
+    assert f", and unmounts it, in namespace {namespace}" in dry
     assert mountpoint in mounted(host, unit)
     host.run("mountwarden", "unmount", finding["id"])
     assert mountpoint not in mounted(host, unit)
