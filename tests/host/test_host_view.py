@@ -12,6 +12,8 @@ from mountwarden.report import types
 from tests.support.machine import Machine
 from tests.support.product import LIBRARY
 
+pytestmark = pytest.mark.timeout(180)
+
 ROOT = "/srv/layers"
 MERGED = f"{ROOT}/one/merged"
 CONFIG = '[[root]]\npath = "/srv/layers"\nkind = "graph"\n'
