@@ -110,7 +110,7 @@ def busy_path(refusal: str) -> str:
 
 def busy_mount(told: str) -> str:
     """The mountpoint in what `who` says."""
-    match = re.search(r"^  stacked  (\S+) ", told, re.MULTILINE)
+    match = re.search(r"^  stacked  (\S+)", told, re.MULTILINE)
     assert match, told
     return match[1]
 

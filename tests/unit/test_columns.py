@@ -32,6 +32,12 @@ def test_wrapped_lines_fit_and_lose_nothing(words: str, columns: int) -> None:
     assert "".join("".join(line[2:] for line in lines).split()) == "".join(words.split())
 
 
+def test_a_path_to_be_pasted_stays_whole() -> None:
+    path = "/var/lib/docker/overlay2/abcdef/merged"
+    lines = text.wrap(f"it is {path} on it", 20, first="  mount ", rest="    ", whole=True)
+    assert lines == ["  mount it is", f"    {path}", "    on it"]
+
+
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [

@@ -64,10 +64,10 @@ def run(arguments: Namespace) -> int:
 
 def text(answer: "BusyReport", columns: int = 80) -> str:
     """As text: what and where, who, what would release it; then what needs nothing, since it goes along."""
-    lines = wrap(_heading(answer), columns, rest="  ")
+    lines = wrap(_heading(answer), columns, rest="  ", whole=True)
     for keeper, *more in _grouped(answer):
         where = ", ".join(map(_where, (keeper, *more))) + _whose(answer, keeper)
-        lines += wrap(where, columns, first=f"  {keeper.how:8} ", rest=_INDENT)
+        lines += wrap(where, columns, first=f"  {keeper.how:8} ", rest=_INDENT, whole=True)
         if held_by := "; ".join(map(naming.process_in_full, keeper.holders)):
             lines += wrap(f"held by {held_by}", columns, first=_INDENT, rest=_INDENT)
         lines += wrap(f"to release it: {sentence(keeper.needs)}", columns, first=_INDENT, rest=_INDENT)

@@ -68,8 +68,11 @@ def _take(text: str, columns: int) -> str:
     return text
 
 
-def wrap(text: str, columns: int, *, first: str = "", rest: str = "") -> list[str]:
-    """Lines of at most `columns`, broken at spaces; a word longer than a line is broken where the line ends."""
+def wrap(text: str, columns: int, *, first: str = "", rest: str = "", whole: bool = False) -> list[str]:
+    """Lines of at most `columns`, broken at spaces; a word longer than a line is broken where the line ends.
+
+    With `whole` it stays whole on a longer line, as a path that is to be pasted.
+    """
     lines: list[str] = []
     line, empty = first, True
     for word in text.split(" "):
@@ -78,7 +81,7 @@ def wrap(text: str, columns: int, *, first: str = "", rest: str = "") -> list[st
             line, empty = rest, True
         line += word if empty else " " + word
         empty = False
-        while width(line) > columns > width(rest):
+        while not whole and width(line) > columns > width(rest):
             head = _take(line, columns)
             lines.append(head)
             line = rest + line[len(head) :]
