@@ -187,14 +187,14 @@ def test_a_moved_data_root_is_found_within_three_seconds() -> None:
             machine.write("/etc/docker/daemon.json", '{"data-root": "/srv/link"}')
             machine.start_docker()
             wait_until(lambda: "docker:/srv/real" in scans.roots(), 3, "daemon.json's data-root is a root")
-            assert "docker:/srv/first/docker" not in scans.roots()
+            assert scans.roots()["docker:/srv/first/docker"][:2] == [None, False], "the ended one's is remembered"
             machine.write("/etc/docker/daemon.json", '{"data-root": "/srv/first/docker"}')
             assert "docker:/srv/real" in scans.roots(), "dockerd has not read the changed file"
             with looking(machine) as fresh:
                 graph = [r for r in fresh.roots() if r.startswith("docker:") and not r.endswith("/volumes")]
                 assert graph == ["docker:/srv/real"]
             machine.run("systemctl", "restart", "docker.service")
-            wait_until(lambda: "docker:/srv/first/docker" in scans.roots(), 3, "the changed data-root is a root")
+            wait_until(lambda: scans.roots()["docker:/srv/first/docker"][1], 3, "the changed data-root is its root")
 
 
 OWN_NAMESPACE = """

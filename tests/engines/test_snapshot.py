@@ -19,8 +19,15 @@ def findings(told: str) -> list[dict[str, Any]]:
 
 def judged(told: str) -> list[str]:
     """What of the findings is no name."""
-    kept = ("kind", "severity", "evidence", "reach", "count", "mount_id", "device")
-    rows = [([f[name] for name in kept], f["cause"] and f["cause"]["code"]) for f in json.loads(told)["findings"]]
+    kept = ("kind", "severity", "evidence", "count", "device")
+    rows = [
+        (
+            [f[name] for name in kept],
+            [(c["reach"], c["mount_id"]) for c in f["copies"]],
+            f["cause"] and f["cause"]["code"],
+        )
+        for f in json.loads(told)["findings"]
+    ]
     return sorted(map(str, rows))
 
 
