@@ -121,6 +121,7 @@ def all_of_it(page: Page, tiers: Sequence[str], quick: bool) -> None:
     if not quick:
         with crowded(*LARGE) as crowd:
             page.section("The service, idle, on a large host", service.idle(crowd, tiers, 30))
+            page.section("A report of the service on a large host", service.asked(crowd, tiers, 10))
     growth(page, tiers, quick)
 
 

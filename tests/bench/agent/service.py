@@ -66,6 +66,23 @@ def idle(crowd: Crowd, tiers: Sequence[str], seconds: float) -> list[Line]:
     return lines
 
 
+def asked(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
+    """A report of the running service beside a scan of the command's own: processor time of both, the service's too."""
+    command = ("mountwarden", "report", "--json", "--no-wait")
+    lines = []
+    for tier in tiers:
+        start(crowd.host, tier)
+        time.sleep(5)
+        own = [cpu for _wall, cpu in crowd.turns({"own": (*command, "--tier", tier)}, rounds)["own"]]
+        before = used(crowd.host)
+        told = [cpu for _wall, cpu in crowd.turns({"asked": command}, rounds)["asked"]]
+        each = middle(told) + (used(crowd.host) - before) / rounds
+        what = f"{tier}: processor time of `mountwarden report`, asking the service"
+        beside = f"a scan of its own: {milliseconds(middle(own))}"
+        lines.append(Line(what, milliseconds(each), beside, each / middle(own), "at most 0.15"))
+    return lines
+
+
 def _memory(crowd: Crowd) -> str:
     aims = {(100, 500): "at most 40 MiB", (400, 1000): "at most 64 MiB"}
     return aims.get((crowd.namespaces, crowd.mounts), "")
