@@ -65,9 +65,10 @@ def is_saved(service: Service, unit: str, mountpoint: str) -> bool:
     pid = service.host.main_pid(unit)
     lines = (line.split() for line in service.host.read(f"/proc/{pid}/mountinfo").splitlines())
     ids = {int(fields[0]) for fields in lines if fields[4] == mountpoint}
-    return bool(
-        ids & {row[0] for space in service.document("history").get("namespaces", []) for row in space["copies"]}
-    )
+    spaces = service.document("history").get("namespaces", [])
+    # The kernel gives a mount id of one namespace to the next: it is this one's if its process is named with it.
+    own = [space for space in spaces if pid in {process for process, _start in space["processes"]}]
+    return any(row[0] in ids for space in own for row in space["copies"])
 
 
 def _is_set_up(host: Machine, unit: str) -> bool:
