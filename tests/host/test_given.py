@@ -45,6 +45,6 @@ def test_what_bind_paths_gave_is_in_use(host: Machine, used: dict[str, Any]) -> 
     assert (used["kind"], used["severity"], used["detail"]) == ("leaked", "info", f"in use by {UNIT} as /srv")
     assert [(one["action"], one["command"]) for one in used["remedies"]] == [("restart", f"systemctl stop {UNIT}")]
     assert host.run("mountwarden", "report", check=False).returncode == 0
-    assert "in use: unmounted on the host" in host.run("mountwarden", "report", "--all", check=False).stdout
+    assert "in use: volume unmounted on the host" in host.run("mountwarden", "report", "--all", check=False).stdout
     host.run("systemctl", "stop", UNIT)
     wait_until(lambda: not of_disk(host), 30, "it is free")
