@@ -296,7 +296,11 @@ def told_by(tier: Tier, seed: int, restarts: int) -> tuple[int, int]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("used", tiers.available(), ids=str)
+@pytest.mark.parametrize(
+    "used",
+    [pytest.param(one, marks=[pytest.mark.long] * bool(at)) for at, one in enumerate(tiers.available())],
+    ids=str,
+)
 def test_restarts_at_random_moments(used: Tier) -> None:
     assert run(used, 40, 100)[1] >= 1
 
