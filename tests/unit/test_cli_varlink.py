@@ -201,6 +201,18 @@ def test_a_service_that_does_not_run_there_says_so(ssh: Path, capsys: pytest.Cap
     assert capsys.readouterr().err.startswith("mountwarden: it does not run on node7\n")
 
 
+@pytest.mark.parametrize(("command", "name"), [("report", "report/2"), ("status", "status/1")])
+def test_a_document_of_another_version_is_refused(
+    ssh: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    answers(ssh, wire.reply(wire.encode({command: document(schema="mountwarden.other/1")})))
+    assert main.main(["-H", "node7", command]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"mountwarden: node7 has no mountwarden.{name}",
+        "hint: its schema is mountwarden.other/1; was it restarted after an upgrade?",
+    ]
+
+
 @pytest.mark.parametrize("report", [{"schema": "other/1"}, document(summary=None), document(findings=[{}]), [], None])
 def test_a_document_that_can_not_be_understood_is_one_line(
     ssh: Path, capsys: pytest.CaptureFixture[str], report: object

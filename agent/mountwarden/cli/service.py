@@ -45,7 +45,8 @@ class RunningService:
         return document
 
     def _report(self) -> types.ReportJson:
-        return cast("types.ReportJson", self._call("Report", _REPORT, scan=True)["report"])
+        document = self._call("Report", _REPORT, scan=True)["report"]
+        return cast("types.ReportJson", remote.of_schema(document, types.SCHEMA, self._host))
 
     def explain(self, finding_id: str, *, wait: float) -> ExplainedJson | OverJson:
         """As AnswerSource.explain; the wait is the report's matter."""

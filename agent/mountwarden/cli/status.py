@@ -56,7 +56,7 @@ def _asked(host: str | None) -> tuple[dict[str, Any], bool]:
     """The service's status, and whether it runs; its last one where it gives no answer now."""
     try:
         with remote.local() if host is None else remote.connect(host) as client:
-            return RunningService(client, host).status(), True
+            return remote.of_schema(RunningService(client, host).status(), SCHEMA, host), True
     except Unreachable:
         if host is not None:
             raise
