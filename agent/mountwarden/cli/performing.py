@@ -14,8 +14,9 @@ from ..report import outcomes
 from ..report.outcomes import OutcomeJson
 from ..state import lock
 from ..state.run_directory import RunDirectory
+from ..systemd import OWN_UNIT
 from . import audit
-from .source import UNIT, Order
+from .source import Order
 
 PATIENCE = 10.0
 """Seconds that a command waits for another one's action to end."""
@@ -59,8 +60,8 @@ def _alone(order: Order) -> Iterator[None]:
         with held:
             yield
     elif held.is_service:
-        hint = f"it is asked without --tier and --config; where it gives no answer: systemctl restart {UNIT}"
-        raise Declined("busy", f"nothing was done: {UNIT} runs ({held}), and two must not act at once", hint=hint)
+        hint = f"it is asked without --tier and --config; where it gives no answer: systemctl restart {OWN_UNIT}"
+        raise Declined("busy", f"nothing was done: {OWN_UNIT} runs ({held}), and two must not act at once", hint=hint)
     else:
         text = f"nothing was done: another mountwarden command acts now ({held})"
         raise Declined("busy", text, hint=f"{order.action} again when it has ended")

@@ -13,6 +13,7 @@ from typing import IO, Any
 from ..errors import MountwardenError
 from ..escape import printable, sentence
 from ..state.run_directory import RunDirectory
+from ..systemd import OWN_UNIT
 from ..varlink.client import Client, Trouble, Unreachable
 
 HERE = 2.0
@@ -115,7 +116,7 @@ def of_schema(document: Any, schema: str, host: str | None) -> Any:
     """The document of a service. Raises: MountwardenError where it is of another schema."""
     found = document.get("schema") if isinstance(document, dict) else None
     if found != schema:
-        who = "mountwarden.service" if host is None else printable(host)
+        who = OWN_UNIT if host is None else printable(host)
         hint = f"its schema is {printable(str(found))}; was it restarted after an upgrade?"
         raise MountwardenError(f"{who} has no {schema}", hint=hint)
     return document

@@ -17,11 +17,11 @@ from ..report import types
 from ..report.answers import ExplainedJson, OverJson, PlannedJson
 from ..report.outcomes import OutcomeJson
 from ..state import run_directory
+from ..systemd import OWN_UNIT
 from ..varlink.client import Trouble, Unreachable
 
 T = TypeVar("T")
 
-UNIT = "mountwarden.service"
 SINGLE = "a single scan can't know all that leaked before it, such as volumes and copies on other directories"
 
 
@@ -116,11 +116,11 @@ def _without_service(arguments: Namespace, trouble: Trouble, *, acts: bool) -> A
 
     late = trouble is Trouble.LATE
     if os.geteuid() == 0:
-        why = f"{UNIT} gave no answer within {remote.HERE:g} s" if late else f"{UNIT} is not running"
+        why = f"{OWN_UNIT} gave no answer within {remote.HERE:g} s" if late else f"{OWN_UNIT} is not running"
         return _scan(arguments, f"{why}: {SINGLE}", acts=acts)
     if trouble is Trouble.DENIED:
         hint = f"run it as root, or become a member of the group {run_directory.READERS}"
-        raise MountwardenError(f"a scan needs root, and {UNIT} may not be asked", hint=hint)
+        raise MountwardenError(f"a scan needs root, and {OWN_UNIT} may not be asked", hint=hint)
     return LastReport()
 
 

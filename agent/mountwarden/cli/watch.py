@@ -17,7 +17,7 @@ from ..errors import MountwardenError
 from ..escape import printable, seconds, sentence, timestamp
 from ..mounts.mountinfo import propagation
 from ..output import terminal
-from ..systemd import journal_reader
+from ..systemd import OWN_UNIT, journal_reader
 from ..systemd.journal import PREFIX
 from ..varlink.client import Client, Unreachable
 from . import options, remote
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ..observe.home_watch import Changed, HomeMounts
     from ..scan.scanner import Scan, Scanner
 
-UNIT = "mountwarden.service"
 _COLOURS = {"found": "yellow", "acted": "green", "cleared": "green", "failed": "red", "gap": "dim"}
 _COLOURS |= dict.fromkeys(("mounted", "unmounted", "moved", "propagation"), "dim")
 
@@ -125,14 +124,16 @@ def as_json(line: WatchLine) -> str:
 def service_runs() -> bool:
     """Whether the service is active, as systemd says."""
     try:
-        done = subprocess.run(("systemctl", "is-active", "--quiet", UNIT), check=False, capture_output=True, timeout=10)
+        done = subprocess.run(
+            ("systemctl", "is-active", "--quiet", OWN_UNIT), check=False, capture_output=True, timeout=10
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
 
 
 def _followed(lines: int, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
-    words = journal_reader.command("--follow", f"--lines={lines}", f"_SYSTEMD_UNIT={UNIT}")
+    words = journal_reader.command("--follow", f"--lines={lines}", f"_SYSTEMD_UNIT={OWN_UNIT}")
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -180,9 +181,9 @@ def journal_lines(lines: Iterable[bytes]) -> Iterator[WatchLine]:
 def _scanned(arguments: Namespace, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
     from . import session
 
-    session.need_root(f"watching without {UNIT}")
+    session.need_root(f"watching without {OWN_UNIT}")
     scanner = session.scanner(arguments)
-    print(f"{UNIT} is not active: scanning each {durations.text(scanner.config.tick)}", file=sys.stderr)
+    print(f"{OWN_UNIT} is not active: scanning each {durations.text(scanner.config.tick)}", file=sys.stderr)
     return scanned(scanner, mounts)
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from ...escape import sentence, timestamp
 from ...model import Event
 from ...output import journal_messages
-from ...systemd import journal_reader
+from ...systemd import OWN_UNIT, journal_reader
 from ...systemd.journal import PREFIX
 from ...varlink import wire
 from ...varlink.connection import Call
@@ -17,7 +17,6 @@ LAST = 100
 """Events that a new watcher can have first."""
 USUAL = 10
 """Those that it gets where it asks for no number."""
-UNIT = "mountwarden.service"
 DEADLINE = 6.0
 """Seconds for the journal to say which the last ones before the service's start were."""
 
@@ -87,7 +86,7 @@ def _told(at: str, event: str, finding: str | None, text: str) -> Told:
 
 def _older(write: Write) -> None:
     """In a child: the last events that the service wrote to the journal."""
-    found = journal_reader.read((f"--lines={LAST}", f"_SYSTEMD_UNIT={UNIT}"), deadline=DEADLINE - 1)
+    found = journal_reader.read((f"--lines={LAST}", f"_SYSTEMD_UNIT={OWN_UNIT}"), deadline=DEADLINE - 1)
     told = [(one.get("event_id", ""), _told(one["at"], one["event"], one.get("finding"), one["message"]))
             for one in found if one["event"]]  # fmt: skip
     write({"events": told})
