@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from mountwarden.observe import entries
 
 from tests.support.leftovers import belongings
 from tests.support.wait import wait_until
@@ -23,6 +24,7 @@ def _nothing_left_behind() -> Iterator[None]:
     """A mount, descriptor, child or mount namespace that outlives the test fails it; dying ones get 5 seconds."""
     before = belongings()
     yield
+    entries.close()  # it is the process's own, for all of its entries
     if not belongings().beyond(before):
         return
     gc.collect()  # what only a cycle of references holds is nobody's any more

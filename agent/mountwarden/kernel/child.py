@@ -40,7 +40,7 @@ def ask(function: Callable[[], T], *, deadline: float, what: str = "a child") ->
         answer = _read(read_end, time.monotonic() + deadline)
     finally:
         os.close(read_end)
-        status = _reap(pid)
+        status = end(pid)
     if not answer:
         how = f"killed by {signal.Signals(-status).name}" if status is not None and status < 0 else "no answer in time"
         raise NoAnswer(f"{what} gave no answer ({how})", hint=f"the deadline is {deadline:g} s")
@@ -99,12 +99,15 @@ def _read(fd: int, until: float) -> bytes:
     return b""
 
 
-def _reap(pid: int) -> int | None:
-    """Kill the child if it has not ended, and reap it. None when it does not end yet (an uninterruptible wait)."""
+def end(pid: int, *, seconds: float = _REAP_SECONDS) -> int | None:
+    """Kill a child, whether it has ended or not, and reap it: its exit status, negative for a signal.
+
+    None when it does not end within `seconds` (an uninterruptible wait): `reap_late` reaps it.
+    """
     with contextlib.suppress(ProcessLookupError):
         # A child that has answered is about to exit by itself; SIGKILL makes sure, and its status does not matter then.
         os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + _REAP_SECONDS
+    until = time.monotonic() + seconds
     pidfd = os.pidfd_open(pid)
     try:
         poll = select.poll()
@@ -134,3 +137,8 @@ def reap_late() -> int:
         if os.waitpid(pid, os.WNOHANG)[0]:
             _unreaped.discard(pid)
     return len(_unreaped)
+
+
+def is_unreaped(pid: int) -> bool:
+    """Whether a child that was killed was not reaped yet."""
+    return pid in _unreaped
