@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Kind, Missed, Tier
-from mountwarden.observe import namespaces, processless
+from mountwarden.observe import entry_server, namespaces
 from mountwarden.observe.enter import in_namespace, own_namespace
 from mountwarden.observe.tiers import event_budget, listed_text, listing, statmount
 from mountwarden.observe.tiers import events as tier
@@ -306,7 +306,7 @@ def test_a_looker_that_is_dropped_gives_its_groups_back(home: Home) -> None:
 
 def walked() -> set[int]:
     """Ids, which are never reused, of every mount namespace that the kernel has: from outside of whoever watches."""
-    return {syscalls.mnt_ns_info(fd)[0] for fd in processless._neighbours()}
+    return {syscalls.mnt_ns_info(fd)[0] for fd in entry_server.neighbours()}
 
 
 def identity(space: Namespace) -> int:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.abi import StatmountMask
-from mountwarden.model import Finding, Kind
+from mountwarden.model import Door, Finding, Kind
 from mountwarden.model import Namespace as Space
-from mountwarden.observe import ids, namespaces, processless
+from mountwarden.observe import entries, ids, namespaces, processless
 from mountwarden.observe.enter import own_namespace
 from mountwarden.scan.scanner import Scan, Scanner
 
@@ -77,19 +77,18 @@ def test_a_namespace_without_a_process(home: Home) -> None:
 
 
 def test_what_is_known_is_not_asked_for_again_through_a_door(home: Home) -> None:
-    """It is entered by a child."""
     inode = bound(home)
 
     def run() -> tuple[list[int | None], int]:
-        entered, through, asked = [0], processless.through, ids.NamespaceIds()
+        opened, open_namespace, asked = [0], entries.open_namespace, ids.NamespaceIds()
 
-        def counted(*words: object, **more: object) -> object:
-            entered[0] += 1
-            return through(*words, **more)  # type: ignore[arg-type]
+        def counted(door: int | Door, inode: int, **more: float) -> int:
+            opened[0] += 1
+            return open_namespace(door, inode, **more)
 
-        processless.through = counted  # type: ignore[assignment]
+        entries.open_namespace = counted
         (door,) = (door for other, door in processless.doors({}, {}, ())[0].items() if other == inode)
-        return [asked.of([Space(inode, door=door)]).get(inode) for _ in range(3)], entered[0]
+        return [asked.of([Space(inode, door=door)]).get(inode) for _ in range(3)], opened[0]
 
     found, entered = home.run(run)
     assert len(set(found)) == 1

@@ -12,7 +12,7 @@ def only_ours() -> None:
     """From here on, for the rest of a forked child: no process but this run's own is there to be looked at."""
     every: Callable[[], list[int]] = processes.pids
     processes.pids = lambda: [pid for pid in every() if _is_ours(pid)]
-    processless._walked = lambda: (frozenset(), ())  # others' namespaces would now seem to have no process
+    processless._walked = lambda: ((), ())  # others' namespaces would now seem to have no process
 
 
 def _is_ours(pid: int) -> bool:

@@ -10,7 +10,7 @@ from ..errors import NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Door, Gap, Mount, Namespace
 from ..mounts.table import Table
-from . import namespaces, processes, processless
+from . import entries, namespaces, processes, processless
 from .enter import own_namespace
 
 _NO_INTERFACE = (errno.ENOSYS, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.EACCES)
@@ -109,16 +109,8 @@ def _of_processes(inode: int, pids: Iterable[int]) -> _OwnerAndId:
 
 
 def _of_door(inode: int, door: Door) -> _OwnerAndId:
-    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def inside() -> _OwnerAndId:
-        fd = os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    with entries.opened_namespace(door, inode) as fd:
         return _or_none(lambda: syscalls.owner_of_namespace(fd)), _or_none(lambda: syscalls.mnt_ns_id(fd))
-
-    try:
-        return processless.through(door, inode, inside)
-    finally:
-        os.close(proc)
 
 
 def _or_none(function: Callable[[], int]) -> int | None:

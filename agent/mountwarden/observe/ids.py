@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from ..errors import NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Door, Namespace
-from . import processless
+from . import entries
 from .enter import own_namespace
 from .tiers import listing
 
 
 class NamespaceIds:
-    """Asks for ids, and keeps them from one call to the next: entering by a door costs a child each time."""
+    """Asks for ids, and keeps them from one call to the next: each namespace is opened once."""
 
     def __init__(self) -> None:
         self._known: Mapping[int, int] = {}
@@ -29,14 +29,14 @@ class NamespaceIds:
 
     def _id(self, space: Namespace) -> int | None:
         known = self._known.get(space.inode)
-        if known is not None and _exists(known):
+        if known is not None and exists(known):
             return known
         if space.pids or space.door is None:
             return next((found for pid in space.pids if (found := _of_process(pid, space.inode)) is not None), None)
         return _of_door(space.door, space.inode) if _has_ids() else None
 
 
-def _exists(identity: int) -> bool:
+def exists(identity: int) -> bool:
     """Whether a namespace with that id exists; while it does, no other one has its inode."""
     try:
         syscalls.listmount(abi.LSMT_ROOT, 0, identity, syscalls.id_buffer(1))
@@ -54,13 +54,11 @@ def _of_process(pid: int, inode: int) -> int | None:
 
 
 def _of_door(door: Door, inode: int) -> int | None:
-    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return processless.through(door, inode, lambda: listing.identify_self(proc)).id
+        with entries.opened_namespace(door, inode) as fd:
+            return syscalls.mnt_ns_id(fd)
     except (OSError, NoAnswer):
         return None
-    finally:
-        os.close(proc)
 
 
 @functools.cache

@@ -3,19 +3,19 @@
 snapd's /run/snapd/ns/*.mnt are such. They are found by the walk over all mount namespaces where the kernel allows it
 (NS_MNT_GET_NEXT, Linux 6.12, in the initial pid namespace only), by the nsfs lines of the homes' tables, and by the
 links of /proc/PID/fd. A door is how one of them can be entered: by the bind mount, the descriptor, or the walk. Nothing
-stays open: to read one, a forked child enters it by its door.
+stays open.
 """
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Door, Gap
 from ..mounts.table import Table
-from . import processes
+from . import entries, processes
 from .enter import DEADLINE
 
 T = TypeVar("T")
@@ -36,9 +36,9 @@ def doors(
     found, gaps = _descriptors(known, pids)
     found |= _binds(known, tables)  # a bind mount rather than a descriptor: it outlives every process
     others, more = _walked()
-    for inode in others:
-        if inode not in known and inode not in found:
-            found[inode] = Door("walk")
+    alone = [inode for inode in others if inode not in known and inode not in found]
+    entries.expect(alone)
+    found |= dict.fromkeys(alone, Door("walk"))
     return found, gaps + more
 
 
@@ -49,32 +49,14 @@ def through(door: Door, inode: int, function: Callable[[], T], *, deadline: floa
     setns(2) do; NoAnswer where the child missed the deadline; what `function` raises.
     """
 
-    def entered() -> T:
-        fd = _open(door, inode)
-        if os.fstat(fd).st_ino != inode:
-            raise ProcessLookupError(f"mount namespace {inode} is gone")
-        syscalls.setns(fd, abi.CLONE_NEWNS)
-        os.close(fd)
-        return function()
+    with entries.opened_namespace(door, inode, deadline=deadline) as fd:
 
-    return child.ask(entered, deadline=deadline, what=f"the child in mount namespace {inode}")
+        def entered() -> T:
+            syscalls.setns(fd, abi.CLONE_NEWNS)
+            os.close(fd)
+            return function()
 
-
-def _open(door: Door, inode: int) -> int:
-    """In the child: an nsfs descriptor, or one of whatever is at the door now. Raises: as `through`."""
-    if door.via == "walk":
-        for fd in _neighbours():
-            if os.fstat(fd).st_ino == inode:
-                return os.dup(fd)  # the walk closes its own
-        raise ProcessLookupError(f"mount namespace {inode} is gone")
-    if door.via == "bind" and door.pid:
-        home = os.open(f"/proc/{door.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        syscalls.setns(home, abi.CLONE_NEWNS)
-    # An nsfs file or a link to it may be opened; a device or a FIFO that was put there instead must not be.
-    peek = os.open(door.path, os.O_PATH | os.O_CLOEXEC)
-    if os.fstat(peek).st_ino != inode:
-        raise ProcessLookupError(f"mount namespace {inode} is gone")
-    return os.open(door.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return child.ask(entered, deadline=deadline, what=f"the child in mount namespace {inode}")
 
 
 def _binds(known: Mapping[int, tuple[int, ...]], tables: Mapping[int, Table]) -> dict[int, Door]:
@@ -124,22 +106,19 @@ def _inode(root: bytes) -> int | None:
     return int(digits) if digits.isdigit() else None
 
 
-def _walked() -> tuple[frozenset[int], tuple[Gap, ...]]:
-    """Inodes of those mount namespaces of the walk that no process is in.
-
-    In a child: the last close of a namespace frees it in the context of the process that closes it.
-    """
+def _walked() -> tuple[tuple[int, ...], tuple[Gap, ...]]:
+    """Inodes of those mount namespaces of the walk that no process is in, in its order."""
     try:
-        every = child.ask(lambda: [os.fstat(fd).st_ino for fd in _neighbours()], deadline=DEADLINE, what="the walk")
+        every = entries.walk()
     except NoAnswer as error:
-        return frozenset(), (Gap("the walk over all mount namespaces", error.message),)
+        return (), (Gap("the walk over all mount namespaces", error.message),)
     except OSError as error:
         if error.errno not in _NO_WALK:
             raise
-        return frozenset(), ()
+        return (), ()
     # A namespace that was made since the processes were listed has a process.
     alive = {inode for pid in processes.pids() if (inode := _of(pid)) is not None} if every else set()
-    return frozenset(every) - alive, ()
+    return tuple(inode for inode in every if inode not in alive), ()
 
 
 def _of(pid: int) -> int | None:
@@ -147,22 +126,3 @@ def _of(pid: int) -> int | None:
         return processes.link_inode(pid, "mnt")
     except OSError:
         return None
-
-
-def _neighbours() -> Iterator[int]:
-    """A descriptor of each mount namespace but our own, open until the next one is asked for. Raises: OSError."""
-    for request in (abi.NS_MNT_GET_PREV, abi.NS_MNT_GET_NEXT):
-        fd = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        while True:
-            try:
-                following = syscalls.mnt_ns_info(fd, request)[2]
-            except OSError as error:
-                if error.errno != errno.ENOENT:
-                    raise
-                break
-            finally:
-                os.close(fd)
-            if following is None:
-                break
-            fd = following
-            yield fd
