@@ -68,7 +68,7 @@ class Worker:
     def ask(self, request: bytes, fds: Iterable[int] = (), *, deadline: float) -> Reply:
         """The answer to a request; its descriptors are close-on-exec, and the caller's.
 
-        Raises: BrokenPipeError where the child had ended before; NoAnswer when it missed `deadline` (seconds), or died;
+        Raises: BrokenPipeError where the child ended before it answered; NoAnswer when it missed `deadline` (seconds);
         the OSError that it raised.
         """
         self._send(request, fds)
@@ -93,10 +93,10 @@ class Worker:
             raise NoAnswer(f"{self._what} gave no answer in time")
         try:
             data, fds, _flags, _address = socket.recv_fds(self._socket, _MOST, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
-        except ConnectionError:
+        except ConnectionResetError:
             data, fds = b"", []
         if not data:
-            raise NoAnswer(f"{self._what} ended without an answer")
+            raise BrokenPipeError(f"{self._what} ended without an answer")
         return data, fds
 
     def cpu_seconds(self) -> float:

@@ -150,7 +150,7 @@ class _Entries:
             except NoAnswer as error:
                 self._end()
                 raise NoAnswer(f"{what}: {error.message}", hint=f"the deadline is {deadline:g} s") from None
-            except BrokenPipeError:  # somebody killed it since
+            except BrokenPipeError:  # somebody killed it
                 self._end()
                 if is_last:
                     raise NoAnswer(f"{what}: the child ended") from None
