@@ -11,10 +11,11 @@ from mountwarden.config.schema import PolicyEntry, RootEntry
 from mountwarden.escape import printable
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity, Tier
-from mountwarden.observe import namespaces, processes
+from mountwarden.observe import processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
+from mountwarden.scan import budgets
 from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.crash import in_few_processes
@@ -170,7 +171,7 @@ def test_a_namespace_beyond_its_budget_is_a_gap_and_the_leak_elsewhere_is_found(
     home.layer()
     with hold(home.sandbox, propagation="private") as flood, hold(home.sandbox, propagation="private") as holder:
         flood.run(double, 4_000)
-        monkeypatch.setattr(namespaces, "BUDGET", 256 << 10)
+        monkeypatch.setattr(budgets, "HOSTS_OWN", replace(budgets.HOSTS_OWN, size=256 << 10))
         home.umount(MERGED)
         scan, seconds = timed(home)
         assert own(scan, holder)
@@ -197,7 +198,7 @@ def test_a_stack_of_mounts_that_takes_too_long_to_read_is_a_gap_and_the_leak_els
     home.layer()
     with hold(home.sandbox, propagation="private") as flood, hold(home.sandbox, propagation="private") as holder:
         flood.run(stack, 13)
-        monkeypatch.setattr(namespaces, "SECONDS", 0.1)
+        monkeypatch.setattr(budgets, "HOSTS_OWN", replace(budgets.HOSTS_OWN, seconds=0.1))
         home.umount(MERGED)
         with tiers.forced(tier):
             scan, seconds = timed(home)

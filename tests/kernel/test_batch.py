@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from mountwarden.cli import audit, outcomes, performing, session
@@ -250,18 +250,18 @@ def test_many_namespaces_of_many_leaks_are_one_batch_that_reads_each_of_them_onc
 ) -> None:
     """40 layers in 101 namespaces."""
     read = Counter[int]()
-    text_of = checks.text_of
+    of_namespace = checks.of_namespace
 
-    def counted(inode: int | None, scan: Scan) -> bytes | None:
+    def counted(inode: int | None, scan: Scan, function: Any) -> Any:
         read[inode or 0] += 1
-        return text_of(inode, scan)
+        return of_namespace(inode, scan, function)
 
     def within(holder: Namespace, _found: list[Finding]) -> dict[str, float]:
         with contextlib.ExitStack() as stack:
             others = [stack.enter_context(hold(holder)) for _ in range(100)]
             found = [finding for finding in scanner().scan().findings if finding.kind == "leaked"]
             assert [(finding.count, len(finding.copies)) for finding in found] == [(101, 20)] * 40
-            monkeypatch.setattr(checks, "text_of", counted)
+            monkeypatch.setattr(checks, "of_namespace", counted)
             monkeypatch.setattr(newer_mounts, "newest", lambda: None)  # other tests mount meanwhile
             monkeypatch.setattr(detach, "SECONDS", 5.0)
             owner = scanner()

@@ -14,7 +14,7 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Kind, Missed, Tier
 from mountwarden.observe import entry_server, namespaces
 from mountwarden.observe.enter import in_namespace, own_namespace
-from mountwarden.observe.tiers import event_budget, listed_text, listing, statmount
+from mountwarden.observe.tiers import event_budget, listed, listing, statmount
 from mountwarden.observe.tiers import events as tier
 from mountwarden.observe.tiers.events import EventsObserver
 from mountwarden.scan.scanner import Scan, Scanner
@@ -75,22 +75,22 @@ def test_a_quiet_look_reads_nothing_and_a_new_copy_is_no_text(home: Home) -> Non
     with hold(home.sandbox, propagation="slave") as other:
 
         def check() -> list[tuple[set[int], bool]]:
-            scanner, texts, listed = watcher(), list[int](), list[int]()
-            read, lister = namespaces.read_mountinfo, scanner._observer._lister
+            scanner, texts, asked = watcher(), list[int](), list[int]()
+            read, lister = namespaces.read, scanner._observer._lister
             ids = lister.ids
-            lister.ids = lambda namespace: (listed.append(namespace), ids(namespace))[1]
-            statmount.read_mountinfo = listed_text.read_mountinfo = lambda inode, *rest: (
+            lister.ids = lambda namespace, seconds: (asked.append(namespace), ids(namespace, seconds))[1]
+            statmount.read = listed.read = lambda inode, *rest, **more: (
                 texts.append(inode),
-                read(inode, *rest),
+                read(inode, *rest, **more),
             )[1]
             ours, seen = {own_namespace(): "home", other.inode: "other"}, []
             own = listing.identify(other.pid, other.inode)
             for step in (lambda: None, lambda: overlay(ROOT + b"/Y")):
                 step()
                 texts.clear()
-                listed.clear()
+                asked.clear()
                 scanner.scan()
-                seen.append(({ours[inode] for inode in texts if inode in ours}, own is not None and own.id in listed))
+                seen.append(({ours[inode] for inode in texts if inode in ours}, own is not None and own.id in asked))
             return seen
 
         assert home.run(check) == [(set(), False), ({"home"}, True)]
@@ -152,10 +152,10 @@ def test_each_text_is_read_again_when_its_turn_comes(home: Home) -> None:
         def check() -> int:
             scanner, texts = watcher(), list[int]()
             scanner.scan(resync=True)
-            read = namespaces.read_mountinfo
-            statmount.read_mountinfo = listed_text.read_mountinfo = lambda inode, *rest: (
+            read = namespaces.read
+            statmount.read = listed.read = lambda inode, *rest, **more: (
                 texts.append(inode),
-                read(inode, *rest),
+                read(inode, *rest, **more),
             )[1]
             for _ in range(tier._ROUNDS):
                 scanner.scan(resync=True)

@@ -6,12 +6,13 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.abi import StatmountMask
 from mountwarden.model import Door, Finding, Kind
 from mountwarden.model import Namespace as Space
-from mountwarden.observe import entries, ids, namespaces, processless
+from mountwarden.observe import entries, ids, processless
 from mountwarden.observe.enter import own_namespace
 from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.test_processless import bound
 from tests.kernel.topology import ROOT, Home
+from tests.support import mountinfo
 from tests.support.scratch_ns import hold
 
 MERGED = ROOT + b"/X/merged"
@@ -116,4 +117,4 @@ def test_what_has_ended_has_no_id() -> None:
     assert (
         ids.NamespaceIds().of([Space(inode, (pid,)), Space(1, door=processless.Door("bind", 0, b"/nonexistent"))]) == {}
     )
-    assert namespaces.read_mountinfo(inode, (pid,)) is None
+    assert mountinfo.whole(inode, (pid,)) is None

@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import threading
+from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.mounts.table import Table
 from mountwarden.observe import namespaces, processes
+from mountwarden.observe.mount_lines import OpenMountinfo, ReadingLimits
 
+from tests.support import mountinfo
 from tests.support.scratch_ns import Namespace, Sandbox, hold, in_child, overlay
 from tests.support.wait import wait_until
 
@@ -52,7 +54,7 @@ def test_the_table_of_50_live_namespaces_equals_findmnt_s() -> None:
         found = namespaces.members(processes.pids(), threads=True).by_inode
         assert {space.inode for space in held} <= found.keys()
         for space in held:
-            text = namespaces.read_mountinfo(space.inode, found[space.inode])
+            text = mountinfo.whole(space.inode, found[space.inode])
             assert text is not None
             table = Table.from_text(text)
             assert not table.unreadable
@@ -86,7 +88,7 @@ def test_a_namespace_whose_only_process_is_chrooted_is_read_whole(sandbox: Sandb
     sandbox.run(lambda: os.mkdir("/mnt/jail"))
     with hold(sandbox, chroot=b"/mnt/jail") as jailed:
         seen = processes.read(f"/proc/{jailed.pid}/mountinfo")
-        whole = namespaces.read_mountinfo(jailed.inode, [jailed.pid])
+        whole = mountinfo.whole(jailed.inode, [jailed.pid])
         assert whole is not None
         assert len(seen.splitlines()) < len(whole.splitlines())
         # The same mounts as in the namespace that it is a copy of.
@@ -101,7 +103,7 @@ def test_a_process_whose_root_was_detached_is_no_reader(sandbox: Sandbox) -> Non
         jailed.run(lambda: syscalls.umount(b"/mnt/jail", abi.MNT_DETACH))
         assert os.readlink(f"/proc/{jailed.pid}/root") == "/"
         assert processes.read(f"/proc/{jailed.pid}/mountinfo") == b""
-        whole = namespaces.read_mountinfo(jailed.inode, [jailed.pid])
+        whole = mountinfo.whole(jailed.inode, [jailed.pid])
         assert whole is not None
         assert len(whole.splitlines()) > 5
 
@@ -112,13 +114,13 @@ def test_a_process_that_has_ended_costs_only_itself(sandbox: Sandbox) -> None:
         found = namespaces.members([ended, first.pid, second.pid], threads=True)
         assert set(found.by_inode) == {first.inode, second.inode}
         assert found.gaps == ()
-        assert namespaces.read_mountinfo(first.inode, [ended, first.pid]) == first.mountinfo()
-        assert namespaces.read_mountinfo(first.inode, [ended]) is None
+        assert mountinfo.whole(first.inode, [ended, first.pid]) == first.mountinfo()
+        assert mountinfo.whole(first.inode, [ended]) is None
 
 
 def test_a_process_that_moved_on_is_not_taken_for_its_old_namespace(sandbox: Sandbox) -> None:
     with hold(sandbox) as held:
-        assert namespaces.read_mountinfo(sandbox.inode, [held.pid]) is None
+        assert mountinfo.whole(sandbox.inode, [held.pid]) is None
 
 
 def test_a_zombie_is_no_reader(sandbox: Sandbox) -> None:
@@ -128,7 +130,7 @@ def test_a_zombie_is_no_reader(sandbox: Sandbox) -> None:
     try:
         wait_until(lambda: b"\nState:\tZ" in processes.read(f"/proc/{pid}/status"), 30, "it is a zombie")
         assert namespaces.members([pid], threads=True).by_inode == {}
-        assert namespaces.read_mountinfo(1, [pid]) is None
+        assert mountinfo.whole(1, [pid]) is None
     finally:
         os.waitpid(pid, 0)
 
@@ -156,17 +158,13 @@ def test_a_thread_with_a_namespace_of_its_own_is_found() -> None:
     assert in_child(in_a_process) == (True, False)
 
 
-def test_a_text_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_without_end_is_given_up() -> None:
     """As that of a namespace in which mounts are made as fast as it is read, which kept a command for minutes."""
-    fifo = tmp_path / "self/mountinfo"
-    fifo.parent.mkdir()
-    os.mkfifo(fifo)
-    monkeypatch.setattr(namespaces, "SECONDS", 0.05)
-    monkeypatch.setattr(namespaces, "BUDGET", 1 << 40)
-    proc = os.open(tmp_path, os.O_PATH)
-    with subprocess.Popen(["sh", "-c", 'exec yes line >"$0"', fifo], stderr=subprocess.DEVNULL):
+    read_end, write_end = os.pipe()
+    with subprocess.Popen(["yes", "line"], stdout=write_end, stderr=subprocess.DEVNULL):
+        os.close(write_end)
         try:
             with pytest.raises(OSError, match=os.strerror(errno.ETIME)):
-                namespaces.read_self(proc)
+                deque(OpenMountinfo(lambda: read_end, ReadingLimits(size=1 << 40, seconds=0.05)).blocks(), 0)
         finally:
-            os.close(proc)
+            os.close(read_end)

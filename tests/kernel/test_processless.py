@@ -9,12 +9,13 @@ import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.probe import probe
 from mountwarden.model import Action, Door, Finding, Kind, NamespaceKind, Outcome, Tier
-from mountwarden.observe import namespaces, processless
+from mountwarden.observe import entries, processless
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import ROOT, Home
+from tests.support import mountinfo
 from tests.support.scratch_ns import Namespace, hold
 
 MERGED = ROOT + b"/X/merged"
@@ -198,7 +199,7 @@ def test_a_namespace_that_ended_before_the_walk_came_to_it_is_no_error() -> None
         )
     # Not the inode of one that has ended: they are reused at once.
     assert gone(lambda: processless.through(processless.Door("walk"), 1, own_namespace))
-    assert namespaces.read_mountinfo(1, (), processless.Door("walk")) is None
+    assert mountinfo.whole(1, (), processless.Door("walk")) is None
 
 
 def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tier) -> None:
@@ -208,13 +209,13 @@ def test_once_its_id_is_known_it_is_looked_at_from_outside(home: Home, tier: Tie
 
     def run() -> tuple[list[int], set[int]]:
         scanner, entered = Scanner(home.config, home=own_namespace()), [0]
-        through = processless.through
+        enter = entries.opened_mountinfo
 
-        def counted(door: Door, space: int, function: Callable[[], object], **more: float) -> object:
+        def counted(way: int | Door, space: int) -> contextlib.AbstractContextManager[int]:
             entered[-1] += space == inode
-            return through(door, space, function, **more)
+            return enter(way, space)
 
-        processless.through = counted  # type: ignore[assignment]
+        entries.opened_mountinfo = counted  # type: ignore[assignment]
         for number in range(10):
             os.mkdir(f"/mnt/{number}")
             syscalls.mount(b"x", b"/mnt/%d" % number, b"tmpfs")  # home's table is another one

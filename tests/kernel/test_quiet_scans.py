@@ -8,6 +8,7 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Tier
 from mountwarden.observe import namespaces
 from mountwarden.observe.enter import own_namespace
+from mountwarden.scan.budgets import Budgets
 from mountwarden.scan.elsewhere import Elsewhere, FoundElsewhere
 from mountwarden.scan.scanner import Scan, Scanner
 
@@ -140,7 +141,7 @@ def test_what_home_mounts_during_a_scan_is_not_suspected(home: Home, used: Tier)
 
 
 def _mounted_meanwhile(config: Config, used: Tier) -> None:
-    scanner, elsewhere = Scanner(config, home=own_namespace(), tier=used), Late()
+    scanner, elsewhere = Scanner(config, home=own_namespace(), tier=used), Late(Budgets(deadline=None), lambda: None)
     scanner._elsewhere = elsewhere
     assert scanner.scan().findings == ()
     elsewhere.late = True

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from mountwarden.errors import Declined
@@ -269,13 +269,13 @@ def in_another_namespace(rounds: int, monkeypatch: pytest.MonkeyPatch) -> dict[s
     system call of the kernel prevents: it is counted.
     """
     read: dict[int | None, int] = {}
-    text_of = checks.text_of
+    of_namespace = checks.of_namespace
     shared = mmap.mmap(-1, 32)
     took = 0.02
 
-    def timed(inode: int | None, scan: Scan) -> bytes | None:
+    def timed(inode: int | None, scan: Scan, function: Any) -> Any:
         read[inode] = time.monotonic_ns()
-        return text_of(inode, scan)
+        return of_namespace(inode, scan, function)
 
     def mounting(other: Namespace) -> int:
         """The process that mounts, which has entered the namespace already."""
@@ -330,7 +330,7 @@ def in_another_namespace(rounds: int, monkeypatch: pytest.MonkeyPatch) -> dict[s
             assert crash.dressed()
 
     def run(_sandbox: Sandbox) -> dict[str, int]:
-        monkeypatch.setattr(checks, "text_of", timed)
+        monkeypatch.setattr(checks, "of_namespace", timed)
         counts: Counter[str] = Counter()
         for directory in (b"/lower", b"/upper", b"/work", b"/upper2", b"/work2"):
             os.makedirs(LAYER + directory, exist_ok=True)

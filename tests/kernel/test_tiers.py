@@ -64,7 +64,7 @@ def _by_both_ways(space: Namespace) -> Iterator[tuple[bytes, bytes]]:
     mounts = [mountinfo.parse_line(line) for line in lines]
     masters = {mount.master: 0 for mount in mounts if not mount.propagate_from}
     masters |= {mount.shared: mount.master for mount in mounts}
-    listed = {_small(lister, found.id, unique): unique for unique in memoryview(lister.ids(found.id)).cast("Q")}
+    listed = {_small(lister, found.id, unique): unique for unique in memoryview(lister.ids(found.id, 2.0)).cast("Q")}
     # The list has what lies beneath the reader's root too, as an initramfs does that was left by chroot.
     for line, mount in zip(lines, mounts, strict=True):
         with contextlib.suppress(NotAsText):

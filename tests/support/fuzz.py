@@ -49,14 +49,15 @@ def sieve(data: bytes) -> None:
     """A foreign text beside a home with one layer: no copy on a spot of the layout is missed."""
     from mountwarden.mounts.roots import Spots, root_state
     from mountwarden.mounts.table import Table
+    from mountwarden.observe.mount_lines import LinesInHand
     from mountwarden.observe.tiers.mountinfo import needles
-    from mountwarden.observe.tiers.prefilter import Common, LiveAtHome, filter_text
+    from mountwarden.observe.tiers.prefilter import Common, LiveAtHome, filter_lines
 
     from tests.unit.pictures import HOME, ROOT, host_root, layer
     from tests.unit.pictures import table as mounts
 
     state = root_state(ROOT, mounts(host_root(), layer(20, 1)), HOME)
-    told = filter_text(data, needles(ROOT.layout, ()), Common(LiveAtHome((state,))))
+    told = filter_lines(LinesInHand(data), needles(ROOT.layout, ()), Common(LiveAtHome((state,))))
     found = {one.mount.id for one in told.candidates} | set(map(int, told.smalls))
     table, spots = Table.from_text(data), Spots((state,))
     ids = [line.split(b" ", 1)[0] for line in data.split(b"\n")]

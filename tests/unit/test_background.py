@@ -223,8 +223,9 @@ def test_who_else_is_in_the_sharing_group() -> None:
         line % (4, b"shared:520 master:5 "),
         line % (5, b""),
     )
-    assert chain.sharing(52, texts) == {"id": 52, "peers": 1, "slaves": 1}
-    assert chain.sharing(5, texts) == {"id": 5, "peers": 0, "slaves": 1}
+    memberships = {group: [chain.membership(group, text.splitlines(True)) for text in texts] for group in (52, 5)}
+    assert chain.sharing(52, memberships[52]) == {"id": 52, "peers": 1, "slaves": 1}
+    assert chain.sharing(5, memberships[5]) == {"id": 5, "peers": 0, "slaves": 1}
 
 
 def test_settings_have_their_file_and_line() -> None:

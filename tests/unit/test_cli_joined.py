@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from mountwarden.cli import joined, service_report
 from mountwarden.errors import NoAnswer
 from mountwarden.model import Door, Finding, Gap, Holder, Kind, Namespace, Severity, Tier
 from mountwarden.mounts.table import Table
+from mountwarden.observe.mount_lines import LinesInHand
 from mountwarden.output import report_file
 from mountwarden.report import build as report
 from mountwarden.report import types
@@ -55,18 +56,24 @@ class Mountinfo:
     def __init__(self, text: bytes | Exception | None) -> None:
         self.text, self.read, self.doors = text, list[int](), list[Door | None]()
 
-    def __call__(self, inode: int, pids: Iterable[int], door: Door | None = None) -> bytes | None:
+    def __call__(
+        self,
+        inode: int,
+        pids: Iterable[int],
+        function: Callable[[LinesInHand], dict[bytes, bytes]],
+        door: Door | None = None,
+    ) -> dict[bytes, bytes] | None:
         self.read.append(inode)
         self.doors.append(door)
         if isinstance(self.text, Exception):
             raise self.text
-        return self.text
+        return None if self.text is None else function(LinesInHand(self.text))
 
 
 def shows(monkeypatch: pytest.MonkeyPatch, text: bytes | Exception | None) -> Mountinfo:
     """Let each namespace show this text."""
     reading = Mountinfo(text)
-    monkeypatch.setattr(joined, "read_mountinfo", reading)
+    monkeypatch.setattr(joined, "read", reading)
     return reading
 
 

@@ -3,8 +3,9 @@
 import pytest
 from mountwarden.mounts.mountinfo import Unreadable, parse_line
 from mountwarden.mounts.roots import root_state
+from mountwarden.observe.mount_lines import LinesInHand
 from mountwarden.observe.tiers.mountinfo import needles
-from mountwarden.observe.tiers.prefilter import Common, Filtered, LiveAtHome, ReachedIds, filter_text
+from mountwarden.observe.tiers.prefilter import Common, Filtered, LiveAtHome, ReachedIds, filter_lines
 
 from tests.unit.pictures import HOME, ROOT, host_root, layer, table
 
@@ -14,7 +15,7 @@ COPY = b" 50 0:40 / /var/lib/docker/overlay2/X/merged rw master:7 - overlay over
 
 
 def filtered(text: bytes) -> Filtered:
-    return filter_text(text, needles(ROOT.layout, ()), Common(LiveAtHome((STATE,))))
+    return filter_lines(LinesInHand(text), needles(ROOT.layout, ()), Common(LiveAtHome((STATE,))))
 
 
 def test_a_copy_that_an_umount_at_home_reaches_is_a_reached_copy() -> None:
@@ -26,7 +27,7 @@ def test_a_copy_that_an_umount_at_home_reaches_is_a_reached_copy() -> None:
 def test_ids_are_found_by_what_they_are_copies_of() -> None:
     common = Common(LiveAtHome((STATE,)))
     copies = [PARENT + b"70" + COPY + b"71" + COPY, PARENT + b"80" + COPY, PARENT + b"90" + COPY, PARENT]
-    reached = [ReachedIds(filter_text(text, needles(ROOT.layout, ()), common), common) for text in copies]
+    reached = [ReachedIds(filter_lines(LinesInHand(text), needles(ROOT.layout, ()), common), common) for text in copies]
     told = [[one.ids(("0:40", b"/")) for one in reached] for _ in range(2)]
     assert told == [[(70, 71), (80,), (90,), ()]] * 2
     assert [one.ids(("0:41", b"/")) for one in reached] == [()] * 4

@@ -109,6 +109,7 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     from ..remedies import apply
     from ..remedies.plan import named_units
     from ..scan import history_file
+    from ..scan.budgets import DEADLINE
     from ..scan.history_file import HistoryKeeper
     from ..scan.scanner import Scanner, boot_id
     from ..service.actions import AutomaticActions
@@ -129,7 +130,7 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     if why_not:
         _warn(f"{why_not}, a new one was started")
     keeper = HistoryKeeper(directory, lambda error: _warn(f"{directory.history} can't be written: {error.strerror}"))
-    scanner = Scanner(config, history=saved, keep=keeper.keep)
+    scanner = Scanner(config, history=saved, keep=keeper.keep, deadline=DEADLINE)
 
     def carry_out(
         findings: "Sequence[Finding]",

@@ -4,13 +4,14 @@ Most of them depend on earlier scans, which a single scan does not have. The ser
 so each finding is checked once more; what can't be read now counts as present.
 """
 
+from collections.abc import Iterable
 from functools import cached_property
 
 from ..errors import NoAnswer
 from ..escape import printable
 from ..model import Kind, Mount, is_on_block_device
-from ..mounts.mountinfo import Lines, Unreadable, parse_line
-from ..observe.namespaces import read_mountinfo
+from ..mounts.mountinfo import Unreadable, parse_line
+from ..observe.namespaces import read
 from ..output import report_file
 from ..report import types
 from ..scan.confirm import ConfirmedScan
@@ -24,19 +25,23 @@ _BY_ANY_SCAN = (Kind.SEVERED, Kind.PRIVATE_ROOT)
 def alone(agent: ServiceReport, found: ConfirmedScan) -> list[types.FindingJson]:
     """The service's findings, as it wrote them, that are to be shown beside those of the scan."""
     own = {finding.id for finding in found.findings}
-    now = _Now(found.seen)
+    now = _Now(found.seen, agent.findings)
     return [one for one in agent.findings if one["confirmed"] and one["id"] not in own and now.has(one)]
 
 
 class _Now:
     """Answers whether a finding still holds; each namespace is read at most once."""
 
-    def __init__(self, seen: Scan) -> None:
+    def __init__(self, seen: Scan, findings: Iterable[types.FindingJson]) -> None:
         picture = seen.picture
         self._spaces, self._home = picture.namespaces, picture.home_identities
         self._judged = {printable(state.root.path) for state in picture.roots if state.status == "ok"}
         self._unread = {gap.namespace for gap in seen.gaps}
-        self._lines: dict[int, Lines | None] = {}
+        self._ids: dict[int | None, set[bytes]] = {}
+        """Small ids, as written, of the mounts that are looked for in each namespace."""
+        for copy in (copy for finding in findings for copy in finding["copies"]):
+            self._ids.setdefault(copy["namespace"]["inode"], set()).add(b"%d" % (copy["mount_id"]["small"] or 0))
+        self._lines: dict[int, dict[bytes, bytes] | None] = {}
 
     def has(self, finding: types.FindingJson) -> bool:
         """Whether what the finding is about is there now, as far as that can be read."""
@@ -60,17 +65,17 @@ class _Now:
         lines, identity = self._lines[inode], copy["mount_id"]["small"]
         if lines is None or identity is None:
             return True
-        line = lines.by_id(identity)
+        line = lines.get(b"%d" % identity)
         try:
             return line is not None and self._is_that(parse_line(line), finding, copy)
         except Unreadable:
             return True
 
-    def _read(self, inode: int) -> Lines | None:
-        """The namespace's mounts; none where it is gone, and None where they can't be read."""
-        space = self._spaces[inode]
+    def _read(self, inode: int) -> dict[bytes, bytes] | None:
+        """The lines that are looked for, by id; none where the namespace is gone, and None where it can't be read."""
+        space, asked = self._spaces[inode], self._ids.get(inode, set())
         try:
-            return Lines(read_mountinfo(inode, space.pids, space.door) or b"")
+            return read(inode, space.pids, lambda lines: lines.find(asked), space.door) or {}
         except (OSError, NoAnswer):
             return None
 

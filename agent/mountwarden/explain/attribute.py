@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from ..errors import NoAnswer
 from ..model import Finding, FoundCopy, Gap, Kind, Match, Mount, Namespace, Picture
-from ..observe.namespaces import read_mountinfo
+from ..observe.namespaces import read
 from . import cause, gather, holders
 from .context import Context
 from .members import Members
@@ -66,10 +67,10 @@ def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...
 
 def surroundings(finding: Finding, picture: Picture) -> tuple[Context, tuple[Gap, ...]]:
     """The facts from which the cause of a finding and its lasting fix are derived, and what could not be read."""
-    text, gaps = _mountinfo(_namespace(finding.first, picture))
+    above, gaps = _above(finding, _namespace(finding.first, picture))
     match = _match(finding, picture)
     home = _home(match, picture) if match else None
-    around, more = gather.gather(finding, text, home, match.mountpoint if match else None)
+    around, more = gather.gather(finding, above, home, match.mountpoint if match else None)
     return around, gaps + more
 
 
@@ -77,11 +78,11 @@ def _namespace(copy: FoundCopy, picture: Picture) -> Namespace | None:
     return picture.namespaces.get(copy.namespace) if copy.namespace is not None else None
 
 
-def _mountinfo(namespace: Namespace | None) -> tuple[bytes | None, tuple[Gap, ...]]:
+def _above(finding: Finding, namespace: Namespace | None) -> tuple[tuple[Mount, ...] | None, tuple[Gap, ...]]:
     if namespace is None:
         return None, ()
     try:
-        return read_mountinfo(namespace.inode, namespace.pids, namespace.door), ()
+        return read(namespace.inode, namespace.pids, partial(gather.above_copy, finding), namespace.door), ()
     except (OSError, NoAnswer) as error:
         return None, (Gap("the mounts of a namespace", str(error), namespace.inode),)
 

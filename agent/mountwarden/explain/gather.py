@@ -1,22 +1,26 @@
 """Reads the facts from which a cause is derived: the answer of PID 1, unit files, the engines' configurations."""
 
 from ..model import Finding, Gap, Mount, UnitFacts, UnitFile
-from ..mounts.mountinfo import Lines, Unreadable, parse_line
+from ..mounts.mountinfo import Unreadable, parse_line
+from ..observe.mount_lines import MountLines
 from ..systemd import unit_files, units
 from . import oci
 from .context import Context, bind_above, container_of, system_service
 
+_HIGHEST = 64
+"""Most mounts that are followed upwards."""
+
 
 def gather(
-    finding: Finding, mountinfo: bytes | None, home: Mount | None, mountpoint: bytes | None = None
+    finding: Finding, above: tuple[Mount, ...] | None, home: Mount | None, mountpoint: bytes | None = None
 ) -> tuple[Context, tuple[Gap, ...]]:
-    """Ask for what the cause of an attributed finding depends on. `mountinfo` is the text of its namespace.
+    """Ask for what the cause of an attributed finding depends on. `above` is what `above_copy` gave, if it could.
 
     Takes up to `units.DEADLINE` seconds; nothing is raised, what has no answer is a gap.
     """
     service = system_service(finding)
     answer = units.unit_facts(service) if service else None
-    return around(finding, _above(finding, mountinfo), home, answer, mountpoint)
+    return around(finding, above or _judged_parent(finding), home, answer, mountpoint)
 
 
 def around(
@@ -32,21 +36,23 @@ def around(
     return Context(above, unit, _files(unit), _asked(finding, above), home, mountpoint), gaps
 
 
-def _above(finding: Finding, mountinfo: bytes | None) -> tuple[Mount, ...]:
-    """Only the lines on the way up are parsed: a hostile namespace may have 100,000."""
-    lines = Lines(mountinfo or b"")
+def above_copy(finding: Finding, lines: MountLines) -> tuple[Mount, ...]:
+    """What the finding's first copy is mounted on in its namespace, and what that is on; empty where it is not there.
+
+    Only the lines on the way up are parsed: a hostile namespace may have 100,000. Raises: OSError as reading does.
+    """
     copy = _mount(lines, finding.first.mount_id)
     if copy is None or copy.point != finding.first.seen_at:
-        return _judged_parent(finding)
+        return ()
     found: list[Mount] = []
-    while (parent := _mount(lines, copy.parent)) and parent != copy and parent not in found:
+    while len(found) < _HIGHEST and (parent := _mount(lines, copy.parent)) and parent != copy and parent not in found:
         found.append(parent)
         copy = parent
     return tuple(found)
 
 
-def _mount(lines: Lines, identity: int | None) -> Mount | None:
-    line = lines.by_id(identity) if identity is not None else None
+def _mount(lines: MountLines, identity: int | None) -> Mount | None:
+    line = None if identity is None else next(iter(lines.find((b"%d" % identity,)).values()), None)
     try:
         return parse_line(line) if line else None
     except Unreadable:

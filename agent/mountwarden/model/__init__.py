@@ -38,6 +38,8 @@ from .findings import (
     one_each,
 )
 from .host import (
+    HOST,
+    UNKNOWN,
     Base,
     Candidate,
     Copy,
@@ -51,6 +53,7 @@ from .host import (
     Missed,
     Mount,
     Namespace,
+    Owner,
     Picture,
     Root,
     RootState,
@@ -72,10 +75,12 @@ from .questions import (
 from .units import MS_PRIVATE, MS_SLAVE, Assignment, Directive, UnitFacts, UnitFile
 
 __all__ = [
+    "HOST",
     "MS_PRIVATE",
     "MS_SLAVE",
     "NAMED",
     "RUNTIME_INIT",
+    "UNKNOWN",
     "Action",
     "Answers",
     "Assignment",
@@ -106,6 +111,7 @@ __all__ = [
     "Namespace",
     "NamespaceKind",
     "Outcome",
+    "Owner",
     "PeerGroupQuestion",
     "Picture",
     "Policy",

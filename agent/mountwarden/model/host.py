@@ -79,6 +79,26 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a mount namespace is: the user who made the user namespace that owns it; of root's, the container."""
+
+    uid: int | None
+    """As the host knows it; None where it is not known."""
+    container: str | None = None
+    """By its engine's id; None for what is in none, and of other users."""
+
+    def __str__(self) -> str:
+        if self.container:
+            return f"container {self.container}"
+        return "an unknown user" if self.uid is None else f"user {self.uid}"
+
+
+HOST = Owner(0)
+"""Root's, and in no container."""
+UNKNOWN = Owner(None)
+
+
+@dataclass(frozen=True, slots=True)
 class Namespace:
     """A mount namespace as one scan found it."""
 
@@ -89,6 +109,7 @@ class Namespace:
     """The 64-bit id that is never reused (Linux 6.11)."""
     door: Door | None = None
     """How it is entered where it has no process."""
+    owner: Owner = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +262,8 @@ class Gap:
     reason: str
     namespace: int | None = None
     count: int = 1
+    owner: str | None = None
+    """Whose namespace it is, such as `user 1000`, where it is not the host's."""
 
 
 @dataclass(frozen=True, slots=True)

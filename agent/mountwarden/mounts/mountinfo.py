@@ -155,10 +155,9 @@ def parse(text: bytes, uniques: Mapping[bytes, int] = MappingProxyType({})) -> t
 _HEAD = re.compile(rb"(?m)^([0-9]{1,19}) [0-9]+ ([0-9]+:[0-9]+) ")
 
 
-def ids_and_devices(text: bytes) -> tuple[set[int], set[str]]:
-    """The small mount ids of a text, and its devices (major:minor), without parsing the rest."""
-    heads = _HEAD.findall(text)
-    return {int(identity) for identity, _device in heads}, {device.decode() for device in {one for _id, one in heads}}
+def heads(text: bytes) -> list[tuple[bytes, bytes]]:
+    """The small mount id and the device (major:minor) of each line, as written, without parsing the rest."""
+    return _HEAD.findall(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +179,9 @@ class Lines:
                 at = find(needle, end) if end >= 0 else -1
         return lines.values()
 
-    def by_id(self, identity: int) -> bytes | None:
-        """The line of that mount id."""
-        prefix = b"%d " % identity
+    def by_id(self, identity: int | bytes) -> bytes | None:
+        """The line of that mount id, a number or as it is written."""
+        prefix = b"%d " % identity if isinstance(identity, int) else identity + b" "
         if self.text.startswith(prefix):
             start = 0
         else:

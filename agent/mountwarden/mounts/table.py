@@ -1,5 +1,6 @@
 """One namespace's mounts as a tree: where each is attached, and which one a path leads to. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
@@ -66,6 +67,17 @@ class Table:
     def from_text(cls, text: bytes, uniques: Mapping[bytes, int] = MappingProxyType({})) -> "Table":
         """The table of a whole mountinfo text; `uniques` are unique ids by small ones as written."""
         return cls(*parse(text, uniques))
+
+    @classmethod
+    def from_blocks(cls, blocks: Iterable[bytes]) -> "Table":
+        """The table of a mountinfo in blocks of whole lines."""
+        mounts: list[Mount] = []
+        unreadable: Counter[str] = Counter()
+        for block in blocks:
+            more, reasons = parse(block)
+            mounts += more
+            unreadable.update(reasons)
+        return cls(mounts, dict(unreadable))
 
     def get(self, identity: int) -> Mount | None:
         """The mount with that small id."""

@@ -71,14 +71,14 @@ class _Collected:
     def read(self, inode: int, pids: tuple[int, ...], door: Door | None = None) -> None:
         """Read one namespace, by its processes or by its door. An error is a gap."""
         try:
-            text = namespaces.read_mountinfo(inode, pids, door)
+            table = namespaces.read(inode, pids, lambda lines: Table.from_blocks(lines.blocks()), door)
             owner, identity = _of_processes(inode, pids) if door is None else _of_door(inode, door)
         except (OSError, NoAnswer) as error:
             self.gaps.append(Gap("the mounts of a namespace", str(error), inode))
             return
-        if text is None:
+        if table is None:
             return
-        self.tables[inode] = table = Table.from_text(text)
+        self.tables[inode] = table
         self.gaps += [Gap("lines of mountinfo", why, inode, many) for why, many in table.unreadable.items()]
         if owner is not None:
             self.owners[inode] = owner

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from ..errors import NoAnswer
 from ..model import Use
-from ..mounts.mountinfo import Lines
 from . import directory_users, namespaces, processes
 
 PERIOD = 10.0
@@ -56,11 +55,11 @@ def _attached(ids: Iterable[int]) -> set[int]:
 
     The kernel reuses a small id as soon as nothing keeps its mount. A namespace that can't be read is passed over.
     """
-    ids, attached = frozenset(ids), set[int]()
+    asked, attached = {b"%d" % identity for identity in ids}, set[int]()
     for inode, pids in namespaces.members(processes.pids(), threads=False).by_inode.items():
         try:
-            lines = Lines(namespaces.read_mountinfo(inode, pids) or b"")
+            found = namespaces.read(inode, pids, lambda lines: lines.find(asked))
         except (OSError, NoAnswer):
             continue
-        attached |= {mount for mount in ids if lines.by_id(mount) is not None}
+        attached |= {int(identity) for identity in found or ()}
     return attached

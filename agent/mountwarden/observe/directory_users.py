@@ -17,6 +17,7 @@ from ..model import Mount, Spot, Use
 from ..mounts import mountinfo
 from ..mounts.mountinfo import Lines
 from ..mounts.table import spot_of
+from .mount_lines import MountLines
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,8 +114,8 @@ def _of_process(ask: Callable[P, T | None], *of: P.args, **more: P.kwargs) -> T 
         raise
 
 
-def bound(text: bytes, spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:
-    """Mounts of a mountinfo text whose mnt_root is one of the spots, or lies below it: that spot, and the mount point.
+def bound(lines: MountLines, spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:
+    """Mounts of a namespace whose mnt_root is one of the spots, or lies below it: that spot, and the mount point.
 
     Only the lines are parsed that show the file system from the common parent directory of its spots on.
     """
@@ -122,7 +123,7 @@ def bound(text: bytes, spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:
     for device in {spot.device for spot in spots}:
         common = os.path.commonpath(spot.path for spot in spots if spot.device == device)
         needles.append(b" %s %s" % (device.encode(), mountinfo.escape(common)))
-    for mount in _parsed(Lines(text).holding(needles)):
+    for mount in _holding(lines, needles):
         for path in _upwards(mount.root):
             if (spot := Spot(mount.device, path)) in spots:
                 yield spot, mount.point
@@ -136,29 +137,50 @@ def _upwards(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def on_spots(text: bytes, spots: Collection[Spot]) -> Iterator[tuple[Spot, Mount]]:
-    """The mounts of a mountinfo text that are attached to one of the spots, each with that spot."""
-    lines = Lines(text)
-    parents: dict[int, Mount | None] = {}
-    last = {b"/%b " % mountinfo.escape(spot.path.rpartition(b"/")[2]) for spot in spots}
-    for mount in _parsed(lines.holding(last)):
-        if mount.parent not in parents:
-            parents[mount.parent] = next(_parsed(filter(None, (lines.by_id(mount.parent),))), None)
-        spot = spot_of(mount, parents[mount.parent])
+def on_spots(lines: MountLines, spots: Collection[Spot]) -> Iterator[tuple[Spot, Mount]]:
+    """The mounts of a namespace that are attached to one of the spots, each with that spot."""
+    last = [b"/%b " % name for name in {mountinfo.escape(spot.path.rpartition(b"/")[2]) for spot in spots}]
+    mounts = _few(lines, _holding(lines, last))
+    found = lines.find({b"%d" % mount.parent for mount in mounts})
+    parents = {parent.id: parent for parent in _parsed(found.values())}
+    for mount in mounts:
+        spot = spot_of(mount, parents.get(mount.parent))
         if spot is not None and spot in spots:
             yield spot, mount
 
 
-def mounted_on(text: bytes, mounts: frozenset[int]) -> Iterator[Mount]:
-    """The mounts of a mountinfo text whose parent is one of the mounts, by small mount id."""
-    pattern = re.finditer(rb"(?m)^\d+ (\d+) .*$", text) if mounts else ()
-    return _parsed(found[0] for found in pattern if int(found[1]) in mounts)
+def mounted_on(lines: MountLines, mounts: frozenset[int]) -> list[Mount]:
+    """The mounts of a namespace whose parent is one of the mounts, by small mount id."""
+    found = (
+        one[0]
+        for block in (lines.blocks() if mounts else ())
+        for one in re.finditer(rb"(?m)^\d+ (\d+) .*$", block)
+        if int(one[1]) in mounts
+    )
+    return _few(lines, _parsed(found))
 
 
-def in_group(text: bytes, group: int) -> Iterable[Mount]:
-    """The mounts of a mountinfo text that are members or slaves of a peer group."""
-    lines = Lines(text).holding((b" shared:%d " % group, b" master:%d " % group))
-    return (mount for mount in _parsed(lines) if group in (mount.shared, mount.master))
+def in_groups(lines: MountLines, groups: Collection[int]) -> list[Mount]:
+    """The mounts of a namespace that are members or slaves of one of the peer groups."""
+    needles = [b" %s:%d " % (word, group) for group in groups for word in (b"shared", b"master")]
+    found = (mount for mount in _holding(lines, needles) if mount.shared in groups or mount.master in groups)
+    return _few(lines, found)
+
+
+def _holding(lines: MountLines, needles: Collection[bytes]) -> Iterator[Mount]:
+    for block in lines.blocks() if needles else ():
+        yield from _parsed(Lines(block).holding(needles))
+
+
+def _few(lines: MountLines, mounts: Iterable[Mount]) -> list[Mount]:
+    """All of them. Raises: OSError of EFBIG where they are more than the limits of `lines` let keep."""
+    kept, size = [], 0
+    for mount in mounts:
+        kept.append(mount)
+        size += len(mount.root) + len(mount.point) + len(mount.super_options)
+        if size > lines.limits.kept:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return kept
 
 
 def _parsed(lines: Iterable[bytes]) -> Iterator[Mount]:

@@ -7,12 +7,16 @@ open descriptor would keep the namespace alive, so that the watcher would itself
 import errno
 import os
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..model import Door, Gap
-from . import processes, processless
-from .enter import DEADLINE, in_namespace, own_namespace
+from . import entries, processes
+from .enter import own_namespace
+from .mount_lines import USUAL, OpenMountinfo, ReadingLimits
+
+T = TypeVar("T")
 
 _VANISHED = (errno.ENOENT, errno.ESRCH)
 
@@ -67,6 +71,9 @@ def _threads_elsewhere(pid: int, inode: int) -> Iterable[tuple[int, int]]:
             yield tid, other
 
 
+_WAYS = 4
+"""Processes in a chroot by which entering the namespace is tried."""
+
 SETUP = 1.0
 """Seconds within which the process that made a mount namespace has set it up."""
 
@@ -94,21 +101,20 @@ class NewNamespaces:
         return done
 
 
-BUDGET = 32 << 20
-"""Most bytes of one namespace's mountinfo: one with more is a gap, so that it does not hold up the others."""
-
-SECONDS = 2.0
-"""Most CPU time for it, most of which is the kernel's: a line of a mount in a stack takes a step for each below it."""
-
-
-def read_mountinfo(inode: int, pids: Iterable[int], door: Door | None = None) -> bytes | None:
-    """The mountinfo text of a namespace, whole: by a process whose root is "/", else by a child that enters it.
+def read(
+    inode: int,
+    pids: Iterable[int],
+    function: Callable[[OpenMountinfo], T],
+    door: Door | None = None,
+    limits: ReadingLimits = USUAL,
+) -> T | None:
+    """What `function` makes of a namespace's mountinfo: by a process whose root is "/", else as seen from its own root.
 
     None when all of `pids` have ended or left. The mountinfo of a process in a chroot shows only what is below its
-    root. A namespace without a process is entered by its `door`; None also when that leads elsewhere by now.
+    root. A namespace without a process is entered by its `door`; None also when that leads elsewhere by now. `function`
+    is called again where what it was given was another namespace's.
 
-    Raises: OSError where it may not be read (EFBIG: it is longer than `BUDGET`, ETIME: it takes longer than `SECONDS`);
-    NoAnswer where the child hung.
+    Raises: OSError where it may not be read (EFBIG, ETIME: beyond the `limits`); NoAnswer where what entered it hung.
     """
     chrooted: list[int] = []
     for pid in pids:
@@ -116,59 +122,41 @@ def read_mountinfo(inode: int, pids: Iterable[int], door: Door | None = None) ->
             if os.readlink(f"/proc/{pid}/root") != "/":
                 chrooted.append(pid)
                 continue
-            text = _whole(os.open(f"/proc/{pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC))
+            fd = os.open(f"/proc/{pid}/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                result, size = _of(fd, function, limits)
+            finally:
+                os.close(fd)
             # Asked after the reading: a process that left meanwhile has shown another namespace.
             if processes.link_inode(pid, "mnt") != inode:
                 continue
             # A root whose mount was detached reads as "/" too, without mounts; or it called chroot(2) meanwhile.
-            if text and os.readlink(f"/proc/{pid}/root") == "/":
-                return text
+            if size and os.readlink(f"/proc/{pid}/root") == "/":
+                return result
             chrooted.append(pid)
         except OSError as error:
             # EINVAL: the process is a zombie and has no namespace any more.
             if error.errno not in (*_VANISHED, errno.EINVAL):
                 raise
-    for pid in chrooted:
+    ways: tuple[int | Door, ...] = (*chrooted[:_WAYS], *(() if door is None else (door,)))
+    for way in ways:
         try:
-            return _read_from_inside(inode, pid)
+            with entries.opened_mountinfo(way, inode) as fd:
+                return _of(fd, function, limits)[0]
         except (FileNotFoundError, ProcessLookupError):
             continue
-    try:
-        return None if door is None else _read_from_inside(inode, door)
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    return None
 
 
-def _read_from_inside(inode: int, way: int | Door) -> bytes:
-    """By a child that enters the namespace by one of its processes or by its door. Raises: as `read_mountinfo`."""
-    proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if isinstance(way, Door):
-            return processless.through(way, inode, lambda: read_self(proc))
-        return in_namespace(way, lambda: read_self(proc), inode=inode, deadline=DEADLINE)
-    finally:
-        os.close(proc)
+def _of(fd: int, function: Callable[[OpenMountinfo], T], limits: ReadingLimits) -> tuple[T, int]:
+    """What `function` makes of an open mountinfo, and the size of that."""
 
+    def rewound() -> int:
+        os.lseek(fd, 0, os.SEEK_SET)
+        return fd
 
-def read_self(proc: int) -> bytes:
-    """The caller's mountinfo by a descriptor of our own /proc: the entered namespace may have none, or a hostile one.
-
-    Raises: OSError as open(2) and read(2) do; EFBIG and ETIME where it is beyond `BUDGET` or `SECONDS`.
-    """
-    return _whole(os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc))
-
-
-def _whole(fd: int) -> bytes:
-    """All of an open mountinfo, which the kernel gives in pieces of a page. Raises: OSError; as `read_self`."""
-    text, until = bytearray(), time.thread_time() + SECONDS
-    with os.fdopen(fd, "rb", buffering=0) as file:
-        while part := file.read(1 << 14):
-            text += part
-            if len(text) > BUDGET:
-                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-            if time.thread_time() > until:
-                raise OSError(errno.ETIME, os.strerror(errno.ETIME))
-    return bytes(text)
+    lines = OpenMountinfo(rewound, limits)
+    return function(lines), lines.size
 
 
 def of_pid1() -> int | None:

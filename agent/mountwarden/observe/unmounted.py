@@ -19,8 +19,9 @@ from functools import partial
 from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Door, Gap, Kept, Use
-from ..mounts.mountinfo import ids_and_devices
+from ..mounts import mountinfo
 from . import block_devices, namespaces, open_files, processes
+from .mount_lines import MountLines
 from .open_files import AttachedMounts, Link
 
 DEADLINE = 2.0
@@ -84,12 +85,14 @@ class Unmounted:
             by_mount.setdefault(link.mount, []).append(link)
         if not by_mount and all(device in home.devices for _name, device, _path in loops):
             return (), gaps
-        # After the links: a mount that was made meanwhile is seen.
-        mounted = _mounted(members, doors)
-        if mounted is None:
+        try:  # after the links: a mount that was made meanwhile is seen
+            mounted = _mounted(members, doors, by_mount.keys(), _devices(loops))
+            left = {mount: many for mount, many in by_mount.items() if mount not in mounted.ids | self._hung}
+            kept = list(self._asked(left, tuple(places)))
+            again = _mounted(members, doors, (), {one.device for one in kept}) if kept else AttachedMounts()
+        except (OSError, NoAnswer):
             return (), (*gaps, Gap(_GAP, "a namespace could not be read"))
-        left = {mount: many for mount, many in by_mount.items() if mount not in mounted.ids | self._hung}
-        kept = [one for one in self._asked(left, tuple(places)) if one.device not in mounted.devices]
+        kept = [one for one in kept if one.device not in again.devices]
         kept += child.ask(partial(_by_loops, loops, mounted), deadline=DEADLINE, what="the question for loop devices")
         return tuple(_together(kept)), gaps
 
@@ -148,18 +151,22 @@ def identify(links: Iterable[Link], places: tuple[bytes, ...]) -> dict[int, Supe
     return child.ask(question, deadline=DEADLINE, what="the question for a file system") if by_mount else {}
 
 
-def _mounted(members: Mapping[int, tuple[int, ...]], doors: Mapping[int, Door]) -> AttachedMounts | None:
-    """What all namespaces have mounted; None where one of them could not be read."""
-    ids, devices = set[int](), set[str]()
+def _mounted(
+    members: Mapping[int, tuple[int, ...]], doors: Mapping[int, Door], ids: Iterable[int], devices: Iterable[str]
+) -> AttachedMounts:
+    """Those of these mount ids and devices that a namespace has. Raises: OSError, NoAnswer where one can't be read."""
+    asked_ids, asked_devices = {b"%d" % one for one in ids}, {one.encode() for one in devices}
+    found_ids, found_devices = set[bytes](), set[bytes]()
+
+    def search(lines: MountLines) -> None:
+        for block in lines.blocks():
+            heads = mountinfo.heads(block)
+            found_ids.update(asked_ids.intersection(identity for identity, _device in heads))
+            found_devices.update(asked_devices.intersection(device for _identity, device in heads))
+
     for inode, pids in members.items():
-        try:
-            text = namespaces.read_mountinfo(inode, pids, doors.get(inode))
-        except (OSError, NoAnswer):
-            return None
-        some_ids, some_devices = ids_and_devices(text or b"")
-        ids |= some_ids
-        devices |= some_devices
-    return AttachedMounts(frozenset(ids), frozenset(devices))
+        namespaces.read(inode, pids, search, doors.get(inode))
+    return AttachedMounts(frozenset(map(int, found_ids)), frozenset(one.decode() for one in found_devices))
 
 
 def _together(kept: Iterable[Kept]) -> Iterator[Kept]:
@@ -255,10 +262,19 @@ def _loops() -> list[tuple[str, str, bytes]]:
     return found
 
 
+def _devices(loops: Iterable[tuple[str, str, bytes]]) -> set[str]:
+    """Of the files behind loop devices, and of these devices themselves."""
+    return {one for name, device, _path in loops for one in (device, _own_device(name))}
+
+
+def _own_device(loop: str) -> str:
+    return processes.read_or_empty(f"/sys/block/{loop}/dev").decode().strip()
+
+
 def _by_loops(loops: Iterable[tuple[str, str, bytes]], mounted: AttachedMounts) -> list[Kept]:
     found = []
     for name, device, path in loops:
-        own = processes.read_or_empty(f"/sys/block/{name}/dev").decode().strip()
+        own = _own_device(name)
         if device in mounted.devices or (not device.startswith("0:") and own in mounted.devices):
             continue  # what is mounted of a file that no namespace shows may be how this host starts
         if not device.startswith("0:") or _exists(device):

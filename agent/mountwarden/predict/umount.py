@@ -223,12 +223,12 @@ class _Question:
     ) -> tuple[Cause | None, tuple[Gap, ...]]:
         """As of a severed copy: what is known of its namespace, its unit, and the mount that holds it."""
         space, home = self._namespace(place.namespace), graph.parent(counterpart)
+        finding = self._finding(place, counterpart, home, members)
         try:
-            text = namespaces.read_mountinfo(space.inode, space.pids, space.door)
+            above = namespaces.read(space.inode, space.pids, partial(gather.above_copy, finding), space.door)
         except (OSError, NoAnswer) as error:
             return None, (Gap("the mounts of a namespace", str(error), space.inode),)
-        finding = self._finding(place, counterpart, home, members)
-        around, gaps = gather.gather(finding, text, home)
+        around, gaps = gather.gather(finding, above, home)
         return causes.explain(finding, around), gaps
 
     def _finding(self, place: PlacedMount, counterpart: Mount, home: Mount | None, members: Members) -> Finding:

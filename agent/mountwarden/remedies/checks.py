@@ -1,17 +1,21 @@
 """What is checked of every finding right before an action, by another scan; each check that fails raises Declined."""
 
-from collections.abc import Collection, Iterable, Iterator
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import Declined, NoAnswer
 from ..explain import holders, naming
 from ..model import Action, Copy, Evidence, Finding, Kind, Mount, Reach
 from ..observe import directory_users, namespaces
+from ..observe.mount_lines import MountLines
 from .actions import ACTIONS
 from .default_policy import in_use_by_record
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scan, Scanner
+
+T = TypeVar("T")
 
 
 def check_applies(finding: Finding, action: Action) -> None:
@@ -72,25 +76,30 @@ def who(inode: int, scan: "Scan") -> str:
         return "a process that can't be read"
 
 
-def text_of(inode: int | None, scan: "Scan") -> bytes | None:
-    """The mountinfo of a namespace of the scan as it is now; None where it has no process any more.
+def of_namespace(inode: int | None, scan: "Scan", function: Callable[[MountLines], T]) -> T | None:
+    """What `function` makes of a namespace of the scan as it is now; None where it has no process any more.
 
     Raises: Declined where it can't be read.
     """
     seen = scan.picture.namespaces.get(inode or 0)
     try:
-        return namespaces.read_mountinfo(seen.inode, seen.pids, seen.door) if seen else None
+        return namespaces.read(seen.inode, seen.pids, function, seen.door) if seen else None
     except (OSError, NoAnswer) as error:
         why = f"namespace {inode} of {who(inode or 0, scan)} could not be read: it may use the layer"
         raise Declined("unread", why) from error
 
 
-def texts(scan: "Scan") -> Iterator[tuple[int, bytes]]:
-    """Each namespace of a scan with its mountinfo as it is now. Raises: Declined where one can't be read."""
-    return ((inode, text_of(inode, scan) or b"") for inode in scan.picture.namespaces)
+def of_each(scan: "Scan", function: Callable[[int, MountLines], T]) -> Iterator[tuple[int, T]]:
+    """Each namespace of a scan, and what `function` makes of it as it is now, but those that are gone.
+
+    Raises: Declined where one can't be read.
+    """
+    for inode in scan.picture.namespaces:
+        made = of_namespace(inode, scan, functools.partial(function, inode))
+        if made is not None:
+            yield inode, made
 
 
-def other_members(text: bytes, groups: Collection[int], own: Collection[int]) -> Iterator[Mount]:
-    """Mounts of a mountinfo text that are members or slaves of these peer groups, but for `own`, by small mount id."""
-    found = (mount for group in groups for mount in directory_users.in_group(text, group))
-    return (mount for mount in found if mount.id not in own)
+def other_members(lines: MountLines, groups: Collection[int], own: Collection[int]) -> list[Mount]:
+    """Mounts of a namespace that are members or slaves of these peer groups, but for `own`, by small mount id."""
+    return [mount for mount in directory_users.in_groups(lines, groups) if mount.id not in own]

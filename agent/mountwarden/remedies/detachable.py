@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ..errors import Declined
 from ..model import NAMED, Action, Copy, Evidence, Finding, Mount, Spot, Target, gets_own_superblock
 from ..observe import directory_users
-from .checks import judged_again, texts, who
+from ..observe.mount_lines import MountLines
+from .checks import judged_again, of_each, who
 from .replace import Mountpoint, Replaced
 from .results import Performed, copies_in_words
 
@@ -103,11 +104,16 @@ def others_there(leaks: Sequence[Detachable], scan: "Scan") -> dict[Spot, Declin
             judged.setdefault(copy.namespace, {})[copy.mount.id] = leak.spot
     refused: dict[Spot, Declined] = {}
     others: dict[Spot, list[_Other]] = {}
-    for inode, text in texts(scan) if leaks else ():
-        for spot, point in directory_users.bound(text, own.keys()):
+
+    def in_one(inode: int, lines: MountLines) -> tuple[list[tuple[Spot, bytes]], list[tuple[Spot, _Other]]]:
+        found = _others(inode, lines, judged.get(inode, {}), own)
+        return list(directory_users.bound(lines, own.keys())), list(found)
+
+    for inode, (bound, found) in of_each(scan, in_one) if leaks else ():
+        for spot, point in bound:
             where = f"{os.fsdecode(point)} in namespace {inode} of {who(inode, scan)}"
             refused.setdefault(spot, Declined("bound", f"the directory itself is mounted at {where}"))
-        for spot, other in _others(inode, text, judged.get(inode, {}), own):
+        for spot, other in found:
             if inode == leaks[0].finding.home:
                 refused.setdefault(spot, Declined("live", "something is mounted on the mountpoint again"))
             others.setdefault(spot, []).append(other)
@@ -115,16 +121,17 @@ def others_there(leaks: Sequence[Detachable], scan: "Scan") -> dict[Spot, Declin
 
 
 def _others(
-    inode: int, text: bytes, here: Mapping[int, Spot], own: Mapping[Spot, Mount]
+    inode: int, lines: MountLines, here: Mapping[int, Spot], own: Mapping[Spot, Mount]
 ) -> Iterator[tuple[Spot, _Other]]:
     """Of one namespace, with the copies that were judged there: mounts that are on a spot, on a copy or below it."""
     copies: dict[int, Spot] = {}
-    for spot, mount in directory_users.on_spots(text, own.keys()):
+    for spot, mount in directory_users.on_spots(lines, own.keys()):
         if not mount.same_as(own[spot]) or not (mount.id in here or gets_own_superblock(mount)):
             yield spot, _Other(inode, mount)
         copies[mount.id] = spot
     while copies:
-        above = [(copies[m.parent], m) for m in directory_users.mounted_on(text, frozenset(copies)) if m.id != m.parent]
+        on_them = directory_users.mounted_on(lines, frozenset(copies))
+        above = [(copies[mount.parent], mount) for mount in on_them if mount.id != mount.parent]
         yield from ((spot, _Other(inode, m, on_copy=True)) for spot, m in above if not m.same_as(own[spot]))
         copies = {mount.id: spot for spot, mount in above}
 

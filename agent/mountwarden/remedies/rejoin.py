@@ -9,7 +9,7 @@ from ..errors import Declined, NoAnswer
 from ..model import Action, Copy, Finding, Mount, NamespaceKind, Outcome, RootState
 from ..mounts.table import Table, below
 from ..observe import directory_users, processes
-from .checks import other_members, scan_again, text_of, texts
+from .checks import of_each, of_namespace, other_members, scan_again
 from .children import at_home
 from .results import Performed
 from .sharing_group import Pair, alive, join_all
@@ -63,10 +63,10 @@ def _tables(now: Finding, scan: "Scan") -> tuple[Table, Table]:
     """The service's mounts and home's, as they are now."""
     found = []
     for inode in (now.first.namespace, now.home):
-        text = text_of(inode, scan)
-        if text is None:
+        table = of_namespace(inode, scan, lambda lines: Table.from_blocks(lines.blocks()))
+        if table is None:
             raise Declined("gone", f"namespace {inode} has no process any more")
-        found.append(Table.from_text(text))
+        found.append(table)
     return found[0], found[1]
 
 
@@ -135,8 +135,8 @@ def _check_alone(pairs: list[Pair], scan: "Scan") -> None:
     """A peer group that has other members or slaves is not left. Raises: Declined."""
     groups = {pair.target.shared for pair in pairs if pair.target.shared}
     own = {pair.target.id for pair in pairs}
-    for inode, text in texts(scan) if groups else ():
-        for mount in other_members(text, groups, own):
+    for inode, others in of_each(scan, lambda _inode, lines: other_members(lines, groups, own)) if groups else ():
+        for mount in others:
             where = f"{os.fsdecode(mount.point)} in namespace {inode}"
             raise Declined("member", f"the copy is in one peer group with {where}, which would lose it")
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
 from ..kernel import abi, child, syscalls
-from ..model import Action, Copy, Finding, Outcome
+from ..model import Action, Copy, Finding, Mount, Outcome
 from ..observe import directory_users
-from .checks import other_members, scan_again, texts
+from ..observe.mount_lines import MountLines
+from .checks import of_each, other_members, scan_again
 from .children import T, inside
 from .results import Performed, copies_in_words, verified
 
@@ -68,14 +69,17 @@ def _check_spread(copies: tuple[Copy, ...], scan: "Scan") -> None:
     groups = {parent.shared for parent in parents.values() if parent.shared}
     ids = frozenset(copy.mount.id for copy in copies)
     spaces = {copy.namespace for copy in copies}
-    for inode, text in texts(scan):
-        for mount in other_members(text, groups, parents):
+
+    def others_in(inode: int, lines: MountLines) -> tuple[list[Mount], list[Mount]]:
+        above = directory_users.mounted_on(lines, ids) if inode in spaces else ()
+        return other_members(lines, groups, parents), [mount for mount in above if mount.id not in ids]
+
+    for inode, (members, above) in of_each(scan, others_in):
+        for mount in members:
             where = f"{os.fsdecode(mount.point)} in namespace {inode}"
             raise Declined("spreads", f"the umount would spread to {where}: its parent is in one peer group")
-        if inode in spaces:
-            for mount in directory_users.mounted_on(text, ids):
-                if mount.id not in ids:
-                    raise Declined("mounted-on", f"{os.fsdecode(mount.point)} is mounted on it there")
+        for mount in above:
+            raise Declined("mounted-on", f"{os.fsdecode(mount.point)} is mounted on it there")
 
 
 _LAZY = (

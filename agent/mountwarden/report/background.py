@@ -6,7 +6,7 @@ from ..explain.context import Context
 from ..explain.lasting_fix import Fix, lasting_fix
 from ..model import Finding, Kind, Namespace
 from ..observe import enter, start_times
-from ..observe.namespaces import read_mountinfo
+from ..observe.namespaces import read
 from ..scan import scanner
 from ..systemd import journal_reader
 from . import chain, timeline
@@ -45,12 +45,12 @@ def _drawn(finding: Finding, around: Context, seen: scanner.Scan) -> ChainJson |
     if drawn is None or not group or len(seen.picture.namespaces) > MOST_NAMESPACES:
         return drawn
     others = (space for space in seen.picture.namespaces.values() if space.inode != finding.home)
-    return {**drawn, "group": chain.sharing(group, (text for space in others if (text := _mountinfo(space))))}
+    return {**drawn, "group": chain.sharing(group, (_membership(group, space) for space in others))}
 
 
-def _mountinfo(space: Namespace) -> bytes | None:
+def _membership(group: int, space: Namespace) -> str | None:
     try:
-        return read_mountinfo(space.inode, space.pids, space.door)
+        return read(space.inode, space.pids, lambda lines: chain.membership(group, lines.blocks()), space.door)
     except (OSError, NoAnswer):
         return None
 

@@ -1,6 +1,6 @@
 """How an umount in home propagates to a copy: the mounts on both sides, and where it stops. Pure."""
 
-import re
+from collections import Counter
 from collections.abc import Iterable
 
 from ..escape import printable
@@ -108,13 +108,17 @@ def _folded(levels: list[LevelJson]) -> list[LevelJson]:
     return levels if len(levels) <= 8 else [*levels[:2], *levels[-6:]]
 
 
-def sharing(group: int, texts: Iterable[bytes]) -> GroupJson:
-    """Who else is in a sharing group, by the mountinfo texts of the other namespaces; each may be large."""
-    peer, slave = (re.compile(rb" %s:%d(?= )" % (word, group)) for word in (b"shared", b"master"))
-    peers = slaves = 0
-    for text in texts:
-        if peer.search(text):
-            peers += 1
-        elif slave.search(text):
-            slaves += 1
-    return {"id": group, "peers": peers, "slaves": slaves}
+def membership(group: int, blocks: Iterable[bytes]) -> str | None:
+    """Whether a namespace has a "peer" of a sharing group, else a "slave", by its mountinfo in blocks of lines."""
+    found = None
+    for block in blocks:
+        if b" shared:%d " % group in block:
+            return "peer"
+        found = "slave" if b" master:%d " % group in block else found
+    return found
+
+
+def sharing(group: int, memberships: Iterable[str | None]) -> GroupJson:
+    """Who else is in a sharing group, by the `membership` of each other namespace."""
+    count = Counter(memberships)
+    return {"id": group, "peers": count["peer"], "slaves": count["slave"]}

@@ -56,6 +56,18 @@ class CopyOf(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Lingering:
+    """What home has unmounted, while namespaces that may have copies of it were not read yet."""
+
+    mounts: tuple[HomeMount, ...]
+    waiting: frozenset[int]
+    """Inodes of these namespaces."""
+
+
+MOST_LINGERING = 4096
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """Home's mounts at the last scan by (device, mnt_root), the copies left behind, and what is mounted nowhere now."""
 
@@ -68,12 +80,15 @@ class History:
     """By namespace, the copies at the last scan that home's umounts reach."""
     beside: tuple[CopyOf, ...] = ()
     """Copies at the last scan of what home had then, which its umount would leave behind."""
+    lingering: Mapping[Identity, Lingering] = field(default_factory=dict)
+    """What home had when some namespaces waited to be read, and has no more."""
     earlier: Mapping[Identity, bool] = field(default_factory=dict)
     """What the next scan looks for since an earlier run of the service saw it: whether it is on a volume."""
 
     def watched(self) -> frozenset[Identity]:
         """What is searched for in other namespaces wherever it is mounted: what home has, or had with a copy left."""
-        return frozenset(self.live) | {(device, root) for _ns, _id, device, root in self.left} | frozenset(self.earlier)
+        left = {(device, root) for _ns, _id, device, root in self.left}
+        return frozenset(self.live) | left | frozenset(self.lingering) | frozenset(self.earlier)
 
     def volumes(self, states: Iterable[RootState]) -> frozenset[Identity]:
         """Identities on volumes, now or before: neither a type nor a last path component sets them apart."""
@@ -95,11 +110,13 @@ def remember(
     matches: Mapping[Spot, Match],
     unread: frozenset[int],
     reached: tuple[ReachedCopies, ...] = (),
+    waiting: frozenset[int] = frozenset(),
 ) -> tuple[History, tuple[Copy, ...]]:
     """The history after a scan, and the copies with their history filled in.
 
     `matches` has the match of each live spot of `states`; `unread` the inodes of the namespaces that could not be read
-    this time; `reached`, by namespace, the copies that need no judgement.
+    this time, of which those `waiting` are read in one of the next scans; `reached`, by namespace, the copies that need
+    no judgement.
     """
     states, copies = tuple(states), tuple(copies)
     readable = _Readable(state for state in states if state.mount is not None and state.home not in unread)
@@ -120,9 +137,24 @@ def remember(
         elif (at_home := _at_home(copy, live)) is not None:
             beside.append(CopyOf(copy, at_home))
         filled.append(copy if before is None else copy.with_history(before.match))
-    gone = {} if unread else _gone(history, live, ids, readable)
+    gone = _gone(history, live, ids, readable, everywhere=not unread)
     elsewhere = {key(copy): copy.mount for copy in copies if copy.match is None}
-    return History(live, left, gone, elsewhere, reached, tuple(beside)), tuple(filled)
+    lingering = _lingering(history, live, waiting)
+    return History(live, left, gone, elsewhere, reached, tuple(beside), lingering), tuple(filled)
+
+
+def _lingering(
+    history: History, live: Mapping[Identity, tuple[HomeMount, ...]], waiting: frozenset[int]
+) -> dict[Identity, Lingering]:
+    """A namespace that is not read in the scan in which home has unmounted shows its copies in a later one."""
+    before = {i: Lingering(one.mounts, one.waiting & waiting) for i, one in history.lingering.items()}
+    if waiting:
+        before |= {
+            identity: Lingering(tuple(replace(one, ids=_ids(history, identity, one)) for one in many), waiting)
+            for identity, many in history.live.items()
+        }
+    left = [(identity, one) for identity, one in before.items() if one.waiting and identity not in live]
+    return dict(left[-MOST_LINGERING:])
 
 
 def _with_unique(copy: Copy, history: History) -> Copy:
@@ -180,7 +212,10 @@ def _left_behind(
         return readable.renewed(held.of) if same and readable.has(held.of.match) else None
     before = history.elsewhere.get(key(copy))
     elsewhere = copy.match is None and before is not None and may_be(before, copy.mount)
-    for known in history.live.get(copy.mount.identity, ()):
+    lingering = history.lingering.get(copy.mount.identity)
+    # Of what home had at an earlier scan than the last, the very copies that there were then.
+    late = [one for one in lingering.mounts if copy.mount.id in one.ids] if lingering else []
+    for known in (*history.live.get(copy.mount.identity, ()), *late):
         there = copy.spot == known.match.spot or elsewhere
         if readable.at(known) and there and same_file_system(known.mount, copy.mount):
             return readable.renewed(known)
@@ -205,8 +240,13 @@ def _gone(
     live: Mapping[Identity, tuple[HomeMount, ...]],
     anywhere: Mapping[Identity, set[int]],
     readable: _Readable,
+    *,
+    everywhere: bool,
 ) -> dict[Identity, Gone]:
-    """What home had or had left behind at the last scan or before, and what is mounted nowhere now."""
+    """What home had or had left behind at the last scan or before, and what is mounted nowhere now.
+
+    Where not all namespaces were read, only what holds home's own mount of it is known to hold a detached one.
+    """
 
     def is_gone(identity: Identity, match: Match) -> bool:
         return identity not in live and identity not in anywhere and readable.has(match)
@@ -214,7 +254,12 @@ def _gone(
     before = {identity: known for identity, many in history.live.items() for known in many}
     before |= {(device, root): held.of for (_ns, _id, device, root), held in history.left.items()}
     gone = {
-        identity: Gone(known.match, known.mount, _ids(history, identity, known), known.home)
+        identity: Gone(
+            known.match,
+            known.mount,
+            _ids(history, identity, known) if everywhere else frozenset({known.mount.id}),
+            known.home,
+        )
         for identity, known in before.items()
         if is_gone(identity, known.match)
     }

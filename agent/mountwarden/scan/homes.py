@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..errors import NoAnswer
 from ..model import Gap, Mount, Root, RootState
-from ..mounts.roots import root_state
+from ..mounts.roots import ANYWHERE, root_state
 from ..mounts.table import Table
 from ..observe import namespaces
 from ..observe.tiers.observer import Observer
@@ -36,6 +36,9 @@ class Homes:
 
         `members` are the processes of each namespace. What could not be read is added to `gaps`.
         """
+        roots = tuple(roots)
+        # A root that is the whole host is on no way: what is of interest there is on block devices.
+        observer.paths = tuple(sorted(r.path for r in roots if not all(one.pattern == ANYWHERE for one in r.layout)))
         reader = _TableReader(observer, members, gaps)
         states = tuple(self._states_of(roots, reader))
         tables = reader.tables

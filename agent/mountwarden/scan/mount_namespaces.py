@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from ..model import Door, Gap, Namespace
+from ..model import UNKNOWN, Door, Gap, Namespace, Owner
 from ..mounts.table import Table
 from ..observe import namespaces, processes, processless
+from ..observe.owners import Owners
 
 
 class MountNamespaces:
@@ -19,6 +20,9 @@ class MountNamespaces:
         """Processes, or thread ids where only a thread is in it; empty for a namespace without a process."""
         self.doors: dict[int, Door] = {}
         """Ways to enter the namespaces without a process: a bind of its nsfs file, or an open descriptor."""
+        self.owners: Mapping[int, Owner] = {}
+        """Whose each of them is."""
+        self._owners = Owners()
         self._threads: tuple[int, ...] = ()
         """Ids of threads in another namespace than their process."""
         self._new = namespaces.NewNamespaces()
@@ -70,6 +74,7 @@ class MountNamespaces:
         new = frozenset(
             inode for inode, pids in self.members.items() if inode not in self._read or self._is_another(inode, pids)
         )
+        self.owners = self._owners.of(self.members, self.doors, new)
         return new | self._new.again(new if self._read else (), self.members)
 
     def _is_another(self, inode: int, pids: tuple[int, ...]) -> bool:
@@ -82,4 +87,7 @@ class MountNamespaces:
 
     def facts(self) -> dict[int, Namespace]:
         """The namespaces as facts for the judge."""
-        return {inode: Namespace(inode, pids, door=self.doors.get(inode)) for inode, pids in self.members.items()}
+        return {
+            inode: Namespace(inode, pids, door=self.doors.get(inode), owner=self.owners.get(inode, UNKNOWN))
+            for inode, pids in self.members.items()
+        }

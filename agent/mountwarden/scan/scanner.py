@@ -21,6 +21,7 @@ from ..observe import processes, start_times, tiers
 from ..observe.ids import NamespaceIds
 from . import stored_history
 from .answers import AnswerSources
+from .budgets import COMMAND_BURST, Budgets
 from .elsewhere import Elsewhere, FoundElsewhere
 from .history import History, remember
 from .homes import Homes
@@ -45,6 +46,10 @@ class Scan:
     answers: Answers = field(default_factory=Answers)
     """What the judge asked beside the picture, and was answered."""
     missed: tuple[Missed, ...] = ()
+    owes: bool = False
+    """Whether the time was up before all namespaces were read."""
+    excess: float = 0.0
+    """Processor seconds that users and containers have cost beyond their own budgets."""
 
     @property
     def complete(self) -> bool:
@@ -72,13 +77,16 @@ class Scanner:
         tier: Tier | None = None,
         history: StoredHistory | None = None,
         keep: Callable[[StoredHistory], None] | None = None,
+        deadline: float | None = None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         """`home` is the inode of the namespace that counts as PID 1's; None asks for PID 1's own.
 
         `tier` is the kernel interface to use; None: the configuration's, or the best that works here. `history` is what
         an earlier run saved in this boot, as `history_file.read` gives it: what the first scan finds again of it, it
         takes up. `keep` gets what is to be saved, before a scan returns: so that nothing is told or tried whose
-        evidence is not saved.
+        evidence is not saved. `deadline` is in seconds: a scan reads no further namespace after it, and `owes` a part
+        to the next one; None where there is no next one. `alive` is called now and then within a scan.
 
         Raises: MountwardenError where the tier does not work.
         """
@@ -91,7 +99,8 @@ class Scanner:
         self._engines = Host()
         self._spaces = MountNamespaces()
         self._homes = Homes(home)
-        self._elsewhere = Elsewhere()
+        budgets = Budgets(deadline=deadline) if deadline else Budgets(deadline=None, burst=COMMAND_BURST)
+        self._elsewhere = Elsewhere(budgets, alive)
         self._earlier = history
         self._history = stored_history.begin(history) if history else History()
         self._kept = KeptSuperblocks()
@@ -116,7 +125,7 @@ class Scanner:
         gaps: list[Gap] = []
         missed, changed = self._update(gaps, resync=resync)
         if self._last is not None and not (resync or changed) and self._is_unchanged(gaps):
-            return replace(self._last[0], started=started, seconds=time.monotonic() - clock, missed=missed)
+            return replace(self._last[0], started=started, seconds=time.monotonic() - clock, missed=missed, excess=0.0)
         before = list(gaps)
         found = self._elsewhere.scan(self._observer, self._spaces, self._homes, self._history, reread=changed)
         gaps += (*found.gaps, *self._kept.gaps)
@@ -128,7 +137,19 @@ class Scanner:
         findings = attribute_all(judgement.findings, picture)
         self._save(picture, answers, started, boot)
         seconds = time.monotonic() - clock
-        scan = Scan(picture, findings, tuple(gaps), started, seconds, self.tier, self.tier_reason, answers, missed)
+        scan = Scan(
+            picture,
+            findings,
+            tuple(gaps),
+            started,
+            seconds,
+            self.tier,
+            self.tier_reason,
+            answers,
+            missed,
+            owes=found.owes,
+            excess=self._elsewhere.excess,
+        )
         self._last = None if changing or judgement.questions or found.unread else (scan, before)
         return scan
 
@@ -191,7 +212,8 @@ class Scanner:
         states = self._homes.states
         matches = {spot: match for state in states for spot, match in state.matches.items()}
         unread, reached = frozenset(found.unread), tuple(found.reached)
-        self._history, copies = remember(self._history, states, found.copies, matches, unread, reached)
+        waiting = frozenset(self._elsewhere.left)
+        self._history, copies = remember(self._history, states, found.copies, matches, unread, reached, waiting)
         return Picture(
             boot_id=self.boot_id,
             tier=self.tier,

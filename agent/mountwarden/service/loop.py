@@ -178,7 +178,9 @@ class Agent:
         self._publisher.publish(results)
         acted = self._clients.scanned(results) if self._clients else False
         deadline = update.next_deadline(self._reporter.ledger, _boot())
-        self._schedule.done(started, ended, _cpu() - cpu, full=full, deadline=deadline)
+        self._schedule.done(started, ended, _cpu() - cpu - scan.excess, full=full, deadline=deadline)
+        if scan.owes:
+            self._schedule.woken(_boot())
         if acted or any(outcome.did for outcome in results.outcomes):  # what is declined changes nothing
             self._schedule.woken(_boot())
         self._watch(scan)

@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from mountwarden.config.schema import Config, RootEntry
@@ -25,7 +26,7 @@ CONFIG = Config(engines=(), roots=(RootEntry(b"/srv/layers", kind=RootKind.GRAPH
 def read() -> None:
     """Read the mountinfo of each namespace once, and look at nothing in it."""
     for inode, pids in namespaces.members(processes.pids(), threads=False).by_inode.items():
-        namespaces.read_mountinfo(inode, pids)
+        namespaces.read(inode, pids, lambda lines: deque(lines.blocks(), 0))
 
 
 def walk() -> None:

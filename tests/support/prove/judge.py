@@ -12,11 +12,12 @@ from mountwarden.model import Mount
 from mountwarden.mounts.graph import Graph
 from mountwarden.mounts.propagation import UmountResult, concerned, predict_detach, predict_umount
 from mountwarden.mounts.table import Dentry, Table, below, join
-from mountwarden.observe import directory_users, namespaces, processes
+from mountwarden.observe import directory_users, processes
 from mountwarden.observe.all_mounts import Survey, survey
 from mountwarden.observe.umount_probe import probe_behaviour
 from mountwarden.predict.locked import locked_mounts
 
+from tests.support import mountinfo
 from tests.support.prove import actor
 from tests.support.prove.features import Feature, features
 from tests.support.prove.steps import BASE, Act, Kind, Scenario
@@ -170,7 +171,7 @@ def _hangs(tables: Mapping[int, Table]) -> Hangs:
 
 
 def _again(seen: Survey) -> dict[int, Table]:
-    texts = {inode: namespaces.read_mountinfo(inode, seen.pids[inode]) for inode in seen.tables}
+    texts = {inode: mountinfo.whole(inode, seen.pids[inode]) for inode in seen.tables}
     return {inode: Table.from_text(text or b"") for inode, text in texts.items()}
 
 

@@ -9,9 +9,10 @@ import struct
 from collections.abc import Iterable, Mapping
 
 from ...model import Candidate
+from ..mount_lines import LinesInHand
 from .listing import ID, Lister, MountLine, NotAsText, Vanished
 from .observer import KeptNamespace
-from .prefilter import Common, Filtered, Identity, Key, Reading, filter_text, key_of
+from .prefilter import Common, Filtered, Identity, Key, Reading, UniqueIds, filter_lines, key_of
 
 FEW = 64
 """Most mounts of one namespace that are asked for one by one: where there are more, its text is cheaper."""
@@ -102,6 +103,7 @@ def catch_up(
         kept + filtered.candidates,
         reached.replaced(changed, PackedIds.of(filtered, uniques)),
         before.reading.unreadable,
+        before.reading.kept + filtered.kept,
     )
     more = parents | {candidate.mount.unique for candidate in filtered.candidates if candidate.mount.unique is not None}
     return seen, stable | checksums(lister, namespace, more - stable.keys())
@@ -185,4 +187,4 @@ def _filter(
             continue  # the namespace's root is mounted on nothing that it shows
     uniques = {line.text.partition(b" ")[0]: unique for unique, line in tree.items()}
     text, whole = (b"".join(line.text + b"\n" for line in lines.values()) for lines in (asked, tree))
-    return filter_text(text, needles, common, tree=whole, uniques=uniques), parents
+    return filter_lines(LinesInHand(text, whole), needles, common, UniqueIds(uniques)), parents

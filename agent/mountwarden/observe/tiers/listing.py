@@ -15,7 +15,6 @@ from ...kernel import abi, syscalls
 from ...kernel.abi import StatmountMask
 from ...kernel.probe import FIELDS
 from ...mounts.mountinfo import escape
-from .. import namespaces
 
 ID = 8
 """Bytes of one mount id in a list."""
@@ -50,6 +49,10 @@ _ATTRIBUTES = (
 _SUPER = ((abi.SB_SYNCHRONOUS, b",sync"), (abi.SB_DIRSYNC, b",dirsync"), (abi.SB_LAZYTIME, b",lazytime"))
 
 
+UNASKED = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM)
+"""Errors of a process that has ended, or may not be asked."""
+
+
 class Vanished(Exception):
     """The mount or the namespace went meanwhile (ENOENT)."""
 
@@ -75,14 +78,14 @@ class Lister:
         self._page = syscalls.id_buffer(_PAGE)
         self._buffer = syscalls.byte_buffer(_SMALLEST)
 
-    def ids(self, namespace: int) -> bytes:
+    def ids(self, namespace: int, seconds: float) -> bytes:
         """The unique ids of all mounts of a namespace, `ID` bytes each in native order, ascending.
 
         Raises: Vanished; PermissionError where its user namespace is not below ours; other errors of listmount(2);
-        OSError of ETIME where it takes more CPU time than a text may.
+        OSError of ETIME where it takes more than `seconds` of CPU time.
         """
         parts: list[bytes] = []
-        last, until = 0, time.thread_time() + namespaces.SECONDS
+        last, until = 0, time.thread_time() + seconds
         try:
             # Resumed from the last id: the kernel goes on after it. An empty page ends the list, not a short one.
             while count := syscalls.listmount(abi.LSMT_ROOT, last, namespace, self._page):
@@ -203,24 +206,13 @@ def identify(pid: int, inode: int) -> Identified | None:
     """
     fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _identified(fd) if os.fstat(fd).st_ino == inode else None
+        return identify_open(fd) if os.fstat(fd).st_ino == inode else None
     finally:
         os.close(fd)
 
 
-def identify_self(proc: int) -> Identified:
-    """The caller's own mount namespace, by a descriptor of our /proc: that of an entered one may be missing or hostile.
-
-    Raises: OSError as open(2) and the ioctls do.
-    """
-    fd = os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-    try:
-        return _identified(fd)
-    finally:
-        os.close(fd)
-
-
-def _identified(fd: int) -> Identified:
+def identify_open(fd: int) -> Identified:
+    """The mount namespace of an open nsfs file. Raises: OSError as the ioctls do."""
     try:
         identity, mounts, _none = syscalls.mnt_ns_info(fd)
     except OSError as error:

@@ -6,13 +6,16 @@ must have. What is left is filtered line by line (prefilter.py). Between two sca
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from ...model import Layout
 from ...mounts import mountinfo
 from ...mounts.table import Table
-from ..namespaces import read_mountinfo
+from ..mount_lines import OpenMountinfo
+from ..namespaces import read
+from .home_table import HOME, home_table
 from .observer import Home, KeptNamespace, Observer
-from .prefilter import LiveAtHome, Reading, filter_text
+from .prefilter import Common, LiveAtHome, Reading, filter_lines
 
 _TELLING_TYPES = ("overlay", "nsfs")
 """Types that are rare enough to be searched for by type; others by the last component of their layout's pattern."""
@@ -39,25 +42,33 @@ class TextObserver(Observer):
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
         """As `Observer` says; the text is read each time."""
-        text = read_mountinfo(inode, pids)
-        if text is None:
+        home = read(inode, pids, partial(self._home, self._tables.get(inode)), limits=HOME)
+        if home is None:
             return None
-        known = self._tables.get(inode)
-        if known is None or known.text != text:
-            known = self._tables[inode] = Home(text, Table.from_text(text))
-        return known.table
+        self._tables[inode] = home
+        return home.table
+
+    def _home(self, known: Home | None, lines: OpenMountinfo) -> Home:
+        if known is not None and known.read_from == (lines.signed(), self.paths):
+            return known
+        table = home_table(lines, self.paths)
+        return Home((lines.signature, self.paths), table)
 
     def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
         """As `Observer` says; a text with the same hash is not filtered again."""
-        text = read_mountinfo(inode, pids, self.doors.get(inode))
         known = self._kept.pop(inode, None)
-        if text is None:
+        same = known if known is not None and (known.needles, known.live) == (needles, live) else None
+        function = partial(self._read, same, needles, self._shared_with(live))
+        now = read(inode, pids, function, self.doors.get(inode), self.limits)
+        if now is None:
             return None
-        signature = len(text), hash(text)
-        if known is None or (known.needles, known.live, known.signature) != (needles, live, signature):
-            common = self._shared_with(live)
-            known = KeptNamespace(
-                needles, live, Reading.of(text, filter_text(text, needles, common), common), signature=signature
-            )
-        self._kept[inode] = known if known.trusted else replace(known, trusted=True)
-        return known.reading
+        self._kept[inode] = now if now.trusted else replace(now, trusted=True)
+        return now.reading
+
+    def _read(
+        self, known: KeptNamespace | None, needles: tuple[bytes, ...], common: Common, lines: OpenMountinfo
+    ) -> KeptNamespace:
+        if known is not None and lines.whole() is not None and lines.signature == known.signature:
+            return known
+        reading = Reading.of(filter_lines(lines, needles, common), common)
+        return KeptNamespace(needles, common.live, reading, signature=lines.signature)

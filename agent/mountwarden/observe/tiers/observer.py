@@ -8,22 +8,25 @@ and `guard` for each home, `changed` and `read` for the other namespaces, `forge
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ...errors import NoAnswer
 from ...model import Door, Missed, Mount
 from ...mounts import mountinfo
 from ...mounts.mountinfo import Lines
 from ...mounts.table import Table
-from ..namespaces import read_mountinfo
+from ..mount_lines import USUAL, MountLines
+from ..namespaces import read
 from .listing import Identified
-from .prefilter import Common, LiveAtHome, Reading
+from .prefilter import Common, Key, LiveAtHome, Reading
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
     """What is kept of a home between scans."""
 
-    text: bytes
+    read_from: tuple[tuple[int, bytes | int], tuple[bytes, ...]]
+    """Length and hash of the text, and the paths of the roots that it was read for."""
     table: Table
     identified: Identified | None = None
 
@@ -43,7 +46,7 @@ class KeptNamespace:
     """Its unique mount ids. None after the first reading: most namespaces are read once, or not for a long time."""
     checked: Mapping[int, int] = field(default_factory=dict)
     """A hash of statmount's answer for each mount that decides what the candidates are, by unique id."""
-    signature: tuple[int, int] | None = None
+    signature: tuple[int, bytes | int] | None = None
     """Length and hash of the text that it was read from; None where it was brought up to date without one."""
     trusted: bool = True
     """False: it is to be read again."""
@@ -66,6 +69,12 @@ class Observer:
         self._tables: dict[int, Home] = {}
         self._kept: dict[int, KeptNamespace] = {}
         self._common = Common(LiveAtHome())
+        self.watched: frozenset[Key] = frozenset()
+        """What is looked for wherever it is mounted, beside what is live at home; set by the scan."""
+        self.paths: tuple[bytes, ...] = ()
+        """The roots' paths in the next home; set by the scan."""
+        self.limits = USUAL
+        """What the reading of the next namespace may take; set by the scan."""
 
     @property
     def wake(self) -> int | None:
@@ -108,7 +117,8 @@ class Observer:
     def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
         """Read a namespace now: its lines that hold one of `needles`. None when nothing keeps it any more.
 
-        Raises: OSError where it may not be read; NoAnswer where a child that entered it hung.
+        Raises: OSError where it may not be read (EFBIG, ETIME: it takes more than the `limits`); NoAnswer where what
+        entered it hung.
         """
         raise NotImplementedError
 
@@ -135,14 +145,8 @@ class Observer:
         for inode, pids in members.items():
             if asked <= found.keys():
                 break
-            try:
-                lines = Lines(read_mountinfo(inode, pids, self.doors.get(inode)) or b"")
-            except (OSError, NoAnswer):
-                continue
-            for line in lines.holding(b" shared:%d " % group for group in asked):
-                with contextlib.suppress(mountinfo.Unreadable):
-                    mount = mountinfo.parse_line(line)
-                    found[mount.shared] = mount.master
+            with contextlib.suppress(OSError, NoAnswer):
+                found |= read(inode, pids, partial(_masters, asked), self.doors.get(inode)) or {}
         return found
 
     def close(self) -> None:
@@ -151,5 +155,17 @@ class Observer:
     def _shared_with(self, live: LiveAtHome) -> Common:
         """What this scan's namespaces have in common; begun anew where they are compared with another LiveAtHome."""
         if self._common.live is not live:
-            self._common = Common(live)
+            self._common = Common(live, self.watched)
         return self._common
+
+
+def _masters(groups: Iterable[int], lines: MountLines) -> dict[int, int]:
+    """The master of each of these peer groups of which a namespace shows a member."""
+    found: dict[int, int] = {}
+    needles = tuple(b" shared:%d " % group for group in groups)
+    for block in lines.blocks():
+        for line in Lines(block).holding(needles):
+            with contextlib.suppress(mountinfo.Unreadable):
+                mount = mountinfo.parse_line(line)
+                found[mount.shared] = mount.master
+    return found

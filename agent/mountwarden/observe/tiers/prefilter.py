@@ -1,20 +1,24 @@
 """Which lines of a namespace's mountinfo may be leaked copies.
 
 Most lines that could be copies are copies of what home has mounted, on the same spot, and home's umounts reach them
-("reached copies"). Of these only the mount ids are kept. They are recognized by the raw bytes, before anything is
-parsed, so that a scan of many thousand mounts costs little more than reading them.
+("reached copies"). Of these only the mount ids are kept. Others are dropped that are on no spot of a root, of nothing
+that home has or had, and claim nothing. Both are recognized by the raw bytes, before anything is parsed, so that a scan
+of many thousand mounts costs little more than reading them, and what is kept of a namespace is not up to who owns it.
 """
 
+import errno
+import os
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Protocol
 
 from ...model import Candidate, Mount, RootState
 from ...mounts import mountinfo
 from ...mounts.mountinfo import Lines, Rest
+from ...mounts.roots import ANYWHERE
 from ...mounts.table import spot_of
+from ..mount_lines import TOO_LONG, MountLines
 
 Identity = tuple[str, bytes]
 Key = tuple[bytes, ...]
@@ -28,12 +32,34 @@ class LiveAtHome:
 
     def __init__(self, states: Iterable[RootState] = ()) -> None:
         self.groups: dict[Key, dict[Key, int]] = {}
+        self.bases: dict[bytes, set[bytes]] = {}
+        """By device: the directories below which roots have their spots, without a slash at the end."""
+        self.uppers: tuple[bytes, ...] = ()
+        """What an overlay's options hold that claims to be a layer of a root."""
+        self.identities: set[Key] = set()
+        """Of every live mount."""
         for state in states:
+            self._add_places(state)
             for spot, mounts in state.live.items():
+                self.identities |= {key_of(mount.identity) for mount in mounts}
                 for mount in mounts:
                     if group := state.parents[mount.id].shared:
                         spots = self.groups.setdefault(key_of(mount.identity), {})
                         spots[spot.device.encode(), mountinfo.escape(spot.path)] = group
+
+    def _add_places(self, state: RootState) -> None:
+        if all(layout.pattern == ANYWHERE for layout in state.root.layout):
+            return
+        for base in state.bases:
+            path = mountinfo.escape(base.spot.path).rstrip(b"/")
+            self.bases.setdefault(base.spot.device.encode(), set()).add(path)
+        if state.bases:
+            self.uppers += (b"upperdir=%s/" % mountinfo.escape(state.root.path).rstrip(b"/"),)
+
+    def has_spot(self, device: bytes, path: bytes) -> bool:
+        """Whether that path of a file system, as mountinfo writes it, lies where a root may have a spot."""
+        bases = self.bases.get(device)
+        return bases is not None and any(path.startswith(base + b"/") for base in bases)
 
     def differs(self, other: "LiveAtHome") -> frozenset[Key]:
         """What home has on other spots, or in other peer groups, than in `other`."""
@@ -95,11 +121,14 @@ class Reading:
     """The copies that need no judgement."""
     unreadable: tuple[tuple[str, int], ...] = ()
     """How many lines were unreadable, by reason."""
+    kept: int = 0
+    """Bytes of the lines of the candidates, and of what they are mounted on."""
 
     @classmethod
-    def of(cls, text: bytes, filtered: "Filtered", common: "Common") -> "Reading":
-        """The reading of a whole text; `common` is what it was filtered with."""
-        return cls(text.count(b"\n"), filtered.candidates, ReachedIds(filtered, common), filtered.unreadable)
+    def of(cls, filtered: "Filtered", common: "Common") -> "Reading":
+        """The reading of all lines of a namespace; `common` is what they were filtered with."""
+        reached = ReachedIds(filtered, common)
+        return cls(filtered.mounts, filtered.candidates, reached, filtered.unreadable, filtered.kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +142,11 @@ class Filtered:
     """Their small ids, as written."""
     parents: tuple[bytes, ...]
     """Small ids, as written, of what candidates and reached copies are mounted on."""
+    mounts: int = 0
+    """How many lines there are."""
     unreadable: tuple[tuple[str, int], ...] = ()
+    kept: int = 0
+    """Bytes of the lines of the candidates, and of what they are mounted on."""
 
 
 @dataclass(slots=True)
@@ -121,28 +154,54 @@ class Common:
     """What the namespaces of one scan have in common: most lines are the same in all but for their ids."""
 
     live: LiveAtHome
+    watched: frozenset[Key] = frozenset()
+    """What is a candidate wherever it is mounted, beside what is live at home."""
     rests: dict[bytes, Rest] = field(default_factory=dict)
     """The parsed rest of a line."""
     copy_of: dict[tuple[bytes, bytes, int, frozenset[int]], dict[bytes, Key | None]] = field(default_factory=dict)
     """By what a line's mount is mounted on, then by the rest of the line: what it is a reached copy of."""
     places: dict[tuple[Key, ...], Mapping[Key, tuple[int, ...]]] = field(default_factory=dict)
     """By what the reached copies of a namespace are copies of, in their order: the places of each."""
+    room: int = 8 << 20
+    """Bytes of lines that may still be kept here: who owns a namespace decides what its lines are."""
+
+    def has_room(self, line: bytes) -> bool:
+        """Whether one more line may be kept; it counts then."""
+        self.room -= len(line)
+        return self.room > 0
 
 
-def filter_text(
-    text: bytes,
-    needles: tuple[bytes, ...],
-    common: Common,
-    *,
-    tree: bytes | None = None,
-    uniques: Mapping[bytes, int] = MappingProxyType({}),
+class UniqueIds(dict[bytes, int]):
+    """Unique mount ids by small ones as written; empty where they are not known."""
+
+    def __init__(self, known: Mapping[bytes, int] = {}, *, listing: bytes = b"") -> None:
+        """`listing` is the list of the namespace whose lines are taken in afterwards: both are in one order."""
+        super().__init__(known)
+        self.listing = memoryview(listing).cast("Q")
+        self.lines = 0
+        """How many lines were taken in."""
+        self.ends: tuple[bytes, bytes] = b"", b""
+        """The small ids of the first and the last one."""
+
+    def take(self, block: bytes) -> None:
+        """The next lines of the namespace."""
+        if not self.listing:
+            return
+        smalls = [line.partition(b" ")[0] for line in block.split(b"\n")[:-1]]
+        self.update(zip(smalls, self.listing[self.lines :], strict=False))  # ends with the shorter one
+        if smalls:
+            self.ends = (self.ends[0] if self.lines else smalls[0]), smalls[-1]
+        self.lines += len(smalls)
+
+
+def filter_lines(
+    lines: MountLines, needles: tuple[bytes, ...], common: Common, uniques: UniqueIds | None = None
 ) -> Filtered:
     """Filter the lines that hold one of the `needles`.
 
-    `tree` is the text in which their parents are found (None: the same); `uniques` are unique mount ids by small ones
-    as written.
+    Raises: OSError as reading does; EFBIG where the candidates are more than the limits of `lines` let it keep.
     """
-    return _Filter(text, common, text if tree is None else tree, uniques).filter(needles)
+    return _Filter(lines, common, UniqueIds() if uniques is None else uniques).filter(needles)
 
 
 @dataclass(slots=True)
@@ -156,41 +215,70 @@ class _Parent:
     """Bytes of a child's mount point that the parent's own takes up, less the slash between."""
     groups: frozenset[int] = frozenset()
     copy_of: dict[bytes, Key | None] = field(default_factory=dict)
+    key: Key = ()
+    """The parent's own identity."""
 
 
 @dataclass(slots=True)
 class _Filter:
-    text: bytes
+    lines: MountLines
     common: Common
-    tree: bytes
-    uniques: Mapping[bytes, int]
+    uniques: UniqueIds
     parents: dict[bytes, _Parent] = field(default_factory=dict)
     keys: list[Key] = field(default_factory=list)
     smalls: list[bytes] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+    kept: int = 0
     unreadable: dict[str, int] = field(default_factory=dict)
 
     def filter(self, needles: tuple[bytes, ...]) -> Filtered:
-        candidates = []
+        if self.lines.whole() is None:
+            self._read_parents(needles)
+        mounts = 0
+        for block in self.lines.blocks():
+            mounts += block.count(b"\n")
+            self.uniques.take(block)
+            self._filter(block, needles)
+        if self.lines.too_long:
+            self.unreadable[TOO_LONG] = self.lines.too_long
+        if not mountinfo.are_numbers(self.smalls):
+            self._drop_nameless()
+        self._add_beneath()
+        unreadable = tuple(self.unreadable.items())
+        candidates, parents = tuple(self.candidates), tuple(self.parents)
+        return Filtered(candidates, self.keys, self.smalls, parents, mounts, unreadable, self.kept)
+
+    def _filter(self, block: bytes, needles: tuple[bytes, ...]) -> None:
         known, keys, smalls = self.parents.get, self.keys, self.smalls
-        for line in Lines(self.text).holding(needles):  # with the reading, this loop is what a first scan costs
+        for line in Lines(block).holding(needles):  # with the reading, this loop is what a first scan costs
             fields = line.split(b" ", 2)
-            key = None
+            key, parent = None, None
             if len(fields) == 3:
                 small, on, rest = fields
                 parent = known(on) or self._parent(on)
                 try:
                     key = parent.copy_of[rest]
                 except KeyError:
-                    key = parent.copy_of[rest] = self._copy_of(parent, rest.split(b" ", 3))
+                    key = self._copy_of(parent, rest.split(b" ", 3))
+                    if self.common.has_room(rest):
+                        parent.copy_of[rest] = key
             if key is not None:
                 keys.append(key)
                 smalls.append(small)
-            elif candidate := self._candidate(line):
-                candidates.append(candidate)
-        if not mountinfo.are_numbers(smalls):
-            self._drop_nameless()
-        candidates += self._beneath(candidates)
-        return Filtered(tuple(candidates), keys, smalls, tuple(self.parents), tuple(self.unreadable.items()))
+            elif parent is None or self._is_wanted(parent, fields[2]):
+                self._add_candidate(line)
+
+    def _read_parents(self, needles: tuple[bytes, ...]) -> None:
+        """Of a text that is not in hand as a whole, what its lines are mounted on: that may stand anywhere in it."""
+        asked = {
+            fields[1]
+            for block in self.lines.blocks()
+            for line in Lines(block).holding(needles)
+            if len(fields := line.split(b" ", 2)) == 3
+        }
+        found = self.lines.find(asked)
+        for identity in asked:
+            self.parents[identity] = self._as_parent(found.get(identity))
 
     def _drop_nameless(self) -> None:
         """Drop lines whose id is no number, which no kernel writes; so they are tested for here only."""
@@ -207,39 +295,60 @@ class _Filter:
         group = self.common.live.groups.get(key, {}).get((parent.device, parent.root + fields[2][parent.cut :]))
         return key if group in parent.groups else None
 
-    def _beneath(self, candidates: list[Candidate]) -> Iterable[Candidate]:
+    def _is_wanted(self, parent: _Parent, rest: bytes) -> bool:
+        """Whether the judge must see it: what is not certainly of no interest."""
+        fields = rest.split(b" ", 3)
+        if len(fields) < 4:
+            return True
+        key, live = (fields[0], fields[1]), self.common.live
+        return (
+            key in live.identities
+            or key in self.common.watched
+            or key == parent.key
+            or (parent.mount is not None and live.has_spot(parent.device, parent.root + fields[2][parent.cut :]))
+            or any(upper in rest for upper in live.uppers)
+        )
+
+    def _add_beneath(self) -> None:
         """Reached copies of what is also a candidate here, as in a stack: the judge must see all of them."""
-        repeated = {key_of(candidate.mount.identity) for candidate in candidates}
+        repeated = {key_of(candidate.mount.identity) for candidate in self.candidates}
         if repeated.isdisjoint(self.keys):
             return
         places = [place for place, key in enumerate(self.keys) if key in repeated]
-        beneath = [self.smalls[place] for place in places]
+        beneath = {self.smalls[place] for place in places}
         for place in reversed(places):
             del self.keys[place], self.smalls[place]
-        for small in beneath:
-            line = Lines(self.text).by_id(int(small))
-            if line is not None and (found := self._candidate(line)):
-                yield found
+        for line in self.lines.find(beneath).values():
+            self._add_candidate(line)
 
-    def _candidate(self, line: bytes) -> Candidate | None:
+    def _add_candidate(self, line: bytes) -> None:
+        self._keep(line)
         try:
             mount = self._mount(line)
         except mountinfo.Unreadable as error:
             self._count_unreadable(str(error))
-            return None
+            return
         identity = b"%d" % mount.parent
         parent = (self.parents.get(identity) or self._parent(identity)).mount
-        return Candidate(mount, parent, spot_of(mount, parent))
+        self.candidates.append(Candidate(mount, parent, spot_of(mount, parent)))
+
+    def _keep(self, line: bytes) -> None:
+        self.kept += len(line)
+        if self.kept > self.lines.limits.kept:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
     def _count_unreadable(self, reason: str) -> None:
         self.unreadable[reason] = self.unreadable.get(reason, 0) + 1
 
     def _parent(self, identity: bytes) -> _Parent:
-        made = self.parents[identity] = self._read_parent(identity)
+        """The mount with that small id; none where the text changed since it was looked for."""
+        whole = self.lines.whole() is not None and mountinfo.is_number(identity)
+        found = self.lines.find((identity,)) if whole else {}
+        made = self.parents[identity] = self._as_parent(found.get(identity))
         return made
 
-    def _read_parent(self, identity: bytes) -> _Parent:
-        line = Lines(self.tree).by_id(int(identity)) if mountinfo.is_number(identity) else None
+    def _as_parent(self, line: bytes | None) -> _Parent:
+        self._keep(line or b"")
         try:
             mount = None if line is None else self._mount(line)
         except mountinfo.Unreadable:
@@ -250,11 +359,13 @@ class _Filter:
         groups = frozenset((mount.shared, mount.master, mount.propagate_from)) - {0}
         # "/" ends in a slash and "/a" does not: the child's path is cut so that it begins with one.
         place = (mount.device.encode(), root.rstrip(b"/"), len(point.rstrip(b"/")), groups)
-        return _Parent(mount, *place, self.common.copy_of.setdefault(place, {}))
+        return _Parent(mount, *place, self.common.copy_of.setdefault(place, {}), key_of(mount.identity))
 
     def _mount(self, line: bytes) -> Mount:
         identity, parent, text = mountinfo.split(line)
         rest = self.common.rests.get(text)
         if rest is None:
-            rest = self.common.rests[text] = mountinfo.parse_rest(text)
+            rest = mountinfo.parse_rest(text)
+            if self.common.has_room(text):
+                self.common.rests[text] = rest
         return mountinfo.build(identity, parent, rest, self.uniques.get(line[: line.index(b" ")]))

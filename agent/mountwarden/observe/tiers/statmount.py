@@ -2,7 +2,7 @@
 
 A namespace that was read before costs one listmount(2), a comparison of bytes, and one statmount(2) for each mount that
 copies are mounted on; of the rest only what is new is asked for. At first its text is read, which is three times
-cheaper than statmount(2) of each mount, and with the list gives the unique ids too (listed_text.py). Where text and
+cheaper than statmount(2) of each mount, and with the list gives the unique ids too (listed.py). Where text and
 list do not fit together, the namespace is read as text each time.
 
 A list does not change when a mount is moved, made shared or remounted. So the candidates, and what they and reached
@@ -11,14 +11,17 @@ copies are mounted on, are compared each time; everything else is compared at a 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from ...mounts.table import Table
-from ..namespaces import read_mountinfo
+from ..mount_lines import OpenMountinfo
+from ..namespaces import read
 from .delta import PackedIds, TextNeeded, catch_up, checksums
-from .listed_text import fit, identify, ids_or_none, list_ids, read_listed
+from .home_table import HOME, home_table
+from .listed import identify, list_ids, read_listed
 from .listing import Lister, Vanished
 from .observer import Home, KeptNamespace, Observer
-from .prefilter import Filtered, Key, LiveAtHome, Reading, filter_text
+from .prefilter import Filtered, Key, LiveAtHome, Reading, UniqueIds, filter_lines
 
 
 class StatmountObserver(Observer):
@@ -35,14 +38,12 @@ class StatmountObserver(Observer):
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
         """As `Observer` says; the text is read each time."""
         known, pids = self._tables.get(inode), tuple(pids)
-        text = read_mountinfo(inode, pids)
-        if text is not None and (known is None or known.text != text):
-            both = read_listed(self._lister, inode, pids, self.doors.get(inode))
-            text = None if both is None else both.text
-            known = (
-                None if both is None else Home(both.text, Table.from_text(both.text, both.uniques()), both.identified)
-            )
-        if text is None or known is None:
+        paths = self.paths
+        signature = read(inode, pids, OpenMountinfo.signed, limits=HOME)
+        if signature is not None and (known is None or known.read_from != (signature, paths)):
+            made = read_listed(self._lister, inode, pids, None, lambda lines, ids: home_table(lines, paths, ids), HOME)
+            known = None if made is None else Home((made.signature, paths), made.made, made.identified)
+        if signature is None or known is None:
             self._tables.pop(inode, None)
             return None
         if self._tables.get(inode) is not known:
@@ -89,38 +90,38 @@ class StatmountObserver(Observer):
     ) -> KeptNamespace | None:
         """By the text; the list only where there are candidates, which the history knows by their unique ids."""
         identified = identify(inode, pids)
-        listing = ids_or_none(self._lister, identified)
-        text = read_mountinfo(inode, pids, self.doors.get(inode))
-        if text is None:
+        function = partial(filter_lines, needles=needles, common=self._common)
+        filtered = read(inode, pids, function, self.doors.get(inode), self.limits)
+        if filtered is None:
             return None
-        filtered = filter_text(text, needles, self._common)
         if filtered.candidates:
-            if identified is None or listing is None or listing != ids_or_none(self._lister, identified):
-                return self._read_again(inode, pids, needles, live)
-            both = fit(self._lister, identified, listing, text)
-            identified = both.identified
-            filtered = filter_text(text, needles, self._common, uniques=both.uniques())
-        return KeptNamespace(needles, live, Reading.of(text, filtered, self._common), identified)
+            return self._read_again(inode, pids, needles, live)
+        return KeptNamespace(needles, live, Reading.of(filtered, self._common), identified)
 
     def _read_again(
         self, inode: int, pids: tuple[int, ...], needles: tuple[bytes, ...], live: LiveAtHome
     ) -> KeptNamespace | None:
-        both = read_listed(self._lister, inode, pids, self.doors.get(inode))
+        both = read_listed(
+            self._lister, inode, pids, self.doors.get(inode), partial(self._filtered, needles), self.limits
+        )
         if both is None:
             return None
-        signature = len(both.text), hash(both.text)
         known = self._kept.get(inode)
-        as_before = (needles, live, both.identified, both.ids, signature)
+        as_before = (needles, live, both.identified, both.ids, both.signature)
         if known is not None and as_before == known.read_from():
             return replace(known, trusted=True)
-        uniques = both.uniques()
-        filtered = filter_text(both.text, needles, self._common, uniques=uniques)
+        filtered, uniques = both.made
         checked = None if both.identified is None else self._checked(both.identified.id, uniques, filtered)
         if checked is None:
-            return KeptNamespace(needles, live, Reading.of(both.text, filtered, self._common), both.identified)
+            return KeptNamespace(needles, live, Reading.of(filtered, self._common), both.identified)
         packed = PackedIds.of(filtered, uniques)
-        now = Reading(both.text.count(b"\n"), filtered.candidates, packed, filtered.unreadable)
-        return KeptNamespace(needles, live, now, both.identified, both.ids, checked, signature)
+        now = Reading(filtered.mounts, filtered.candidates, packed, filtered.unreadable, filtered.kept)
+        return KeptNamespace(needles, live, now, both.identified, both.ids, checked, both.signature)
+
+    def _filtered(
+        self, needles: tuple[bytes, ...], lines: OpenMountinfo, uniques: UniqueIds
+    ) -> tuple[Filtered, UniqueIds]:
+        return filter_lines(lines, needles, self._common, uniques), uniques
 
     def _checked(self, identity: int, by_small: Mapping[bytes, int], filtered: Filtered) -> dict[int, int] | None:
         """The hashes to compare at the next reading; None where they are too many, or something went meanwhile."""
@@ -140,7 +141,7 @@ class StatmountObserver(Observer):
             identified = identify(inode, pids) or identified  # before the list: what comes later is found next time
             if identified.id != known.identified.id:
                 raise Vanished
-        listing = list_ids(self._lister, identified.id)
+        listing = list_ids(self._lister, identified.id, self.limits.seconds)
         change = known.live, live
         if change not in self._home_changes:
             self._home_changes[change] = live.differs(known.live)

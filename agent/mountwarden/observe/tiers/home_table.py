@@ -1,0 +1,57 @@
+"""A home's table from its mountinfo: of FUSE mounts, which any user can make there, no more than what is needed."""
+
+from collections.abc import Sequence
+
+from ...model import Mount
+from ...mounts import mountinfo
+from ...mounts.table import Table
+from ..mount_lines import TOO_LONG, MountLines, ReadingLimits
+from .prefilter import UniqueIds
+
+HOME = ReadingLimits(size=1 << 62, seconds=30.0)
+"""What the reading of a home may take: nobody can be told of what is not known of home."""
+
+_FUSE = (b" - fuse ", b" - fuse.")
+
+
+def home_table(lines: MountLines, paths: Sequence[bytes], uniques: UniqueIds | None = None) -> Table:
+    """The table of all mounts.
+
+    A FUSE mount that is on the way to none of the `paths` and below none of them has an empty mount point: fusermount3
+    gives each user a thousand, whose paths and sources are as long as the user likes. Raises: OSError as reading does.
+    """
+    mounts: list[Mount] = []
+    unreadable: dict[str, int] = {}
+    uniques = UniqueIds() if uniques is None else uniques
+    escaped = tuple(mountinfo.escape(path) for path in paths)
+    for block in lines.blocks():
+        uniques.take(block)
+        for line in block.split(b"\n"):
+            if line:
+                _parse(_shortened(line, escaped), uniques, mounts, unreadable)
+    if lines.too_long:
+        unreadable[TOO_LONG] = lines.too_long
+    return Table(mounts, unreadable)
+
+
+def _parse(line: bytes, uniques: UniqueIds, mounts: list[Mount], unreadable: dict[str, int]) -> None:
+    try:
+        mounts.append(mountinfo.parse_line(line, uniques))
+    except mountinfo.Unreadable as error:
+        unreadable[str(error)] = unreadable.get(str(error), 0) + 1
+
+
+def _shortened(line: bytes, paths: Sequence[bytes]) -> bytes:
+    if not any(kind in line for kind in _FUSE):
+        return line
+    fields = line.split(b" ", 6)
+    if len(fields) < 7 or any(_is_near(fields[4], path) for path in paths):
+        return line
+    fstype = line.rpartition(b" - ")[2].partition(b" ")[0]
+    return b" ".join((*fields[:4], b"", fields[5], b"- " + fstype, b"", b"rw"))
+
+
+def _is_near(point: bytes, path: bytes) -> bool:
+    """Whether a mount there is on the way to the path, or below it."""
+    slash = b"/" if not point.endswith(b"/") else b""
+    return point == path or path.startswith(point + slash) or point.startswith(path.rstrip(b"/") + b"/")

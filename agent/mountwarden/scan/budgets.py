@@ -1,0 +1,114 @@
+"""What the reading of namespaces may take: each namespace, each owner of some, and each scan.
+
+An owner is a user or a container. What one of them owns can be as large, as many and as fast as he likes: it is read
+within his own budget, and what is over it is a gap of his. The host's own namespaces have no budget but the deadline of
+a scan; what that leaves is read first in the next one.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from ..model import HOST, Owner
+from ..observe.mount_lines import ReadingLimits
+
+DEADLINE = 2.0
+"""Seconds of a scan of the service after which no further namespace is read in it."""
+COST_FACTOR = 70.0
+"""All owners together may cost one second of processor time in so many seconds, in equal shares."""
+BURST = 0.5
+"""Processor seconds that each owner may cost at once."""
+COMMAND_BURST = 10.0
+"""The same where a command scans, which has no next scan."""
+LONGEST_PAUSE = 60.0
+"""Seconds after which a namespace that could not be read is tried again at most."""
+KEPT = 16 << 20
+"""Bytes of lines that are kept of all namespaces of one owner."""
+
+HOSTS_OWN = ReadingLimits(size=1 << 30, seconds=2.0, kept=32 << 20)
+OTHERS = ReadingLimits(size=64 << 20, seconds=0.5, kept=4 << 20)
+
+LATER = "the scan had no time left for it; it is read in the next ones"
+OVER = "more than what may be read of one user or container; it is read later"
+
+
+@dataclass(slots=True)
+class _Account:
+    """What one owner has cost."""
+
+    debt: float = 0.0
+    """Processor seconds that time has not paid for yet."""
+    kept: dict[int, int] = field(default_factory=dict)
+    """Bytes of lines that are kept, by namespace."""
+
+
+class Budgets:
+    """Decides which namespaces a scan reads, and what each may take."""
+
+    def __init__(self, *, deadline: float | None, burst: float = BURST) -> None:
+        """`deadline` of each scan, and `burst` of each owner, in seconds."""
+        self._deadline, self._burst = deadline, burst
+        self._accounts: dict[Owner, _Account] = {}
+        self._paid = time.monotonic()
+        self._until = float("inf")
+        self.excess = 0.0
+        """Processor seconds of this scan that are no part of what the service may cost: owners beyond their burst."""
+
+    def begin(self, owners: Iterable[Owner]) -> None:
+        """A scan begins; accounts of owners that have no namespace any more, and owe nothing, are closed."""
+        now, there = time.monotonic(), frozenset(owners)
+        self._until = float("inf") if self._deadline is None else now + self._deadline
+        owing = [account for account in self._accounts.values() if account.debt > 0]
+        for account in owing:
+            account.debt = max(0.0, account.debt - (now - self._paid) / (COST_FACTOR * len(owing)))
+        self._paid, self.excess = now, 0.0
+        self._accounts = {o: account for o, account in self._accounts.items() if o in there or account.debt > 0}
+
+    def refusal(self, owner: Owner) -> str | None:
+        """Why no further namespace of the owner is read in this scan; None where it is."""
+        if time.monotonic() > self._until:
+            return LATER
+        account = self._accounts.get(owner)
+        return OVER if owner != HOST and account is not None and account.debt > self._burst else None
+
+    def limits(self, owner: Owner, inode: int) -> ReadingLimits:
+        """What the reading of this namespace may take."""
+        if owner == HOST:
+            return HOSTS_OWN
+        account = self._accounts.get(owner, _Account())
+        others = sum(size for other, size in account.kept.items() if other != inode)
+        return replace(OTHERS, kept=max(0, min(OTHERS.kept, KEPT - others)))
+
+    @contextmanager
+    def charged(self, owner: Owner) -> Iterator[None]:
+        """What is done meanwhile is for this owner."""
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            if owner != HOST:
+                account, cost = self._accounts.setdefault(owner, _Account()), time.thread_time() - began
+                account.debt += cost
+                self.excess += max(0.0, min(cost, account.debt - self._burst))
+
+    def keeps(self, owner: Owner, inode: int, size: int) -> None:
+        """So many bytes of lines of a namespace are kept now."""
+        if owner != HOST:
+            self._accounts.setdefault(owner, _Account()).kept[inode] = size
+
+    def forget(self, owners: Mapping[int, Owner]) -> None:
+        """Nothing is kept of namespaces but these, by their inodes."""
+        for account in self._accounts.values():
+            account.kept = {inode: size for inode, size in account.kept.items() if inode in owners}
+
+
+def in_turn(due: Mapping[int, Owner]) -> Iterator[int]:
+    """The namespaces in such an order that each owner has a turn after the other."""
+    queues: dict[Owner, list[int]] = {}
+    for inode, owner in due.items():
+        queues.setdefault(owner, []).append(inode)
+    waiting = [list(reversed(queue)) for queue in queues.values()]
+    while waiting:
+        yield from (queue.pop() for queue in waiting)
+        waiting = [queue for queue in waiting if queue]
