@@ -152,7 +152,7 @@ def hostile() -> MapJson:
         {"path": printable(b"/srv/\xff" + HOSTILE[0].encode()), "engine": "custom", "kind": "custom", "live": 1}
         | {"wants_private": False, "status": "ok"}
     ]
-    gaps: Any = [{"what": "<b>&", "namespace": None, "reason": '"EACCES"', "count": 2}]
+    gaps: Any = [{"what": "<b>&", "namespace": None, "reason": '"EACCES"', "count": 2, "owner": None}]
     return chart(base(*rows, at=printable(HOSTILE[1]), roots=roots), gaps=gaps, complete=False)
 
 

@@ -309,8 +309,21 @@ def test_a_lasting_gap_is_reported_once_with_its_count() -> None:
     assert history.reported[-1].data == (("COUNT", "2"),)
     assert history.scan(61, gaps=gap) == []
     assert history.scan(62) == []
-    assert history.scan(63, gaps=gap) == []
-    assert history.scan(123, gaps=gap) == [("gap", "")]
+    assert history.scan(63, gaps=gap) == [], "what comes and goes is one"
+    assert history.scan(92) == []
+    assert history.scan(93) == [("gap-over", "")]
+    assert history.scan(94, gaps=gap) == []
+    assert history.scan(154, gaps=gap) == [("gap", "")]
+
+
+def test_what_one_owner_has_too_much_of_is_one_gap_for_whatever_reason() -> None:
+    history = History()
+    some = [Gap("namespace", reason, inode, owner="user 1000") for inode, reason in ((5, "EFBIG"), (6, "ETIME"))]
+    assert history.scan(0, gaps=some) == []
+    assert history.scan(10, gaps=some[1:]) == [("gap", "")]
+    assert history.reported[-1].text == "namespace of user 1000: ETIME"
+    assert history.scan(11, gaps=[*some, Gap("namespace", "EFBIG", 7, owner="user 1001")]) == []
+    assert history.scan(21, gaps=[*some, Gap("namespace", "EFBIG", 7, owner="user 1001")]) == [("gap", "")]
 
 
 def test_twenty_are_reported_one_by_one() -> None:

@@ -102,7 +102,7 @@ def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
     ]
     if status["config_kept"]:
         known.append(f"config   wrong, the old one is kept: {status['config_kept']}")
-    known += [f"gap      {gap['what']}: {gap['reason']} ({gap['count']})" for gap in status["gaps"]]
+    known += [f"gap      {gap['what']}{_of(gap)}: {gap['reason']} ({gap['count']})" for gap in status["gaps"]]
     known += [_root(root) for root in status["roots"]]
     known += [
         f"alone    {path}: attempts failed; systemctl reload mountwarden lets it try again"
@@ -125,6 +125,10 @@ def _woken(status: dict[str, Any]) -> str:
 def _scan(scan: dict[str, Any]) -> str:
     whole = "complete" if scan["complete"] else "not complete"
     return f"took {cost(scan['took_seconds'])}, {cost(scan['cpu_seconds'])} of processor time, {whole}"
+
+
+def _of(gap: dict[str, Any]) -> str:
+    return f" of {gap['owner']}" if gap["owner"] else ""
 
 
 def _paused(pause: dict[str, Any] | None) -> str:

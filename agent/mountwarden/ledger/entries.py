@@ -87,6 +87,8 @@ class GapEntry:
     first: float
     """Seconds of CLOCK_BOOTTIME."""
     reported: bool = field(default=False, metadata={"file": "told"})
+    last: float = 0.0
+    """When a scan last had it, in the same clock."""
 
 
 @dataclass(frozen=True, slots=True)

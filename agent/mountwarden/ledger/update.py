@@ -30,6 +30,10 @@ __all__ = [
 
 GAP_SECONDS = 60.0
 """How long a gap must hold before it is reported: a process that dies half-way makes one for a moment."""
+OWNERS_GAP_SECONDS = 10.0
+"""The same for what a user or a container has too much of."""
+GAP_OVER_SECONDS = 30.0
+"""How long no scan may have had it before it is over: what one owner has is read in turns."""
 
 
 def update(
@@ -215,21 +219,33 @@ def subject_of(finding: Finding, since: float) -> Subject:
 
 
 def _gaps(ledger: Ledger, gaps: tuple[Gap, ...], now: Now) -> tuple[dict[str, GapEntry], list[Event]]:
-    """One entry for each (what, reason), however many namespaces have it; reported once it held."""
+    """One entry for each (what, reason) of the host, and each (what, owner), however many namespaces have it.
+
+    It is reported once it held, and once more when it is over.
+    """
     entries: dict[str, GapEntry] = {}
-    events = []
-    counts: dict[str, int] = {}
-    for gap in gaps:
-        key = f"{gap.what}: {gap.reason}"
-        counts[key] = counts.get(key, 0) + gap.count
-    for key, count in counts.items():
-        entry = ledger.gaps.get(key, GapEntry(now.boot))
-        if not entry.reported and now.boot - entry.first >= GAP_SECONDS:
+    events: list[Event] = []
+    for key, some in _by_key(gaps).items():
+        entry = replace(ledger.gaps.get(key, GapEntry(now.boot)), last=now.boot)
+        needed = OWNERS_GAP_SECONDS if some[0].owner else GAP_SECONDS
+        if not entry.reported and now.boot - entry.first >= needed:
             entry = replace(entry, reported=True)
-            events.append(Event(EventKind.GAP, f"gap.{entry.first * 1e6:.0f}.{key}", now.wall, key, data=_count(count)))
+            data = (("COUNT", str(sum(gap.count for gap in some))),)
+            text = f"{key}: {some[0].reason}" if some[0].owner else key
+            events.append(Event(EventKind.GAP, f"gap.{entry.first * 1e6:.0f}.{key}", now.wall, text, data=data))
         entries[key] = entry
+    for key, entry in ledger.gaps.items():
+        if key in entries:
+            continue
+        if now.boot - entry.last < GAP_OVER_SECONDS:
+            entries[key] = entry
+        elif entry.reported:
+            events.append(Event(EventKind.GAP_OVER, f"gap-over.{entry.first * 1e6:.0f}.{key}", now.wall, key))
     return entries, events
 
 
-def _count(count: int) -> tuple[tuple[str, str], ...]:
-    return (("COUNT", str(count)),)
+def _by_key(gaps: Iterable[Gap]) -> dict[str, list[Gap]]:
+    found: dict[str, list[Gap]] = {}
+    for gap in gaps:
+        found.setdefault(f"{gap.what} of {gap.owner}" if gap.owner else f"{gap.what}: {gap.reason}", []).append(gap)
+    return found

@@ -123,6 +123,7 @@ class EventKind(enum.StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     GAP = "gap"
+    GAP_OVER = "gap-over"
     CONFIG_KEPT = "config-kept"
     MISSED = "missed"
     SCAN_FAILED = "look-failed"

@@ -19,6 +19,7 @@ IDS = {
     EventKind.PAUSED: "46242bf2bce9457ea46717a72a379f69",
     EventKind.RESUMED: "d4b997388f0443b2b4079dbf6c20023b",
     EventKind.GAP: "37ec7ff7e1344e8e80a5392d276c0810",
+    EventKind.GAP_OVER: "2eb3265c1bea4810ba2e9bdabf9f15aa",
     EventKind.CONFIG_KEPT: "00e394dbe9f946618140ad22464b08a1",
     EventKind.MISSED: "d9a7028545a84ffe943038cb6f19b41d",
     EventKind.SCAN_FAILED: "efae1c9414594aec9dc401a924f0d84b",
@@ -48,6 +49,7 @@ _PRIORITY = {
     EventKind.ACTED: _NOTICE,
     EventKind.PAUSED: _NOTICE,
     EventKind.RESUMED: _NOTICE,
+    EventKind.GAP_OVER: _NOTICE,
     EventKind.MISSED: _NOTICE,
     EventKind.STARTED: _INFO,
     EventKind.CONFIG_KEPT: _ERROR,
@@ -111,6 +113,7 @@ _PLAIN = {
     EventKind.PAUSED: "paused, no action is taken: {text}",
     EventKind.RESUMED: "resumed: {text}",
     EventKind.GAP: "something can't be read, so that a leak there would not be seen: {text}",
+    EventKind.GAP_OVER: "what could not be read is read again: {text}",
     EventKind.CONFIG_KEPT: "the configuration is wrong, the old one is kept: {text}",
     EventKind.MISSED: "mount events were missed, and the mounts compared instead: {text}",
     EventKind.SCAN_FAILED: "a scan failed: {text}",
@@ -137,7 +140,11 @@ def _fields(event: Event) -> tuple[tuple[str, str], ...]:
     return (*((PREFIX + name, value) for name, value in named), *extra)
 
 
-_EVENT = {EventKind.DECLINED: EventKind.FAILED.value, EventKind.MISSED: EventKind.GAP.value}
+_EVENT = {
+    EventKind.DECLINED: EventKind.FAILED.value,
+    EventKind.MISSED: EventKind.GAP.value,
+    EventKind.GAP_OVER: EventKind.GAP.value,
+}
 """One word finds all that was not done, or not seen, in the journal; the message id tells the two apart."""
 
 

@@ -139,7 +139,8 @@ def gap(found: types.GapJson) -> str:
     """What could not be read, where, and why."""
     where = f" in namespace {found['namespace']}" if found["namespace"] else ""
     times = f", {found['count']:,} times" if found["count"] > 1 else ""
-    return f"could not read {found['what']}{where}{times}: {found['reason']}"
+    of = f" of {found['owner']}" if found["owner"] else ""
+    return f"could not read {found['what']}{where}{of}{times}: {found['reason']}"
 
 
 def sentence_case(text: str) -> str:

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import __version__
 from ..escape import printable, sentence, timestamp, unit_name
 from ..explain.naming import printable_holder
-from ..model import Action, Cause, Finding, FoundCopy, Gap, Holder, Kind, Picture, Policy, RootState, Severity
+from ..model import NAMED, Action, Cause, Finding, FoundCopy, Gap, Holder, Kind, Picture, Policy, RootState, Severity
 from ..mounts.mountinfo import propagation
 from ..remedies.actions import describe
 from . import types
@@ -124,11 +124,25 @@ def _summary(findings: Sequence[types.FindingJson], roots: int, namespaces: int,
 
 def all_gaps(found: Iterable[Gap]) -> list[types.GapJson]:
     """What could not be read, as JSON."""
-    return [_gap(gap) for gap in found]
+    groups: dict[tuple[str, str, str | None], list[Gap]] = {}
+    for gap in found:
+        groups.setdefault((gap.what, gap.reason, gap.owner), []).append(gap)
+    return [_gap(one) for some in groups.values() for one in (some if len(some) <= NAMED else [_together(some)])]
+
+
+def _together(gaps: list[Gap]) -> Gap:
+    """One for many namespaces of which the same is to be said."""
+    return replace(gaps[0], namespace=None, count=sum(gap.count for gap in gaps))
 
 
 def _gap(gap: Gap) -> types.GapJson:
-    return {"what": sentence(gap.what), "namespace": gap.namespace, "reason": sentence(gap.reason), "count": gap.count}
+    return {
+        "what": sentence(gap.what),
+        "namespace": gap.namespace,
+        "reason": sentence(gap.reason),
+        "count": gap.count,
+        "owner": gap.owner and printable(gap.owner),
+    }
 
 
 def _root(state: RootState, policy: Mapping[Action, Policy] | None) -> types.RootJson:

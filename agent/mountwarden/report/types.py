@@ -35,6 +35,7 @@ class GapJson(TypedDict):
     namespace: int | None
     reason: str
     count: int
+    owner: str | None
 
 
 class RootJson(TypedDict):
