@@ -22,6 +22,8 @@ LEFT_BEHIND = 4
 """Most children that SIGKILL does not end, because they wait in the kernel: beyond it nothing is entered."""
 _SETTLE = 0.5
 """Seconds for the child to close what it kept of the entry before."""
+_MOMENT = 0.05
+"""The same at the end of all entries, when nothing else is to be done."""
 _END = 0.2
 """Seconds for a child that hung to end when it is killed."""
 
@@ -84,7 +86,10 @@ def close_in_child(fd: int) -> None:
 
 
 def let_go() -> None:
-    """The child closes what it has of foreign namespaces: the caller has closed its own descriptors."""
+    """The child closes what it has of foreign namespaces: the caller has closed its own descriptors.
+
+    It is waited for, but not where it hangs in that.
+    """
     _entries.let_go()
 
 
@@ -109,7 +114,7 @@ class _Entries:
         """Those that may not have been reaped."""
         self._places: dict[int, int] = {}
         self._order: Sequence[int] = ()
-        self._keeps = False
+        self._keeps = self._used = False
 
     def open(self, what: bytes, way: int | Door, inode: int, deadline: float) -> int:
         following = self._following(inode) if isinstance(way, Door) and way.via == "walk" else ()
@@ -144,7 +149,7 @@ class _Entries:
     def _ask(self, request: bytes, deadline: float, what: str, fds: Sequence[int] = ()) -> tuple[bytes, list[int]]:
         for is_last in (False, True):
             worker = self._ready()
-            self._keeps = True
+            self._keeps = self._used = True
             try:
                 return worker.ask(request, fds, deadline=deadline)
             except NoAnswer as error:
@@ -175,9 +180,11 @@ class _Entries:
 
     def let_go(self) -> None:
         self._forget_others()
-        if self._worker is not None:
-            self._keeps = False
+        if self._worker is not None and self._used:
+            self._keeps = self._used = False
             self._post(entry_server.LET_GO)
+        if self._worker is not None:
+            self._worker.settle(deadline=_MOMENT)
 
     def _post(self, request: bytes) -> None:
         if self._worker is None:

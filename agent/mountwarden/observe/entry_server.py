@@ -94,11 +94,7 @@ def _answer(data: bytes, fds: list[int]) -> Reply:
     _what, way, pid, inode = _HEAD.unpack_from(data)
     if what == WALK:
         return _page(inode), []
-    _kept.append(
-        _mountinfo(way, pid, inode, data[_HEAD.size :])
-        if what == MOUNTINFO
-        else _found(way, pid, inode, data[_HEAD.size :])
-    )
+    _kept.append(_opened(what, _found(way, pid, inode, data[_HEAD.size :])))
     return b"", _kept
 
 
@@ -114,12 +110,13 @@ def _page(start: int) -> bytes:
     return struct.pack(f"={len(part)}Q", *part)
 
 
-def _mountinfo(way: int, pid: int, inode: int, rest: bytes) -> int:
-    fd = _found(way, pid, inode, rest)
+def _opened(what: bytes, fd: int) -> int:
+    """What is asked for, opened inside: an nsfs file that was opened by its bind mount would keep that mount busy."""
     try:
         syscalls.setns(fd, abi.CLONE_NEWNS)
         try:
-            return os.open("self/mountinfo", os.O_RDONLY | os.O_CLOEXEC, dir_fd=_here.proc)
+            path = "self/mountinfo" if what == MOUNTINFO else "self/ns/mnt"
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=_here.proc)
         finally:
             _here.back()
     finally:

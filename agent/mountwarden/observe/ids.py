@@ -36,6 +36,12 @@ class NamespaceIds:
         return _of_door(space.door, space.inode) if _has_ids() else None
 
 
+def of_processes(inode: int, pids: Iterable[int]) -> int | None:
+    """The id of a namespace by one of its processes; None where none of them is left, and before Linux 6.11."""
+    found = (_of_process(pid, inode) for pid in pids) if _has_ids() else iter(())
+    return next((identity for identity in found if identity is not None), None)
+
+
 def exists(identity: int) -> bool:
     """Whether a namespace with that id exists; while it does, no other one has its inode."""
     try:

@@ -162,8 +162,6 @@ class _Reader:
     found: FoundElsewhere
     budgets: Budgets
     refused: dict[int, _Refused]
-    searched: bool = False
-    """Whether the ways into namespaces without a process were searched for in this scan."""
 
     @property
     def left(self) -> frozenset[int]:
@@ -177,10 +175,19 @@ class _Reader:
     def current(self, inode: int) -> Reading | None:
         """What is mounted in a namespace now; None where it is gone or can't be read."""
         reading = self._read_within(inode, self.spaces.members[inode])
-        if reading is None and inode in self.spaces.doors and inode not in self.found.unread:
-            self._search_doors()
-            reading = self._read_within(inode, ()) if inode in self.spaces.doors else None
+        if reading is None and inode not in self.found.unread:
+            reading = self._read_again(inode)
         return reading
+
+    def _read_again(self, inode: int) -> Reading | None:
+        """Of a namespace that has no process or door any more, unless it has ended: by a way that is found now."""
+        gap = self.spaces.look_again(inode)
+        if gap is not None:
+            self.found.leave(inode, gap.reason, self.spaces.owners.get(inode, UNKNOWN))
+        if inode not in self.spaces.doors:
+            return None
+        self.observer.doors = self.spaces.doors
+        return self._read_within(inode, ())
 
     def _read_within(self, inode: int, pids: tuple[int, ...]) -> Reading | None:
         """Read it, if its owner's budget and the time of the scan allow it."""
@@ -209,12 +216,6 @@ class _Reader:
             self.refused[inode] = _Refused(reason(error), ended + pause)
             self.found.leave(inode, reason(error), owner)
             return None
-
-    def _search_doors(self) -> None:
-        if not self.searched:
-            self.spaces.search_doors(self.homes.tables)
-            self.observer.doors = self.spaces.doors
-            self.searched = True
 
     def take(self, inode: int, reading: Reading) -> None:
         """Count a namespace's mounts, and note which copies are reached and which lines could not be read."""

@@ -1,10 +1,13 @@
 """Which mount namespaces there are, the processes in each, and how one without a process is entered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
+from ..errors import NoAnswer
 from ..model import UNKNOWN, Door, Gap, Namespace, Owner
 from ..mounts.table import Table
-from ..observe import namespaces, processes, processless
+from ..observe import entries, living, namespaces, processes, processless
+from ..observe.ids import of_processes
+from ..observe.living import Living
 from ..observe.owners import Owners
 
 
@@ -12,14 +15,18 @@ class MountNamespaces:
     """The mount namespaces of a scan, by inode.
 
     Threads in another namespace than their process, and namespaces without a process, are searched for in a scan that
-    trusts nothing; other scans follow those that are known.
+    trusts nothing; other scans follow those that are known. One of which no process is seen any more stays until its
+    end is proved.
     """
 
     def __init__(self) -> None:
         self.members: dict[int, tuple[int, ...]] = {}
         """Processes, or thread ids where only a thread is in it; empty for a namespace without a process."""
         self.doors: dict[int, Door] = {}
-        """Ways to enter the namespaces without a process: a bind of its nsfs file, or an open descriptor."""
+        """Ways to enter the namespaces without a process: a bind of its nsfs file, or an open descriptor; and, until
+        `end_scan`, those whose processes end before they can be read."""
+        self.pids: list[int] = []
+        """The processes of the host, as this scan listed them."""
         self.owners: Mapping[int, Owner] = {}
         """Whose each of them is."""
         self._owners = Owners()
@@ -28,46 +35,129 @@ class MountNamespaces:
         self._new = namespaces.NewNamespaces()
         self._read: dict[int, frozenset[int]] = {}
         """Namespaces at the last reading of all of them, and their processes then."""
+        self._ids: dict[int, int] = {}
+        """The 64-bit ids of namespaces, by which their end is seen; none where the walk over all shows it."""
+        self._may_walk: bool | None = None
+        self._living = Living()
+        self._unproved: set[int] = set()
+        """Namespaces in which no process was seen, and which are not proved to have ended."""
+        self._lent: set[int] = set()
+        """Those whose door is for this scan alone."""
+        self._tables: Mapping[int, Table] = {}
+        self._searched = False
+        """Whether the ways into namespaces without a process were searched for once more in this scan."""
 
-    def update(self, pids: Sequence[int], *, search: bool) -> tuple[Gap, ...]:
-        """Group the processes by namespace; returns what may not be read. With `search`, threads are searched for."""
-        found = namespaces.members(pids, threads=search)
+    def update(self, *, search: bool) -> tuple[Gap, ...]:
+        """List the processes, by namespace; returns what may not be read. With `search`, threads are searched for."""
+        self.end_scan()
+        self._living, self._searched = Living(), False
+        self.pids = processes.pids()
+        gaps = self._list(threads=search)
+        if not search and any(self._read[inode] & set(self._threads) for inode in self._missing()):
+            gaps = self._list(threads=True)
+        self._add_newcomers()
+        missing = self._missing()
+        self._unproved = missing - self._living.ended(missing, self._ids)
+        self.members |= {inode: tuple(sorted(self._read[inode])) for inode in self._unproved}
+        self._identify()
+        return gaps
+
+    def _list(self, *, threads: bool) -> tuple[Gap, ...]:
+        found = namespaces.members(self.pids, threads=threads)
         self.members = dict(found.by_inode)
-        if search:
-            known = set(pids)
-            self._threads = tuple(tid for tids in self.members.values() for tid in tids if tid not in known)
-        else:
-            self._add_threads()
+        followed = () if threads else self._threads
+        for inode, tids in namespaces.members(followed, threads=False).by_inode.items():
+            self._add(inode, tids)
+        if threads or followed:
+            listed = set(self.pids)
+            self._threads = tuple(tid for tids in self.members.values() for tid in tids if tid not in listed)
         return found.gaps
 
-    def _add_threads(self) -> None:
-        for inode, tids in namespaces.members(self._threads, threads=False).by_inode.items():
-            self.members[inode] = tuple(sorted({*self.members.get(inode, ()), *tids}))
+    def _add(self, inode: int, ids: Iterable[int]) -> None:
+        self.members[inode] = tuple(sorted({*self.members.get(inode, ()), *ids}))
 
-    def add_processless(self, tables: Mapping[int, Table], pids: Sequence[int], *, search: bool) -> tuple[Gap, ...]:
+    def _missing(self) -> set[int]:
+        """Namespaces that had a process at the last scan, and have none in this listing."""
+        return {inode for inode, pids in self._read.items() if pids and inode not in self.members}
+
+    def _add_newcomers(self) -> None:
+        """Processes, and threads, that were made since the listing began."""
+        self._living.newcomers.are_known(number for numbers in self.members.values() for number in numbers)
+        for inode, numbers in self._living.newly_seen(self._missing()).items():
+            self._add(inode, numbers)
+            self._threads += tuple(numbers)  # the next listing shows which of them are processes
+
+    def _identify(self) -> None:
+        """Where there is no walk, the id of a namespace has to be known before its processes have ended."""
+        if self._may_walk is None:
+            self._may_walk = living.may_walk()
+        if self._may_walk:
+            return
+        known, self._ids = self._ids, {}
+        for inode, pids in self.members.items():
+            fresh = inode not in known or self._is_another(inode, pids)
+            identity = (of_processes(inode, pids) if fresh else None) or known.get(inode)
+            if identity is not None:
+                self._ids[inode] = identity
+
+    def add_processless(self, tables: Mapping[int, Table], *, search: bool) -> tuple[Gap, ...]:
         """Add the namespaces without a process; returns what could not be asked. `tables` are those of the homes."""
         gaps: tuple[Gap, ...] = ()
+        self._tables = tables
         if search:
-            self.doors, gaps = processless.doors(self.members, tables, pids)
+            self.doors, gaps = processless.doors(self.members, tables, self.pids)
         self.doors = {inode: door for inode, door in self.doors.items() if inode not in self.members}
         self.members |= dict.fromkeys(self.doors, ())
         return gaps
 
-    def search_doors(self, tables: Mapping[int, Table]) -> None:
+    def look_again(self, inode: int) -> Gap | None:
+        """Find a way into a namespace of which a reading found no process, or no door.
+
+        If there is one it is in `doors` then; otherwise the namespace has ended. Returns a gap where neither is seen.
+        """
+        self.doors.pop(inode, None)
+        if not self.members.get(inode):
+            self._search_doors()
+        if inode in self.doors:
+            return None
+        try:
+            door = self._living.way(inode, self._ids.get(inode))
+        except NoAnswer as error:
+            self._search_doors()
+            return None if inode in self.doors else Gap("the mounts of a namespace", error.message, inode)
+        if door is not None:
+            self.doors[inode] = door
+            self._lent.add(inode)
+        return None
+
+    def _search_doors(self) -> None:
         """Find the doors again: one was closed, and there may be another. Its gaps are in the scan already."""
-        inhabited = {inode: pids for inode, pids in self.members.items() if pids}
-        self.doors, _gaps = processless.doors(inhabited, tables, processes.pids())
+        if not self._searched:
+            self._searched = True
+            inhabited = {inode: pids for inode, pids in self.members.items() if pids and inode not in self._unproved}
+            lent = {inode: self.doors[inode] for inode in self._lent if inode in self.doors}
+            found, _gaps = processless.doors(inhabited, self._tables, processes.pids())
+            self.doors = found | lent
+
+    def end_scan(self) -> None:
+        """Let go of what was held open for this scan."""
+        self._living.close()
+        self.doors = {inode: door for inode, door in self.doors.items() if inode not in self._lent}
+        self._lent.clear()
+        entries.let_go()
 
     def are_same(self) -> bool:
         """Whether the namespaces are those that were last read, and none of them is to be read once more."""
         return (
             self.members.keys() == self._read.keys()
+            and not self._unproved
             and not any(self._is_another(*each) for each in self.members.items())
             and not self._new.due()
         )
 
     def to_read(self) -> frozenset[int]:
-        """Inodes of the namespaces that are new, or were new a moment ago and may have been set up since.
+        """Inodes of the namespaces that are new, or were new a moment ago and may have been set up since; and of those
+        in which no process was seen.
 
         All but those of the first scan are to be read once more after a moment.
         """
@@ -75,7 +165,7 @@ class MountNamespaces:
             inode for inode, pids in self.members.items() if inode not in self._read or self._is_another(inode, pids)
         )
         self.owners = self._owners.of(self.members, self.doors, new)
-        return new | self._new.again(new if self._read else (), self.members)
+        return new | self._unproved | self._new.again(new if self._read else (), self.members)
 
     def _is_another(self, inode: int, pids: tuple[int, ...]) -> bool:
         """Inodes of namespaces are reused at once: one without a process of before is taken for another."""

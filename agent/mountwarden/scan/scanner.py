@@ -120,6 +120,12 @@ class Scanner:
 
         Where nothing changed since the last scan, and that found nothing, its result stands.
         """
+        try:
+            return self._scan(resync=resync)
+        finally:
+            self._spaces.end_scan()
+
+    def _scan(self, *, resync: bool) -> Scan:
         started, clock, boot = time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
         self._use_configured_tier()
         gaps: list[Gap] = []
@@ -164,19 +170,19 @@ class Scanner:
 
     def _update(self, gaps: list[Gap], *, resync: bool) -> tuple[tuple[Missed, ...], bool]:
         """Bring namespaces, engines and homes up to date; what mount events were missed, and whether a home changed."""
-        pids = processes.pids()
         if resync:
             self._daemons.resync()
             self._engines.resync()
             self._observer.resync()
         search = resync or not self._homes.tables
-        gaps += self._spaces.update(pids, search=search)
+        gaps += self._spaces.update(search=search)
+        pids = self._spaces.pids
         missed = self._observer.begin_scan(self._spaces.members)
         self._engines.update(self._daemons.update(pids))
         roots, engine_gaps = engines.discover(self._engines, self.config)
         gaps += engine_gaps
         changed = self._homes.update(self._observer, roots, self._spaces.members, gaps)
-        gaps += self._spaces.add_processless(self._homes.tables, pids, search=search)
+        gaps += self._spaces.add_processless(self._homes.tables, search=search)
         self._observer.doors = self._spaces.doors
         spaces, homes = self._spaces, self._homes
         self._kept.update(pids, spaces.members, spaces.doors, homes.tables, homes.states, everywhere=search)

@@ -1,0 +1,169 @@
+"""Whether a mount namespace still lives of which all known processes have ended, and a way into it where it does.
+
+It has ended only where that is proved: by the walk over all namespaces (Linux 6.12), by its 64-bit id (6.11), or
+because no process was made unseen since the processes were listed. Where neither it nor its end is seen, that is a gap.
+"""
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping
+
+from ..errors import NoAnswer
+from ..kernel import abi, syscalls
+from ..kernel.probe import probe
+from ..model import Door, Namespace
+from . import entries, processes
+from .newcomers import Newcomers
+
+SECONDS = 0.02
+"""How long newcomers are asked for until none ends unasked."""
+AT_MOST = 0.06
+"""The same for all namespaces of a scan together."""
+UNREAD = "its processes end before it can be read"
+_NO_WALK = (errno.EPERM, errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP)
+_NOBODY = (errno.ENOENT, errno.ESRCH)
+
+
+def may_walk() -> bool:
+    """Whether the kernel lets us walk over all mount namespaces."""
+    return probe().walk.available
+
+
+class Living:
+    """Made before the processes are listed; what it says holds from then on. `close` gives back what it holds open."""
+
+    def __init__(self) -> None:
+        self.newcomers = Newcomers()
+        self._walked: frozenset[int] | None = None
+        self._asked = False
+        self._met: dict[int, list[int]] = {}
+        """The newcomers of each namespace."""
+        self._held: list[int] = []
+        self._left = AT_MOST
+
+    def newly_seen(self, missing: Collection[int]) -> dict[int, list[int]]:
+        """Processes and threads made since, by namespace. With `missing` ones, until these are found or have ended."""
+        until = time.monotonic() + SECONDS
+        while True:
+            self._ask()
+            left = [inode for inode in missing if inode not in self._met]
+            if not left or self.newcomers.all_asked or time.monotonic() > until or self._walk() is not None:
+                return {inode: list(ids) for inode, ids in self._met.items()}
+
+    def _ask(self) -> None:
+        for number, inode in self.newcomers.ask().items():
+            self._met.setdefault(inode, []).append(number)
+
+    def ended(self, inodes: Collection[int], identities: Mapping[int, int]) -> set[int]:
+        """Those of the namespaces that are proved to have ended, where no listing and no newcomer shows them."""
+        walked = self._walk() if inodes else None
+        if walked is not None:
+            return set(inodes) - walked
+        unseen = self.newcomers.all_asked
+        return {inode for inode in inodes if _has_ended(identities.get(inode), unseen=unseen)}
+
+    def way(self, inode: int, identity: int | None) -> Door | None:
+        """A door into a namespace whose known processes have ended; None: so has the namespace. `identity` is its id.
+
+        Raises: NoAnswer where neither can be said.
+        """
+        walked = self._walk()
+        if walked is not None:
+            return Door("walk") if inode in walked else None
+        door, unseen = self._caught(inode)
+        if door is None and not _has_ended(identity, unseen=unseen):
+            raise NoAnswer(UNREAD)
+        return door
+
+    def _walk(self) -> frozenset[int] | None:
+        """The walk over all namespaces, once; None where it is refused."""
+        if not self._asked:
+            self._asked = True
+            try:
+                self._walked = frozenset(entries.walk())
+            except OSError as error:
+                if error.errno not in _NO_WALK:
+                    raise
+            except NoAnswer:
+                pass
+        return self._walked
+
+    def _caught(self, inode: int) -> tuple[Door | None, bool]:
+        """A door that we hold open, by the first newcomer that is met alive; or whether there can be none."""
+        began = time.monotonic()
+        until = began + min(SECONDS, self._left)
+        try:
+            return self._catch(inode, until)
+        finally:
+            self._left -= time.monotonic() - began
+
+    def _catch(self, inode: int, until: float) -> tuple[Door | None, bool]:
+        while True:
+            self._ask()
+            met = self._met.pop(inode, [])
+            for number in reversed(met):
+                if door := self.hold(number, inode):
+                    return door, False
+            if not met and self.newcomers.all_asked:
+                return None, True
+            if time.monotonic() > until:
+                return None, False
+
+    def hold(self, pid: int, inode: int) -> Door | None:
+        """A door by a descriptor of our own, open until `close`; None where the process has ended or left."""
+        try:
+            fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in _NOBODY:
+                raise
+            return None
+        if os.fstat(fd).st_ino != inode:
+            os.close(fd)
+            return None
+        self._held.append(fd)
+        return Door("fd", os.getpid(), b"/proc/%d/fd/%d" % (os.getpid(), fd))
+
+    def close(self) -> None:
+        """Close what is held, so that it is not this process that closes a namespace last."""
+        while self._held:
+            entries.close_in_child(self._held.pop())
+
+
+def _has_ended(identity: int | None, *, unseen: bool) -> bool:
+    exists = None if identity is None else _exists(identity)
+    return unseen if exists is None else not exists
+
+
+def _exists(identity: int) -> bool | None:
+    """Whether there is a namespace with that id; None where that can't be asked."""
+    try:
+        syscalls.listmount(abi.LSMT_ROOT, 0, identity, syscalls.id_buffer(1))
+    except OSError as error:
+        return False if error.errno == errno.ENOENT else None
+    return True
+
+
+@contextlib.contextmanager
+def way_into(space: Namespace) -> Iterator[Door | None]:
+    """A door into a namespace whose known processes have ended, for a while; None where it has ended.
+
+    Raises: NoAnswer where neither can be said.
+    """
+    living = Living()
+    try:
+        yield _by_a_process(living, space.inode) or living.way(space.inode, space.id)
+    finally:
+        living.close()
+
+
+def _by_a_process(living: Living, inode: int) -> Door | None:
+    seen = []
+    for pid in processes.pids():
+        with contextlib.suppress(OSError):
+            if processes.link_inode(pid, "mnt") == inode and (door := living.hold(pid, inode)):
+                return door
+            seen.append(pid)
+    living.newcomers.are_known(seen)
+    return None
