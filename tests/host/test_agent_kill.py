@@ -58,6 +58,25 @@ def test_exactly_one_found_and_one_cleared_for_each_finding(host: Machine) -> No
         service.reset()
 
 
+def test_twenty_kills_in_ten_seconds_do_not_end_the_service(host: Machine) -> None:
+    """The unit as it ships: only the pause between two starts is shorter, else there were no time for twenty."""
+    service = Service(host)
+    service.drop_in("RestartSec=100ms")
+    try:
+        service.start(OBSERVE)
+        began = time.monotonic()
+        for _number in range(KILLS):
+            pid = wait_until(lambda: host.main_pid(UNIT), 10, "it was started again")
+            host.run("kill", "-KILL", str(pid))
+            wait_until(lambda: host.main_pid(UNIT) != pid, 10, "it has ended")  # noqa: B023
+        assert time.monotonic() - began < 10
+        service.scanned()
+        assert host.show(UNIT, "ActiveState") == "active"
+        assert int(host.show(UNIT, "NRestarts")) == KILLS
+    finally:
+        service.reset()
+
+
 def is_saved(service: Service, unit: str, mountpoint: str) -> bool:
     """Whether the service has saved that it saw the copy that the unit has now, when it is set up."""
     if not _is_set_up(service.host, unit):
