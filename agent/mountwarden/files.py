@@ -14,6 +14,10 @@ class TooLarge(OSError):
     """The file has more bytes than its reader takes."""
 
 
+class OthersMayWrite(OSError):
+    """A directory on the way to a file is another user's, or others may put names into it."""
+
+
 class FileContent(NamedTuple):
     """What was read, and fstat(2) of the descriptor that it was read from."""
 
@@ -66,6 +70,29 @@ def replace_file(
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new)
+
+
+def check_directory(path: str | os.PathLike[str]) -> None:
+    """Whether nobody but root and this user decides what is in a directory, by any directory on the way to it.
+
+    One with the sticky bit will do: what we make in it, others can neither remove nor rename.
+
+    Raises: OthersMayWrite; OSError as stat(2) does.
+    """
+    for way in dict.fromkeys((os.path.abspath(path), os.path.realpath(path))):
+        while True:
+            status = os.stat(way)
+            for owner in (status.st_uid, os.lstat(way).st_uid):  # of a symbolic link, and of what it leads to
+                if owner not in (0, os.geteuid()):
+                    raise OthersMayWrite(f"{way} belongs to user {owner}, and only root may own it")
+            if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX and not _is_roots_group(status):
+                raise OthersMayWrite(f"others than root may write to {way} (mode {stat.S_IMODE(status.st_mode):o})")
+            if way == (way := os.path.dirname(way)):
+                break
+
+
+def _is_roots_group(status: os.stat_result) -> bool:
+    return status.st_gid == 0 and not status.st_mode & 0o002
 
 
 def sweep(path: str | os.PathLike[str]) -> None:

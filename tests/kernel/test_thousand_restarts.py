@@ -66,8 +66,9 @@ class Sent(Journal):
     def structured(self) -> bool:
         return True
 
-    def send(self, entry: Entry) -> None:
+    def send(self, entry: Entry) -> bool:
         self._to.send(json.dumps(dict(entry)).encode())
+        return True
 
 
 def no_cause(findings: Iterable[Finding], _picture: Picture) -> tuple[tuple[Finding, ...], tuple[Gap, ...]]:

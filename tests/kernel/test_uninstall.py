@@ -20,6 +20,12 @@ def test_a_file_system_below_a_directory_of_ours_is_left_alone(tmp_path: Path, s
     if script == "postrm":
         text = (PROJECT / "packaging/debian/mountwarden.postrm").read_text()
         assert "rm -rf --one-file-system /run/mountwarden || :\n" in text
-        command = ["sh", "-c", text.replace("/run/mountwarden", str(ours)).replace("#DEBHELPER#", ""), "postrm", "purge"]
+        command = [
+            "sh",
+            "-c",
+            text.replace("/run/mountwarden", str(ours)).replace("#DEBHELPER#", ""),
+            "postrm",
+            "purge",
+        ]
     check = ["sh", "-c", '"$@"; test -e "$0/kept" && test ! -e "$0/../ours"', ours / "mounted", *command]
     subprocess.run(["unshare", "-m", "sh", "-c", MOUNTED, "sh", ours / "mounted", *check], check=True)

@@ -20,6 +20,7 @@ def event(kind: EventKind) -> Event:
         EventKind.SUMMARY: (("SUMMARY_OF", "found"), ("COUNT", "3"), ("FINDINGS", "a b c"), ("ROOT", "/r")),
         EventKind.GAP: (("COUNT", "2"),),
         EventKind.MISSED: (("COUNT", "2"),),
+        EventKind.LOST: (("COUNT", "2"),),
         EventKind.PAUSED: (("UNTIL", "the next boot"),),
     }
     subject = Subject("mw-0123456789", Kind.LEAKED, Severity.WARNING, b"/r", "docker", b"/r/x/merged", 1.0)

@@ -4,10 +4,12 @@ import os
 import resource
 import stat
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from mountwarden.files import NotRegular, TooLarge, read_regular, replace_file, sweep
+from mountwarden.files import NotRegular, OthersMayWrite, TooLarge, check_directory, read_regular, replace_file, sweep
+from mountwarden.state import run_directory
 
 
 @pytest.fixture
@@ -179,3 +181,49 @@ def test_no_descriptor_is_left_open(file: Path) -> None:
             except OSError:
                 pass
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_directory_that_others_decide_on_is_refused(tmp_path: Path) -> None:
+    """Its owner, its mode, those of each directory on the way, and of what a symbolic link on the way leads to."""
+    place = tmp_path / "a" / "b"
+    place.mkdir(parents=True)
+    link = tmp_path / "link"
+    link.symlink_to(place)
+    check_directory(place)
+    for one in (place, place.parent):
+        for mode, refused in ((0o755, False), (0o1777, False), (0o775, False), (0o777, True), (0o757, True)):
+            one.chmod(mode)
+            for way in (place, link):
+                with pytest.raises(OthersMayWrite, match="may write to") if refused else nullcontext():
+                    check_directory(way)
+        one.chmod(0o755)
+        for user, group, mode in ((65534, 0, 0o755), (0, 65534, 0o775)):
+            os.chown(one, user, group)
+            one.chmod(mode)
+            with pytest.raises(OthersMayWrite):
+                check_directory(link)
+        os.chown(one, 0, 0)
+        one.chmod(0o755)
+    os.lchown(link, 65534, 0)
+    with pytest.raises(OthersMayWrite, match=f"{link} belongs to user 65534"):
+        check_directory(link)
+
+
+@pytest.mark.parametrize("there", ["pipe", "link", "directory"])
+def test_what_others_put_under_the_file_s_name_stops_nothing(tmp_path: Path, there: str) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "metrics.prom"
+    victim.write_text("old")
+    {"pipe": lambda: os.mkfifo(path), "link": lambda: path.symlink_to(victim), "directory": path.mkdir}[there]()
+    with pytest.raises(IsADirectoryError) if there == "directory" else nullcontext():
+        replace_file(path, b"new", mode=0o644)
+    assert victim.read_text() == "old"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["metrics.prom", "victim"]
+    assert there == "directory" or path.read_text() == "new"
+
+
+def test_nothing_is_written_that_would_not_be_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "silences.json"
+    run_directory.write(path, b"x" * run_directory.LARGEST)
+    with pytest.raises(TooLarge, match="16 MiB"):
+        run_directory.write(path, b"x" * (run_directory.LARGEST + 1))
+    assert len(run_directory.read(path) or b"") == run_directory.LARGEST

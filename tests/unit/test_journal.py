@@ -1,9 +1,11 @@
 """Entries of the journal: their fields, their text, and the last resort."""
 
+import contextlib
 import io
-import subprocess
-import sys
-from types import SimpleNamespace
+import os
+import socket
+import tempfile
+import time
 
 import pytest
 from mountwarden.model import Cause, Event, EventKind, Kind, Severity, Subject
@@ -34,11 +36,34 @@ def subject(**changes: object) -> Subject:
 
 
 def written(event: Event) -> list[tuple[str, str]]:
-    """The entry as pystemd's sendv is given it."""
-    given: list[str] = []
-    library = SimpleNamespace(sendv=lambda *fields: given.extend(fields))
-    journal.Journal(socket="/proc/self/status", library=lambda _name: library).send(journal_messages.entry(event))
-    return [(name, value) for name, _, value in (field.partition("=") for field in given)]
+    """The entry as journald is given it."""
+    with Journald() as journald:
+        assert journal.Journal(socket=journald.path).send(journal_messages.entry(event))
+        return journald.entry()
+
+
+class Journald:
+    """A socket that takes entries as journald's does."""
+
+    def __enter__(self) -> "Journald":
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = f"{self.folder.name}/socket"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.path)
+        self.socket.settimeout(5)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.socket.close()
+        self.folder.cleanup()
+
+    def entry(self) -> list[tuple[str, str]]:
+        """The next one, in one datagram or in a file in memory."""
+        data, fds, _flags, _address = socket.recv_fds(self.socket, 1 << 20, 1)
+        for fd in fds:
+            data = os.pread(fd, 1 << 24, 0)
+            os.close(fd)
+        return [(name, value) for name, _, value in (line.partition("=") for line in data.decode().splitlines())]
 
 
 def fields(kind: EventKind, text: str = "", **changes: object) -> dict[str, str]:
@@ -129,27 +154,49 @@ def test_without_a_socket_lines_go_to_stderr_and_that_is_said_once(tmp_path: obj
     assert cleared.startswith("<5>leaked is over")
 
 
-@pytest.mark.parametrize("socket", ["/proc/self/status", "/nonexistent"])
-def test_a_journal_that_fails_is_said_once_and_lines_go_to_stderr(socket: str) -> None:
-    def fail(*_fields: str) -> None:
-        raise RuntimeError("broken")
-
+@pytest.mark.parametrize("path", ["/proc/self/status", "/nonexistent"])
+def test_a_journal_that_fails_is_said_once_and_lines_go_to_stderr(path: str) -> None:
     stderr = io.StringIO()
-    teller = journal.Journal(stderr=stderr, socket=socket, library=lambda _name: SimpleNamespace(sendv=fail))
+    teller = journal.Journal(stderr=stderr, socket=path)
     for key in ("one", "two"):
-        teller.send(journal_messages.entry(Event(EventKind.FOUND, key, 2.0, subject=subject())))
+        assert teller.send(journal_messages.entry(Event(EventKind.FOUND, key, 2.0, subject=subject())))
     said, *lines = stderr.getvalue().splitlines()
     assert "writing to stderr" in said
     assert [line[:3] for line in lines] == ["<4>", "<4>"]
 
 
-def test_entries_go_to_the_journal_with_their_fields() -> None:
-    sent: list[str] = []
-    stderr, library = io.StringIO(), {"journal": SimpleNamespace(sendv=lambda *words: sent.extend(words))}
-    told = journal.Journal(stderr=stderr, socket="/proc/self/status", library=library.__getitem__)
-    told.send(journal_messages.entry(Event(EventKind.GAP, "k", 2.0, "a gap")))
-    assert {"MOUNTWARDEN_EVENT=gap", "MOUNTWARDEN_EVENT_ID=k", "SYSLOG_IDENTIFIER=mountwarden"} <= set(sent)
-    assert stderr.getvalue() == ""
+def test_a_journald_that_reads_nothing_is_not_waited_for_and_gets_the_entry_later() -> None:
+    stderr = io.StringIO()
+    gap = journal_messages.entry(Event(EventKind.GAP, "k", 2.0, "a gap"))
+    with Journald() as journald:
+        teller = journal.Journal(stderr=stderr, socket=journald.path)
+        began, sent = time.monotonic(), 0
+        while teller.send(gap):
+            sent += 1
+        assert (teller.send(gap), time.monotonic() - began < 5) == (False, True)
+        assert stderr.getvalue() == "<4>journald takes no entries now\n"
+        for _number in range(sent):
+            assert ("MOUNTWARDEN_EVENT_ID", "k") in journald.entry()
+        assert teller.send(gap)
+
+
+def test_an_entry_that_no_datagram_holds_is_written_whole() -> None:
+    many = subject(units=tuple(f"{number}-{'x' * 250}.service" for number in range(2000)))
+    sent = written(Event(EventKind.FOUND, "key", 2.0, "", many))
+    assert len([value for name, value in sent if name == "UNIT"]) == 2000
+
+
+def test_a_stderr_that_takes_nothing_is_not_waited_for() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write, b"x" * 4096)
+    os.set_blocking(write, True)
+    with os.fdopen(read), os.fdopen(write, "w") as stderr:
+        assert journal.Journal(stderr=stderr, socket="/nonexistent").send(
+            (("MESSAGE", "m"), ("PRIORITY", "4"), ("MESSAGE_ID", "i"))
+        )
 
 
 def test_a_closed_stderr_stops_nothing(tmp_path: object) -> None:
@@ -160,8 +207,3 @@ def test_a_closed_stderr_stops_nothing(tmp_path: object) -> None:
     teller = journal.Journal(stderr=Closed(), socket=f"{tmp_path}/none")
     teller.send(journal_messages.entry(Event(EventKind.FOUND, "key", 2.0, subject=subject())))
     assert teller._complained
-
-
-def test_pystemd_is_imported_only_when_a_journal_is_made() -> None:
-    program = "import sys, mountwarden.systemd.journal as j; assert 'pystemd' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -122,3 +122,41 @@ def test_every_wrong_type_is_survived() -> None:
     spoil(document["ledger"])
     state, reason = stored.load(json.dumps(document).encode(), "boot")
     assert (list(state.entries), reason) == (["mw-0000000001"], None)
+
+
+def test_a_ledger_that_would_be_too_large_keeps_what_matters_and_is_read_again() -> None:
+    """Tried before reported before confirmed before the rest; of each the newest."""
+    ones = many(40)
+    state = Ledger("boot")
+    for at in (0, 1):
+        state, _ = update.update(state, ones[at * 20 :], Now(1e9 + at, at), CONFIG)
+    entries = dict(state.entries)
+    for number, one in enumerate(ones):
+        if entry := entries.get(one.id):
+            attempt = Attempt.FAILED if number == 20 else Attempt.NONE
+            how = Reported.ALONE if number in (21, 22) else Reported.NO
+            entries[one.id] = replace(entry, first=float(number), attempt=attempt, reported=how)
+    state = replace(state, entries=entries, pending=(), gaps={"a: b": GapEntry(1.5, True)})
+    whole = len(stored.dump(state))
+    kept = []
+    for limit in range(whole, 200, -150):
+        data, left_out = stored.dumped(state, limit)
+        assert len(data) <= limit
+        read, why = stored.load(data, "boot")
+        assert (why, read.entries.items() <= state.entries.items()) == (None, True)
+        assert len(read.entries) + len(read.gaps) + len(read.bursts) + left_out == 21 + len(state.bursts)
+        kept.append([number for number, one in enumerate(ones) if one.id in read.entries])
+    assert kept[-1] == []
+    assert next(some for some in kept if len(some) == 1) == [20]
+    assert next(some for some in kept if len(some) == 3) == [20, 21, 22]
+    assert next(some for some in kept if len(some) == 4) == [20, 21, 22, 39]
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_findings_never_come_back_as_none() -> None:
+    ones = many(100_000)
+    state, _ = update.update(Ledger("boot"), ones, Now(1e9, 0), CONFIG)
+    data, left_out = stored.dumped(state)
+    read, why = stored.load(data, "boot")
+    assert (why, len(read.entries) + left_out) == (None, 100_000)
+    assert len(read.entries) > 10_000

@@ -34,9 +34,10 @@ class Recorder(Journal):
     def structured(self) -> bool:
         return True
 
-    def send(self, entry: Entry) -> None:
+    def send(self, entry: Entry) -> bool:
         self.sent.append(dict(entry)["MOUNTWARDEN_EVENT_ID"])
         self.saved.append(len(stored.load(run_directory.read(self._run.ledger), "boot")[0].pending))
+        return True
 
 
 @pytest.fixture

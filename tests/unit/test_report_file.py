@@ -80,3 +80,18 @@ def test_no_report_says_how_to_get_one(path: str) -> None:
     with pytest.raises(MountwardenError, match="no report of the service") as raised:
         last(path)
     assert "systemctl start mountwarden" in (raised.value.hint or "")
+
+
+def test_a_report_that_would_be_too_large_keeps_what_matters_and_says_so(path: str) -> None:
+    ones = [finding(id=f"mw-{number:010x}", confirmed=number % 4 == 0) for number in range(200)]
+    whole = report.build(facts(ones, agent=(os.getpid(), 60.0)))
+    limit = len(report_file.dumps(whole)) // 5
+    left_out = report_file.write(whole, path, limit)
+    assert os.stat(path).st_size <= limit
+    read = report_file.read(path)
+    assert len(read["findings"]) + left_out == 200
+    assert (read["complete"], read["gaps"][-1]["count"]) == (False, left_out)
+    assert all(one["confirmed"] for one in read["findings"])
+    assert read["findings"] == [one for one in whole["findings"] if one in read["findings"]], "in the same order"
+    assert read["summary"] == whole["summary"]
+    assert report_file.write(whole, path) == 0

@@ -42,8 +42,9 @@ class Noted(Journal):
         super().__init__(stderr=io.StringIO())
         self.entries: list[dict[str, str]] = []
 
-    def send(self, entry: Entry) -> None:
+    def send(self, entry: Entry) -> bool:
         self.entries.append(dict(entry))
+        return True
 
 
 class Stub:

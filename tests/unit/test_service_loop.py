@@ -1,6 +1,7 @@
 """The loop with a host that does not exist: how it fails, retries, reloads and ends."""
 
 import io
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -98,8 +99,9 @@ class Reported(Journal):
     def structured(self) -> bool:
         return False
 
-    def send(self, entry: Entry) -> None:
+    def send(self, entry: Entry) -> bool:
         self.entries.append(dict(entry))
+        return True
 
 
 def no_action(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterable[Outcome]:
@@ -336,3 +338,20 @@ def ended(host: Host, callers: Callers, seconds: float) -> frozenset[Wake]:
     if not over:
         time.sleep(seconds)
     return frozenset({Wake.TERMINATE}) if over else frozenset()
+
+
+def test_metrics_in_a_directory_of_another_user_are_not_written_and_that_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "collector"
+    place.mkdir()
+    for owner, written in ((65534, False), (0, True)):
+        os.chown(place, owner, 0)
+        host = Host([], [finding(1)], [])
+        host.config = replace(FAST, metrics=os.fsencode(place / "m.prom"))
+        host.wakes = [frozenset({Wake.MOUNTS})] * 9
+        assert serve(host, tmp_path / "run")[0] == 0
+        assert (place / "m.prom").exists() is written
+        said = f"{place} belongs to user 65534, and only root may own it"
+        assert capsys.readouterr().err.count(said) == (not written)
+        assert any(said in line for line in host.said) is not written

@@ -223,6 +223,15 @@ def test_a_file_that_is_too_large_or_none_is_not_read(tmp_path: Path, capsys: py
         assert why in capsys.readouterr().err
 
 
+def test_what_would_not_be_read_again_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, most in (("LARGEST", 100), ("_MOST_VALUES", 10), ("_MOST_ROOTS", 0)):
+        with monkeypatch.context() as patch:
+            patch.setattr(document, name, most)
+            with pytest.raises(MountwardenError, match="too large to be read again"):
+                document.write(str(tmp_path / "s.json"), made())
+    assert not list(tmp_path.iterdir())
+
+
 class Stream(io.TextIOWrapper):
     """A standard stream of bytes."""
 

@@ -119,17 +119,17 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     from ..service.outbox import Outbox
     from ..service.reporter import Reporter
     from ..service.settings import OperatorSettings
+    from ..service.unsaved import Unsaved
     from ..state import run_directory
-    from ..systemd import units
     from ..systemd.journal import Journal
 
     directory = run_directory.RunDirectory()
-    directory.path.mkdir(mode=0o755, exist_ok=True)  # outside of systemd's RuntimeDirectory=
-    run_directory.sweep(directory.path)
+    unsaved = Unsaved()
+    unsaved.write(directory.ledger, lambda: run_directory.sweep(directory.path))
     saved, why_not = history_file.read(directory, boot_id())
     if why_not:
         _warn(f"{why_not}, a new one was started")
-    keeper = HistoryKeeper(directory, lambda error: _warn(f"{directory.history} can't be written: {error.strerror}"))
+    keeper = HistoryKeeper(directory, unsaved.write)
     scanner = Scanner(config, history=saved, keep=keeper.keep, deadline=DEADLINE)
 
     def carry_out(
@@ -147,8 +147,8 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
 
     actions = AutomaticActions(directory, carry_out, tidy=lambda: apply.remove_leftovers(scanner), may_act=held.may_act)
     watchers = Watchers()
-    outbox = Outbox(directory, Journal(library=units.library), watchers.hear)
+    outbox = Outbox(directory, Journal(), watchers.hear, unsaved)
     reporter = Reporter(outbox, shared_causes.with_causes, scanner.boot_id)
-    settings = OperatorSettings(lambda: _load(arguments), arguments.config, directory)
+    settings = OperatorSettings(lambda: _load(arguments), arguments.config, directory, unsaved)
     clients = Clients(directory, carry_out, watchers)
     return Agent(scanner, settings, reporter, actions, triggers, notifier, clients).run()

@@ -102,6 +102,8 @@ def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
     ]
     if status["config_kept"]:
         known.append(f"config   wrong, the old one is kept: {status['config_kept']}")
+    if status.get("unsaved"):
+        known.append(f"unsaved  {status['unsaved']}")
     known += [f"gap      {gap['what']}{_of(gap)}: {gap['reason']} ({gap['count']})" for gap in status["gaps"]]
     known += [_root(root) for root in status["roots"]]
     known += [

@@ -70,6 +70,9 @@ def agent(document: Mapping[str, Any] | MountwardenError, running: bool) -> Chec
     if document["config_kept"]:
         text += f"; its configuration is wrong, and the old one is kept: {sentence(str(document['config_kept']))}"
         return Check(name, group, Status.FAIL, text, "mountwarden config check")
+    if document.get("unsaved"):
+        text += f"; it goes on from memory: {sentence(str(document['unsaved']))}"
+        return Check(name, group, Status.FAIL, text, "df /run; df -i /run")
     if document["version"] != __version__:
         text += f"; it is version {printable(document['version'])}, and this command is {__version__}"
         return Check(name, group, Status.WARN, text, "systemctl restart mountwarden")

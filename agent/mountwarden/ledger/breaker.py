@@ -52,6 +52,16 @@ def begin(ledger: Ledger, finding: Finding, now: Now) -> Ledger:
     return replace(ledger, actions=(*_last_minute(ledger, now), now.boot))
 
 
+def begun(ledger: Ledger, wall: float) -> tuple[Event, ...]:
+    """What says of the attempts that are under way that they are; `wall` is now, in seconds since the Epoch."""
+    text = "what the service remembers can't be written, so this entry stands for it"
+    entries = (entry for entry in ledger.entries.values() if entry.attempt is Attempt.BEGUN)
+    return tuple(
+        Event(EventKind.BEGUN, event_key(EventKind.BEGUN, entry.subject), wall, text, entry.subject)
+        for entry in entries
+    )
+
+
 def undo(ledger: Ledger, findings: Sequence[Finding]) -> Ledger:
     """Take back the attempts that were begun last and then not made at all."""
     for finding in findings:

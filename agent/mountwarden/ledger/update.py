@@ -20,6 +20,7 @@ __all__ = [
     "Now",
     "Reported",
     "annotate",
+    "dropped",
     "due",
     "next_deadline",
     "note",
@@ -111,6 +112,15 @@ def reported(ledger: Ledger, keys: Iterable[str]) -> Ledger:
     """The events with these keys have reached the journal."""
     keys = frozenset(keys)
     return replace(ledger, pending=tuple(event for event in ledger.pending if event.key not in keys))
+
+
+def dropped(ledger: Ledger, most: int) -> Ledger:
+    """With the newest `most` events in line; the oldest of them says how many are gone, and was not reported either."""
+    gone, kept = ledger.pending[:-most], ledger.pending[-most:]
+    lost = sum(int(dict(event.data).get("COUNT", 1)) if event.kind is EventKind.LOST else 1 for event in gone)
+    key = gone[0].key if gone[0].kind is EventKind.LOST else f"lost.{gone[0].key}"
+    first = Event(EventKind.LOST, key, gone[0].at, f"{lost} entries", data=(("COUNT", str(lost)),))
+    return replace(ledger, pending=(first, *kept))
 
 
 def silenced(finding: Finding, silences: Iterable[Silence], wall: float) -> bool:

@@ -128,3 +128,5 @@ class EventKind(enum.StrEnum):
     MISSED = "missed"
     SCAN_FAILED = "look-failed"
     STARTED = "started"
+    BEGUN = "begun"
+    LOST = "lost"

@@ -24,10 +24,15 @@ IDS = {
     EventKind.MISSED: "d9a7028545a84ffe943038cb6f19b41d",
     EventKind.SCAN_FAILED: "efae1c9414594aec9dc401a924f0d84b",
     EventKind.STARTED: "952335ae956a4bff8875cae550d9e4b9",
+    EventKind.BEGUN: "60aae1dbd8b7404db5764c13102ee380",
+    EventKind.LOST: "a3c80929823e47daaca344451990911e",
 }
 
 ABOUT_A_FINDING = frozenset(
-    {EventKind.FOUND, EventKind.CLEARED, EventKind.ACTED, EventKind.DECLINED, EventKind.FAILED, EventKind.LEFT_ALONE}
+    {
+        *(EventKind.FOUND, EventKind.CLEARED, EventKind.ACTED, EventKind.DECLINED, EventKind.FAILED),
+        *(EventKind.LEFT_ALONE, EventKind.BEGUN),
+    }
 )
 """Events that have a subject."""
 
@@ -40,6 +45,7 @@ _OF_DATA = {
     EventKind.SUMMARY: ("SUMMARY_OF", "COUNT", "FINDINGS", "ROOT"),
     EventKind.GAP: ("COUNT",),
     EventKind.MISSED: ("COUNT",),
+    EventKind.LOST: ("COUNT",),
     EventKind.PAUSED: ("UNTIL",),
 }
 
@@ -52,6 +58,7 @@ _PRIORITY = {
     EventKind.GAP_OVER: _NOTICE,
     EventKind.MISSED: _NOTICE,
     EventKind.STARTED: _INFO,
+    EventKind.BEGUN: _NOTICE,
     EventKind.CONFIG_KEPT: _ERROR,
     EventKind.SCAN_FAILED: _ERROR,
     EventKind.LEFT_ALONE: _ERROR,
@@ -103,6 +110,8 @@ def sentence(event: Event) -> str:
             return f"{_action(event)} done: {name}: {event.text}"
         case EventKind.DECLINED:
             return f"{_action(event)} declined, nothing was changed: {name}: {event.text}"
+        case EventKind.BEGUN:
+            return f"an action begins: {name}: {event.text}"
         case EventKind.LEFT_ALONE:
             return f"{printable(subject.root)} is left alone: {event.text}"
         case _:
@@ -117,6 +126,7 @@ _PLAIN = {
     EventKind.CONFIG_KEPT: "the configuration is wrong, the old one is kept: {text}",
     EventKind.MISSED: "mount events were missed, and the mounts compared instead: {text}",
     EventKind.SCAN_FAILED: "a scan failed: {text}",
+    EventKind.LOST: "the journal took nothing for too long, and the oldest are lost: {text}",
 }
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import MountwardenError
+from ..files import read_regular
+from ..model import Severity
 from ..report import types
 from ..state import run_directory
 
@@ -24,18 +26,43 @@ def schema() -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(text))
 
 
-def write(report: types.ReportJson, path: str = PATH) -> None:
-    """Replace the file at once: 0640, of the journal's group where the host has it. Raises: OSError."""
-    run_directory.write(Path(path), dumps(report).encode())
+def write(report: types.ReportJson, path: str = PATH, limit: int = run_directory.LARGEST) -> int:
+    """Replace the file at once: 0640, of the journal's group where the host has it.
+
+    Returns how many findings are left out where the file would be larger than `limit` bytes; a gap in it says so too.
+
+    Raises: OSError.
+    """
+    data, left_out = dumps(report).encode(), 0
+    findings = sorted(report["findings"], key=_weight)
+    while len(data) > limit and findings:
+        findings = findings[: min(len(findings) - 1, int(len(findings) * 0.9 * limit / len(data)))]
+        left_out = len(report["findings"]) - len(findings)
+        data = dumps(_shortened(report, findings, left_out)).encode()
+    run_directory.write(Path(path), data)
+    return left_out
+
+
+def _weight(finding: types.FindingJson) -> tuple[bool, bool, int]:
+    """What matters most comes first."""
+    return not finding["confirmed"], finding["silenced"], -Severity(finding["severity"]).rank
+
+
+def _shortened(report: types.ReportJson, findings: list[types.FindingJson], left_out: int) -> types.ReportJson:
+    kept = {finding["id"] for finding in findings}
+    reason = f"the file would be too large: mountwarden report, as root, has these {left_out:,} findings too"
+    gap = types.GapJson(what="report.json", namespace=None, reason=reason, count=left_out)
+    some = [finding for finding in report["findings"] if finding["id"] in kept]
+    return {**report, "complete": False, "findings": some, "gaps": [*report["gaps"], gap]}
 
 
 def read(path: str = PATH) -> types.ReportJson:
     """The stored report.
 
-    Raises: OSError as open(2) does; MountwardenError when the document is not a report of a known schema.
+    Raises: NotRegular; TooLarge; OSError as open(2) does; MountwardenError when the document is not a report of a
+    known schema.
     """
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
+    text = read_regular(path, run_directory.LARGEST).data
     try:
         document = json.loads(text)
     except ValueError as error:

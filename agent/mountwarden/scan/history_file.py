@@ -6,12 +6,17 @@
 A command only reads it. `saved.taken` says when that was first known, not when the service was last seen alive.
 """
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from ..state import run_directory
 from ..state.run_directory import RunDirectory
 from . import stored_history
 from .stored_history import StoredHistory
+
+RETRY = 5.0
+"""Seconds after which a file that could not be written is tried again."""
 
 
 def read(run: RunDirectory, boot_id: str) -> tuple[StoredHistory, str | None]:
@@ -28,23 +33,18 @@ def read(run: RunDirectory, boot_id: str) -> tuple[StoredHistory, str | None]:
 class HistoryKeeper:
     """Writes what is to be kept, where it is another than was written last."""
 
-    def __init__(self, run: RunDirectory, complain: Callable[[OSError], None]) -> None:
-        """`complain` is told of a file that can't be written, once until it can be: scans and actions go on without."""
+    def __init__(self, run: RunDirectory, write: Callable[[Path, Callable[[], object]], bool]) -> None:
+        """`write` calls what writes a file, and says whether it did: scans and actions go on without."""
         self._run = run
-        self._complain = complain
+        self._write = write
         self._kept: StoredHistory | None = None
-        self._failed = False
+        self._again = float("-inf")
 
     def keep(self, saved: StoredHistory) -> None:
         """Write it. Never raises."""
-        if saved == self._kept:
+        if saved == self._kept or time.monotonic() < self._again:
             return
-        try:
-            data = stored_history.dump(saved, run_directory.LARGEST)
-            run_directory.write(self._run.history, data, run_directory.OWN)
-        except OSError as error:
-            if not self._failed:
-                self._complain(error)
-            self._failed, self._kept = True, None
-            return
-        self._failed, self._kept = False, saved
+        data = stored_history.dump(saved, run_directory.LARGEST)
+        done = self._write(self._run.history, lambda: run_directory.write(self._run.history, data, run_directory.OWN))
+        self._kept = saved if done else None
+        self._again = float("-inf") if done else time.monotonic() + RETRY

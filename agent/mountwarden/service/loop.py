@@ -84,7 +84,7 @@ class Agent:
         self._triggers, self._notifier, self._clients = triggers, notifier, clients
         self._watchdog = Watchdog(notifier)
         self._watches = Watches(triggers, settings.directory)
-        self._publisher = Publisher(settings.run, notifier, triggers)
+        self._publisher = Publisher(settings.run, notifier, triggers, settings.unsaved)
         self._schedule = Schedule(scanner.config.tick, scanner.config.resync, started=_boot())
         self._failures = 0
         self._stopping = False
@@ -218,10 +218,7 @@ class Agent:
         self._notifier.status(f"scans fail: {type(error).__name__}: {error}")
         if self._clients:
             self._clients.failed(f"the scan failed: {type(error).__name__}: {error}")
-        try:
-            self._reporter.report()
-        except OSError:
-            pass  # the state directory itself may be what fails; the journal gets the event once it works
+        self._reporter.report()
 
     def _reload(self, *, reset: bool) -> None:
         """Load the configuration. With `reset`, what was declined, failed or left alone may be tried once more."""

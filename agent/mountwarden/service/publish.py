@@ -3,14 +3,13 @@
 import collections
 import json
 import os
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ..config.schema import Config
-from ..escape import printable
+from ..files import check_directory
 from ..model import Outcome
 from ..output import metrics, report_file
 from ..report import assemble, build
@@ -22,6 +21,7 @@ from . import status
 from .actions import reported_circumstances
 from .results import Results
 from .triggers import Triggers, Wake
+from .unsaved import Unsaved
 
 OFTEN = 10.0
 """Seconds after which the files are written again though nothing changed: their age is how readers trust them."""
@@ -34,7 +34,9 @@ EVERYBODY = 0o644
 class Publisher:
     """Writes when something changed, else now and then."""
 
-    def __init__(self, run: RunDirectory, notifier: Notifier, triggers: Triggers) -> None:
+    def __init__(
+        self, run: RunDirectory, notifier: Notifier, triggers: Triggers, unsaved: Unsaved | None = None
+    ) -> None:
         self._run, self._notifier, self._triggers = run, notifier, triggers
         self._started = time.time()
         self._actions: collections.deque[dict[str, Any]] = collections.deque(maxlen=ACTIONS)
@@ -42,7 +44,7 @@ class Publisher:
         self._wakes: collections.Counter[str] = collections.Counter()
         self._shown: object = None
         self._written = float("-inf")
-        self._complained = set[Path]()
+        self._unsaved = unsaved or Unsaved()
 
     def woken(self, wakes: Iterable[Wake]) -> None:
         """Count what woke the service."""
@@ -62,7 +64,7 @@ class Publisher:
         self._write(report, results)
         self._write_metrics(results.config, report)
         self._shown, self._written = shown, time.monotonic()
-        self._notifier.status(status.line(report, results.pause, results.kept))
+        self._notifier.status(status.line(report, results.pause, results.kept, self._unsaved.text))
 
     def _count(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
@@ -73,7 +75,15 @@ class Publisher:
         """All that is worth writing the files anew when it changes."""
         scan, last = results.scan, self._actions[-1] if self._actions else None
         found = (results.findings, scan.picture.roots, scan.gaps)
-        return found, results.config, results.pause, results.kept, last, self._triggers.has_unit_signals
+        return (
+            found,
+            results.config,
+            results.pause,
+            results.kept,
+            last,
+            self._triggers.has_unit_signals,
+            self._unsaved.text,
+        )
 
     @property
     def counts(self) -> metrics.Counts:
@@ -102,30 +112,31 @@ class Publisher:
             actions=tuple(self._actions),
             inotify=self._triggers.has_inotify,
             unit_signals=self._triggers.has_unit_signals,
+            unsaved=self._unsaved.text,
         )
         return status.build(report, results, service)
 
     def _write(self, report: ReportJson, results: Results) -> None:
-        """Write both documents. What can't be written is said once."""
-        document = self.status(report, results)
-        try:
-            report_file.write(report, str(self._run.report))
-            run_directory.write(self._run.status, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
-        except OSError as error:
-            self._complain(self._run.path, error)
+        """Write both documents, as far as they can be."""
+        left_out = 0
+
+        def write_report() -> None:
+            nonlocal left_out
+            left_out = report_file.write(report, str(self._run.report))
+
+        if self._unsaved.write(self._run.report, write_report):
+            self._unsaved.left_out(self._run.report, left_out)
+        document = json.dumps(self.status(report, results), ensure_ascii=False, indent=1).encode() + b"\n"
+        self._unsaved.write(self._run.status, lambda: run_directory.write(self._run.status, document))
 
     def _write_metrics(self, config: Config, report: ReportJson) -> None:
         if config.metrics is None:
             return
         path = Path(os.fsdecode(config.metrics))
         text = metrics.render(report, self.counts)
-        try:
-            run_directory.write(path, text.encode(), EVERYBODY)
-        except OSError as error:
-            self._complain(path, error)
 
-    def _complain(self, path: Path, error: OSError) -> None:
-        if path not in self._complained:
-            text = f"{printable(bytes(path))} can't be written, ignoring: {error.strerror}"
-            print(f"<4>{text}", file=sys.stderr, flush=True)
-        self._complained.add(path)
+        def write() -> None:
+            check_directory(path.parent)
+            run_directory.write(path, text.encode(), EVERYBODY)
+
+        self._unsaved.write(path, write)

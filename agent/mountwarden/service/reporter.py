@@ -37,7 +37,7 @@ class Reporter:
         """By reason: when it was last reported, in seconds of CLOCK_BOOTTIME, and how often it was not since."""
 
     def load(self) -> str | None:
-        """Go on with the saved ledger; why a new one was started, None when it was not. Raises: OSError."""
+        """Go on with the saved ledger; why a new one was started, None when it was not."""
         self.ledger, why = self._outbox.load(self.ledger.boot_id)
         self.ledger = breaker.interrupted(self.ledger, now())
         return why
@@ -94,15 +94,15 @@ class Reporter:
         return {finding.id: finding for finding in explained}
 
     def report(self) -> None:
-        """Save the ledger, and report what is pending. Raises: OSError."""
+        """Save the ledger, and report what is pending. Never raises: it goes on from memory."""
         self.ledger = self.report_ledger(self.ledger)
 
     def report_ledger(self, ledger: Ledger) -> Ledger:
-        """The same for a ledger that is being worked on; returns it with nothing pending. Raises: OSError."""
+        """The same for a ledger that is being worked on; returns it with what the journal did not take."""
         return self._outbox.report(ledger)
 
     def save(self) -> None:
-        """Save the ledger. Raises: OSError."""
+        """Save the ledger."""
         self._outbox.save(self.ledger)
 
 

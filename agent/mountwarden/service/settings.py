@@ -1,6 +1,5 @@
 """What operators decide: the configuration, and in /run this boot's silences and a pause."""
 
-import sys
 import time
 from collections.abc import Callable
 
@@ -9,13 +8,17 @@ from ..errors import ConfigError, MountwardenError
 from ..state import effective, pause, silences
 from ..state.pause import Pause
 from ..state.run_directory import RunDirectory
+from .unsaved import Unsaved
 
 
 class OperatorSettings:
     """Reads what operators decide each time anew."""
 
-    def __init__(self, load: Callable[[], Config], directory: bytes, run: RunDirectory) -> None:
+    def __init__(
+        self, load: Callable[[], Config], directory: bytes, run: RunDirectory, unsaved: Unsaved | None = None
+    ) -> None:
         """`load` reads the configuration in `directory`."""
+        self.unsaved = unsaved or Unsaved()
         self.directory = directory
         self.run = run
         self.kept: str | None = None
@@ -35,10 +38,7 @@ class OperatorSettings:
 
     def share(self, config: Config) -> None:
         """Let commands know which configuration is in use. Without that they use the defaults where files are wrong."""
-        try:
-            effective.write(self.run, config)
-        except OSError as error:
-            print(f"<4>{self.run.config} can't be written, ignoring: {error.strerror}", file=sys.stderr, flush=True)
+        self.unsaved.write(self.run.config, lambda: effective.write(self.run, config))
 
     def differ_from(self, config: Config) -> bool:
         """Whether the files say something else than `config`, or can't be used and that is not known yet."""

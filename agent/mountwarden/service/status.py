@@ -30,6 +30,8 @@ class ServiceState:
     inotify: bool
     unit_signals: bool
     """Whether systemd signals services' jobs; without, as without inotify, the tick sees what happens."""
+    unsaved: str | None = None
+    """Which files can't be written, and why; None where all can be."""
 
 
 def build(report: ReportJson, results: "Results", service: ServiceState) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def build(report: ReportJson, results: "Results", service: ServiceState) -> dict
         "mode": report["mode"],
         "paused": paused(results.pause),
         "config_kept": results.kept,
+        "unsaved": service.unsaved,
         "tier": report["tier"],
         "tier_reason": results.scan.tier_reason,
         "inotify": service.inotify,
@@ -82,7 +85,7 @@ def paused(pause: Pause | None) -> dict[str, Any] | None:
     return {"since": timestamp(pause.since), "until": until, "reason": printable(pause.reason)}
 
 
-def line(report: ReportJson, pause: Pause | None, kept: str | None) -> str:
+def line(report: ReportJson, pause: Pause | None, kept: str | None, unsaved: str | None = None) -> str:
     """One line for systemctl status."""
     roots, found = report["summary"]["roots"], counted(report)
     parts = [f"{count(roots, 'root')}, {count(report['summary']['namespaces'], 'namespace')}"]
@@ -95,6 +98,8 @@ def line(report: ReportJson, pause: Pause | None, kept: str | None) -> str:
         parts.append(count(sum(gap["count"] for gap in report["gaps"]), "gap"))
     if kept:
         parts.append(f"old configuration kept: {sentence(kept)}")
+    if unsaved:
+        parts.append(unsaved)
     return "; ".join(parts)
 
 

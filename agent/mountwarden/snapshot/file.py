@@ -51,9 +51,11 @@ def write(path: str, snapshot: Snapshot, name: str | None = None, *, force: bool
 
     A regular file that is there is replaced only with `force`, and never in part; nothing else ever is.
 
-    Raises: MountwardenError where it is there; OSError.
+    Raises: MountwardenError where it is there, or `read` would refuse what there is to write; OSError.
     """
     data = dumps(snapshot).encode()
+    if len(data) > LARGEST or _values(data) > _MOST_VALUES or len(snapshot.picture.roots) > _MOST_ROOTS:
+        raise MountwardenError(f"a snapshot of this host is too large to be read again ({len(data) >> 20} MiB)")
     if path == STREAM:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
@@ -113,7 +115,7 @@ def _from_stdin() -> bytes:
 
 def parse(data: bytes) -> Snapshot:
     """The snapshot of a file's content. Raises: DecodeError, and nothing else."""
-    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+    if _values(data) > _MOST_VALUES:
         raise DecodeError(f"it has more than {_MOST_VALUES:,} values")
     try:
         document = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
@@ -124,6 +126,10 @@ def parse(data: bytes) -> Snapshot:
     snapshot = Decoder(FORMAT, document.get("shared")).decode(Snapshot, document.get("snapshot"))
     _check(snapshot)
     return snapshot
+
+
+def _values(data: bytes) -> int:
+    return sum(map(data.count, (b",", b"[", b"{")))
 
 
 def _no_constant(name: str) -> Any:

@@ -9,7 +9,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import read_regular, replace_file
+from ..files import TooLarge, read_regular, replace_file
 
 RUN = Path("/run/mountwarden")
 READERS = "systemd-journal"
@@ -78,8 +78,10 @@ def write(path: Path, data: bytes, mode: int = SHARED) -> None:
 
     `mode` is that of chmod(2). The directory is made where it is missing.
 
-    Raises: OSError.
+    Raises: TooLarge where no reader would take it; OSError.
     """
+    if len(data) > LARGEST:
+        raise TooLarge(f"more than {LARGEST >> 20} MiB would not be read again")
     path.parent.mkdir(mode=0o755, exist_ok=True)
     replace_file(path, data, mode=mode, group=readers() if mode == SHARED else None)
 

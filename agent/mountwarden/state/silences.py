@@ -29,7 +29,7 @@ def read(run: RunDirectory) -> tuple[Silence, ...]:
 def write(run: RunDirectory, silences: Iterable[Silence], now: float) -> None:
     """Replace the silences; those that are over at `now`, in seconds since the Epoch, are dropped.
 
-    Raises: OSError.
+    Raises: TooLarge where it would not be read again, and nothing be silenced; OSError.
     """
     kept = [{"id": one.id, "until": one.until, "reason": one.reason} for one in silences if (one.until or 0) > now]
     run_directory.write(run.silences, json.dumps({"schema": SCHEMA, "silences": kept}).encode() + b"\n")
