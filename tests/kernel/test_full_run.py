@@ -2,22 +2,26 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mountwarden.errors import MountwardenError
 from mountwarden.kernel import abi, syscalls
 from mountwarden.ledger import breaker, stored, update
 from mountwarden.ledger.update import Ledger, Now
 from mountwarden.service.outbox import Outbox
 from mountwarden.service.triggers import Wake
 from mountwarden.service.unsaved import Unsaved
-from mountwarden.state import run_directory
+from mountwarden.state import lock, pause, run_directory
+from mountwarden.state.lock import LockHolder
 from mountwarden.state.run_directory import RunDirectory
 
 from tests.support.findings import CONFIG, finding
+from tests.unit.test_lock import process, taken
 from tests.unit.test_service_loop import Host, Reported, kinds, serve
 
 READ_ONLY = abi.MS_REMOUNT | abi.MS_RDONLY
@@ -28,28 +32,29 @@ def run(tmp_path: Path) -> Iterator[RunDirectory]:
     place = os.fsencode(tmp_path)
     syscalls.mount(b"run", place, b"tmpfs", 0, b"size=64k,nr_inodes=40")
     try:
-        yield RunDirectory(tmp_path)
+        (tmp_path / "mountwarden").mkdir()
+        yield RunDirectory(tmp_path / "mountwarden")
     finally:
         syscalls.umount(place)
 
 
 def no_space(run: RunDirectory) -> Callable[[], None]:
-    with (run.path / "all").open("wb") as file, contextlib.suppress(OSError):
+    with (run.path.parent / "all").open("wb") as file, contextlib.suppress(OSError):
         file.write(b"x" * (64 << 10))
-    return (run.path / "all").unlink
+    return (run.path.parent / "all").unlink
 
 
 def no_inodes(run: RunDirectory) -> Callable[[], None]:
-    (run.path / "many").mkdir()
+    (run.path.parent / "many").mkdir(exist_ok=True)
     with contextlib.suppress(OSError):
         for number in range(100):
-            (run.path / "many" / str(number)).touch()
-    return lambda: [one.unlink() for one in (run.path / "many").iterdir()] and None
+            (run.path.parent / "many" / str(number)).touch()
+    return lambda: [one.unlink() for one in (run.path.parent / "many").iterdir()] and None
 
 
 def read_only(run: RunDirectory) -> Callable[[], None]:
-    syscalls.mount(b"run", os.fsencode(run.path), b"tmpfs", READ_ONLY, b"")
-    return lambda: syscalls.mount(b"run", os.fsencode(run.path), b"tmpfs", abi.MS_REMOUNT, b"")
+    syscalls.mount(b"run", os.fsencode(run.path.parent), b"tmpfs", READ_ONLY, b"")
+    return lambda: syscalls.mount(b"run", os.fsencode(run.path.parent), b"tmpfs", abi.MS_REMOUNT, b"")
 
 
 TROUBLES = pytest.mark.parametrize(
@@ -124,3 +129,71 @@ def test_a_ledger_of_before_is_still_read_where_nothing_can_be_written(run: RunD
     ledger, why = Outbox(run, Reported()).load("boot")
     assert (list(ledger.entries), why) == ([finding(1).id], None)
     mend()
+
+
+@TROUBLES
+def test_there_is_one_service_still(
+    run: RunDirectory, trouble: Callable[[RunDirectory], Callable[[], None]], number: int
+) -> None:
+    """The file can't be made (or opened for writing): the directory is locked. With the file back, too."""
+    mend = trouble(run)
+    with process(lambda: lock.serve(run)) as pid:
+        assert lock.serve(run) == lock.take(run) == lock.service(run) == LockHolder(pid, True)
+        mend()
+        assert lock.serve(run) == lock.take(run) == LockHolder(pid, True)
+    taken(lock.serve(run))
+    mend = trouble(run)
+    with process(lambda: lock.serve(run)) as pid:  # the file is there: no space is needed for it
+        assert lock.serve(run) == lock.take(run) == LockHolder(pid, True)
+    mend()
+
+
+def test_who_may_not_run_the_service_locks_nobody_out(run: RunDirectory) -> None:
+    def as_nobody() -> None:
+        fd = os.open(run.path, os.O_RDONLY)
+        os.setuid(65534)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+
+    with process(as_nobody):
+        held = lock.serve(run)
+        assert isinstance(held, lock.Lock)
+        held.close()
+
+
+def test_a_mount_over_the_directory_hides_nothing_from_the_service_and_is_said(tmp_path: Path) -> None:
+    here = RunDirectory(tmp_path / "mountwarden")
+    run = run_directory.held(here)
+    said: list[str] = []
+    unsaved = Unsaved(lambda _level, text: said.append(text), run=run)
+    pause.write(here, pause.Pause(1.0))
+    syscalls.mount(b"over", os.fsencode(here.path), b"tmpfs", 0, b"")
+    try:
+        unsaved.look()
+        unsaved.look()
+        assert pause.read(run, 2.0) == pause.Pause(1.0)
+        assert unsaved.write(run.ledger, lambda: run_directory.write(run.ledger, b"kept"))
+        for call in (lock.serve, lock.take, pause.end, lambda run: pause.write(run, pause.Pause(2.0))):
+            with pytest.raises(MountwardenError, match=f"something is mounted over {here.path}"):
+                call(here)
+    finally:
+        syscalls.umount(os.fsencode(here.path))
+    assert len(said) == 1
+    assert said[0].startswith(f"something is mounted over {here.path}: no command")
+    assert "something is mounted over" in (unsaved.text or "")
+    unsaved.look()
+    assert (said[1:], unsaved.text) == ([f"{here.path} is back"], None)
+    assert run_directory.read(here.ledger) == b"kept"
+    os.close(int(run.path.name))
+
+
+def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    here = RunDirectory(tmp_path / "mountwarden")
+    run = run_directory.held(here)
+    here.path.rmdir()
+    unsaved = Unsaved(run=run)
+    assert not unsaved.write(run.ledger, lambda: run_directory.write(run.ledger, b"kept"))
+    assert unsaved.text == f"{here.ledger} can't be written: {os.strerror(errno.ENOENT)}"
+    unsaved.look()
+    assert unsaved.write(run.ledger, lambda: run_directory.write(run.ledger, b"kept"))
+    assert run_directory.read(here.ledger) == b"kept"
+    os.close(int(run.path.name))

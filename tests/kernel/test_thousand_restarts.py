@@ -31,6 +31,7 @@ from mountwarden.service.outbox import Outbox
 from mountwarden.service.reporter import Reporter
 from mountwarden.service.settings import OperatorSettings
 from mountwarden.service.triggers import Triggers
+from mountwarden.service.unsaved import Unsaved
 from mountwarden.state.run_directory import RunDirectory
 from mountwarden.systemd.journal import PREFIX, Entry, Journal
 from mountwarden.systemd.notify import Notifier
@@ -85,7 +86,7 @@ def serve(tier: Tier, to: socket.socket, received: frozenset[str]) -> int:
     triggers, config = Triggers(), replace(CONFIG, tier=tier)
     saved, why = history_file.read(RUN, boot_id())
     assert why is None, why
-    scanner = Scanner(config, history=saved, keep=HistoryKeeper(RUN, complain).keep)
+    scanner = Scanner(config, history=saved, keep=HistoryKeeper(RUN, Unsaved(complain).write).keep)
     actions = AutomaticActions(
         RUN,
         lambda findings, action, go_on: apply.carry_out_all(findings, scanner, action, go_on=go_on),
@@ -96,8 +97,8 @@ def serve(tier: Tier, to: socket.socket, received: frozenset[str]) -> int:
     return Agent(scanner, settings, reporter, actions, triggers, Notifier()).run()
 
 
-def complain(error: OSError) -> None:
-    raise error
+def complain(_level: int, text: str) -> None:
+    raise AssertionError(text)
 
 
 @dataclass

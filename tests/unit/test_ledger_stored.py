@@ -23,7 +23,7 @@ def full() -> Ledger:
         state, _ = update.update(state, scanned, Now(1e9 + at, at), CONFIG)
     state = breaker.begin(state, ones[0], Now(4, 4))
     state = breaker.finish(state, ones[0], Action.DETACH, Attempt.FAILED, Now(5, 5), "no", {"SAW": "x"})
-    return replace(state, paused=True, gaps={"a: b": GapEntry(1.5, True)})
+    return replace(state, paused=True, gaps={"a: b": GapEntry(1.5, True)}, asleep=1.0)
 
 
 def test_there_and_back() -> None:

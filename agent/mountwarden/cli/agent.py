@@ -114,6 +114,7 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     from ..scan.scanner import Scanner, boot_id
     from ..service.actions import AutomaticActions
     from ..service.answers.watchers import Watchers
+    from ..service.budget import Budget
     from ..service.clients import Clients
     from ..service.loop import Agent
     from ..service.outbox import Outbox
@@ -123,8 +124,9 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     from ..state import run_directory
     from ..systemd.journal import Journal
 
-    directory = run_directory.RunDirectory()
-    unsaved = Unsaved()
+    here = run_directory.RunDirectory()
+    directory = run_directory.held(here)
+    unsaved = Unsaved(run=directory)
     unsaved.write(directory.ledger, lambda: run_directory.sweep(directory.path))
     saved, why_not = history_file.read(directory, boot_id())
     if why_not:
@@ -150,5 +152,6 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     outbox = Outbox(directory, Journal(), watchers.hear, unsaved)
     reporter = Reporter(outbox, shared_causes.with_causes, scanner.boot_id)
     settings = OperatorSettings(lambda: _load(arguments), arguments.config, directory, unsaved)
-    clients = Clients(directory, carry_out, watchers)
-    return Agent(scanner, settings, reporter, actions, triggers, notifier, clients).run()
+    clients = Clients(here, carry_out, watchers)
+    budget = Budget(directory, scanner.boot_id, unsaved, is_first=held.is_first)
+    return Agent(scanner, settings, reporter, actions, triggers, notifier, clients, budget).run()

@@ -117,6 +117,8 @@ def _without_service(arguments: Namespace, trouble: Trouble, *, acts: bool) -> A
     late = trouble is Trouble.LATE
     if os.geteuid() == 0:
         why = f"{OWN_UNIT} gave no answer within {remote.HERE:g} s" if late else f"{OWN_UNIT} is not running"
+        if run_directory.is_covered(directory := run_directory.RunDirectory()):
+            why = f"{OWN_UNIT} can't be asked, since something is mounted over {directory.path}"
         return _scan(arguments, f"{why}: {SINGLE}", acts=acts)
     if trouble is Trouble.DENIED:
         hint = f"run it as root, or become a member of the group {run_directory.READERS}"

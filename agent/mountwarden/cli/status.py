@@ -11,7 +11,7 @@ from ..escape import seconds
 from ..output import report_file
 from ..output.columns import age, cost, count
 from ..service.status import SCHEMA
-from ..state.run_directory import RunDirectory
+from ..state.run_directory import RunDirectory, require_uncovered
 from ..varlink.client import Unreachable
 from . import options, remote
 from .service import RunningService
@@ -69,7 +69,9 @@ def read(run_directory: RunDirectory | None = None) -> dict[str, Any]:
 
     Raises: MountwardenError where there is none, or none of ours; PermissionError.
     """
-    path = (run_directory or RunDirectory()).status
+    directory = run_directory or RunDirectory()
+    require_uncovered(directory)
+    path = directory.status
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -134,6 +134,8 @@ class Ledger:
     derived from, and leaves the copies."""
     paused: bool = False
     """Whether the begin of a pause was reported and not yet its end."""
+    asleep: float = 0.0
+    """Seconds of this boot in which the host was suspended, as of the last scan."""
 
 
 def event_key(kind: EventKind, subject: Subject) -> str:

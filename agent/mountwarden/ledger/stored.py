@@ -48,6 +48,8 @@ def dumped(ledger: Ledger, limit: int = LARGEST) -> Dumped:
     """
     encoder = Encoder(_FORMAT)
     whole = encoder.encode(ledger)
+    if not ledger.asleep:  # an earlier version does not know it
+        del whole["asleep"]
     data = _text({name: _json(value) for name, value in whole.items()})
     if len(data) <= limit:
         return Dumped(data, 0)

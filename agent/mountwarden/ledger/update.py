@@ -19,7 +19,9 @@ __all__ = [
     "Ledger",
     "Now",
     "Reported",
+    "anew",
     "annotate",
+    "awake",
     "dropped",
     "due",
     "next_deadline",
@@ -29,6 +31,8 @@ __all__ = [
     "update",
 ]
 
+SUSPENDED = 0.1
+"""Seconds of a suspend that count; less is the inaccuracy of two clocks that are read one after the other."""
 GAP_SECONDS = 60.0
 """How long a gap must hold before it is reported: a process that dies half-way makes one for a moment."""
 OWNERS_GAP_SECONDS = 10.0
@@ -77,6 +81,22 @@ def update(
     events = (*events, *gap_events)
     ledger = replace(ledger, entries=entries, bursts=state, gaps=gap_entries, pending=ledger.pending + events)
     return ledger, events
+
+
+def anew(ledger: Ledger, boot: float) -> Ledger:
+    """What is not confirmed holds since now, `boot`: nothing ran meanwhile, neither an engine nor this service."""
+    entries = {
+        key: entry if entry.confirmed else replace(entry, first=boot, due=boot + entry.due - entry.first)
+        for key, entry in ledger.entries.items()
+    }
+    return replace(ledger, entries=entries)
+
+
+def awake(ledger: Ledger, boot: float, asleep: float) -> Ledger:
+    """Take in for how many seconds of this boot the host was suspended: CLOCK_BOOTTIME counts them."""
+    if asleep - ledger.asleep < SUSPENDED:
+        return ledger
+    return replace(anew(ledger, boot), asleep=asleep)
 
 
 def due(ledger: Ledger, findings: Iterable[Finding], now: Now, config: Config) -> frozenset[str]:

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-import sys
+import time
 from pathlib import Path
 
+from ..errors import MountwardenError
 from ..ledger.update import note
 from ..model import Event
 from ..state import run_directory
@@ -17,7 +18,10 @@ from .answers.watchers import Watchers
 from .publish import Publisher
 from .reporter import Reporter
 from .results import Results
+from .unsaved import on_stderr
 
+RETRY = 10.0
+"""Seconds after which a socket that could not be made is tried again."""
 REGISTRY = Path("/run/varlink/registry")
 """Where varlinkctl looks for interfaces by their names."""
 
@@ -31,6 +35,7 @@ class Clients:
         """`watchers` hears what goes to the journal; `registry` is None for a socket that is not registered."""
         self._path, self._registry = run.socket, registry
         self._acts, self._watchers = Acts(carry_out), watchers
+        self._again = float("-inf")
         self._made: tuple[int, int] | None = None
         """The socket's inode, and when it was made, in ns."""
 
@@ -38,14 +43,24 @@ class Clients:
         """Listen, and return what to poll for reading. Without a socket nobody comes, which stderr says."""
         self._answers = Methods(publisher, self._acts, self._watchers)
         self._reporter = reporter
+        self._listen()
+        return self._answers.server.fileno()
+
+    def _listen(self) -> None:
+        """Try it, if it has not worked yet: /run may be full. That is said once."""
+        if self._made is not None or time.monotonic() < self._again:
+            return
         try:
             path = os.fspath(self._path)
+            run_directory.require_uncovered(RunDirectory(self._path.parent))
             self._answers.server.listen(server.bind(path, mode=0o660, group=run_directory.readers()))
             self._made = _identity(self._path)
             self._register()
-        except OSError as error:
-            print(f"<4>{self._path} can't be served, ignoring: {error.strerror}", file=sys.stderr, flush=True)
-        return self._answers.server.fileno()
+        except (OSError, MountwardenError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            if self._again < 0:
+                on_stderr(4, f"{self._path} can't be served, trying again: {why}")
+            self._again = time.monotonic() + RETRY
 
     @property
     def wants_scan(self) -> bool:
@@ -59,6 +74,7 @@ class Clients:
 
     def serve(self) -> None:
         """Do all that can be done now."""
+        self._listen()
         self._answers.server.serve()
         self._answers.children.turn()
 

@@ -19,11 +19,12 @@ from ..model import EventKind, Finding, Outcome
 from ..scan.scanner import Scan
 from ..systemd.notify import Notifier
 from .actions import AutomaticActions
+from .budget import Budget
 from .clients import Clients
 from .publish import Publisher
 from .reporter import Reporter
 from .results import Results
-from .schedule import Schedule
+from .schedule import BURST, Schedule
 from .settings import OperatorSettings
 from .triggers import Triggers, Wake
 from .watches import Watches
@@ -32,6 +33,11 @@ PATIENCE = 0.5
 """Seconds that a client waits for a scan at most; where the budget has none by then, it gets what the last one saw."""
 FAILURES = 10
 """Scans in a row that may fail before the service ends, for systemd to start it anew."""
+
+LATE = 2.0
+"""Seconds by which the service wakes too late where it was stopped."""
+SELDOM = 60.0
+"""Seconds within which that counts once."""
 
 
 class HostScanner(Protocol):
@@ -79,6 +85,7 @@ class Agent:
         triggers: Triggers,
         notifier: Notifier,
         clients: Clients | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._scanner, self._settings, self._reporter, self._actions = scanner, settings, reporter, actions
         self._triggers, self._notifier, self._clients = triggers, notifier, clients
@@ -86,6 +93,8 @@ class Agent:
         self._watches = Watches(triggers, settings.directory)
         self._publisher = Publisher(settings.run, notifier, triggers, settings.unsaved)
         self._schedule = Schedule(scanner.config.tick, scanner.config.resync, started=_boot())
+        self._budget = budget
+        self._late = float("-inf")
         self._failures = 0
         self._stopping = False
         self._config_changed = False
@@ -105,14 +114,29 @@ class Agent:
             seconds = self._watchdog.at_most(due - _boot())
             if self._clients:
                 seconds = self._clients.at_most(seconds)
+            until = _boot() + seconds
             self._handle(self._triggers.wait(seconds, signals_only=self._schedule.wake is not None))
+            self._woke(until)
         self._notifier.stopping()
         if self._clients:
             self._clients.close()
         self._reporter.save()
         return 0
 
+    def _woke(self, until: float) -> None:
+        """Where that is long after it was to be, such as after SIGSTOP or a frozen control group, trust nothing.
+
+        On a host that is too busy it would be so each time: once in a while must do.
+        """
+        now = _boot()
+        if now - until >= LATE and now - self._late >= SELDOM:
+            self._late = now
+            self._reporter.stopped()
+            self._schedule.trust_nothing()
+
     def _start(self) -> None:
+        if self._budget and (owed := self._budget.taken_up(_boot())):
+            self._schedule.go_on(*owed)
         self._settings.share(self._scanner.config)
         if self._clients:  # those who come before the first scan wait for it
             self._triggers.also(self._clients.open(self._publisher, self._reporter))
@@ -170,6 +194,8 @@ class Agent:
 
     def _scan(self, started: float) -> None:
         full, cpu = self._schedule.full_is_due(started), _cpu()
+        if self._budget and not self._schedule.scanned:  # it may not live to say what its first scan has cost
+            self._budget.keep(self._schedule.owed(started), expected=BURST)
         config = self._settings.with_silences(self._scanner.config)
         scan = self._scanner.scan(resync=full)
         self._triggers.follow(self._scanner.wake)
@@ -179,6 +205,8 @@ class Agent:
         acted = self._clients.scanned(results) if self._clients else False
         deadline = update.next_deadline(self._reporter.ledger, _boot())
         self._schedule.done(started, ended, _cpu() - cpu - scan.excess, full=full, deadline=deadline)
+        if self._budget:
+            self._budget.keep(self._schedule.owed(ended))
         if scan.owes:
             self._schedule.woken(_boot())
         if acted or any(outcome.did for outcome in results.outcomes):  # what is declined changes nothing

@@ -57,6 +57,7 @@ class Publisher:
     def publish(self, results: Results) -> None:
         """Show what one scan led to, if it is anything new or the files are old."""
         self._count(results.outcomes)
+        self._unsaved.look()
         shown = self._what_is_shown(results)
         if shown == self._shown and time.monotonic() - self._written < min(OFTEN, results.config.resync):
             return
@@ -136,7 +137,7 @@ class Publisher:
         text = metrics.render(report, self.counts)
 
         def write() -> None:
-            check_directory(path.parent)
+            check_directory(path.parent if path.parent.exists() else path.parent.parent)
             run_directory.write(path, text.encode(), EVERYBODY)
 
         self._unsaved.write(path, write)

@@ -68,6 +68,7 @@ class Reporter:
 
     def remember(self, scan: Scan, moment: Now, config: Config) -> tuple[Finding, ...]:
         """Take in what a scan found, with causes for what is to be reported now; returns the findings as remembered."""
+        self.ledger = update.awake(self.ledger, moment.boot, asleep())
         due = update.due(self.ledger, scan.findings, moment, config)
         causes = self._with_causes([finding for finding in scan.findings if finding.id in due], scan.picture)
         findings = [causes.get(finding.id, finding) for finding in scan.findings]
@@ -82,6 +83,10 @@ class Reporter:
             namespaces=scan.picture.namespaces,
         )
         return update.annotate(self.ledger, scan.findings, moment, config)
+
+    def stopped(self) -> None:
+        """This service did not run for a while, and perhaps nothing did: what is not confirmed must hold anew."""
+        self.ledger = update.anew(self.ledger, now().boot)
 
     def _with_causes(self, findings: list[Finding], picture: Picture) -> dict[str, Finding]:
         """By id, with their causes. Where none can be had, reporting late would be worse than reporting without."""
@@ -104,6 +109,11 @@ class Reporter:
     def save(self) -> None:
         """Save the ledger."""
         self._outbox.save(self.ledger)
+
+
+def asleep() -> float:
+    """Seconds of this boot in which the host was suspended, which CLOCK_MONOTONIC does not count."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def now() -> Now:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..state.budget import Owed
+
 COST_FACTOR = 70.0
 """Scans may cost one second of processor time in so many seconds: 1.4 % of one core in the long run. What wakes the
 service between scans costs some 0.4 % more where containers start as fast as two processors can.
@@ -59,6 +61,8 @@ class Schedule:
     deadline: float | None = None
     """When the next finding would be confirmed."""
     scanned: bool = False
+    continues: bool = False
+    """Whether a run before this one has spent of the same budget."""
     stretched: float = 0.0
     """Seconds between ticks by what the last one cost."""
 
@@ -66,6 +70,14 @@ class Schedule:
         """Take what a new configuration says, in seconds. The next scan trusts nothing that was read before."""
         self.tick, self.resync = tick, resync
         self.trust_nothing()
+
+    def go_on(self, debt: float, at: float) -> None:
+        """Begin with what a run before this one owed at `at`: the first scan waits for it, and its cost counts."""
+        self.debt, self.ended, self.continues = debt, at, True
+
+    def owed(self, now: float) -> Owed:
+        """What is owed at `now`."""
+        return Owed(max(0.0, self.debt - max(0.0, now - self.ended) / COST_FACTOR), now)
 
     def trust_nothing(self) -> None:
         """The next scan is to trust nothing that was read before."""
@@ -98,8 +110,10 @@ class Schedule:
 
     def next(self) -> float:
         """When the next scan is due."""
-        if not self.scanned or self.demanded:
+        if self.demanded or not (self.scanned or self.continues):
             return self.started
+        if not self.scanned:
+            return self._paid(self.started, self.burst)
         wishes = [self.started + max(self.tick, self.stretched)]
         if self.wake is not None:
             wishes.append(self.wake + SETTLE)
@@ -119,12 +133,12 @@ class Schedule:
         return now - self.full >= self.resync
 
     def done(self, started: float, ended: float, cost: float, *, full: bool, deadline: float | None) -> None:
-        """A scan is over. The first one pays for imports and cold caches: its cost puts nothing off."""
+        """A scan is over. The first one of a boot pays for cold caches: its cost puts nothing off."""
         if self.scanned and not full and self.wake == self.service == self.client:  # all None: nothing but the tick
             self.stretched = min(TICK_FACTOR * cost, LONGEST_TICK)
         paid = (ended - self.ended) / COST_FACTOR
         self.started, self.ended, self.deadline = started, ended, deadline
-        self.debt = max(0.0, self.debt - paid) + (cost if self.scanned else 0.0)
+        self.debt = max(0.0, self.debt - paid) + (cost if self.scanned or self.continues else 0.0)
         self.scanned, self.wake, self.client, self.demanded = True, None, None, False
         self.service = self.service if self.service is not None and started < self.service else None
         if full:

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..escape import printable, sentence
+from ..state import run_directory
+from ..state.run_directory import RunDirectory
 
+_HIDDEN = "no command finds the service; it goes on, and keeps its files below that"
 OFTEN = 60.0
 """Seconds after which it is said again at the soonest, where files can be written now and then."""
 
@@ -23,21 +26,28 @@ class Unsaved:
     """Says once that files of a directory can't be written, and once that they can be again."""
 
     def __init__(
-        self, say: Callable[[int, str], None] = on_stderr, clock: Callable[[], float] = time.monotonic
+        self,
+        say: Callable[[int, str], None] = on_stderr,
+        clock: Callable[[], float] = time.monotonic,
+        run: RunDirectory | None = None,
     ) -> None:
-        self._say, self._clock = say, clock
+        """`run` is the service's directory, held open; None where it is not."""
+        self._say, self._clock, self._run = say, clock, run or RunDirectory()
         self._failed: dict[Path, str] = {}
         self._said: dict[Path, float] = {}
         """By directory: when it was said, until it was said that it is over."""
         self._last: dict[Path, float] = {}
         self._left_out: dict[Path, int] = {}
+        self._covered = False
 
     @property
     def text(self) -> str | None:
         """What can't be written now, and why; None where all can be."""
         first = {path.parent: (path, why) for path, why in reversed(self._failed.items())}
-        texts = [f"{printable(bytes(path))} can't be written: {why}" for path, why in first.values()]
-        texts += [f"{printable(bytes(path))} lacks {_count(number)}" for path, number in self._left_out.items()]
+        texts = [f"{self._named(path)} can't be written: {why}" for path, why in first.values()]
+        texts += [f"{self._named(path)} lacks {_count(number)}" for path, number in self._left_out.items()]
+        if self._covered:
+            texts.append(f"something is mounted over {self._run.name(self._run.path)}: {_HIDDEN}")
         return "; ".join(texts) or None
 
     def write(self, path: Path, write: Callable[[], object]) -> bool:
@@ -52,10 +62,26 @@ class Unsaved:
             self._over(path.parent)
         return True
 
+    def look(self) -> None:
+        """See whether the directory is where commands look for it; said once, and once that it is again."""
+        if self._run.shown is None:
+            return
+        try:
+            covered = not run_directory.is_held(self._run)
+        except OSError:
+            covered = True
+        if covered != self._covered:
+            self._covered = covered
+            where = self._named(self._run.path)
+            self._say(*((4, f"something is mounted over {where}: {_HIDDEN}") if covered else (5, f"{where} is back")))
+
+    def _named(self, path: Path) -> str:
+        return printable(bytes(self._run.name(path)))
+
     def left_out(self, path: Path, number: int) -> None:
         """That many of what the file should have were too much for it: said once, until nothing is."""
         if number and path not in self._left_out:
-            self._say(4, f"{printable(bytes(path))} would be too large to be read again: it lacks {_count(number)}")
+            self._say(4, f"{self._named(path)} would be too large to be read again: it lacks {_count(number)}")
         self._left_out.pop(path, None)
         if number:
             self._left_out[path] = number
@@ -65,11 +91,11 @@ class Unsaved:
         if place in self._said or now - self._last.get(place, float("-inf")) < OFTEN:
             return
         self._said[place] = self._last[place] = now
-        self._say(4, f"{printable(bytes(path))} can't be written, going on without: {self._failed[path]}")
+        self._say(4, f"{self._named(path)} can't be written, going on without: {self._failed[path]}")
 
     def _over(self, place: Path) -> None:
         if self._said.pop(place, None) is not None:
-            self._say(5, f"the files in {printable(bytes(place))} can be written again")
+            self._say(5, f"the files in {self._named(place)} can be written again")
 
 
 def _count(number: int) -> str:

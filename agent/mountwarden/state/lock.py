@@ -5,6 +5,9 @@ the second belongs to whoever acts. The kernel drops a lock when its process end
 has none of its parent's: one that hangs keeps nothing. F_GETLK names the process that has a lock.
 
 A process loses its locks when it closes any descriptor of the file: here alone it is opened, once at a time.
+
+Where the file can't be made, since /run has no inode left or is read-only, the directory itself is locked, by flock(2).
+Any user may do that too, so only what a process of root has counts; and who has the file locked asks for it as well.
 """
 
 import contextlib
@@ -24,6 +27,7 @@ from .run_directory import RunDirectory
 _SERVICE, _ACT = 0, 1
 _FLOCK = struct.Struct("@hhqqi")
 """struct flock of fcntl.h: l_type, l_whence, l_start, l_len, l_pid."""
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _AGAIN = 0.05
 """Seconds between two attempts."""
 
@@ -43,8 +47,9 @@ class LockHolder:
 class Lock:
     """The lock, held by this process until `close` or its end. A context manager."""
 
-    def __init__(self, path: str, fd: int, *, acting: bool) -> None:
-        self.path, self.fd = path, fd
+    def __init__(self, path: str, fd: int, *, acting: bool, is_first: bool = False) -> None:
+        """`is_first`: there was no file, so nobody had it in this boot."""
+        self.path, self.fd, self.is_first = path, fd, is_first
         self._acting = acting
 
     def may_act(self) -> bool:
@@ -76,11 +81,16 @@ def serve(run: RunDirectory) -> Lock | LockHolder:
 
     Raises: OSError.
     """
+    run_directory.require_uncovered(run)
     while True:
-        fd = _open(run)
-        if _locked(fd, _SERVICE) and _is_there(fd, run):
-            return _kept(run, fd, acting=False)
-        holder = _holder(fd, _SERVICE)
+        try:
+            fd, is_first = _open(run)
+        except OSError as error:
+            return _directory(run, error)
+        other = _directory_holder(run)
+        if not other and _locked(fd, _SERVICE) and _is_there(fd, run):
+            return _kept(run, fd, acting=False, is_first=is_first)
+        holder = other or _holder(fd, _SERVICE)
         os.close(fd)
         if holder:
             return holder
@@ -91,11 +101,15 @@ def take(run: RunDirectory, *, wait: float = 0.0) -> Lock | LockHolder:
 
     Raises: OSError.
     """
+    run_directory.require_uncovered(run)
     until = time.monotonic() + wait
     while True:
-        fd = _open(run)
+        try:
+            fd, _is_first = _open(run)
+        except OSError as error:
+            return _directory(run, error)
         acting = _locked(fd, _ACT)
-        holder = _holder(fd, _SERVICE) or (None if acting else _holder(fd, _ACT))
+        holder = _directory_holder(run) or _holder(fd, _SERVICE) or (None if acting else _holder(fd, _ACT))
         if acting and not holder and _is_there(fd, run):
             return _kept(run, fd, acting=True)
         os.close(fd)
@@ -109,8 +123,11 @@ def service(run: RunDirectory) -> LockHolder | None:
 
     Raises: PermissionError without root; OSError.
     """
+    if str(run.lock) in _held:
+        return None
     with _opened(run) as fd:
-        return None if fd is None else _holder(fd, _SERVICE)
+        holder = None if fd is None else _holder(fd, _SERVICE)
+    return holder or _directory_holder(run)
 
 
 @contextlib.contextmanager
@@ -130,15 +147,68 @@ def _opened(run: RunDirectory) -> Iterator[int | None]:
         os.close(fd)
 
 
-def _open(run: RunDirectory) -> int:
+def _directory(run: RunDirectory, error: OSError) -> Lock | LockHolder:
+    """The lock where the file can't be opened for writing. Raises: OSError, `error` where it is for another reason."""
+    if error.errno not in _UNWRITABLE:
+        raise error
+    with contextlib.suppress(FileNotFoundError), open(run.lock, "rb", buffering=0) as file:
+        if holder := _holder(file.fileno(), _SERVICE) or _holder(file.fileno(), _ACT):
+            return holder
+    fd = os.open(run.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        if holder := _directory_holder(run):
+            return holder
+        raise error from None
+    except BaseException:
+        os.close(fd)
+        raise
+    return _kept(run, fd, acting=True)
+
+
+def _directory_holder(run: RunDirectory) -> LockHolder | None:
+    """Which other process of root has the directory locked (proc_locks(5))."""
+    try:
+        fd = os.open(run.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        status = os.fstat(fd)
+    finally:
+        os.close(fd)
+    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with open("/proc/locks", encoding="ascii") as file:
+        rows = [line.split() for line in file]
+    pids = (int(row[4]) for row in rows if row[1] == "FLOCK" and row[3] == "WRITE" and row[5] == place)
+    return next((LockHolder(pid, True) for pid in pids if pid > 0 and _is_roots(pid)), None)
+
+
+def _is_roots(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == 0
+    except FileNotFoundError:
+        return False
+
+
+def _open(run: RunDirectory) -> tuple[int, bool]:
+    """The file, and whether it was not there."""
     if str(run.lock) in _held:
         raise AssertionError("this process has the lock already, and would lose it")
     run.path.mkdir(mode=0o755, exist_ok=True)
-    return os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, run_directory.OWN)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(run.lock, flags | os.O_EXCL, run_directory.OWN), True
+    except FileExistsError:
+        return os.open(run.lock, flags, run_directory.OWN), False
 
 
-def _kept(run: RunDirectory, fd: int, *, acting: bool) -> Lock:
-    return _held.setdefault(str(run.lock), Lock(str(run.lock), fd, acting=acting))
+def _kept(run: RunDirectory, fd: int, *, acting: bool, is_first: bool = False) -> Lock:
+    return _held.setdefault(str(run.lock), Lock(str(run.lock), fd, acting=acting, is_first=is_first))
 
 
 def _is_there(fd: int, run: RunDirectory) -> bool:

@@ -9,6 +9,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import MountwardenError
 from ..files import TooLarge, read_regular, replace_file
 
 RUN = Path("/run/mountwarden")
@@ -19,6 +20,7 @@ OWN = 0o600
 SHARED = 0o640
 LARGEST = 16 << 20
 """Bytes of the largest state file that is read."""
+_BY_PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,17 @@ class RunDirectory:
     """The directory and the names in it."""
 
     path: Path = RUN
+    shown: Path | None = None
+    """What messages call it; None: as its path is."""
+
+    def name(self, path: Path) -> Path:
+        """What messages call one of its files, or itself."""
+        return self.shown / path.relative_to(self.path) if self.shown and path.is_relative_to(self.path) else path
+
+    @property
+    def budget(self) -> Path:
+        """What scans have cost and time has not paid for yet; only root may read it."""
+        return self.path / "budget.json"
 
     @property
     def ledger(self) -> Path:
@@ -71,6 +84,63 @@ class RunDirectory:
     def silences(self) -> Path:
         """Silences by id."""
         return self.path / "silences.json"
+
+
+def held(run: RunDirectory) -> RunDirectory:
+    """The same directory by a descriptor that stays open: what is mounted over its path later does not hide it.
+
+    Raises: OSError.
+    """
+    run.path.mkdir(mode=0o755, exist_ok=True)
+    return RunDirectory(Path(f"/proc/self/fd/{os.open(run.path, _BY_PATH)}"), run.path)
+
+
+def is_held(run: RunDirectory) -> bool:
+    """Whether the path of a directory that is `held` still leads to it. One that was removed is made again.
+
+    Raises: OSError.
+    """
+    assert run.shown is not None
+    fd = int(run.path.name)
+    if os.fstat(fd).st_nlink == 0:
+        run.shown.mkdir(mode=0o755, exist_ok=True)
+        new = os.open(run.shown, _BY_PATH)
+        os.dup2(new, fd, inheritable=False)
+        os.close(new)
+    return _mount_of(fd) == _mount(run.shown)
+
+
+def require_uncovered(run: RunDirectory) -> None:
+    """For commands: what is mounted over the directory hides the service's files, its socket and its lock.
+
+    Raises: MountwardenError where something is.
+    """
+    if is_covered(run):
+        text = f"something is mounted over {run.path}, so the service can't be reached"
+        raise MountwardenError(text, hint=f"umount {run.path}")
+
+
+def is_covered(run: RunDirectory) -> bool:
+    """Whether the directory is the root of another mount than its parent is on. No file system is asked."""
+    try:
+        return _mount(run.path) != _mount(run.path.parent)
+    except OSError:
+        return False
+
+
+def _mount(path: Path) -> str:
+    """Raises: OSError."""
+    fd = os.open(path, _BY_PATH)
+    try:
+        return _mount_of(fd)
+    finally:
+        os.close(fd)
+
+
+def _mount_of(fd: int) -> str:
+    """The mount's small id (proc_pid_fdinfo(5))."""
+    lines = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii").splitlines()
+    return next(line for line in lines if line.startswith("mnt_id:"))
 
 
 def write(path: Path, data: bytes, mode: int = SHARED) -> None:

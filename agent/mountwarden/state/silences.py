@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..config.schema import Config, Silence
-from . import run_directory
+from . import clock, run_directory
 from .run_directory import RunDirectory
 
 SCHEMA = "mountwarden.silences/1"
@@ -21,7 +21,9 @@ def read(run: RunDirectory) -> tuple[Silence, ...]:
         document = json.loads(data) if data else {}
         if document.get("schema") != SCHEMA:
             return ()
-        return tuple(Silence(str(one["reason"]), float(one["until"]), str(one["id"])) for one in document["silences"])
+        moved = clock.moved(document.get("booted"))
+        rows = document["silences"]
+        return tuple(Silence(str(one["reason"]), float(one["until"]) + moved, str(one["id"])) for one in rows)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return ()
 
@@ -29,10 +31,13 @@ def read(run: RunDirectory) -> tuple[Silence, ...]:
 def write(run: RunDirectory, silences: Iterable[Silence], now: float) -> None:
     """Replace the silences; those that are over at `now`, in seconds since the Epoch, are dropped.
 
-    Raises: TooLarge where it would not be read again, and nothing be silenced; OSError.
+    Raises: TooLarge where it would not be read again, and nothing be silenced; MountwardenError where something is
+    mounted over the directory; OSError.
     """
+    run_directory.require_uncovered(run)
     kept = [{"id": one.id, "until": one.until, "reason": one.reason} for one in silences if (one.until or 0) > now]
-    run_directory.write(run.silences, json.dumps({"schema": SCHEMA, "silences": kept}).encode() + b"\n")
+    document = {"schema": SCHEMA, "booted": clock.booted(), "silences": kept}
+    run_directory.write(run.silences, json.dumps(document).encode() + b"\n")
 
 
 def merged(config: Config, run: RunDirectory) -> Config:
