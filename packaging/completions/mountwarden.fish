@@ -135,7 +135,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using watch' -l no-color -d 'no c
 complete -c mountwarden -n '_shtab_mountwarden_using watch' -l verbose -d 'also what is mounted and unmounted on the host, as it happens; needs root'
 complete -c mountwarden -n '_shtab_mountwarden_using watch' -s n -l lines -x -d 'past events first (default: 10)'
 complete -c mountwarden -n '_shtab_mountwarden_using watch' -s H -l host -x -d 'ask the service of this host, over ssh (as ssh takes it: user@name)'
-complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a history -d 'Shows the service'"'"'s entries of the journal, oldest first; only those that root wrote.'
+complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a history -d 'Shows what the journal has of the service and of commands that root ran on this host, these with'
 complete -c mountwarden -n '_shtab_mountwarden_using history' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using history' -l json -d 'JSON instead of text'
 complete -c mountwarden -n '_shtab_mountwarden_using history' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'

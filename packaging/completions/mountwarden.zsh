@@ -17,7 +17,7 @@ _shtab_mountwarden_commands() {
     doctor:'Examines the kernel, systemd, the service, the engines'"'"' roots, and every mount namespace; names'
     explain:'Shows one finding in full: what, since when, who holds it and why, the timeline, where the chain'
     graphdriver:'Serves the overlay driver to dockerd on a unix socket, until SIGTERM.'
-    history:'Shows the service'"'"'s entries of the journal, oldest first; only those that root wrote.'
+    history:'Shows what the journal has of the service and of commands that root ran on this host, these with'
     layer:'The overlay graphdriver by hand. Uses are not counted between two commands:'
     map:'Draws which namespaces umounts on the host reach, which are cut off, and what is in them.'
     pause:'The service goes on scanning and reporting. It takes no action from the next tick on; one that is under way ends first.'

@@ -147,6 +147,7 @@ def test_detach_declines_what_is_not_empty(host: Machine, leak: str) -> None:
     (entry,) = host.journal(f"MOUNTWARDEN_FINDING={leak}", "MOUNTWARDEN_CODE=not-empty")
     assert (entry["MOUNTWARDEN_ACTION"], entry["MOUNTWARDEN_BY"]) == ("detach", "uid 0")
     assert "declined" in entry["MESSAGE"]
+    assert "by root (uid 0) with mountwarden detach mw-" in mountwarden(host, "history", leak)[1]
 
 
 def test_detach_all_asks_or_wants_yes(host: Machine, leak: str) -> None:

@@ -9,9 +9,11 @@ from mountwarden.cli import watch
 from mountwarden.observe.home_watch import Changed, MountChange, compare
 from mountwarden.output.terminal import Terminal
 
+from tests.support.journal_entries import FROM_SERVICE
 from tests.support.reports import mount
 
 FOUND = {
+    **FROM_SERVICE,
     "__REALTIME_TIMESTAMP": "1790000000250000",
     "MOUNTWARDEN_EVENT": "found",
     "MOUNTWARDEN_FINDING": "mw-0123456789",
@@ -29,6 +31,7 @@ def test_an_event_is_a_line() -> None:
 
 
 def test_other_entries_are_passed_over() -> None:
+    assert lines({**FOUND, "_SYSTEMD_CGROUP": "/docker/1"}) == [], "a container's"
     assert lines({"__REALTIME_TIMESTAMP": "1", "MESSAGE": "Started."}) == []
 
 

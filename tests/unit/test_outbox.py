@@ -1,12 +1,8 @@
 """Exactly once: what is pending at a start is searched for in the journal before it is reported."""
 
 import io
-import json
-import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 from mountwarden.ledger import stored
@@ -16,7 +12,10 @@ from mountwarden.service import outbox
 from mountwarden.service.outbox import Outbox, in_journal
 from mountwarden.state import run_directory
 from mountwarden.state.run_directory import RunDirectory
+from mountwarden.systemd import journal_origin
 from mountwarden.systemd.journal import Entry, Journal
+
+from tests.support.journal_entries import FROM_SERVICE, Journalctl, lines
 
 EVENTS = tuple(Event(EventKind.GAP, f"key-{number}", 1.0, "text") for number in range(3))
 
@@ -77,60 +76,53 @@ def test_a_ledger_that_is_too_large_starts_a_new_one(run: RunDirectory) -> None:
     assert (ledger, "more than 16 MiB" in (why or "")) == (Ledger("boot"), True)
 
 
-Answer = Callable[[list[str]], str | None]
+def printed(*keys: str) -> str:
+    return lines(*({**FROM_SERVICE, "__REALTIME_TIMESTAMP": "1", "MOUNTWARDEN_EVENT_ID": key} for key in keys))
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], list[list[str]]]:
-    """Let a function answer for journalctl (None: it fails); gives the list of what it is called with."""
-
-    def set_up(answer: Answer) -> list[list[str]]:
-        asked: list[list[str]] = []
-
-        def run(words: list[str], **_options: object) -> "subprocess.CompletedProcess[bytes]":
-            assert words[0] == "journalctl"
-            asked.append(words[1:])
-            told = answer(words[1:])
-            return subprocess.CompletedProcess(words, int(told is None), (told or "").encode(), b"no")
-
-        monkeypatch.setattr(subprocess, "run", run)
-        return asked
-
-    return set_up
+def journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journalctl:
+    return Journalctl(tmp_path, monkeypatch)
 
 
-def printed(*keys: str) -> str:
-    entries = ({"__REALTIME_TIMESTAMP": "1", "MOUNTWARDEN_EVENT_ID": key} for key in keys)
-    return "".join(json.dumps(entry) + "\n" for entry in entries)
-
-
-def test_the_journal_is_synced_and_asked_by_key_boot_and_user(answers: Callable[[Answer], list[list[str]]]) -> None:
-    asked = answers(lambda words: "" if words == ["--sync"] else printed("key-2", "x"))
+def test_the_journal_is_synced_and_asked_by_key_boot_and_user(journalctl: Journalctl) -> None:
+    journalctl.prints(printed("key-2", "x"))
     assert in_journal(EVENTS, "b-o-o-t") == {"key-2"}
-    assert asked[0] == ["--sync"]
-    assert {"_UID=0", "_BOOT_ID=boot", "SYSLOG_IDENTIFIER=mountwarden", "MOUNTWARDEN_EVENT_ID=key-0"} <= set(asked[1])
-    assert "+" not in asked[1], "all of them must match"
+    synced, asked = journalctl.calls
+    assert synced == ["--sync"]
+    assert {"_UID=0", "_BOOT_ID=boot", "SYSLOG_IDENTIFIER=mountwarden", "MOUNTWARDEN_EVENT_ID=key-0"} <= set(asked)
+    assert "+" not in asked, "all of them must match"
+    (wanted,) = (word for word in asked if word.startswith("--output-fields="))
+    assert set(journal_origin.NEEDED) < set(wanted.removeprefix("--output-fields=").split(","))
 
 
-def test_many_keys_are_asked_for_in_parts(answers: Callable[[Answer], list[list[str]]]) -> None:
-    key = "MOUNTWARDEN_EVENT_ID="
-    calls = answers(lambda words: printed(*(word.removeprefix(key) for word in words if word.startswith(key))))
+def test_a_key_that_a_container_wrote_is_not_reported(journalctl: Journalctl) -> None:
+    forged = {"_SYSTEMD_CGROUP": "/docker/1", "MOUNTWARDEN_EVENT_ID": "key-1"}
+    journalctl.prints(printed("key-2") + lines({**FROM_SERVICE, "__REALTIME_TIMESTAMP": "1", **forged}))
+    assert in_journal(EVENTS, "boot") == {"key-2"}
+
+
+def test_many_keys_are_asked_for_in_parts(journalctl: Journalctl) -> None:
+    template = printed("@").strip()
+    each = f"printf '%s\\n' '{template}' | sed \"s/@/${{word#MOUNTWARDEN_EVENT_ID=}}/\""
+    journalctl.does(f"for word; do case $word in MOUNTWARDEN_EVENT_ID=*) {each} ;; esac; done")
     events = [Event(EventKind.GAP, f"k{number}", 1.0) for number in range(450)]
     assert len(in_journal(events, "boot")) == 450
-    assert len(calls) == 4
+    assert len(journalctl.calls) == 4
 
 
-def test_no_answer_counts_as_not_reported(
-    answers: Callable[[Answer], list[list[str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = answers(lambda _words: None)
+def test_no_answer_counts_as_not_reported(journalctl: Journalctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    journalctl.prints("", "no", 1)
     assert in_journal(EVENTS, "boot") == frozenset()
-    assert asked == [["--sync"]]
-    asked = answers(lambda words: "" if words == ["--sync"] else None)
+    assert journalctl.calls == [["--sync"]]
+    journalctl.does('[ "$*" = --sync ] || { echo no >&2; exit 1; }')
     assert in_journal(EVENTS, "boot") == frozenset()
-    assert len(asked) == 2
-    asked = answers(lambda _words: pytest.fail("nothing was to be asked"))
+    assert len(journalctl.calls) == 3
     assert in_journal((), "boot") == frozenset()
-    for error in (FileNotFoundError(), PermissionError(13, "Permission denied"), subprocess.TimeoutExpired("", 5)):
-        monkeypatch.setattr(subprocess, "run", Mock(side_effect=error))
+    assert len(journalctl.calls) == 3, "nothing was to be asked"
+    monkeypatch.setattr(outbox, "DEADLINE", 0.1)
+    for script in ("sleep 9", "[ $1 = --sync ] || sleep 9"):
+        journalctl.does(script)
         assert in_journal(EVENTS, "boot") == frozenset()
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert in_journal(EVENTS, "boot") == frozenset()

@@ -244,7 +244,7 @@ def test_watch_tells_the_last_events_and_then_each(scene: Scene, monkeypatch: py
         {"at": "2001-09-09T01:46:40.000Z", "event": "found", "finding": "mw-1", "message": "old\x1b", "event_id": "k1"},
         {"at": "2001-09-09T01:46:41.000Z", "event": "started", "message": "mode act", "event_id": "again"},
     ]
-    monkeypatch.setattr(watchers.journal_reader, "read", lambda _words, deadline: older)
+    monkeypatch.setattr(watchers.journal_reader, "last_of_service", lambda _count, deadline: older)
     scene.reporter.ledger = update.note(scene.reporter.ledger, Event(EventKind.STARTED, "again", 1e9, "mode act"))
     scene.reporter.report()
     peer = scene.call("Watch", more=True)

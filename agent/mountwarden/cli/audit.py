@@ -6,10 +6,20 @@ import time
 from ..model import Outcome
 from ..output import journal_messages
 from ..service.answers.acting import event
+from ..systemd import journal_reader
 from ..systemd.journal import SOCKET, Journal
+
+PATIENCE = 5.0
+"""Seconds that the end waits for journald."""
 
 
 def tell(outcome: Outcome) -> None:
     """Write the entry; nothing where there is no journal."""
     if os.path.exists(SOCKET):
         Journal().send(journal_messages.entry(event(outcome, time.time(), f"uid {os.getuid()}")))
+
+
+def end() -> None:
+    """Stay until journald has read the entries: of a process that has ended it can't say who it was."""
+    if os.path.exists(SOCKET):
+        journal_reader.sync(deadline=PATIENCE)

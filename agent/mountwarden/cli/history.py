@@ -28,7 +28,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "history",
         help="what was found, done and ended, from the journal",
-        description="Shows the service's entries of the journal, oldest first; only those that root wrote.",
+        description="Shows what the journal has of the service and of commands that root ran on this host, these with\n"
+        "who ran them, oldest first. What a container wrote is never shown.",
         epilog=_EPILOG,
         tier=False,
     )
@@ -50,7 +51,8 @@ def run(arguments: Namespace) -> int:
 
 def as_text(entry: Mapping[str, Any]) -> str:
     """An entry as a line."""
-    return f"{entry['at']} {sentence(entry['event'] or '-'):10} {sentence(entry['message'])}"
+    by = f", by {sentence(entry['by'])}" if entry.get("by") else ""
+    return f"{entry['at']} {sentence(entry['event'] or '-'):10} {sentence(entry['message'])}{by}"
 
 
 def _words(arguments: Namespace) -> list[str]:

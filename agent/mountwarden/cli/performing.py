@@ -47,6 +47,7 @@ def perform(
         for outcome in itertools.chain(refused, done):
             audit.tell(outcome)
             yield outcomes.as_json(outcome, scanner.config)
+        audit.end()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from ..errors import MountwardenError
 from ..escape import printable, seconds, sentence, timestamp
 from ..mounts.mountinfo import propagation
 from ..output import terminal
-from ..systemd import OWN_UNIT, journal_reader
+from ..systemd import OWN_UNIT, journal_origin, journal_reader
 from ..systemd.journal import PREFIX
 from ..varlink.client import Client, Unreachable
 from . import options, remote
@@ -133,7 +133,7 @@ def service_runs() -> bool:
 
 
 def _followed(lines: int, mounts: "HomeMounts | None") -> Iterator[WatchLine]:
-    words = journal_reader.command("--follow", f"--lines={lines}", f"_SYSTEMD_UNIT={OWN_UNIT}")
+    words = journal_reader.of_service("--follow", f"--lines={lines}")
     with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -169,10 +169,10 @@ def mount_lines(changes: "Iterable[Changed]", now: float) -> Iterator[WatchLine]
 
 
 def journal_lines(lines: Iterable[bytes]) -> Iterator[WatchLine]:
-    """The events in journalctl's JSON output; other entries are skipped."""
+    """The service's events in journalctl's JSON output; other entries are skipped."""
     for raw in lines:
         fields = journal_reader.fields(raw)
-        if event := fields.get(f"{PREFIX}EVENT"):
+        if (event := fields.get(f"{PREFIX}EVENT")) and journal_origin.from_service(fields):
             at = int(fields["__REALTIME_TIMESTAMP"]) / 1e6
             finding = fields.get(f"{PREFIX}FINDING") or None
             yield WatchLine(at, sentence(event), finding, sentence(fields.get("MESSAGE", "")))

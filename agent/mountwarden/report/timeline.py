@@ -68,6 +68,8 @@ def _entry(entry: Mapping[str, Any], *, brief: bool) -> MomentJson:
         text = "reported in the journal"
     elif brief:
         text = f"{entry.get('action', 'action')}: {entry.get('text', '-')}" if event in _ACTS else ""
+    if event in _ACTS and entry.get("by"):
+        text += f", by {entry['by']}"
     moment = _moment(sentence(_EVENTS.get(event, event)), None, sentence(text), "journal")
     return {**moment, "at": entry["at"]}
 

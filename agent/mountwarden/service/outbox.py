@@ -18,7 +18,7 @@ from ..model import Event
 from ..output import journal_messages
 from ..state import run_directory
 from ..state.run_directory import RunDirectory
-from ..systemd import journal_reader
+from ..systemd import journal_origin, journal_reader
 from ..systemd.journal import PREFIX, Journal
 from .unsaved import Unsaved
 
@@ -114,7 +114,7 @@ class Outbox:
 
 
 def in_journal(events: Iterable[Event], boot_id: str) -> frozenset[str]:
-    """Keys of those events that root has written to the journal in this boot.
+    """Keys of those events that the service, or a command of root's on this host, has written in this boot.
 
     No answer counts as none of them: an event that is reported twice does less harm than one that is lost.
     """
@@ -124,7 +124,8 @@ def in_journal(events: Iterable[Event], boot_id: str) -> frozenset[str]:
     found: set[str] = set()
     for at in range(0, len(keys), AT_ONCE):
         matches = (f"{PREFIX}EVENT_ID={key}" for key in keys[at : at + AT_ONCE])
-        words = [f"--output-fields={PREFIX}EVENT_ID", f"_BOOT_ID={boot_id.replace('-', '')}", *matches]
+        wanted = ",".join((f"{PREFIX}EVENT_ID", *journal_origin.NEEDED))
+        words = [f"--output-fields={wanted}", f"_BOOT_ID={boot_id.replace('-', '')}", *matches]
         with contextlib.suppress(MountwardenError):
             found |= {str(one.get("event_id")) for one in journal_reader.read(words, deadline=DEADLINE)}
     return frozenset(found & set(keys))

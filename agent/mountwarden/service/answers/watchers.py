@@ -6,7 +6,7 @@ from collections import deque
 from ...escape import sentence, timestamp
 from ...model import Event
 from ...output import journal_messages
-from ...systemd import OWN_UNIT, journal_reader
+from ...systemd import journal_reader
 from ...systemd.journal import PREFIX
 from ...varlink import wire
 from ...varlink.connection import Call
@@ -86,7 +86,7 @@ def _told(at: str, event: str, finding: str | None, text: str) -> Told:
 
 def _older(write: Write) -> None:
     """In a child: the last events that the service wrote to the journal."""
-    found = journal_reader.read((f"--lines={LAST}", f"_SYSTEMD_UNIT={OWN_UNIT}"), deadline=DEADLINE - 1)
+    found = journal_reader.last_of_service(LAST, deadline=DEADLINE - 1)
     told = [(one.get("event_id", ""), _told(one["at"], one["event"], one.get("finding"), one["message"]))
             for one in found if one["event"]]  # fmt: skip
     write({"events": told})
