@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ..errors import MountwardenError
-from ..graphdriver.driver import Change, ChangeKind, GraphdriverError
+from ..graphdriver.driver import Change, ChangeKind
 from ..graphdriver.overlay import OverlayDriver
+from ..graphdriver.tar.format import BadArchive
 from . import options
 from .progress import Progress
 
@@ -162,7 +163,7 @@ def _apply(driver: OverlayDriver, args: Namespace) -> int:
                 args.id, _parent(driver, args), stream, maximum_bytes=args.max_size, progress=progress.callback
             )
         except (EOFError, zlib.error, lzma.LZMAError) as error:
-            raise GraphdriverError(f"the archive is not packed as it says: {error}") from error
+            raise BadArchive(f"the archive is not packed as it says: {error}") from error
     return 0
 
 

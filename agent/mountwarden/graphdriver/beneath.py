@@ -20,14 +20,16 @@ _RESOLVE = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_MAGICLINKS | abi.RESOLVE_NO_XDEV
 class Escape(GraphdriverError):
     """A name or a symbolic link leads out of the layer's root."""
 
+    status = 2
+
 
 def normalise(name: bytes) -> bytes:
     """The member's path below the root: no leading slash, no `.`, no `..`; b"" is the root itself.
 
-    Raises: GraphdriverError for a name that is too long; Escape for one that leads out or holds a NUL byte.
+    Raises: Escape for a name that leads out, is too long or holds a NUL byte.
     """
     if len(name) > _PATH_MAX:
-        raise GraphdriverError(f"the name {printable(name)} is longer than a path may be")
+        raise Escape(f"the name {printable(name)} is longer than a path may be")
     if b"\0" in name:
         raise Escape(f"the name {printable(name)} holds a NUL byte")
     parts: list[bytes] = []

@@ -99,3 +99,40 @@ def many(count: int, content: bytes = b"x") -> Iterable[Entry]:
         if number % 100 == 0:
             yield directory(f"d{number // 100}")
         yield f"d{number // 100}/f{number}", content + b"%d" % number
+
+
+def block(name: bytes = b"f", kind: bytes = tarfile.REGTYPE, link: bytes = b"", **numbers: bytes) -> bytes:
+    """One header block whose fields hold these bytes, whatever they are."""
+    places = {"mode": (100, 8), "uid": (108, 8), "gid": (116, 8), "size": (124, 12), "mtime": (136, 12)}
+    places |= {"major": (329, 8), "minor": (337, 8), "real": (483, 12)}
+    data = bytearray(512)
+    data[:100], data[156:157], data[157:257] = name.ljust(100, b"\0"), kind, link.ljust(100, b"\0")
+    data[257:265] = b"ustar  \0" if "real" in numbers else b"ustar\x0000"
+    for key, (start, size) in places.items():
+        if key != "real" or key in numbers:
+            data[start : start + size] = numbers.get(key, b"0").ljust(size, b"\0")
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data)
+    return bytes(data)
+
+
+def base256(value: int, size: int) -> bytes:
+    """A number as GNU tar writes those that octal digits can't hold."""
+    data = (value & (1 << 8 * size) - 1).to_bytes(size, "big")
+    return bytes([data[0] | 0x80]) + data[1:]
+
+
+def records(*pairs: tuple[bytes, bytes], length: int = 0) -> bytes:
+    """A PAX header with these records; `length` is added to what the last one says of itself."""
+    data = b""
+    for number, (key, value) in enumerate(pairs, 1):
+        body = b" %b=%b\n" % (key, value)
+        size = next(n for n in range(len(body), len(body) + 8) if n == len(body) + len(str(n)))
+        data += b"%d%b" % (size + (length if number == len(pairs) else 0), body)
+    header = block(b"pax", tarfile.XHDTYPE, size=b"%o" % len(data))
+    return header + data.ljust(-(-len(data) // 512) * 512, b"\0")
+
+
+def end() -> bytes:
+    """What ends an archive."""
+    return bytes(1024)

@@ -29,6 +29,12 @@ _HOLE = 1 << 16  # zeros of at least this many bytes become a hole
 _ZEROS = bytes(_HOLE)
 
 
+class CannotApply(GraphdriverError):
+    """The file system, or what a member says of itself, keeps it from being made."""
+
+    status = 2
+
+
 class Devices(enum.StrEnum):
     """What to do with a device node."""
 
@@ -63,7 +69,7 @@ def default_devices() -> Devices:
 def apply_layer(directory: bytes, stream: BinaryIO, options: Options | None = None) -> int:
     """Apply an uncompressed layer tar to `directory`; the bytes that its members hold.
 
-    Raises: BadArchive or Escape for a stream that is wrong or hostile, GraphdriverError where the file system refuses a
+    Raises: BadArchive or Escape for a stream that is wrong or hostile, CannotApply where the file system refuses a
     member. What was applied until then is left for the caller to remove.
     """
     with RootDirectory(directory) as root, Extraction(root, stream, options or Options()) as extraction:
@@ -132,9 +138,7 @@ class Extraction:
             else:
                 self._entry(parent, name, member)
         except OSError as error:
-            raise GraphdriverError(
-                f"cannot apply the {member.kind} {printable(member.name)}: {error.strerror}"
-            ) from error
+            raise CannotApply(f"cannot apply the {member.kind} {printable(member.name)}: {error.strerror}") from error
 
     def _root_itself(self, member: Member) -> None:
         if member.kind is not EntryKind.DIRECTORY:

@@ -26,6 +26,8 @@ Segments = tuple[tuple[int, int], ...]
 class BadArchive(GraphdriverError):
     """The stream is no whole tar, or holds what no layer may hold."""
 
+    status = 2
+
 
 def padded(size: int) -> int:
     """A size with what fills its last block."""

@@ -30,7 +30,11 @@ from .format import (
 
 _HEADER_LIMIT = 1 << 20  # bytes of one extended header, long name or sparse map; archive/tar of Go has the same
 _CHUNK = 1 << 20
+_HEADERS_LIMIT = 4 * _HEADER_LIMIT
+"""Bytes of all the extended headers of one member."""
 _ID_LIMIT = 0xFFFFFFFE
+_OFF_LIMIT = 1 << 63
+"""Sizes, and seconds before and after 1970, are below it: off_t and time_t."""
 
 
 class EntryKind(enum.StrEnum):
@@ -83,6 +87,7 @@ class _Extended:
     records: list[tuple[bytes, bytes]] = field(default_factory=list)
     name: bytes | None = None
     target: bytes | None = None
+    size: int = 0
 
     def last(self, key: bytes) -> bytes | None:
         return next((value for known, value in reversed(self.records) if known == key), None)
@@ -180,7 +185,8 @@ class TarReader:
 
     def _extend(self, info: tarfile.TarInfo, extended: _Extended) -> None:
         """Read the data of an extended header. A global one says nothing that a layer needs, as Docker sees it too."""
-        if info.size > _HEADER_LIMIT:
+        extended.size += info.size
+        if info.size > _HEADER_LIMIT or extended.size > _HEADERS_LIMIT:
             raise BadArchive(f"an extended header of {info.size} bytes is too big")
         data = self._read(padded(info.size))[: info.size]
         if info.type == tarfile.GNUTYPE_LONGNAME:
@@ -206,19 +212,25 @@ class TarReader:
         self._padding = padded(stored) - stored
         size, segments = self._content(info, block, extended, stored)
         target = extended.last(b"linkpath") or extended.target or to_bytes(info.linkname)
-        mtime = extended.last(b"mtime")
+        text = extended.last(b"mtime")
+        mtime = int(info.mtime) * 10**9 if text is None else nanoseconds(text)
+        xattrs = _xattrs(extended)
+        if b"\0" in target or any("\0" in key for key in xattrs):
+            raise BadArchive(f"{printable(name)} has a NUL byte in its link or in an attribute's name")
+        if not -_OFF_LIMIT <= mtime // 10**9 < _OFF_LIMIT or not 0 <= size < _OFF_LIMIT:
+            raise BadArchive(f"{printable(name)} has an impossible size or time")
         return Member(
             name=name,
             kind=kind,
             mode=info.mode & 0o7777,
             uid=info.uid,
             gid=info.gid,
-            mtime=int(info.mtime) * 10**9 if mtime is None else nanoseconds(mtime),
+            mtime=mtime,
             size=size,
             segments=segments,
             target=target,
             device=(info.devmajor, info.devminor),
-            xattrs=_xattrs(extended),
+            xattrs=xattrs,
         )
 
     def _numbers(self, info: tarfile.TarInfo, extended: _Extended) -> int:
@@ -229,10 +241,13 @@ class TarReader:
                 setattr(info, key, number(value, key))
             if not 0 <= getattr(info, key) <= _ID_LIMIT:
                 raise BadArchive(f"{printable(self._name)} has the impossible {key} {getattr(info, key)}")
-        if not (0 <= info.devmajor < 1 << 32 and 0 <= info.devminor < 1 << 32):
+        if not (0 <= info.devmajor < 1 << 12 and 0 <= info.devminor < 1 << 20):  # linux/kdev_t.h
             raise BadArchive(f"{printable(self._name)} has an impossible device number")
-        size = extended.last(b"size")
-        return info.size if size is None else number(size, "size")
+        text = extended.last(b"size")
+        size = info.size if text is None else number(text, "size")
+        if size >= _OFF_LIMIT:
+            raise BadArchive(f"{printable(self._name)} has the impossible size {size}")
+        return size
 
     def _content(self, info: tarfile.TarInfo, block: bytes, extended: _Extended, stored: int) -> tuple[int, Segments]:
         if info.type == tarfile.GNUTYPE_SPARSE:
