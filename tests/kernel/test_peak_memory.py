@@ -1,0 +1,87 @@
+"""What a scan takes of memory at most where users fill the mountinfo of their namespaces, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mountwarden.model import Tier
+
+PROJECT = Path(__file__).parents[2]
+MOST = 64
+"""MiB."""
+
+_PEAK = """
+import os, sys
+def peak():
+    lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    print("PEAK", int(lines["VmHWM"].split()[0]) // 1024, file=sys.stderr, flush=True)
+"""
+_SCANNER = """
+from mountwarden.config.load import load
+from mountwarden.model import Tier
+from mountwarden.scan.scanner import Scanner
+scanner = Scanner(load(os.fsencode(sys.argv[2])), tier=Tier(sys.argv[1]))
+for resync in (True, False, True):
+    scan = scanner.scan(resync=resync)
+peak()
+"""
+_REPORT = """
+import atexit
+atexit.register(peak)
+from mountwarden.cli.main import run
+sys.argv[:] = ["mountwarden", "report", "--json", "--no-wait", "--tier", sys.argv[1], "--config", sys.argv[2]]
+sys.exit(run())
+"""
+
+
+@contextmanager
+def attack(*options: str) -> Iterator[None]:
+    """The attack `long_lines`, whose namespaces are this machine's."""
+    command = [sys.executable, "-m", "tests.siege.attacks.long_lines", *options]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as attacker:
+        try:
+            assert attacker.stdout
+            assert attacker.stdout.readline() == "ready\n"
+            yield
+        finally:
+            attacker.kill()
+
+
+def peak(code: str, tier: Tier, config: Path) -> int:
+    """MiB that a process with this code took at most."""
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT / "agent")}
+    command = [sys.executable, "-c", _PEAK + code, str(tier), str(config)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert "PEAK " in done.stderr, done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("PEAK "))
+    return int(line.split()[1])
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Where a configuration is that guards a directory of this machine."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "mountwarden.toml").write_text(f'engines = []\n[[root]]\npath = "{tmp_path}/root"\nkind = "graph"\n')
+    return tmp_path
+
+
+TEXTS = {
+    "6 of 30 MiB": ("--namespaces", "6", "--mounts", "75", "--name", "merged"),
+    "6 of 30 MiB in short lines": ("--namespaces", "6", "--mounts", "7500", "--depth", "2", "--name", "merged"),
+    "a GiB": ("--mounts", "1040", "--depth", "512", "--name", "merged"),
+}
+SHORT = "6 of 30 MiB"
+EACH = [pytest.param(name, marks=() if name == SHORT else pytest.mark.long) for name in TEXTS]
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("which", EACH)
+def test_scans_of_huge_namespaces_take_64_mib_at_most(tier: Tier, config: Path, which: str) -> None:
+    with attack(*TEXTS[which]):
+        taken = {name: peak(code, tier, config) for name, code in (("scanner", _SCANNER), ("report", _REPORT))}
+    print(f"{which}, {tier}: {taken} MiB")
+    assert max(taken.values()) <= MOST
