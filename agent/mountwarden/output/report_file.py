@@ -51,7 +51,7 @@ def _weight(finding: types.FindingJson) -> tuple[bool, bool, int]:
 def _shortened(report: types.ReportJson, findings: list[types.FindingJson], left_out: int) -> types.ReportJson:
     kept = {finding["id"] for finding in findings}
     reason = f"the file would be too large: mountwarden report, as root, has these {left_out:,} findings too"
-    gap = types.GapJson(what="report.json", namespace=None, reason=reason, count=left_out)
+    gap = types.GapJson(what="report.json", namespace=None, reason=reason, count=left_out, owner=None)
     some = [finding for finding in report["findings"] if finding["id"] in kept]
     return {**report, "complete": False, "findings": some, "gaps": [*report["gaps"], gap]}
 
