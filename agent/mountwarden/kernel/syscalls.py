@@ -295,36 +295,35 @@ def mnt_ns_id(fd: int) -> int:
     return int(struct.unpack("=Q", data)[0])
 
 
-def owning_user_namespace(fd: int) -> int:
-    """NS_GET_USERNS of ioctl_nsfs(2), Linux 4.9: a descriptor of the user namespace that owns that of an nsfs fd.
-
-    EPERM: it is not below the caller's own user namespace.
-    """
-    return fcntl.ioctl(fd, abi.NS_GET_USERNS)
-
-
-def parent_namespace(fd: int) -> int:
-    """NS_GET_PARENT of ioctl_nsfs(2): a descriptor of the user namespace above that of an nsfs fd. EPERM: as above."""
-    return fcntl.ioctl(fd, abi.NS_GET_PARENT)
-
-
-def owner_uid(fd: int) -> int:
-    """NS_GET_OWNER_UID of ioctl_nsfs(2), Linux 4.11: who made a user namespace, as our own one has that uid."""
-    data = bytearray(4)
-    fcntl.ioctl(fd, abi.NS_GET_OWNER_UID, data)
-    return int(struct.unpack("=I", data)[0])
-
-
 def owner_of_namespace(fd: int) -> int:
     """NS_GET_USERNS of ioctl_nsfs(2), Linux 4.9: inode of the user namespace that owns that of an nsfs fd.
 
     EPERM: the owner is not below the caller's own user namespace.
     """
-    owner = owning_user_namespace(fd)
+    owner = user_namespace_of(fd)
     try:
         return os.fstat(owner).st_ino
     finally:
         os.close(owner)
+
+
+def user_namespace_of(fd: int) -> int:
+    """The same as a descriptor of that user namespace, which the caller closes. Raises: as `owner_of_namespace`."""
+    return fcntl.ioctl(fd, abi.NS_GET_USERNS)
+
+
+def parent_user_namespace(fd: int) -> int:
+    """NS_GET_PARENT of ioctl_nsfs(2), Linux 4.9: a descriptor of the parent of a user namespace, which the caller
+    closes. EPERM: it has none, or it is not below the caller's own.
+    """
+    return fcntl.ioctl(fd, abi.NS_GET_PARENT)
+
+
+def owner_uid(fd: int) -> int:
+    """NS_GET_OWNER_UID of ioctl_nsfs(2), Linux 4.11: the user who made a user namespace, in the caller's own ids."""
+    data = bytearray(4)
+    fcntl.ioctl(fd, abi.NS_GET_OWNER_UID, data)
+    return int(struct.unpack("=I", data)[0])
 
 
 def fsxattr(fd: int) -> tuple[int, int, int, int, int] | None:

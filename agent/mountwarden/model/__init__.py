@@ -8,6 +8,7 @@ whatever path it is shown. *Evidence* is how it is known that home has unmounted
 Paths are bytes as the kernel gave them, octal escapes undone. Devices are text, "major:minor", as in mountinfo.
 """
 
+from .access import MODE_BASED, Directory, Identities
 from .enums import (
     Action,
     EventKind,
@@ -76,6 +77,7 @@ from .units import MS_PRIVATE, MS_SLAVE, Assignment, Directive, UnitFacts, UnitF
 
 __all__ = [
     "HOST",
+    "MODE_BASED",
     "MS_PRIVATE",
     "MS_SLAVE",
     "NAMED",
@@ -90,6 +92,7 @@ __all__ = [
     "ContainerQuestion",
     "Copy",
     "Directive",
+    "Directory",
     "Door",
     "Event",
     "EventKind",
@@ -101,6 +104,7 @@ __all__ = [
     "GivenQuestion",
     "Gone",
     "Holder",
+    "Identities",
     "Kept",
     "Kind",
     "Layout",

@@ -50,7 +50,7 @@ def _owner(inode: int, pids: Iterable[int], door: Door | None) -> Owner:
 def _of_open(fd: int, pid: int) -> Owner:
     """By a descriptor of the namespace, and a process that is in it or has it open."""
     try:
-        uid = _uid(syscalls.owning_user_namespace(fd))
+        uid = _uid(syscalls.user_namespace_of(fd))
     except OSError:
         return UNKNOWN
     if not uid:
@@ -69,7 +69,7 @@ def _uid(user: int) -> int | None:
         if os.fstat(user).st_ino == own:
             return None
         while True:
-            above = syscalls.parent_namespace(user)
+            above = syscalls.parent_user_namespace(user)
             if os.fstat(above).st_ino == own:
                 os.close(above)
                 return syscalls.owner_uid(user)
