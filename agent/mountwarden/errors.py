@@ -50,9 +50,11 @@ class Declined(MountwardenError):
 
     status = 1
 
-    def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, code: str, message: str, *, hint: str | None = None, unread: tuple[int, ...] = ()) -> None:
+        """`unread` are inodes of the mount namespaces that kept it back, since they could not be read."""
         super().__init__(message, hint=hint)
         self.code = code
+        self.unread = unread
 
 
 class NoAnswer(MountwardenError):

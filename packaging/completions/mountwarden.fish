@@ -51,7 +51,7 @@ function _shtab_mountwarden_using
 end
 
 set -g _shtab_mountwarden_commands report explain map who doctor predict status watch history plan share detach unmount rejoin pause resume silence snapshot demo config 'config check' 'config show' agent varlink layer 'layer create' 'layer get' 'layer put' 'layer diff' 'layer apply' 'layer changes' 'layer metadata' 'layer status' 'layer ls' 'layer rm' graphdriver
-set -g _shtab_mountwarden_opts_with_value --config --engine --fail-on --for --from --home --host --input --kind --label --lines --max-size --name --namespace --output --parent --reason --root --since --socket --state --tier --unit --wait -H -i -n -o
+set -g _shtab_mountwarden_opts_with_value --also-unread --config --engine --fail-on --for --from --home --host --input --kind --label --lines --max-size --name --namespace --output --parent --reason --root --since --socket --state --tier --unit --wait -H -i -n -o
 
 complete -c mountwarden -e
 complete -c mountwarden -f
@@ -169,6 +169,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using detach' -l no-color -d 'no 
 complete -c mountwarden -n '_shtab_mountwarden_using detach' -l all -d 'every leaked finding that can be detached'
 complete -c mountwarden -n '_shtab_mountwarden_using detach' -l dry-run -d 'say what would be done'
 complete -c mountwarden -n '_shtab_mountwarden_using detach' -l yes -d 'with --all: do not ask'
+complete -c mountwarden -n '_shtab_mountwarden_using detach' -l also-unread -x -d 'do it though this mount namespace can'"'"'t be read, such as 4026532001 or mnt:[4026532001]; repeatable'
 complete -c mountwarden -n '_shtab_mountwarden_using detach' -l wait -x -d 'wait at most so long for findings to hold for their confirm time (default: 5s)'
 complete -c mountwarden -n '_shtab_mountwarden_using detach' -l no-wait -d 'one scan; nothing is confirmed'
 complete -c mountwarden -n '_shtab_mountwarden_using detach' -l engine -x -d 'of this engine'"'"'s roots'
@@ -185,6 +186,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using unmount' -l all -d 'every l
 complete -c mountwarden -n '_shtab_mountwarden_using unmount' -l dry-run -d 'say what would be done'
 complete -c mountwarden -n '_shtab_mountwarden_using unmount' -l yes -d 'with --all: do not ask'
 complete -c mountwarden -n '_shtab_mountwarden_using unmount' -l lazy -d 'unmount what is in use there too: its programs keep what they have open'
+complete -c mountwarden -n '_shtab_mountwarden_using unmount' -l also-unread -x -d 'do it though this mount namespace can'"'"'t be read, such as 4026532001 or mnt:[4026532001]; repeatable'
 complete -c mountwarden -n '_shtab_mountwarden_using unmount' -l wait -x -d 'wait at most so long for findings to hold for their confirm time (default: 5s)'
 complete -c mountwarden -n '_shtab_mountwarden_using unmount' -l no-wait -d 'one scan; nothing is confirmed'
 complete -c mountwarden -n '_shtab_mountwarden_using unmount' -l engine -x -d 'of this engine'"'"'s roots'
@@ -200,6 +202,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using rejoin' -l no-color -d 'no 
 complete -c mountwarden -n '_shtab_mountwarden_using rejoin' -l all -d 'every severed finding of a service'
 complete -c mountwarden -n '_shtab_mountwarden_using rejoin' -l dry-run -d 'say what would be done'
 complete -c mountwarden -n '_shtab_mountwarden_using rejoin' -l yes -d 'do not ask'
+complete -c mountwarden -n '_shtab_mountwarden_using rejoin' -l also-unread -x -d 'do it though this mount namespace can'"'"'t be read, such as 4026532001 or mnt:[4026532001]; repeatable'
 complete -c mountwarden -n '_shtab_mountwarden_using rejoin' -l wait -x -d 'wait at most so long for findings to hold for their confirm time (default: 5s)'
 complete -c mountwarden -n '_shtab_mountwarden_using rejoin' -l no-wait -d 'one scan; nothing is confirmed'
 complete -c mountwarden -n '_shtab_mountwarden_using rejoin' -l engine -x -d 'of this engine'"'"'s roots'

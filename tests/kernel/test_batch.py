@@ -382,7 +382,7 @@ def test_an_operators_command_that_is_ended_tells_the_journal_all_that_was_done(
         told: list[str] = []
         reader, writer = os.pipe()
 
-        def tell(outcome: Outcome) -> None:
+        def tell(outcome: Outcome, *_overruled: object) -> None:
             told.append(outcome.code)
             if how == "signal" and len(told) == 1:
                 os.kill(os.getpid(), signal.SIGTERM)

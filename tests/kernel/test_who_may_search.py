@@ -8,15 +8,18 @@ import pickle
 import signal
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.model import Directory, Namespace
+from mountwarden.model import Directory, Identities, Namespace
 from mountwarden.observe import processes
 from mountwarden.observe.entrants import CannotTell, Entrants
 
+from tests.kernel import crash
+from tests.support import tenants
 from tests.support.scratch_ns import Sandbox, in_child
 
 BASE = "/mnt/tried"
@@ -204,3 +207,29 @@ def test_a_process_of_the_hosts_own_users_may_be_root() -> None:
 
     with Sandbox() as sandbox:
         assert "the host's own users" in sandbox.run(of_host)
+
+
+def restless(tell: int) -> None:
+    """In a tenant's namespaces: a process that forks each millisecond and ends, so that none is there for long."""
+    inode = os.stat("/proc/self/ns/mnt").st_ino
+    if os.fork():
+        syscalls.unshare(abi.CLONE_NEWNS)
+        os.write(tell, b"%d" % inode)
+        return
+    while True:
+        if os.fork():
+            os._exit(0)
+        time.sleep(0.001)
+
+
+def test_a_namespace_whose_processes_fork_and_end_each_millisecond_is_known_all_the_same() -> None:
+    def run(_sandbox: Sandbox) -> bool:
+        read_end, write_end = os.pipe()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the first process of a pid namespace is whom they are left to
+        with tenants.tenant(lambda: restless(write_end)):
+            inode = int(os.read(read_end, 20))
+            ids = Entrants().of(Namespace(inode, (1 << 22,)))
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            return ids == Identities((range(tenants.UID, tenants.UID + 1),), (range(tenants.UID, tenants.UID + 1),))
+
+    assert crash.in_few_processes(run, 30)

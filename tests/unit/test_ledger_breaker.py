@@ -42,6 +42,37 @@ def declined(ledger: Ledger, one: Finding, at: float, code: str = "in-use", acti
     return breaker.finish(ledger, one, action, Attempt.DECLINED, Now(at, at), f"declined: {code}", {"CODE": code})
 
 
+def kept_back(one: Finding, at: float, *unread: int, ledger: Ledger | None = None) -> Ledger:
+    ledger = breaker.begin(ledger or confirmed(one), one, Now(at, at))
+    return breaker.finish(
+        ledger, one, Action.DETACH, Attempt.DECLINED, Now(at, at), "declined", {"CODE": "unread"}, unread
+    )
+
+
+def test_what_unread_namespaces_kept_back_is_due_when_none_of_them_is_left() -> None:
+    one, two = finding(1), finding(2, mountpoint=b"/other")
+    state = kept_back(one, 2.0, 71, 72, ledger=confirmed(one, two))
+    state = declined(state, two, 2.0)
+    for unread in ([71, 72], [72, 73], [71]):
+        assert objection(breaker.freed(state, unread, Now(2.5, 2.5)), one, 2.5) == "it was declined"
+    state = breaker.freed(state, [73], Now(2.5, 2.5))
+    assert objection(state, one, 2.5) is None
+    assert objection(state, two, 2.5) == "it was declined: in-use", "what it waits for is something else"
+    assert stored.load(stored.dump(state), "boot") == (state, None)
+    again = kept_back(one, 3.0, 73, ledger=state)
+    assert objection(breaker.freed(again, [73], Now(3.5, 3.5)), one, 3.5) == "it was declined", "its pause grows on"
+    assert again.entries[one.id].declines[0].pause == 2 * breaker.PAUSE
+
+
+def test_a_decline_that_an_older_version_saved_is_read() -> None:
+    one = finding(1)
+    state = declined(confirmed(one), one, 2.0)
+    text = stored.dump(state)
+    older = text.replace(b',"unread":[],"freed":false', b"")
+    assert older != text
+    assert stored.load(older, "boot") == (state, None)
+
+
 def test_one_attempt_if_it_was_done_or_failed() -> None:
     one = finding(1)
     for how in (Attempt.DONE, Attempt.FAILED):

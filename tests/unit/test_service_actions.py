@@ -30,6 +30,8 @@ class Scene:
         self.code = code
         self.agent = AutomaticActions(self.run, lambda *asked: self.carry_out(*asked))
         self.codes: dict[str, str] = {}
+        self.unread: set[int] = set()
+        """Mount namespaces that can't be read, and keep back what is tried."""
         self.batches: list[list[str]] = []
         self.saved: list[str] = []
         self.ledger = Ledger("boot")
@@ -42,12 +44,12 @@ class Scene:
         self.batches.append([one.id for one in batch])
         assert self.saved.count(Attempt.BEGUN) >= len(batch), "not saved before the action"
         for one in batch:
-            code = self.codes.get(one.id, self.code)
-            yield Outcome(one, action, code == "done", code, "text", "saw", "did", "verified")
+            code = "unread" if self.unread else self.codes.get(one.id, self.code)
+            yield Outcome(one, action, code == "done", code, "text", "saw", "did", "verified", tuple(self.unread))
 
     def outcomes(self, config: Config = CONFIG) -> tuple[Outcome, ...]:
         """What one round has to tell."""
-        self.ledger, told = self.agent.act(self.findings, config, self.ledger, self.report)
+        self.ledger, told = self.agent.act(self.findings, config, self.ledger, self.report, self.unread)
         return told
 
     @property
@@ -261,6 +263,31 @@ def test_what_trying_again_costs_is_a_hundredth_of_the_time(tmp_path: Path, monk
         scene.act()
         tried += [at] * len(scene.batches)
     assert tried == [11, 62, 113, 164]
+
+
+def test_what_an_unread_namespace_kept_back_is_done_at_once_when_it_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, scene = Clock(monkeypatch), Scene(tmp_path, A)
+    carry_out = scene.carry_out
+
+    def slow(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
+        yield from carry_out(batch, action, go_on)
+        clock.boot += 0.5
+
+    scene.carry_out, scene.unread = slow, {71}  # type: ignore[method-assign]
+    for clock.boot in range(10, 400):
+        scene.act()
+    assert len(scene.tried) < 10
+    scene.unread, tried = {72}, len(scene.tried)
+    for clock.boot in range(400, 500):
+        scene.unread = {clock.boot}
+        scene.act()
+    assert 20 < len(scene.tried) - tried < 40, "a new one each second makes it cost a fifth of the time at most"
+    scene.unread = set()
+    for clock.boot in range(500, 504):
+        scene.act()
+    assert [entry.attempt for entry in scene.ledger.entries.values()] == ["done"]
 
 
 def test_a_declined_action_does_not_use_up_the_limit(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ class Scene:
     path: Path
     journal: Noted = field(default_factory=Noted)
     lazy: list[bool] = field(default_factory=list)
+    also_unread: list[frozenset[int]] = field(default_factory=list)
     acted: list[tuple[list[str], Action, str | None]] = field(default_factory=list)
     error: Exception | None = None
     peers: list[socket.socket] = field(default_factory=list)
@@ -76,10 +77,17 @@ class Scene:
         self.clients.open(self.publisher, self.reporter)
 
     def carry_out(
-        self, findings: Sequence[Finding], action: Action, go_on: Callable[[], bool], unit: str | None, lazy: bool
+        self,
+        findings: Sequence[Finding],
+        action: Action,
+        go_on: Callable[[], bool],
+        unit: str | None,
+        lazy: bool,
+        also_unread: frozenset[int],
     ) -> Iterable[Outcome]:
         self.acted.append(([one.id for one in findings], action, unit))
         self.lazy.append(lazy)
+        self.also_unread.append(also_unread)
         if self.error:
             raise self.error
         for one in findings:
@@ -318,6 +326,16 @@ def test_an_umount_is_lazy_only_where_that_is_said(scene: Scene, lazy: bool | No
     scene.call("Act", {"action": "unmount", "ids": [CONFIRMED.id], "lazy": lazy})
     scene.scanned(CONFIRMED)
     assert scene.lazy == [bool(lazy)]
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("named", [[4026532001, 4026532002], [], None])
+def test_what_an_operator_overrules_is_handed_on_and_in_the_journal(scene: Scene, named: list[int] | None) -> None:
+    scene.call("Act", ACT | {"also_unread": named})
+    scene.scanned(CONFIRMED)
+    assert scene.also_unread == [frozenset(named or ())]
+    (entry,) = scene.journal.entries
+    assert entry.get("MOUNTWARDEN_ALSO_UNREAD") == ("4026532001 4026532002" if named else None)
 
 
 @pytest.mark.usefixtures("as_root")

@@ -1,8 +1,9 @@
 """What the commands of the actions have in common: which findings are meant, what would be done, and consent to it."""
 
 import functools
+import re
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,21 @@ def register(
     parser.add_argument("--yes", action="store_true", help=yes)
     if lazy:
         parser.add_argument("--lazy", action="store_true", help=lazy)
+    parser.add_argument("--also-unread", metavar="NS", type=_namespace, action="append", default=[], help=_ALSO_UNREAD)
     options.waiting(parser)
     options.filters(parser)
     parser.set_defaults(run=command or functools.partial(run, action=action))
+
+
+_ALSO_UNREAD = "do it though this mount namespace can't be read, such as 4026532001 or mnt:[4026532001]; repeatable"
+
+
+def _namespace(text: str) -> int:
+    """The inode of a mount namespace, alone or as a link of /proc/PID/ns/mnt shows it. Raises: ArgumentTypeError."""
+    found = re.fullmatch(r"(?:mnt:\[)?([1-9][0-9]{0,19})\]?", text, re.ASCII)
+    if found is None or text.startswith("mnt:[") != text.endswith("]"):
+        raise ArgumentTypeError(f"{text} is no mount namespace: it takes a number such as 4026532001")
+    return int(found[1])
 
 
 def run(
@@ -76,7 +89,12 @@ def _run(
     document = source.report(wait=arguments.wait, everything=action is Action.REJOIN)
     findings, absent = _chosen(arguments, document, action, means)
     order = Order(
-        action, [finding["id"] for finding in findings], arguments.dry_run, getattr(arguments, "lazy", False), unit
+        action,
+        [finding["id"] for finding in findings],
+        arguments.dry_run,
+        getattr(arguments, "lazy", False),
+        unit,
+        _overruled(arguments.also_unread, document),
     )
     if arguments.dry_run:
         return outcomes.describe(source, order, arguments, absent)
@@ -84,6 +102,29 @@ def _run(
     if not _consent(asked, action, yes=arguments.yes):
         return 1
     return outcomes.carry_out(source, order, arguments, absent=absent)
+
+
+def _overruled(inodes: Sequence[int], document: ReportJson) -> frozenset[int]:
+    """Those of --also-unread. One that can be read is of no effect, which stderr says.
+
+    Raises: MountwardenError for what is no mount namespace of this host now.
+    """
+    unread = {gap["namespace"] for gap in document["gaps"] if gap["namespace"] is not None}
+    for inode in sorted({*inodes} - unread):
+        if not _is_there(inode):
+            listed = ", ".join(map(str, sorted(unread))) or "none"
+            raise MountwardenError(f"{inode} is no mount namespace of this host now", hint=f"not read: {listed}")
+        print(f"mount namespace {inode} can be read: --also-unread has no effect on it", file=sys.stderr)
+    return frozenset(inodes)
+
+
+def _is_there(inode: int) -> bool:
+    """Whether a process is in that mount namespace, or has it open; or it is found by the walk over all of them."""
+    from ..observe import namespaces, processes, processless
+
+    pids = processes.pids()
+    members = namespaces.members(pids, threads=True).by_inode
+    return inode in members or inode in processless.doors(members, {}, pids)[0]
 
 
 def _chosen(

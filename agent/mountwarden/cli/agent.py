@@ -140,12 +140,15 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
         go_on: "Callable[[], bool]",
         unit: str | None = None,
         lazy: bool = False,
+        also_unread: frozenset[int] = frozenset(),
     ) -> "Iterable[Outcome]":
         if not held.may_act():
             busy = "declined: another mountwarden command acts now, which began before the service did"
             return [Outcome(finding, action, False, "busy", busy) for finding in findings]
         named = named_units(scanner.config) | ({unit} if unit else set())
-        return apply.carry_out_all(findings, scanner, action, named=named, lazy=lazy, go_on=go_on)
+        return apply.carry_out_all(
+            findings, scanner, action, named=named, lazy=lazy, also_unread=also_unread, go_on=go_on
+        )
 
     actions = AutomaticActions(directory, carry_out, tidy=lambda: apply.remove_leftovers(scanner), may_act=held.may_act)
     watchers = Watchers()

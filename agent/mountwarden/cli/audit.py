@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterable
 
 from ..model import Outcome
 from ..output import journal_messages
@@ -13,10 +14,10 @@ PATIENCE = 5.0
 """Seconds that the end waits for journald."""
 
 
-def tell(outcome: Outcome) -> None:
-    """Write the entry; nothing where there is no journal."""
+def tell(outcome: Outcome, also_unread: Iterable[int] = ()) -> None:
+    """Write the entry, with what the operator overruled; nothing where there is no journal."""
     if os.path.exists(SOCKET):
-        Journal().send(journal_messages.entry(event(outcome, time.time(), f"uid {os.getuid()}")))
+        Journal().send(journal_messages.entry(event(outcome, time.time(), f"uid {os.getuid()}", also_unread)))
 
 
 def end() -> None:

@@ -17,9 +17,13 @@ go with it, each of which is named. What is declined names the remedy to try nex
 or failed. Many are detached in batches of a quarter of a second; a signal ends it between two batches, and the journal
 has all that was done.
 
+A mount namespace that can't be read keeps a detach back only where its users could get to the mountpoint's directory.
+It is named with its process, and --also-unread overrules it.
+
 examples:
   mountwarden detach mw-0123456789 --dry-run
   mountwarden detach --all --unit leaky.service
+  mountwarden detach mw-0123456789 --also-unread 4026532001
 """
 
 

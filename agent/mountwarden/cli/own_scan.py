@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ..explain import shared_causes
 from ..model import Finding, Severity
+from ..remedies import apply
 from ..remedies.plan import plan
 from ..report import answers, assemble, background, build, types
 from ..report.answers import ExplainedJson, OverJson, PlannedJson
@@ -76,7 +77,8 @@ class OwnScan:
         circumstances = session.circumstances(self._scanner, agent)
         own = [plan(one, self._scanner.config, circumstances) for one in found.findings if meant(one.id, one.severity)]
         told = [planned_as_told(one) for one in theirs if meant(one["id"], one["severity"])]
-        return [*map(answers.planned, own), *told]
+        unread = apply.unread_steps(own, found.seen)
+        return [*(answers.planned(finding, unread) for finding in own), *told]
 
     def act(self, order: Order, go_on: Callable[[], bool]) -> Iterator[OutcomeJson]:
         """As AnswerSource.act. Raises: Declined where the service runs, which alone may act then."""
@@ -84,7 +86,7 @@ class OwnScan:
         by_id = {finding.id: finding for finding in found.findings}
         chosen = [by_id[one] for one in order.ids if one in by_id]
         return (
-            performing.steps(order, chosen)
+            performing.steps(order, chosen, found.seen)
             if order.dry_run
             else performing.perform(order, chosen, self._scanner, go_on)
         )

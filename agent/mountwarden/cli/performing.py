@@ -22,12 +22,13 @@ PATIENCE = 10.0
 """Seconds that a command waits for another one's action to end."""
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scanner
+    from ..scan.scanner import Scan, Scanner
 
 
-def steps(order: Order, findings: Sequence[Finding]) -> Iterator[OutcomeJson]:
-    """What the order would do, step by step."""
-    return (outcomes.dry_run(finding, order.action) for finding in findings)
+def steps(order: Order, findings: Sequence[Finding], scan: "Scan") -> Iterator[OutcomeJson]:
+    """What the order would do, step by step. Raises: OSError of reading /proc."""
+    unread = apply.unread_steps(findings, scan, order.also_unread)
+    return (outcomes.dry_run(one, order.action, unread.get((one.id, order.action), ())) for one in findings)
 
 
 def perform(
@@ -42,10 +43,16 @@ def perform(
         confirmed = [finding for finding in findings if finding.confirmed]
         named = named_units(scanner.config) | ({order.unit} if order.unit else set())
         done = apply.carry_out_all(
-            confirmed, scanner, order.action, named=named, lazy=order.lazy, go_on=lambda: go_on() and not ended
+            confirmed,
+            scanner,
+            order.action,
+            named=named,
+            lazy=order.lazy,
+            also_unread=order.also_unread,
+            go_on=lambda: go_on() and not ended,
         )
         for outcome in itertools.chain(refused, done):
-            audit.tell(outcome)
+            audit.tell(outcome, order.also_unread)
             yield outcomes.as_json(outcome, scanner.config)
         audit.end()
 

@@ -65,6 +65,8 @@ class RunningService:
             "lazy": order.lazy,
             "unit": order.unit,
         }
+        if order.also_unread:
+            asked["also_unread"] = sorted(order.also_unread)
         for reply in self._client.stream("io.mountwarden.Act", asked, deadline=_OUTCOME):
             yield from reply["outcomes"]
             if not go_on():

@@ -36,6 +36,8 @@ class Order:
     """With unmount: also where the copy is in use."""
     unit: str | None = None
     """With rejoin: a unit that the operator names."""
+    also_unread: frozenset[int] = frozenset()
+    """Inodes of mount namespaces that do not keep it back though they can't be read."""
 
 
 class AnswerSource(Protocol):

@@ -4,7 +4,7 @@ What is declined is no attempt, since it changes nothing: it is tried again whil
 grows, and counts neither as an action nor as a failure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ..config.schema import Config
@@ -71,12 +71,21 @@ def undo(ledger: Ledger, findings: Sequence[Finding]) -> Ledger:
 
 
 def finish(
-    ledger: Ledger, finding: Finding, action: Action, attempt: Attempt, now: Now, text: str, data: Mapping[str, str]
+    ledger: Ledger,
+    finding: Finding,
+    action: Action,
+    attempt: Attempt,
+    now: Now,
+    text: str,
+    data: Mapping[str, str],
+    unread: tuple[int, ...] = (),
 ) -> Ledger:
-    """An attempt ended: count it, and put its event in line to be reported. `data` are the event's fields."""
+    """An attempt ended: count it, and put its event in line to be reported. `data` are the event's fields, `unread` the
+    mount namespaces that kept it back, since they could not be read.
+    """
     entry = ledger.entries[finding.id]
     if attempt is Attempt.DECLINED:
-        return _declined(ledger, entry, action, now, text, data)
+        return _declined(ledger, entry, action, now, text, data, unread)
     root = ledger.roots.get(finding.root.path, RootRecord())
     root = _counted(root, action, attempt)
     event = _outcome(entry, action, attempt, now, text, data)
@@ -115,12 +124,39 @@ GONE = "gone"
 """The code of a decline that found nothing left to do: the next scan clears the finding. It is not reported."""
 
 
-def _declined(ledger: Ledger, entry: Entry, action: Action, now: Now, text: str, data: Mapping[str, str]) -> Ledger:
+def freed(ledger: Ledger, unread: Collection[int], now: Now) -> Ledger:
+    """What was kept back by mount namespaces that have ended, or are read again, is due at once.
+
+    `unread` are those that can't be read now.
+    """
+    entries = {
+        key: replace(entry, declines=tuple(_freed(one, unread, now) for one in entry.declines))
+        for key, entry in ledger.entries.items()
+        if any(one.unread and not one.freed for one in entry.declines)
+    }
+    return replace(ledger, entries={**ledger.entries, **entries}) if entries else ledger
+
+
+def _freed(decline: Decline, unread: Collection[int], now: Now) -> Decline:
+    if not decline.unread or decline.freed or any(inode in unread for inode in decline.unread):
+        return decline
+    return replace(decline, again=min(decline.again, now.boot), freed=True)
+
+
+def _declined(
+    ledger: Ledger,
+    entry: Entry,
+    action: Action,
+    now: Now,
+    text: str,
+    data: Mapping[str, str],
+    unread: tuple[int, ...],
+) -> Ledger:
     """Reported once for each code in `data`; the action that `begin` counted is counted no more."""
     last, code = entry.declined(action), data.get("CODE", "")
     told = last.told if last else frozenset[str]()
     pause = min(2 * last.pause, LONGEST_PAUSE) if last else PAUSE
-    decline = Decline(action, code, text, now.boot + pause, pause, told | {code})
+    decline = Decline(action, code, text, now.boot + pause, pause, told | {code}, unread)
     others = tuple(one for one in entry.declines if one.action is not action)
     known = replace(entry, attempt=Attempt.DECLINED, declines=(*others, decline))
     quiet = code in told or code == GONE

@@ -44,6 +44,10 @@ class Decline:
     """Seconds from the last time to that."""
     told: frozenset[str] = frozenset()
     """Codes that were reported."""
+    unread: tuple[int, ...] = ()
+    """Inodes of the mount namespaces that kept it back, since they could not be read, until none of them does."""
+    freed: bool = False
+    """None of these does any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -321,3 +321,5 @@ class Outcome:
     saw: str = ""
     did: str = ""
     verified: str = ""
+    unread: tuple[int, ...] = ()
+    """Inodes of the mount namespaces that kept it back, since they could not be read."""

@@ -9,7 +9,7 @@ there too. Beside these ids a process keeps the ones that it had before, though 
 import contextlib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ..errors import NoAnswer
@@ -19,6 +19,8 @@ from . import entries, processes
 from .enter import DEADLINE
 
 _GONE = (FileNotFoundError, ProcessLookupError)
+_TRIES = 50
+"""How often a process is looked for in a mount namespace whose processes have all ended since they were listed."""
 
 
 class CannotTell(Exception):
@@ -108,7 +110,7 @@ class Entrants:
 
     def _add_owner(self, space: Namespace, owners: _Owners) -> None:
         """Raises: CannotTell where there is no way to the namespace; as `_add`."""
-        for pid in space.pids:
+        for pid in (*space.pids, *(() if space.door else _newest_in(space.inode))):
             with contextlib.suppress(*_GONE):
                 fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
                 try:
@@ -161,6 +163,16 @@ class Entrants:
                 if processes.link_inode(pid, "user") == inode:
                     return found
         return child.ask(lambda: _maps_inside(fd), deadline=DEADLINE, what=f"the child in user namespace {inode}")
+
+
+def _newest_in(inode: int) -> Iterator[int]:
+    """Processes that are in a mount namespace at this moment: it may have no other than ones that fork and end."""
+    for _ in range(_TRIES):
+        for pid in reversed(processes.pids()):
+            with contextlib.suppress(OSError):
+                if processes.link_inode(pid, "mnt") == inode:
+                    yield pid
+                    break
 
 
 def _owner(mount_namespace: int) -> int:

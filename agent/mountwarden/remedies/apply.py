@@ -4,17 +4,19 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ..errors import Declined, MountwardenError
-from ..model import Action, Finding, Outcome
-from ..scan.scanner import Scanner
+from ..model import Action, Finding, Outcome, Reach, Spot
+from ..scan.scanner import Scan, Scanner
 from . import leftovers
 from .actions import ACTIONS, describe
 from .detach import detach, detach_all
+from .detachable import Detachable
 from .rejoin import rejoin
 from .results import refused
 from .share import share
 from .unmount import unmount
+from .unread import all_unread, in_peer_groups, kept_back
 
-__all__ = ["carry_out", "carry_out_all", "describe", "remove_leftovers"]
+__all__ = ["carry_out", "carry_out_all", "describe", "remove_leftovers", "unread_steps"]
 
 
 def carry_out(
@@ -24,27 +26,31 @@ def carry_out(
     *,
     named: frozenset[str] = frozenset(),
     lazy: bool = False,
+    also_unread: frozenset[int] = frozenset(),
 ) -> Outcome:
     """Apply one action to one finding. A refusal or failure is an Outcome that says why, never an exception.
 
     `named` are units that the operator, or a policy, names for this action. `lazy`: an unmount is to end what is in
-    use too, which only an operator asks for.
+    use too, which only an operator asks for. So are `also_unread`: mount namespaces, by inode, that do not keep it back
+    though they can't be read.
     """
     try:
         if action not in ACTIONS:
             raise Declined("not-applicable", f"{action} is advice: mountwarden never does it itself")
-        return _functions(named, lazy)[action](finding, scanner)
+        return _functions(named, lazy=lazy, also_unread=also_unread)[action](finding, scanner)
     except (OSError, MountwardenError) as error:
         return refused(finding, action, error)
 
 
-def _functions(named: frozenset[str], lazy: bool = False) -> Mapping[Action, Callable[[Finding, Scanner], Outcome]]:
+def _functions(
+    named: frozenset[str], *, lazy: bool, also_unread: frozenset[int]
+) -> Mapping[Action, Callable[[Finding, Scanner], Outcome]]:
     """What carries out each action."""
     return {
         Action.SHARE: share,
-        Action.DETACH: detach,
-        Action.UNMOUNT: functools.partial(unmount, lazy=lazy),
-        Action.REJOIN: functools.partial(rejoin, named=named),
+        Action.DETACH: functools.partial(detach, also_unread=also_unread),
+        Action.UNMOUNT: functools.partial(unmount, lazy=lazy, also_unread=also_unread),
+        Action.REJOIN: functools.partial(rejoin, named=named, also_unread=also_unread),
     }
 
 
@@ -55,6 +61,7 @@ def carry_out_all(
     *,
     named: frozenset[str] = frozenset(),
     lazy: bool = False,
+    also_unread: frozenset[int] = frozenset(),
     go_on: Callable[[], bool] = lambda: True,
 ) -> Iterator[Outcome]:
     """The same for many, each outcome as it is known: detaches in batches, all else one by one.
@@ -62,8 +69,30 @@ def carry_out_all(
     `go_on` is asked before each batch; when it says no, what is left has no outcome.
     """
     if action is Action.DETACH:
-        return detach_all(findings, scanner, go_on)
-    return (carry_out(finding, scanner, action, named=named, lazy=lazy) for finding in findings if go_on())
+        return detach_all(findings, scanner, go_on, also_unread=also_unread)
+    one = functools.partial(carry_out, scanner=scanner, action=action, named=named, lazy=lazy, also_unread=also_unread)
+    return (one(finding) for finding in findings if go_on())
+
+
+def unread_steps(
+    findings: Iterable[Finding], scan: Scan, also_unread: frozenset[int] = frozenset()
+) -> dict[tuple[str, Action], list[str]]:
+    """By finding and action: what is to be said, beside the action's steps, of namespaces that a scan could not read.
+
+    Raises: OSError of reading /proc.
+    """
+    unread = all_unread(scan)
+    said: dict[tuple[str, Action], list[str]] = {}
+    homes: dict[int | None, dict[Spot, Detachable]] = {}
+    for finding in findings if unread else ():
+        for action in (Action.UNMOUNT, Action.REJOIN):
+            said[finding.id, action] = in_peer_groups(finding, action, scan)
+        if finding.target is not None and finding.reached(Reach.RMDIR):
+            homes.setdefault(finding.home, {})[finding.target.match.spot] = Detachable(finding, finding.target)
+    for leaks in homes.values():
+        kept = kept_back(list(leaks.values()), unread, scan, also_unread)
+        said |= {(leak.finding.id, Action.DETACH): list(kept.steps(spot)) for spot, leak in leaks.items()}
+    return said
 
 
 def remove_leftovers(scanner: Scanner) -> list[bytes]:

@@ -9,6 +9,8 @@ from ..explain import holders, naming
 from ..model import Action, Copy, Evidence, Finding, Kind, Mount, Reach
 from ..observe import directory_users, namespaces
 from ..observe.mount_lines import MountLines
+from ..scan.budgets import limits_of
+from ..scan.homes import reason
 from .actions import ACTIONS
 from .default_policy import in_use_by_record
 
@@ -83,18 +85,22 @@ def of_namespace(inode: int | None, scan: "Scan", function: Callable[[MountLines
     """
     seen = scan.picture.namespaces.get(inode or 0)
     try:
-        return namespaces.read(seen.inode, seen.pids, function, seen.door) if seen else None
+        return namespaces.read(seen.inode, seen.pids, function, seen.door, limits_of(seen.owner)) if seen else None
     except (OSError, NoAnswer) as error:
-        why = f"namespace {inode} of {who(inode or 0, scan)} could not be read: it may use the layer"
-        raise Declined("unread", why) from error
+        why = f"namespace {inode} of {who(inode or 0, scan)} could not be read ({reason(error)}): it may use the layer"
+        raise Declined("unread", why, unread=(inode or 0,)) from error
 
 
-def of_each(scan: "Scan", function: Callable[[int, MountLines], T]) -> Iterator[tuple[int, T]]:
-    """Each namespace of a scan, and what `function` makes of it as it is now, but those that are gone.
+def of_each(
+    scan: "Scan", function: Callable[[int, MountLines], T], but: Collection[int] = ()
+) -> Iterator[tuple[int, T]]:
+    """Each namespace of a scan, and what `function` makes of it as it is now, `but` some and those that are gone.
 
     Raises: Declined where one can't be read.
     """
     for inode in scan.picture.namespaces:
+        if inode in but:
+            continue
         made = of_namespace(inode, scan, functools.partial(function, inode))
         if made is not None:
             yield inode, made

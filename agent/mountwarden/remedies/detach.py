@@ -31,6 +31,7 @@ from . import leftovers, newer_mounts, replace
 from .children import at_home
 from .detachable import Detachable, judged_leak, others_there
 from .results import Performed, refused, verified
+from .unread import all_unread, harmless, kept_back, read_in_part
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scan, Scanner
@@ -44,13 +45,20 @@ LOOKS, FEW = 4, 8
 time on, that is not asked any more."""
 
 
-def detach(finding: Finding, scanner: "Scanner") -> Outcome:
-    """Replace the mountpoint in home, so that the kernel drops the copies of every namespace."""
-    return next(detach_all((finding,), scanner))
+def detach(finding: Finding, scanner: "Scanner", *, also_unread: frozenset[int] = frozenset()) -> Outcome:
+    """Replace the mountpoint in home, so that the kernel drops the copies of every namespace.
+
+    `also_unread` are mount namespaces, by inode, that do not keep it back though they can't be read.
+    """
+    return next(detach_all((finding,), scanner, also_unread=also_unread))
 
 
 def detach_all(
-    findings: Iterable[Finding], scanner: "Scanner", go_on: Callable[[], bool] = lambda: True
+    findings: Iterable[Finding],
+    scanner: "Scanner",
+    go_on: Callable[[], bool] = lambda: True,
+    *,
+    also_unread: frozenset[int] = frozenset(),
 ) -> Iterator[Outcome]:
     """The same for many, in batches, before each of which `go_on` is asked: each outcome as soon as it is known.
 
@@ -64,7 +72,7 @@ def detach_all(
         try:
             if scan is None or time.monotonic() - ended > SECONDS:
                 scan = scanner.scan(resync=True)
-            outcomes, scan = _Batch(scan, scanner).detach(batch)
+            outcomes, scan = _Batch(scan, scanner, also_unread).detach(batch)
             ended = time.monotonic()
         except (OSError, MountwardenError) as error:
             outcomes, scan = [refused(finding, Action.DETACH, error) for finding in batch], None
@@ -90,9 +98,13 @@ def _together(outcomes: Iterable[Outcome], left: Mapping[str, Finding]) -> list[
 class _Batch:
     """Leaks that are checked by one scan, replaced by one child, and verified by another scan."""
 
-    def __init__(self, scan: "Scan", scanner: "Scanner") -> None:
-        self._scan, self._scanner = scan, scanner
+    def __init__(self, scan: "Scan", scanner: "Scanner", also_unread: frozenset[int]) -> None:
+        self._scan, self._scanner, self._also_unread = scan, scanner, also_unread
         self._outcomes: list[Outcome] = []
+        self._unread = all_unread(scan)
+        """By inode, with the reason: namespaces that could not be read by the scan, or since."""
+        self._overruled: dict[Spot, str] = {}
+        """By spot, in words: namespaces that could have to do with it, and that an operator did not wait for."""
 
     def detach(self, findings: Sequence[Finding]) -> tuple[list[Outcome], "Scan | None"]:
         """The outcomes of those that the batch came to, of one at least; and the scan that verified them."""
@@ -112,14 +124,21 @@ class _Batch:
         judged = []
         for finding in findings:
             try:
-                judged.append(judged_leak(finding, seen.get(finding.id), self._scan))
+                judged.append(judged_leak(finding, seen.get(finding.id)))
             except Declined as error:
                 self._outcomes.append(refused(finding, Action.DETACH, error))
         return judged
 
     def _unshared(self, leaks: Sequence[Detachable]) -> list[Detachable]:
-        """Those whose spots nothing else is on or shows."""
-        others = others_there(leaks, self._scan)
+        """Those whose spots nothing else is on or shows, and no namespace that can't be read could either."""
+        but = harmless(leaks, self._unread, self._scan)
+        unread = {inode: self._unread[inode] for inode in but} | read_in_part(self._scan)
+        others = others_there(leaks, self._scan, unread, but)
+        self._unread |= unread
+        left = [leak for leak in leaks if leak.spot not in others]
+        kept = kept_back(left, unread, self._scan, self._also_unread)
+        others |= {leak.spot: why for leak in left if (why := kept.refusal(leak))}
+        self._overruled |= {leak.spot: kept.overrule(leak.spot) for leak in left}
         for leak in leaks:
             if leak.spot in others:
                 self._outcomes.append(refused(leak.finding, Action.DETACH, others[leak.spot]))
@@ -143,7 +162,8 @@ class _Batch:
         for leak, what in answered:
             if isinstance(what, Declined):
                 self._outcomes.append(refused(leak.finding, Action.DETACH, what))
-        return [leak.performed(what) for leak, what in answered if not isinstance(what, Declined)]
+        done = ((leak, what) for leak, what in answered if not isinstance(what, Declined))
+        return [leak.performed(what, self._overruled.get(leak.spot, "")) for leak, what in done]
 
     def _answers(
         self, leaks: Sequence[Detachable], in_use: replace.InUse, newest: int | None, seconds: float

@@ -1,7 +1,7 @@
 """One leak that a detach is asked for: what is checked of it by a scan, and what is said of it afterwards."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,9 +9,10 @@ from ..errors import Declined
 from ..model import NAMED, Action, Copy, Evidence, Finding, Mount, Spot, Target, gets_own_superblock
 from ..observe import directory_users
 from ..observe.mount_lines import MountLines
-from .checks import judged_again, of_each, who
+from .checks import judged_again, who
 from .replace import Mountpoint, Replaced
 from .results import Performed, copies_in_words
+from .unread import of_each_readable
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scan
@@ -47,9 +48,11 @@ class Detachable:
         """Those that go with the directory."""
         return tuple(copy for copy in self.target.proven if copy.spot == self.spot)
 
-    def performed(self, done: Replaced | str) -> Performed:
-        """What was done: `done` is a text where the child gave no answer."""
-        return Performed(self.finding, Action.DETACH, self._saw(), self._did(done), self.copies)
+    def performed(self, done: Replaced | str, overruled: str = "") -> Performed:
+        """What was done: `done` is a text where the child gave no answer; `overruled` what an operator did not wait
+        for, in words.
+        """
+        return Performed(self.finding, Action.DETACH, self._saw() + overruled, self._did(done), self.copies)
 
     def _saw(self) -> str:
         spaces = sorted({copy.namespace for copy in self.copies})
@@ -68,12 +71,9 @@ class Detachable:
         )
 
 
-def judged_leak(finding: Finding, seen: Finding | None, scan: "Scan") -> Detachable:
-    """The finding as the scan shows it. Raises: Declined where it is not what was judged, or the scan is not whole."""
+def judged_leak(finding: Finding, seen: Finding | None) -> Detachable:
+    """The finding as the scan shows it. Raises: Declined where it is not what was judged."""
     now = judged_again(finding, seen, Action.DETACH)
-    unread = [gap for gap in scan.gaps if gap.namespace is not None]
-    if unread:
-        raise Declined("unread", f"a namespace could not be read ({unread[0].reason}): it may use the layer")
     if now.home != finding.home:
         raise Declined("changed", "its engine has another mount namespace than when it was judged")
     if now.target is None or not now.target.copies:
@@ -91,11 +91,13 @@ class _Other:
     """It is mounted on a copy, or below it."""
 
 
-def others_there(leaks: Sequence[Detachable], scan: "Scan") -> dict[Spot, Declined]:
+def others_there(
+    leaks: Sequence[Detachable], scan: "Scan", unread: dict[int, str], but: Collection[int] = ()
+) -> dict[Spot, Declined]:
     """Spots of which the directory itself is mounted, or with which another mount would go, with the refusal.
 
     The leaks are of one home. What counts is what is there now: namespaces that copied the leaked mount since the scan
-    are fine. Raises: Declined where a namespace can't be read.
+    are fine. What can't be read now is added to `unread`, with the reason; `but` some, which are not read.
     """
     own = {leak.spot: leak.target.mount for leak in leaks}
     judged: dict[int, dict[int, Spot]] = {}
@@ -109,7 +111,7 @@ def others_there(leaks: Sequence[Detachable], scan: "Scan") -> dict[Spot, Declin
         found = _others(inode, lines, judged.get(inode, {}), own)
         return list(directory_users.bound(lines, own.keys())), list(found)
 
-    for inode, (bound, found) in of_each(scan, in_one) if leaks else ():
+    for inode, (bound, found) in of_each_readable(scan, in_one, unread, but) if leaks else ():
         for spot, point in bound:
             where = f"{os.fsdecode(point)} in namespace {inode} of {who(inode, scan)}"
             refused.setdefault(spot, Declined("bound", f"the directory itself is mounted at {where}"))

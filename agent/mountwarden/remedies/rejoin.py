@@ -9,27 +9,36 @@ from ..errors import Declined, NoAnswer
 from ..model import Action, Copy, Finding, Mount, NamespaceKind, Outcome, RootState
 from ..mounts.table import Table, below
 from ..observe import directory_users, processes
-from .checks import of_each, of_namespace, other_members, scan_again
+from ..observe.mount_lines import MountLines
+from .checks import of_namespace, other_members, scan_again
 from .children import at_home
 from .results import Performed
 from .sharing_group import Pair, alive, join_all
+from .unread import check_unread, of_each_readable
 
 if TYPE_CHECKING:
     from ..scan.scanner import Scan, Scanner
 
 
-def rejoin(finding: Finding, scanner: "Scanner", *, named: frozenset[str] = frozenset()) -> Outcome:
+def rejoin(
+    finding: Finding,
+    scanner: "Scanner",
+    *,
+    named: frozenset[str] = frozenset(),
+    also_unread: frozenset[int] = frozenset(),
+) -> Outcome:
     """Make the service's mounts slaves of home's.
 
     `named` are units that the operator named: one with a root directory of its own, or a read-only one, is rejoined
-    only then. Raises: Declined where any precondition does not hold; OSError and NoAnswer of the scan or the child.
+    only then. `also_unread` are other mount namespaces, by inode, that do not keep it back though they can't be read.
+    Raises: Declined where any precondition does not hold; OSError and NoAnswer of the scan or the child.
     """
     scan, now = scan_again(finding, scanner, Action.REJOIN)
     pid = _service(now)
     tables = _tables(now, scan)
     _check_view(now, tables, named)
     pairs = _pairs(now, scan, tables[0])
-    _check_alone(pairs, scan)
+    _check_alone(finding, pairs, scan, also_unread)
     saw = "; ".join(f"mount {p.target.id} at {os.fsdecode(p.target.point)} has no master" for p in pairs)
     join = functools.partial(join_all, pairs, pid, now.first.namespace or 0)
     with contextlib.ExitStack() as fds:
@@ -131,14 +140,21 @@ def _checked(source: Mount, target: Mount) -> Pair:
     return Pair(source, target)
 
 
-def _check_alone(pairs: list[Pair], scan: "Scan") -> None:
+def _check_alone(finding: Finding, pairs: list[Pair], scan: "Scan", also_unread: frozenset[int]) -> None:
     """A peer group that has other members or slaves is not left. Raises: Declined."""
     groups = {pair.target.shared for pair in pairs if pair.target.shared}
     own = {pair.target.id for pair in pairs}
-    for inode, others in of_each(scan, lambda _inode, lines: other_members(lines, groups, own)) if groups else ():
+    unread: dict[int, str] = {}
+
+    def others_in(_inode: int, lines: MountLines) -> list[Mount]:
+        return other_members(lines, groups, own)
+
+    for inode, others in of_each_readable(scan, others_in, unread) if groups else ():
         for mount in others:
             where = f"{os.fsdecode(mount.point)} in namespace {inode}"
             raise Declined("member", f"the copy is in one peer group with {where}, which would lose it")
+    left = unread.keys() - also_unread
+    check_unread(finding, Action.REJOIN, {inode: unread[inode] for inode in left}, scan)
 
 
 def _verified(performed: Performed, scanner: "Scanner", pairs: list[Pair]) -> Outcome:

@@ -19,7 +19,7 @@ def refused(finding: Finding, action: Action, error: OSError | MountwardenError)
     """The outcome of an action that did nothing."""
     match error:
         case Declined():
-            return Outcome(finding, action, False, error.code, f"declined: {error.message}")
+            return Outcome(finding, action, False, error.code, f"declined: {error.message}", unread=error.unread)
         case MountwardenError():
             code = "no-answer" if isinstance(error, NoAnswer) else "failed"
             return Outcome(finding, action, False, code, f"failed: {error.message}")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from ..escape import decoded
 from ..explain import naming
-from ..model import NAMED, Copy, Finding, Reach
+from ..model import NAMED, Action, Copy, Finding, Reach
 
 _REJOINED = (
     "from then on the service gets new mounts of the host, and a plain umount on the host fails with EBUSY while "
@@ -90,3 +90,8 @@ def rejoin(finding: Finding) -> list[str]:
         "check again: umounts on the host reach the copies",
         _REJOINED,
     ]
+
+
+def overruling(finding: Finding, action: Action, unread: Sequence[int]) -> str:
+    """The command by which an operator has it done though these mount namespaces, by inode, can't be read."""
+    return " ".join([f"mountwarden {action} {finding.id}", *(f"--also-unread {inode}" for inode in unread)])

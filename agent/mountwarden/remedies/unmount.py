@@ -15,9 +15,10 @@ from ..kernel import abi, child, syscalls
 from ..model import Action, Copy, Finding, Mount, Outcome
 from ..observe import directory_users
 from ..observe.mount_lines import MountLines
-from .checks import of_each, other_members, scan_again
+from .checks import other_members, scan_again
 from .children import T, inside
 from .results import Performed, copies_in_words, verified
+from .unread import check_unread, of_each_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,17 +38,20 @@ class _Mounted:
     unique: int | None
 
 
-def unmount(finding: Finding, scanner: "Scanner", *, lazy: bool = False) -> Outcome:
+def unmount(
+    finding: Finding, scanner: "Scanner", *, lazy: bool = False, also_unread: frozenset[int] = frozenset()
+) -> Outcome:
     """Unmount the leaked copies of the finding's own mount inside their namespaces.
 
-    `lazy`: where one is in use there too. Raises: Declined where a precondition does not hold, or nothing could be
+    `lazy`: where one is in use there too. `also_unread` are other mount namespaces, by inode, that do not keep it back
+    though they can't be read. Raises: Declined where a precondition does not hold, or nothing could be
     unmounted; OSError and NoAnswer of the scan or the child.
     """
     scan, now = scan_again(finding, scanner, Action.UNMOUNT)
     copies = now.target.proven if now.target else ()
     if not copies or any(copy.parent is None or copy.mount.point == b"/" for copy in copies):
         raise Declined("not-applicable", "the copy is the namespace's own root, or its parent is not seen")
-    _check_spread(copies, scan)
+    _check_spread(finding, copies, scan, also_unread)
     proc = directory_users.open_proc()
     try:
         tried = _Everywhere(scan, proc, lazy)
@@ -63,8 +67,11 @@ def unmount(finding: Finding, scanner: "Scanner", *, lazy: bool = False) -> Outc
         os.close(proc)
 
 
-def _check_spread(copies: tuple[Copy, ...], scan: "Scan") -> None:
-    """An umount spreads from the parent's peer group, and takes along what is mounted on the copy. Raises: Declined."""
+def _check_spread(finding: Finding, copies: tuple[Copy, ...], scan: "Scan", also_unread: frozenset[int]) -> None:
+    """An umount spreads from the parent's peer group, and takes along what is mounted on the copy. Raises: Declined.
+
+    What can't be read may be in a peer group; where the parents are in none, only the copies' own namespaces matter.
+    """
     parents = {copy.parent.id: copy.parent for copy in copies if copy.parent is not None}
     groups = {parent.shared for parent in parents.values() if parent.shared}
     ids = frozenset(copy.mount.id for copy in copies)
@@ -74,12 +81,15 @@ def _check_spread(copies: tuple[Copy, ...], scan: "Scan") -> None:
         above = directory_users.mounted_on(lines, ids) if inode in spaces else ()
         return other_members(lines, groups, parents), [mount for mount in above if mount.id not in ids]
 
-    for inode, (members, above) in of_each(scan, others_in):
+    unread: dict[int, str] = {}
+    for inode, (members, above) in of_each_readable(scan, others_in, unread):
         for mount in members:
             where = f"{os.fsdecode(mount.point)} in namespace {inode}"
             raise Declined("spreads", f"the umount would spread to {where}: its parent is in one peer group")
         for mount in above:
             raise Declined("mounted-on", f"{os.fsdecode(mount.point)} is mounted on it there")
+    left = (unread.keys() if groups else unread.keys() & spaces) - also_unread
+    check_unread(finding, Action.UNMOUNT, {inode: unread[inode] for inode in left}, scan)
 
 
 _LAZY = (

@@ -1,9 +1,11 @@
 """What is answered about one finding, as JSON: its explanation and its plan. Pure."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TypedDict, final
 
-from ..escape import printable
-from ..model import Finding
+from ..escape import printable, sentence
+from ..model import Action, Finding
 from . import build, types
 
 
@@ -52,9 +54,13 @@ def over(finding_id: str, background: types.BackgroundJson) -> OverJson:
     return {"id": finding_id, "over": True, "background": background}
 
 
-def planned(finding: Finding) -> PlannedJson:
-    """The remedies of a finding that `remedies.plan` has filled in, with their steps."""
+def planned(finding: Finding, unread: Mapping[tuple[str, Action], Sequence[str]] = MappingProxyType({})) -> PlannedJson:
+    """The remedies of a finding that `remedies.plan` has filled in, with their steps, and what `unread` has on those
+    of namespaces that could not be read.
+    """
     steps = build.steps(finding)
+    for remedy in finding.remedies:
+        steps[str(remedy.action)] += map(sentence, unread.get((finding.id, remedy.action), ()))
     return {
         "id": finding.id,
         "kind": str(finding.kind),

@@ -1,5 +1,6 @@
 """The outcome of an action, as JSON. Pure."""
 
+from collections.abc import Iterable
 from typing import TypedDict
 
 from ..config.schema import Config
@@ -7,6 +8,7 @@ from ..escape import printable, sentence
 from ..model import Action, Finding, Outcome
 from ..remedies.actions import describe
 from ..remedies.plan import after
+from ..remedies.steps import overruling
 
 UNCONFIRMED = "declined: it has not held for its confirm time, so an engine may be in the middle of unmounting it"
 """Why nothing is done about a finding that is not confirmed."""
@@ -50,6 +52,8 @@ def as_json(outcome: Outcome, config: Config) -> OutcomeJson:
 
 def _next(outcome: Outcome, config: Config) -> str | None:
     """What to try where this one was declined or failed; None where there is nothing to do any more."""
+    if outcome.unread:
+        return overruling(outcome.finding, outcome.action, outcome.unread)
     nothing = outcome.done or outcome.code in ("gone", "unconfirmed", "unverified")
     remedy = None if nothing else after(outcome.finding, outcome.action, config)
     return None if remedy is None else remedy.command or f"{remedy.action}: {sentence(remedy.reason)}"
@@ -74,8 +78,8 @@ def not_begun(
     }
 
 
-def dry_run(finding: Finding, action: Action) -> OutcomeJson:
-    """What would be done, step by step."""
-    steps = [sentence(step) for step in describe(finding, action)]
+def dry_run(finding: Finding, action: Action, unread: Iterable[str] = ()) -> OutcomeJson:
+    """What would be done, step by step; last, what is to be said of namespaces that could not be read."""
+    steps = [sentence(step) for step in (*describe(finding, action), *unread)]
     text = f"would {action} {printable(finding.mountpoint)}"
     return not_begun(finding.id, action, "dry-run", text, at=finding.mountpoint, steps=steps)

@@ -29,6 +29,12 @@ KEPT = 16 << 20
 HOSTS_OWN = ReadingLimits(size=1 << 30, seconds=2.0, kept=32 << 20)
 OTHERS = ReadingLimits(size=64 << 20, seconds=0.5, kept=4 << 20)
 
+
+def limits_of(owner: Owner) -> ReadingLimits:
+    """What the reading of one namespace may take, by whose it is."""
+    return HOSTS_OWN if owner == HOST else OTHERS
+
+
 LATER = "the scan had no time left for it; it is read in the next ones"
 OVER = "more than what may be read of one user or container; it is read later"
 
@@ -74,11 +80,11 @@ class Budgets:
 
     def limits(self, owner: Owner, inode: int) -> ReadingLimits:
         """What the reading of this namespace may take."""
-        if owner == HOST:
-            return HOSTS_OWN
-        account = self._accounts.get(owner, _Account())
+        limits, account = limits_of(owner), self._accounts.get(owner)
+        if account is None:
+            return limits
         others = sum(size for other, size in account.kept.items() if other != inode)
-        return replace(OTHERS, kept=max(0, min(OTHERS.kept, KEPT - others)))
+        return replace(limits, kept=max(0, min(limits.kept, KEPT - others)))
 
     @contextmanager
     def charged(self, owner: Owner) -> Iterator[None]:

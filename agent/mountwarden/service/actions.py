@@ -6,7 +6,7 @@ with it, so the pause is for all of them so long that they cost at most 1/`COST_
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..config.schema import Config, Mode
@@ -27,8 +27,9 @@ BATCH = 256
 FAILED = frozenset({"failed", "no-answer", "unverified", "still-there", "not-shared", "still-severed"})
 """Codes of outcomes whose effect is missing or unknown though all preconditions held. Others name a precondition."""
 
-COST_FACTOR = 100.0
-"""For each second that it takes to try again what was declined, nothing that was declined is tried for so many."""
+COST_FACTOR, FREED_FACTOR = 100.0, 5.0
+"""For each second that it takes to try again what was declined, nothing that was declined is tried for so many; the
+second one is for what is freed of the namespaces that kept it back. Who makes new ones all the time costs no more."""
 
 CarryOut = Callable[[Sequence[Finding], Action, Callable[[], bool]], Iterable[Outcome]]
 """What carries out one action for findings; before each of its batches it asks whether to go on."""
@@ -53,8 +54,8 @@ class AutomaticActions:
         self._run = run
         self._carry_out = carry_out
         self._tidy = tidy
-        self._retry_from = 0.0
-        """Seconds of CLOCK_BOOTTIME before which nothing is tried again that was declined."""
+        self._retry_from, self._freed_from = 0.0, 0.0
+        """Seconds of CLOCK_BOOTTIME before which nothing is tried again that was declined, or was and is freed."""
         self._may_act = may_act
 
     def remove_leftovers(self, config: Config) -> list[bytes]:
@@ -70,17 +71,25 @@ class AutomaticActions:
             return []
 
     def act(
-        self, findings: Iterable[Finding], config: Config, ledger: Ledger, report: Callable[[Ledger], Ledger]
+        self,
+        findings: Iterable[Finding],
+        config: Config,
+        ledger: Ledger,
+        report: Callable[[Ledger], Ledger],
+        unread: Collection[int] = (),
     ) -> tuple[Ledger, tuple[Outcome, ...]]:
         """Do what may be done now; nothing while a command acts, which has begun before the service did.
 
-        `report` saves the ledger and reports what is pending, around each batch.
+        `report` saves the ledger and reports what is pending, around each batch. `unread` are the mount namespaces that
+        the last scan could not read.
 
         Returns the ledger, and the outcomes but for those that were declined before for the same reason.
         """
         outcomes: list[Outcome] = []
+        ledger = breaker.freed(ledger, unread, _now())
         declined = breaker.declines(ledger)
-        cycle = _Cycle(deque(finding for finding in findings if finding.confirmed), frozenset(declined))
+        freed = frozenset(one for one, some in declined.items() if any(decline.freed for decline in some))
+        cycle = _Cycle(deque(finding for finding in findings if finding.confirmed), frozenset(declined), freed)
         until = _boot() + BUDGET if self._may_act() else 0.0
         while cycle.left and _boot() < until:
             began = _boot()
@@ -91,7 +100,9 @@ class AutomaticActions:
             outcomes += [one for one in done if not _known(one, declined)]
             cycle.learn(done)
             if any(finding.id in declined for finding in batch):
-                self._retry_from = max(self._retry_from, _boot() + COST_FACTOR * (_boot() - began))
+                took = _boot() - began
+                self._retry_from = max(self._retry_from, _boot() + COST_FACTOR * took)
+                self._freed_from = max(self._freed_from, _boot() + FREED_FACTOR * took)
         return report(ledger), tuple(outcomes)
 
     def _carried_out(
@@ -132,7 +143,8 @@ class AutomaticActions:
             cycle.left.popleft()
             if action is None:
                 continue
-            if finding.id in cycle.declined and _boot() < self._retry_from:
+            from_ = self._freed_from if finding.id in cycle.freed else self._retry_from
+            if finding.id in cycle.declined and _boot() < from_:
                 continue
             if why := breaker.objection(ledger, finding, action, _now(), config):
                 if why == breaker.MADE_PRIVATE_AGAIN:
@@ -153,6 +165,8 @@ class _Cycle:
     left: deque[Finding]
     declined: frozenset[str] = frozenset()
     """Ids of findings of which something was declined in an earlier cycle."""
+    freed: frozenset[str] = frozenset()
+    """Those of them that no namespace keeps back any more which did."""
     taken: set[bytes] = field(default_factory=set)
     """Mountpoints for which an action was tried: one action at a mountpoint ends the copies of all namespaces."""
     allowed: Counter[bytes] = field(default_factory=Counter)
@@ -206,7 +220,7 @@ def _finished(ledger: Ledger, finding: Finding, action: Action, outcome: Outcome
     attempt = Attempt.DONE if outcome.done else Attempt.FAILED if outcome.code in FAILED else Attempt.DECLINED
     data = {"CODE": outcome.code, "SAW": outcome.saw, "DID": outcome.did, "VERIFIED": outcome.verified}
     said = {name: value for name, value in data.items() if value}
-    return breaker.finish(ledger, finding, action, attempt, _now(), outcome.text, said)
+    return breaker.finish(ledger, finding, action, attempt, _now(), outcome.text, said, outcome.unread)
 
 
 def _known(outcome: Outcome, declined: Mapping[str, tuple[Decline, ...]]) -> bool:

@@ -224,11 +224,11 @@ class Agent:
         pause = self._settings.pause()
         self._reporter.note_pause(pause)
         self._reporter.report()
-        outcomes = self._act(findings, config)
+        outcomes = self._act(findings, config, {gap.namespace for gap in scan.gaps if gap.namespace is not None})
         return Results(scan, findings, config, self._reporter.ledger, pause, self._settings.kept, cost, outcomes)
 
-    def _act(self, findings: tuple[Finding, ...], config: Config) -> tuple[Outcome, ...]:
-        ledger, outcomes = self._actions.act(findings, config, self._reporter.ledger, self._report_now)
+    def _act(self, findings: tuple[Finding, ...], config: Config, unread: set[int]) -> tuple[Outcome, ...]:
+        ledger, outcomes = self._actions.act(findings, config, self._reporter.ledger, self._report_now, unread)
         self._reporter.ledger = ledger
         return outcomes
 

@@ -9,6 +9,7 @@ from ...escape import printable
 from ...files import read_regular
 from ...ledger.update import subject_of
 from ...model import Action, Event, EventKind, Finding, Outcome
+from ...remedies import apply
 from ...report import outcomes
 from ...varlink.connection import Call, Peer
 from ..actions import FAILED
@@ -22,9 +23,11 @@ SECONDS = 10.0
 MOST = 1000
 """Findings of one call."""
 
-CarryOut = Callable[[Sequence[Finding], Action, Callable[[], bool], str | None, bool], Iterable[Outcome]]
-"""Carries out one action for findings; before each of its batches it asks whether to go on. Last, a unit that the
-operator names, and whether an unmount is lazy where the copy is in use."""
+CarryOut = Callable[
+    [Sequence[Finding], Action, Callable[[], bool], str | None, bool, frozenset[int]], Iterable[Outcome]
+]
+"""Carries out one action for findings; before each of its batches it asks whether to go on. Last, what the operator
+says: a unit, whether an unmount is lazy where the copy is in use, and the namespaces that do not keep it back."""
 Tell = Callable[[Event], None]
 
 
@@ -36,6 +39,11 @@ class _Act:
     until: float
     scanned: bool = False
     """Whether there was a scan since it was asked for."""
+
+    @property
+    def also_unread(self) -> frozenset[int]:
+        """Mount namespaces that do not keep it back though they can't be read."""
+        return frozenset(self.call.parameters.get("also_unread") or ())
 
     @property
     def only_said(self) -> bool:
@@ -71,7 +79,7 @@ class Acts:
             held = all(finding.confirmed for finding in named)
             if act.call.over or held or act.only_said or time.monotonic() >= act.until:
                 self._waiting.remove(act)
-                self._do(act, named, missing, tell, results.config)
+                self._do(act, named, missing, tell, results)
 
     def failed(self, error: Callable[[Call], None]) -> None:
         """The scan failed: `error` answers each."""
@@ -79,25 +87,28 @@ class Acts:
         for act in waiting:
             error(act.call)
 
-    def _do(self, act: _Act, named: Sequence[Finding], missing: Sequence[str], tell: Tell, config: Config) -> None:
+    def _do(self, act: _Act, named: Sequence[Finding], missing: Sequence[str], tell: Tell, results: Results) -> None:
         """What goes wrong that no outcome is for is answered too, and left to the loop. Nothing if the peer is gone."""
         try:
             if not act.call.over:
-                self._answer(act, named, missing, tell, config)
+                self._answer(act, named, missing, tell, results)
         except Exception as error:
             act.call.fail(Failed(f"{type(error).__name__}: {error}"))
             raise
 
-    def _answer(self, act: _Act, named: Sequence[Finding], missing: Sequence[str], tell: Tell, config: Config) -> None:
+    def _answer(
+        self, act: _Act, named: Sequence[Finding], missing: Sequence[str], tell: Tell, results: Results
+    ) -> None:
         answer = _Replies(act.call)
         for finding_id in missing:
             text = "declined: there is no such finding now"
             answer.add(outcomes.not_begun(printable(finding_id), act.action, "no-such-finding", text))
         if act.only_said:
-            for finding in named:
-                answer.add(outcomes.dry_run(finding, act.action))
+            unread = apply.unread_steps(named, results.scan, act.also_unread)
+            for one in named:
+                answer.add(outcomes.dry_run(one, act.action, unread.get((one.id, act.action), ())))
         else:
-            self._act(act, named, answer, tell, config)
+            self._act(act, named, answer, tell, results.config)
         answer.end()
 
     def _act(self, act: _Act, named: Sequence[Finding], answer: "_Replies", tell: Tell, config: Config) -> None:
@@ -116,9 +127,9 @@ class Acts:
             tell(event(one, time.time(), by))
             answer.add(outcomes.as_json(one, config))
         unit, lazy = act.call.parameters.get("unit"), bool(act.call.parameters.get("lazy"))
-        for one in self._carry_out(tuple(left.values()), act.action, go_on, unit, lazy):
+        for one in self._carry_out(tuple(left.values()), act.action, go_on, unit, lazy, act.also_unread):
             del left[one.finding.id]
-            tell(event(one, time.time(), by))
+            tell(event(one, time.time(), by, act.also_unread))
             answer.add(outcomes.as_json(one, config))
         for finding_id in left:
             text = f"declined: it was not reached within {SECONDS:g} s; ask again"
@@ -158,8 +169,10 @@ def _by(peer: Peer) -> str:
     return f"uid {peer.uid}, pid {peer.pid} ({comm})"
 
 
-def event(outcome: Outcome, now: float, by: str) -> Event:
-    """The event that reports what came of an action. `now` is in seconds since the Epoch; `by` is who asked for it."""
+def event(outcome: Outcome, now: float, by: str, also_unread: Iterable[int] = ()) -> Event:
+    """The event that reports what came of an action. `now` is in seconds since the Epoch; `by` is who asked for it, and
+    said that these mount namespaces do not keep it back.
+    """
     kind = EventKind.ACTED if outcome.done else EventKind.FAILED if outcome.code in FAILED else EventKind.DECLINED
     said = {
         "ACTION": str(outcome.action),
@@ -168,6 +181,7 @@ def event(outcome: Outcome, now: float, by: str) -> Event:
         "DID": outcome.did,
         "VERIFIED": outcome.verified,
         "BY": by,
+        "ALSO_UNREAD": " ".join(map(str, sorted(also_unread))),
     }
     subject = subject_of(outcome.finding, outcome.finding.since or now)
     key = f"{outcome.finding.id}.{kind}.{now * 1e6:.0f}"

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
-from ...model import Finding, Severity
+from ...model import Action, Finding, Severity
 from ...output.metrics import Counts
+from ...remedies import apply
 from ...report import answers
 from ...report.answers import PlannedJson
 from ...report.build import ReportFacts
@@ -70,6 +71,8 @@ class Methods:
         """Those who came before the first one."""
         self._encoded: dict[str, bytes] = {}
         """Documents about the last scan, as they are sent."""
+        self._unread: dict[tuple[str, Action], list[str]] | None = None
+        """What is to be said in plans of namespaces that it could not read; None: not asked yet."""
 
     @property
     def wants_scan(self) -> bool:
@@ -83,7 +86,7 @@ class Methods:
 
     def scanned(self, results: Results, tell: Tell) -> None:
         """A scan is over: answer who waits for it. `tell` puts an event into the journal."""
-        self._results, self._encoded = results, {}
+        self._results, self._encoded, self._unread = results, {}, None
         early, self._early = self._early, []
         for method, call in early:
             _guarded(method, call)
@@ -153,7 +156,10 @@ class Methods:
                     raise NoSuchFinding(finding_id)
                 chosen += found
         wanted = {finding.id for finding in chosen}
-        return [answers.planned(finding) for finding in self._documents.facts(results).findings if finding.id in wanted]
+        if self._unread is None:
+            self._unread = apply.unread_steps(results.findings, results.scan)
+        known = self._documents.facts(results).findings
+        return [answers.planned(finding, self._unread) for finding in known if finding.id in wanted]
 
     def _explain(self, call: Call) -> None:
         self._known(

@@ -1,0 +1,191 @@
+"""Mount namespaces that can't be read: which they are, what they keep back, and what an operator is told of them.
+
+Such a namespace keeps back what it could have to do with (`could_matter`). An operator may overrule that for one, by
+its number; the service by itself never does.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from ..errors import Declined, NoAnswer
+from ..explain import holders, naming
+from ..model import HOST, Action, Finding, Spot, chief
+from ..observe.mount_lines import MountLines
+from ..scan.homes import reason
+from . import checks
+from .could_matter import could_matter
+from .steps import overruling
+
+if TYPE_CHECKING:
+    from ..scan.scanner import Scan
+    from .detachable import Detachable
+
+T = TypeVar("T")
+
+_FEW = 3
+"""So many are described, and of the others their number is."""
+
+
+UNREAD = "the mounts of a namespace"
+"""What a scan's gap calls a namespace that could not be read at all."""
+
+
+def read_in_part(scan: "Scan") -> dict[int, str]:
+    """By inode, with the reason: namespaces of which lines could not be read, or that the scan has no way to.
+
+    Those that could not be read at all are left to who reads all of them once more.
+    """
+    ways = scan.picture.namespaces
+    return {inode: why for inode, why, what in _gaps(scan) if what != UNREAD or inode not in ways}
+
+
+def all_unread(scan: "Scan") -> dict[int, str]:
+    """By inode, with the reason: all that a scan could not read, or not in full."""
+    return {inode: why for inode, why, _what in _gaps(scan)}
+
+
+def _gaps(scan: "Scan") -> list[tuple[int, str, str]]:
+    return [(gap.namespace, gap.reason, gap.what) for gap in scan.gaps if gap.namespace is not None]
+
+
+SECONDS = 2.0
+"""CPU time after which no more namespaces of users and containers are read for one action."""
+_TOO_LONG = "to read all that users and containers have takes too long"
+
+
+def of_each_readable(
+    scan: "Scan", function: Callable[[int, MountLines], T], unread: dict[int, str], but: Collection[int] = ()
+) -> Iterator[tuple[int, T]]:
+    """Each namespace of a scan, `but` some and those that are gone, and what `function` makes of it as it is now.
+
+    One that can't be read is added to `unread`, with the reason.
+    """
+    left = SECONDS
+    for inode, space in scan.picture.namespaces.items():
+        if inode in but:
+            continue
+        if left < 0 and space.owner != HOST:
+            unread[inode] = _TOO_LONG
+            continue
+        began = time.thread_time()
+        try:
+            made = checks.of_namespace(inode, scan, functools.partial(function, inode))
+        except Declined as error:
+            why = error.__cause__
+            unread[inode] = reason(why) if isinstance(why, OSError | NoAnswer) else error.message
+        else:
+            if made is not None:
+                yield inode, made
+        left -= time.thread_time() - began if space.owner != HOST else 0.0
+
+
+def in_peer_groups(finding: Finding, action: Action, scan: "Scan") -> list[str]:
+    """What to say of the unread namespaces before an umount or a rejoin that changes a peer group."""
+    copies = finding.target.copies if finding.target else ()
+    if not any(copy.parent and copy.parent.shared for copy in copies):
+        return []
+    unread = all_unread(scan)
+    return [f"{_named(inode, why, scan)}, and {_PEER}: {_without(inode)}" for inode, why in _first(unread)]
+
+
+_PEER = "it may be in the same peer group"
+
+
+def _without(inode: int) -> str:
+    return f"declined without --also-unread {inode}"
+
+
+def check_unread(finding: Finding, action: Action, unread: Mapping[int, str], scan: "Scan") -> None:
+    """Raises: Declined where there are unread namespaces; they may be in the peer group that the action changes."""
+    if unread:
+        raise _declined(finding, action, unread, dict.fromkeys(unread, _PEER), scan)
+
+
+def _declined(
+    finding: Finding, action: Action, unread: Mapping[int, str], could: Mapping[int, str], scan: "Scan"
+) -> Declined:
+    some = "; ".join(f"{_named(inode, unread[inode], scan)}, and {why}" for inode, why in _first(could))
+    more = f"; and {len(could) - _FEW} more" if len(could) > _FEW else ""
+    text = f"{some}{more}; end that, or: {overruling(finding, action, sorted(could))}"
+    return Declined("unread", text, unread=tuple(sorted(could)))
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBack:
+    """What is to be known of the detach of some leaks of one home."""
+
+    could: Mapping[Spot, Mapping[int, str]]
+    """Unread namespaces that could have to do with a spot, with the reason."""
+    unread: Mapping[int, str]
+    overruled: frozenset[int]
+    scan: "Scan"
+
+    def refusal(self, leak: "Detachable") -> Declined | None:
+        """Why it is not detached; None where no unread namespace keeps it back."""
+        found = {inode: why for inode, why in self.could[leak.spot].items() if inode not in self.overruled}
+        return _declined(leak.finding, Action.DETACH, self.unread, found, self.scan) if found else None
+
+    def overrule(self, spot: Spot) -> str:
+        """What an operator did not wait for, to be added to what was seen; "" where that is nothing."""
+        found = sorted(self.overruled & self.could[spot].keys())
+        return f"; overruled: {'; '.join(self._named(inode) for inode in found)}" if found else ""
+
+    def steps(self, spot: Spot) -> Iterator[str]:
+        """What to say of the unread namespaces before a detach, first of those that keep it back."""
+        could = self.could[spot]
+        for inode, why in _first(could):
+            yield f"{self._named(inode)}, and {why}: {'overruled' if inode in self.overruled else _without(inode)}"
+        if len(could) > _FEW:
+            yield f"{len(could) - _FEW} more can't be read, and could use the mountpoint too"
+        harmless = {inode: why for inode, why in self.unread.items() if inode not in could}
+        for inode, _why in _first(harmless):
+            yield f"{self._named(inode)}, which does not matter: its users can't get to the mountpoint's directory"
+        if len(harmless) > _FEW:
+            yield f"{len(harmless) - _FEW} more can't be read, and do not matter either"
+
+    def _named(self, inode: int) -> str:
+        return _named(inode, self.unread[inode], self.scan)
+
+
+def kept_back(
+    leaks: Sequence["Detachable"], unread: Mapping[int, str], scan: "Scan", also_unread: frozenset[int] = frozenset()
+) -> KeptBack:
+    """Which of the unread namespaces keep back which of the leaks, which are of one home; `also_unread` do not.
+
+    Raises: OSError of reading /proc.
+    """
+    home = leaks[0].finding.home if leaks else None
+    could = could_matter([leak.mountpoint for leak in leaks], home, unread, scan)
+    return KeptBack(could, unread, also_unread, scan)
+
+
+def harmless(leaks: Sequence["Detachable"], unread: Mapping[int, str], scan: "Scan") -> frozenset[int]:
+    """Those of the unread namespaces that keep back none of the leaks: to read them once more is not worth its time.
+
+    Raises: OSError of reading /proc.
+    """
+    could = kept_back(leaks, unread, scan).could
+    return frozenset(unread).difference(*could.values())
+
+
+def _first(found: Mapping[int, str]) -> list[tuple[int, str]]:
+    return sorted(found.items())[:_FEW]
+
+
+def _named(inode: int, why: str, scan: "Scan") -> str:
+    return f"mount namespace {inode} of {_holder(inode, scan)} could not be read ({why})"
+
+
+def _holder(inode: int, scan: "Scan") -> str:
+    """Who is in it, by one process, with its user: `process 4711 (sleep, foo.service), uid 1000`."""
+    seen = scan.picture.namespaces.get(inode)
+    try:
+        found = holders.members(seen).holders if seen else ()
+    except OSError:
+        return "a process that can't be read"
+    first = chief(found)
+    uid = f", uid {first.user}" if first and first.user is not None else ""
+    return naming.first_in_full(found) + uid
