@@ -11,12 +11,12 @@ import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Finding, Outcome
 from mountwarden.observe.enter import own_namespace
-from mountwarden.remedies import apply
+from mountwarden.remedies import apply, could_matter
 from mountwarden.scan import budgets
 from mountwarden.scan.scanner import Scanner
 
 from tests.kernel import crash
-from tests.kernel.topology import ROOT
+from tests.kernel.topology import ROOT, Home
 from tests.support import tenants
 from tests.support.scratch_ns import Namespace, Sandbox, hold, overlay
 
@@ -162,3 +162,63 @@ def test_who_is_in_a_directory_beyond_the_closed_one_could_have_mounted_there() 
         assert holder.is_mounted(MERGED)
 
     beside(judge, 0o700, cwd=ROOT + b"/X")
+
+
+def test_where_modes_are_not_all_that_counts_anybody_could_have_mounted_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system, or one in user space, decides by itself whom it lets in."""
+    monkeypatch.setattr(could_matter, "MODE_BASED", frozenset({"ext4"}))
+
+    def judge(_space: Namespace, holder: Namespace, leak: Finding) -> None:
+        assert "who may search the directories on the way to the mountpoint is not known" in detach(leak).text
+        assert holder.is_mounted(MERGED)
+
+    beside(judge, 0o700)
+
+
+def test_it_is_homes_view_of_the_directories_that_counts() -> None:
+    def run(_sandbox: Sandbox) -> None:
+        os.chmod(ROOT, 0o755)
+        with Sandbox() as sandbox:
+            home = Home(sandbox)
+            home.shared()
+            home.layer()
+            home.run(lambda: os.chmod(ROOT, 0o700))
+            with hold(sandbox) as holder:
+                home.umount(MERGED)
+                with unreadable() as space:
+
+                    def act() -> Outcome:
+                        seen = Scanner(crash.CONFIG, home=sandbox.inode)
+                        scan = seen.scan()
+                        assert space.inode in [gap.namespace for gap in scan.gaps]
+                        (leak,) = (finding for finding in scan.findings if finding.kind == "leaked")
+                        return apply.carry_out(leak, seen, Action.DETACH)
+
+                    assert act().done
+                    home.layer()
+                    home.run(lambda: os.chmod(ROOT, 0o755))
+                    with hold(sandbox) as holder:
+                        home.umount(MERGED)
+                        assert act().code == "unread"
+                        assert holder.is_mounted(MERGED)
+
+    crash.in_few_processes(run, 60)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_umount_is_kept_back_only_where_it_would_spread_within_a_peer_group(*, shared: bool) -> None:
+    def judge(space: Namespace, holder: Namespace, _leak: Finding) -> None:
+        if shared:
+            holder.run(lambda: syscalls.mount(None, b"/mnt", None, abi.MS_SHARED))
+        (leak,) = (finding for finding in scanner().scan().findings if finding.kind == "leaked")
+        outcome = apply.carry_out(leak, scanner(), Action.UNMOUNT)
+        if shared:
+            assert (outcome.code, outcome.unread) == ("unread", (space.inode,))
+            assert f"end that, or: mountwarden unmount {leak.id} --also-unread {space.inode}" in outcome.text
+            (line,) = apply.unread_steps([leak], scanner().scan())[leak.id, Action.UNMOUNT]
+            assert line.endswith(f"declined without --also-unread {space.inode}")
+            outcome = apply.carry_out(leak, scanner(), Action.UNMOUNT, also_unread=frozenset({space.inode}))
+        assert outcome.done, outcome.text
+        assert not holder.is_mounted(MERGED)
+
+    beside(judge, 0o700)
