@@ -11,11 +11,10 @@ from mountwarden.config.schema import PolicyEntry, RootEntry
 from mountwarden.escape import printable
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Evidence, Finding, Kind, Policy, Severity, Tier
-from mountwarden.observe import processes
+from mountwarden.observe import budgets, processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
-from mountwarden.scan import budgets
 from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.crash import in_few_processes

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, child, syscalls
 from mountwarden.model import Action, Evidence, Finding, Outcome
 from mountwarden.observe.enter import own_namespace
-from mountwarden.remedies import apply, checks, detach, newer_mounts
+from mountwarden.remedies import apply, detach, newer_mounts, unread
 from mountwarden.scan.confirm import ConfirmedScan
 from mountwarden.scan.scanner import Scan, Scanner
 from mountwarden.state.run_directory import RunDirectory
@@ -250,18 +250,19 @@ def test_many_namespaces_of_many_leaks_are_one_batch_that_reads_each_of_them_onc
 ) -> None:
     """40 layers in 101 namespaces."""
     read = Counter[int]()
-    of_namespace = checks.of_namespace
+    read_each = unread.read_each
 
-    def counted(inode: int | None, scan: Scan, function: Any) -> Any:
-        read[inode or 0] += 1
-        return of_namespace(inode, scan, function)
+    def counted(*words: Any, **more: Any) -> Iterator[Any]:
+        for inode, made in read_each(*words, **more):
+            read[inode] += 1
+            yield inode, made
 
     def within(holder: Namespace, _found: list[Finding]) -> dict[str, float]:
         with contextlib.ExitStack() as stack:
             others = [stack.enter_context(hold(holder)) for _ in range(100)]
             found = [finding for finding in scanner().scan().findings if finding.kind == "leaked"]
             assert [(finding.count, len(finding.copies)) for finding in found] == [(101, 20)] * 40
-            monkeypatch.setattr(checks, "of_namespace", counted)
+            monkeypatch.setattr(unread, "read_each", counted)
             monkeypatch.setattr(newer_mounts, "newest", lambda: None)  # other tests mount meanwhile
             monkeypatch.setattr(detach, "SECONDS", 5.0)
             owner = scanner()

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from mountwarden.kernel import syscalls
+from mountwarden.model import Namespace
 from mountwarden.observe import directory_users
 from mountwarden.observe.detached_users import DetachedUsers
+from mountwarden.observe.enter import own_namespace
 
 from tests.kernel import crash
 from tests.support.scratch_ns import Sandbox
@@ -22,7 +24,7 @@ def test_an_id_that_a_new_mount_has_is_held_by_nobody() -> None:
         assert directory_users.users_by_mount(proc, reused), "the new mount has users"
     finally:
         os.close(proc)
-    known, free = DetachedUsers().users([reused])
+    known, free = DetachedUsers().users([reused], [Namespace(own_namespace(), (os.getpid(),))])
     assert known == {reused: ()}
     assert free == {reused}
 

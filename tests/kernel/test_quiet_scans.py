@@ -7,8 +7,8 @@ from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Tier
 from mountwarden.observe import namespaces
+from mountwarden.observe.budgets import Budgets
 from mountwarden.observe.enter import own_namespace
-from mountwarden.scan.budgets import Budgets
 from mountwarden.scan.elsewhere import Elsewhere, FoundElsewhere
 from mountwarden.scan.scanner import Scan, Scanner
 

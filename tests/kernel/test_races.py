@@ -22,8 +22,8 @@ import pytest
 from mountwarden.errors import Declined
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Outcome
-from mountwarden.remedies import apply, checks, newer_mounts, replace
-from mountwarden.scan.scanner import Scan
+from mountwarden.observe import namespaces
+from mountwarden.remedies import apply, newer_mounts, replace
 
 from tests.kernel import crash
 from tests.kernel.crash import MERGED, ROOT
@@ -269,13 +269,13 @@ def in_another_namespace(rounds: int, monkeypatch: pytest.MonkeyPatch) -> dict[s
     system call of the kernel prevents: it is counted.
     """
     read: dict[int | None, int] = {}
-    of_namespace = checks.of_namespace
+    read_one = namespaces.read
     shared = mmap.mmap(-1, 32)
     took = 0.02
 
-    def timed(inode: int | None, scan: Scan, function: Any) -> Any:
+    def timed(inode: int, *rest: Any, **more: Any) -> Any:
         read[inode] = time.monotonic_ns()
-        return of_namespace(inode, scan, function)
+        return read_one(inode, *rest, **more)
 
     def mounting(other: Namespace) -> int:
         """The process that mounts, which has entered the namespace already."""
@@ -330,7 +330,7 @@ def in_another_namespace(rounds: int, monkeypatch: pytest.MonkeyPatch) -> dict[s
             assert crash.dressed()
 
     def run(_sandbox: Sandbox) -> dict[str, int]:
-        monkeypatch.setattr(checks, "of_namespace", timed)
+        monkeypatch.setattr(namespaces, "read", timed)
         counts: Counter[str] = Counter()
         for directory in (b"/lower", b"/upper", b"/work", b"/upper2", b"/work2"):
             os.makedirs(LAYER + directory, exist_ok=True)

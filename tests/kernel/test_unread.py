@@ -10,9 +10,9 @@ from typing import TypeVar
 import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Finding, Outcome
+from mountwarden.observe import budgets
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply, could_matter
-from mountwarden.scan import budgets
 from mountwarden.scan.scanner import Scanner
 
 from tests.kernel import crash

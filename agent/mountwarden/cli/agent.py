@@ -106,10 +106,10 @@ def _warn(text: str) -> None:
 def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", held: "Lock") -> int:
     from ..explain import shared_causes
     from ..model import Outcome
+    from ..observe.budgets import DEADLINE
     from ..remedies import apply
     from ..remedies.plan import named_units
     from ..scan import history_file
-    from ..scan.budgets import DEADLINE
     from ..scan.history_file import HistoryKeeper
     from ..scan.scanner import Scanner, boot_id
     from ..service.actions import AutomaticActions

@@ -1,6 +1,5 @@
 """What is checked of every finding right before an action, by another scan; each check that fails raises Declined."""
 
-import functools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -8,8 +7,9 @@ from ..errors import Declined, NoAnswer
 from ..explain import holders, naming
 from ..model import Action, Copy, Evidence, Finding, Kind, Mount, Reach
 from ..observe import directory_users, namespaces
+from ..observe.budgets import limits_of
+from ..observe.every_namespace import read_each
 from ..observe.mount_lines import MountLines
-from ..scan.budgets import limits_of
 from ..scan.homes import reason
 from .actions import ACTIONS
 from .default_policy import in_use_by_record
@@ -87,8 +87,12 @@ def of_namespace(inode: int | None, scan: "Scan", function: Callable[[MountLines
     try:
         return namespaces.read(seen.inode, seen.pids, function, seen.door, limits_of(seen.owner)) if seen else None
     except (OSError, NoAnswer) as error:
-        why = f"namespace {inode} of {who(inode or 0, scan)} could not be read ({reason(error)}): it may use the layer"
-        raise Declined("unread", why, unread=(inode or 0,)) from error
+        raise _unread(inode or 0, scan, error) from error
+
+
+def _unread(inode: int, scan: "Scan", error: OSError | NoAnswer) -> Declined:
+    why = f"namespace {inode} of {who(inode, scan)} could not be read ({reason(error)}): it may use the layer"
+    return Declined("unread", why, unread=(inode,))
 
 
 def of_each(
@@ -98,12 +102,10 @@ def of_each(
 
     Raises: Declined where one can't be read.
     """
-    for inode in scan.picture.namespaces:
-        if inode in but:
-            continue
-        made = of_namespace(inode, scan, functools.partial(function, inode))
-        if made is not None:
-            yield inode, made
+    for inode, made in read_each((s for s in scan.picture.namespaces.values() if s.inode not in but), function):
+        if isinstance(made, OSError | NoAnswer):
+            raise _unread(inode, scan, made) from made
+        yield inode, made
 
 
 def other_members(lines: MountLines, groups: Collection[int], own: Collection[int]) -> list[Mount]:

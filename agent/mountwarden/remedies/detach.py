@@ -65,15 +65,16 @@ def detach_all(
     Raises nothing of the kernel's.
     """
     left = {finding.id: finding for finding in findings}
-    scan, ended = None, 0.0
+    scan, ended, newest = None, 0.0, None
     while left and go_on():
         home = next(iter(left.values())).home
         batch = list(itertools.islice((finding for finding in left.values() if finding.home == home), MOST))
         try:
             if scan is None or time.monotonic() - ended > SECONDS:
+                newest = newer_mounts.newest()
                 scan = scanner.scan(resync=True)
-            outcomes, scan = _Batch(scan, scanner, also_unread).detach(batch)
-            ended = time.monotonic()
+            outcomes, scan = _Batch(scan, scanner, also_unread, newest).detach(batch)
+            ended, newest = time.monotonic(), None
         except (OSError, MountwardenError) as error:
             outcomes, scan = [refused(finding, Action.DETACH, error) for finding in batch], None
         outcomes += _together(outcomes, left)
@@ -98,8 +99,11 @@ def _together(outcomes: Iterable[Outcome], left: Mapping[str, Finding]) -> list[
 class _Batch:
     """Leaks that are checked by one scan, replaced by one child, and verified by another scan."""
 
-    def __init__(self, scan: "Scan", scanner: "Scanner", also_unread: frozenset[int]) -> None:
-        self._scan, self._scanner, self._also_unread = scan, scanner, also_unread
+    def __init__(
+        self, scan: "Scan", scanner: "Scanner", also_unread: frozenset[int], newest: int | None = None
+    ) -> None:
+        """`newest` is the unique id of the newest mount before the scan, where that is known."""
+        self._scan, self._scanner, self._also_unread, self._newest = scan, scanner, also_unread, newest
         self._outcomes: list[Outcome] = []
         self._unread = all_unread(scan)
         """By inode, with the reason: namespaces that could not be read by the scan, or since."""
@@ -129,11 +133,14 @@ class _Batch:
                 self._outcomes.append(refused(finding, Action.DETACH, error))
         return judged
 
-    def _unshared(self, leaks: Sequence[Detachable]) -> list[Detachable]:
-        """Those whose spots nothing else is on or shows, and no namespace that can't be read could either."""
+    def _unshared(self, leaks: Sequence[Detachable], *, as_scanned: bool) -> list[Detachable]:
+        """Those whose spots nothing else is on or shows, and no namespace that can't be read could either.
+
+        `as_scanned`: no mount was made since the scan, or it will be seen that one was, so that what it saw stands.
+        """
         but = harmless(leaks, self._unread, self._scan)
         unread = {inode: self._unread[inode] for inode in but} | read_in_part(self._scan)
-        others = others_there(leaks, self._scan, unread, but)
+        others = others_there(leaks, self._scan, unread, but | self._unconcerned(leaks) if as_scanned else but)
         self._unread |= unread
         left = [leak for leak in leaks if leak.spot not in others]
         kept = kept_back(left, unread, self._scan, self._also_unread)
@@ -144,14 +151,21 @@ class _Batch:
                 self._outcomes.append(refused(leak.finding, Action.DETACH, others[leak.spot]))
         return [leak for leak in leaks if leak.spot not in others]
 
+    def _unconcerned(self, leaks: Sequence[Detachable]) -> frozenset[int]:
+        """Namespaces with much to read in which the scan saw nothing that has to do with the leaks' mountpoints."""
+        spots = {leak.spot for leak in leaks}
+        concerned = {copy.namespace for copy in self._scan.picture.copies if copy.spot is None or copy.spot in spots}
+        return self._scan.unbound - concerned - self._unread.keys()
+
     def _replaced(self, leaks: Sequence[Detachable], proc: int) -> list[Performed]:
         """What was done. All namespaces are read anew, a few times, where a mount was made before a rename."""
         in_use = directory_users.directories_in_use(proc, frozenset(leak.mountpoint.name for leak in leaks))
         answered: list[tuple[Detachable, replace.Replaced | Declined | str]] = []
         until = float("inf")
         for looks_left in reversed(range(LOOKS if len(leaks) <= FEW else 2)):
-            newest = newer_mounts.newest() if looks_left else None
-            leaks = self._unshared(leaks)
+            as_scanned = self._newest is not None and looks_left > 0
+            newest = self._newest if as_scanned else newer_mounts.newest() if looks_left else None
+            leaks, self._newest = self._unshared(leaks, as_scanned=as_scanned), None
             until = min(until, time.monotonic() + SECONDS)
             answers = self._answers(leaks, in_use, newest, until - time.monotonic())
             answered += zip(leaks, answers, strict=False)  # shorter where the time was up, or a mount was made

@@ -4,18 +4,16 @@ Such a namespace keeps back what it could have to do with (`could_matter`). An o
 its number; the service by itself never does.
 """
 
-import functools
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import Declined, NoAnswer
 from ..explain import holders, naming
-from ..model import HOST, Action, Finding, Spot, chief
+from ..model import Action, Finding, Spot, chief
+from ..observe.every_namespace import read_each
 from ..observe.mount_lines import MountLines
 from ..scan.homes import reason
-from . import checks
 from .could_matter import could_matter
 from .steps import overruling
 
@@ -51,11 +49,6 @@ def _gaps(scan: "Scan") -> list[tuple[int, str, str]]:
     return [(gap.namespace, gap.reason, gap.what) for gap in scan.gaps if gap.namespace is not None]
 
 
-SECONDS = 2.0
-"""CPU time after which no more namespaces of users and containers are read for one action."""
-_TOO_LONG = "to read all that users and containers have takes too long"
-
-
 def of_each_readable(
     scan: "Scan", function: Callable[[int, MountLines], T], unread: dict[int, str], but: Collection[int] = ()
 ) -> Iterator[tuple[int, T]]:
@@ -63,23 +56,12 @@ def of_each_readable(
 
     One that can't be read is added to `unread`, with the reason.
     """
-    left = SECONDS
-    for inode, space in scan.picture.namespaces.items():
-        if inode in but:
-            continue
-        if left < 0 and space.owner != HOST:
-            unread[inode] = _TOO_LONG
-            continue
-        began = time.thread_time()
-        try:
-            made = checks.of_namespace(inode, scan, functools.partial(function, inode))
-        except Declined as error:
-            why = error.__cause__
-            unread[inode] = reason(why) if isinstance(why, OSError | NoAnswer) else error.message
+    spaces = (space for inode, space in scan.picture.namespaces.items() if inode not in but)
+    for inode, made in read_each(spaces, function, budgets=scan.budgets):
+        if isinstance(made, OSError | NoAnswer):
+            unread[inode] = reason(made)
         else:
-            if made is not None:
-                yield inode, made
-        left -= time.thread_time() - began if space.owner != HOST else 0.0
+            yield inode, made
 
 
 def in_peer_groups(finding: Finding, action: Action, scan: "Scan") -> list[str]:

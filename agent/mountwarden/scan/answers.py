@@ -9,6 +9,7 @@ from ..model import (
     Answers,
     ContainerQuestion,
     GivenQuestion,
+    Namespace,
     PeerGroupQuestion,
     Question,
     RecordQuestion,
@@ -35,17 +36,18 @@ class AnswerSources:
         answers: Answers,
         questions: Iterable[Question],
         observer: Observer,
-        members: Mapping[int, tuple[int, ...]],
+        spaces: Mapping[int, Namespace],
     ) -> Answers:
-        """The answers with those to the questions added. `members` are the processes of each namespace."""
+        """The answers with those to the questions added. `spaces` are all mount namespaces."""
         questions = tuple(questions)
         records = [one for one in questions if isinstance(one, RecordQuestion)]
         states = engines.records(self._host, [one.match for one in records])
         groups = [one for one in questions if isinstance(one, PeerGroupQuestion)]
-        masters = observer.masters({one.group for one in groups}, members) if groups else {}
+        masters = observer.masters({one.group for one in groups}, spaces.values()) if groups else {}
         detached = [one for one in questions if isinstance(one, UsersQuestion)]
         asked = [one for one in questions if isinstance(one, ContainerQuestion)]
-        users, self.unused = self._pins.users(one.ids for one in detached)
+        members = {inode: space.pids for inode, space in spaces.items()}
+        users, self.unused = self._pins.users((one.ids for one in detached), spaces.values())
         given = self._given.answers([one for one in questions if isinstance(one, GivenQuestion)], members)
         return Answers(
             {**answers.records, **dict(zip(records, states, strict=True))},

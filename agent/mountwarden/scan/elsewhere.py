@@ -9,12 +9,12 @@ from ..errors import NoAnswer
 from ..model import HOST, UNKNOWN, Copy, Gap, Owner
 from ..mounts.roots import Spots, copies_at_home, copies_elsewhere, identities
 from ..observe import namespaces
+from ..observe.budgets import COST_FACTOR, LATER, LONGEST_PAUSE, Budgets, in_turn
 from ..observe.mount_lines import MountLines
 from ..observe.tiers.home_table import HOME
 from ..observe.tiers.mountinfo import needles
 from ..observe.tiers.observer import Observer
 from ..observe.tiers.prefilter import ReachedCopies, Reading, key_of
-from .budgets import COST_FACTOR, LATER, LONGEST_PAUSE, Budgets, in_turn
 from .history import History
 from .homes import Homes, reason
 from .mount_namespaces import MountNamespaces
@@ -33,6 +33,8 @@ class FoundElsewhere:
     unread: set[int] = field(default_factory=set)
     """Inodes of the namespaces that could not be read, or are to be read in a later scan."""
     gaps: list[Gap] = field(default_factory=list)
+    unbound: set[int] = field(default_factory=set)
+    """Inodes of namespaces with much to read in which nothing below a root is mounted elsewhere."""
     owes: bool = False
     """Whether the time was up before all were read that would be."""
 
@@ -64,11 +66,6 @@ class Elsewhere:
         self._refused: dict[int, _Refused] = {}
         """What could not be read: tried again after a pause, since it costs the most."""
 
-    @property
-    def excess(self) -> float:
-        """Processor seconds of the last scan that users and containers have cost beyond their budgets."""
-        return self._budgets.excess
-
     def scan(
         self, observer: Observer, spaces: MountNamespaces, homes: Homes, history: History, *, reread: bool
     ) -> FoundElsewhere:
@@ -79,7 +76,6 @@ class Elsewhere:
         found = FoundElsewhere(sum(len(table.mounts) for table in homes.tables.values()))
         spots, watched = Spots(homes.states), history.watched() | identities(homes.states)
         observer.watched = frozenset(map(key_of, watched))
-        self._budgets.begin(spaces.owners.values())
         self._refused = {inode: one for inode, one in self._refused.items() if inode in spaces.members.keys() - new}
         reader = _Reader(observer, spaces, homes, strings, found, self._budgets, self._refused)
         for inode, is_due in self._in_order(reader, self.suspects | new, reread=reread):
@@ -221,5 +217,7 @@ class _Reader:
         """Count a namespace's mounts, and note which copies are reached and which lines could not be read."""
         owner = owner_name(self.spaces.owners.get(inode, UNKNOWN))
         self.found.mounts += reading.mounts
+        if not reading.binds:
+            self.found.unbound.add(inode)
         self.found.reached.append(reading.reached)
         self.found.gaps += [Gap("lines of mountinfo", why, inode, count, owner) for why, count in reading.unreadable]

@@ -5,10 +5,10 @@ nothing at the next few of them in turn, and between these what was found is ask
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..errors import NoAnswer
-from ..model import Door, Gap, Kept, RootKind, RootState
+from ..model import Gap, Kept, Namespace, RootKind, RootState
 from ..mounts.roots import Spots
 from ..mounts.table import Table
 from ..observe.open_files import AttachedMounts
@@ -40,8 +40,7 @@ class KeptSuperblocks:
     def update(
         self,
         pids: Sequence[int],
-        members: Mapping[int, tuple[int, ...]],
-        doors: Mapping[int, Door],
+        spaces: Collection[Namespace],
         tables: Mapping[int, Table],
         states: Iterable[RootState],
         *,
@@ -49,7 +48,7 @@ class KeptSuperblocks:
     ) -> None:
         """Search `everywhere`, or ask again for what is known.
 
-        `members` and `doors` are all mount namespaces, `tables` those of the homes.
+        `spaces` are all mount namespaces, `tables` those of the homes.
         """
         states = tuple(states)
         if not everywhere and (not self.kept or time.monotonic() - self._searched < PERIOD):
@@ -59,7 +58,7 @@ class KeptSuperblocks:
         self._searched = time.monotonic()
         try:
             mounted = _mounted(tables.values())
-            found, self.gaps = self._unmounted.search(pids, members, doors, mounted, _places(states))
+            found, self.gaps = self._unmounted.search(pids, spaces, mounted, _places(states))
         except (OSError, NoAnswer) as error:
             found, self.gaps = (), (Gap("what is kept open and mounted nowhere", reason(error)),)
         spots = Spots(states)

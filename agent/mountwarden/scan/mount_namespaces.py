@@ -108,7 +108,14 @@ class MountNamespaces:
             self.doors, gaps = processless.doors(self.members, tables, self.pids)
         self.doors = {inode: door for inode, door in self.doors.items() if inode not in self.members}
         self.members |= dict.fromkeys(self.doors, ())
+        self.owners = self._owners.of(self.members, self.doors, self._unknown())
         return gaps
+
+    def _unknown(self) -> frozenset[int]:
+        """Namespaces that were not there at the last reading, as far as that can be told."""
+        return frozenset(
+            inode for inode, pids in self.members.items() if inode not in self._read or self._is_another(inode, pids)
+        )
 
     def look_again(self, inode: int) -> Gap | None:
         """Find a way into a namespace of which a reading found no process, or no door.
@@ -161,10 +168,7 @@ class MountNamespaces:
 
         All but those of the first scan are to be read once more after a moment.
         """
-        new = frozenset(
-            inode for inode, pids in self.members.items() if inode not in self._read or self._is_another(inode, pids)
-        )
-        self.owners = self._owners.of(self.members, self.doors, new)
+        new = self._unknown()
         return new | self._unproved | self._new.again(new if self._read else (), self.members)
 
     def _is_another(self, inode: int, pids: tuple[int, ...]) -> bool:

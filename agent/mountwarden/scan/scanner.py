@@ -18,10 +18,10 @@ from ..judge import Judgement, judge
 from ..model import Answers, Finding, Gap, Kind, Missed, Picture, Tier
 from ..mounts.roots import stacks
 from ..observe import processes, start_times, tiers
+from ..observe.budgets import COMMAND_BURST, Budgets
 from ..observe.ids import NamespaceIds
 from . import stored_history
 from .answers import AnswerSources
-from .budgets import COMMAND_BURST, Budgets
 from .elsewhere import Elsewhere, FoundElsewhere
 from .history import History, remember
 from .homes import Homes
@@ -48,8 +48,10 @@ class Scan:
     missed: tuple[Missed, ...] = ()
     owes: bool = False
     """Whether the time was up before all namespaces were read."""
-    excess: float = 0.0
-    """Processor seconds that users and containers have cost beyond their own budgets."""
+    budgets: Budgets | None = field(default=None, compare=False, repr=False)
+    """To which is charged what is read because of this scan."""
+    unbound: frozenset[int] = frozenset()
+    """Inodes of namespaces with much to read, of which nothing but the copies of `picture` has to do with a root."""
 
     @property
     def complete(self) -> bool:
@@ -99,8 +101,8 @@ class Scanner:
         self._engines = Host()
         self._spaces = MountNamespaces()
         self._homes = Homes(home)
-        budgets = Budgets(deadline=deadline) if deadline else Budgets(deadline=None, burst=COMMAND_BURST)
-        self._elsewhere = Elsewhere(budgets, alive)
+        self._budgets = Budgets(deadline=deadline) if deadline else Budgets(deadline=None, burst=COMMAND_BURST)
+        self._elsewhere = Elsewhere(self._budgets, alive)
         self._earlier = history
         self._history = stored_history.begin(history) if history else History()
         self._kept = KeptSuperblocks()
@@ -131,7 +133,7 @@ class Scanner:
         gaps: list[Gap] = []
         missed, changed = self._update(gaps, resync=resync)
         if self._last is not None and not (resync or changed) and self._is_unchanged(gaps):
-            return replace(self._last[0], started=started, seconds=time.monotonic() - clock, missed=missed, excess=0.0)
+            return replace(self._last[0], started=started, seconds=time.monotonic() - clock, missed=missed)
         before = list(gaps)
         found = self._elsewhere.scan(self._observer, self._spaces, self._homes, self._history, reread=changed)
         gaps += (*found.gaps, *self._kept.gaps)
@@ -154,7 +156,8 @@ class Scanner:
             answers,
             missed,
             owes=found.owes,
-            excess=self._elsewhere.excess,
+            budgets=self._budgets,
+            unbound=frozenset(found.unbound),
         )
         self._last = None if changing or judgement.questions or found.unread else (scan, before)
         return scan
@@ -185,7 +188,8 @@ class Scanner:
         gaps += self._spaces.add_processless(self._homes.tables, search=search)
         self._observer.doors = self._spaces.doors
         spaces, homes = self._spaces, self._homes
-        self._kept.update(pids, spaces.members, spaces.doors, homes.tables, homes.states, everywhere=search)
+        self._budgets.begin(spaces.owners.values())
+        self._kept.update(pids, spaces.facts().values(), homes.tables, homes.states, everywhere=search)
         return missed, changed
 
     def _is_unchanged(self, gaps: list[Gap]) -> bool:
@@ -239,7 +243,7 @@ class Scanner:
         answers = Answers()
         judgement = judge(picture, answers)
         while questions := [one for one in judgement.questions if answers.lacks(one)]:
-            answers = self._answers.add(answers, questions, self._observer, self._spaces.members)
+            answers = self._answers.add(answers, questions, self._observer, picture.namespaces)
             self._history = self._history.without(self._answers.unused)
             judgement = judge(picture, answers)
         return judgement, answers
@@ -249,6 +253,11 @@ class Scanner:
         spaces = picture.namespaces
         ids = self._ids.of(spaces[inode] for inode in suspects if inode in spaces)
         return replace(picture, namespaces={**spaces, **{i: replace(spaces[i], id=known) for i, known in ids.items()}})
+
+    @property
+    def excess(self) -> float:
+        """Processor seconds up to now that users and containers had to pay for."""
+        return self._budgets.excess
 
     @property
     def wake(self) -> int | None:

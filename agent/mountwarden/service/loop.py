@@ -46,6 +46,10 @@ class HostScanner(Protocol):
     config: Config
 
     @property
+    def excess(self) -> float:
+        """Processor seconds up to now that users and containers had to pay for."""
+
+    @property
     def wake(self) -> int | None:
         """A descriptor that is readable when a home's mounts changed, until the next scan; None where there is none."""
 
@@ -193,18 +197,18 @@ class Agent:
         return self._failures < FAILURES
 
     def _scan(self, started: float) -> None:
-        full, cpu = self._schedule.full_is_due(started), _cpu()
+        full, cpu = self._schedule.full_is_due(started), self._cost()
         if self._budget and not self._schedule.scanned:  # it may not live to say what its first scan has cost
             self._budget.keep(self._schedule.owed(started), expected=BURST)
         config = self._settings.with_silences(self._scanner.config)
         scan = self._scanner.scan(resync=full)
         self._triggers.follow(self._scanner.wake)
-        ended, cost = _boot(), _cpu() - cpu
+        ended, cost = _boot(), self._cost() - cpu
         results = self._results(scan, Now(scan.started, started, ended - started), config, cost)
         self._publisher.publish(results)
         acted = self._clients.scanned(results) if self._clients else False
         deadline = update.next_deadline(self._reporter.ledger, _boot())
-        self._schedule.done(started, ended, _cpu() - cpu - scan.excess, full=full, deadline=deadline)
+        self._schedule.done(started, ended, self._cost() - cpu, full=full, deadline=deadline)
         if self._budget:
             self._budget.keep(self._schedule.owed(ended))
         if scan.owes:
@@ -214,6 +218,10 @@ class Agent:
         self._watch(scan)
         if full:  # never before the first scan: the bus is nothing that a start waits for
             self._triggers.listen()
+
+    def _cost(self) -> float:
+        """Processor seconds up to now, without those that users and containers had to pay for."""
+        return _cpu() - self._scanner.excess
 
     def _results(self, scan: Scan, now: Now, config: Config, cost: float) -> Results:
         """Remember what was found, report, and act."""

@@ -104,6 +104,7 @@ def catch_up(
         reached.replaced(changed, PackedIds.of(filtered, uniques)),
         before.reading.unreadable,
         before.reading.kept + filtered.kept,
+        before.reading.binds or any(common.live.shows_below(line.text) for line in lines.values()),
     )
     more = parents | {candidate.mount.unique for candidate in filtered.candidates if candidate.mount.unique is not None}
     return seen, stable | checksums(lister, namespace, more - stable.keys())

@@ -8,15 +8,13 @@ and `guard` for each home, `changed` and `read` for the other namespaces, `forge
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 
-from ...errors import NoAnswer
-from ...model import Door, Missed, Mount
+from ...model import Door, Missed, Mount, Namespace
 from ...mounts import mountinfo
 from ...mounts.mountinfo import Lines
 from ...mounts.table import Table
+from ..every_namespace import read_each
 from ..mount_lines import USUAL, MountLines
-from ..namespaces import read
 from .listing import Identified
 from .prefilter import Common, Key, LiveAtHome, Reading
 
@@ -136,17 +134,16 @@ class Observer:
         """Drop what only serves to read many namespaces at once."""
         self._common = Common(LiveAtHome())
 
-    def masters(self, groups: Iterable[int], members: Mapping[int, tuple[int, ...]]) -> dict[int, int]:
-        """The master of each peer group that any namespace shows a member of; 0: it has none.
+    def masters(self, groups: Iterable[int], spaces: Iterable[Namespace]) -> dict[int, int]:
+        """The master of each peer group that any of the namespaces shows a member of; 0: it has none.
 
         A namespace that can't be read is passed over.
         """
         asked, found = set(groups), dict[int, int]()
-        for inode, pids in members.items():
+        for _inode, some in read_each(spaces, lambda _inode, lines: _masters(asked, lines)):
+            found |= some if isinstance(some, dict) else {}
             if asked <= found.keys():
                 break
-            with contextlib.suppress(OSError, NoAnswer):
-                found |= read(inode, pids, partial(_masters, asked), self.doors.get(inode)) or {}
         return found
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ of many thousand mounts costs little more than reading them, and what is kept of
 
 import errno
 import os
+import re
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from ...mounts.mountinfo import Lines, Rest
 from ...mounts.roots import ANYWHERE
 from ...mounts.table import spot_of
 from ..mount_lines import TOO_LONG, MountLines
+
+MUCH = 1 << 18
+"""Bytes of text that are not read once more where that can be avoided."""
 
 Identity = tuple[str, bytes]
 Key = tuple[bytes, ...]
@@ -60,6 +64,14 @@ class LiveAtHome:
         """Whether that path of a file system, as mountinfo writes it, lies where a root may have a spot."""
         bases = self.bases.get(device)
         return bases is not None and any(path.startswith(base + b"/") for base in bases)
+
+    def shows_below(self, text: bytes) -> bool:
+        """Whether a line of a text shows what is below a root's directory by its mnt_root."""
+        return any(
+            b" %s %s/" % (device, path) in text if path else re.search(rb" %s /[^ ]" % re.escape(device), text)
+            for device, paths in self.bases.items()
+            for path in paths
+        )
 
     def differs(self, other: "LiveAtHome") -> frozenset[Key]:
         """What home has on other spots, or in other peer groups, than in `other`."""
@@ -123,12 +135,14 @@ class Reading:
     """How many lines were unreadable, by reason."""
     kept: int = 0
     """Bytes of the lines of the candidates, and of what they are mounted on."""
+    binds: bool = True
+    """Whether what lies below a root may be mounted elsewhere; it is only looked for where there is much to read."""
 
     @classmethod
     def of(cls, filtered: "Filtered", common: "Common") -> "Reading":
         """The reading of all lines of a namespace; `common` is what they were filtered with."""
         reached = ReachedIds(filtered, common)
-        return cls(filtered.mounts, filtered.candidates, reached, filtered.unreadable, filtered.kept)
+        return cls(filtered.mounts, filtered.candidates, reached, filtered.unreadable, filtered.kept, filtered.binds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +161,7 @@ class Filtered:
     unreadable: tuple[tuple[str, int], ...] = ()
     kept: int = 0
     """Bytes of the lines of the candidates, and of what they are mounted on."""
+    binds: bool = True
 
 
 @dataclass(slots=True)
@@ -232,11 +247,13 @@ class _Filter:
     unreadable: dict[str, int] = field(default_factory=dict)
 
     def filter(self, needles: tuple[bytes, ...]) -> Filtered:
-        if self.lines.whole() is None:
+        whole = self.lines.whole()
+        if whole is None:
             self._read_parents(needles)
-        mounts = 0
+        mounts, binds = 0, whole is not None and len(whole) < MUCH
         for block in self.lines.blocks():
             mounts += block.count(b"\n")
+            binds = binds or self.common.live.shows_below(block)
             self.uniques.take(block)
             self._filter(block, needles)
         if self.lines.too_long:
@@ -246,7 +263,7 @@ class _Filter:
         self._add_beneath()
         unreadable = tuple(self.unreadable.items())
         candidates, parents = tuple(self.candidates), tuple(self.parents)
-        return Filtered(candidates, self.keys, self.smalls, parents, mounts, unreadable, self.kept)
+        return Filtered(candidates, self.keys, self.smalls, parents, mounts, unreadable, self.kept, binds)
 
     def _filter(self, block: bytes, needles: tuple[bytes, ...]) -> None:
         known, keys, smalls = self.parents.get, self.keys, self.smalls

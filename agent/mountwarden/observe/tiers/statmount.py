@@ -115,7 +115,7 @@ class StatmountObserver(Observer):
         if checked is None:
             return KeptNamespace(needles, live, Reading.of(filtered, self._common), both.identified)
         packed = PackedIds.of(filtered, uniques)
-        now = Reading(filtered.mounts, filtered.candidates, packed, filtered.unreadable, filtered.kept)
+        now = Reading(filtered.mounts, filtered.candidates, packed, filtered.unreadable, filtered.kept, filtered.binds)
         return KeptNamespace(needles, live, now, both.identified, both.ids, checked, both.signature)
 
     def _filtered(
@@ -146,6 +146,8 @@ class StatmountObserver(Observer):
         if change not in self._home_changes:
             self._home_changes[change] = live.differs(known.live)
         home_changes = self._home_changes[change]
+        if (live.bases, live.uppers) != (known.live.bases, known.live.uppers):
+            raise TextNeeded  # what is kept was looked for below other roots
         if listing == known.listing and not home_changes:
             if not self._same_as_read(known):
                 raise TextNeeded

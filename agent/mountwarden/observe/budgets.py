@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from ..model import HOST, Owner
-from ..observe.mount_lines import ReadingLimits
+from .mount_lines import ReadingLimits
 
 DEADLINE = 2.0
 """Seconds of a scan of the service after which no further namespace is read in it."""
@@ -19,6 +19,10 @@ COST_FACTOR = 70.0
 """All owners together may cost one second of processor time in so many seconds, in equal shares."""
 BURST = 0.5
 """Processor seconds that each owner may cost at once."""
+FREE = 0.01
+"""Processor seconds of a scan, or of an action's checks, for what users and containers have that count as the service's
+own cost: what they have beyond it may not put off the next scan.
+"""
 COMMAND_BURST = 10.0
 """The same where a command scans, which has no next scan."""
 LONGEST_PAUSE = 60.0
@@ -58,8 +62,9 @@ class Budgets:
         self._accounts: dict[Owner, _Account] = {}
         self._paid = time.monotonic()
         self._until = float("inf")
+        self._free = FREE
         self.excess = 0.0
-        """Processor seconds of this scan that are no part of what the service may cost: owners beyond their burst."""
+        """Processor seconds up to now that users and containers had to pay for."""
 
     def begin(self, owners: Iterable[Owner]) -> None:
         """A scan begins; accounts of owners that have no namespace any more, and owe nothing, are closed."""
@@ -68,7 +73,7 @@ class Budgets:
         owing = [account for account in self._accounts.values() if account.debt > 0]
         for account in owing:
             account.debt = max(0.0, account.debt - (now - self._paid) / (COST_FACTOR * len(owing)))
-        self._paid, self.excess = now, 0.0
+        self._paid, self._free = now, FREE
         self._accounts = {o: account for o, account in self._accounts.items() if o in there or account.debt > 0}
 
     def refusal(self, owner: Owner) -> str | None:
@@ -94,9 +99,13 @@ class Budgets:
             yield
         finally:
             if owner != HOST:
-                account, cost = self._accounts.setdefault(owner, _Account()), time.thread_time() - began
-                account.debt += cost
-                self.excess += max(0.0, min(cost, account.debt - self._burst))
+                self._charge(owner, time.thread_time() - began)
+
+    def _charge(self, owner: Owner, cost: float) -> None:
+        beyond = max(0.0, cost - self._free)
+        self._free = max(0.0, self._free - cost)
+        self._accounts.setdefault(owner, _Account()).debt += beyond
+        self.excess += beyond
 
     def keeps(self, owner: Owner, inode: int, size: int) -> None:
         """So many bytes of lines of a namespace are kept now."""

@@ -1,0 +1,48 @@
+"""All mount namespaces, read one after the other for one question: the host's own first, all others within a time."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TypeVar
+
+from ..errors import NoAnswer
+from ..model import HOST, Namespace
+from . import namespaces
+from .budgets import Budgets, limits_of
+from .mount_lines import MountLines
+
+T = TypeVar("T")
+
+SECONDS = 2.0
+"""CPU time after which no more namespaces of users and containers are read."""
+TOO_LONG = "to read all that users and containers have takes too long"
+
+
+def read_each(
+    spaces: Iterable[Namespace],
+    function: Callable[[int, MountLines], T],
+    *,
+    seconds: float = SECONDS,
+    budgets: Budgets | None = None,
+) -> Iterator[tuple[int, T | OSError | NoAnswer]]:
+    """Each namespace that is still there, by its inode: what `function` makes of it, or why it could not be read.
+
+    What users and containers have is charged to `budgets`.
+    """
+    charged = budgets.charged if budgets else contextlib.nullcontext
+    for space in sorted(spaces, key=lambda space: space.owner != HOST):
+        if seconds < 0 and space.owner != HOST:
+            yield space.inode, NoAnswer(TOO_LONG)
+            continue
+        began = time.thread_time()
+        try:
+            with charged(space.owner):
+                limits = limits_of(space.owner)
+                made = namespaces.read(space.inode, space.pids, partial(function, space.inode), space.door, limits)
+        except (OSError, NoAnswer) as error:
+            yield space.inode, error
+        else:
+            if made is not None:
+                yield space.inode, made
+        seconds -= time.thread_time() - began if space.owner != HOST else 0.0
