@@ -106,7 +106,7 @@ def test_one_walk_opens_what_is_expected_next(sandbox: Sandbox) -> None:
         names = [text(Door("walk"), inode) for inode in order[:2]]
         assert names == [texts[inode] for inode in order[:2]]
         opened = sum(link(fd).startswith("mnt:") for fd in os.listdir(f"/proc/{worker().pid}/fd"))
-        assert opened == 1 + 3  # its own, and the three that will be asked for next
+        assert opened == 1 + 5  # its own, and those that were asked for first and next
         entries.let_go()
         wait_until(is_quiet, 5, "it has let go of all")
 

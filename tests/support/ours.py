@@ -1,18 +1,31 @@
 """A Looker that sees this test run alone: what others do on the machine meanwhile would be seen too."""
 
+import errno
 import os
 from collections.abc import Callable
 
-from mountwarden.observe import processes, processless
+from mountwarden.observe import entries, newcomers, processes
+from mountwarden.observe.enter import DEADLINE
 
 _RUN = os.getpid()
 
 
-def only_ours() -> None:
-    """From here on, for the rest of a forked child: no process but this run's own is there to be looked at."""
+def only_ours(bare: frozenset[int] | None = None) -> None:
+    """From here on, for the rest of a forked child: no process but this run's own is there to be looked at.
+
+    The walk over all mount namespaces shows those without a process that are `bare`; None: it is refused.
+    """
     every: Callable[[], list[int]] = processes.pids
     processes.pids = lambda: [pid for pid in every() if _is_ours(pid)]
-    processless._walked = lambda: ((), ())  # others' namespaces would now seem to have no process
+    newcomers.Newcomers._given = lambda _: iter(())  # type: ignore[method-assign]
+    walk = entries.walk
+
+    def walked(*, deadline: float = DEADLINE) -> tuple[int, ...]:
+        if bare is None:
+            raise PermissionError(errno.EPERM, "others' namespaces would now seem to have no process")
+        return tuple(inode for inode in walk(deadline=deadline) if inode in bare)
+
+    entries.walk = walked
 
 
 def _is_ours(pid: int) -> bool:

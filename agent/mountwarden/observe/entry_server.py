@@ -76,7 +76,7 @@ _here: _Here
 _kept: list[int] = []
 """Duplicates of what was passed on last."""
 _batch: dict[int, int] = {}
-"""Descriptors by inode, of the last walk, that have not been asked for yet."""
+"""Descriptors by inode, of the last walk."""
 _pages: list[int] = []
 """The inodes of the last walk."""
 
@@ -87,8 +87,8 @@ def _answer(data: bytes, fds: list[int]) -> Reply:
     if what == HOLD:
         _kept.extend(fds)
         return b"", []
-    if what == LET_GO:
-        let_go()
+    if what in (LET_GO, WALK):
+        let_go()  # for a walk: what is held here alone has ended
     if what in (RELEASE, LET_GO):
         return b"", []
     _what, way, pid, inode = _HEAD.unpack_from(data)
@@ -161,10 +161,9 @@ def _walked(inode: int, following: Iterable[int]) -> int:
     if inode not in _batch:
         let_go()
         _open_batch({inode, *following})
-    try:
-        return _batch.pop(inode)
-    except KeyError:
-        raise _gone() from None
+    if inode not in _batch:
+        raise _gone()
+    return os.dup(_batch[inode])  # it may be asked for once more
 
 
 def _open_batch(wanted: set[int]) -> None:

@@ -22,7 +22,7 @@ class Owners:
         """The owner of each mount namespace, by its inode. `new` ones are other namespaces than had these inodes."""
         renewed = frozenset(new)
         known = {inode: owner for inode, owner in self._known.items() if inode in members and inode not in renewed}
-        known |= {inode: _owner(inode, members[inode], doors.get(inode)) for inode in members.keys() - known.keys()}
+        known |= {inode: _owner(inode, members[inode], doors.get(inode)) for inode in members if inode not in known}
         self._known = known
         return known
 

@@ -16,30 +16,33 @@ from ..kernel import abi, child, syscalls
 from ..model import Door, Gap
 from ..mounts.table import Table
 from . import entries, processes
+from .descriptors import Descriptors, inode_in
 from .enter import DEADLINE
 
 T = TypeVar("T")
 
-_VANISHED = (errno.ENOENT, errno.ESRCH)
-_DENIED = (errno.EACCES, errno.EPERM)
 _NO_WALK = (errno.EPERM, errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP)
 
 
 def doors(
-    known: Mapping[int, tuple[int, ...]], tables: Mapping[int, Table], pids: Iterable[int]
+    known: Mapping[int, tuple[int, ...]],
+    tables: Mapping[int, Table],
+    pids: Iterable[int],
+    descriptors: Descriptors | None = None,
 ) -> tuple[dict[int, Door], tuple[Gap, ...]]:
     """A door for each mount namespace that is not in `known` (processes by inode); and what could not be asked.
 
-    `tables` are the homes' mounts by their namespace. This reads the link of every descriptor of `pids`, so that it is
-    for a resync only. Raises: OSError other than for a process that has ended or may not be read.
+    `tables` are the homes' mounts by their namespace. Where the walk shows which namespaces there are, descriptors are
+    searched only for what has no bind mount; `descriptors` are those of the search before. It is for a resync only.
+
+    Raises: OSError other than for a process that has ended or may not be read.
     """
-    found, gaps = _descriptors(known, pids)
-    found |= _binds(known, tables)  # a bind mount rather than a descriptor: it outlives every process
-    others, more = _walked()
-    alone = [inode for inode in others if inode not in known and inode not in found]
-    entries.expect(alone)
-    found |= dict.fromkeys(alone, Door("walk"))
-    return found, gaps + more
+    binds = _binds(known, tables)  # a bind mount rather than a descriptor: it outlives every process
+    walked, gaps = _walked()
+    alone = None if walked is None else [inode for inode in walked if inode not in known and inode not in binds]
+    by_descriptor, more = (descriptors or Descriptors()).search(known, list(pids), alone)
+    entries.expect(alone or ())
+    return dict.fromkeys(alone or (), Door("walk")) | by_descriptor | binds, gaps + more
 
 
 def through(door: Door, inode: int, function: Callable[[], T], *, deadline: float = DEADLINE) -> T:
@@ -67,55 +70,22 @@ def _binds(known: Mapping[int, tuple[int, ...]], tables: Mapping[int, Table]) ->
         if pid is None:
             continue
         for mount in table.mounts:
-            inode = _inode(mount.root) if mount.fstype == "nsfs" else None
+            inode = inode_in(mount.root) if mount.fstype == "nsfs" else None
             if inode is not None and inode not in known:
                 found[inode] = Door("bind", pid, mount.point)
     return found
 
 
-def _descriptors(known: Mapping[int, tuple[int, ...]], pids: Iterable[int]) -> tuple[dict[int, Door], tuple[Gap, ...]]:
-    found: dict[int, Door] = {}
-    denied = 0
-    readable = frozenset().union(*known.values())  # the others are already a gap
-    for pid in pids:
-        try:
-            for name in os.listdir(f"/proc/{pid}/fd"):
-                inode = _inode(_link(f"/proc/{pid}/fd/{name}"))
-                if inode is not None and inode not in known:
-                    found.setdefault(inode, Door("fd", pid, os.fsencode(f"/proc/{pid}/fd/{name}")))
-        except OSError as error:
-            if error.errno not in (*_VANISHED, *_DENIED):
-                raise
-            denied += error.errno in _DENIED and pid in readable
-    gaps = (Gap("processes whose descriptors may not be read", "EACCES", count=denied),) if denied else ()
-    return found, gaps
-
-
-def _link(path: str) -> bytes:
-    try:
-        return os.readlink(os.fsencode(path))
-    except FileNotFoundError:
-        return b""
-
-
-def _inode(root: bytes) -> int | None:
-    """The inode in `mnt:[4026531841]`, which is the root of an nsfs mount and the link of a descriptor."""
-    if not root.startswith(b"mnt:[") or not root.endswith(b"]"):
-        return None
-    digits = root[5:-1]
-    return int(digits) if digits.isdigit() else None
-
-
-def _walked() -> tuple[tuple[int, ...], tuple[Gap, ...]]:
-    """Inodes of those mount namespaces of the walk that no process is in, in its order."""
+def _walked() -> tuple[tuple[int, ...] | None, tuple[Gap, ...]]:
+    """Inodes of those mount namespaces of the walk that no process is in, in its order; None where it is refused."""
     try:
         every = entries.walk()
     except NoAnswer as error:
-        return (), (Gap("the walk over all mount namespaces", error.message),)
+        return None, (Gap("the walk over all mount namespaces", error.message),)
     except OSError as error:
         if error.errno not in _NO_WALK:
             raise
-        return (), ()
+        return None, ()
     # A namespace that was made since the processes were listed has a process.
     alive = {inode for pid in processes.pids() if (inode := _of(pid)) is not None} if every else set()
     return tuple(inode for inode in every if inode not in alive), ()

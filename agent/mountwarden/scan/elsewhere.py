@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..errors import NoAnswer
 from ..model import HOST, UNKNOWN, Copy, Gap, Owner
 from ..mounts.roots import Spots, copies_at_home, copies_elsewhere, identities
-from ..observe import namespaces
+from ..observe import entries, namespaces
 from ..observe.budgets import COST_FACTOR, LATER, LONGEST_PAUSE, Budgets, in_turn
 from ..observe.mount_lines import MountLines
 from ..observe.tiers.home_table import HOME
@@ -78,7 +78,9 @@ class Elsewhere:
         observer.watched = frozenset(map(key_of, watched))
         self._refused = {inode: one for inode, one in self._refused.items() if inode in spaces.members.keys() - new}
         reader = _Reader(observer, spaces, homes, strings, found, self._budgets, self._refused)
-        for inode, is_due in self._in_order(reader, self.suspects | new, reread=reread):
+        order = tuple(self._in_order(reader, self.suspects | new, reread=reread))
+        entries.expect([inode for inode, is_due in order if is_due and inode in spaces.doors])
+        for inode, is_due in order:
             self._alive()
             reading = reader.current(inode) if is_due else observer.seen(inode)
             if reading is not None:

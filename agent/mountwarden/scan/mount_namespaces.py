@@ -6,6 +6,7 @@ from ..errors import NoAnswer
 from ..model import UNKNOWN, Door, Gap, Namespace, Owner
 from ..mounts.table import Table
 from ..observe import entries, living, namespaces, processes, processless
+from ..observe.descriptors import Descriptors
 from ..observe.ids import of_processes
 from ..observe.living import Living
 from ..observe.owners import Owners
@@ -38,6 +39,7 @@ class MountNamespaces:
         self._ids: dict[int, int] = {}
         """The 64-bit ids of namespaces, by which their end is seen; none where the walk over all shows it."""
         self._may_walk: bool | None = None
+        self._descriptors = Descriptors()
         self._living = Living()
         self._unproved: set[int] = set()
         """Namespaces in which no process was seen, and which are not proved to have ended."""
@@ -105,7 +107,7 @@ class MountNamespaces:
         gaps: tuple[Gap, ...] = ()
         self._tables = tables
         if search:
-            self.doors, gaps = processless.doors(self.members, tables, self.pids)
+            self.doors, gaps = processless.doors(self.members, tables, self.pids, self._descriptors)
         self.doors = {inode: door for inode, door in self.doors.items() if inode not in self.members}
         self.members |= dict.fromkeys(self.doors, ())
         self.owners = self._owners.of(self.members, self.doors, self._unknown())
@@ -143,7 +145,7 @@ class MountNamespaces:
             self._searched = True
             inhabited = {inode: pids for inode, pids in self.members.items() if pids and inode not in self._unproved}
             lent = {inode: self.doors[inode] for inode in self._lent if inode in self.doors}
-            found, _gaps = processless.doors(inhabited, self._tables, processes.pids())
+            found, _gaps = processless.doors(inhabited, self._tables, processes.pids(), self._descriptors)
             self.doors = found | lent
 
     def end_scan(self) -> None:
