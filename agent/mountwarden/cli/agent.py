@@ -116,7 +116,7 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     from ..service.answers.watchers import Watchers
     from ..service.budget import Budget
     from ..service.clients import Clients
-    from ..service.loop import Agent
+    from ..service.loop import Agent, Watchdog
     from ..service.outbox import Outbox
     from ..service.reporter import Reporter
     from ..service.settings import OperatorSettings
@@ -132,7 +132,8 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     if why_not:
         _warn(f"{why_not}, a new one was started")
     keeper = HistoryKeeper(directory, unsaved.write)
-    scanner = Scanner(config, history=saved, keep=keeper.keep, deadline=DEADLINE)
+    watchdog = Watchdog(notifier)
+    scanner = Scanner(config, history=saved, keep=keeper.keep, deadline=DEADLINE, alive=watchdog.alive)
 
     def carry_out(
         findings: "Sequence[Finding]",
@@ -157,4 +158,4 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     settings = OperatorSettings(lambda: _load(arguments), arguments.config, directory, unsaved)
     clients = Clients(here, carry_out, watchers)
     budget = Budget(directory, scanner.boot_id, unsaved, is_first=held.is_first)
-    return Agent(scanner, settings, reporter, actions, triggers, notifier, clients, budget).run()
+    return Agent(scanner, settings, reporter, actions, triggers, notifier, clients, budget, watchdog).run()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from ..model import HOST, Owner
+from . import entries
 from .mount_lines import ReadingLimits
 
 DEADLINE = 2.0
@@ -94,12 +95,12 @@ class Budgets:
     @contextmanager
     def charged(self, owner: Owner) -> Iterator[None]:
         """What is done meanwhile is for this owner."""
-        began = time.thread_time()
+        began = _cpu()
         try:
             yield
         finally:
             if owner != HOST:
-                self._charge(owner, time.thread_time() - began)
+                self._charge(owner, max(0.0, _cpu() - began))
 
     def _charge(self, owner: Owner, cost: float) -> None:
         beyond = max(0.0, cost - self._free)
@@ -116,6 +117,11 @@ class Budgets:
         """Nothing is kept of namespaces but these, by their inodes."""
         for account in self._accounts.values():
             account.kept = {inode: size for inode, size in account.kept.items() if inode in owners}
+
+
+def _cpu() -> float:
+    """Processor seconds of this process, and of the child that enters namespaces for it."""
+    return time.thread_time() + entries.cpu_seconds()
 
 
 def in_turn(due: Mapping[int, Owner]) -> Iterator[int]:

@@ -16,6 +16,7 @@ from ..kernel import child
 from ..ledger import breaker, update
 from ..ledger.update import Ledger, Now
 from ..model import EventKind, Finding, Outcome
+from ..observe import entries
 from ..scan.scanner import Scan
 from ..systemd.notify import Notifier
 from .actions import AutomaticActions
@@ -90,10 +91,11 @@ class Agent:
         notifier: Notifier,
         clients: Clients | None = None,
         budget: Budget | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._scanner, self._settings, self._reporter, self._actions = scanner, settings, reporter, actions
         self._triggers, self._notifier, self._clients = triggers, notifier, clients
-        self._watchdog = Watchdog(notifier)
+        self._watchdog = watchdog or Watchdog(notifier)
         self._watches = Watches(triggers, settings.directory)
         self._publisher = Publisher(settings.run, notifier, triggers, settings.unsaved)
         self._schedule = Schedule(scanner.config.tick, scanner.config.resync, started=_boot())
@@ -125,6 +127,7 @@ class Agent:
         if self._clients:
             self._clients.close()
         self._reporter.save()
+        entries.close()
         return 0
 
     def _woke(self, until: float) -> None:
@@ -290,6 +293,7 @@ def _boot() -> float:
 
 
 def _cpu() -> float:
-    """Processor seconds of this process and its children."""
+    """Processor seconds of this process and its children, those that live included."""
+    living = entries.cpu_seconds()  # first: it reaps
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
+    return time.process_time() + children.ru_utime + children.ru_stime + living
