@@ -43,12 +43,15 @@ class Living:
         self._held: list[int] = []
         self._left = AT_MOST
 
-    def newly_seen(self, missing: Collection[int]) -> dict[int, list[int]]:
-        """Processes and threads made since, by namespace. With `missing` ones, until these are found or have ended."""
+    def newly_seen(self, missing: Collection[int], *, search: bool) -> dict[int, list[int]]:
+        """Processes and threads made since, by namespace: those that are there at this moment.
+
+        With `missing` namespaces or `search`, until none ends unasked, or these are found.
+        """
         until = time.monotonic() + SECONDS
         while True:
             self._ask()
-            left = [inode for inode in missing if inode not in self._met]
+            left = search or any(inode not in self._met for inode in missing)
             if not left or self.newcomers.all_asked or time.monotonic() > until or self._walk() is not None:
                 return {inode: list(ids) for inode, ids in self._met.items()}
 

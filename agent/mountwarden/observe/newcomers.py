@@ -36,9 +36,8 @@ class Newcomers:
 
     def ask(self) -> dict[int, int]:
         """One round: the inode of the mount namespace of each newcomer, by its id."""
-        found, until = {}, time.monotonic() + UNBORN
-        asked = [*self._nobody, *self._given()]
-        for number in asked:
+        found = {}
+        for number in [*self._nobody, *self._given()]:
             try:
                 found[number] = processes.link_inode(number, "mnt")
                 self._nobody.pop(number, None)
@@ -47,8 +46,8 @@ class Newcomers:
                     self._nobody.pop(number, None)
                 elif error.errno not in _NOBODY:
                     raise
-                elif self._nobody.setdefault(number, until) < time.monotonic():
-                    del self._nobody[number]
+                elif self._nobody.setdefault(number, (now := time.monotonic()) + UNBORN) < now:
+                    del self._nobody[number]  # in a later round than the first: what it may have forked is asked too
         return found
 
     def _given(self) -> Iterator[int]:

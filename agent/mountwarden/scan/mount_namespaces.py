@@ -54,10 +54,11 @@ class MountNamespaces:
         self.end_scan()
         self._living, self._searched = Living(), False
         self.pids = processes.pids()
+        threads = set(self._threads)
         gaps = self._list(threads=search)
-        if not search and any(self._read[inode] & set(self._threads) for inode in self._missing()):
+        if not search and any(self._read[inode] & threads for inode in self._missing()):
             gaps = self._list(threads=True)
-        self._add_newcomers()
+        self._add_newcomers(search=search)
         missing = self._missing()
         self._unproved = missing - self._living.ended(missing, self._ids)
         self.members |= {inode: tuple(sorted(self._read[inode])) for inode in self._unproved}
@@ -82,10 +83,10 @@ class MountNamespaces:
         """Namespaces that had a process at the last scan, and have none in this listing."""
         return {inode for inode, pids in self._read.items() if pids and inode not in self.members}
 
-    def _add_newcomers(self) -> None:
+    def _add_newcomers(self, *, search: bool) -> None:
         """Processes, and threads, that were made since the listing began."""
         self._living.newcomers.are_known(number for numbers in self.members.values() for number in numbers)
-        for inode, numbers in self._living.newly_seen(self._missing()).items():
+        for inode, numbers in self._living.newly_seen(self._missing(), search=search).items():
             self._add(inode, numbers)
             self._threads += tuple(numbers)  # the next listing shows which of them are processes
 
