@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from mountwarden.kernel import abi, syscalls
@@ -16,6 +17,7 @@ from mountwarden.observe import descriptors, entries
 from mountwarden.observe.descriptors import Descriptors
 from mountwarden.observe.enter import own_namespace
 from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.service.loop import Watchdog
 
 from tests.kernel.test_processless import may_walk
 from tests.kernel.topology import Home
@@ -120,6 +122,36 @@ def test_what_a_scan_takes(home: Home, bare: int, chrooted: int, seconds: float,
     assert read == bare
     assert lives >= bare + chrooted
     assert max(costs) < seconds
+
+
+def test_a_scan_of_many_slow_namespaces_feeds_the_watchdog(home: Home) -> None:
+    class Manager:
+        watchdog, fed = 0.1, 0
+
+        def alive(self) -> None:
+            self.fed += 1
+
+    def run() -> tuple[int, float]:
+        only_ours(None)
+        manager = Manager()
+        with contextlib.closing(
+            Scanner(home.config, home=own_namespace(), alive=Watchdog(manager).alive)  # type: ignore[arg-type]
+        ) as scanner:
+            read = scanner._observer.read
+
+            def slowly(*arguments: Any) -> Any:
+                time.sleep(0.02)
+                return read(*arguments)
+
+            scanner._observer.read = slowly  # type: ignore[method-assign]
+            began = time.monotonic()
+            scanner.scan()
+            return manager.fed, time.monotonic() - began
+
+    with crowd(home, 30, 0, in_flight=False):
+        fed, seconds = home.run(run)
+    assert fed >= 30 * 0.02 / Manager.watchdog
+    assert fed <= seconds / (Manager.watchdog / 2) + 1
 
 
 @contextlib.contextmanager
