@@ -8,6 +8,7 @@ there too. Beside these ids a process keeps the ones that it had before, though 
 
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -47,20 +48,31 @@ class _Owners:
     """Ids that are mapped in the outermost ones, by their inodes."""
 
 
+class _Census:
+    """All processes that there are now. Raises: OSError of reading /proc."""
+
+    def __init__(self, own: int) -> None:
+        self.processes = {pid: one for pid in processes.pids() if (one := _entrant(pid)) is not None}
+        self.within: dict[int, list[int]] = {}
+        """Processes by their user namespace."""
+        self.of_host: dict[int, list[Identities]] = {}
+        """Ids of those in the agent's `own` user namespace, by their effective user."""
+        for pid, one in self.processes.items():
+            self.within.setdefault(one.user_namespace, []).append(pid)
+            if one.user_namespace == own:
+                self.of_host.setdefault(one.effective, []).append(one.ids)
+
+
 class Entrants:
-    """Answers for the processes that there are when it is made: for one action. Raises: OSError of reading /proc."""
+    """Answers for the processes that there are when it is first asked: for one action."""
 
     def __init__(self) -> None:
         self._own = os.stat("/proc/self/ns/user").st_ino
-        self._processes = {pid: one for pid in processes.pids() if (one := _entrant(pid)) is not None}
-        self._in: dict[int, list[int]] = {}
-        self._host: dict[int, list[Identities]] = {}
-        """Of processes in the agent's own user namespace, by their effective user."""
-        for pid, one in self._processes.items():
-            self._in.setdefault(one.user_namespace, []).append(pid)
-            if one.user_namespace == self._own:
-                self._host.setdefault(one.effective, []).append(one.ids)
         self._known: dict[int, Identities | CannotTell] = {}
+
+    @functools.cached_property
+    def _census(self) -> _Census:
+        return _Census(self._own)
 
     def of(self, space: Namespace) -> Identities:
         """The ids of all who may be in that mount namespace.
@@ -85,11 +97,12 @@ class Entrants:
         self._add_owner(space, owners)
         for pid in space.pids:
             self._add_of_process(pid, owners)
-        inside = [one for pid in space.pids if (one := self._processes.get(pid) or _entrant(pid)) is not None]
-        beside = [self._processes[pid] for inode in owners.inodes for pid in self._in.get(inode, ())]
+        known, within = self._census.processes, self._census.within
+        inside = [one for pid in space.pids if (one := known.get(pid) or _entrant(pid)) is not None]
+        beside = [known[pid] for inode in owners.inodes for pid in within.get(inode, ())]
         # Who made a user namespace has all rights in it from outside, by its effective user alone, in all its groups.
         makers = Identities(_each(owners.uids))
-        groups = (Identities(gids=ids.gids) for uid in owners.uids for ids in self._host.get(uid, ()))
+        groups = (Identities(gids=ids.gids) for uid in owners.uids for ids in self._census.of_host.get(uid, ()))
         return makers.joined([*owners.maps.values(), *(one.ids for one in (*inside, *beside)), *groups])
 
     def _add_of_process(self, pid: int, owners: _Owners) -> None:
@@ -157,7 +170,7 @@ class Entrants:
 
     def _maps(self, inode: int, fd: int) -> Identities:
         """What is mapped in a user namespace right below our own; by a child that enters it, if no process is in it."""
-        for pid in self._in.get(inode, ()):
+        for pid in self._census.within.get(inode, ()):
             with contextlib.suppress(*_GONE):
                 found = _read_maps(f"/proc/{pid}")
                 if processes.link_inode(pid, "user") == inode:

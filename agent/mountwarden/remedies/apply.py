@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ..errors import Declined, MountwardenError
 from ..model import Action, Finding, Outcome, Reach, Spot
+from ..observe.entrants import Entrants
 from ..scan.scanner import Scan, Scanner
 from . import leftovers
 from .actions import ACTIONS, describe
@@ -90,7 +91,7 @@ def unread_steps(
         if finding.target is not None and finding.reached(Reach.RMDIR):
             homes.setdefault(finding.home, {})[finding.target.match.spot] = Detachable(finding, finding.target)
     for leaks in homes.values():
-        kept = kept_back(list(leaks.values()), unread, scan, also_unread)
+        kept = kept_back(list(leaks.values()), unread, scan, Entrants(), also_unread)
         said |= {(leak.finding.id, Action.DETACH): list(kept.steps(spot)) for spot, leak in leaks.items()}
     return said
 

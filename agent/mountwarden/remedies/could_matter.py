@@ -54,7 +54,7 @@ Way = tuple[Step, ...]
 
 
 def could_matter(
-    points: Sequence["Mountpoint"], home: int | None, unread: Collection[int], scan: "Scan"
+    points: Sequence["Mountpoint"], home: int | None, unread: Collection[int], scan: "Scan", entrants: Entrants
 ) -> dict[Spot, dict[int, str]]:
     """By spot, the unread namespaces of a scan that could have to do with it, each with the reason, in words.
 
@@ -64,7 +64,6 @@ def could_matter(
     if not points or not unread:
         return found
     alike = _alike(zip(found, _ways(points, home, scan), strict=True))
-    entrants = Entrants()
     left: list[_Kept] = []
     for inode in unread:
         space = scan.picture.namespaces.get(inode)

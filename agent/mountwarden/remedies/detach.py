@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from ..errors import Declined, MountwardenError, NoAnswer
 from ..model import Action, Finding, Outcome, Spot
 from ..observe import directory_users
+from ..observe.entrants import Entrants
 from . import leftovers, newer_mounts, replace
 from .children import at_home
 from .detachable import Detachable, judged_leak, others_there
@@ -138,12 +139,13 @@ class _Batch:
 
         `as_scanned`: no mount was made since the scan, or it will be seen that one was, so that what it saw stands.
         """
-        but = harmless(leaks, self._unread, self._scan)
+        entrants = Entrants()
+        but = harmless(leaks, self._unread, self._scan, entrants)
         unread = {inode: self._unread[inode] for inode in but} | read_in_part(self._scan)
         others = others_there(leaks, self._scan, unread, but | self._unconcerned(leaks) if as_scanned else but)
         self._unread |= unread
         left = [leak for leak in leaks if leak.spot not in others]
-        kept = kept_back(left, unread, self._scan, self._also_unread)
+        kept = kept_back(left, unread, self._scan, entrants, self._also_unread)
         others |= {leak.spot: why for leak in left if (why := kept.refusal(leak))}
         self._overruled |= {leak.spot: kept.overrule(leak.spot) for leak in left}
         for leak in leaks:

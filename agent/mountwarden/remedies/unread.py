@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..errors import Declined, NoAnswer
 from ..explain import holders, naming
 from ..model import Action, Finding, Spot, chief
+from ..observe.entrants import Entrants
 from ..observe.every_namespace import read_each
 from ..observe.mount_lines import MountLines
 from ..scan.homes import reason
@@ -133,23 +134,29 @@ class KeptBack:
 
 
 def kept_back(
-    leaks: Sequence["Detachable"], unread: Mapping[int, str], scan: "Scan", also_unread: frozenset[int] = frozenset()
+    leaks: Sequence["Detachable"],
+    unread: Mapping[int, str],
+    scan: "Scan",
+    entrants: Entrants,
+    also_unread: frozenset[int] = frozenset(),
 ) -> KeptBack:
     """Which of the unread namespaces keep back which of the leaks, which are of one home; `also_unread` do not.
 
     Raises: OSError of reading /proc.
     """
     home = leaks[0].finding.home if leaks else None
-    could = could_matter([leak.mountpoint for leak in leaks], home, unread, scan)
+    could = could_matter([leak.mountpoint for leak in leaks], home, unread, scan, entrants)
     return KeptBack(could, unread, also_unread, scan)
 
 
-def harmless(leaks: Sequence["Detachable"], unread: Mapping[int, str], scan: "Scan") -> frozenset[int]:
+def harmless(
+    leaks: Sequence["Detachable"], unread: Mapping[int, str], scan: "Scan", entrants: Entrants
+) -> frozenset[int]:
     """Those of the unread namespaces that keep back none of the leaks: to read them once more is not worth its time.
 
     Raises: OSError of reading /proc.
     """
-    could = kept_back(leaks, unread, scan).could
+    could = kept_back(leaks, unread, scan, entrants).could
     return frozenset(unread).difference(*could.values())
 
 
