@@ -221,3 +221,29 @@ def test_a_chroot_with_the_host_bound_into_it(docker: Machine) -> None:
         assert "nothing is wrong" in docker.run("mountwarden").stdout
         docker.run("umount", "-R", "/srv/chroot")
     docker.run("sh", "-ec", "ip netns del demo1; rmdir /srv/chroot")
+
+
+def test_a_container_in_an_unmounted_mountpoint_puts_the_detach_off_until_it_has_gone(docker: Machine) -> None:
+    """A default container with the host's tree, which stands in the directory below the mount."""
+    layer, merged = "/var/lib/docker/overlay2/X", "/var/lib/docker/overlay2/X/merged"
+    docker.run("mkdir", "-p", f"{layer}/lower", f"{layer}/diff", f"{layer}/work", merged)
+    stand = f"cd /host{merged} && exec sleep 1000"
+    visitor = docker.docker("run", "-d", "--network=none", "-v", "/:/host:ro", "bb", "sh", "-c", stand).stdout.strip()
+    with service(docker, SHORT):
+        options = f"lowerdir={layer}/lower,upperdir={layer}/diff,workdir={layer}/work"
+        docker.run("mount", "-t", "overlay", "overlay", "-o", options, merged)
+        seen(docker)
+        with unit(docker, "holder", *APART) as holder:
+            pid = docker.main_pid(holder)
+            docker.run("umount", merged)
+            match = f"MOUNTWARDEN_MOUNTPOINT={merged}"
+            declined = wait_until(lambda: docker.journal("MOUNTWARDEN_EVENT=failed", match), 30, "it is declined")
+            assert [entry["MOUNTWARDEN_CODE"] for entry in declined] == ["in-use"]
+            assert "(sleep, cwd)" in declined[0]["MESSAGE"]
+            time.sleep(3)  # it is tried again meanwhile, and told once
+            assert merged in mountpoints(docker, pid)
+            docker.docker("rm", "-f", visitor)
+            wait_until(lambda: docker.journal("MOUNTWARDEN_EVENT=acted", match), 20, "it is done")
+            assert merged not in mountpoints(docker, pid)
+            assert len(docker.journal("MOUNTWARDEN_EVENT=failed", match)) == 1
+    docker.run("rm", "-rf", layer)

@@ -49,6 +49,28 @@ def test_an_overlay_bound_elsewhere_is_unmounted_inside_by_policy(host: Machine,
     assert host.main_pid(unit) == pid
 
 
+def test_what_somebody_stands_in_is_declined_and_done_when_it_has_gone(host: Machine, service: Service) -> None:
+    service.start(CONFIG)
+    layer = service.leaks.mount()
+    mountpoint, there = f"{layer}/merged", time.time()
+    wait_until(lambda: seconds(service.document("report")["taken"]) > there, 30, "a scan after the mount")
+    holder = host.unit("stayed", "PrivateTmp=yes", "MountFlags=private")
+    # The wrong moment: after the umount, and before the second that confirms the leak is over.
+    enter = f"umount {mountpoint} && cd {mountpoint} && exec unshare -m sleep infinity"
+    visitor = host.unit("visitor", command=("sh", "-c", enter))
+    service.leaks.units |= {holder, visitor}
+    declined = service.await_event("failed", mountpoint)
+    assert declined["MOUNTWARDEN_CODE"] == "in-use"
+    assert f"process {host.main_pid(visitor)} (sleep, cwd)" in declined["MESSAGE"]
+    time.sleep(2.5)  # it is tried again meanwhile
+    assert mountpoint in mounted(host, holder)
+    service.leaks.end(visitor)
+    assert service.await_event("acted", mountpoint, 15)["MOUNTWARDEN_ACTION"] == "detach"
+    assert mountpoint not in mounted(host, holder)
+    match = f"MOUNTWARDEN_MOUNTPOINT={mountpoint}"
+    assert len(service.events(match, event="failed")) == 1, "told once"
+
+
 def test_a_hidden_copy_is_unmounted_by_an_operator_and_told_in_the_journal(host: Machine, service: Service) -> None:
     service.leaks.prepare()
     service.configure(CONFIG)

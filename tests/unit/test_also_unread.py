@@ -58,6 +58,12 @@ def test_the_command_that_overrules_is_what_is_next() -> None:
     assert "--also-unread" not in (other or "")
 
 
+def test_hundreds_are_named_in_short() -> None:
+    kept = refused(finding(1), Action.DETACH, Declined("unread", "kept back", unread=tuple(range(1, 501))))
+    next_ = outcomes.as_json(kept, CONFIG)["next"] or ""
+    assert next_.endswith(" --also-unread 20 (and so on, for 480 more)")
+
+
 def test_the_service_is_told_of_it_alone_where_it_was_said() -> None:
     """A service of an older version would refuse a parameter that it does not know."""
     from mountwarden.cli.service import RunningService

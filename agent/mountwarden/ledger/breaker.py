@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ..config.schema import Config
-from ..model import Action, Event, EventKind, Finding
+from ..model import NAMED, Action, Event, EventKind, Finding
 from .entries import Attempt, Decline, Entry, Ledger, Now, RootRecord, event_key
 
 FAILURES = 3
@@ -156,7 +156,7 @@ def _declined(
     last, code = entry.declined(action), data.get("CODE", "")
     told = last.told if last else frozenset[str]()
     pause = min(2 * last.pause, LONGEST_PAUSE) if last else PAUSE
-    decline = Decline(action, code, text, now.boot + pause, pause, told | {code}, unread)
+    decline = Decline(action, code, text, now.boot + pause, pause, told | {code}, unread[:NAMED])
     others = tuple(one for one in entry.declines if one.action is not action)
     known = replace(entry, attempt=Attempt.DECLINED, declines=(*others, decline))
     quiet = code in told or code == GONE

@@ -45,7 +45,7 @@ class Decline:
     told: frozenset[str] = frozenset()
     """Codes that were reported."""
     unread: tuple[int, ...] = ()
-    """Inodes of the mount namespaces that kept it back, since they could not be read, until none of them does."""
+    """Inodes of the first mount namespaces that kept it back, since they could not be read."""
     freed: bool = False
     """None of these does any more."""
 

@@ -15,7 +15,7 @@ from .rejoin import rejoin
 from .results import refused
 from .share import share
 from .unmount import unmount
-from .unread import all_unread, in_peer_groups, kept_back
+from .unread import UnreadNames, all_unread, in_peer_groups, kept_back
 
 __all__ = ["carry_out", "carry_out_all", "describe", "remove_leftovers", "unread_steps"]
 
@@ -83,11 +83,12 @@ def unread_steps(
     Raises: OSError of reading /proc.
     """
     unread = all_unread(scan)
+    names = UnreadNames(unread, scan)
     said: dict[tuple[str, Action], list[str]] = {}
     homes: dict[int | None, dict[Spot, Detachable]] = {}
     for finding in findings if unread else ():
-        for action in (Action.UNMOUNT, Action.REJOIN):
-            said[finding.id, action] = in_peer_groups(finding, action, scan)
+        peers = in_peer_groups(finding, unread, names)
+        said |= {(finding.id, action): peers for action in (Action.UNMOUNT, Action.REJOIN)}
         if finding.target is not None and finding.reached(Reach.RMDIR):
             homes.setdefault(finding.home, {})[finding.target.match.spot] = Detachable(finding, finding.target)
     for leaks in homes.values():

@@ -94,4 +94,6 @@ def rejoin(finding: Finding) -> list[str]:
 
 def overruling(finding: Finding, action: Action, unread: Sequence[int]) -> str:
     """The command by which an operator has it done though these mount namespaces, by inode, can't be read."""
-    return " ".join([f"mountwarden {action} {finding.id}", *(f"--also-unread {inode}" for inode in unread)])
+    named = (f"--also-unread {inode}" for inode in unread[:NAMED])
+    more = [f"(and so on, for {len(unread) - NAMED} more)"] if len(unread) > NAMED else []
+    return " ".join([f"mountwarden {action} {finding.id}", *named, *more])

@@ -4,7 +4,7 @@ Such a namespace keeps back what it could have to do with (`could_matter`). An o
 its number; the service by itself never does.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -65,13 +65,27 @@ def of_each_readable(
             yield inode, made
 
 
-def in_peer_groups(finding: Finding, action: Action, scan: "Scan") -> list[str]:
+class UnreadNames:
+    """What each of some unread namespaces is called, with who is in it and why it could not be read."""
+
+    def __init__(self, unread: Mapping[int, str], scan: "Scan") -> None:
+        self._unread, self._scan = unread, scan
+        self._known: dict[int, str] = {}
+        """To ask for the processes takes a millisecond, and a batch names the same ones for each of its leaks."""
+
+    def __getitem__(self, inode: int) -> str:
+        if inode not in self._known:
+            who = _holder(inode, self._scan)
+            self._known[inode] = f"mount namespace {inode} of {who} could not be read ({self._unread[inode]})"
+        return self._known[inode]
+
+
+def in_peer_groups(finding: Finding, unread: Mapping[int, str], names: UnreadNames) -> list[str]:
     """What to say of the unread namespaces before an umount or a rejoin that changes a peer group."""
     copies = finding.target.copies if finding.target else ()
     if not any(copy.parent and copy.parent.shared for copy in copies):
         return []
-    unread = all_unread(scan)
-    return [f"{_named(inode, why, scan)}, and {_PEER}: {_without(inode)}" for inode, why in _first(unread)]
+    return [f"{names[inode]}, and {_PEER}: {_without(inode)}" for inode in _first(unread)]
 
 
 _PEER = "it may be in the same peer group"
@@ -84,13 +98,11 @@ def _without(inode: int) -> str:
 def check_unread(finding: Finding, action: Action, unread: Mapping[int, str], scan: "Scan") -> None:
     """Raises: Declined where there are unread namespaces; they may be in the peer group that the action changes."""
     if unread:
-        raise _declined(finding, action, unread, dict.fromkeys(unread, _PEER), scan)
+        raise _declined(finding, action, dict.fromkeys(unread, _PEER), UnreadNames(unread, scan))
 
 
-def _declined(
-    finding: Finding, action: Action, unread: Mapping[int, str], could: Mapping[int, str], scan: "Scan"
-) -> Declined:
-    some = "; ".join(f"{_named(inode, unread[inode], scan)}, and {why}" for inode, why in _first(could))
+def _declined(finding: Finding, action: Action, could: Mapping[int, str], names: UnreadNames) -> Declined:
+    some = "; ".join(f"{names[inode]}, and {could[inode]}" for inode in _first(could))
     more = f"; and {len(could) - _FEW} more" if len(could) > _FEW else ""
     text = f"{some}{more}; end that, or: {overruling(finding, action, sorted(could))}"
     return Declined("unread", text, unread=tuple(sorted(could)))
@@ -104,33 +116,31 @@ class KeptBack:
     """Unread namespaces that could have to do with a spot, with the reason."""
     unread: Mapping[int, str]
     overruled: frozenset[int]
-    scan: "Scan"
+    names: UnreadNames
 
     def refusal(self, leak: "Detachable") -> Declined | None:
         """Why it is not detached; None where no unread namespace keeps it back."""
         found = {inode: why for inode, why in self.could[leak.spot].items() if inode not in self.overruled}
-        return _declined(leak.finding, Action.DETACH, self.unread, found, self.scan) if found else None
+        return _declined(leak.finding, Action.DETACH, found, self.names) if found else None
 
     def overrule(self, spot: Spot) -> str:
         """What an operator did not wait for, to be added to what was seen; "" where that is nothing."""
         found = sorted(self.overruled & self.could[spot].keys())
-        return f"; overruled: {'; '.join(self._named(inode) for inode in found)}" if found else ""
+        return f"; overruled: {'; '.join(self.names[inode] for inode in found)}" if found else ""
 
     def steps(self, spot: Spot) -> Iterator[str]:
         """What to say of the unread namespaces before a detach, first of those that keep it back."""
         could = self.could[spot]
-        for inode, why in _first(could):
-            yield f"{self._named(inode)}, and {why}: {'overruled' if inode in self.overruled else _without(inode)}"
+        for inode in _first(could):
+            ends = "overruled" if inode in self.overruled else _without(inode)
+            yield f"{self.names[inode]}, and {could[inode]}: {ends}"
         if len(could) > _FEW:
             yield f"{len(could) - _FEW} more can't be read, and could use the mountpoint too"
-        harmless = {inode: why for inode, why in self.unread.items() if inode not in could}
-        for inode, _why in _first(harmless):
-            yield f"{self._named(inode)}, which does not matter: its users can't get to the mountpoint's directory"
-        if len(harmless) > _FEW:
-            yield f"{len(harmless) - _FEW} more can't be read, and do not matter either"
-
-    def _named(self, inode: int) -> str:
-        return _named(inode, self.unread[inode], self.scan)
+        others = self.unread.keys() - could.keys()
+        for inode in _first(others):
+            yield f"{self.names[inode]}, which does not matter: its users can't get to the mountpoint's directory"
+        if len(others) > _FEW:
+            yield f"{len(others) - _FEW} more can't be read, and do not matter either"
 
 
 def kept_back(
@@ -146,7 +156,7 @@ def kept_back(
     """
     home = leaks[0].finding.home if leaks else None
     could = could_matter([leak.mountpoint for leak in leaks], home, unread, scan, entrants)
-    return KeptBack(could, unread, also_unread, scan)
+    return KeptBack(could, unread, also_unread, UnreadNames(unread, scan))
 
 
 def harmless(
@@ -160,12 +170,8 @@ def harmless(
     return frozenset(unread).difference(*could.values())
 
 
-def _first(found: Mapping[int, str]) -> list[tuple[int, str]]:
-    return sorted(found.items())[:_FEW]
-
-
-def _named(inode: int, why: str, scan: "Scan") -> str:
-    return f"mount namespace {inode} of {_holder(inode, scan)} could not be read ({why})"
+def _first(inodes: Iterable[int]) -> list[int]:
+    return sorted(inodes)[:_FEW]
 
 
 def _holder(inode: int, scan: "Scan") -> str:
