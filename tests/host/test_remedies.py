@@ -49,6 +49,7 @@ def test_an_overlay_bound_elsewhere_is_unmounted_inside_by_policy(host: Machine,
     assert host.main_pid(unit) == pid
 
 
+@pytest.mark.long
 def test_what_somebody_stands_in_is_declined_and_done_when_it_has_gone(host: Machine, service: Service) -> None:
     service.start(CONFIG)
     layer = service.leaks.mount()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.model import Directory, Identities, Namespace
+from mountwarden.model import Directory, Door, Identities, Namespace
 from mountwarden.observe import processes
 from mountwarden.observe.entrants import CannotTell, Entrants
 
@@ -233,3 +233,15 @@ def test_a_namespace_whose_processes_fork_and_end_each_millisecond_is_known_all_
             return ids == Identities((range(tenants.UID, tenants.UID + 1),), (range(tenants.UID, tenants.UID + 1),))
 
     assert crash.in_few_processes(run, 30)
+
+
+def test_a_namespace_without_a_process_is_known_by_the_descriptor_that_keeps_it() -> None:
+    def run(_sandbox: Sandbox) -> Identities:
+        with tenants.tenant() as space:
+            fd, inode = os.open(f"/proc/{space.pid}/ns/mnt", os.O_RDONLY), space.inode
+            space.kill()
+        door = Door("fd", os.getpid(), b"/proc/%d/fd/%d" % (os.getpid(), fd))
+        return Entrants().of(Namespace(inode, (), door=door))
+
+    own = (range(tenants.UID, tenants.UID + 1),)
+    assert crash.in_few_processes(run, 30) == Identities(own, own)

@@ -32,6 +32,7 @@ def tenant(do: Callable[[], object] = lambda: None, *, cwd: bytes = b"/") -> Ite
             os._exit(1)
     os.close(tell)
     os.close(go)
+    made = Namespace(pid)
     try:
         with open(told, "rb", buffering=0) as answers, open(let_go, "wb", buffering=0) as permission:
             if (said := answers.read(1)) == b"u":
@@ -41,10 +42,9 @@ def tenant(do: Callable[[], object] = lambda: None, *, cwd: bytes = b"/") -> Ite
                 permission.write(b"g")
                 said = answers.read(1)
             assert said == b"d", pickle.loads(said + (answers.read(1 << 16) or b""))
-        yield Namespace(pid)
+        yield made
     finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        made.kill()
 
 
 def _live(do: Callable[[], object], cwd: bytes, tell: int, go: int) -> None:
