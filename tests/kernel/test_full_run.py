@@ -15,7 +15,7 @@ from mountwarden.ledger import breaker, stored, update
 from mountwarden.ledger.update import Ledger, Now
 from mountwarden.service.outbox import Outbox
 from mountwarden.service.triggers import Wake
-from mountwarden.service.unsaved import Unsaved
+from mountwarden.service.unsaved import RETRY, Unsaved
 from mountwarden.state import lock, pause, run_directory
 from mountwarden.state.lock import LockHolder
 from mountwarden.state.run_directory import RunDirectory
@@ -121,6 +121,16 @@ def test_what_can_be_written_now_and_then_is_said_once_a_minute() -> None:
         assert not unsaved.write(Path("/r/a"), fail)
         assert unsaved.write(Path("/r/a"), bool)
     assert len(said) == 4
+
+
+def test_what_is_written_for_once_is_tried_again(tmp_path: Path) -> None:
+    now, path = [0.0], tmp_path / "there" / "file"
+    unsaved = Unsaved(lambda _level, _text: None, lambda: now[0])
+    assert not unsaved.write(path, lambda: path.write_text("once"))
+    path.parent.mkdir()
+    for now[0], written in ((1.0, False), (RETRY, True)):
+        unsaved.look()
+        assert (path.exists(), unsaved.text is None) == (written, written)
 
 
 def test_a_ledger_of_before_is_still_read_where_nothing_can_be_written(run: RunDirectory) -> None:

@@ -20,14 +20,12 @@ from ..state import run_directory
 from ..state.run_directory import RunDirectory
 from ..systemd import journal_origin, journal_reader
 from ..systemd.journal import PREFIX, Journal
-from .unsaved import Unsaved
+from .unsaved import RETRY, Unsaved
 
 DEADLINE = 5.0
 """Seconds for each call of journalctl."""
 AT_ONCE = 200
 """Keys that are asked for in one call, well below the kernel's limit for arguments."""
-RETRY = 5.0
-"""Seconds after which a file that could not be written is tried again."""
 MOST_PENDING = 1000
 """Events that wait for the journal at most; the oldest are dropped."""
 

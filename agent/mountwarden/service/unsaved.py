@@ -4,12 +4,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from ..escape import printable, sentence
 from ..state import run_directory
 from ..state.run_directory import RunDirectory
 
 _HIDDEN = "no command finds the service; it goes on, and keeps its files below that"
+RETRY = 5.0
+"""Seconds after which a file that could not be written is tried again."""
 OFTEN = 60.0
 """Seconds after which it is said again at the soonest, where files can be written now and then."""
 
@@ -20,6 +23,14 @@ def on_stderr(level: int, text: str) -> None:
         print(f"<{level}>{text}", file=sys.stderr, flush=True)
     except OSError:
         pass  # nowhere is left to report it
+
+
+class _Failed(NamedTuple):
+    """A file that could not be written."""
+
+    why: str
+    write: Callable[[], object]
+    at: float
 
 
 class Unsaved:
@@ -33,7 +44,7 @@ class Unsaved:
     ) -> None:
         """`run` is the service's directory, held open; None where it is not."""
         self._say, self._clock, self._run = say, clock, run or RunDirectory()
-        self._failed: dict[Path, str] = {}
+        self._failed: dict[Path, _Failed] = {}
         self._said: dict[Path, float] = {}
         """By directory: when it was said, until it was said that it is over."""
         self._last: dict[Path, float] = {}
@@ -43,7 +54,7 @@ class Unsaved:
     @property
     def text(self) -> str | None:
         """What can't be written now, and why; None where all can be."""
-        first = {path.parent: (path, why) for path, why in reversed(self._failed.items())}
+        first = {path.parent: (path, one.why) for path, one in reversed(self._failed.items())}
         texts = [f"{self._named(path)} can't be written: {why}" for path, why in first.values()]
         texts += [f"{self._named(path)} lacks {_count(number)}" for path, number in self._left_out.items()]
         if self._covered:
@@ -55,7 +66,7 @@ class Unsaved:
         try:
             write()
         except OSError as error:
-            self._failed[path] = sentence(error.strerror or str(error))
+            self._failed[path] = _Failed(sentence(error.strerror or str(error)), write, self._clock())
             self._tell(path)
             return False
         if self._failed.pop(path, None) and not any(one.parent == path.parent for one in self._failed):
@@ -63,7 +74,13 @@ class Unsaved:
         return True
 
     def look(self) -> None:
-        """See whether the directory is where commands look for it; said once, and once that it is again."""
+        """See whether the directory is where commands look for it; said once, and once that it is again.
+
+        What could not be written is tried again, since it may be due for nothing else.
+        """
+        for path, one in tuple(self._failed.items()):
+            if self._clock() - one.at >= RETRY:
+                self.write(path, one.write)
         if self._run.shown is None:
             return
         try:
@@ -91,7 +108,7 @@ class Unsaved:
         if place in self._said or now - self._last.get(place, float("-inf")) < OFTEN:
             return
         self._said[place] = self._last[place] = now
-        self._say(4, f"{self._named(path)} can't be written, going on without: {self._failed[path]}")
+        self._say(4, f"{self._named(path)} can't be written, going on without: {self._failed[path].why}")
 
     def _over(self, place: Path) -> None:
         if self._said.pop(place, None) is not None:
