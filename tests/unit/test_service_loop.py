@@ -60,8 +60,9 @@ class Host:
             return self.wakes.pop(0)
         return frozenset() if self.scans else frozenset({Wake.TERMINATE})
 
-    def watch(self, wanted: Iterable[object]) -> None:
+    def watch(self, wanted: Iterable[object]) -> bool:
         self.said.append("watch")
+        return True
 
     def follow(self, events: int | None) -> None:
         assert events is None

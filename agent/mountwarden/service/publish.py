@@ -76,15 +76,8 @@ class Publisher:
         """All that is worth writing the files anew when it changes."""
         scan, last = results.scan, self._actions[-1] if self._actions else None
         found = (results.findings, scan.picture.roots, scan.gaps)
-        return (
-            found,
-            results.config,
-            results.pause,
-            results.kept,
-            last,
-            self._triggers.has_unit_signals,
-            self._unsaved.text,
-        )
+        service = (self._triggers.has_inotify, self._triggers.has_unit_signals, self._unsaved.text)
+        return found, results.config, results.pause, results.kept, last, service
 
     @property
     def counts(self) -> metrics.Counts:

@@ -6,6 +6,7 @@ reports that it lost some.
 """
 
 import enum
+import errno
 import os
 import select
 import signal
@@ -62,6 +63,8 @@ class Triggers:
         self._write_end = write_end
         self._watches: dict[int, set[Watch]] = {}
         self._wanted: frozenset[Watch] = frozenset()
+        self._exhausted = False
+        """Whether the user's limit of watches kept one from being made."""
         self._events: int | None = None
         self._units = UnitSignals()
         self._heard: int | None = None
@@ -77,8 +80,8 @@ class Triggers:
 
     @property
     def has_inotify(self) -> bool:
-        """Whether directories can be watched; without, the tick sees them."""
-        return self._inotify is not None
+        """Whether all directories are watched that there are to watch; of others, the tick sees what happens."""
+        return self._inotify is not None and not self._exhausted
 
     @property
     def has_unit_signals(self) -> bool:
@@ -147,24 +150,33 @@ class Triggers:
         self._hear(self._units.fd)
         return self.wait(0)
 
-    def watch(self, wanted: Iterable[Watch]) -> None:
-        """Watch these, and nothing else. What can't be watched is left to the tick."""
+    def watch(self, wanted: Iterable[Watch]) -> bool:
+        """Watch these, and nothing else. What can't be watched is left to the tick.
+
+        False where the user's limit of instances or watches is the reason: it may be another one later.
+        """
         wanted = frozenset(wanted)
-        if self._inotify is None or wanted == self._wanted:
-            return
-        self._wanted = wanted
+        if self._inotify is None:
+            self._inotify = _inotify()
+            if self._inotify is None:
+                return False
+            self._all.register(self._inotify.fileno(), select.POLLIN)
+        if wanted == self._wanted and not self._exhausted:
+            return True
+        self._wanted, self._exhausted = wanted, False
         watches: dict[int, set[Watch]] = {}
         for one in wanted:
             try:
                 watches.setdefault(self._inotify.add_watch(one.path, one.mask | _ONLYDIR | _MASK_ADD), set()).add(one)
-            except OSError:
-                continue  # gone meanwhile, or the user's limit of watches
+            except OSError as error:  # gone meanwhile, or
+                self._exhausted = self._exhausted or error.errno == errno.ENOSPC
         for number in self._watches.keys() - watches.keys():
             try:
                 self._inotify.rm_watch(number)
             except OSError:
                 pass  # the kernel removed it with its directory
         self._watches = watches
+        return not self._exhausted
 
     def _read_inotify(self) -> set[Wake]:
         wakes: set[Wake] = set()

@@ -1,6 +1,7 @@
 """Which directories are watched for a root, an engine or a configuration that appears or changes."""
 
 import os
+import time
 from collections.abc import Iterable
 
 from ..model import RootState
@@ -12,6 +13,9 @@ USUAL_ROOTS = (b"/var/lib/docker", b"/var/lib/containers/storage", b"/run/contai
 """Roots that an engine's first start makes."""
 REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "afs", "glusterfs", "lustre", "gpfs", "virtiofs"})
 """File systems on which even a path's lookup can hang; so can any that starts with "fuse"."""
+
+RETRY = 60.0
+"""Seconds after which what a limit kept from being watched is tried again."""
 
 _SELF = 0x400 | 0x800  # IN_DELETE_SELF, IN_MOVE_SELF
 _APPEARS = 0x100 | 0x80  # IN_CREATE, IN_MOVED_TO
@@ -26,18 +30,20 @@ class Watches:
         self._triggers = triggers
         self._configuration = configuration
         self._roots: frozenset[bytes] | None = None
+        self._again = 0.0
 
     def update(self, states: Iterable[RootState]) -> None:
         """Watch what the roots of a scan ask for, if they changed or `renew` was called since."""
         local = (state for state in states if state.mount is not None and is_local(state.mount.fstype))
         roots = frozenset(state.root.path for state in local)
-        if roots != self._roots:
-            self._triggers.watch(watch_list(roots, self._configuration))
-            self._roots = roots
+        if roots != self._roots and time.monotonic() >= self._again:
+            complete = self._triggers.watch(watch_list(roots, self._configuration))
+            self._roots = roots if complete else None
+            self._again = 0.0 if complete else time.monotonic() + RETRY
 
     def renew(self) -> None:
         """A watched directory went or another came: the next scan's roots are watched anew."""
-        self._roots = None
+        self._roots, self._again = None, 0.0
 
 
 def watch_list(roots: Iterable[bytes], own: bytes) -> list[Watch]:
