@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from mountwarden.ledger import stored
+from mountwarden.ledger import stored, update
 from mountwarden.ledger.update import Ledger
 from mountwarden.model import Event, EventKind
 from mountwarden.service import outbox
@@ -126,3 +126,38 @@ def test_no_answer_counts_as_not_reported(journalctl: Journalctl, monkeypatch: p
         assert in_journal(EVENTS, "boot") == frozenset()
     monkeypatch.setenv("PATH", "/nonexistent")
     assert in_journal(EVENTS, "boot") == frozenset()
+
+
+class Deaf(Recorder):
+    """A journal that takes nothing, until it does."""
+
+    deaf = True
+
+    def send(self, entry: Entry) -> bool:
+        return not self.deaf and super().send(entry)
+
+
+def test_what_the_journal_does_not_take_waits_and_of_too_many_the_oldest_are_counted(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "MOST_PENDING", 20)
+    journal, heard = Deaf(run), list[str]()
+    one = Outbox(run, journal, lambda event: heard.append(event.key))
+    ledger = one.report(replace(Ledger("boot"), pending=EVENTS))
+    assert (ledger.pending, stored.load(run_directory.read(run.ledger), "boot")[0].pending) == (EVENTS, EVENTS)
+    for number in range(outbox.MOST_PENDING + 50):
+        more = Event(EventKind.GAP, f"more-{number}", 1.0, "text")
+        ledger = one.report(replace(ledger, pending=(*ledger.pending, more)))
+    assert (len(ledger.pending), heard) == (outbox.MOST_PENDING + 1, [])
+    journal.deaf = False
+    ledger = one.report(ledger)
+    assert (ledger.pending, len(journal.sent), heard) == ((), outbox.MOST_PENDING + 1, journal.sent)
+    assert (journal.sent[0], journal.sent[-1]) == ("lost.key-0", f"more-{outbox.MOST_PENDING + 49}")
+
+
+def test_how_many_are_lost_is_right(run: RunDirectory) -> None:
+    state = replace(Ledger("boot"), pending=tuple(Event(EventKind.GAP, str(number), 1.0) for number in range(10)))
+    state = update.dropped(state, 7)
+    state = update.dropped(replace(state, pending=(*state.pending, *EVENTS)), 7)
+    assert dict(state.pending[0].data) == {"COUNT": "6"}
+    assert [event.key for event in state.pending] == ["lost.0", *"6789", "key-0", "key-1", "key-2"]
