@@ -4,11 +4,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mountwarden.cli import remote
 from mountwarden.errors import MountwardenError
 from mountwarden.kernel import abi, syscalls
 from mountwarden.ledger import breaker, stored, update
@@ -19,6 +21,7 @@ from mountwarden.service.unsaved import RETRY, Unsaved
 from mountwarden.state import lock, pause, run_directory
 from mountwarden.state.lock import LockHolder
 from mountwarden.state.run_directory import RunDirectory
+from mountwarden.varlink.client import Unreachable
 
 from tests.support.findings import CONFIG, finding
 from tests.unit.test_lock import process, taken
@@ -193,6 +196,32 @@ def test_a_mount_over_the_directory_hides_nothing_from_the_service_and_is_said(t
     unsaved.look()
     assert (said[1:], unsaved.text) == ([f"{here.path} is back"], None)
     assert run_directory.read(here.ledger) == b"kept"
+    os.close(int(run.path.name))
+
+
+def test_a_file_system_that_hangs_there_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A FUSE whose program answers nothing."""
+    here = RunDirectory(tmp_path / "mountwarden")
+    run = run_directory.held(here)
+    fuse = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+    syscalls.mount(b"hung", os.fsencode(here.path), b"fuse", abi.MS_NODEV | abi.MS_NOSUID, options)
+    monkeypatch.setattr(remote, "RunDirectory", lambda: here)
+    signal.alarm(10)
+    try:
+        unsaved = Unsaved(run=run)
+        unsaved.look()
+        assert "something is mounted over" in (unsaved.text or "")
+        assert unsaved.write(run.ledger, lambda: run_directory.write(run.ledger, b"kept"))
+        assert pause.read(run, 1.0) is None
+        with pytest.raises(Unreachable, match="something is mounted over"):
+            remote.connect()
+        with pytest.raises(MountwardenError, match="something is mounted over"):
+            lock.take(here)
+    finally:
+        os.close(fuse)  # what hangs ends with an error
+        syscalls.umount(os.fsencode(here.path), abi.MNT_DETACH)
+        signal.alarm(0)
     os.close(int(run.path.name))
 
 

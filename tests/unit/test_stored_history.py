@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from pathlib import Path
 
 import pytest
 from mountwarden.model import Answers, Copy, Mount, Namespace, RootState, Spot, Use, UsersQuestion
@@ -10,7 +11,11 @@ from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.mounts.table import Table
 from mountwarden.scan import stored_history
 from mountwarden.scan.history import History, remember
+from mountwarden.scan.history_file import HistoryKeeper
 from mountwarden.scan.stored_history import StoredHistory
+from mountwarden.service.unsaved import Unsaved
+from mountwarden.state import run_directory
+from mountwarden.state.run_directory import RunDirectory
 
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, table
 
@@ -223,6 +228,21 @@ def test_what_would_be_too_long_is_cut_to_what_can_be_read_back() -> None:
         assert kept.namespaces[0] == made.namespaces[0], "home's witnesses come first"
     nothing = json.loads(stored_history.dump(made, 10))
     assert (nothing["mounts"], nothing["namespaces"]) == ([], [])
+
+
+def test_how_many_namespaces_were_too_much_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history, found = many(20, 20)
+    made = stored_history.save(history, found, Answers(), STARTS.get, FIRST)
+    monkeypatch.setattr(run_directory, "LARGEST", len(stored_history.dump(made, LIMIT)) // 2)
+    run, unsaved = RunDirectory(tmp_path), Unsaved(lambda _level, _text: None)
+    keeper = HistoryKeeper(run, unsaved.write, unsaved.left_out)
+    keeper.keep(made)
+    kept, why = stored_history.load(run_directory.read(run.history), "boot")
+    left_out = len(made.namespaces) - len(kept.namespaces)
+    assert (why, left_out > 0) == (None, True)
+    assert unsaved.text == f"{run.history} lacks {left_out} entries"
+    keeper.keep(FIRST)
+    assert unsaved.text is None
 
 
 def test_the_depths_of_stacks_are_read_back_and_go_first_where_it_is_too_long() -> None:

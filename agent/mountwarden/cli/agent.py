@@ -131,7 +131,7 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     saved, why_not = history_file.read(directory, boot_id())
     if why_not:
         _warn(f"{why_not}, a new one was started")
-    keeper = HistoryKeeper(directory, unsaved.write)
+    keeper = HistoryKeeper(directory, unsaved.write, unsaved.left_out)
     watchdog = Watchdog(notifier)
     scanner = Scanner(config, history=saved, keep=keeper.keep, deadline=DEADLINE, alive=watchdog.alive)
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ..errors import MountwardenError
 from ..escape import printable, sentence
-from ..state.run_directory import RunDirectory
+from ..state.run_directory import RunDirectory, is_covered
 from ..systemd import OWN_UNIT
 from ..varlink.client import Client, Trouble, Unreachable
 
@@ -29,7 +29,13 @@ def connect(host: str | None = None, *, deadline: float = HERE) -> Client:
 
     Raises: Unreachable; MountwardenError for a name that is none.
     """
-    return Client.connect(os.fspath(RunDirectory().socket), deadline=deadline) if host is None else _over_ssh(host)
+    if host is not None:
+        return _over_ssh(host)
+    if is_covered(directory := RunDirectory()):  # what is there may be a file system that hangs
+        raise Unreachable(
+            Trouble.ABSENT, f"something is mounted over {directory.path}", hint=f"umount {directory.path}"
+        )
+    return Client.connect(os.fspath(directory.socket), deadline=deadline)
 
 
 def local() -> Client:

@@ -125,6 +125,7 @@ def _without_service(arguments: Namespace, trouble: Trouble, *, acts: bool) -> A
     if trouble is Trouble.DENIED:
         hint = f"run it as root, or become a member of the group {run_directory.READERS}"
         raise MountwardenError(f"a scan needs root, and {OWN_UNIT} may not be asked", hint=hint)
+    run_directory.require_uncovered(run_directory.RunDirectory())
     return LastReport()
 
 

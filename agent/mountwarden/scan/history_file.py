@@ -33,9 +33,17 @@ def read(run: RunDirectory, boot_id: str) -> tuple[StoredHistory, str | None]:
 class HistoryKeeper:
     """Writes what is to be kept, where it is another than was written last."""
 
-    def __init__(self, run: RunDirectory, write: Callable[[Path, Callable[[], object]], bool]) -> None:
-        """`write` calls what writes a file, and says whether it did: scans and actions go on without."""
-        self._run = run
+    def __init__(
+        self,
+        run: RunDirectory,
+        write: Callable[[Path, Callable[[], object]], bool],
+        left_out: Callable[[Path, int], object] = lambda _path, _number: None,
+    ) -> None:
+        """`write` calls what writes a file, and says whether it did: scans and actions go on without.
+
+        `left_out` is told how many namespaces were too much for the file.
+        """
+        self._run, self._left_out = run, left_out
         self._write = write
         self._kept: StoredHistory | None = None
         self._again = float("-inf")
@@ -46,5 +54,6 @@ class HistoryKeeper:
             return
         data = stored_history.dump(saved, run_directory.LARGEST)
         done = self._write(self._run.history, lambda: run_directory.write(self._run.history, data, run_directory.OWN))
+        self._left_out(self._run.history, len(saved.namespaces) - data.count(b'"inode":'))
         self._kept = saved if done else None
         self._again = float("-inf") if done else time.monotonic() + RETRY
