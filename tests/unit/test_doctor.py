@@ -131,6 +131,7 @@ def test_where_the_command_runs(pid1: int | None, status: Status) -> None:
         ({}, False, Status.FAIL, "systemctl start mountwarden"),
         ({"paused": {"until": None}}, True, Status.WARN, "mountwarden resume"),
         ({"config_kept": "line 3\x1b[2J"}, True, Status.FAIL, "mountwarden config check"),
+        ({"unsaved": "/run/mountwarden/ledger.json can't be written: No space left"}, True, Status.FAIL, "df -i /run"),
         ({"version": "0.0"}, True, Status.WARN, "systemctl restart mountwarden"),
     ],
 )

@@ -72,10 +72,9 @@ def _service() -> tuple[Mapping[str, Any] | MountwardenError, bool]:
     from . import status
 
     try:
-        document = status.read()
+        return status.asked()
     except MountwardenError as error:
         return error, False
-    return document, report_file.alive(document["pid"])
 
 
 def document(found: "Examination", now: float) -> doctor_text.DoctorJson:

@@ -44,7 +44,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Show what the service says, or last said."""
-    document, running = _asked(arguments.host)
+    document, running = asked(arguments.host)
     if arguments.json:
         sys.stdout.write(report_file.dumps({**document, "running": running}))
     else:
@@ -52,7 +52,7 @@ def run(arguments: Namespace) -> int:
     return 0 if running else 1
 
 
-def _asked(host: str | None) -> tuple[dict[str, Any], bool]:
+def asked(host: str | None = None) -> tuple[dict[str, Any], bool]:
     """The service's status, and whether it runs; its last one where it gives no answer now."""
     try:
         with remote.local() if host is None else remote.connect(host) as client:

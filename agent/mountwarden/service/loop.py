@@ -37,6 +37,8 @@ FAILURES = 10
 
 LATE = 2.0
 """Seconds by which the service wakes too late where it was stopped."""
+LONGEST_SCAN = 10.0
+"""Seconds that a scan and what follows it take, where nothing stops them."""
 SELDOM = 60.0
 """Seconds within which that counts once."""
 
@@ -193,6 +195,7 @@ class Agent:
         started = _boot()
         try:
             self._scan(started)
+            self._woke(started + LONGEST_SCAN)
             self._failures = 0
         except Exception as error:  # the loop's edge: whatever a scan raises is reported, and tried again
             self._failed(error, started)

@@ -85,8 +85,8 @@ class Unsaved:
             return
         try:
             covered = not run_directory.is_held(self._run)
-        except OSError:
-            covered = True
+        except OSError:  # no descriptor is left, say
+            return
         if covered != self._covered:
             self._covered = covered
             where = self._named(self._run.path)

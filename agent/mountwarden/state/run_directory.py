@@ -107,7 +107,7 @@ def is_held(run: RunDirectory) -> bool:
         new = os.open(run.shown, _BY_PATH)
         os.dup2(new, fd, inheritable=False)
         os.close(new)
-    return _mount_of(fd) == _mount(run.shown)
+    return _mount_of(fd) == _mount(run.shown) and os.path.samestat(os.fstat(fd), os.stat(run.shown))
 
 
 def require_uncovered(run: RunDirectory) -> None:
