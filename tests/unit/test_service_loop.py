@@ -356,3 +356,23 @@ def test_metrics_in_a_directory_of_another_user_are_not_written_and_that_is_said
         said = f"{place} belongs to user 65534, and only root may own it"
         assert capsys.readouterr().err.count(said) == (not written)
         assert any(said in line for line in host.said) is not written
+
+
+def test_a_scan_that_fails_is_paid_for_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one of a boot is free, and the second one owes so much that the third would come after 30 s."""
+    spent, waited = [0.0], list[float]()
+    monkeypatch.setattr(loop, "_cpu", lambda: spent[0])
+
+    class Costly(Host):
+        def scan(self, *, resync: bool = False) -> Scan:
+            spent[0] += 9.0
+            return super().scan(resync=resync)
+
+        def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
+            waited.append(seconds)
+            return frozenset({Wake.TERMINATE}) if seconds > 20 else self.drain()
+
+    host = Costly([], OSError(5, "no"), [])
+    host.wakes = [frozenset({Wake.MOUNTS})] * 3
+    assert serve(host, tmp_path)[0] == 0
+    assert (20 < waited[-1] <= 30, len(host.scans)) == (True, 1)

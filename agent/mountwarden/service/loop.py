@@ -192,13 +192,13 @@ class Agent:
         self._handle(self._triggers.drain())
         if self._stopping:
             return True
-        started = _boot()
+        started, cpu = _boot(), _cpu()
         try:
             self._scan(started)
             self._woke(started + LONGEST_SCAN)
             self._failures = 0
         except Exception as error:  # the loop's edge: whatever a scan raises is reported, and tried again
-            self._failed(error, started)
+            self._failed(error, started, _cpu() - cpu)
         child.reap_late()
         return self._failures < FAILURES
 
@@ -251,9 +251,9 @@ class Agent:
         self._watchdog.alive()
         return self._reporter.report_ledger(ledger)
 
-    def _failed(self, error: Exception, started: float) -> None:
+    def _failed(self, error: Exception, started: float, cost: float) -> None:
         self._failures += 1
-        self._schedule.done(started, _boot(), 0.0, full=False, deadline=None)
+        self._schedule.done(started, _boot(), cost, full=False, deadline=None)
         if self._failures == 1:
             print(f"<7>{traceback.format_exc()}".replace("\n", "\n<7>"), file=sys.stderr, flush=True)
             self._reporter.note(EventKind.SCAN_FAILED, f"{type(error).__name__}: {error}")
