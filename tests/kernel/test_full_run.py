@@ -225,6 +225,20 @@ def test_a_file_system_that_hangs_there_holds_up_nobody(tmp_path: Path, monkeypa
     os.close(int(run.path.name))
 
 
+def test_a_bind_mount_of_the_directory_itself_is_no_cover(tmp_path: Path) -> None:
+    """As a container has it that was given the directory."""
+    here = RunDirectory(tmp_path / "mountwarden")
+    run = run_directory.held(here)
+    syscalls.mount(os.fsencode(here.path), os.fsencode(here.path), b"", abi.MS_BIND)
+    try:
+        unsaved = Unsaved(run=run)
+        unsaved.look()
+        assert (run_directory.is_covered(here), unsaved.text) == (False, None)
+    finally:
+        syscalls.umount(os.fsencode(here.path))
+    os.close(int(run.path.name))
+
+
 def test_a_directory_that_was_removed_is_made_again(tmp_path: Path) -> None:
     here = RunDirectory(tmp_path / "mountwarden")
     run = run_directory.held(here)

@@ -107,7 +107,9 @@ def is_held(run: RunDirectory) -> bool:
         new = os.open(run.shown, _BY_PATH)
         os.dup2(new, fd, inheritable=False)
         os.close(new)
-    return _mount_of(fd) == _mount(run.shown) and os.path.samestat(os.fstat(fd), os.stat(run.shown))
+    there = _mount(run.shown)
+    same = _mount_of(fd) == there or _shows(there, run.shown.name)
+    return same and os.path.samestat(os.fstat(fd), os.stat(run.shown))
 
 
 def require_uncovered(run: RunDirectory) -> None:
@@ -121,11 +123,22 @@ def require_uncovered(run: RunDirectory) -> None:
 
 
 def is_covered(run: RunDirectory) -> bool:
-    """Whether the directory is the root of another mount than its parent is on. No file system is asked."""
+    """Whether something else is mounted over the directory. No file system is asked, as it may hang.
+
+    In a container it may be a bind mount of the directory itself, which shows what it has.
+    """
     try:
-        return _mount(run.path) != _mount(run.path.parent)
+        there = _mount(run.path)
+        return there != _mount(run.path.parent) and not _shows(there, run.path.name)
     except OSError:
         return False
+
+
+def _shows(mount: str, name: str) -> bool:
+    """Whether a mount, by its id, has a directory of that name as its root (proc_pid_mountinfo(5)). Raises: OSError."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        rows = (line.split(b" ", 4) for line in file)
+        return any(row[0] == mount.encode() and os.path.basename(row[3]) == os.fsencode(name) for row in rows)
 
 
 def _mount(path: Path) -> str:
@@ -140,7 +153,7 @@ def _mount(path: Path) -> str:
 def _mount_of(fd: int) -> str:
     """The mount's small id (proc_pid_fdinfo(5))."""
     lines = Path(f"/proc/self/fdinfo/{fd}").read_text(encoding="ascii").splitlines()
-    return next(line for line in lines if line.startswith("mnt_id:"))
+    return next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
 
 
 def write(path: Path, data: bytes, mode: int = SHARED) -> None:
