@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.host.test_agent import SETTINGS, UNIT, Service
+from tests.host.test_agent import UNIT, Service
 from tests.support import checkout, tree
 from tests.support.builds import NEWER, Builds, make
 from tests.support.leaks import CONFIG, OBSERVE
@@ -16,6 +16,8 @@ from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(580)]
 
+SETTINGS = "/etc/mountwarden/mountwarden.toml.d/test.toml"
+"""Beside the package's own file, of which dpkg would ask."""
 FIRST = "d4d9eca"
 """Its ledger is mountwarden.ledger/1."""
 _GIT = ["git", "-c", "safe.directory=*", "-C", str(checkout.ROOT)]

@@ -36,6 +36,11 @@ def empty(host: Machine) -> None:
     host.run("sh", "-c", "rm -rf /run/fill")
 
 
+def report(host: Machine) -> str:
+    """As it is shown, in one line."""
+    return " ".join(host.run("mountwarden", "report", check=False).stdout.split())
+
+
 def lines(service: Service, text: str) -> list[str]:
     return [one["MESSAGE"] for one in service.host.journal("-u", UNIT) if text in str(one["MESSAGE"])]
 
@@ -79,10 +84,11 @@ def test_it_starts_where_run_is_full_already(service: Service) -> None:
     second = host.run("/usr/local/bin/mountwarden", "agent", check=False)
     assert (second.returncode, "another agent runs already" in second.stderr) == (78, True), second.stderr
     assert host.show(UNIT, "NRestarts") == "0"
+    assert "mountwarden.service runs, and has no socket in /run/mountwarden" in report(host)
     empty(host)
     wait_until(lambda: service.document("report")["findings"], 30, "the report is there")
-    report = host.run("mountwarden", "report", check=False)
-    assert "is not running" not in report.stdout + report.stderr, "its socket came with the space"
+    wait_until(lambda: "no socket" not in report(host), 30, "its socket came with the space")
+    assert "is not running" not in report(host)
 
 
 def test_what_is_mounted_over_the_directory_hides_no_pause_and_lets_no_second_agent_in(service: Service) -> None:
@@ -98,8 +104,7 @@ def test_what_is_mounted_over_the_directory_hides_no_pause_and_lets_no_second_ag
     for words in (("pause",), ("resume",), ("status",), ("detach", "--all", "--yes"), ("agent",)):
         said = host.run("mountwarden", *words, check=False)
         assert (said.returncode, "something is mounted over /run/mountwarden" in said.stderr) == (2, True), said.stderr
-    report = host.run("mountwarden", "report", check=False)
-    assert "something is mounted over /run/mountwarden" in " ".join((report.stdout + report.stderr).split())
+    assert "something is mounted over /run/mountwarden" in report(host)
     assert host.run("sh", "-c", f"ls -A {RUN}").stdout == ""
     host.run("umount", RUN)
     wait_until(lambda: "mounted over" not in service.status_text(), 30, "it is back")

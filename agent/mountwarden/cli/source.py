@@ -16,7 +16,7 @@ from ..model import Action
 from ..report import types
 from ..report.answers import ExplainedJson, OverJson, PlannedJson
 from ..report.outcomes import OutcomeJson
-from ..state import run_directory
+from ..state import lock, run_directory
 from ..systemd import OWN_UNIT
 from ..varlink.client import Trouble, Unreachable
 
@@ -119,8 +119,11 @@ def _without_service(arguments: Namespace, trouble: Trouble, *, acts: bool) -> A
     late = trouble is Trouble.LATE
     if os.geteuid() == 0:
         why = f"{OWN_UNIT} gave no answer within {remote.HERE:g} s" if late else f"{OWN_UNIT} is not running"
-        if run_directory.is_covered(directory := run_directory.RunDirectory()):
+        directory = run_directory.RunDirectory()
+        if run_directory.is_covered(directory):
             why = f"{OWN_UNIT} can't be asked, since something is mounted over {directory.path}"
+        elif not late and lock.service(directory):
+            why = f"{OWN_UNIT} runs, and has no socket in {directory.path}"
         return _scan(arguments, f"{why}: {SINGLE}", acts=acts)
     if trouble is Trouble.DENIED:
         hint = f"run it as root, or become a member of the group {run_directory.READERS}"
