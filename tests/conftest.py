@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import signal
 from collections.abc import Iterator
 
@@ -11,6 +12,8 @@ from mountwarden.observe import entries
 from tests.support.leftovers import belongings
 from tests.support.wait import wait_until
 
+DYING = float(os.environ.get("MOUNTWARDEN_DYING") or 5)
+"""Seconds."""
 pytest_plugins = ["tests.support.reporting"]
 
 # A shell starts what it leaves in the background with SIGINT ignored, and so would all that the tests start be, some of
@@ -21,7 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
-    """A mount, descriptor, child or mount namespace that outlives the test fails it; dying ones get 5 seconds."""
+    """A mount, descriptor, child or mount namespace that outlives the test fails it; dying ones get some seconds."""
     before = belongings()
     yield
     entries.close()  # it is the process's own, for all of its entries
@@ -29,6 +32,6 @@ def _nothing_left_behind() -> Iterator[None]:
         return
     gc.collect()  # what only a cycle of references holds is nobody's any more
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: not belongings().beyond(before), 5)
+        wait_until(lambda: not belongings().beyond(before), DYING)
     if left := belongings().beyond(before):
         pytest.fail("left behind:\n  " + "\n  ".join(left), pytrace=False)

@@ -15,7 +15,7 @@ from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 
-COUNT = 20
+COUNT = 8
 LOOP = (
     "set -e; for i in $(seq 1 {count}); do {run} -d bb sleep 1000 >/dev/null; done; "
     "for i in $(seq 1 5); do {run} --rm bb true; done"

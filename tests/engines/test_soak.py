@@ -140,7 +140,7 @@ def namespaces(entry: dict[str, Any]) -> list[str]:
 
 @pytest.mark.timeout(180)
 def test_a_short_soak(capsys: pytest.CaptureFixture[str]) -> None:
-    told = soak(40, 10, 120)
+    told = soak(12, 3, 120)
     with capsys.disabled():
         print(f"\nsoak: {told}")
 

@@ -147,6 +147,7 @@ def test_ready_comes_first_then_a_look_and_then_the_bus(service: Service) -> Non
     assert published < min(bus), "the first look is all over"
 
 
+@pytest.mark.long
 def test_a_stopped_start_holds_nobody_up(service: Service) -> None:
     host = service.host
     service.drop_in("ExecStart=\nExecStart=/bin/sh -c 'kill -STOP $$$$; exec /usr/local/bin/mountwarden agent'")
@@ -313,10 +314,10 @@ def test_the_watchdog_ends_a_hanging_service_and_it_comes_back(service: Service)
 
 
 def test_a_working_service_feeds_its_watchdog(service: Service) -> None:
-    service.drop_in("WatchdogSec=3")
+    service.drop_in("WatchdogSec=2")
     service.start()
     pid, at = service.host.main_pid(UNIT), time.monotonic()
-    wait_until(lambda: time.monotonic() - at > 7, 20, "two watchdog times went by")
+    wait_until(lambda: time.monotonic() - at > 4.5, 20, "two watchdog times went by")
     assert service.host.main_pid(UNIT) == pid
 
 
@@ -329,6 +330,7 @@ def test_the_report_is_for_the_journals_readers(service: Service) -> None:
     assert service.host.run("stat", "-c", "%a", "/run/mountwarden").stdout == "755\n"
 
 
+@pytest.mark.long
 def test_nothing_grows_with_looks_and_leaks(service: Service) -> None:
     service.start("tick = 0.1\n" + CONFIG)
 

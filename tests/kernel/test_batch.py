@@ -91,7 +91,8 @@ def codes(outcomes: Iterable[Outcome]) -> dict[bytes, str]:
     return {outcome.finding.mountpoint: outcome.code for outcome in outcomes}
 
 
-def test_a_thousand_leaks_are_detached_in_two_seconds() -> None:
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.long)])
+def test_a_thousand_leaks_are_detached_in_two_seconds(count: int) -> None:
     def within(holder: Namespace, found: list[Finding]) -> dict[str, float]:
         owner = scanner()
         started = time.monotonic()
@@ -100,21 +101,23 @@ def test_a_thousand_leaks_are_detached_in_two_seconds() -> None:
         started, used = time.monotonic(), sum(os.times()[:4])
         outcomes = [alone, *apply.carry_out_all(found[1:], owner, Action.DETACH)]
         took, used = time.monotonic() - started, sum(os.times()[:4]) - used
-        assert Counter(outcome.code for outcome in outcomes) == {"done": 1000}
+        assert Counter(outcome.code for outcome in outcomes) == {"done": count}
         assert held(holder) == 0
         assert {outcome.finding.id for outcome in outcomes} == {finding.id for finding in found}
         assert all("1 copy" in o.saw and os.fsdecode(o.finding.mountpoint) in o.did and o.verified for o in outcomes)
-        assert all(sorted(os.listdir(layer(n))) == [b"lower", b"merged", b"upper", b"work"] for n in range(1000))
-        return {"1000": took, "cpu": used, "1": single, "scans": owner.scans - scans}
+        assert all(sorted(os.listdir(layer(n))) == [b"lower", b"merged", b"upper", b"work"] for n in range(count))
+        return {"all": took, "cpu": used, "1": single, "scans": owner.scans - scans}
 
-    figures = crash.in_few_processes(leaks(1000, within), 90)
+    figures = crash.in_few_processes(leaks(count, within), 90)
     alone = crash.in_few_processes(leaks(1, one), 20)
     print(
-        f"1,000 leaks detached in {figures['1000']:.2f} s ({figures['cpu']:.2f} s of processor time) with "
+        f"{count} leaks detached in {figures['all']:.2f} s ({figures['cpu']:.2f} s of processor time) with "
         f"{figures['scans']} scans; a single one of them in "
         f"{figures['1'] * 1e3:.0f} ms, a single one alone in {alone * 1e3:.0f} ms"
     )
-    assert figures["cpu"] < 2, "seconds of processor time, since other tests may run beside this one"
+    assert figures["cpu"] < max(1.0, 2e-3 * count), (
+        "seconds of processor time, since other tests may run beside this one"
+    )
 
 
 def one(holder: Namespace, found: list[Finding]) -> float:
@@ -245,10 +248,10 @@ def test_copies_that_were_mounted_anew_after_the_scan_go_too() -> None:
     assert crash.in_few_processes(leaks(1, within), 20) == ["done"]
 
 
+@pytest.mark.parametrize(("layers", "spaces"), [(10, 25), pytest.param(40, 101, marks=pytest.mark.long)])
 def test_many_namespaces_of_many_leaks_are_one_batch_that_reads_each_of_them_once(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, layers: int, spaces: int
 ) -> None:
-    """40 layers in 101 namespaces."""
     read = Counter[int]()
     read_each = unread.read_each
 
@@ -259,9 +262,9 @@ def test_many_namespaces_of_many_leaks_are_one_batch_that_reads_each_of_them_onc
 
     def within(holder: Namespace, _found: list[Finding]) -> dict[str, float]:
         with contextlib.ExitStack() as stack:
-            others = [stack.enter_context(hold(holder)) for _ in range(100)]
+            others = [stack.enter_context(hold(holder)) for _ in range(spaces - 1)]
             found = [finding for finding in scanner().scan().findings if finding.kind == "leaked"]
-            assert [(finding.count, len(finding.copies)) for finding in found] == [(101, 20)] * 40
+            assert [(finding.count, len(finding.copies)) for finding in found] == [(spaces, 20)] * layers
             monkeypatch.setattr(unread, "read_each", counted)
             monkeypatch.setattr(newer_mounts, "newest", lambda: None)  # other tests mount meanwhile
             monkeypatch.setattr(detach, "SECONDS", 5.0)
@@ -269,14 +272,14 @@ def test_many_namespaces_of_many_leaks_are_one_batch_that_reads_each_of_them_onc
             used = sum(os.times()[:4])
             told = list(apply.carry_out_all(found, owner, Action.DETACH))
             used = sum(os.times()[:4]) - used
-            assert [outcome.code for outcome in told] == ["done"] * 40, told[0].text
+            assert [outcome.code for outcome in told] == ["done"] * layers, told[0].text
             assert {held(space) for space in (holder, *others)} == {0}
-            assert "101 copies" in told[0].saw
-            assert "and 81 more" in told[0].saw
+            assert f"{spaces} copies" in told[0].saw
+            assert f"and {spaces - 20} more" in told[0].saw
             return {"scans": owner.scans, "reads": max(read.values()), "cpu": used}
 
-    figures = crash.in_few_processes(leaks(40, within), 60)
-    print(f"4,040 copies detached in {figures['cpu']:.2f} s of processor time")
+    figures = crash.in_few_processes(leaks(layers, within), 60)
+    print(f"{layers * spaces} copies detached in {figures['cpu']:.2f} s of processor time")
     assert (figures["scans"], figures["reads"]) == (2, 1)
     assert figures["cpu"] < 4
 

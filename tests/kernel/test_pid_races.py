@@ -192,7 +192,7 @@ def raced(name: str, rounds: int) -> None:
 
 @pytest.mark.parametrize("name", ACTS)
 def test_some_pids_are_reused(name: str) -> None:
-    raced(name, 15)
+    raced(name, 6)
 
 
 @pytest.mark.long

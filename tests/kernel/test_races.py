@@ -252,7 +252,7 @@ def raced(name: str, rounds: int) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", RACES)
 def test_some_races(name: str) -> None:
-    raced(name, 15)
+    raced(name, 5)
 
 
 @pytest.mark.long
@@ -352,7 +352,7 @@ def judge_in_another_namespace(counts: dict[str, int]) -> None:
 
 
 def test_a_foreign_mount_on_the_spot_is_never_detached(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge_in_another_namespace(in_another_namespace(30, monkeypatch))
+    judge_in_another_namespace(in_another_namespace(10, monkeypatch))
 
 
 @pytest.mark.long

@@ -40,7 +40,8 @@ LEAVING = {
 @pytest.mark.parametrize("kind", sorted(LEAVING))
 def test_what_is_left_behind_fails_the_test(kind: str, tmp_path: Path) -> None:
     (tmp_path / "test_leaves.py").write_text(LEAVING[kind])
-    done = run_pytest("-p", "tests.conftest", "-c", str(PROJECT / "pyproject.toml"), str(tmp_path))
+    chosen = ("-p", "tests.conftest", "-c", str(PROJECT / "pyproject.toml"), str(tmp_path))
+    done = run_pytest(*chosen, MOUNTWARDEN_DYING="0.5")
     assert "1 passed, 1 error" in done.stdout, done.stdout
     assert f"left behind:\n  {kind}: " in done.stdout.replace("E   ", "").replace("E     ", "  ")
 

@@ -14,7 +14,7 @@ from mountwarden.errors import ConfigError
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
 from mountwarden.output import journal_messages
 from mountwarden.scan.scanner import Scan
-from mountwarden.service import loop, reporter
+from mountwarden.service import loop, reporter, schedule
 from mountwarden.service.actions import AutomaticActions
 from mountwarden.service.loop import FAILURES, Agent
 from mountwarden.service.outbox import Outbox
@@ -27,6 +27,12 @@ from mountwarden.systemd.journal import Entry, Journal
 from tests.support.findings import finding
 
 FAST = Config(mode=Mode.OBSERVE, tick=0.01, confirm=Confirm(layer=0.0))
+
+
+@pytest.fixture(autouse=True)
+def _no_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan that finds something costs milliseconds here, and stretches the tick to seconds."""
+    monkeypatch.setattr(schedule, "TICK_FACTOR", 1.0)
 
 
 class Host:
