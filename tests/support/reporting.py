@@ -73,6 +73,18 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
     return report
 
 
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(exitstatus: int) -> Generator[None, Any, Any]:
+    """After Ctrl-C fixtures are ended here, and one that fails would take the summary of all failures with it."""
+    try:
+        return (yield)
+    except BaseException as error:
+        if exitstatus != pytest.ExitCode.INTERRUPTED:
+            raise
+        print(f"\nafter the interrupt: {error}")
+        return None
+
+
 def _reason(text: object) -> str:
     return str(text[2]) if isinstance(text, tuple) else str(text)
 

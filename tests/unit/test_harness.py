@@ -1,6 +1,7 @@
 """The tests' own rules, by running pytest on small test files."""
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.budget import rotated
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -66,3 +69,40 @@ def test_the_summary_tells_the_slowest_and_each_folder() -> None:
     done = run_pytest("tests/unit/test_wait.py")
     assert "tests/unit/test_wait.py::test_the_first_true_answer_is_returned" in done.stdout
     assert "all of unit (3 tests)" in done.stdout
+
+
+INTERRUPTED = """
+import os, signal
+def test_broken():
+    assert 1 == 2
+def test_interrupted():
+    os.open("/dev/null", os.O_RDONLY)
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_an_interrupt_keeps_the_failures_of_before(tmp_path: Path) -> None:
+    (tmp_path / "test_stops.py").write_text(INTERRUPTED)
+    chosen = ("-p", "tests.conftest", "-c", str(PROJECT / "pyproject.toml"), str(tmp_path))
+    done = run_pytest(*chosen, MOUNTWARDEN_DYING="0.1")
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert "assert 1 == 2" in done.stdout
+    assert "1 failed" in done.stdout
+    assert "left behind:" in done.stdout
+    assert "INTERNALERROR" not in done.stdout + done.stderr
+
+
+def test_what_the_time_did_not_suffice_for_is_named() -> None:
+    done = run_pytest("-p", "tests.support.budget", "tests/unit/test_wait.py", MOUNTWARDEN_DEADLINE="1")
+    assert "3 tests were not started" in done.stdout
+    assert "tests/unit/test_wait.py::test_the_first_true_answer_is_returned" in done.stdout
+
+
+def test_each_day_begins_elsewhere_and_none_stays_at_the_end() -> None:
+    files = [Path(str(number)) for number in range(40)]
+    days = [rotated(files, day) for day in range(20_000, 20_030)]
+    assert all(sorted(day) == sorted(files) for day in days)
+    assert all(today[0] != before[0] for before, today in itertools.pairwise(days))
+    for one in files:
+        assert min(day.index(one) for day in days[:8]) < 10, "within a week each file is among the first quarter"
+    assert rotated([], 5) == []
