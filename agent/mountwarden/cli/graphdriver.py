@@ -2,8 +2,9 @@
 
 import logging
 from argparse import Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..escape import sentence
 from ..graphdriver.plugin import server
 from ..systemd.own_unit import namespacing_settings
 from . import options
@@ -41,8 +42,20 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.set_defaults(run=run)
 
 
+class _Printable(logging.Formatter):
+    """Names of layers and what clients send, fit for a terminal and the journal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return sentence(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(sentence, super().formatException(ei).splitlines()))
+
+
 def run(args: Namespace) -> int:
     """Serve; 0 after an orderly end."""
-    logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("%(message)s"))
+    logging.basicConfig(level=logging.DEBUG if args.debug else logging.WARNING, handlers=[handler])
     server.serve(server.Settings(args.name, args.home, args.socket, args.state), namespacing_settings)
     return 0

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from mountwarden.graphdriver.driver import Change, ChangeKind, GraphdriverError
+from mountwarden.graphdriver.plugin.connections import PluginLimits
 from mountwarden.graphdriver.plugin.http import Server, listen
 from mountwarden.graphdriver.plugin.protocol import GraphdriverPlugin
 
@@ -25,12 +26,12 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def start(directory: str, home: str | None = None) -> tuple[Server, str]:
+def start(directory: str, home: str | None = None, limits: PluginLimits | None = None) -> tuple[Server, str]:
     """A plugin that serves in threads of this process; it ends with it."""
     plugin = GraphdriverPlugin(home, f"{directory}/state/plugin.json")
     plugin.restore()
     path = f"{directory}/plugins/plugin.sock"
-    server = Server(listen(path), plugin)
+    server = Server(listen(path), plugin, limits)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, path
 

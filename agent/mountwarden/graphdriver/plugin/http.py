@@ -1,14 +1,17 @@
 """HTTP/1.1 on a unix socket, as much of it as Docker's plugin protocol needs: POST, whole or chunked bodies both ways.
 
 One thread a connection: while dockerd reads the answer to Diff it sends Create and ApplyDiff on other connections,
-and waits.
+and waits. How many there are, and how long each may be silent, has limits.
 """
 
 import io
+import json
 import logging
 import os
+import re
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,16 +19,34 @@ from http.server import BaseHTTPRequestHandler
 from typing import BinaryIO, Protocol
 
 from ..driver import GraphdriverError
+from .connections import PluginConnections, PluginLimits, TimedSource
 
 _log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 _BUFFER = 1 << 18
 _CHUNK = 1 << 16
 _LINE = 1024  # bytes of a chunk's size line or a trailer
+_TRAILERS = 64
+_CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,15}\Z")
+_LENGTH = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
 
 
 class BrokenBody(GraphdriverError):
-    """The connection ended, or lost its framing, in the middle of a request's body."""
+    """The connection ended, or lost its framing, in the middle of a request's body. `answer` is HTTP's status."""
+
+    answer = 400
+
+
+class SlowBody(BrokenBody):
+    """The body did not come in time."""
+
+    answer = 408
+
+
+class LongBody(BrokenBody):
+    """The body goes on and on."""
+
+    answer = 413
 
 
 class _Body(io.RawIOBase):
@@ -35,17 +56,29 @@ class _Body(io.RawIOBase):
         self._source = source
         self._left = 0
         self.ended = False
+        self._broken: BrokenBody | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
-        view = memoryview(buffer)
+        if self._broken:
+            raise self._broken
+        try:
+            return self._readinto(memoryview(buffer))
+        except BrokenBody as error:
+            self._broken = error
+            raise
+
+    def _readinto(self, view: memoryview) -> int:
         if not self._left and not self.ended:
             self._begin()
         if self.ended or not len(view):
             return 0
-        count = self._source.readinto1(view[: self._left])
+        try:
+            count = self._source.readinto1(view[: self._left])
+        except TimeoutError:
+            raise SlowBody("the body did not come in time") from None
         if not count:
             raise BrokenBody("the connection ended in the middle of the body")
         self._left -= count
@@ -77,15 +110,12 @@ class ChunkedBody(_Body):
 
     def _begin(self) -> None:
         text = self._line().partition(b";")[0].strip()
-        try:
-            self._left = int(text, 16) if text[:1].isalnum() else -1
-        except ValueError:
-            self._left = -1
-        if self._left < 0:
+        if not _CHUNK_SIZE.match(text):
             raise BrokenBody("the body is not chunked as it says")
+        self._left = int(text, 16)
         if not self._left:
-            while self._line():
-                pass
+            if all(self._line() for _ in range(_TRAILERS)):
+                raise BrokenBody("the body has too many trailers")
             self.ended = True
 
     def _finish(self) -> None:
@@ -93,7 +123,10 @@ class ChunkedBody(_Body):
             raise BrokenBody("a chunk of the body does not end where it says")
 
     def _line(self) -> bytes:
-        line = self._source.readline(_LINE)
+        try:
+            line = self._source.readline(_LINE)
+        except TimeoutError:
+            raise SlowBody("the body did not come in time") from None
         if not line.endswith(b"\n"):
             raise BrokenBody("the connection ended in the middle of the body")
         return line.strip()
@@ -144,6 +177,9 @@ class Reply:
 class Service(Protocol):
     """Answers requests; it never raises."""
 
+    def is_long(self, path: str) -> bool:
+        """Whether a request's body may go on as long as something comes."""
+
     def answer(self, path: str, query: str, body: BinaryIO) -> Reply:
         """The reply to one request."""
 
@@ -153,41 +189,89 @@ class Service(Protocol):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    rbufsize = _BUFFER
     server: "Server"
 
+    def setup(self) -> None:
+        super().setup()
+        self._timed = TimedSource(self.connection)
+        self._head = self.rfile = io.BufferedReader(self._timed, _BUFFER)
+        self._served = self._understood = False
+
+    def handle_one_request(self) -> None:
+        """Wait for a request and answer it; 408 for one that has begun and does not come in time."""
+        limits = self.server.limits
+        self.server.connections.wait(self.connection, used=self._served)
+        self._timed.allow(limits.idle if self._served else limits.first)
+        self.close_connection, self._understood = True, False
+        try:
+            if not self._head.peek(1):
+                return
+            self._timed.allow(limits.head)
+            super().handle_one_request()
+            if self._timed.late and not self._understood:
+                self._refuse(408, "the request did not come in time")
+        except OSError as error:
+            self.log_message("%s", error)
+
     def do_POST(self) -> None:
+        self.server.connections.work(self.connection)
+        self._served = self._understood = True
         with self.server.busy():
-            body = self._body()
-            if body is None:
-                return self._send(Reply(b'{"Err":"a body needs its length"}\n', 411))
-            reply = self.server.service.answer(*self._target(), io.BufferedReader(body, _BUFFER))
+            path, query = self._target()
             try:
-                while not body.ended:
-                    body.readinto(bytearray(_BUFFER))
+                body = self._body()
+            except BrokenBody as error:
+                return self._refuse(error.answer, str(error))
+            long, limits = self.server.service.is_long(path), self.server.limits
+            self._timed.allow(None if long else limits.body, silence=limits.silence)
+            reply = self.server.service.answer(path, query, io.BufferedReader(body, _BUFFER))
+            try:
+                self._drain(body, None if long else limits.rest)
                 self._send(reply)
             except (OSError, GraphdriverError) as error:
-                _log.debug("%s: %s", self.path, error)
+                self.log_message("%s: %s", path, error)
                 self.close_connection = True
                 if reply.undo:
                     reply.undo()
+                if isinstance(error, BrokenBody):
+                    self._refuse(error.answer, str(error))
         return None
+
+    def _drain(self, body: _Body, most: int | None) -> None:
+        """Read what is left of the body, since a client may send all before it reads."""
+        self._timed.allow(self.server.limits.body)
+        buffer, count = bytearray(_BUFFER), 0
+        while not body.ended:
+            count += body.readinto(buffer)
+            if most is not None and count > most:
+                raise LongBody("the body is too long")
+
+    def _refuse(self, status: int, why: str) -> None:
+        self.close_connection = True
+        try:
+            self.request_version = self.protocol_version
+            self._send(Reply(json.dumps({"Err": why}).encode() + b"\n", status))
+        except OSError as error:
+            self.log_message("%s", error)
 
     def _target(self) -> tuple[str, str]:
         path, _, query = self.path.partition("?")
         return path, query
 
-    def _body(self) -> _Body | None:
-        source = self.rfile
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            return ChunkedBody(source)
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdigit():
-            self.close_connection = True
-            return None
-        return SizedBody(source, int(length))
+    def _body(self) -> _Body:
+        """The request's body. Raises: BrokenBody where its framing is none, or can be understood in two ways."""
+        coding = self.headers.get_all("Transfer-Encoding", [])
+        lengths = self.headers.get_all("Content-Length", [])
+        if coding:
+            if lengths or len(coding) > 1 or coding[0].strip().lower() != "chunked":
+                raise BrokenBody("the body's framing is not understood")
+            return ChunkedBody(self.rfile)
+        if len(lengths) > 1 or (lengths and not _LENGTH.match(lengths[0])):
+            raise BrokenBody("the body's length is no number")
+        return SizedBody(self.rfile, int(lengths[0]) if lengths else 0)
 
     def _send(self, reply: Reply) -> None:
+        self.connection.settimeout(self.server.limits.silence)
         if reply.stream is None:
             self._begin(reply.status, "Content-Length", str(len(reply.body)))
             self.wfile.write(reply.body)
@@ -208,6 +292,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         self.send_header("Content-Type", CONTENT_TYPE)
         self.send_header(header, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
 
     def log_message(self, format: str, *arguments: object) -> None:
@@ -234,13 +320,30 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, listening: socket.socket, service: Service) -> None:
+    def __init__(self, listening: socket.socket, service: Service, limits: PluginLimits | None = None) -> None:
         super().__init__(listening.getsockname(), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
         self.service = service
+        self.limits = limits or PluginLimits()
+        self.connections = PluginConnections(self.limits.connections)
         self.running = 0
         self.changed = threading.Condition()
+
+    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+        """A thread for it; where there are too many, the one that waits longest is ended, or this one refused."""
+        if self.connections.add(request):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
+        self.connections.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """No traceback of what a client did."""
+        _log.warning("a connection ended: %r", sys.exception())
 
     def busy(self) -> _Busy:
         """Counts a request as running."""

@@ -66,6 +66,10 @@ class GraphdriverPlugin:
             _log.exception("%s", path)
             return self.failure(error)
 
+    def is_long(self, path: str) -> bool:
+        """An archive comes as long as dockerd gets it itself."""
+        return path == _PREFIX + "ApplyDiff"
+
     def failure(self, error: Exception) -> Reply:
         """The reply where status 200 would be taken for success."""
         return _reply(500, Err=_message(error))
