@@ -20,6 +20,8 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | fro
     chr(code) for first, last in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF)) for code in range(first, last)
 )
 
+_NOT_PLAIN_JSON = re.compile(r"[^\n\x20-\x7e]")
+
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
 _ID = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -52,6 +54,19 @@ def sentence(text: str) -> str:
     """A sentence of ours with text of the host in it, escaped already or not: fit for a terminal, not reversible."""
     decoded = raw(text).decode("utf-8", "surrogateescape")
     return decoded if _PLAIN.match(decoded) else "".join(_pieces(decoded))
+
+
+def json_text(text: str) -> str:
+    """A JSON document in UTF-8 as it may reach a terminal: what a terminal would act on is a \\u escape of JSON."""
+    return _NOT_PLAIN_JSON.sub(_in_json, text)
+
+
+def _in_json(match: re.Match[str]) -> str:
+    character = match[0]
+    if character.isprintable() and character not in _INVISIBLE:
+        return character
+    data = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{data[at : at + 2].hex()}" for at in range(0, len(data), 2))
 
 
 def original(text: str) -> bytes:

@@ -1,12 +1,16 @@
 """Text of the host: what may be shown, and back again."""
 
+import json
 import os
+import socket
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mountwarden import escape
+from mountwarden.systemd.notify import Notifier
 
 HOSTILE = [
     (b"\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
@@ -87,3 +91,32 @@ def test_a_units_name_in_a_command(name: str, word: str | None) -> None:
 
 def test_time_is_utc() -> None:
     assert escape.timestamp(1795498811.9, "seconds") == "2026-11-24T05:40:11Z"
+
+
+NO_XML = [*range(9), 11, 12, *range(14, 32), 0xD800, 0xDFFF, 0xFFFE, 0xFFFF]
+
+
+@pytest.mark.parametrize("code", [*NO_XML, 0x7F, 0x9B, 0x202E, 0x2028, 0x3164, 0xE0001, 0x10FFFF])
+def test_what_xml_forbids_and_terminals_act_on_is_plain_text_everywhere(code: int) -> None:
+    text = f"a{chr(code)}b"
+    assert escape.printable(text).isascii()
+    assert escape.sentence(text).isascii()
+    document = escape.json_text(json.dumps({"key": text}, ensure_ascii=False))
+    assert document.isascii()
+    assert document.isprintable()
+    assert json.loads(document) == {"key": text}
+
+
+def test_a_document_keeps_its_lines_and_its_letters() -> None:
+    text = json.dumps({"é": ["☃", "\U0001f600", "日本"]}, indent=1, ensure_ascii=False)
+    assert escape.json_text(text) == text
+
+
+def test_the_service_manager_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        notifier = Notifier()
+        notifier.status("old configuration kept: /a\nMAINPID=1\x1b[2J")
+        assert manager.recv(1000) == rb"STATUS=old configuration kept: /a\x0aMAINPID=1\x1b[2J"
+        notifier._notifier.socket.close()

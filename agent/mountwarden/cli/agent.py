@@ -100,7 +100,7 @@ def _load(arguments: Namespace) -> "Config":
 
 
 def _warn(text: str) -> None:
-    print(f"<4>{text}", file=sys.stderr, flush=True)
+    print(f"<4>{sentence(text)}", file=sys.stderr, flush=True)
 
 
 def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", held: "Lock") -> int:

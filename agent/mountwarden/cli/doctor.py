@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
-from ..escape import timestamp
+from ..escape import printable, timestamp
 from ..output import doctor_text, report_file, terminal
 from ..report import build
 from . import options
@@ -88,7 +88,7 @@ def document(found: "Examination", now: float) -> doctor_text.DoctorJson:
         "schema": doctor_text.SCHEMA,
         "version": __version__,
         "taken": timestamp(now),
-        "host": {"hostname": hostname, "kernel": release, "boot_id": boot_id()},
+        "host": {"hostname": printable(hostname), "kernel": printable(release), "boot_id": boot_id()},
         "root": os.geteuid() == 0,
         "tier": str(found.scan.tier) if found.scan else None,
         "tier_reason": found.scan.tier_reason if found.scan else None,
@@ -118,7 +118,6 @@ def _interface(one: "Interface") -> doctor_text.InterfaceJson:
 
 def _next_leak(one: "NextLeak") -> doctor_text.NextLeakJson:
     from ..doctor.roots import name
-    from ..escape import printable
 
     return {
         "namespace": one.namespace,

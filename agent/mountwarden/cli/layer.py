@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ..errors import MountwardenError
+from ..escape import sentence
 from ..graphdriver.driver import Change, ChangeKind
 from ..graphdriver.overlay import OverlayDriver
 from ..graphdriver.tar.format import BadArchive
@@ -196,7 +197,7 @@ def _rm(driver: OverlayDriver, args: Namespace) -> int:
         if driver.exists(layer):
             driver.remove(layer)
         else:
-            print(f"mountwarden: there is no layer {layer}", file=sys.stderr)
+            print(f"mountwarden: there is no layer {sentence(layer)}", file=sys.stderr)
             status = 1
     return status
 
@@ -205,7 +206,7 @@ def _print_pairs(pairs: list[tuple[str, str]], *, as_json: bool) -> int:
     if as_json:
         return _print_json(dict(pairs))
     for key, value in pairs:
-        print(f"{key}: {value}")
+        print(f"{key}: {sentence(value)}")
     return 0
 
 

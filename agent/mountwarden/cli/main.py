@@ -159,7 +159,9 @@ def _os_hint(error: OSError) -> str | None:
 
 
 def _failed(message: str, hint: str | None, status: int) -> int:
-    print(f"mountwarden: {message}", file=sys.stderr)
+    from ..escape import sentence
+
+    print(f"mountwarden: {sentence(message)}", file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        print(f"hint: {sentence(hint)}", file=sys.stderr)
     return status

@@ -4,7 +4,7 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from ..escape import timestamp
+from ..escape import printable, timestamp
 from ..output import report_file, terminal
 from ..output.map import dot, drawing, svg
 from ..report import build
@@ -93,7 +93,7 @@ def document(seen: "MapFacts", gaps: "tuple[Gap, ...]", started: float) -> "MapJ
         "schema": SCHEMA,
         "version": __version__,
         "taken": timestamp(started),
-        "host": {"hostname": hostname, "kernel": release, "boot_id": seen.picture.boot_id},
+        "host": {"hostname": printable(hostname), "kernel": printable(release), "boot_id": seen.picture.boot_id},
         "complete": not gaps and not unseen,
         "summary": summary(seen, drawn),
         "bases": drawn,

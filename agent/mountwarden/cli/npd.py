@@ -7,6 +7,7 @@ message, cut at a number of bytes. So it never scans, and prints one line on std
 from argparse import Namespace
 
 from ..errors import MountwardenError
+from ..escape import sentence
 from ..model import Severity
 from ..output import phrases
 from ..report import build
@@ -23,7 +24,7 @@ def run(arguments: Namespace) -> int:
         document = service_report.last()
         chosen = filters.of_report(arguments, document)
     except MountwardenError as error:
-        print(_cut(f"unknown: {error.message}"))
+        print(_cut(f"unknown: {sentence(error.message)}"))
         return 2
     document = build.select(document, chosen.takes)
     status = build.status(document, floor, strict=arguments.strict)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import MountwardenError
+from ..escape import printable
 from ..state.run_directory import READERS, RunDirectory
 from . import options
 
@@ -87,7 +88,7 @@ def _stand_in(connection: socket.socket, error: Exception) -> "VarlinkServer":
     from ..varlink.client import Trouble, Unreachable
     from ..varlink.connection import Peer
 
-    host = os.uname().nodename
+    host = printable(os.uname().nodename)
     answer: VarlinkError = interfaces.NotRunning(
         f"mountwarden.service does not run on {host}: systemctl start mountwarden"
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from .. import durations
 from ..errors import MountwardenError
-from ..escape import printable, seconds, sentence, timestamp
+from ..escape import json_text, printable, seconds, sentence, timestamp
 from ..mounts.mountinfo import propagation
 from ..output import terminal
 from ..systemd import OWN_UNIT, journal_origin, journal_reader
@@ -118,7 +118,7 @@ def as_text(line: WatchLine, screen: terminal.Terminal) -> str:
 def as_json(line: WatchLine) -> str:
     """The event as one line of JSON."""
     document = {"at": timestamp(line.at), "event": line.event, "finding": line.finding, "text": line.text}
-    return json.dumps(document, ensure_ascii=False)
+    return json_text(json.dumps(document, ensure_ascii=False))
 
 
 def service_runs() -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import MountwardenError
+from ..escape import json_text
 from ..files import read_regular
 from ..model import Severity
 from ..report import types
@@ -16,8 +17,8 @@ PATH = "/run/mountwarden/report.json"
 
 
 def dumps(document: object) -> str:
-    """JSON for users and programs alike: indented, UTF-8, one final newline."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    """JSON for users and programs alike: indented, printable UTF-8, one final newline."""
+    return json_text(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
 def schema() -> dict[str, Any]:

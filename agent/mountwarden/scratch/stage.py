@@ -10,6 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ..errors import MountwardenError
+from ..escape import sentence
 from ..kernel import abi, syscalls
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -160,12 +161,11 @@ def exit_with(function: Callable[[], int]) -> NoReturn:
     except BrokenPipeError:
         status = 141
     except MountwardenError as error:
-        print(
-            f"mountwarden: {error.message}", *([f"hint: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr
-        )
+        lines = [f"mountwarden: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]
+        print(*map(sentence, lines), sep="\n", file=sys.stderr)
         status = error.status
     except OSError as error:
-        print(f"mountwarden: {error}", file=sys.stderr)
+        print(sentence(f"mountwarden: {error}"), file=sys.stderr)
         status = 2
     except Exception:  # a bug of ours: its traceback must not be lost with the child
         sys.excepthook(*sys.exc_info())

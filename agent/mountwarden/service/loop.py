@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from ..config.schema import Config
+from ..escape import sentence
 from ..kernel import child
 from ..ledger import breaker, update
 from ..ledger.update import Ledger, Now
@@ -255,7 +256,7 @@ class Agent:
         self._failures += 1
         self._schedule.done(started, _boot(), cost, full=False, deadline=None)
         if self._failures == 1:
-            print(f"<7>{traceback.format_exc()}".replace("\n", "\n<7>"), file=sys.stderr, flush=True)
+            print(*(f"<7>{sentence(line)}" for line in traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)
             self._reporter.note(EventKind.SCAN_FAILED, f"{type(error).__name__}: {error}")
         self._notifier.status(f"scans fail: {type(error).__name__}: {error}")
         if self._clients:

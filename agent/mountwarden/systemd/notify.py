@@ -3,6 +3,8 @@
 import os
 import time
 
+from ..escape import sentence
+
 
 class Notifier:
     """The service manager's socket. Without one, nothing is sent."""
@@ -30,7 +32,11 @@ class Notifier:
         self._notifier.notify("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`; nothing is sent when it is the same as the last one."""
+        """One line for `systemctl status`; nothing is sent when it is the same as the last one.
+
+        A line break in it would begin another message, such as MAINPID=.
+        """
+        text = sentence(text)
         if text != self._status:
             self._status = text
             self._notifier.notify(f"STATUS={text.encode('ascii', 'replace').decode()}")

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..escape import json_text
+
 LARGEST_CALL = 1 << 20
 """Bytes of the longest call that a server takes."""
 LARGEST_REPLY = 128 << 20
@@ -67,7 +69,7 @@ class Splitter:
 def encode(value: object) -> bytes:
     """A value as JSON. Raises: ValueError for a number that JSON has not."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace")
+    return json_text(text).encode()
 
 
 def call(method: str, parameters: Mapping[str, object] | None = None, *, more: bool = False) -> bytes:

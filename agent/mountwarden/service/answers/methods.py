@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
+from ...escape import sentence
 from ...model import Action, Finding, Severity
 from ...output.metrics import Counts
 from ...remedies import apply
@@ -222,5 +223,5 @@ def _guarded(method: Callable[[Call], None], call: Call) -> None:
     except VarlinkError as error:
         call.fail(error)
     except Exception as error:
-        print(f"<7>{traceback.format_exc()}".replace("\n", "\n<7>"), file=sys.stderr, flush=True)
+        print(*(f"<7>{sentence(line)}" for line in traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)
         call.fail(Failed(f"{type(error).__name__}: {error}"))
