@@ -100,7 +100,7 @@ def _attempts(service: Service, mountpoint: str) -> list[dict[str, Any]]:
     return [e for event in ends for e in service.events(f"MOUNTWARDEN_MOUNTPOINT={mountpoint}", event=event)]
 
 
-@pytest.mark.parametrize("end", ["kill", "stop"])
+@pytest.mark.parametrize("end", ["kill", pytest.param("stop", marks=pytest.mark.long)])
 def test_a_leak_of_before_a_restart_is_told_once_and_detached_by_the_next_run(host: Machine, end: str) -> None:
     """Known before it, and unmounted while no service ran. What nobody saw is asked for."""
     service = Service(host)

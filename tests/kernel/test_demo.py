@@ -88,7 +88,10 @@ def test_the_demo_works_where_a_fresh_proc_is_refused(program: Path) -> None:
     assert not re.search(r"PID \d\.\n", out), "it has no pid namespace of its own"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGINT, signal.SIGTERM))],
+)
 def test_an_ended_demo_leaves_no_process(program: Path, number: signal.Signals) -> None:
     mounts = processes.read("/proc/self/mountinfo")
     with start(program) as demo:

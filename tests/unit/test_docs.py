@@ -30,11 +30,32 @@ def test_every_link_leads_to_a_file(document: Path) -> None:
 
 
 def test_every_test_that_the_threat_model_names_is_there() -> None:
-    named = re.findall(r"(tests/[\w/]+\.py)(?:::(test_\w+))?", (PROJECT / "docs/threat-model.md").read_text())
+    document = (PROJECT / "docs/threat-model.md").read_text()
+    named = re.findall(r"(tests/[\w/]+\.py)(?:::(test_\w+))?", document)
     assert len(named) > 20
     for file, function in named:
         text = (PROJECT / file).read_text()
         assert not function or f"def {function}(" in text, f"{file}::{function}"
+    tests = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
+    shortened = re.findall(r"`…(?:::)?(\w+)`", document) + re.findall(r"`(test_\w+)`", document)
+    assert len(shortened) > 5
+    assert [name for name in shortened if not re.search(rf"def (?:test_\w+)?{name}\(", tests)] == []
+
+
+def test_every_row_of_the_threat_model_names_a_test() -> None:
+    """But where nothing can be shown: the cell is empty, and the row says for how long something goes unseen."""
+    rows = re.findall(r"^\|(?! *-)(.*)\|$", (PROJECT / "docs/threat-model.md").read_text(), re.MULTILINE)
+    cells = [[cell.strip() for cell in re.split(r" \| ", row)] for row in rows]
+    attacks = [row for row in cells if len(row) == 3 and row[-1] != "test"]
+    assert len(attacks) > 40
+    assert [row[0] for row in attacks if "test_" not in row[-1]] == []
+
+
+def test_the_unit_has_what_the_threat_model_says_of_it() -> None:
+    lines = (PROJECT / "units/mountwarden.service").read_text().splitlines()
+    (allowed,) = (line.partition("=")[2].split() for line in lines if line.startswith("CapabilityBoundingSet="))
+    assert len(allowed) == 8
+    assert {"NoNewPrivileges=yes", "RestrictAddressFamilies=AF_UNIX", "IPAddressDeny=any"} <= set(lines)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
