@@ -24,6 +24,30 @@ ENDLESS = frozenset({"watch", "agent", "graphdriver", "demo"})
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
+WORD = json.dumps(BAD.replace("\udcff", "")).replace("\\udcff", "")
+CONFIGS = (
+    f"{WORD} = 1",
+    f"mode = {WORD}",
+    f"[[root]]\npath = {WORD}\nkind = {WORD}",
+    f"[confirm]\nlayer = {WORD}\n{WORD} = 2",
+    f"[[policy]]\naction = {WORD}",
+    f"[[silence]]\nid = {WORD}\nreason = {WORD}",
+    "a = \x1b[2J",
+)
+
+
+def configured() -> Iterator[list[str]]:
+    """Command lines with a configuration that is wrong, or a file that is no snapshot."""
+    for number, text in enumerate(CONFIGS):
+        place = f"/mnt/config{number}{HOST}"
+        os.mkdir(place)
+        for name in ("mountwarden.toml", "snapshot"):
+            with open(f"{place}/{name}", "w", encoding="utf-8") as file:
+                file.write(text)
+        yield from (["config", "check", "--config", place], ["config", "show", "--config", place])
+        yield from (["report", "--config", place, "--no-wait"], ["report", "--from", f"{place}/snapshot"])
+
+
 def lines() -> Iterator[list[str]]:
     """Command lines: each command with a hostile word, option, value, directory and host, and its own ones."""
     for command in COMMANDS:
@@ -73,7 +97,7 @@ def test_nothing_that_acts_on_a_terminal_is_printed() -> None:
         os.environ["PATH"] = ""  # neither ssh nor journalctl is asked
         syscalls.mount(b"tmpfs", b"/run", b"tmpfs")
         wrong = []
-        for words in lines():
+        for words in (*lines(), *configured()):
             told = printed(words)
             if CONTROL.search(told) or f"\n{HOST.partition(chr(10))[2]}" in told:
                 wrong.append(ascii((words, told[:300])))
