@@ -80,7 +80,6 @@ def service(prepared: Machine) -> Iterator[Service]:
 @pytest.fixture
 def tenant(service: Service) -> Iterator[Tenant]:
     made = Tenant(service.host)
-    made.leaks.prepare()
     yield made
     made.leave()
 

@@ -91,7 +91,7 @@ class Siege:
         host.start_docker()
         host.import_image("docker")
         host.import_image("podman")
-        Tenant(host).leaks.prepare()
+        Tenant(host)  # with the root that the service is told of
         host.write("/etc/mountwarden/mountwarden.toml", CONFIG)
         host.run("systemctl", "start", UNIT)
         host.run("sh", "-ec", LOAD.format(count=self.containers), timeout=60 + 3 * self.containers)
@@ -133,6 +133,8 @@ class Siege:
         self._row("false findings", "0", words or "0", not false)
         self._costs(cost)
         gone = gang.ended()
+        for name in gone:
+            self.say(host.run("journalctl", "--quiet", "--no-pager", "-n", "12", "-u", name, check=False).stdout)
         self._row("attackers that gave up", "0", ", ".join(gone) or "0", not gone)
         owners = sorted({gap["owner"] for gap in owned_gaps(host)})
         self._row("owners named for what was left out", "", ", ".join(owners)[:200] or "none", True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mountwarden.escape import seconds
 
-from tests.support.leaks import Leaks
+from tests.support.leaks import ROOT, Leaks
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
@@ -54,14 +54,21 @@ class Tenant:
     """When each leaked mount was unmounted on the host (seconds since the Epoch), by its mountpoint."""
 
     def __post_init__(self) -> None:
+        """The root is closed to users, as those of the engines are: one who may search it could have mounted there."""
         self.leaks = Leaks(self.host)
+        self.leaks.prepare()
+        self.host.run("chmod", "710", ROOT)
 
     def mount(self, count: int = 1, patience: float = 30) -> list[str]:
         """So many layers that the service saw mounted; returns their mountpoints."""
         layers = [self.leaks.mount() for _ in range(count)]
-        mounted = time.time()
-        wait_until(lambda: taken(self.host) > mounted, patience, "a scan after the mounts")
+        self.seen(patience)
         return [f"{layer}/merged" for layer in layers]
+
+    def seen(self, patience: float = 30) -> None:
+        """Wait for a scan that begins after now."""
+        now = time.time()
+        wait_until(lambda: taken(self.host) > now, patience, "a scan after the mounts")
 
     def unmount(self, mountpoints: Sequence[str]) -> None:
         """Unmount them on the host; who has copies leaks them from then on."""
@@ -71,9 +78,13 @@ class Tenant:
     def plant(self, name: str, patience: float = 30) -> str:
         """A leak that a unit of this name holds; returns its mountpoint."""
         (mountpoint,) = self.mount(patience=patience)
+        self.leak(mountpoint, name)
+        return mountpoint
+
+    def leak(self, mountpoint: str, name: str) -> None:
+        """Let a unit of this name take a copy, and unmount it on the host."""
         self.leaks.units.add(self.host.unit(name, "PrivateTmp=yes", "MountFlags=private"))
         self.unmount([mountpoint])
-        return mountpoint
 
     def delays(self) -> dict[str, Delays]:
         """Of those whose end the journal has."""

@@ -18,7 +18,7 @@ def claim(count: int, root: bytes) -> None:
             os.makedirs(base + b"/" + name)
         with open(base + b"/netns", "wb"):
             pass
-        layers = b"userxattr,lowerdir=%b:/tmp/lower,upperdir=%b/upper,workdir=%b/work" % (root, base, base)
+        layers = b"userxattr,lowerdir=/tmp/lower,upperdir=%b/upper,workdir=%b/work" % (base, base)
         mount(b"overlay", base + b"/merged", b"overlay", 0, layers)
         mount(b"upperdir=%b/%d/diff" % (root, number), base + b"/shm", b"tmpfs", 0, b"size=4k")
         mount(b"/proc/self/ns/net", base + b"/netns", None, MS_BIND)
