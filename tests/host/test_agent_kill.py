@@ -14,6 +14,8 @@ from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
+KILLS = 20
+
 
 @pytest.mark.parametrize("kills", [6, pytest.param(40, marks=pytest.mark.long)])
 def test_exactly_one_found_and_one_cleared_for_each_finding(host: Machine, kills: int) -> None:
