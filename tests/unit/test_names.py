@@ -58,6 +58,7 @@ from mountwarden.snapshot import file as snapshot_file
 from mountwarden.systemd import journal, journal_reader
 
 from tests.support.findings import changed
+from tests.support.journal_entries import FROM_SERVICE
 from tests.support.reports import NOW, facts, finding
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount
 from tests.unit.pictures import table as mount_table
@@ -161,7 +162,7 @@ def entry(one: Holder) -> dict[str, str]:
 
 
 def from_journal(one: Holder) -> dict[str, Any]:
-    return journal_reader.entry({"__REALTIME_TIMESTAMP": "1000000", **entry(one)})
+    return journal_reader.entry({"__REALTIME_TIMESTAMP": "1000000", **FROM_SERVICE, **entry(one)})
 
 
 def outcome(one: Holder) -> Outcome:
@@ -175,7 +176,7 @@ def from_snapshot(one: Holder) -> Any:
 
 
 def journalctl(one: Holder) -> bytes:
-    return json.dumps({"__REALTIME_TIMESTAMP": "1000000", **entry(one)}).encode()
+    return json.dumps({"__REALTIME_TIMESTAMP": "1000000", **FROM_SERVICE, **entry(one)}).encode()
 
 
 DOCUMENTS: dict[str, Callable[[Holder], Any]] = {

@@ -42,6 +42,7 @@ class Host:
     watchdog = None
     boot_id = "boot"
     wake = None
+    excess = 0.0
 
     def __init__(self, *scans: object) -> None:
         self.config = FAST

@@ -125,6 +125,11 @@ class _Names:
             return option
         return key + equals + b":".join(map(self.path, value.split(b":")))
 
+    def _owner(self, text: str) -> str:
+        """A user's number stays."""
+        what, _space, name = text.partition(" ")
+        return f"{what} {self.container(name)}" if what == "container" else text
+
     def container(self, text: str) -> str:
         """An id of 64 hexadecimal digits stays one."""
         return self._token(text.encode()) if _HEX.fullmatch(text) else self._short("c", text)
@@ -198,6 +203,8 @@ _RULES: dict[tuple[str, str], Any] = {
     ("UnitFacts", "id"): _Names.unit,
     ("Directive", "value"): _Names._value,
     ("PolicyEntry", "unit"): _Names.unit,
+    ("Owner", "container"): _Names.container,
+    ("Gap", "owner"): _Names._owner,
     ("Gap", "reason"): _Names._reason,
     ("Gap", "what"): _Names._what,
     ("Mount", "fstype"): _Names._fstype,
