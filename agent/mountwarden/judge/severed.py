@@ -72,6 +72,8 @@ def _reaches(source: Mount, target: Mount, answers: Answers, questions: set[Ques
 def _finding(picture: Picture, state: RootState, namespace: int, copies: list[Copy]) -> Finding:
     first = min(copies, key=lambda copy: copy.mount.id)
     root = state.root
+    # Any user can make as many namespaces as he likes, which are severed if he likes.
+    users = bool(picture.namespaces[namespace].owner.uid) if namespace in picture.namespaces else False
     on_device = root.kind is RootKind.VOLUME and any(not c.mount.device.startswith("0:") for c in copies)
     return replace(
         Finding.of(
@@ -84,7 +86,7 @@ def _finding(picture: Picture, state: RootState, namespace: int, copies: list[Co
             spot=state.bases[0].spot,
             boot_id=picture.boot_id,
         ),
-        severity=Severity.WARNING if on_device or not root.rmdir_on_put else Severity.INFO,
+        severity=Severity.WARNING if (on_device or not root.rmdir_on_put) and not users else Severity.INFO,
         evidence=Evidence.SPOT,
         mount_class=root.layout[0].mount_class,
         count=len(copies),

@@ -115,15 +115,35 @@ def _of_process(ask: Callable[P, T | None], *of: P.args, **more: P.kwargs) -> T 
 
 
 def bound(lines: MountLines, spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:
-    """Mounts of a namespace whose mnt_root is one of the spots, or lies below it: that spot, and the mount point.
+    """Mounts of a namespace whose mnt_root is one of the spots, or lies below it: that spot, and the mount point."""
+    yield from _bound(_holding(lines, _showing(spots)), spots)
 
-    Only the lines are parsed that show the file system from the common parent directory of its spots on.
+
+def concerned(lines: MountLines, spots: Collection[Spot]) -> tuple[list[tuple[Spot, bytes]], list[tuple[Spot, Mount]]]:
+    """The same, and the mounts of the namespace that are attached to one of the spots, each with that spot.
+
+    Raises: OSError of EFBIG where there are more than the limits of `lines` let keep.
     """
+    last = [b"/%b " % name for name in {mountinfo.escape(spot.path.rpartition(b"/")[2]) for spot in spots}]
+    mounts = _few(lines, _holding(lines, [*_showing(spots), *last]))
+    names = {spot.path.rpartition(b"/")[2] for spot in spots}
+    there = [mount for mount in mounts if mount.point.rpartition(b"/")[2] in names]
+    parents = {parent.id: parent for parent in _parsed(lines.find({b"%d" % one.parent for one in there}).values())}
+    placed = ((spot_of(mount, parents.get(mount.parent)), mount) for mount in there)
+    return list(_bound(mounts, spots)), [(spot, mount) for spot, mount in placed if spot is not None and spot in spots]
+
+
+def _showing(spots: Collection[Spot]) -> list[bytes]:
+    """What lines hold that show the file system from the common parent directory of its spots on."""
     needles = []
     for device in {spot.device for spot in spots}:
         common = os.path.commonpath(spot.path for spot in spots if spot.device == device)
         needles.append(b" %s %s" % (device.encode(), mountinfo.escape(common)))
-    for mount in _holding(lines, needles):
+    return needles
+
+
+def _bound(mounts: Iterable[Mount], spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:
+    for mount in mounts:
         for path in _upwards(mount.root):
             if (spot := Spot(mount.device, path)) in spots:
                 yield spot, mount.point
@@ -135,18 +155,6 @@ def _upwards(path: bytes) -> Iterator[bytes]:
     while path.startswith(b"/") and path != b"/":
         path = path.rpartition(b"/")[0] or b"/"
         yield path
-
-
-def on_spots(lines: MountLines, spots: Collection[Spot]) -> Iterator[tuple[Spot, Mount]]:
-    """The mounts of a namespace that are attached to one of the spots, each with that spot."""
-    last = [b"/%b " % name for name in {mountinfo.escape(spot.path.rpartition(b"/")[2]) for spot in spots}]
-    mounts = _few(lines, _holding(lines, last))
-    found = lines.find({b"%d" % mount.parent for mount in mounts})
-    parents = {parent.id: parent for parent in _parsed(found.values())}
-    for mount in mounts:
-        spot = spot_of(mount, parents.get(mount.parent))
-        if spot is not None and spot in spots:
-            yield spot, mount
 
 
 def mounted_on(lines: MountLines, mounts: frozenset[int]) -> list[Mount]:

@@ -1,7 +1,7 @@
 """One leak that a detach is asked for: what is checked of it by a scan, and what is said of it afterwards."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,8 @@ class Detachable:
         """What was done: `done` is a text where the child gave no answer; `overruled` what an operator did not wait
         for, in words.
         """
-        return Performed(self.finding, Action.DETACH, self._saw() + overruled, self._did(done), self.copies)
+        saw, answered = self._saw() + overruled, not isinstance(done, str)
+        return Performed(self.finding, Action.DETACH, saw, self._did(done), self.copies, answered)
 
     def _saw(self) -> str:
         spaces = sorted({copy.namespace for copy in self.copies})
@@ -108,8 +109,8 @@ def others_there(
     others: dict[Spot, list[_Other]] = {}
 
     def in_one(inode: int, lines: MountLines) -> tuple[list[tuple[Spot, bytes]], list[tuple[Spot, _Other]]]:
-        found = _others(inode, lines, judged.get(inode, {}), own)
-        return list(directory_users.bound(lines, own.keys())), list(found)
+        bound, there = directory_users.concerned(lines, own.keys())
+        return bound, list(_others(inode, lines, there, judged.get(inode, {}), own))
 
     for inode, (bound, found) in of_each_readable(scan, in_one, unread, but) if leaks else ():
         for spot, point in bound:
@@ -123,11 +124,15 @@ def others_there(
 
 
 def _others(
-    inode: int, lines: MountLines, here: Mapping[int, Spot], own: Mapping[Spot, Mount]
+    inode: int,
+    lines: MountLines,
+    there: Iterable[tuple[Spot, Mount]],
+    here: Mapping[int, Spot],
+    own: Mapping[Spot, Mount],
 ) -> Iterator[tuple[Spot, _Other]]:
     """Of one namespace, with the copies that were judged there: mounts that are on a spot, on a copy or below it."""
     copies: dict[int, Spot] = {}
-    for spot, mount in directory_users.on_spots(lines, own.keys()):
+    for spot, mount in there:
         if not mount.same_as(own[spot]) or not (mount.id in here or gets_own_superblock(mount)):
             yield spot, _Other(inode, mount)
         copies[mount.id] = spot

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..errors import Declined, MountwardenError, NoAnswer
 from ..model import Action, Copy, Finding, Outcome, Use
 from ..observe import directory_users
+from ..observe.every_namespace import read_each
 from .actions import ACTIONS
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Performed:
     did: str
     copies: tuple[Copy, ...] = ()
     """Those that are to be gone."""
+    answered: bool = True
+    """Whether what did it said so; otherwise only a scan can tell."""
 
     def done(self, text: str, verified: str) -> Outcome:
         """It did what it should: `verified` says how that is known."""
@@ -60,20 +63,43 @@ def verified(performed: Sequence[Performed], scanner: "Scanner", proc: int) -> t
     except (OSError, NoAnswer) as error:
         return [one.unverified(error) for one in performed], None
     keys = {_key(copy) for copy in left.picture.copies}
-    unread = {gap.namespace: gap.reason for gap in left.gaps}
+    unread = {gap.namespace: gap.reason for gap in left.gaps if gap.namespace is not None}
+    keys |= _asked_again([copy for one in performed for copy in one.copies if copy.namespace in unread], left, unread)
     return [_verified(one, keys, unread, users) for one in performed], left
 
 
+def _asked_again(copies: Sequence[Copy], scan: "Scan", unread: dict[int, str]) -> set[_Key]:
+    """Those of the copies that are still in namespaces that the scan left `unread`, and which can be read by now."""
+    asked: dict[int, set[bytes]] = {}
+    for copy in copies:
+        asked.setdefault(copy.namespace, set()).add(b"%d" % copy.mount.id)
+    spaces = (space for inode, space in scan.picture.namespaces.items() if inode in asked)
+    seen = dict(read_each(spaces, lambda inode, lines: lines.find(asked[inode]), budgets=scan.budgets))
+    for inode in asked:
+        found = seen.get(inode, {})  # one that is gone has none
+        if isinstance(found, dict):
+            del unread[inode]
+    return {_key(copy) for copy in copies if _is_among(copy, seen.get(copy.namespace))}
+
+
+def _is_among(copy: Copy, lines: object) -> bool:
+    line = lines.get(b"%d" % copy.mount.id) if isinstance(lines, dict) else None
+    return line is not None and line.split(b" ", 3)[2] == copy.mount.device.encode()
+
+
 def _verified(
-    one: Performed, left: set[_Key], unread: Mapping[int | None, str], users: Mapping[int, Sequence[Use]]
+    one: Performed, left: set[_Key], unread: Mapping[int, str], users: Mapping[int, Sequence[Use]]
 ) -> Outcome:
-    if blind := [copy.namespace for copy in one.copies if copy.namespace in unread]:
+    blind = sorted({copy.namespace for copy in one.copies} & unread.keys())
+    if blind and not one.answered:
         return one.unverified(f"namespace {blind[0]} ({unread[blind[0]]})")
     if still := {_key(copy) for copy in one.copies} & left:
         return one.failed("still-there", f"{copies_in_words(len(still))} left")
     ids = sorted({copy.mount.id for copy in one.copies})
     pinned = [str(use) for mount in ids for use in users.get(mount, ())]
     found = "no namespace has a copy any more" if one.action is Action.DETACH else "the copy is gone there"
+    if blind:  # whoever has too much to be read must not make it a failure: the kernel has said that it was done
+        found = f"no namespace that can be read has a copy any more; {len(blind)} can't be"
     found += f"; still held open by {', '.join(pinned[:3])}" if pinned else "; nothing holds it open"
     return one.done(f"{ACTIONS[one.action].past}: {found}", found)
 

@@ -21,8 +21,10 @@ from ...model import Missed, Mount
 from ...mounts import mountinfo
 from ...mounts.table import Table
 from . import event_budget, listing
-from .delta import TextNeeded, checksums
+from .delta import TextNeeded, checksums, difference
 from .fanotify import Events, FanotifyGroup
+from .home_table import HOME, caught_up
+from .listed import list_ids
 from .listing import NotAsText, Vanished
 from .observer import Home
 from .prefilter import LiveAtHome, Reading
@@ -36,6 +38,8 @@ _UNMARKED = 2
 """Scans before the first mark."""
 _ROUNDS = 16
 """Number of resyncs over which the text of each namespace is read again once."""
+MOST_NEW = 256
+"""Most new mounts of a home that are asked for one by one: where there are more, its text is cheaper."""
 _FEW = 16
 """Most mounts that went or moved for which the lists are searched: where there are more, all lists are compared."""
 
@@ -53,6 +57,8 @@ class EventsObserver(StatmountObserver):
         self._dirty: set[int] = set()
         self._count = self._recount = False
         self._lost = False
+        self._moved = False
+        """Whether a mount of a home was moved since the last scan, or may have been."""
         self._resynced = float("-inf")
         self._guards: dict[int, dict[int, int]] = {}
         self._round = self._scans = 0
@@ -82,8 +88,11 @@ class EventsObserver(StatmountObserver):
         """As `Observer` says. A home without events whose guarded mounts are as before is not read."""
         pids = tuple(pids)
         known = self._tables.get(inode)
-        if known is not None and self._marked.get(inode) is self._homes and self._is_home_unchanged(inode, known):
-            return known.table
+        if known is not None and self._marked.get(inode) is self._homes and self._are_guards_unchanged(inode, known):
+            if inode not in self._dirty:
+                return known.table
+            if (now := self._caught_up_home(inode, known)) is not None:
+                return now.table
         self._mark_home(inode, pids)
         self._dirty.discard(inode)
         table = super().table(inode, pids)
@@ -138,10 +147,33 @@ class EventsObserver(StatmountObserver):
     def _distrust(self, inode: int) -> None:
         self._kept[inode] = replace(self._kept[inode], trusted=False)
 
-    def _is_home_unchanged(self, inode: int, known: Home) -> bool:
-        """Whether a home is as it was read, by its events and guarded mounts. Raises: OSError as statmount(2) does."""
+    def _caught_up_home(self, inode: int, known: Home) -> Home | None:
+        """A home that had events, by its list of ids and what is new in that: its text may be of any length.
+
+        None where a mount was moved, or only the text says what there is. Raises: OSError as listmount(2) does.
+        """
+        if self._moved or not self._fields or not known.listing or known.identified is None:
+            return None
+        identity, paths = known.identified.id, known.read_from[1]
+        try:
+            listing = list_ids(self._lister, identity, HOME.seconds)
+            removed, added = difference(known.listing, listing)
+            if paths != self.paths or len(added) > MOST_NEW:
+                return None
+            lines = {unique: self._lister.line(identity, unique, self._masters).text for unique in added}
+            table = caught_up(known.table, removed, lines, paths)
+        except (TextNeeded, Vanished, NotAsText, mountinfo.Unreadable):
+            return None
+        self._dirty.discard(inode)
+        self._guards.pop(inode, None)
+        home = replace(known, read_from=((-1, 0), paths), table=table, listing=listing)
+        self._remember_home(inode, home)
+        return home
+
+    def _are_guards_unchanged(self, inode: int, known: Home) -> bool:
+        """Whether the guarded mounts of a home are as they were read. Raises: OSError as statmount(2) does."""
         guards = self._guards.get(inode)
-        if guards is None or known.identified is None or inode in self._dirty:
+        if guards is None or known.identified is None:
             return False
         try:
             return checksums(self._lister, known.identified.id, guards) == guards
@@ -165,6 +197,7 @@ class EventsObserver(StatmountObserver):
 
     def _take_in_homes(self) -> tuple[Missed, ...]:
         events = self._homes.drain()
+        self._moved = bool(events.moved) or events.lost
         if events:
             self._dirty |= self._tables.keys()
         return (_overflow("homes"),) if events.lost else ()

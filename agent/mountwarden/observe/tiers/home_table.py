@@ -1,6 +1,6 @@
 """A home's table from its mountinfo: of FUSE mounts, which any user can make there, no more than what is needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from ...model import Mount
 from ...mounts import mountinfo
@@ -32,6 +32,19 @@ def home_table(lines: MountLines, paths: Sequence[bytes], uniques: UniqueIds | N
     if lines.too_long:
         unreadable[TOO_LONG] = lines.too_long
     return Table(mounts, unreadable)
+
+
+def caught_up(table: Table, removed: Set[int], added: Mapping[int, bytes], paths: Sequence[bytes]) -> Table:
+    """The table without the mounts of the `removed` unique ids, and with those of the `added` ones, by their lines.
+
+    Raises: mountinfo.Unreadable.
+    """
+    escaped = tuple(mountinfo.escape(path) for path in paths)
+    mounts = [mount for mount in table.mounts if mount.unique not in removed]
+    for unique in sorted(added):  # in the kernel's order, as in a text
+        line = added[unique]
+        mounts.append(mountinfo.parse_line(_shortened(line, escaped), {line.partition(b" ")[0]: unique}))
+    return Table(mounts, table.unreadable)
 
 
 def _parse(line: bytes, uniques: UniqueIds, mounts: list[Mount], unreadable: dict[str, int]) -> None:

@@ -27,6 +27,8 @@ class Home:
     """Length and hash of the text, and the paths of the roots that it was read for."""
     table: Table
     identified: Identified | None = None
+    listing: bytes | None = None
+    """Its unique mount ids, where they fit."""
 
 
 @dataclass(frozen=True, slots=True)

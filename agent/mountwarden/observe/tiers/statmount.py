@@ -18,7 +18,7 @@ from ..mount_lines import OpenMountinfo
 from ..namespaces import read
 from .delta import PackedIds, TextNeeded, catch_up, checksums
 from .home_table import HOME, home_table
-from .listed import identify, list_ids, read_listed
+from .listed import Listed, identify, list_ids, read_listed
 from .listing import Lister, Vanished
 from .observer import Home, KeptNamespace, Observer
 from .prefilter import Filtered, Key, LiveAtHome, Reading, UniqueIds, filter_lines
@@ -42,15 +42,18 @@ class StatmountObserver(Observer):
         signature = read(inode, pids, OpenMountinfo.signed, limits=HOME)
         if signature is not None and (known is None or known.read_from != (signature, paths)):
             made = read_listed(self._lister, inode, pids, None, lambda lines, ids: home_table(lines, paths, ids), HOME)
-            known = None if made is None else Home((made.signature, paths), made.made, made.identified)
+            known = None if made is None else _home(made, paths)
         if signature is None or known is None:
             self._tables.pop(inode, None)
             return None
         if self._tables.get(inode) is not known:
-            self._tables[inode] = known
-            mounts = (mount for home in self._tables.values() for mount in home.table.mounts)
-            self._masters = {mount.shared: mount.master for mount in mounts if mount.shared}
+            self._remember_home(inode, known)
         return known.table
+
+    def _remember_home(self, inode: int, home: Home) -> None:
+        self._tables[inode] = home
+        mounts = (mount for one in self._tables.values() for mount in one.table.mounts)
+        self._masters = {mount.shared: mount.master for mount in mounts if mount.shared}
 
     def changed(self, inode: int, pids: Iterable[int]) -> bool:
         """As `Observer` says; also where the namespace has another number of mounts than when it was read."""
@@ -167,3 +170,7 @@ class StatmountObserver(Observer):
             return checksums(self._lister, known.identified.id, known.checked) == known.checked
         except (TextNeeded, Vanished):
             return False
+
+
+def _home(made: Listed[Table], paths: tuple[bytes, ...]) -> Home:
+    return Home((made.signature, paths), made.made, made.identified, made.ids or None)
