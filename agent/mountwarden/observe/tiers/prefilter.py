@@ -198,6 +198,11 @@ class UniqueIds(dict[bytes, int]):
         self.ends: tuple[bytes, bytes] = b"", b""
         """The small ids of the first and the last one."""
 
+    def restart(self) -> None:
+        """The lines are taken in from the first one on."""
+        self.clear()
+        self.lines = 0
+
     def take(self, block: bytes) -> None:
         """The next lines of the namespace."""
         if not self.listing:
@@ -217,6 +222,12 @@ def filter_lines(
     Raises: OSError as reading does; EFBIG where the candidates are more than the limits of `lines` let it keep.
     """
     return _Filter(lines, common, UniqueIds() if uniques is None else uniques).filter(needles)
+
+
+def _with_parent(candidate: Candidate, parent: Mount | None) -> Candidate:
+    if candidate.parent is not None or parent is None:
+        return candidate
+    return Candidate(candidate.mount, parent, spot_of(candidate.mount, parent))
 
 
 @dataclass(slots=True)
@@ -245,25 +256,57 @@ class _Filter:
     candidates: list[Candidate] = field(default_factory=list)
     kept: int = 0
     unreadable: dict[str, int] = field(default_factory=dict)
+    noted: dict[bytes, _Parent] = field(default_factory=dict)
+    """Of a text that is not in hand as a whole: the mounts of devices on which roots are, by small id."""
+    absent: set[bytes] = field(default_factory=set)
+    """Small ids of what lines are mounted on that was not noted before them."""
+    late: set[bytes] = field(default_factory=set)
+    """Those that were noted after all."""
+    is_again: bool = False
 
     def filter(self, needles: tuple[bytes, ...]) -> Filtered:
         whole = self.lines.whole()
-        if whole is None:
-            self._read_parents(needles)
         mounts, binds = 0, whole is not None and len(whole) < MUCH
         for block in self.lines.blocks():
             mounts += block.count(b"\n")
             binds = binds or self.common.live.shows_below(block)
             self.uniques.take(block)
+            if whole is None:
+                self._note_parents(block)
             self._filter(block, needles)
+        if self.late and not self.is_again:
+            return self._once_more(needles)
         if self.lines.too_long:
             self.unreadable[TOO_LONG] = self.lines.too_long
         if not mountinfo.are_numbers(self.smalls):
             self._drop_nameless()
         self._add_beneath()
+        self._find_parents()
         unreadable = tuple(self.unreadable.items())
         candidates, parents = tuple(self.candidates), tuple(self.parents)
         return Filtered(candidates, self.keys, self.smalls, parents, mounts, unreadable, self.kept, binds)
+
+    def _note_parents(self, block: bytes) -> None:
+        """Of a text that is not in hand as a whole: the mounts of devices on which roots are. What decides on a line is
+        mounted on one of these, and most often comes after it.
+        """
+        for line in Lines(block).holding(b" %s /" % device for device in self.common.live.bases):
+            small = line.partition(b" ")[0]
+            self.noted[small] = self._as_parent(line)
+            self.late |= {small} & self.absent
+
+    def _once_more(self, needles: tuple[bytes, ...]) -> Filtered:
+        """A mount was moved below a newer one: its children come before it. This time it is known from the start."""
+        self.uniques.restart()
+        return _Filter(self.lines, self.common, self.uniques, noted=self.noted, is_again=True).filter(needles)
+
+    def _find_parents(self) -> None:
+        """Of candidates of a text that is not in hand as a whole, what they are mounted on elsewhere."""
+        asked = {b"%d" % one.mount.parent for one in self.candidates if one.parent is None}
+        found = self.lines.find(asked) if self.lines.whole() is None else {}
+        if found:
+            known = {identity: self._as_parent(line).mount for identity, line in found.items()}
+            self.candidates = [_with_parent(one, known.get(b"%d" % one.mount.parent)) for one in self.candidates]
 
     def _filter(self, block: bytes, needles: tuple[bytes, ...]) -> None:
         known, keys, smalls = self.parents.get, self.keys, self.smalls
@@ -284,18 +327,6 @@ class _Filter:
                 smalls.append(small)
             elif parent is None or self._is_wanted(parent, fields[2]):
                 self._add_candidate(line)
-
-    def _read_parents(self, needles: tuple[bytes, ...]) -> None:
-        """Of a text that is not in hand as a whole, what its lines are mounted on: that may stand anywhere in it."""
-        asked = {
-            fields[1]
-            for block in self.lines.blocks()
-            for line in Lines(block).holding(needles)
-            if len(fields := line.split(b" ", 2)) == 3
-        }
-        found = self.lines.find(asked)
-        for identity in asked:
-            self.parents[identity] = self._as_parent(found.get(identity))
 
     def _drop_nameless(self) -> None:
         """Drop lines whose id is no number, which no kernel writes; so they are tested for here only."""
@@ -358,10 +389,15 @@ class _Filter:
         self.unreadable[reason] = self.unreadable.get(reason, 0) + 1
 
     def _parent(self, identity: bytes) -> _Parent:
-        """The mount with that small id; none where the text changed since it was looked for."""
-        whole = self.lines.whole() is not None and mountinfo.is_number(identity)
-        found = self.lines.find((identity,)) if whole else {}
-        made = self.parents[identity] = self._as_parent(found.get(identity))
+        """The mount with that small id; none where it was not noted yet, in a text that is not in hand as a whole."""
+        made = self.noted.get(identity)
+        if made is None and self.lines.whole() is None:
+            self.absent.add(identity)
+            made = _Parent(None)
+        elif made is None:
+            found = self.lines.find((identity,)) if mountinfo.is_number(identity) else {}
+            made = self._as_parent(found.get(identity))
+        self.parents[identity] = made
         return made
 
     def _as_parent(self, line: bytes | None) -> _Parent:
