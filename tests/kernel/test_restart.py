@@ -148,8 +148,14 @@ def test_a_bind_elsewhere_is_found_again(home: Home) -> None:
     home.run(run)
 
 
-@pytest.mark.parametrize("first", tiers.available(), ids=str)
-@pytest.mark.parametrize("then", tiers.available(), ids=str)
+PAIRS = [
+    pytest.param(first, then, marks=[] if then is tiers.available()[at - 1] else [pytest.mark.long])
+    for at, first in enumerate(tiers.available())
+    for then in tiers.available()
+]
+
+
+@pytest.mark.parametrize(("first", "then"), PAIRS, ids=str)
 def test_another_tier_after_the_restart(first: Tier, then: Tier) -> None:
     def run() -> None:
         layer()
