@@ -41,7 +41,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 
 def run(arguments: Namespace) -> int:
     """Read the journal and print the entries. Raises: MountwardenError where it can't be read."""
-    entries = journal_reader.read(_words(arguments))
+    entries = journal_reader.read(_words(arguments), warn=lambda text: print(f"mountwarden: {text}", file=sys.stderr))
     if arguments.json:
         sys.stdout.write(report_file.dumps({"history": entries}))
     else:

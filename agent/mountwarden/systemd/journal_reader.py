@@ -7,7 +7,7 @@ import select
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from ..errors import MountwardenError
@@ -45,16 +45,19 @@ def of_service(*words: str) -> list[str]:
     return command(_FROM_SERVICE, "_TRANSPORT=journal", *words)
 
 
-def read(words: Sequence[str], *, deadline: float = DEADLINE) -> list[dict[str, Any]]:
+def read(
+    words: Sequence[str], *, deadline: float = DEADLINE, warn: Callable[[str], object] = lambda _text: None
+) -> list[dict[str, Any]]:
     """Our entries among those that journalctl shows for these options and matches, within `deadline` seconds.
 
-    Where there are so many that look like ours that it takes too long, the service's own alone; see `entry`.
+    Where there are so many that look like ours that it takes too long, the service's own alone, which `warn` is told.
 
     Raises: MountwardenError where journalctl is not there, gives no answer in time, or can't read the journal.
     """
     try:
         return _ours(command(*words), deadline * _SHARE)
     except TooSlow:
+        warn("too many entries look like ours: only those of the service were read")
         alone = [
             part for word in words for part in ((word, *_LOOKS_LIKE_OURS, _FROM_SERVICE) if word == "+" else (word,))
         ]
