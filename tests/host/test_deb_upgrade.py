@@ -58,10 +58,11 @@ def test_a_finding_lives_on_and_nothing_is_acted_on_without_history(
     service.scanned()
     unseen, _unit = service.leaks.make("leaky-of-before")
     found = service.await_event("found", unseen)
-    debian.write(SETTINGS, CONFIG)
     install_package(debian, builds.newer())
     assert debian.run("mountwarden", "--version").stdout == f"mountwarden {NEWER}\n"
     service.scanned()
+    debian.write(SETTINGS, CONFIG)  # the first one, too, would take it up at once
+    wait_until(lambda: service.document("report")["mode"] == "act", 30, "it may act")
     (one,) = wait_until(lambda: [f for f in service.findings(unseen) if f["confirmed"]], 30, "it is there still")
     again = service.events(f"MOUNTWARDEN_MOUNTPOINT={unseen}", event="found")
     assert 1 <= len(again) <= 2, again
