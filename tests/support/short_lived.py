@@ -13,8 +13,11 @@ from tests.support.scratch_ns import Namespace
 PROCESSES = """
 import os, select, sys
 while not select.select([int(sys.argv[1])], [], [], 0.001)[0]:
-    if os.fork():
-        os._exit(0)
+    try:
+        if os.fork():
+            os._exit(0)
+    except BlockingIOError:
+        pass
 """
 """Each forks the next one and exits, until the pipe's other end is closed."""
 

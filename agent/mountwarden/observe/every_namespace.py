@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..errors import NoAnswer
 from ..model import HOST, Namespace
-from . import namespaces
+from . import living
 from .budgets import Budgets, limits_of
 from .mount_lines import MountLines
 
@@ -30,6 +30,17 @@ def read_each(
 
     What users and containers have is charged to `budgets`.
     """
+    with contextlib.closing(living.Ways()) as ways:
+        yield from _read_each(ways, spaces, function, seconds, budgets)
+
+
+def _read_each(
+    ways: living.Ways,
+    spaces: Iterable[Namespace],
+    function: Callable[[int, MountLines], T],
+    seconds: float,
+    budgets: Budgets | None,
+) -> Iterator[tuple[int, T | OSError | NoAnswer]]:
     charged = budgets.charged if budgets else contextlib.nullcontext
     for space in sorted(spaces, key=lambda space: space.owner != HOST):
         if seconds < 0 and space.owner != HOST:
@@ -38,8 +49,7 @@ def read_each(
         began = time.thread_time()
         try:
             with charged(space.owner):
-                limits = limits_of(space.owner)
-                made = namespaces.read(space.inode, space.pids, partial(function, space.inode), space.door, limits)
+                made = living.read(ways, space, partial(function, space.inode), limits_of(space.owner))
         except (OSError, NoAnswer) as error:
             yield space.inode, error
         else:

@@ -4,23 +4,28 @@ It has ended only where that is proved: by the walk over all namespaces (Linux 6
 because no process was made unseen since the processes were listed. Where neither it nor its end is seen, that is a gap.
 """
 
-import contextlib
 import errno
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeVar
 
 from ..errors import NoAnswer
 from ..kernel import abi, syscalls
 from ..kernel.probe import probe
 from ..model import Door, Namespace
-from . import entries, processes
+from . import entries, namespaces, processes
+from .mount_lines import USUAL, OpenMountinfo, ReadingLimits
 from .newcomers import Newcomers
+
+T = TypeVar("T")
 
 SECONDS = 0.02
 """How long newcomers are asked for until none ends unasked."""
+SEARCH = 0.1
+"""The same in a search for namespaces that are not known yet."""
 AT_MOST = 0.06
-"""The same for all namespaces of a scan together."""
+"""Most time to find a process of a namespace that has lost all it had, for all namespaces of a scan together."""
 UNREAD = "its processes end before it can be read"
 _NO_WALK = (errno.EPERM, errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP)
 _NOBODY = (errno.ENOENT, errno.ESRCH)
@@ -43,17 +48,28 @@ class Living:
         self._held: list[int] = []
         self._left = AT_MOST
 
+    def list_processes(self) -> None:
+        """Take what a listing shows now, threads too, for newcomers, where nothing else lists them."""
+        found = namespaces.members(processes.pids(), threads=True).by_inode
+        self._met = {inode: list(ids) for inode, ids in found.items()}
+        self.newcomers.are_known(number for ids in found.values() for number in ids)
+
     def newly_seen(self, missing: Collection[int], *, search: bool) -> dict[int, list[int]]:
         """Processes and threads made since, by namespace: those that are there at this moment.
 
         With `missing` namespaces or `search`, until none ends unasked, or these are found.
         """
-        until = time.monotonic() + SECONDS
+        until = time.monotonic() + (SEARCH if search else SECONDS)
         while True:
             self._ask()
             left = search or any(inode not in self._met for inode in missing)
             if not left or self.newcomers.all_asked or time.monotonic() > until or self._walk() is not None:
                 return {inode: list(ids) for inode, ids in self._met.items()}
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether no namespace can be unknown for the reason that its processes end too soon."""
+        return self.newcomers.all_asked or self._walk() is not None
 
     def _ask(self) -> None:
         for number, inode in self.newcomers.ask().items():
@@ -148,25 +164,32 @@ def _exists(identity: int) -> bool | None:
     return True
 
 
-@contextlib.contextmanager
-def way_into(space: Namespace) -> Iterator[Door | None]:
-    """A door into a namespace whose known processes have ended, for a while; None where it has ended.
+class Ways:
+    """Ways into namespaces whose known processes have ended, asked for one after the other."""
 
-    Raises: NoAnswer where neither can be said.
+    def __init__(self) -> None:
+        self._living: Living | None = None
+
+    def into(self, inode: int, identity: int | None = None) -> Door | None:
+        """As `Living.way`."""
+        if self._living is None:
+            self._living = Living()
+            self._living.list_processes()
+        return self._living.way(inode, identity)
+
+    def close(self) -> None:
+        """Give back what is held open."""
+        if self._living is not None:
+            self._living.close()
+
+
+def read(
+    ways: Ways, space: Namespace, function: Callable[[OpenMountinfo], T], limits: ReadingLimits = USUAL
+) -> T | None:
+    """As `namespaces.read`; None only where it is proved that the namespace has ended, or where `function` gives None.
+
+    Raises: also NoAnswer where neither it nor its end is seen.
     """
-    living = Living()
-    try:
-        yield _by_a_process(living, space.inode) or living.way(space.inode, space.id)
-    finally:
-        living.close()
-
-
-def _by_a_process(living: Living, inode: int) -> Door | None:
-    seen = []
-    for pid in processes.pids():
-        with contextlib.suppress(OSError):
-            if processes.link_inode(pid, "mnt") == inode and (door := living.hold(pid, inode)):
-                return door
-            seen.append(pid)
-    living.newcomers.are_known(seen)
-    return None
+    made = namespaces.read(space.inode, space.pids, function, space.door, limits)
+    door = ways.into(space.inode, space.id) if made is None else None
+    return made if door is None else namespaces.read(space.inode, (), function, door, limits)

@@ -42,7 +42,7 @@ def members(pids: Iterable[int], *, threads: bool) -> Inhabitants:
             inode = processes.link_inode(pid, "mnt")
             found.setdefault(inode, []).append(pid)
             if threads:
-                for tid, other in _threads_elsewhere(pid, inode):
+                for tid, other in _threads_elsewhere(pid, inode).items():
                     found.setdefault(other, []).append(tid)
         except OSError as error:
             if error.errno in _VANISHED:
@@ -54,22 +54,34 @@ def members(pids: Iterable[int], *, threads: bool) -> Inhabitants:
     return Inhabitants({inode: tuple(pids) for inode, pids in found.items()}, gaps)
 
 
-def _threads_elsewhere(pid: int, inode: int) -> Iterable[tuple[int, int]]:
-    """(tid, inode) of each thread in another mount namespace than its process: unshare(2) is for one thread."""
+def _threads_elsewhere(pid: int, inode: int) -> dict[int, int]:
+    """Inode by id of each thread in another mount namespace than its process: unshare(2) is for one thread."""
+    found: dict[int, int] = {}
     if os.stat(f"/proc/{pid}/task").st_nlink <= 3:  # ".", "..", and the only thread
-        return
-    for name in os.listdir(f"/proc/{pid}/task"):
-        if (tid := int(name)) == pid:
-            continue
-        try:
-            other = processes.link_inode(tid, "mnt")  # /proc/TID exists for each thread, though /proc does not list it
-        except OSError as error:
-            if error.errno in _VANISHED:
-                continue
-            raise
-        if other != inode:
-            yield tid, other
+        return found
+    for _ in range(_LISTINGS):  # a listing ends early where the thread that it has come to ends
+        tids = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+        seen = {tid: other for tid in tids if (other := _of_thread(tid)) is not None}
+        found |= {tid: other for tid, other in seen.items() if other != inode and tid != pid}
+        if len(seen) == len(tids) or len(tids) > _MANY:
+            break
+    return found
 
+
+def _of_thread(tid: int) -> int | None:
+    """Inode of the mount namespace of a thread; None where it has ended. Raises: other OSErrors of readlink(2)."""
+    try:
+        return processes.link_inode(tid, "mnt")  # /proc/TID exists for each thread, though /proc does not list it
+    except OSError as error:
+        if error.errno not in _VANISHED:
+            raise
+        return None
+
+
+_LISTINGS = 5
+"""Most listings of a process's threads, where some end meanwhile."""
+_MANY = 1000
+"""Threads of a process that are listed once only."""
 
 _WAYS = 4
 """Processes in a chroot by which entering the namespace is tried."""

@@ -1,12 +1,13 @@
 """What is checked of every finding right before an action, by another scan; each check that fails raises Declined."""
 
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import Declined, NoAnswer
 from ..explain import holders, naming
 from ..model import Action, Copy, Evidence, Finding, Kind, Mount, Reach
-from ..observe import directory_users, namespaces
+from ..observe import directory_users, living
 from ..observe.budgets import limits_of
 from ..observe.every_namespace import read_each
 from ..observe.mount_lines import MountLines
@@ -79,13 +80,14 @@ def who(inode: int, scan: "Scan") -> str:
 
 
 def of_namespace(inode: int | None, scan: "Scan", function: Callable[[MountLines], T]) -> T | None:
-    """What `function` makes of a namespace of the scan as it is now; None where it has no process any more.
+    """What `function` makes of a namespace of the scan as it is now; None where it has ended.
 
     Raises: Declined where it can't be read.
     """
     seen = scan.picture.namespaces.get(inode or 0)
     try:
-        return namespaces.read(seen.inode, seen.pids, function, seen.door, limits_of(seen.owner)) if seen else None
+        with contextlib.closing(living.Ways()) as ways:
+            return living.read(ways, seen, function, limits_of(seen.owner)) if seen else None
     except (OSError, NoAnswer) as error:
         raise _unread(inode or 0, scan, error) from error
 

@@ -59,6 +59,8 @@ class MountNamespaces:
         if not search and any(self._read[inode] & threads for inode in self._missing()):
             gaps = self._list(threads=True)
         self._add_newcomers(search=search)
+        if search and not self._living.sees_all:
+            gaps += (Gap("mount namespaces of new processes", "they end before they can be asked"),)
         missing = self._missing()
         self._unproved = missing - self._living.ended(missing, self._ids)
         self.members |= {inode: tuple(sorted(self._read[inode])) for inode in self._unproved}
