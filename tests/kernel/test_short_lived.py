@@ -16,6 +16,7 @@ from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.topology import ROOT, Home
 from tests.support import tiers
+from tests.support.ours import only_namespaces
 from tests.support.scratch_ns import Sandbox, hold
 from tests.support.short_lived import chain
 from tests.support.wait import wait_until
@@ -101,6 +102,7 @@ def test_no_scan_takes_it_for_ended_before_it_has(short_lived: ShortLived) -> No
     home, inode = short_lived.home, short_lived.inode
 
     def run() -> tuple[list[str], list[str], list[str]]:
+        only_namespaces(own_namespace(), inode)
         scanner = Scanner(home.config, home=own_namespace())
         scanner.scan()
         syscalls.umount(MERGED)
@@ -122,6 +124,7 @@ def test_a_leak_in_it_is_detached(short_lived: ShortLived) -> None:
     home, inode = short_lived.home, short_lived.inode
 
     def run() -> Outcome:
+        only_namespaces(own_namespace(), inode)
         scanner = Scanner(home.config, home=own_namespace())
         scanner.scan()
         syscalls.umount(MERGED)
@@ -150,6 +153,7 @@ def test_what_is_read_of_it_right_before_an_action_is_never_nothing(short_lived:
         return "read" if blocks else "nothing"
 
     def run() -> tuple[bool, list[str]]:
+        only_namespaces(own_namespace(), inode)
         scan = scan_anew(home)
         listed = inode in scan.picture.namespaces or any(gap.what == UNSEEN for gap in scan.gaps)
         return listed, [read_now(scan) for _ in range(10)] if inode in scan.picture.namespaces else ["read"]

@@ -28,6 +28,21 @@ def only_ours(bare: frozenset[int] | None = None) -> None:
     entries.walk = walked
 
 
+def only_namespaces(*inodes: int) -> None:
+    """From here on, for the rest of a forked child: there are no mount namespaces but these and the test run's."""
+    link, walk = processes.link_inode, entries.walk
+    ours = {*inodes, link(_RUN, "mnt")}
+
+    def link_inode(pid: int, namespace: str) -> int:
+        found = link(pid, namespace)
+        if namespace == "mnt" and found not in ours:
+            raise PermissionError(errno.EACCES, "it is none of ours")
+        return found
+
+    processes.link_inode = link_inode
+    entries.walk = lambda *, deadline=DEADLINE: tuple(inode for inode in walk(deadline=deadline) if inode in inodes)
+
+
 def _is_ours(pid: int) -> bool:
     while pid not in (0, _RUN):
         try:
