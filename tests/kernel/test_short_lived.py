@@ -107,7 +107,7 @@ def test_no_scan_takes_it_for_ended_before_it_has(short_lived: ShortLived) -> No
         scanner.scan()
         syscalls.umount(MERGED)
         again = [shows(scanner.scan(), inode) for _ in range(10)]
-        anew = [shows(scan_anew(home), inode) for _ in range(10)]
+        anew = [shows(scan_anew(home), inode) for _ in range(5)]
         short_lived.end()
         wait_until(lambda: not shows(scanner.scan(), inode), 10, "it has ended, and nothing is said of it")
         return again, anew, [shows(scanner.scan(resync=resync), inode) for resync in (False, True)]
