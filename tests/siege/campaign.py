@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tests.siege.attackers import PRIVILEGED, Attackers, attackers, prepare
+from tests.siege.attackers import PRIVILEGED, USERS, Attackers, attackers, prepare
 from tests.siege.service import MEMORY_AIM, UNIT, Cost, Tenant, entries, measured, owned_gaps, taken
 from tests.support.leaks import CONFIG
 from tests.support.machine import Machine
@@ -25,7 +25,7 @@ BY_USERS = (
     ("user", "owners", "", "--owners 200", "--owners 20"),
     ("user", "claims", "", "--namespaces 10", "--namespaces 2 --mounts 100"),
     ("user", "forking", "", "--chains 2", "--chains 1"),
-    ("bob", "stack", "", "--mounts 50000", "--mounts 5000"),
+    ("bob", "stack", "", "--mounts 20000", "--mounts 4000"),
     ("alice", "come_and_go", "", "--pause 0.01", "--pause 0.01"),
     ("user", "come_and_go", "jails", "--chroot --pause 0.1 --at-once 10", "--chroot --pause 0.1 --at-once 10"),
     ("alice", "fuse_mounts", "", "--mounts 640", "--mounts 40"),
@@ -77,7 +77,7 @@ class Siege:
             install_product(host)
             self._prepare(host)
             self.say(f"{time.monotonic() - began:.0f} s: {self.containers} containers run")
-            with measured(host) as cost, attackers(host) as gang:
+            with measured(host, len(USERS) + len(IN_CONTAINERS)) as cost, attackers(host) as gang:
                 tenant = Tenant(host)
                 with self._attacked(gang):
                     self.say(f"{time.monotonic() - began:.0f} s: all attacks have begun")

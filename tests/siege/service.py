@@ -22,10 +22,14 @@ MEMORY = Path("/sys/fs/cgroup/memory")
 
 MEMORY_AIM = 96
 """MiB that the service may take at most."""
-CPU_SHARE = 0.018
-"""Seconds of processor time that the service may take in a second: 1.4 % for scans, 0.4 % for what wakes it."""
+CPU_SHARE = 0.032
+"""Seconds of processor time that the service may take in a second: 1.4 % of a core for its scans, as much for all users
+and containers together, 0.4 % for what wakes it.
+"""
 CPU_BURST = 4.0
 """Seconds of it beyond that: 2 for scans by which findings are confirmed, and one scan of 2 s that ends late."""
+OWNER_BURST = 0.5
+"""The same for each user and container that attacks."""
 
 _UNMOUNT = """
 for place; do
@@ -147,6 +151,7 @@ class Cost:
     began: float
     used_before: float
     resident_before: float
+    attackers: int
 
     @property
     def restarts(self) -> int:
@@ -161,7 +166,7 @@ class Cost:
     @property
     def allowed(self) -> float:
         """What it may have used by now."""
-        return CPU_SHARE * (time.monotonic() - self.began) + CPU_BURST
+        return CPU_SHARE * (time.monotonic() - self.began) + CPU_BURST + OWNER_BURST * self.attackers
 
     @property
     def resident(self) -> float:
@@ -204,12 +209,15 @@ def _used(host: Machine) -> float:
 
 
 @contextlib.contextmanager
-def measured(host: Machine) -> Iterator[Cost]:
-    """Measure the service that runs now, and hold it to its unit's MemoryMax= where the host's systemd can't."""
+def measured(host: Machine, attackers: int = 1) -> Iterator[Cost]:
+    """Measure the service that runs now, and hold it to its unit's MemoryMax= where the host's systemd can't.
+
+    `attackers` is how many users and containers attack.
+    """
     pid = host.main_pid(UNIT)
     group = _memory_group(host, pid)
     try:
-        yield Cost(host, pid, group, time.monotonic(), _used(host), _memory(host, "VmRSS"))
+        yield Cost(host, pid, group, time.monotonic(), _used(host), _memory(host, "VmRSS"), attackers)
     finally:
         if group:
             _remove(group)

@@ -22,7 +22,7 @@ def pile(count: int, name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mounts", type=int, default=50_000)
+    parser.add_argument("--mounts", type=int, default=20_000)
     parser.add_argument("--name", default="shm")
     options = parser.parse_args()
     spawn(lambda: pile(options.mounts, options.name))
