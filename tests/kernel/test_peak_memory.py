@@ -29,6 +29,7 @@ for resync in (True, False, True):
     scan = scanner.scan(resync=resync)
 peak()
 """
+_SERVICE = _SCANNER.replace("))\nfor", "), deadline=2.0)\nfor")
 _REPORT = """
 import atexit
 atexit.register(peak)
@@ -74,14 +75,19 @@ TEXTS = {
     "6 of 30 MiB in short lines": ("--namespaces", "6", "--mounts", "7500", "--depth", "2", "--name", "merged"),
     "a GiB": ("--mounts", "1040", "--depth", "512", "--name", "merged"),
 }
-SHORT = "6 of 30 MiB"
-EACH = [pytest.param(name, marks=() if name == SHORT else pytest.mark.long) for name in TEXTS]
 
 
+def test_scans_of_the_service_beside_six_namespaces_of_30_mib_take_64_mib_at_most(tier: Tier, config: Path) -> None:
+    with attack(*TEXTS["6 of 30 MiB"]):
+        assert peak(_SERVICE, tier, config) <= MOST
+
+
+@pytest.mark.long
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("which", EACH)
+@pytest.mark.parametrize("which", TEXTS)
 def test_scans_of_huge_namespaces_take_64_mib_at_most(tier: Tier, config: Path, which: str) -> None:
     with attack(*TEXTS[which]):
-        taken = {name: peak(code, tier, config) for name, code in (("scanner", _SCANNER), ("report", _REPORT))}
+        programs = {"service": _SERVICE, "scans without a deadline": _SCANNER, "report": _REPORT}
+        taken = {name: peak(code, tier, config) for name, code in programs.items()}
     print(f"{which}, {tier}: {taken} MiB")
     assert max(taken.values()) <= MOST
