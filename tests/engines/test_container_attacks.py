@@ -42,7 +42,7 @@ def test_a_container_that_sits_in_mountpoints_delays_their_detach_alone_until_it
         tenant.leak(held, "held")
         done = tenant.await_end(tenant.plant("other"))
         (told,) = wait_until(lambda: _declined(host, held), 30, "it is declined")
-        assert "container" in told
+        assert "(sleep, cwd)" in told
     ended = host.run("date", "+%s.%N").stdout
     tenant.await_end(held)
     waited = tenant.planted[held] + tenant.delays()[held].acted - float(ended)
