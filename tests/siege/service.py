@@ -1,6 +1,7 @@
 """What the service of a test host did, and what it cost, while it was attacked."""
 
 import contextlib
+import datetime
 import json
 import statistics
 import time
@@ -8,8 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from mountwarden.escape import seconds
 
 from tests.support.leaks import ROOT, Leaks
 from tests.support.machine import Machine
@@ -121,7 +120,7 @@ def in_words(delays: list[Delays]) -> str:
 def taken(host: Machine) -> float:
     """When the last published scan began; 0 before the first one."""
     text = host.run("cat", "/run/mountwarden/report.json", check=False).stdout
-    return seconds(json.loads(text)["taken"]) if text else 0.0
+    return datetime.datetime.fromisoformat(json.loads(text)["taken"]).timestamp() if text else 0.0
 
 
 def report(host: Machine) -> dict[str, Any]:
