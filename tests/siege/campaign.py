@@ -129,6 +129,9 @@ class Siege:
             values = sorted(getattr(one, what) for one in delays.values())
             text = f"median {values[len(values) // 2]:.2f} s, worst {values[-1]:.2f} s" if values else "none"
             self._row(f"from the umount to `{what}`", f"{LATE:g} s", text, bool(values) and values[-1] <= LATE)
+        for place in tenant.planted.keys() - delays.keys():
+            said = [one["MESSAGE"] for one in entries(host) if one.get("MOUNTWARDEN_MOUNTPOINT") == place]
+            self.say("\n  ".join([f"{place} was not ended:", *(said or ["the journal has nothing of it"])]))
         words = "; ".join(sorted({f"{one['MOUNTWARDEN_KIND']} {one['MOUNTWARDEN_MOUNTPOINT']}" for one in false})[:5])
         self._row("false findings", "0", words or "0", not false)
         self._costs(cost)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # In a container with the host's / on /host: have the working directory in a mountpoint that the host has unmounted, as
-# this namespace sees it, in one after the other. PAUSE seconds in each (default 0.3); with "all", in all at once, to stay.
+# this namespace sees it: PAUSE seconds (default 0.3) in one after the other, with 2 s between; with "all", in all at
+# once, to stay.
 # usage: sit_in_mountpoints.sh [PAUSE|all] [ROOT]...
 pause=${1:-0.3}
 [ $# = 0 ] || shift
@@ -19,7 +20,7 @@ while :; do
     for root in "$@"; do
         for place in "/host$root"/*/merged; do
             (cd "$place" 2>/dev/null && exec sleep "$pause")
+            sleep 2
         done
     done
-    sleep 0.1
 done
