@@ -16,7 +16,7 @@ from typing import Protocol
 from ..mounts.mountinfo import Lines
 
 BLOCK = 1 << 21
-"""Bytes of a block at least, but for the last one; it ends with a line, and no line is longer."""
+"""Bytes that are read for a block, which is the whole lines among them. A line that is longer is cut."""
 
 TOO_LONG = f"a line is longer than {BLOCK >> 20} MiB"
 """A reason why a line is unreadable."""
