@@ -379,6 +379,8 @@ class _Filter:
         identity = b"%d" % mount.parent
         parent = (self.parents.get(identity) or self._parent(identity)).mount
         self.candidates.append(Candidate(mount, parent, spot_of(mount, parent)))
+        if self.lines.whole() is None:  # what is stacked on it is one too
+            self.noted.setdefault(b"%d" % mount.id, self._parent_of(mount))
 
     def _keep(self, line: bytes) -> None:
         self.kept += len(line)
@@ -406,8 +408,9 @@ class _Filter:
             mount = None if line is None else self._mount(line)
         except mountinfo.Unreadable:
             mount = None
-        if mount is None:
-            return _Parent(None)
+        return _Parent(None) if mount is None else self._parent_of(mount)
+
+    def _parent_of(self, mount: Mount) -> _Parent:
         point, root = mountinfo.escape(mount.point), mountinfo.escape(mount.root)
         groups = frozenset((mount.shared, mount.master, mount.propagate_from)) - {0}
         # "/" ends in a slash and "/a" does not: the child's path is cut so that it begins with one.
