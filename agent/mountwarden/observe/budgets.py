@@ -32,7 +32,7 @@ KEPT = 16 << 20
 """Bytes of lines that are kept of all namespaces of one owner."""
 
 HOSTS_OWN = ReadingLimits(size=1 << 30, seconds=2.0, kept=32 << 20)
-OTHERS = ReadingLimits(size=64 << 20, seconds=0.5, kept=4 << 20)
+OTHERS = ReadingLimits(size=64 << 20, seconds=1.0, kept=4 << 20)
 
 
 def limits_of(owner: Owner) -> ReadingLimits:

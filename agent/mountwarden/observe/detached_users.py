@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from ..model import Namespace, Use
 from . import directory_users
+from .budgets import Budgets
 from .every_namespace import read_each
 
 PERIOD = 10.0
@@ -23,7 +24,7 @@ class DetachedUsers:
         self._searched = float("-inf")
 
     def users(
-        self, asked: Iterable[frozenset[int]], spaces: Iterable[Namespace]
+        self, asked: Iterable[frozenset[int]], spaces: Iterable[Namespace], budgets: Budgets | None = None
     ) -> tuple[dict[frozenset[int], tuple[Use, ...]], frozenset[frozenset[int]]]:
         """The users of each set of small mount ids that the last search was for, and the sets without users.
 
@@ -35,28 +36,30 @@ class DetachedUsers:
         if not sets:
             return {}, frozenset()
         if time.monotonic() - self._searched >= PERIOD:
-            self._answers = _search(sets, spaces)
+            self._answers = _search(sets, spaces, budgets)
             self._searched = time.monotonic()
         known = {ids: self._answers[ids] for ids in sets if ids in self._answers}
         return known, frozenset(ids for ids, users in known.items() if not users)
 
 
-def _search(asked: set[frozenset[int]], spaces: Iterable[Namespace]) -> dict[frozenset[int], tuple[Use, ...]]:
+def _search(
+    asked: set[frozenset[int]], spaces: Iterable[Namespace], budgets: Budgets | None
+) -> dict[frozenset[int], tuple[Use, ...]]:
     proc = directory_users.open_proc()
     try:
         found = directory_users.users_by_mount(proc, frozenset().union(*asked))
     finally:
         os.close(proc)
-    for mount in _attached(found, spaces) if found else ():
+    for mount in _attached(found, spaces, budgets) if found else ():
         del found[mount]
     return {ids: tuple(use for mount in sorted(ids) for use in found.get(mount, ())) for ids in asked}
 
 
-def _attached(ids: Iterable[int], spaces: Iterable[Namespace]) -> set[int]:
+def _attached(ids: Iterable[int], spaces: Iterable[Namespace], budgets: Budgets | None) -> set[int]:
     """Those of the ids that some namespace shows. Such an id belongs to a new mount: nothing keeps the old one busy.
 
     The kernel reuses a small id as soon as nothing keeps its mount. A namespace that can't be read is passed over.
     """
     asked = {b"%d" % identity for identity in ids}
-    found = (made for _inode, made in read_each(spaces, lambda _inode, lines: lines.find(asked)))
+    found = (made for _inode, made in read_each(spaces, lambda _inode, lines: lines.find(asked), budgets=budgets))
     return {int(identity) for made in found if isinstance(made, dict) for identity in made}

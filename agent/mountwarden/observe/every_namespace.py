@@ -25,13 +25,14 @@ def read_each(
     *,
     seconds: float = SECONDS,
     budgets: Budgets | None = None,
+    over: bool = False,
 ) -> Iterator[tuple[int, T | OSError | NoAnswer]]:
     """Each namespace that is still there, by its inode: what `function` makes of it, or why it could not be read.
 
-    What users and containers have is charged to `budgets`.
+    What users and containers have is charged to `budgets`; it is read `over` these too where an action depends on it.
     """
     with contextlib.closing(living.Ways()) as ways:
-        yield from _read_each(ways, spaces, function, seconds, budgets)
+        yield from _read_each(ways, spaces, function, seconds, budgets, over=over)
 
 
 def _read_each(
@@ -40,11 +41,14 @@ def _read_each(
     function: Callable[[int, MountLines], T],
     seconds: float,
     budgets: Budgets | None,
+    *,
+    over: bool,
 ) -> Iterator[tuple[int, T | OSError | NoAnswer]]:
     charged = budgets.charged if budgets else contextlib.nullcontext
     for space in sorted(spaces, key=lambda space: space.owner != HOST):
-        if seconds < 0 and space.owner != HOST:
-            yield space.inode, NoAnswer(TOO_LONG)
+        refusal = budgets.refusal(space.owner) if budgets and not over and space.owner != HOST else None
+        if refusal or (seconds < 0 and space.owner != HOST):
+            yield space.inode, NoAnswer(refusal or TOO_LONG)
             continue
         began = time.thread_time()
         try:

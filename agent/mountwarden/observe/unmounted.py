@@ -21,6 +21,7 @@ from ..kernel import abi, child, syscalls
 from ..model import Gap, Kept, Namespace, Use
 from ..mounts import mountinfo
 from . import block_devices, open_files, processes
+from .budgets import Budgets
 from .every_namespace import read_each
 from .mount_lines import MountLines
 from .open_files import AttachedMounts, Link
@@ -69,14 +70,16 @@ class Unmounted:
         self,
         pids: Sequence[int],
         spaces: Collection[Namespace],
+        budgets: Budgets,
         home: AttachedMounts,
         places: Iterable[bytes],
     ) -> tuple[tuple[Kept, ...], tuple[Gap, ...]]:
         """What these processes and all loop devices keep, and what could not be asked.
 
-        `spaces` are all mount namespaces. `home` is mounted for certain, and left out at once. `places`
-        are directories of our own namespace on the file systems whose layers are of interest. Where a namespace can't
-        be read, nothing is found: it may have mounted any of it. Raises: OSError as a search of /proc does.
+        `spaces` are all mount namespaces; what is read of them is charged to `budgets`. `home` is mounted for certain,
+        and left out at once. `places` are directories of our own namespace on the file systems whose layers are of
+        interest. Where a namespace can't be read, nothing is found: it may have mounted any of it. Raises: OSError as a
+        search of /proc does.
         """
         found, gaps = self._links(pids, home)
         loops = child.ask(_loops, deadline=DEADLINE, what="the question for loop devices")
@@ -86,10 +89,10 @@ class Unmounted:
         if not by_mount and all(device in home.devices for _name, device, _path in loops):
             return (), gaps
         try:  # after the links: a mount that was made meanwhile is seen
-            mounted = _mounted(spaces, by_mount.keys(), _devices(loops))
+            mounted = _mounted(spaces, budgets, by_mount.keys(), _devices(loops))
             left = {mount: many for mount, many in by_mount.items() if mount not in mounted.ids | self._hung}
             kept = list(self._asked(left, tuple(places)))
-            again = _mounted(spaces, (), {one.device for one in kept}) if kept else AttachedMounts()
+            again = _mounted(spaces, budgets, (), {one.device for one in kept}) if kept else AttachedMounts()
         except (OSError, NoAnswer):
             return (), (*gaps, Gap(_GAP, "a namespace could not be read"))
         kept = [one for one in kept if one.device not in again.devices]
@@ -151,7 +154,9 @@ def identify(links: Iterable[Link], places: tuple[bytes, ...]) -> dict[int, Supe
     return child.ask(question, deadline=DEADLINE, what="the question for a file system") if by_mount else {}
 
 
-def _mounted(spaces: Iterable[Namespace], ids: Iterable[int], devices: Iterable[str]) -> AttachedMounts:
+def _mounted(
+    spaces: Iterable[Namespace], budgets: Budgets, ids: Iterable[int], devices: Iterable[str]
+) -> AttachedMounts:
     """Those of these mount ids and devices that a namespace has. Raises: OSError, NoAnswer where one can't be read."""
     asked_ids, asked_devices = {b"%d" % one for one in ids}, {one.encode() for one in devices}
     found_ids, found_devices = set[bytes](), set[bytes]()
@@ -163,7 +168,7 @@ def _mounted(spaces: Iterable[Namespace], ids: Iterable[int], devices: Iterable[
             found_devices.update(asked_devices.intersection(device for _identity, device in heads))
         return True
 
-    for _inode, read in read_each(spaces, search):
+    for _inode, read in read_each(spaces, search, budgets=budgets):
         if isinstance(read, OSError | NoAnswer):
             raise read
     return AttachedMounts(frozenset(map(int, found_ids)), frozenset(one.decode() for one in found_devices))

@@ -104,7 +104,9 @@ def of_each(
 
     Raises: Declined where one can't be read.
     """
-    for inode, made in read_each((s for s in scan.picture.namespaces.values() if s.inode not in but), function):
+    for inode, made in read_each(
+        (s for s in scan.picture.namespaces.values() if s.inode not in but), function, budgets=scan.budgets, over=True
+    ):
         if isinstance(made, OSError | NoAnswer):
             raise _unread(inode, scan, made) from made
         yield inode, made

@@ -74,7 +74,7 @@ def _asked_again(copies: Sequence[Copy], scan: "Scan", unread: dict[int, str]) -
     for copy in copies:
         asked.setdefault(copy.namespace, set()).add(b"%d" % copy.mount.id)
     spaces = (space for inode, space in scan.picture.namespaces.items() if inode in asked)
-    seen = dict(read_each(spaces, lambda inode, lines: lines.find(asked[inode]), budgets=scan.budgets))
+    seen = dict(read_each(spaces, lambda inode, lines: lines.find(asked[inode]), budgets=scan.budgets, over=True))
     for inode in asked:
         found = seen.get(inode, {})  # one that is gone has none
         if isinstance(found, dict):

@@ -58,7 +58,7 @@ def of_each_readable(
     One that can't be read is added to `unread`, with the reason.
     """
     spaces = (space for inode, space in scan.picture.namespaces.items() if inode not in but)
-    for inode, made in read_each(spaces, function, budgets=scan.budgets):
+    for inode, made in read_each(spaces, function, budgets=scan.budgets, over=True):
         if isinstance(made, OSError | NoAnswer):
             unread[inode] = reason(made)
         else:

@@ -15,6 +15,7 @@ from ..model import (
     RecordQuestion,
     UsersQuestion,
 )
+from ..observe.budgets import Budgets
 from ..observe.container_processes import ContainerProcesses
 from ..observe.detached_users import DetachedUsers
 from ..observe.tiers.observer import Observer
@@ -37,17 +38,18 @@ class AnswerSources:
         questions: Iterable[Question],
         observer: Observer,
         spaces: Mapping[int, Namespace],
+        budgets: Budgets | None = None,
     ) -> Answers:
         """The answers with those to the questions added. `spaces` are all mount namespaces."""
         questions = tuple(questions)
         records = [one for one in questions if isinstance(one, RecordQuestion)]
         states = engines.records(self._host, [one.match for one in records])
         groups = [one for one in questions if isinstance(one, PeerGroupQuestion)]
-        masters = observer.masters({one.group for one in groups}, spaces.values()) if groups else {}
+        masters = observer.masters({one.group for one in groups}, spaces.values(), budgets) if groups else {}
         detached = [one for one in questions if isinstance(one, UsersQuestion)]
         asked = [one for one in questions if isinstance(one, ContainerQuestion)]
         members = {inode: space.pids for inode, space in spaces.items()}
-        users, self.unused = self._pins.users((one.ids for one in detached), spaces.values())
+        users, self.unused = self._pins.users((one.ids for one in detached), spaces.values(), budgets)
         given = self._given.answers([one for one in questions if isinstance(one, GivenQuestion)], members)
         return Answers(
             {**answers.records, **dict(zip(records, states, strict=True))},

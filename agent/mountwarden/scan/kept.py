@@ -11,6 +11,7 @@ from ..errors import NoAnswer
 from ..model import Gap, Kept, Namespace, RootKind, RootState
 from ..mounts.roots import Spots
 from ..mounts.table import Table
+from ..observe.budgets import Budgets
 from ..observe.open_files import AttachedMounts
 from ..observe.unmounted import Unmounted
 from .homes import reason
@@ -20,6 +21,9 @@ SLICE = 64
 
 PERIOD = 10.0
 """Seconds after which what was found is asked for again. It is reported after 30 s."""
+
+TURN = 30.0
+"""Seconds at least between two searches of further processes: actions scan in full as often as there are leaks."""
 
 _CONTAINERD = b"/var/lib/containerd"
 """Where containerd has its snapshots, which is not where it mounts."""
@@ -33,7 +37,7 @@ class KeptSuperblocks:
         self.gaps: tuple[Gap, ...] = ()
         """What that search could not read."""
         self._unmounted = Unmounted()
-        self._searched = float("-inf")
+        self._searched = self._turned = float("-inf")
         self._last: int | None = None
         """The process that the last search ended with; None before the first."""
 
@@ -41,6 +45,7 @@ class KeptSuperblocks:
         self,
         pids: Sequence[int],
         spaces: Collection[Namespace],
+        budgets: Budgets,
         tables: Mapping[int, Table],
         states: Iterable[RootState],
         *,
@@ -51,14 +56,16 @@ class KeptSuperblocks:
         `spaces` are all mount namespaces, `tables` those of the homes.
         """
         states = tuple(states)
+        everywhere = everywhere and (self._last is None or time.monotonic() - self._turned >= TURN)
         if not everywhere and (not self.kept or time.monotonic() - self._searched < PERIOD):
             return
         held = {use.pid for one in self.kept for use in one.uses}
         pids = sorted(held & set(pids) | set(self._next(pids) if everywhere else ()))
         self._searched = time.monotonic()
+        self._turned = self._searched if everywhere else self._turned
         try:
             mounted = _mounted(tables.values())
-            found, self.gaps = self._unmounted.search(pids, spaces, mounted, _places(states))
+            found, self.gaps = self._unmounted.search(pids, spaces, budgets, mounted, _places(states))
         except (OSError, NoAnswer) as error:
             found, self.gaps = (), (Gap("what is kept open and mounted nowhere", reason(error)),)
         spots = Spots(states)

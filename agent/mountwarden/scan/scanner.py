@@ -189,7 +189,7 @@ class Scanner:
         self._observer.doors = self._spaces.doors
         spaces, homes = self._spaces, self._homes
         self._budgets.begin(spaces.owners.values())
-        self._kept.update(pids, spaces.facts().values(), homes.tables, homes.states, everywhere=search)
+        self._kept.update(pids, spaces.facts().values(), self._budgets, homes.tables, homes.states, everywhere=search)
         return missed, changed
 
     def _is_unchanged(self, gaps: list[Gap]) -> bool:
@@ -243,7 +243,7 @@ class Scanner:
         answers = Answers()
         judgement = judge(picture, answers)
         while questions := [one for one in judgement.questions if answers.lacks(one)]:
-            answers = self._answers.add(answers, questions, self._observer, picture.namespaces)
+            answers = self._answers.add(answers, questions, self._observer, picture.namespaces, self._budgets)
             self._history = self._history.without(self._answers.unused)
             judgement = judge(picture, answers)
         return judgement, answers

@@ -13,6 +13,7 @@ from ...model import Door, Missed, Mount, Namespace
 from ...mounts import mountinfo
 from ...mounts.mountinfo import Lines
 from ...mounts.table import Table
+from ..budgets import Budgets
 from ..every_namespace import read_each
 from ..mount_lines import USUAL, MountLines
 from .listing import Identified
@@ -136,13 +137,15 @@ class Observer:
         """Drop what only serves to read many namespaces at once."""
         self._common = Common(LiveAtHome())
 
-    def masters(self, groups: Iterable[int], spaces: Iterable[Namespace]) -> dict[int, int]:
+    def masters(
+        self, groups: Iterable[int], spaces: Iterable[Namespace], budgets: Budgets | None = None
+    ) -> dict[int, int]:
         """The master of each peer group that any of the namespaces shows a member of; 0: it has none.
 
         A namespace that can't be read is passed over.
         """
         asked, found = set(groups), dict[int, int]()
-        for _inode, some in read_each(spaces, lambda _inode, lines: _masters(asked, lines)):
+        for _inode, some in read_each(spaces, lambda _inode, lines: _masters(asked, lines), budgets=budgets):
             found |= some if isinstance(some, dict) else {}
             if asked <= found.keys():
                 break
