@@ -23,9 +23,12 @@ service and its children. The attackers use whatever the machine has.
 """
 
 
-def attacks() -> str:
+def attacks(siege: Siege) -> str:
     """What runs."""
-    rows = [(user, f"`{attack} {full}`".replace(" `", "`")) for user, attack, _name, full, _short in BY_USERS]
+    rows = [
+        (user, f"`{' '.join([attack, *(full if siege.whole else short).split()])}`")
+        for user, attack, _name, full, short in BY_USERS
+    ]
     rows += [
         (f"container ({engine})", f"`{script}`" + ", privileged" * bool(flags))
         for engine, script, flags in IN_CONTAINERS
@@ -38,7 +41,7 @@ def page(siege: Siege) -> str:
     rows = [(row.what, row.aim, row.measured, "yes" if row.met else "**no**") for row in siege.rows]
     title = f"{siege.seconds / 60:g} minutes, {siege.containers} containers, {siege.leaks} leaks"
     parts = [HEAD, machine() + "\n", f"## {title}\n", table(("what", "aim", "measured", "met"), rows)]
-    return "\n".join([*parts, "## The attacks\n", attacks()])
+    return "\n".join([*parts, "## The attacks\n", attacks(siege)])
 
 
 def main() -> int:
