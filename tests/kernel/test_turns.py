@@ -1,9 +1,11 @@
 """Which namespaces a scan reads that has no time for all of them, and what is known of what it leaves."""
 
 import contextlib
+import errno
 import os
+import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 from mountwarden.kernel import syscalls
@@ -12,11 +14,12 @@ from mountwarden.ledger.update import Ledger, Now
 from mountwarden.model import Kind, Tier
 from mountwarden.observe.budgets import LATER, OVER
 from mountwarden.observe.enter import own_namespace
+from mountwarden.scan import elsewhere
 from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel import crash
 from tests.kernel.topology import CONFIG, ROOT
-from tests.support import tenants
+from tests.support import tenants, tiers
 from tests.support.scratch_ns import hold, overlay
 
 T = TypeVar("T")
@@ -172,6 +175,35 @@ def is_reused(device: int) -> bool:
         if os.stat(MERGED).st_dev == device:
             return True
     return False
+
+
+@pytest.mark.parametrize("which", tiers.available(), ids=str)
+def test_what_could_not_be_read_is_unread_until_it_was(which: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read of it before is of no use: home has unmounted since."""
+    monkeypatch.setattr(elsewhere, "LONGEST_PAUSE", 0.5)
+
+    def judge() -> None:
+        overlay(ROOT + b"/X")
+        with hold() as space, contextlib.closing(Scanner(CONFIG, home=own_namespace(), tier=which)) as scanner:
+            for _ in range(4):
+                assert unread(scanner.scan()) == {}
+            syscalls.umount(MERGED)
+            read = scanner._observer.read
+            scanner._observer.read = lambda *_: beyond()  # type: ignore[method-assign]
+            assert unread(scanner.scan())[space.inode][0].startswith("ETIME")
+            scanner._observer.read = read  # type: ignore[method-assign]
+            for _ in range(2):
+                scan = scanner.scan()
+                assert unread(scan)[space.inode][0].startswith("ETIME"), "it is tried again after a pause"
+            time.sleep(1.1)
+            scan = scanner.scan()
+            assert (unread(scan), leaked(scan)) == ({}, {space.inode})
+
+    in_processes(judge)
+
+
+def beyond() -> NoReturn:
+    raise OSError(errno.ETIME, os.strerror(errno.ETIME))
 
 
 @pytest.mark.parametrize("ends", [False, True])

@@ -167,8 +167,12 @@ class _Reader:
         return frozenset(self.found.unread - self.refused.keys())
 
     def is_due(self, inode: int) -> bool:
-        """Whether a namespace may be otherwise than it was last read."""
-        return self.observer.seen(inode) is None or self.observer.changed(inode, self.spaces.members[inode])
+        """Whether a namespace may be otherwise than it was last read, or could not be read the last time."""
+        return (
+            inode in self.refused
+            or self.observer.seen(inode) is None
+            or self.observer.changed(inode, self.spaces.members[inode])
+        )
 
     def current(self, inode: int) -> Reading | None:
         """What is mounted in a namespace now; None where it is gone or can't be read."""
