@@ -197,6 +197,15 @@ def test_what_is_kept_is_limited_by_namespace_and_by_owner(clock: Clock) -> None
     assert made.limits(ALICE, 92) == OTHERS
 
 
+def test_what_another_owner_keeps_by_an_inode_of_before_is_not_counted_here(clock: Clock) -> None:
+    made = begun()
+    for inode in range(KEPT // OTHERS.kept):
+        made.keeps(ALICE, inode, OTHERS.kept)
+    assert made.limits(ALICE, 99).kept == 0
+    made.forget(dict.fromkeys(range(99), BOB))
+    assert made.limits(ALICE, 99) == OTHERS
+
+
 def test_what_is_kept_of_the_host_has_no_sum(clock: Clock) -> None:
     made = begun()
     for inode in range(100):

@@ -114,9 +114,9 @@ class Budgets:
             self._accounts.setdefault(owner, _Account()).kept[inode] = size
 
     def forget(self, owners: Mapping[int, Owner]) -> None:
-        """Nothing is kept of namespaces but these, by their inodes."""
-        for account in self._accounts.values():
-            account.kept = {inode: size for inode, size in account.kept.items() if inode in owners}
+        """Nothing is kept of namespaces but these, by their inodes, which are reused at once."""
+        for owner, account in self._accounts.items():
+            account.kept = {inode: size for inode, size in account.kept.items() if owners.get(inode) == owner}
 
 
 def _cpu() -> float:
