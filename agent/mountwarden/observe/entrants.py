@@ -9,6 +9,7 @@ there too. Beside these ids a process keeps the ones that it had before, though 
 import contextlib
 import errno
 import functools
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -123,7 +124,8 @@ class Entrants:
 
     def _add_owner(self, space: Namespace, owners: _Owners) -> None:
         """Raises: CannotTell where there is no way to the namespace; as `_add`."""
-        for pid in (*space.pids, *(() if space.door else _newest_in(space.inode))):
+        # One after the other: the search is dear, and only for a namespace whose known processes have all ended.
+        for pid in itertools.chain(space.pids, () if space.door else _newest_in(space.inode)):
             with contextlib.suppress(*_GONE):
                 fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
                 try:
