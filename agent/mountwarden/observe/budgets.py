@@ -6,6 +6,7 @@ a scan; what that leaves is read first in the next one.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -107,6 +108,13 @@ class Budgets:
         self._free = max(0.0, self._free - cost)
         self._accounts.setdefault(owner, _Account()).debt += beyond
         self.excess += beyond
+
+    def share(self, cost: float, owners: Iterable[Owner]) -> None:
+        """So many processor seconds of a scan, beside what was charged, are for all namespaces alike, of these owners."""
+        count = Counter(owners)
+        for owner, number in count.items():
+            if owner != HOST:
+                self._charge(owner, cost * number / count.total())
 
     def keeps(self, owner: Owner, inode: int, size: int) -> None:
         """So many bytes of lines of a namespace are kept now."""

@@ -14,6 +14,7 @@ what another namespace has or had mounted: as long as that one has it, it is fou
 nobody in the unread namespace can make use by its path, and what they have open of it goes on working.
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -70,7 +71,8 @@ def could_matter(
         try:
             if space is None:
                 raise CannotTell("it is not known which one that is")
-            ids = entrants.of(space)
+            with scan.budgets.charged(space.owner) if scan.budgets else contextlib.nullcontext():
+                ids = entrants.of(space)
         except CannotTell as error:
             for reasons in found.values():
                 reasons[inode] = str(error)

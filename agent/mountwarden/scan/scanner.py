@@ -122,10 +122,12 @@ class Scanner:
 
         Where nothing changed since the last scan, and that found nothing, its result stands.
         """
+        began = time.thread_time() - self.excess
         try:
             return self._scan(resync=resync)
         finally:
             self._spaces.end_scan()
+            self._budgets.share(time.thread_time() - self.excess - began, self._spaces.owners.values())
 
     def _scan(self, *, resync: bool) -> Scan:
         started, clock, boot = time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)

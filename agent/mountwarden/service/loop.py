@@ -204,7 +204,7 @@ class Agent:
         return self._failures < FAILURES
 
     def _scan(self, started: float) -> None:
-        full, cpu = self._schedule.full_is_due(started), self._cost()
+        full, cpu, theirs = self._schedule.full_is_due(started), self._cost(), self._scanner.excess
         if self._budget and not self._schedule.scanned:  # it may not live to say what its first scan has cost
             self._budget.keep(self._schedule.owed(started), expected=BURST)
         config = self._settings.with_silences(self._scanner.config)
@@ -215,7 +215,8 @@ class Agent:
         self._publisher.publish(results)
         acted = self._clients.scanned(results) if self._clients else False
         deadline = update.next_deadline(self._reporter.ledger, _boot())
-        self._schedule.done(started, ended, self._cost() - cpu, full=full, deadline=deadline)
+        theirs = self._scanner.excess - theirs
+        self._schedule.done(started, ended, self._cost() - cpu, full=full, deadline=deadline, theirs=theirs)
         if self._budget:
             self._budget.keep(self._schedule.owed(ended))
         if scan.owes:

@@ -132,10 +132,15 @@ class Schedule:
         """Whether the scan at `now` must trust nothing that was read before."""
         return now - self.full >= self.resync
 
-    def done(self, started: float, ended: float, cost: float, *, full: bool, deadline: float | None) -> None:
-        """A scan is over. The first one of a boot pays for cold caches: its cost puts nothing off."""
+    def done(
+        self, started: float, ended: float, cost: float, *, full: bool, deadline: float | None, theirs: float = 0.0
+    ) -> None:
+        """A scan is over. The first one of a boot pays for cold caches: its cost puts nothing off.
+
+        What it has cost beside that is `theirs` who had to pay for it: ticks are as rare as all of it asks for.
+        """
         if self.scanned and not full and self.wake == self.service == self.client:  # all None: nothing but the tick
-            self.stretched = min(TICK_FACTOR * cost, LONGEST_TICK)
+            self.stretched = min(TICK_FACTOR * (cost + theirs), LONGEST_TICK)
         paid = (ended - self.ended) / COST_FACTOR
         self.started, self.ended, self.deadline = started, ended, deadline
         self.debt = max(0.0, self.debt - paid) + (cost if self.scanned or self.continues else 0.0)
