@@ -11,7 +11,7 @@ from tests.support.leaks import CONFIG
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.siege, pytest.mark.timeout(240)]
 
 LATER = 20.0
 """Seconds after the end of who kept an action back."""

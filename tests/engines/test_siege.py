@@ -7,6 +7,8 @@ import pytest
 from tests.siege.campaign import Siege
 from tests.support import tree
 
+pytestmark = pytest.mark.siege
+
 
 def besiege(seconds: float, containers: int, leaks: int, *, whole: bool) -> None:
     """One siege, whose aims are all met."""
@@ -24,7 +26,6 @@ def test_a_short_siege() -> None:
     besiege(40, 20, 5, whole=False)
 
 
-@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_siege_of_minutes() -> None:
     """`make siege` takes 10, with 200 containers."""

@@ -134,7 +134,7 @@ def test_a_leak_of_somebody_else_beside_an_attack(service: Service, tenant: Tena
     run(service, tenant, attack)
 
 
-@pytest.mark.long
+@pytest.mark.siege
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("attack", LONG, ids=str)
 def test_leaks_of_somebody_else_beside_a_long_attack(service: Service, tenant: Tenant, attack: Attack) -> None:
