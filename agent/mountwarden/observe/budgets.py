@@ -110,7 +110,7 @@ class Budgets:
         self.excess += beyond
 
     def share(self, cost: float, owners: Iterable[Owner]) -> None:
-        """So many processor seconds of a scan, beside what was charged, are for all namespaces, of these owners, alike."""
+        """So many processor seconds of a scan, beside what was charged, are for the namespaces of all owners alike."""
         count = Counter(owners)
         for owner, number in count.items():
             if owner != HOST:
