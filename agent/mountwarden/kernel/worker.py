@@ -139,7 +139,10 @@ def _let_go_of_everything(fd: int) -> None:
         with contextlib.suppress(OSError, ValueError):  # those of the C library
             signal.signal(number, signal.SIG_IGN if number in _IGNORED else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+    except OSError:  # a namespace need not have it
+        null = os.memfd_create("null", os.MFD_CLOEXEC)
     for stream in range(3):
         if stream != fd:
             os.dup2(null, stream)

@@ -6,6 +6,7 @@ from ...model import Mount
 from ...mounts import mountinfo
 from ...mounts.table import Table
 from ..mount_lines import TOO_LONG, MountLines, ReadingLimits
+from .delta import TextNeeded
 from .prefilter import UniqueIds
 
 HOME = ReadingLimits(size=1 << 62, seconds=30.0)
@@ -37,13 +38,23 @@ def home_table(lines: MountLines, paths: Sequence[bytes], uniques: UniqueIds | N
 def caught_up(table: Table, removed: Set[int], added: Mapping[int, bytes], paths: Sequence[bytes]) -> Table:
     """The table without the mounts of the `removed` unique ids, and with those of the `added` ones, by their lines.
 
-    Raises: mountinfo.Unreadable.
+    Raises: TextNeeded where others may have got another parent, which no event says: a mount that propagates to where
+    one is already is put beneath it, and what is on a mount that goes may stay (mnt_change_mountpoint() of
+    fs/namespace.c); mountinfo.Unreadable.
     """
     escaped = tuple(mountinfo.escape(path) for path in paths)
     mounts = [mount for mount in table.mounts if mount.unique not in removed]
+    gone = {mount.id for mount in table.mounts if mount.unique in removed}
+    points = {mount.point for mount in mounts}
+    if any(mount.parent in gone for mount in mounts):
+        raise TextNeeded
     for unique in sorted(added):  # in the kernel's order, as in a text
         line = added[unique]
-        mounts.append(mountinfo.parse_line(_shortened(line, escaped), {line.partition(b" ")[0]: unique}))
+        mount = mountinfo.parse_line(_shortened(line, escaped), {line.partition(b" ")[0]: unique})
+        if mount.point in points and mount.point:
+            raise TextNeeded
+        points.add(mount.point)
+        mounts.append(mount)
     return Table(mounts, table.unreadable)
 
 
