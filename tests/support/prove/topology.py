@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from mountwarden.observe import processes
+from mountwarden.observe import entries, processes
 
 from tests.support.prove import actor
 from tests.support.prove.steps import MOST, Kind, Step
@@ -85,6 +85,7 @@ class Topology:
 
     def end(self) -> None:
         """End every process of the topology, and with them its namespaces."""
+        entries.close()  # all children are waited for
         for pid in self._started:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
