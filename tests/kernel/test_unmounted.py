@@ -281,6 +281,7 @@ def test_what_was_found_is_asked_for_again_without_a_search(home: Home, monkeypa
 def test_later_searches_take_turns_and_keep_what_is_found(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     home.layer()
     monkeypatch.setattr(kept, "SLICE", len(processes.pids()) // 2 + 2)
+    monkeypatch.setattr(kept, "TURN", 0.0)
 
     def watched() -> list[int]:
         scanner = Scanner(home.config, home=own_namespace())
