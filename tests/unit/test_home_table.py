@@ -7,7 +7,7 @@ from mountwarden.model import Mount
 from mountwarden.mounts import mountinfo
 from mountwarden.observe.mount_lines import TOO_LONG, LinesInHand
 from mountwarden.observe.tiers.home_table import home_table
-from mountwarden.observe.tiers.prefilter import UniqueIds
+from mountwarden.observe.tiers.unique_ids import UniqueIds
 
 ROOTS = (b"/var/lib/docker", b"/srv/with space")
 LINE = b"70 50 0:77 /sub %s rw,nosuid shared:5 master:1 - %s source rw,user_id=1000"

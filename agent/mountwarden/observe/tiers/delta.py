@@ -12,7 +12,8 @@ from ...model import Candidate
 from ..mount_lines import LinesInHand
 from .listing import ID, Lister, MountLine, NotAsText, Vanished
 from .observer import KeptNamespace
-from .prefilter import Common, Filtered, Identity, Key, Reading, UniqueIds, filter_lines, key_of
+from .prefilter import Common, Filtered, Identity, Key, Reading, filter_lines, key_of
+from .unique_ids import UniqueIds
 
 FEW = 64
 """Most mounts of one namespace that are asked for one by one: where there are more, its text is cheaper."""

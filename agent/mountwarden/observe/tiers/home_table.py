@@ -7,7 +7,7 @@ from ...mounts import mountinfo
 from ...mounts.table import Table
 from ..mount_lines import TOO_LONG, MountLines, ReadingLimits
 from .delta import TextNeeded
-from .prefilter import UniqueIds
+from .unique_ids import UniqueIds
 
 HOME = ReadingLimits(size=1 << 62, seconds=30.0)
 """What the reading of a home may take: nobody can be told of what is not known of home."""

@@ -17,7 +17,7 @@ from ..namespaces import read
 from . import listing
 from .delta import TextNeeded
 from .listing import Identified, Lister, Vanished
-from .prefilter import UniqueIds
+from .unique_ids import UniqueIds
 
 T = TypeVar("T")
 

@@ -20,6 +20,7 @@ from ...mounts.mountinfo import Lines, Rest
 from ...mounts.roots import ANYWHERE
 from ...mounts.table import spot_of
 from ..mount_lines import TOO_LONG, MountLines
+from .unique_ids import UniqueIds
 
 MUCH = 1 << 18
 """Bytes of text that are not read once more where that can be avoided."""
@@ -184,34 +185,6 @@ class Common:
         """Whether one more line may be kept; it counts then."""
         self.room -= len(line)
         return self.room > 0
-
-
-class UniqueIds(dict[bytes, int]):
-    """Unique mount ids by small ones as written; empty where they are not known."""
-
-    def __init__(self, known: Mapping[bytes, int] = {}, *, listing: bytes = b"") -> None:
-        """`listing` is the list of the namespace whose lines are taken in afterwards: both are in one order."""
-        super().__init__(known)
-        self.listing = memoryview(listing).cast("Q")
-        self.lines = 0
-        """How many lines were taken in."""
-        self.ends: tuple[bytes, bytes] = b"", b""
-        """The small ids of the first and the last one."""
-
-    def restart(self) -> None:
-        """The lines are taken in from the first one on."""
-        self.clear()
-        self.lines = 0
-
-    def take(self, block: bytes) -> None:
-        """The next lines of the namespace."""
-        if not self.listing:
-            return
-        smalls = [line.partition(b" ")[0] for line in block.split(b"\n")[:-1]]
-        self.update(zip(smalls, self.listing[self.lines :], strict=False))  # ends with the shorter one
-        if smalls:
-            self.ends = (self.ends[0] if self.lines else smalls[0]), smalls[-1]
-        self.lines += len(smalls)
 
 
 def filter_lines(

@@ -21,7 +21,8 @@ from .home_table import HOME, home_table
 from .listed import Listed, identify, list_ids, read_listed
 from .listing import Lister, Vanished
 from .observer import Home, KeptNamespace, Observer
-from .prefilter import Filtered, Key, LiveAtHome, Reading, UniqueIds, filter_lines
+from .prefilter import Filtered, Key, LiveAtHome, Reading, filter_lines
+from .unique_ids import UniqueIds
 
 
 class StatmountObserver(Observer):
