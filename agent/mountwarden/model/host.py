@@ -78,6 +78,10 @@ class Door:
     """Path of the nsfs file, as that process sees it."""
 
 
+_ID = 64
+"""Digits of an engine's id, of which `docker ps` shows the first twelve."""
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Whose a mount namespace is: the user who made the user namespace that owns it; of root's, the container."""
@@ -89,7 +93,7 @@ class Owner:
 
     def __str__(self) -> str:
         if self.container:
-            return f"container {self.container}"
+            return f"container {self.container[:12] if len(self.container) == _ID else self.container}"
         return "an unknown user" if self.uid is None else f"user {self.uid}"
 
 
