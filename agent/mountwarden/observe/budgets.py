@@ -53,6 +53,12 @@ class _Account:
     """Processor seconds that time has not paid for yet."""
     kept: dict[int, int] = field(default_factory=dict)
     """Bytes of lines that are kept, by namespace."""
+    total: int = 0
+    """Their sum, which is asked for once for each namespace that is read."""
+
+    def keep(self, inode: int, size: int) -> None:
+        self.total += size - self.kept.get(inode, 0)
+        self.kept[inode] = size
 
 
 class Budgets:
@@ -90,7 +96,7 @@ class Budgets:
         limits, account = limits_of(owner), self._accounts.get(owner)
         if account is None:
             return limits
-        others = sum(size for other, size in account.kept.items() if other != inode)
+        others = account.total - account.kept.get(inode, 0)
         return replace(limits, kept=max(0, min(limits.kept, KEPT - others)))
 
     @contextmanager
@@ -119,12 +125,13 @@ class Budgets:
     def keeps(self, owner: Owner, inode: int, size: int) -> None:
         """So many bytes of lines of a namespace are kept now."""
         if owner != HOST:
-            self._accounts.setdefault(owner, _Account()).kept[inode] = size
+            self._accounts.setdefault(owner, _Account()).keep(inode, size)
 
     def forget(self, owners: Mapping[int, Owner]) -> None:
         """Nothing is kept of namespaces but these, by their inodes, which are reused at once."""
         for owner, account in self._accounts.items():
             account.kept = {inode: size for inode, size in account.kept.items() if owners.get(inode) == owner}
+            account.total = sum(account.kept.values())
 
 
 def _cpu() -> float:
