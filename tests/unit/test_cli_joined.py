@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -22,6 +24,7 @@ from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.support.findings import changed
 from tests.support.reports import facts, finding
+from tests.support.wait import wait_until
 
 INODE = 4026532500
 ENDED = 2**22 + 1
@@ -228,3 +231,29 @@ def test_summary_and_status_count_what_is_joined(monkeypatch: pytest.MonkeyPatch
     assert (whole["summary"]["findings"], whole["summary"]["by_kind"]["leaked"]) == (2, 1)
     assert whole["summary"]["by_severity"] == {"info": 1, "warning": 0, "critical": 1}
     assert report.status(whole) == 1
+
+
+def test_a_process_that_only_waits_for_its_parent_holds_nothing() -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    try:
+        assert Path(f"/proc/{child}").exists()
+        assert not report_file.alive(child)
+    finally:
+        os.waitpid(child, 0)
+
+
+def test_a_process_whose_first_thread_has_ended_may_hold_something() -> None:
+    script = (
+        "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); print(flush=True)"
+    )
+    script += "; ctypes.CDLL(None).pthread_exit(None)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: b") Z " in Path(f"/proc/{process.pid}/stat").read_bytes(), 10, "its first thread ends")
+            assert report_file.alive(process.pid)
+        finally:
+            process.kill()
+    assert not report_file.alive(process.pid)

@@ -79,11 +79,19 @@ def agent_is_gone(report: types.ReportJson) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Whether there is a process with this id, of any user."""
+    """Whether a process with this id, of any user, runs. One that has ended and waits for its parent does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    return True
+    try:
+        state, *numbers = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
+    except OSError:  # it ended just now, or /proc hides it (hidepid=)
+        return not os.access("/proc/1/stat", os.R_OK)
+    return state not in (b"Z", b"X") or int(numbers[_THREADS]) > 1
+
+
+_THREADS = 16
+"""num_threads of proc_pid_stat(5), counted from behind the state: a first thread may end before the others."""
