@@ -1,0 +1,143 @@
+"""Two pytest processes side by side, by running the lanes on small test files."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.support.wait import wait_until
+
+PROJECT = Path(__file__).resolve().parents[2]
+WAITS = """
+import time, pathlib, pytest
+@pytest.fixture(scope="module")
+def kept():
+    yield
+    pathlib.Path({mark!r}).with_suffix(".ended").touch()
+def test_broken():
+    assert 1 == 2
+def test_waits(kept):
+    pathlib.Path({mark!r}).touch()
+    time.sleep(50)
+"""
+
+
+def start(tmp_path: Path, files: dict[str, str], *arguments: str, **env: str) -> subprocess.Popen[str]:
+    for name, text in files.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"test_{name}.py").write_text(text)
+    script = (
+        "import sys; from tests.support import lanes\n"
+        f"lanes.LANES = {{name: ({str(tmp_path)!r} + '/' + name,) for name in {tuple(files)!r}}}\n"
+        "sys.exit(lanes.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", script, "-c", str(PROJECT / "pyproject.toml"), *arguments]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MOUNTWARDEN_")}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=PROJECT, env={**clean, **env}, stdout=pipe, stderr=pipe, text=True)
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
+    with process:
+        out, err = process.communicate(timeout=30)
+    assert not err
+    return process.returncode, out
+
+
+KEEPS_RUNNING = """
+import os, pathlib, time
+def test_it():
+    pathlib.Path({mark!r}).write_text(f"{{os.getpid()}} ")
+    time.sleep(50)
+"""
+PASSES = "def test_a(): pass\ndef test_b(): pass\n"
+FAILS = "def test_c(): assert 1 == 2\n"
+
+
+def test_both_are_shown_apart_and_counted_together(tmp_path: Path) -> None:
+    results = tmp_path / "both.xml"
+    status, out = finished(start(tmp_path, {"one": PASSES, "two": FAILS}, MOUNTWARDEN_RESULTS=str(results)))
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert re.search(r"^ +one  .*test_one\.py \.\. +\[100%\]$", out, re.M), out
+    assert re.search(r"^ +two  .*test_two\.py F +\[100%\]$", out, re.M), out
+    kept = out.index("\none:\n"), out.index("\ntwo:\n")
+    one, two = (out[at : max(kept) if at == min(kept) else None] for at in kept)
+    assert "= 2 passed in " in one
+    assert "assert 1 == 2" not in one
+    assert "assert 1 == 2" in two
+    assert "= 1 failed in " in two
+    assert out.endswith("\n2 passed, 1 failed\n")
+    assert [suite.get("tests") for suite in ElementTree.parse(results).iter("testsuite")] == ["2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "status"),
+    [
+        pytest.param("test_a or test_c", pytest.ExitCode.TESTS_FAILED, marks=pytest.mark.long),
+        ("test_b", 0),
+        pytest.param("test_none", pytest.ExitCode.NO_TESTS_COLLECTED, marks=pytest.mark.long),
+    ],
+)
+def test_a_lane_without_a_test_does_not_matter(tmp_path: Path, chosen: str, status: int) -> None:
+    assert finished(start(tmp_path, {"one": FAILS, "two": PASSES}, "-k", chosen))[0] == status
+
+
+def test_they_run_at_the_same_time(tmp_path: Path) -> None:
+    """Each waits for the other's file."""
+    text = (
+        "import pathlib\nfrom tests.support.wait import wait_until\ndef test_it():\n"
+        "    pathlib.Path({own!r}).touch()\n    wait_until(pathlib.Path({other!r}).exists, 20)\n"
+    )
+    names = {"one": str(tmp_path / "1"), "two": str(tmp_path / "2")}
+    texts = {
+        "one": text.format(own=names["one"], other=names["two"]),
+        "two": text.format(own=names["two"], other=names["one"]),
+    }
+    status, out = finished(start(tmp_path, texts))
+    assert status == 0, out
+
+
+def test_an_interrupt_ends_both_with_their_fixtures_and_keeps_what_failed(tmp_path: Path) -> None:
+    """Of a run that a shell has put into the background, where SIGINT is ignored, as well."""
+    marks = {name: tmp_path / f"{name}.mark" for name in ("one", "two")}
+    texts = {name: WAITS.format(mark=str(mark)) for name, mark in marks.items()}
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start(tmp_path, texts, "-p", "tests.conftest", MOUNTWARDEN_DYING="0.1")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        wait_until(lambda: all(mark.exists() for mark in marks.values()), 30)
+        process.send_signal(signal.SIGINT)
+        out, _err = process.communicate(timeout=30)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    assert out.count("E       assert 1 == 2") == 2, out
+    assert all(mark.with_suffix(".ended").exists() for mark in marks.values())
+    assert "0 passed, 2 failed" in out
+
+
+def test_a_killed_run_takes_its_lanes_along(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    text = KEEPS_RUNNING.format(mark=str(mark))
+    with start(tmp_path, {"one": text}) as process:
+        pid = wait_until(lambda: mark.exists() and mark.read_text(), 30)
+        process.kill()
+        process.communicate(timeout=30)
+    wait_until(lambda: not os.path.exists(f"/proc/{int(pid)}"), 10, "the lane has ended")
+
+
+@pytest.mark.long
+def test_each_lane_is_given_the_deadline(tmp_path: Path) -> None:
+    over = str(time.time() - 1)
+    budget = ("-p", "tests.support.budget")
+    process = start(tmp_path, {"one": PASSES, "two": FAILS}, *budget, MOUNTWARDEN_DEADLINE=over)
+    status, out = finished(process)
+    assert status == 0, out
+    assert "2 tests were not started" in out
+    assert "1 tests were not started" in out
