@@ -1,11 +1,15 @@
-"""Runs tests as two pytest processes side by side: those that mostly compute beside those that mostly wait.
+"""Runs tests as pytest processes side by side: those that mostly compute beside those that mostly wait.
 
-`python -m tests.support.lanes [PYTEST-ARGUMENT]...`; each lane gets the arguments. A file's line is printed when the
-file is done. What comes after the last test (failures, the summary) is kept until the lane ends, and is printed in one
-piece. The last line counts both. SIGINT is passed on: each lane takes its hosts away and says what failed. The exit
-status is that of the first lane that did not succeed. MOUNTWARDEN_RESULTS=FILE gets the JUnit XML of both.
+`python -m tests.support.lanes [PYTEST-ARGUMENT]...`; each process gets the arguments. A file's line is printed when the
+file is done. What comes after the last test (failures, the summary) is kept until the process ends, and is printed in
+one piece. The last line counts all. SIGINT is passed on: each takes its hosts away and says what failed. The exit
+status is that of the first one that did not succeed. MOUNTWARDEN_RESULTS=FILE gets the JUnit XML of all.
+
+The kernel tests have a pid namespace of their own: each of their many scans reads the machine's processes, of which the
+test hosts beside them have a hundred, and what others run there would be scanned as well.
 """
 
+import contextlib
 import os
 import re
 import selectors
@@ -13,31 +17,71 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from xml.etree import ElementTree
 
 PROJECT = Path(__file__).resolve().parents[2]
 TESTS = PROJECT / "tests"
 
-LANES = {"kernel": ("unit", "kernel", "fuzz", "vm"), "host": ("host", "engines")}
-"""The folders of each lane."""
+INITIAL = ("entries", "events", "many_namespaces", "namespace_ids", "processless", "short_lived")
+"""The kernel tests that walk over all mount namespaces, which is allowed in the initial pid namespace only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one pytest process is given, below tests/. `alone`: in a pid namespace of its own."""
+
+    name: str
+    paths: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    alone: bool = False
+
+    def arguments(self) -> list[str]:
+        """Of pytest."""
+        there = [str(path) for name in self.paths if (path := TESTS / name).exists()]
+        return [*there, *(f"--ignore={TESTS / name}" for name in self.left_out)]
+
+
+_WALKS = tuple(f"kernel/test_{name}.py" for name in INITIAL)
+LANES = (
+    (Part("unit", ("unit", "fuzz", *_WALKS, "vm")), Part("kernel", ("kernel",), left_out=_WALKS, alone=True)),
+    (Part("host", ("host", "engines")),),
+)
+"""The parts of a lane run one after the other, the lanes side by side."""
 
 NO_TESTS = 5
-"""pytest's exit status when none was selected: `-k` may mean one lane only."""
+"""pytest's exit status when none was selected: `-k` may mean one part only."""
+
+_ALONE = (
+    "unshare",
+    "--pid",
+    "--fork",
+    "--mount-proc",
+    "--kill-child",
+    "sh",
+    "-c",
+    'trap : INT; "$@"; exit $?',
+    "pytest",
+)
+"""The shell is PID 1, and reaps."""
 
 _SECTION = re.compile(rb"(\x1b\[[0-9;]*m)*[=-]{2,} ")
 _BEGIN = b" test session starts "
 
 
-class Lane:
+class Running:
     """A pytest process in a process group of its own: what a test leaves behind is looked for in its group."""
 
-    def __init__(self, name: str, arguments: Sequence[str]) -> None:
-        self.name = name
-        self._unread, self._kept = b"", [b"\n%b:" % name.encode()]
+    def __init__(self, part: Part, arguments: Sequence[str]) -> None:
+        self.part = part
+        self._unread, self._kept = b"", [b"\n%b:" % part.name.encode()]
+        before = _ALONE if part.alone and os.geteuid() == 0 else ()
+        pytest = [sys.executable, "-m", "pytest", "--no-header", *part.arguments(), *arguments]
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", "pytest", "--no-header", *arguments],
+            ["setpriv", "--pdeathsig=KILL", *before, *pytest],
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -49,6 +93,11 @@ class Lane:
         """Of its output."""
         assert self.process.stdout
         return self.process.stdout.fileno()
+
+    def interrupt(self) -> None:
+        """As Ctrl-C does: its whole process group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGINT)
 
     def take_output(self) -> bool:
         """Print or keep what is there; False at the end of the output."""
@@ -62,7 +111,7 @@ class Lane:
         if len(self._kept) > 1 or (_SECTION.match(line) and _BEGIN not in line):
             self._kept.append(line)
         elif line.strip() and _BEGIN not in line:
-            _print(b"%6b  %b\n" % (self.name.encode(), line))
+            _print(b"%6b  %b\n" % (self.part.name.encode(), line))
 
     def end(self) -> int:
         """Print what was kept, and return the exit status as a shell has it."""
@@ -78,50 +127,65 @@ def _print(text: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def run(lanes: Sequence[Lane]) -> int:
-    """Pass on their output and SIGINT until both have ended; returns the exit status of both."""
+def run(lanes: Sequence[Iterator[Running]]) -> int:
+    """Pass on their output and SIGINT until all have ended; returns one exit status for all.
+
+    The next part of a lane is started when the one before has ended, if no SIGINT came.
+    """
+    running: list[Running] = []
+    interrupted = False
+    statuses: list[int] = []
 
     def interrupt(_signal: int, _frame: object) -> None:
-        for lane in lanes:
-            lane.process.send_signal(signal.SIGINT)
+        nonlocal interrupted
+        interrupted = True
+        for one in running:
+            one.interrupt()
 
     signal.signal(signal.SIGINT, interrupt)
-    statuses = []
     with selectors.DefaultSelector() as selector:
+
+        def go_on(lane: Iterator[Running]) -> None:
+            if not interrupted and (one := next(lane, None)):
+                running.append(one)
+                selector.register(one, selectors.EVENT_READ, lane)
+
         for lane in lanes:
-            selector.register(lane, selectors.EVENT_READ, lane)
+            go_on(lane)
         while selector.get_map():
             for key, _events in selector.select():
-                if not key.data.take_output():
-                    selector.unregister(key.data)
-                    statuses.append(key.data.end())
-    if statuses and all(status == NO_TESTS for status in statuses):
+                one = cast("Running", key.fileobj)
+                if not one.take_output():
+                    selector.unregister(one)
+                    running.remove(one)
+                    statuses.append(one.end())
+                    go_on(key.data)
+    if all(status == NO_TESTS for status in statuses):
         return NO_TESTS
     return next((status for status in statuses if status not in (0, NO_TESTS)), 0)
 
 
-def merge(files: Sequence[Path], into: Path) -> None:
-    """One JUnit file of those that are there: a lane that was killed wrote none."""
+def merge(files: Iterable[Path], into: Path) -> None:
+    """One JUnit file of them: of those that are there, since one that was killed wrote none."""
     suites = ElementTree.Element("testsuites")
     for file in files:
-        if file.is_file():
-            suites.extend(ElementTree.parse(file).getroot())
+        suites.extend(ElementTree.parse(file).getroot())
     ElementTree.ElementTree(suites).write(into, encoding="utf-8", xml_declaration=True)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the lanes, and print the line that counts both."""
+    """Run the lanes, and print the line that counts all."""
     with tempfile.TemporaryDirectory(prefix="mountwarden-lanes-") as directory:
-        files = {name: Path(directory, f"{name}.xml") for name in LANES}
         color = "--color=yes" if sys.stdout.isatty() else "--color=no"
-        lanes = []
-        for name, folders in LANES.items():
-            there = [str(path) for folder in folders if (path := Path(TESTS, folder)).is_dir()]
-            lanes.append(Lane(name, [color, f"--junitxml={files[name]}", *there, *arguments]))
-        status = run(lanes)
-        both = Path(os.environ.get("MOUNTWARDEN_RESULTS") or Path(directory, "both.xml"))
-        merge(list(files.values()), both)
-        subprocess.run([sys.executable, "packaging/count_results.py", both], cwd=PROJECT, check=False)
+
+        def started(lane: Sequence[Part]) -> Iterator[Running]:
+            for part in lane:
+                yield Running(part, [color, f"--junitxml={directory}/{part.name}.xml", *arguments])
+
+        status = run([started(lane) for lane in LANES])
+        results = Path(os.environ.get("MOUNTWARDEN_RESULTS") or Path(directory, "results"))
+        merge(sorted(Path(directory).glob("*.xml")), results)
+        subprocess.run([sys.executable, "packaging/count_results.py", results], cwd=PROJECT, check=False)
     return status
 
 
