@@ -1,6 +1,7 @@
 """`make install` and `make uninstall` below a DESTDIR: which files, and that no others are touched."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from tests.support import checkout
 pytestmark = pytest.mark.timeout(180)
 
 LIB = "/usr/local/lib/mountwarden"
+PREFIX = {"usr", "usr/local"}
+"""What is made for PREFIX itself stays."""
+
 UNIT = "[Service]\nExecStart=/usr/bin/mountwarden agent\n"
 
 
@@ -53,14 +57,33 @@ def _files(root: Path) -> set[str]:
     return {f"/{path.relative_to(root)}" for path in root.rglob("*") if not path.is_dir()}
 
 
+def _below(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
 def _manifest(root: Path, lib: str = LIB) -> set[str]:
     return {line for line in Path(f"{root}{lib}/manifest").read_text().splitlines() if not line.endswith("/")}
 
 
-def test_the_manifest_lists_every_file(source: Path, tmp_path: Path) -> None:
-    _install(source, tmp_path)
-    files = _files(tmp_path)
-    assert files == _manifest(tmp_path)
+@pytest.fixture(scope="module")
+def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where an installation was made, which takes seconds; for tests that change nothing there, or a copy of it."""
+    before = {name for name in _files(source) if "/.venv/" not in name}
+    destination = tmp_path_factory.mktemp("somewhere-of-its-own")
+    _install(source, destination)
+    assert {name for name in _files(source) if "/.venv/" not in name} == before, "the checkout stays clean"
+    return destination
+
+
+@pytest.fixture
+def copied(installed: Path, tmp_path: Path) -> Path:
+    """The same installation once more."""
+    return Path(shutil.copytree(installed, tmp_path / "copied", symlinks=True))
+
+
+def test_the_manifest_lists_every_file(installed: Path) -> None:
+    files = _files(installed)
+    assert files == _manifest(installed)
     assert {
         "/usr/local/bin/mountwarden",
         f"{LIB}/mountwarden/__init__.py",
@@ -76,26 +99,15 @@ def test_the_manifest_lists_every_file(source: Path, tmp_path: Path) -> None:
     assert not {name for name in files if name.startswith("/etc/")}
 
 
-def test_nothing_installed_names_the_build(source: Path, tmp_path: Path) -> None:
-    destination = tmp_path / "somewhere-of-its-own"
-    destination.mkdir()
-    _install(source, destination)
-    for name in _files(destination):
-        content = Path(f"{destination}{name}").read_bytes()
+def test_nothing_installed_names_the_build(source: Path, installed: Path) -> None:
+    for name in _files(installed):
+        content = Path(f"{installed}{name}").read_bytes()
         assert b"somewhere-of-its-own" not in content, name
         assert str(source).encode() not in content, name
         assert f"/stage{LIB}".encode() not in content, f"{name} names the place where it was put together"
 
 
-def test_directories_that_were_there_keep_their_mode(source: Path, tmp_path: Path) -> None:
-    there = tmp_path / "usr/local/bin"
-    there.mkdir(parents=True)
-    there.chmod(0o750)
-    _install(source, tmp_path)
-    assert there.stat().st_mode & 0o7777 == 0o750
-
-
-@pytest.mark.parametrize("prefix", ["/usr", "/opt/a place"])
+@pytest.mark.parametrize("prefix", [pytest.param("/usr", marks=pytest.mark.long), "/opt/a place"])
 def test_prefix_reaches_launcher_and_units(source: Path, tmp_path: Path, prefix: str) -> None:
     _install(source, tmp_path, f"PREFIX={prefix}")
     launcher = Path(f"{tmp_path}{prefix}/bin/mountwarden")
@@ -106,39 +118,37 @@ def test_prefix_reaches_launcher_and_units(source: Path, tmp_path: Path, prefix:
     assert f"ExecStart={prefix}/bin/mountwarden agent" in Path(f"{tmp_path}{systemd}/system/sample.service").read_text()
 
 
-def test_a_second_installation_removes_what_is_outdated(source: Path, tmp_path: Path) -> None:
-    module = source / "agent/mountwarden/outdated.py"
-    module.write_text("")
-    try:
-        _install(source, tmp_path)
-    finally:
-        module.unlink()
-    installed = Path(f"{tmp_path}{LIB}/mountwarden/outdated.py")
-    assert installed.exists()
-    _install(source, tmp_path)
-    assert not installed.exists()
-    assert _files(tmp_path) == _manifest(tmp_path)
-    _uninstall(source, tmp_path)
-    assert _files(tmp_path) == set()
+def test_a_second_installation_removes_what_is_outdated(source: Path, copied: Path) -> None:
+    outdated = f"{LIB}/mountwarden/outdated.py"
+    Path(f"{copied}{outdated}").write_text("")
+    with Path(f"{copied}{LIB}/manifest").open("a") as manifest:
+        manifest.write(f"{outdated}\n")
+    _install(source, copied)
+    assert not Path(f"{copied}{outdated}").exists()
+    assert _files(copied) == _manifest(copied)
+    _uninstall(source, copied)
+    assert _below(copied) == PREFIX, "the directories that the first installation made are still ours"
 
 
-def test_uninstall_leaves_what_is_not_ours(source: Path, tmp_path: Path) -> None:
+def test_what_is_not_ours_keeps_its_content_and_mode_and_stays(source: Path, tmp_path: Path) -> None:
     kept = ["/usr/local/bin/other", f"{LIB}/mountwarden/notes.txt", "/etc/mountwarden/mountwarden.toml"]
     for name in kept:
         Path(f"{tmp_path}{name}").parent.mkdir(parents=True, exist_ok=True)
         Path(f"{tmp_path}{name}").write_text("mine\n")
+    (tmp_path / "usr/local/bin").chmod(0o750)
+    (tmp_path / "usr/local/share/man").mkdir(parents=True)
     _install(source, tmp_path)
+    assert (tmp_path / "usr/local/bin").stat().st_mode & 0o7777 == 0o750
     said = _uninstall(source, tmp_path)
     assert _files(tmp_path) == set(kept)
     assert f"{tmp_path}/etc/mountwarden is kept" in said
+    assert list((tmp_path / "usr/local/share").rglob("*")) == [tmp_path / "usr/local/share/man"]
 
 
-def test_uninstall_removes_its_directories_and_foreign_byte_code(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "usr/local/bin").mkdir(parents=True)
-    _install(source, tmp_path)
-    Path(f"{tmp_path}{LIB}/mountwarden/__pycache__/model.cpython-399.pyc").write_bytes(b"")
-    _uninstall(source, tmp_path)
-    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {"usr", "usr/local", "usr/local/bin"}
+def test_uninstall_removes_its_directories_and_foreign_byte_code(source: Path, copied: Path) -> None:
+    Path(f"{copied}{LIB}/mountwarden/__pycache__/model.cpython-399.pyc").write_bytes(b"")
+    _uninstall(source, copied)
+    assert _below(copied) == PREFIX
 
 
 def test_purge_removes_the_configuration(source: Path, tmp_path: Path) -> None:
@@ -149,13 +159,12 @@ def test_purge_removes_the_configuration(source: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "etc/mountwarden").exists()
 
 
-def test_a_damaged_manifest_removes_nothing(source: Path, tmp_path: Path) -> None:
-    _install(source, tmp_path)
-    manifest = Path(f"{tmp_path}{LIB}/manifest")
+def test_a_damaged_manifest_removes_nothing(source: Path, copied: Path) -> None:
+    manifest = Path(f"{copied}{LIB}/manifest")
     manifest.write_text(manifest.read_text() + "/usr/../../etc/passwd\n")
-    before = _files(tmp_path)
-    assert _make(source, "uninstall", f"DESTDIR={tmp_path}").returncode != 0
-    assert _files(tmp_path) == before
+    before = _files(copied)
+    assert _make(source, "uninstall", f"DESTDIR={copied}").returncode != 0
+    assert _files(copied) == before
 
 
 def test_a_relative_prefix_is_refused(source: Path, tmp_path: Path) -> None:
@@ -163,9 +172,3 @@ def test_a_relative_prefix_is_refused(source: Path, tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "PREFIX has to be an absolute path" in done.stderr
     assert _files(tmp_path) == set()
-
-
-def test_the_checkout_stays_clean(source: Path, tmp_path: Path) -> None:
-    before = {name for name in _files(source) if "/.venv/" not in name}
-    _install(source, tmp_path)
-    assert {name for name in _files(source) if "/.venv/" not in name} == before
