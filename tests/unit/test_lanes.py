@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.support.lanes import LANES, TESTS
+from tests.support.reporting import FOLDERS
 from tests.support.wait import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -36,7 +39,8 @@ def start(tmp_path: Path, files: dict[str, str], *arguments: str, **env: str) ->
         (tmp_path / name / f"test_{name}.py").write_text(text)
     script = (
         "import sys; from tests.support import lanes\n"
-        f"parts = [lanes.Part(name, (f'{tmp_path}/{{name}}',), alone=name == 'two') for name in {tuple(files)!r}]\n"
+        f"lanes.TESTS = lanes.Path({str(tmp_path)!r})\n"
+        f"parts = [lanes.Part(name, (name,), alone=name == 'two') for name in {tuple(files)!r}]\n"
         "lanes.LANES = [parts[:1] + parts[2:], parts[1:2]]\n"
         "sys.exit(lanes.main(sys.argv[1:]))"
     )
@@ -142,6 +146,20 @@ def commands() -> list[str]:
         with contextlib.suppress(OSError):
             found.append(place.read_text(errors="replace"))
     return found
+
+
+def test_each_test_file_is_in_one_part() -> None:
+    parts = [part for lane in LANES for part in lane]
+    files = {path for name in FOLDERS if name != "bench" for path in (TESTS / name).rglob("test_*.py")}
+    for file in files:
+        name = str(file.relative_to(TESTS))
+        within = [
+            part.name
+            for part in parts
+            if any(fnmatch(name, one) or name.startswith(f"{one}/") for one in part.paths)
+            and not any(fnmatch(name, one) for one in part.left_out)
+        ]
+        assert len(within) == 1, (name, within)
 
 
 @pytest.mark.long
