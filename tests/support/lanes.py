@@ -52,8 +52,8 @@ _PACKAGES = tuple(
 )
 LANES = (
     (
-        Part("unit", ("unit", "fuzz", *_WALKS)),
-        Part("kernel", ("kernel",), left_out=_WALKS, alone=True),
+        Part("unit", ("unit", *_WALKS)),
+        Part("kernel", ("kernel", "fuzz"), left_out=_WALKS, alone=True),
         Part("others", ("engines", *_PACKAGES)),
         Part("vm", ("vm",)),
     ),
