@@ -4,6 +4,7 @@ Distribution and installed packages are changed by mounts in a namespace of the 
 needs a fresh machine is in test_fresh_machine.py.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -35,15 +36,30 @@ DISTRIBUTIONS = {
 HIDDEN = 'raise ImportError("hidden by a test")\n'
 
 
-@pytest.fixture
-def source() -> Iterator[Path]:
-    """A checkout that every user can reach and that belongs to nobody."""
+@contextlib.contextmanager
+def _checkout() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mountwarden-setup-") as place:
         Path(place).chmod(0o755)
         copy = checkout.copy(Path(place) / "source")
         for path in [copy, *copy.rglob("*")]:
             os.lchown(path, int(NOBODY), int(NOBODY))
         yield copy
+
+
+@pytest.fixture
+def source() -> Iterator[Path]:
+    """A checkout that every user can reach and that belongs to nobody."""
+    with _checkout() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ready() -> Iterator[Path]:
+    """Such a one that is set up, without apt, which takes seconds."""
+    with _checkout() as made:
+        done = _setup(made, NO_APT="1")
+        assert done.returncode == 0, done.stderr
+        yield made
 
 
 class Disguise:
@@ -108,22 +124,19 @@ def _imports(source: Path, *modules: str) -> bool:
     return python.exists() and not subprocess.run([python, "-I", "-c", f"import {', '.join(modules)}"]).returncode
 
 
-def test_a_second_run_is_quiet_and_quick(source: Path) -> None:
-    first = _setup(source)
-    assert first.returncode == 0, first.stderr
-    assert _imports(source, "mountwarden", "inotify_simple", "pystemd", "sdnotify")
+def test_no_apt_goes_on_where_nothing_is_missing_and_a_second_run_is_quiet_and_quick(ready: Path) -> None:
+    assert _imports(ready, "mountwarden", "inotify_simple", "pystemd", "sdnotify")
     started = time.monotonic()
-    second = _setup(source)
+    second = _setup(ready)
     took = time.monotonic() - started
     assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
     assert took <= 5
 
 
-def test_a_changed_lock_is_installed_anew(source: Path) -> None:
-    assert _setup(source).returncode == 0
-    lock = source / "packaging/lock/runtime.txt"
+def test_a_changed_lock_is_installed_anew(ready: Path) -> None:
+    lock = ready / "packaging/lock/runtime.txt"
     lock.write_text(lock.read_text() + "# another day\n")
-    again = _setup(source)
+    again = _setup(ready)
     assert again.returncode == 0
     assert "packaging/lock/runtime.txt" in again.stdout
     assert "packaging/lock/build.txt" not in again.stdout
@@ -138,14 +151,13 @@ def test_a_wrong_hash_is_refused(source: Path) -> None:
     assert not _imports(source, "inotify_simple")
 
 
-def test_a_moved_checkout_gets_a_venv_of_its_own(source: Path) -> None:
-    assert _setup(source).returncode == 0
-    moved = source.rename(source.with_name("moved"))
+def test_a_moved_checkout_gets_a_venv_of_its_own(ready: Path) -> None:
+    moved = ready.rename(ready.with_name("moved"))
     assert _setup(moved).returncode == 0
     where = [moved / ".venv/bin/python3", "-I", "-c", "import mountwarden; print(mountwarden.__file__)"]
     found = subprocess.run(where, check=True, capture_output=True, text=True).stdout
     assert found.startswith(str(moved))
-    moved.rename(source)
+    moved.rename(ready)
 
 
 def test_what_a_link_leads_to_is_left_alone(source: Path) -> None:
@@ -163,12 +175,6 @@ def test_no_apt_prints_the_line_and_stops(source: Path, disguise: Disguise) -> N
     assert done.returncode == 2
     assert "apt-get install --no-install-recommends python3-venv python3-pystemd\n" in done.stderr
     assert not (source / ".venv").exists()
-
-
-def test_no_apt_goes_on_where_nothing_is_missing(source: Path) -> None:
-    done = _setup(source, NO_APT="1")
-    assert done.returncode == 0, done.stderr
-    assert _imports(source, "inotify_simple")
 
 
 @pytest.mark.parametrize("text", DISTRIBUTIONS, ids=lambda text: text.splitlines()[0])
