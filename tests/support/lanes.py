@@ -1,9 +1,10 @@
 """Runs tests as pytest processes side by side: those that mostly compute beside those that mostly wait.
 
-`python -m tests.support.lanes [PYTEST-ARGUMENT]...`; each process gets the arguments. A file's line is printed when the
-file is done. What comes after the last test (failures, the summary) is kept until the process ends, and is printed in
-one piece. The last line counts all. SIGINT is passed on: each takes its hosts away and says what failed. The exit
-status is that of the first one that did not succeed. MOUNTWARDEN_RESULTS=FILE gets the JUnit XML of all.
+`python -m tests.support.lanes [--without=PART]... [PYTEST-ARGUMENT]...`; each process gets pytest's arguments. A file's
+line is printed when the file is done. What comes after the last test (failures, the summary) is kept until the process
+ends, and is printed in one piece. The last line counts all. SIGINT is passed on: each takes its hosts away and says
+what failed. The exit status is that of the first one that did not succeed. MOUNTWARDEN_RESULTS=FILE gets the JUnit XML
+of all.
 
 The kernel tests have a pid namespace of their own: each of their many scans reads the machine's processes, of which the
 test hosts beside them have a hundred, and what others run there would be scanned as well.
@@ -77,6 +78,7 @@ _ALONE = (
 )
 """The shell is PID 1, and reaps."""
 
+_WITHOUT = "--without="
 _SECTION = re.compile(rb"(\x1b\[[0-9;]*m)*[=-]{2,} ")
 _BEGIN = b" test session starts "
 
@@ -189,11 +191,13 @@ def merge(files: Iterable[Path], into: Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the lanes, and print the line that counts all."""
+    left_out = [word for word in arguments if word.startswith(_WITHOUT)]
+    arguments = [word for word in arguments if word not in left_out]
     with tempfile.TemporaryDirectory(prefix="mountwarden-lanes-") as directory:
         color = "--color=yes" if sys.stdout.isatty() else "--color=no"
 
         def started(lane: Sequence[Part]) -> Iterator[Running]:
-            for part in lane:
+            for part in (one for one in lane if f"{_WITHOUT}{one.name}" not in left_out):
                 yield Running(part, [color, f"--junitxml={directory}/{part.name}.xml", *arguments])
 
         status = run([started(lane) for lane in LANES])

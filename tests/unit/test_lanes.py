@@ -106,7 +106,7 @@ def test_they_run_at_the_same_time(tmp_path: Path) -> None:
         "one": text.format(own=names["one"], other=names["two"]),
         "two": text.format(own=names["two"], other=names["one"]),
     }
-    status, out = finished(start(tmp_path, texts))
+    status, out = finished(start(tmp_path, {**texts, "left": FAILS}, "--without=left"))
     assert status == 0, out
 
 
