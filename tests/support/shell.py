@@ -1,5 +1,6 @@
 """What a test does on a booted test host: run commands, move files, start units, read the journal."""
 
+import contextlib
 import io
 import json
 import os
@@ -61,7 +62,8 @@ class Shell:
             try:
                 out, err = process.communicate(data, timeout=timeout)
             except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it ended while Popen waited for it after a SIGINT
+                    os.killpg(process.pid, signal.SIGKILL)
                 raise
         return subprocess.CompletedProcess(argv, process.returncode, out, err)
 

@@ -92,6 +92,25 @@ def test_an_interrupt_keeps_the_failures_of_before(tmp_path: Path) -> None:
     assert "INTERNALERROR" not in done.stdout + done.stderr
 
 
+INTERRUPTED_COMMAND = """
+import os
+from tests.support.shell import Shell
+class Here(Shell):
+    def _entry(self):
+        return []
+def test_interrupted():
+    Here().run("sh", "-c", f"kill -INT {os.getpid()}")
+def test_later():
+    pass
+"""
+
+
+def test_an_interrupt_during_a_command_is_none_of_its_failures(tmp_path: Path) -> None:
+    (tmp_path / "test_stops.py").write_text(INTERRUPTED_COMMAND)
+    done = run_pytest("-c", str(PROJECT / "pyproject.toml"), str(tmp_path))
+    assert done.returncode == pytest.ExitCode.INTERRUPTED, done.stdout
+
+
 def test_what_the_time_did_not_suffice_for_is_named() -> None:
     done = run_pytest("-p", "tests.support.budget", "tests/unit/test_wait.py", MOUNTWARDEN_DEADLINE="1")
     assert "3 tests were not started" in done.stdout
