@@ -48,8 +48,7 @@ class Part:
 
 _WALKS = tuple(f"kernel/test_{name}.py" for name in INITIAL)
 _PACKAGES = tuple(
-    f"host/test_{name}*.py"
-    for name in ("deb", "fresh_machine", "install", "pip", "rpm", "run_rows", "run_with", "setup")
+    f"host/test_{name}*.py" for name in ("deb", "fresh_machine", "pip", "rpm", "run_rows", "run_with", "setup")
 )
 LANES = (
     (
