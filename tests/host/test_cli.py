@@ -19,7 +19,7 @@ from tests.support.wait import wait_until
 ROOT = "/srv/layers"
 LAYER = f"{ROOT}/one"
 MERGED = f"{LAYER}/merged"
-CONFIG = '[[root]]\npath = "/srv/layers"\nkind = "graph"\n'
+CONFIG = 'confirm.layer = 0.2\n[[root]]\npath = "/srv/layers"\nkind = "graph"\n'
 MAKE = f"""
 set -e; mkdir -p {ROOT}; mount -t tmpfs -o mode=755 layers {ROOT}; mount --make-shared {ROOT}
 cd {ROOT}; mkdir -p one/lower one/upper one/work one/merged

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(180)
 
 ROOT = "/srv/layers"
 MERGED = f"{ROOT}/one/merged"
-CONFIG = '[[root]]\npath = "/srv/layers"\nkind = "graph"\n'
+CONFIG = 'confirm.layer = 0.2\n[[root]]\npath = "/srv/layers"\nkind = "graph"\n'
 MAKE = f"""
 set -e; mkdir -p {ROOT}; mount -t tmpfs -o mode=755 layers {ROOT}; mount --make-shared {ROOT}
 cd {ROOT}; mkdir -p one/lower one/upper one/work one/merged
