@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from mountwarden.kernel import syscalls
+from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Namespace
 from mountwarden.observe import directory_users
 from mountwarden.observe.detached_users import DetachedUsers
@@ -53,3 +53,43 @@ def test_a_process_that_ends_during_the_search_costs_only_itself(monkeypatch: py
         return [use.how for many in found.values() for use in many if use.pid == os.getpid()]
 
     assert crash.in_few_processes(run, 20), "the descriptor of /proc itself, found behind the process that ended"
+
+
+def test_who_was_found_is_asked_again_and_where_none_is_left_all_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of ten seconds ago is wrong once the unit has stopped."""
+    searches = []
+    search = directory_users.users_by_mount
+    monkeypatch.setattr(
+        directory_users, "users_by_mount", lambda *given: (searches.append(len(given) == 2), search(*given))[1]
+    )
+
+    def run(sandbox: Sandbox) -> None:
+        syscalls.mount(b"kept", b"/mnt", b"tmpfs", 0, b"")
+        read, write = os.pipe()
+        if (first := os.fork()) == 0:
+            os.chdir("/mnt")
+            if os.fork() == 0:
+                signal.pause()
+            os.write(write, b"x")
+            signal.pause()
+        os.read(read, 1)
+        mount = frozenset({syscalls.mount_id(abi.AT_FDCWD, b"/mnt")})
+        syscalls.umount(b"/mnt", abi.MNT_DETACH)
+        users = DetachedUsers()
+        spaces = [Namespace(own_namespace(), (os.getpid(),))]
+        found, _free = users.users([mount], spaces)
+        pids = sorted({use.pid for use in found[mount]})
+        assert pids[0] == first
+        assert len(pids) == 2
+        os.kill(first, signal.SIGKILL)
+        os.waitpid(first, 0)
+        found, free = users.users([mount], spaces)
+        assert [use.pid for use in found[mount]] == pids[1:]
+        os.kill(pids[1], signal.SIGKILL)
+        while os.path.exists(f"/proc/{pids[1]}/cwd"):
+            pass
+        found, free = users.users([mount], spaces)
+        assert (found, free) == ({mount: ()}, {mount})
+        assert searches == [True, False, False, True], "all, those that were found, these again, and all"
+
+    crash.in_few_processes(run, 30)

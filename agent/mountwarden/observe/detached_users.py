@@ -1,6 +1,7 @@
 """Which processes keep mounts busy that no namespace shows any more.
 
-That takes a search of every descriptor of every process, which is therefore made rarely.
+That takes a search of every descriptor of every process, which is therefore made rarely. In between, those that were
+found are asked whether they still do; where none does any more, all are searched again.
 """
 
 import os
@@ -17,7 +18,7 @@ PERIOD = 10.0
 
 
 class DetachedUsers:
-    """Answers which processes keep mounts busy, from a search that is at most `PERIOD` seconds old."""
+    """Answers which processes keep mounts busy: of those that a search found which is at most `PERIOD` seconds old."""
 
     def __init__(self) -> None:
         self._answers: dict[frozenset[int], tuple[Use, ...]] = {}
@@ -35,9 +36,12 @@ class DetachedUsers:
         sets = set(asked)
         if not sets:
             return {}, frozenset()
-        if time.monotonic() - self._searched >= PERIOD:
+        still = {ids: _still(ids, users) for ids, users in self._answers.items() if users}
+        if time.monotonic() - self._searched >= PERIOD or not all(still.values()):  # a child may have it by now
             self._answers = _search(sets, spaces, budgets)
             self._searched = time.monotonic()
+        else:
+            self._answers |= still
         known = {ids: self._answers[ids] for ids in sets if ids in self._answers}
         return known, frozenset(ids for ids, users in known.items() if not users)
 
@@ -53,6 +57,16 @@ def _search(
     for mount in _attached(found, spaces, budgets) if found else ():
         del found[mount]
     return {ids: tuple(use for mount in sorted(ids) for use in found.get(mount, ())) for ids in asked}
+
+
+def _still(ids: frozenset[int], users: tuple[Use, ...]) -> tuple[Use, ...]:
+    """Those of the processes that still keep one of the mounts."""
+    proc = directory_users.open_proc()
+    try:
+        found = directory_users.users_by_mount(proc, ids, sorted({use.pid for use in users}))
+    finally:
+        os.close(proc)
+    return tuple(use for mount in sorted(found) for use in found[mount])
 
 
 def _attached(ids: Iterable[int], spaces: Iterable[Namespace], budgets: Budgets | None) -> set[int]:

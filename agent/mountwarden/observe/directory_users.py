@@ -52,8 +52,10 @@ def directories_in_use(proc: int, names: frozenset[bytes]) -> dict[tuple[int, in
     return found
 
 
-def users_by_mount(proc: int, mounts: frozenset[int]) -> dict[int, list[Use]]:
+def users_by_mount(proc: int, mounts: frozenset[int], pids: Iterable[int] | None = None) -> dict[int, list[Use]]:
     """By small mount id: processes whose working directory, root or open file is on one of the mounts.
+
+    Of all processes, or of `pids` alone.
 
     The ids stay readable after the mounts are detached, and are not reused while something keeps them.
 
@@ -65,14 +67,16 @@ def users_by_mount(proc: int, mounts: frozenset[int]) -> dict[int, list[Use]]:
         mount = syscalls.statx(proc, path, abi.STATX_MNT_ID, _NO_SYNC).stx_mnt_id
         return int(mount) if mount in mounts else None
 
-    for use, mount in _search(proc, on_mount):
+    for use, mount in _search(proc, on_mount, None if pids is None else [b"%d" % pid for pid in pids]):
         found.setdefault(mount, []).append(use)
     return found
 
 
-def _search(proc: int, test: Callable[[bytes], T | None]) -> Iterator[tuple[Use, T]]:
-    """Each link of each process for which `test` does not answer None, with the answer."""
-    for pid in _names(proc, b"."):
+def _search(
+    proc: int, test: Callable[[bytes], T | None], pids: Iterable[bytes] | None = None
+) -> Iterator[tuple[Use, T]]:
+    """Each link of each process, or of these, for which `test` does not answer None, with the answer."""
+    for pid in _names(proc, b".") if pids is None else pids:
         if not pid.isdigit():
             continue
         links = [(b"cwd", "cwd"), (b"root", "root")]

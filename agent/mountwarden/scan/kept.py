@@ -57,9 +57,10 @@ class KeptSuperblocks:
         """
         states = tuple(states)
         everywhere = everywhere and (self._last is None or time.monotonic() - self._turned >= TURN)
-        if not everywhere and (not self.kept or time.monotonic() - self._searched < PERIOD):
+        held = {use.pid for one in self.kept for use in one.uses if use.pid}
+        is_due = time.monotonic() - self._searched >= PERIOD or not held <= set(pids)
+        if not everywhere and (not self.kept or not is_due):
             return
-        held = {use.pid for one in self.kept for use in one.uses}
         pids = sorted(held & set(pids) | set(self._next(pids) if everywhere else ()))
         self._searched = time.monotonic()
         self._turned = self._searched if everywhere else self._turned
