@@ -18,7 +18,9 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 EXTRAS = ("metrics", "shells")
 HERE = Path(__file__).parent
 RULES = HERE.parents[1] / "packaging/monitoring/mountwarden.rules.yml"
-METRICS = "/var/lib/prometheus/node-exporter/mountwarden.prom"
+METRICS = "/var/lib/mountwarden/mountwarden.prom"
+COLLECTED = "/var/lib/prometheus/node-exporter/"
+"""It belongs to prometheus, and so root writes no file there."""
 PROMETHEUS = """
 global: {scrape_interval: 1s, evaluation_interval: 1s}
 rule_files: [/etc/prometheus/mountwarden.rules.yml]
@@ -38,6 +40,7 @@ def host() -> Iterator[Machine]:
         pytest.skip(reason)
     with Machine(extras=EXTRAS) as machine:
         install_product(machine)
+        machine.run("ln", "-s", METRICS, COLLECTED)
         yield machine
 
 

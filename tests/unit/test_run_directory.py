@@ -60,6 +60,16 @@ def test_sweep_removes_only_what_a_killed_writer_left(run: RunDirectory) -> None
     assert sorted(os.listdir(run.path)) == [".hidden", "ledger.json", "other"]
 
 
+def test_a_directory_that_is_made_can_be_entered_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        run_directory.write(tmp_path / "metrics/file", b"text", 0o644)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "metrics").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "metrics/file").stat().st_mode) == 0o644
+
+
 def test_no_file_is_none(run: RunDirectory) -> None:
     assert run_directory.read(run.ledger) is None
 

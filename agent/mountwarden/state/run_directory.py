@@ -165,7 +165,9 @@ def write(path: Path, data: bytes, mode: int = SHARED) -> None:
     """
     if len(data) > LARGEST:
         raise TooLarge(f"more than {LARGEST >> 20} MiB would not be read again")
-    path.parent.mkdir(mode=0o755, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir()
+        path.parent.chmod(0o755)  # mkdir(2) leaves out what the umask has, and the unit's has all of others
     replace_file(path, data, mode=mode, group=readers() if mode == SHARED else None)
 
 
