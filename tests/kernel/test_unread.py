@@ -19,6 +19,7 @@ from tests.kernel import crash
 from tests.kernel.topology import ROOT, Home
 from tests.support import tenants
 from tests.support.scratch_ns import Namespace, Sandbox, hold, overlay
+from tests.support.wait import wait_until
 
 T = TypeVar("T")
 
@@ -120,6 +121,8 @@ def test_a_process_of_the_hosts_own_users_in_it_may_have_done_anything() -> None
     def judge(space: Namespace, _holder: Namespace, leak: Finding) -> None:
         with subprocess.Popen(["nsenter", "-t", str(space.pid), "-m", "sleep", "100"]) as visitor:
             try:
+                inside = f"/proc/{visitor.pid}/ns/mnt"
+                wait_until(lambda: os.stat(inside).st_ino == space.inode, 10, "it has entered")
                 text = detach(leak).text
             finally:
                 visitor.kill()
