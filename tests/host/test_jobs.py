@@ -112,7 +112,7 @@ def test_a_unit_that_starts_is_looked_at_at_once(service: Service, tier: str) ->
     name = f"at-once-{tier}"
     service.leaks.units |= {f"{name}-{number}.service" for number in range(3)}
     took = json.loads(service.host.python(STARTS, name).stdout)
-    assert max(took) < 5.0, "a tick is 30 s"
+    assert max(took) < 15.0, "a tick is 30 s; what a busy machine makes a scan cost puts this one off"
 
 
 def test_many_jobs_cost_one_look(service: Service) -> None:
