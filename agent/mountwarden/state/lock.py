@@ -199,7 +199,7 @@ def _open(run: RunDirectory) -> tuple[int, bool]:
     """The file, and whether it was not there."""
     if str(run.lock) in _held:
         raise AssertionError("this process has the lock already, and would lose it")
-    run.path.mkdir(mode=0o755, exist_ok=True)
+    run_directory.make_directory(run.path)
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         return os.open(run.lock, flags | os.O_EXCL, run_directory.OWN), True

@@ -3,6 +3,7 @@
 A reader sees the old text or the new one, whenever the writer is killed. /run is in memory: nothing is synced.
 """
 
+import contextlib
 import grp
 import os
 import stat
@@ -86,12 +87,22 @@ class RunDirectory:
         return self.path / "silences.json"
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory that others may enter, where it is missing.
+
+    mkdir(2) leaves out what the umask has, and the unit's has all of others. Raises: OSError.
+    """
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+        path.chmod(0o755)
+
+
 def held(run: RunDirectory) -> RunDirectory:
     """The same directory by a descriptor that stays open: what is mounted over its path later does not hide it.
 
     Raises: OSError.
     """
-    run.path.mkdir(mode=0o755, exist_ok=True)
+    make_directory(run.path)
     return RunDirectory(Path(f"/proc/self/fd/{os.open(run.path, _BY_PATH)}"), run.path)
 
 
@@ -103,7 +114,7 @@ def is_held(run: RunDirectory) -> bool:
     assert run.shown is not None
     fd = int(run.path.name)
     if os.fstat(fd).st_nlink == 0:
-        run.shown.mkdir(mode=0o755, exist_ok=True)
+        make_directory(run.shown)
         new = os.open(run.shown, _BY_PATH)
         os.dup2(new, fd, inheritable=False)
         os.close(new)
@@ -165,9 +176,7 @@ def write(path: Path, data: bytes, mode: int = SHARED) -> None:
     """
     if len(data) > LARGEST:
         raise TooLarge(f"more than {LARGEST >> 20} MiB would not be read again")
-    if not path.parent.is_dir():
-        path.parent.mkdir()
-        path.parent.chmod(0o755)  # mkdir(2) leaves out what the umask has, and the unit's has all of others
+    make_directory(path.parent)
     replace_file(path, data, mode=mode, group=readers() if mode == SHARED else None)
 
 
