@@ -15,6 +15,7 @@ from mountwarden.cli import joined, service_report
 from mountwarden.errors import NoAnswer
 from mountwarden.model import Door, Finding, Gap, Holder, Kind, Namespace, Severity, Tier
 from mountwarden.mounts.table import Table
+from mountwarden.observe import processes
 from mountwarden.observe.mount_lines import LinesInHand
 from mountwarden.output import report_file
 from mountwarden.report import build as report
@@ -240,7 +241,7 @@ def test_a_process_that_only_waits_for_its_parent_holds_nothing() -> None:
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     try:
         assert Path(f"/proc/{child}").exists()
-        assert not report_file.alive(child)
+        assert not processes.is_alive(child)
     finally:
         os.waitpid(child, 0)
 
@@ -253,7 +254,7 @@ def test_a_process_whose_first_thread_has_ended_may_hold_something() -> None:
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         try:
             wait_until(lambda: b") Z " in Path(f"/proc/{process.pid}/stat").read_bytes(), 10, "its first thread ends")
-            assert report_file.alive(process.pid)
+            assert processes.is_alive(process.pid)
         finally:
             process.kill()
-    assert not report_file.alive(process.pid)
+    assert not processes.is_alive(process.pid)

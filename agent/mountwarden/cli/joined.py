@@ -11,8 +11,8 @@ from ..errors import NoAnswer
 from ..escape import printable
 from ..model import Kind, Mount, is_on_block_device
 from ..mounts.mountinfo import Unreadable, parse_line
+from ..observe import processes
 from ..observe.namespaces import read
-from ..output import report_file
 from ..report import types
 from ..scan.confirm import ConfirmedScan
 from ..scan.scanner import Scan
@@ -46,7 +46,7 @@ class _Now:
     def has(self, finding: types.FindingJson) -> bool:
         """Whether what the finding is about is there now, as far as that can be read."""
         if finding["kind"] == Kind.PINNED:
-            return any(report_file.alive(holder["pid"]) for holder in types.holders(finding))
+            return any(processes.is_alive(holder["pid"]) for holder in types.holders(finding))
         return any(self._has_copy(finding, copy) for copy in finding["copies"])
 
     def _has_copy(self, finding: types.FindingJson, copy: types.CopyJson) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
 from ..escape import seconds
+from ..observe import processes
 from ..output import report_file
 from ..output.columns import age, cost, count
 from ..service.status import SCHEMA
@@ -61,7 +62,7 @@ def asked(host: str | None = None) -> tuple[dict[str, Any], bool]:
         if host is not None:
             raise
         document = read()
-        return document, report_file.alive(document["pid"])
+        return document, processes.is_alive(document["pid"])
 
 
 def read(run_directory: RunDirectory | None = None) -> dict[str, Any]:

@@ -46,6 +46,23 @@ def comm(pid: int) -> str:
     return os.fsdecode(read(f"/proc/{pid}/comm").rstrip(b"\n"))
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process with this id, of any user, runs. One that has ended and waits for its parent does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    try:
+        text = read(f"/proc/{pid}/stat")
+    except OSError:  # it ended just now, or /proc hides it (hidepid=)
+        return not os.access("/proc/1/stat", os.R_OK)
+    # proc_pid_stat(5): state is field 3, num_threads field 20. A first thread may end before the others.
+    fields = text[text.rindex(b")") + 2 :].split()
+    return fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
+
+
 def link_inode(pid: int, namespace: str) -> int:
     """Inode of one of the process's namespaces, from the link's text `mnt:[4026531841]`, without opening it.
 

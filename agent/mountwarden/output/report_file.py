@@ -1,7 +1,6 @@
 """The report as a file: written by the service, read by commands that may not scan themselves."""
 
 import json
-import os
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +9,7 @@ from ..errors import MountwardenError
 from ..escape import json_text
 from ..files import read_regular
 from ..model import Severity
+from ..observe import processes
 from ..report import types
 from ..state import run_directory
 
@@ -75,23 +75,4 @@ def read(path: str = PATH) -> types.ReportJson:
 
 def agent_is_gone(report: types.ReportJson) -> bool:
     """Whether the process that wrote the report has ended."""
-    return report["agent"] is None or not alive(report["agent"]["pid"])
-
-
-def alive(pid: int) -> bool:
-    """Whether a process with this id, of any user, runs. One that has ended and waits for its parent does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    try:
-        state, *numbers = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
-    except OSError:  # it ended just now, or /proc hides it (hidepid=)
-        return not os.access("/proc/1/stat", os.R_OK)
-    return state not in (b"Z", b"X") or int(numbers[_THREADS]) > 1
-
-
-_THREADS = 16
-"""num_threads of proc_pid_stat(5), counted from behind the state: a first thread may end before the others."""
+    return report["agent"] is None or not processes.is_alive(report["agent"]["pid"])
