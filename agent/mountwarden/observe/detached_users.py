@@ -36,14 +36,17 @@ class DetachedUsers:
         sets = set(asked)
         if not sets:
             return {}, frozenset()
-        still = {ids: _still(ids, users) for ids, users in self._answers.items() if users}
-        if time.monotonic() - self._searched >= PERIOD or not all(still.values()):  # a child may have it by now
+        if time.monotonic() - self._searched >= PERIOD or not self._are_there(sets):
             self._answers = _search(sets, spaces, budgets)
             self._searched = time.monotonic()
-        else:
-            self._answers |= still
         known = {ids: self._answers[ids] for ids in sets if ids in self._answers}
         return known, frozenset(ids for ids, users in known.items() if not users)
+
+    def _are_there(self, sets: Iterable[frozenset[int]]) -> bool:
+        """Whether of each set that had users some are left; a child of theirs may have it by now."""
+        still = {ids: _still(ids, users) for ids in sets if (users := self._answers.get(ids))}
+        self._answers |= still
+        return all(still.values())
 
 
 def _search(

@@ -57,9 +57,10 @@ class KeptSuperblocks:
         """
         states = tuple(states)
         everywhere = everywhere and (self._last is None or time.monotonic() - self._turned >= TURN)
+        if not (everywhere or self.kept):
+            return
         held = {use.pid for one in self.kept for use in one.uses if use.pid}
-        is_due = time.monotonic() - self._searched >= PERIOD or not held <= set(pids)
-        if not everywhere and (not self.kept or not is_due):
+        if not everywhere and time.monotonic() - self._searched < PERIOD and held.issubset(pids):
             return
         pids = sorted(held & set(pids) | set(self._next(pids) if everywhere else ()))
         self._searched = time.monotonic()
