@@ -51,19 +51,21 @@ _PACKAGES = tuple(
     f"host/test_{name}*.py" for name in ("deb", "fresh_machine", "pip", "rpm", "run_rows", "run_with", "setup")
 )
 _DEVICES = tuple(f"kernel/test_{n}.py" for n in ("filesystems", "findings", "incidents", "predict", "unmounted", "who"))
-_ON_DEVICES = ("engines/test_field.py", "engines/test_incidents.py")
-"""Loop devices have no namespace: a test host beside them sees one that nothing of its own has mounted."""
+_HOSTS_WITH_DEVICES = ("engines/test_field.py", "engines/test_incidents.py")
+"""These and `_DEVICES` attach loop devices, which have no namespace: a test host beside them would see one that nothing
+of its own has mounted.
+"""
 LANES = (
     (
         Part("unit", ("unit", *_WALKS)),
         Part("kernel", ("kernel", "fuzz"), left_out=(*_WALKS, *_DEVICES), alone=True),
-        Part("others", ("engines", *_PACKAGES), left_out=_ON_DEVICES),
+        Part("others", ("engines", *_PACKAGES), left_out=_HOSTS_WITH_DEVICES),
         Part("vm", ("vm",)),
     ),
     (
         Part("host", ("host",), left_out=_PACKAGES),
         Part("devices", _DEVICES, alone=True),
-        Part("engines", _ON_DEVICES),
+        Part("engines", _HOSTS_WITH_DEVICES),
     ),
 )
 """The parts of a lane run one after the other, the lanes side by side; of `make test` both take the same time."""
