@@ -30,6 +30,7 @@ mount -o loop /tmp/disk {DISK}
 """
 _CONTAINER = """
 set -e
+mountpoint -q "$1" || exec sleep infinity  # started again, its layer has gone
 cd "$1"
 mkdir old
 mount --make-rprivate /
