@@ -1,5 +1,6 @@
 """Runs an act under strace(1), which kills it at its Nth system call: in a pid namespace of few processes."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -56,8 +57,16 @@ def traced(act: Callable[[], bool], syscalls: str, inject: str | None) -> tuple[
         os.kill(pid, signal.SIGCONT)
         log = tracer.stderr.read()
         status = os.waitpid(pid, 0)[1]
+    _reap_orphans()
     made = Counter(match[1] for match in re.finditer(rb"(?m)^(\[pid +\d+\] )?[a-z]\w*\(", log))
     return max(made.values(), default=0), status == 0
+
+
+def _reap_orphans() -> None:
+    """The act's own children, killed with it, are ours as PID 1: what ended stays in the /proc that acts read."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def in_few_processes(function: Callable[[Sandbox], T], timeout: float) -> T:
