@@ -238,9 +238,9 @@ def namespaces(draw: st.DrawFn) -> bytes:
     return b"".join(line + b"\n" for line in draw(st.permutations(lines)))
 
 
-@given(namespaces(), st.sampled_from((150, 400, 1 << 20)))
+@given(namespaces(), st.sampled_from((170, 400, 1 << 20)))
 def test_nothing_is_dropped_that_the_judge_would_look_at(text: bytes, block: int) -> None:
-    """All lines parsed, with nothing left out before, are what the filter is measured against."""
+    """All lines parsed, with nothing left out before, are what the filter is measured against; none is cut."""
     mounts = {one.id: one for one in mountinfo.parse(text)[0]}
     known = [Candidate(one, mounts.get(one.parent), spot_of(one, mounts.get(one.parent))) for one in mounts.values()]
     needed = [one for one in known if any(needle in line_of(text, one.mount.id) for needle in NEEDLES)]
