@@ -27,6 +27,8 @@ end, libc = int(sys.argv[1]), ctypes.CDLL(None)
 def one(first):
     if first and (libc.unshare(0x200) or libc.setns(int(sys.argv[2]), 0x20000) or os.close(int(sys.argv[2]))):
         os._exit(1)
+    if first:
+        os.write(end, b"x")
     if not select.select([end], [], [], 0.001)[0]:
         _thread.start_new_thread(one, (False,))
 _thread.start_new_thread(one, (True,))
@@ -59,6 +61,8 @@ def chain(space: Namespace, *, threads: bool = False) -> Iterator[Callable[[], N
     try:
         if not threads:
             os.waitpid(pid, 0)  # there is the next one by then
+        elif not writer.recv(1):
+            raise ChildProcessError("no thread could enter the namespace")
         yield lambda: writer.shutdown(socket.SHUT_WR)
     finally:
         writer.close()
