@@ -25,9 +25,9 @@ THREADS = """
 import _thread, ctypes, os, select, sys
 end, libc = int(sys.argv[1]), ctypes.CDLL(None)
 def one(first):
-    if first and (libc.unshare(0x200) or libc.setns(int(sys.argv[2]), 0x20000) or os.close(int(sys.argv[2]))):
-        os._exit(1)
     if first:
+        if libc.unshare(0x200) or libc.setns(int(sys.argv[2]), 0x20000) or os.close(int(sys.argv[2])):
+            os._exit(1)
         os.write(end, b"x")
     if not select.select([end], [], [], 0.001)[0]:
         _thread.start_new_thread(one, (False,))

@@ -55,12 +55,20 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         pass
     try:
-        text = read(f"/proc/{pid}/stat")
+        fields = stat_fields(pid)
     except OSError:  # it ended just now, or /proc hides it (hidepid=)
         return not os.access("/proc/1/stat", os.R_OK)
-    # proc_pid_stat(5): state is field 3, num_threads field 20. A first thread may end before the others.
-    fields = text[text.rindex(b")") + 2 :].split()
-    return fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
+    # State and num_threads: a first thread may end before the others.
+    return fields[3] not in (b"Z", b"X") or int(fields[20]) > 1
+
+
+def stat_fields(pid: int) -> dict[int, bytes]:
+    """The fields of a process's stat from the third one on, numbered as in proc_pid_stat(5). Raises: OSError.
+
+    The name, field 2, may hold anything, but its parenthesis is the last.
+    """
+    text = read(f"/proc/{pid}/stat")
+    return dict(enumerate(text[text.rindex(b")") + 2 :].split(), start=3))
 
 
 def link_inode(pid: int, namespace: str) -> int:

@@ -15,11 +15,9 @@ def start_ticks(pid: int) -> int | None:
     No other process of the boot has the same pid and start.
     """
     try:
-        text = processes.read(f"/proc/{pid}/stat")
+        return int(processes.stat_fields(pid)[22])
     except OSError:
         return None
-    # proc_pid_stat(5): starttime is field 22. The name, field 2, may hold anything, but its parenthesis is the last.
-    return int(text[text.rindex(b")") + 2 :].split()[19])
 
 
 def start_ticks_before(pid: int, boot: float) -> int | None:
