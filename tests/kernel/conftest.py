@@ -7,9 +7,10 @@ import pytest
 from mountwarden.cli import host_view
 from mountwarden.model import Tier
 
+from tests.kernel.one_leak import Leaked, leak
 from tests.kernel.topology import Home
 from tests.support import tiers
-from tests.support.scratch_ns import Sandbox
+from tests.support.scratch_ns import Sandbox, hold
 
 BY_EACH_TIER = ("test_findings", "test_processless", "test_namespace_ids", "test_restart")
 """Modules whose tests run on each tier in `make test` too; of the others, those on the best one alone."""
@@ -53,3 +54,11 @@ def home(tier: Tier) -> Iterator[Home]:
         made = Home(sandbox)
         made.shared()
         yield made
+
+
+@pytest.fixture
+def leaked(home: Home) -> Iterator[Leaked]:
+    """A leak: its home, its holder and its finding."""
+    home.layer()
+    with hold(home.sandbox) as holder:
+        yield home, holder, leak(home, holder)
