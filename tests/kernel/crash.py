@@ -6,8 +6,9 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from mountwarden.kernel import abi
@@ -88,13 +89,26 @@ def in_few_processes(function: Callable[[Sandbox], T], timeout: float) -> T:
     return in_child(inner, timeout)
 
 
-def goes_on(counts: Counter[str], rounds: int, within: int) -> bool:
-    """Whether a race needs another round: there were not so many yet, or too few of their steps fell in the window.
+LONG_ENOUGH = 300.0
+"""Seconds after which a race is over, with as many rounds as a slow machine has managed by then."""
+
+
+def rounds_of(counts: Counter[str], rounds: int, within: int) -> Iterator[None]:
+    """The rounds of a race: as many as asked for, and more while too few of their steps fell in the window.
 
     On a busy machine the hostile process is often late. It gets ten times the rounds; what is judged is the same.
     """
-    done = counts["rounds"]
-    return done < rounds or (counts["in the window"] < within and done < 10 * rounds)
+    until = time.monotonic() + LONG_ENOUGH
+    while counts["rounds"] < rounds or (counts["in the window"] < within and counts["rounds"] < 10 * rounds):
+        if time.monotonic() > until:
+            return
+        yield
+
+
+def assert_in_the_window(counts: Mapping[str, int], rounds: int, within: int) -> None:
+    """Of so many rounds at least `within` steps fell in the window; of fewer, as great a part."""
+    done = min(counts["rounds"], rounds)
+    assert counts["in the window"] >= max(1, done * within // rounds), counts
 
 
 def scanner() -> Scanner:

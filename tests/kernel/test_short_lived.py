@@ -25,7 +25,7 @@ MERGED = ROOT + b"/X/merged"
 UNSEEN = "mount namespaces of new processes"
 """A gap of a scan that came to no end with them, as on a machine that is too busy."""
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, *, ids: bool) -> None:
@@ -112,7 +112,7 @@ def test_no_scan_takes_it_for_ended_before_it_has(short_lived: ShortLived) -> No
         wait_until(lambda: not shows(scanner.scan(), inode), 10, "it has ended, and nothing is said of it")
         return again, anew, [shows(scanner.scan(resync=resync), inode) for resync in (False, True)]
 
-    again, anew, ended = home.sandbox.run(run, timeout=100)
+    again, anew, ended = home.sandbox.run(run, timeout=280)
     assert all(again), again
     assert all(anew), anew
     assert "found" in again
@@ -137,7 +137,7 @@ def test_a_leak_in_it_is_detached(short_lived: ShortLived) -> None:
         assert outcome
         return outcome
 
-    outcome = home.sandbox.run(run, timeout=100)
+    outcome = home.sandbox.run(run, timeout=280)
     assert outcome.done, outcome.text
 
 
@@ -158,7 +158,7 @@ def test_what_is_read_of_it_right_before_an_action_is_never_nothing(short_lived:
         listed = inode in scan.picture.namespaces or any(gap.what == UNSEEN for gap in scan.gaps)
         return listed, [read_now(scan) for _ in range(10)] if inode in scan.picture.namespaces else ["read"]
 
-    listed, found = home.sandbox.run(run, timeout=100)
+    listed, found = home.sandbox.run(run, timeout=280)
     assert listed
     assert set(found) <= {"read", "unread"}
     assert "read" in found
