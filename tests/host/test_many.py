@@ -88,7 +88,7 @@ def test_a_thousand_leaks_are_detached_by_one_command(host: Machine, service: Se
         f"1,000 leaks: told in the journal within {span(entries):.2f} s; the whole command, with the confirm time, "
         f"{took:.2f} s, {user + system:.2f} s of processor time"
     )
-    assert user + system < 2, "processor time, since other tests may run beside this one"
+    assert user + system < 4, "processor time, since other tests may run beside this one"
 
 
 @pytest.mark.long
