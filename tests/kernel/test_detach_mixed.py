@@ -4,7 +4,7 @@ import os
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.model import Action, Evidence, RootKind
+from mountwarden.model import Action, Evidence, Finding, RootKind
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.actions import describe
@@ -15,7 +15,7 @@ from mountwarden.scan.scanner import Scan, Scanner
 from tests.kernel import crash
 from tests.kernel.one_leak import MERGED, Leaked, declined, leak
 from tests.kernel.topology import DOCKER, LAYER, ROOT, Home, dockerd, state, with_layout
-from tests.support.scratch_ns import Sandbox, hold, overlay
+from tests.support.scratch_ns import Namespace, Sandbox, hold, overlay
 
 
 def test_the_same_mounted_anew_is_another_mount_where_it_has_the_same_superblock(home: Home) -> None:
@@ -93,17 +93,23 @@ def test_declines_and_names_another_mount_that_would_go_too(leaked: Leaked) -> N
         )
 
 
+def beside_another(home: Home, other: Namespace) -> tuple[Scanner, Finding]:
+    """A leak that scans have followed, and on its spot another overlay in a namespace that had a copy of it too."""
+    scanner = Scanner(home.config, home=own_namespace())
+    scanner.scan()
+    syscalls.umount(MERGED)
+    scanner.scan()
+    other.run(lambda: (syscalls.umount(MERGED), overlay(ROOT + b"/X", upper=b"upper2")))
+    (finding,) = (f for f in scanner.scan().findings if f.kind == "leaked")
+    return scanner, finding
+
+
 def test_an_umount_of_mixed_mounts_is_offered_first_and_ends_the_proven_one_alone(home: Home) -> None:
     home.layer()
     with hold(home.sandbox) as known, hold(home.sandbox) as other:
 
         def unmount() -> tuple[list[tuple[str, bool]], str | None, str]:
-            scanner = Scanner(home.config, home=own_namespace())
-            scanner.scan()
-            syscalls.umount(MERGED)
-            scanner.scan()
-            other.run(lambda: (syscalls.umount(MERGED), overlay(ROOT + b"/X", upper=b"upper2")))
-            (finding,) = (f for f in scanner.scan().findings if f.kind == "leaked")
+            scanner, finding = beside_another(home, other)
             remedies = plan(finding, scanner.config).remedies
             after = after_decline(finding, Action.DETACH, scanner.config)
             told = [(remedy.action.value, remedy.automatic) for remedy in remedies[:2]]
@@ -200,12 +206,7 @@ def test_declines_a_copy_of_unknown_history_beside_one_that_is_known(home: Home)
     with hold(home.sandbox) as known, hold(home.sandbox) as other:
 
         def detach() -> str:
-            scanner = Scanner(home.config, home=own_namespace())
-            scanner.scan()
-            syscalls.umount(MERGED)
-            scanner.scan()
-            other.run(lambda: (syscalls.umount(MERGED), overlay(ROOT + b"/X", upper=b"upper2")))
-            (finding,) = (f for f in scanner.scan().findings if f.kind == "leaked")
+            scanner, finding = beside_another(home, other)
             assert (finding.evidence, finding.first.namespace) == (Evidence.HISTORY, known.inode)
             assert not plan(finding, scanner.config).remedies[1].automatic
             return apply.carry_out(finding, scanner, Action.DETACH).code
