@@ -6,8 +6,8 @@ the path in that file system.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ..model import Base, Candidate, Copy, Kept, Layout, Match, Mount, Root, RootState, Spot, Stack, is_on_block_device
 from .table import Table, below, join
@@ -56,14 +56,27 @@ def root_state(root: Root, table: Table, home: int) -> RootState:
         spot, parent = table.spot(candidate), table.get(candidate.parent)
         if spot is None or parent is None:
             continue
-        match = _device_match(root, anywhere, candidate, parent, spot) if anywhere else spots.match(spot)
+        match = match_live(root, spots, candidate, parent, spot)
         if match is not None:
             live.setdefault(spot, []).append(candidate)
             matches[spot] = match
             parents[candidate.id] = parent
-    on_spots = ((mount, matches[spot]) for spot, mounts in live.items() for mount in mounts)
-    stacked = tuple(_stacks(home, table, on_spots))
+    stacked = stacks_at_home(home, table, live, matches)
     return RootState(root, home, mount, bases, {k: tuple(v) for k, v in live.items()}, matches, parents, stacked)
+
+
+def match_live(root: Root, spots: "Spots", mount: Mount, parent: Mount, spot: Spot) -> Match | None:
+    """The match of a mount of home, if it is on a spot of the root; `spots` are those of the root alone."""
+    anywhere = next((layout for layout in root.layout if layout.pattern == ANYWHERE), None)
+    return _device_match(root, anywhere, mount, parent, spot) if anywhere else spots.match(spot)
+
+
+def stacks_at_home(
+    home: int, table: Table, live: Mapping[Spot, Sequence[Mount]], matches: Mapping[Spot, Match]
+) -> tuple[Stack, ...]:
+    """What is stacked on the live mounts of a root; `matches` has the match of each spot."""
+    on_spots = ((mount, matches[spot]) for spot, mounts in live.items() for mount in mounts)
+    return tuple(_stacks(home, table, on_spots))
 
 
 def _device_match(root: Root, layout: Layout, mount: Mount, parent: Mount, spot: Spot) -> Match | None:
@@ -118,6 +131,8 @@ def stacks(copies: Iterable[Copy]) -> tuple[Stack, ...]:
 def _stacks(namespace: int, table: Table, on_spots: Iterable[tuple[Mount, Match]]) -> Iterator[Stack]:
     """For each mountpoint. The same spot by another mount, or the same path beneath another mount, is another one."""
     for lowest, match in on_spots:
+        if not table.children(lowest.id):
+            continue
         pile = [lowest, *table.stacked_on(lowest)]
         identity, depth = Counter(mount.identity for mount in pile).most_common(1)[0]
         if depth > 1:
@@ -129,11 +144,15 @@ _SNAPSHOT = re.compile(rb"/(?:.*/)?io\.containerd\.snapshotter\.v1\.overlayfs/sn
 """A layer of containerd's, below its root directory, which is not where it mounts."""
 
 
+_MOST_KNOWN = 1 << 16
+
+
 class Spots:
     """Finds the root, and the layer of it, that a spot belongs to."""
 
     def __init__(self, states: Iterable[RootState]) -> None:
         states = tuple(states)
+        self._of = [(state.root, state.home, state.bases) for state in states]
         self._bases: dict[str, list[tuple[RootState, Base]]] = {}
         self._uppers: list[tuple[RootState, Layout]] = []
         self._known: dict[Spot, Match] = {}
@@ -144,6 +163,11 @@ class Spots:
             if state.bases:
                 self._uppers += [(state, layout) for layout in state.root.layout if layout.fstype == "overlay"]
 
+    def after(self, states: Iterable[RootState]) -> "Spots":
+        """Those of the states: the same object where their roots are held by the same mounts."""
+        states = tuple(states)
+        return self if self._of == [(state.root, state.home, state.bases) for state in states] else Spots(states)
+
     def match(self, spot: Spot) -> Match | None:
         """The layout that the spot is in, or None. A base that another base hides at home does not count.
 
@@ -151,6 +175,8 @@ class Spots:
         """
         found = self._known.get(spot) or self._match(spot)
         if found is not None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
             self._known[spot] = found
         return found
 
@@ -230,14 +256,35 @@ def identities(states: Iterable[RootState]) -> frozenset[tuple[str, bytes]]:
 
 
 def copies_elsewhere(
-    inode: int, candidates: Iterable[Candidate], spots: Spots, watched: frozenset[tuple[str, bytes]]
+    inode: int, candidates: Iterable[Candidate], spots: Spots, watched: Container[tuple[str, bytes]]
 ) -> Iterator[Copy]:
     """Those of a namespace's candidates that are on a spot, claim to be of one, or are of a `watched` identity."""
+    return placed(inode, candidates, spots).copies(watched)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The candidates of one reading of a namespace."""
+
+    on: tuple[Copy, ...]
+    """Those on a spot, or that claim to be of one."""
+    off: tuple[Copy, ...]
+
+    def copies(self, watched: Container[tuple[str, bytes]]) -> Iterator[Copy]:
+        """Those on a spot, and the others that are of a `watched` identity."""
+        yield from self.on
+        yield from (copy for copy in self.off if copy.mount.identity in watched)
+
+
+def placed(inode: int, candidates: Iterable[Candidate], spots: Spots) -> Placed:
+    """Which of a namespace's candidates are on a spot, or claim to be of one."""
+    on, off = list[Copy](), list[Copy]()
     for candidate in candidates:
         match = spots.match(candidate.spot) if candidate.spot is not None else None
         claim = spots.claimed(candidate.mount) if match is None else None
-        if match is not None or claim is not None or candidate.mount.identity in watched:
-            yield Copy(inode, candidate.mount, candidate.parent, candidate.spot, match, claim=claim)
+        copy = Copy(inode, candidate.mount, candidate.parent, candidate.spot, match, claim=claim)
+        (off if match is None and claim is None else on).append(copy)
+    return Placed(tuple(on), tuple(off))
 
 
 def copies_at_home(
@@ -245,7 +292,7 @@ def copies_at_home(
     table: Table,
     states: Iterable[RootState],
     spots: Spots,
-    watched: frozenset[tuple[str, bytes]],
+    watched: Container[tuple[str, bytes]],
 ) -> Iterator[Copy]:
     """Copies that a home of some roots has of the layers of the others."""
     if all(state.home == inode for state in states):

@@ -104,6 +104,14 @@ class NewNamespaces:
         """Whether any is to be read once more now."""
         return any(due <= time.monotonic() for due in self._due.values())
 
+    def waiting(self) -> frozenset[int]:
+        """Inodes of those to be read later."""
+        return frozenset(self._due)
+
+    def next(self) -> float | None:
+        """When the next one is to be read, in seconds of the monotonic clock."""
+        return min(self._due.values(), default=None)
+
     def again(self, new: Iterable[int], living: Container[int]) -> frozenset[int]:
         """Inodes of those to be read once more now, and then new no longer. The `new` ones follow after `SETUP`."""
         now = time.monotonic()

@@ -2,22 +2,23 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from ..errors import NoAnswer
 from ..model import HOST, UNKNOWN, Copy, Gap, Owner
-from ..mounts.roots import Spots, copies_at_home, copies_elsewhere, identities
+from ..mounts.roots import Placed, Spots, copies_at_home, placed
 from ..observe import entries, namespaces
 from ..observe.budgets import COST_FACTOR, LATER, LONGEST_PAUSE, Budgets, in_turn
 from ..observe.mount_lines import MountLines
 from ..observe.tiers.home_table import HOME
 from ..observe.tiers.mountinfo import needles
 from ..observe.tiers.observer import Observer
-from ..observe.tiers.prefilter import ReachedCopies, Reading, key_of
+from ..observe.tiers.prefilter import Reading, key_of
 from .history import History
 from .homes import Homes, reason
 from .mount_namespaces import MountNamespaces
+from .part import Part
 
 
 @dataclass(slots=True)
@@ -28,8 +29,10 @@ class FoundElsewhere:
     """How many mounts there are in all namespaces, the homes included."""
     copies: list[Copy] = field(default_factory=list)
     """Copies that the judge has to see."""
-    reached: list[ReachedCopies] = field(default_factory=list)
-    """By namespace, the copies that the homes' umounts reach: of these only the mount ids are kept."""
+    stale: list[Copy] = field(default_factory=list)
+    """Copies that were there before home unmounted what they are of, in namespaces that were not read since."""
+    all_since: int = 0
+    """The number of the reading of the homes since which every namespace was read that can be."""
     unread: set[int] = field(default_factory=set)
     """Inodes of the namespaces that could not be read, or are to be read in a later scan."""
     gaps: list[Gap] = field(default_factory=list)
@@ -44,6 +47,16 @@ class FoundElsewhere:
         self.gaps.append(Gap("the mounts of a namespace", reason, inode, owner=owner_name(owner)))
 
 
+class _Either:
+    """What is in either of two."""
+
+    def __init__(self, one: Container[object], other: Container[object]) -> None:
+        self._one, self._other = one, other
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._one or item in self._other
+
+
 def owner_name(owner: Owner) -> str | None:
     """Who a gap is of; None for the host."""
     return None if owner == HOST else str(owner)
@@ -54,56 +67,178 @@ class Elsewhere:
 
     def __init__(self, budgets: Budgets, alive: Callable[[], None]) -> None:
         """`alive` is called now and then while namespaces are read."""
-        self.suspects: frozenset[int] = frozenset()
-        """Inodes of the namespaces in which the last scan found something: they are read at each scan."""
+        self.suspects: Mapping[int, float] = {}
+        """When a namespace in which something was found is to be read again (monotonic clock), by its inode."""
+        self._read_at: dict[int, int] = {}
+        """The number of the reading of the homes after which each namespace was last read."""
+        self._died: dict[str, int] = {}
+        """By device, such a number when its superblock was known to have ended: what was read before shows that one."""
+        self._spots = Spots(())
+        self._placed: dict[int, tuple[Reading, Placed]] = {}
         self._needles: tuple[bytes, ...] = ()
         """Strings by which the last readings were filtered."""
         self._absent: frozenset[tuple[str, bytes]] = frozenset()
         """(device, mnt_root) of the last scan's copies of what no home had, a second reading of the homes included."""
         self.left: frozenset[int] = frozenset()
         """Inodes of the namespaces that the last scan did not come to: they are read first in the next one."""
+        self.owes = False
+        """Whether namespaces wait that may have a copy of what home has unmounted."""
         self._budgets, self._alive = budgets, alive
         self._refused: dict[int, _Refused] = {}
         """What could not be read: tried again after a pause, since it costs the most."""
 
     def scan(
-        self, observer: Observer, spaces: MountNamespaces, homes: Homes, history: History, *, reread: bool
+        self,
+        observer: Observer,
+        spaces: MountNamespaces,
+        homes: Homes,
+        history: History,
+        number: int,
+        part: Part | None,
+        *,
+        reread: bool,
     ) -> FoundElsewhere:
-        """Read the namespaces that may have changed, with `reread` all; what was read before stands for the others."""
+        """Read the namespaces that may have changed, with `reread` all; what was read before stands for the others.
+
+        Of a `part` of the host only what that says. `number` is that of the reading of the homes.
+        """
         strings = needles((layout for s in homes.states for layout in s.root.layout), history.volumes(homes.states))
-        reread, self._needles = reread or strings != self._needles, strings
-        new = spaces.to_read()
+        reread = part is None and (reread or strings != self._needles)
+        self._needles, spots = strings, self._spots.after(homes.states)
+        if spots is not self._spots:
+            self._spots, self._placed = spots, {}
+        now = part is None or part.again
+        new = spaces.to_read(now=now)
         found = FoundElsewhere(sum(len(table.mounts) for table in homes.tables.values()))
-        spots, watched = Spots(homes.states), history.watched() | identities(homes.states)
+        watched = history.watched()
         observer.watched = frozenset(map(key_of, watched))
         self._refused = {inode: one for inode, one in self._refused.items() if inode in spaces.members.keys() - new}
         reader = _Reader(observer, spaces, homes, strings, found, self._budgets, self._refused)
-        order = tuple(self._in_order(reader, self.suspects | new, reread=reread))
+        first = new | self._due_suspects(now=now)
+        if part is not None:
+            first |= self._holders(reader, history)
+        order = tuple(self._in_order(reader, first, reread=reread, young=frozenset() if now else spaces.young()))
         entries.expect([inode for inode, is_due in order if is_due and inode in spaces.doors])
+        readings: dict[int, Reading] = {}
         for inode, is_due in order:
-            self._alive()
-            reading = reader.current(inode) if is_due else observer.seen(inode)
+            reading = self._reading(reader, inode, number, is_due=is_due)
             if reading is not None:
-                reader.take(inode, reading)
-                found.copies += copies_elsewhere(inode, reading.candidates, spots, watched)
+                readings[inode] = reading
+        if part is not None:
+            readings |= self._read_owed(reader, history, number, part)
+        both = _Either(watched, history.live)
+        for inode, reading in readings.items():
+            reader.take(inode, reading)
+            self._sort(found, inode, self._copies(inode, reading, both), history)
         self.left = reader.left
         for inode, table in homes.tables.items():  # a home of one root may hold copies of another's
-            found.copies += copies_at_home(inode, table, homes.states, spots, watched)
+            found.copies += copies_at_home(inode, table, homes.states, spots, both)
+        self._forget(observer, spaces, homes)
+        found.all_since = self._all_since(spaces, homes, number)
+        found.copies = self._without_newer(found.copies, homes, spaces)
+        return found
+
+    def _reading(self, reader: "_Reader", inode: int, number: int, *, is_due: bool) -> Reading | None:
+        if not is_due:
+            return reader.observer.seen(inode)
+        self._alive()
+        reading = reader.current(inode)
+        if reading is not None:
+            self._read_at[inode] = number
+        return reading
+
+    def _read_owed(self, reader: "_Reader", history: History, number: int, part: Part) -> dict[int, Reading]:
+        """Of those that were not read since home unmounted what may be there, the longest unread within the allowance."""
+        since = max((one.since for one in history.departed.values() if one.everywhere), default=0)
+        owed = [inode for inode in self._unread_since(reader, since) if inode not in reader.found.unread]
+        readings: dict[int, Reading] = {}
+        until = time.thread_time() + part.allowance
+        for inode in sorted(owed, key=lambda one: self._read_at.get(one, 0)):
+            reading = self._reading(reader, inode, number, is_due=True)
+            if reading is not None:
+                readings[inode] = reading
+            if time.thread_time() >= until:
+                break
+        self.owes = len(readings) < len(owed)
+        return readings
+
+    def _unread_since(self, reader: "_Reader", since: int) -> list[int]:
+        others = reader.spaces.members.keys() - reader.homes.tables.keys() - self._refused.keys()
+        return [inode for inode in others if self._read_at.get(inode, 0) < since]
+
+    def _holders(self, reader: "_Reader", history: History) -> frozenset[int]:
+        """Namespaces that had a copy of what home has unmounted when they were read, or were never read."""
+        asked = {identity: one.since for identity, one in history.departed.items() if one.holders}
+        if not asked:
+            return frozenset()
+        return frozenset(
+            inode
+            for inode in self._unread_since(reader, max(asked.values()))
+            if (reading := reader.observer.seen(inode)) is None or any(reading.has(identity) for identity in asked)
+        )
+
+    def ids_of(self, observer: Observer, identity: tuple[str, bytes]) -> frozenset[int]:
+        """Small ids of the copies of that (device, mnt_root) that home's umounts reach, by the last readings."""
+        died = self._died.get(identity[0], 0)
+        readings = (observer.seen(inode) for inode, read_at in self._read_at.items() if read_at >= died)
+        return frozenset(number for one in readings if one is not None for number in one.reached.ids(identity))
+
+    def ended(self, devices: Iterable[str], number: int) -> None:
+        """The superblocks of these devices have ended: what was read up to that reading of the homes shows no others."""
+        self._died |= dict.fromkeys(devices, number)
+
+    def _copies(self, inode: int, reading: Reading, watched: Container[tuple[str, bytes]]) -> Iterator[Copy]:
+        known = self._placed.get(inode)
+        if known is None or known[0] is not reading:
+            known = self._placed[inode] = reading, placed(inode, reading.candidates, self._spots)
+        return known[1].copies(watched)
+
+    def _sort(self, found: "FoundElsewhere", inode: int, copies: Iterable[Copy], history: History) -> None:
+        """Take the copies that are there by the last reading: without those of superblocks that have ended since.
+
+        What home has unmounted since is a copy only where that was read after it.
+        """
+        read_at, died, departed = self._read_at.get(inode, 0), self._died, history.departed
+        if not died and not departed:
+            found.copies += copies
+            return
+        for copy in copies:
+            went = departed.get(copy.mount.identity)
+            if died.get(copy.mount.device, 0) > read_at:
+                continue
+            (found.stale if went is not None and went.since > read_at else found.copies).append(copy)
+
+    def _due_suspects(self, *, now: bool) -> frozenset[int]:
+        clock = time.monotonic()
+        return frozenset(inode for inode, due in self.suspects.items() if now or due <= clock)
+
+    def _all_since(self, spaces: MountNamespaces, homes: Homes, number: int) -> int:
+        """The reading of the homes since which each of the other namespaces was read that can be."""
+        others = spaces.members.keys() - homes.tables.keys() - self._refused.keys()
+        return min((self._read_at.get(inode, 0) for inode in others), default=number)
+
+    def _forget(self, observer: Observer, spaces: MountNamespaces, homes: Homes) -> None:
         observer.forget(spaces.members)
         self._budgets.forget(spaces.owners)
         observer.end_scan()
         spaces.were_read()
-        found.copies = self._without_newer(found.copies, homes, spaces)
-        return found
+        self._read_at = {inode: one for inode, one in self._read_at.items() if inode in spaces.members}
+        self._placed = {inode: one for inode, one in self._placed.items() if inode in spaces.members}
+        oldest = min((self._read_at.get(i, 0) for i in spaces.members.keys() - homes.tables.keys()), default=0)
+        self._died = {device: one for device, one in self._died.items() if one > oldest}
 
-    def _in_order(self, reader: "_Reader", first: Set[int], *, reread: bool) -> Iterator[tuple[int, bool]]:
+    def _in_order(
+        self, reader: "_Reader", first: Set[int], *, reread: bool, young: Set[int]
+    ) -> Iterator[tuple[int, bool]]:
         """All that are no home, and whether each is to be read, else its last reading stands.
 
-        Of those to be read, `first` come first, then what the last scan left, each in turn by their owners.
+        Of those to be read, `first` come first, then what the last scan left, each in turn by their owners. The
+        `young` ones wait.
         """
         spaces = reader.spaces
         others = [inode for inode in spaces.members if inode not in reader.homes.tables]
         due = [inode for inode in others if reread or inode in first or inode in self.left or reader.is_due(inode)]
+        due = [inode for inode in due if inode in first or inode not in young]
         ranks = (first, self.left - first, frozenset(due) - first - self.left)
         for rank in ranks:
             owners = {inode: spaces.owners.get(inode, UNKNOWN) for inode in due if inode in rank}
@@ -225,5 +360,4 @@ class _Reader:
         self.found.mounts += reading.mounts
         if not reading.binds:
             self.found.unbound.add(inode)
-        self.found.reached.append(reading.reached)
         self.found.gaps += [Gap("lines of mountinfo", why, inode, count, owner) for why, count in reading.unreadable]

@@ -1,24 +1,25 @@
 """What earlier scans saw: which mounts home had on its spots, and which copies were left when one was unmounted. Pure.
 
 Home is the mount namespace whose view of a root counts; a spot is a place in a file system, (device, path), where a
-layout has mounts. A copy has a history when home's mount of the same (device, mnt_root) was there at one scan and gone
-at the next, and the copy was there at that next scan. Device numbers are reused at once: a new container's /dev may
-have the number of the layer that has just gone. So type and options must be the same too; a copy that is not on home's
-spot must have been there before home's mount went; and from then on it must be there at every scan. A scan in which its
-namespace or its home could not be read ends what is known.
+layout has mounts. A copy has a history when home's mount of the same (device, mnt_root) was there when home was last
+read but once and gone when it was read next, and the copy was there at the first reading of its namespace after that.
+Device numbers are reused at once: a new container's /dev may have the number of the layer that has just gone. So type
+and options must be the same too; a copy that is not on home's spot must have been there before home's mount went; and
+from then on it must be there at every reading. Where its namespace is not read in the first scan after home's mount
+went, the superblock must have been seen to live all the time, or the very mount id must be known from before. A scan
+in which its namespace or its home could not be read ends what is known.
 
-A mount that went with all its copies is kept as gone until it is known that no process keeps it open: while one does,
-neither its device number nor its mount ids can be reused.
+A mount that went with all its copies is kept as gone until it is known that its superblock has ended, or that no
+process keeps it open: while one does, neither its device number nor its mount ids can be reused.
 
 stored_history.py says what of it lasts over a restart, and why that is evidence still.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..model import Copy, Gone, Match, Mount, MountClass, RootState, Spot
-from ..observe.tiers.prefilter import ReachedCopies
+from ..model import Copy, Gone, Match, Mount, MountClass, RootState
 
 Identity = tuple[str, bytes]
 CopyKey = tuple[int, int, str, bytes]
@@ -39,7 +40,7 @@ def may_be(one: Mount, other: Mount) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class HomeMount:
-    """A mount of home on one spot, with the small mount ids that it and its copies had at the last scan."""
+    """A mount of home on one spot, with the small mount ids that it and its copies are known to have had."""
 
     match: Match
     mount: Mount
@@ -56,44 +57,59 @@ class CopyOf(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Lingering:
+class Departed:
     """What home has unmounted, while namespaces that may have copies of it were not read yet."""
 
     mounts: tuple[HomeMount, ...]
-    waiting: frozenset[int]
-    """Inodes of these namespaces."""
+    since: int
+    """The reading of the homes at which it was missing, by their number."""
+    lives: bool | None = None
+    """Whether its superblock was seen to live at every question since then; None before the first one."""
+    complete: bool = False
+    """Whether the ids are known that its copies in other namespaces had."""
+    holders: bool = False
+    """Whether it is time to read the namespaces that had a copy."""
+    everywhere: bool = False
+    """Whether it is time to read all others."""
 
 
-MOST_LINGERING = 4096
+MOST_DEPARTED = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Home's mounts at the last scan by (device, mnt_root), the copies left behind, and what is mounted nowhere now."""
+    """Home's mounts now by (device, mnt_root), the copies left behind, and what is mounted nowhere now."""
 
     live: Mapping[Identity, tuple[HomeMount, ...]] = field(default_factory=dict)
+    departed: Mapping[Identity, Departed] = field(default_factory=dict)
     left: Mapping[CopyKey, CopyOf] = field(default_factory=dict)
     gone: Mapping[Identity, Gone] = field(default_factory=dict)
     elsewhere: Mapping[CopyKey, Mount] = field(default_factory=dict)
     """Copies at the last scan that are on no spot of a layout."""
-    reached: tuple[ReachedCopies, ...] = ()
-    """By namespace, the copies at the last scan that home's umounts reach."""
     beside: tuple[CopyOf, ...] = ()
     """Copies at the last scan of what home had then, which its umount would leave behind."""
-    lingering: Mapping[Identity, Lingering] = field(default_factory=dict)
-    """What home had when some namespaces waited to be read, and has no more."""
     earlier: Mapping[Identity, bool] = field(default_factory=dict)
     """What the next scan looks for since an earlier run of the service saw it: whether it is on a volume."""
+    scanned: int = 0
+    """The number of the reading of the homes with which the last scan began."""
 
     def watched(self) -> frozenset[Identity]:
-        """What is searched for in other namespaces wherever it is mounted: what home has, or had with a copy left."""
+        """What is searched for in other namespaces wherever it is mounted, beside what home has: what it had, with a
+        copy left, or perhaps.
+        """
         left = {(device, root) for _ns, _id, device, root in self.left}
-        return frozenset(self.live) | left | frozenset(self.lingering) | frozenset(self.earlier)
+        return frozenset(left) | frozenset(self.departed) | frozenset(self.earlier)
 
     def volumes(self, states: Iterable[RootState]) -> frozenset[Identity]:
         """Identities on volumes, now or before: neither a type nor a last path component sets them apart."""
-        matched = [(m.identity, s.matches[spot]) for s in states for spot, mounts in s.live.items() for m in mounts]
-        matched += [(identity, one.match) for identity, many in self.live.items() for one in many]
+        matched = [
+            (mount.identity, state.matches[spot])
+            for state in states
+            if any(layout.mount_class is MountClass.VOLUME for layout in state.root.layout)
+            for spot, mounts in state.live.items()
+            for mount in mounts
+        ]
+        matched += [(identity, known.match) for identity, one in self.departed.items() for known in one.mounts]
         matched += [((device, root), held.of.match) for (_ns, _id, device, root), held in self.left.items()]
         seen = frozenset(found for found, match in matched if match.layout.mount_class is MountClass.VOLUME)
         return seen | {identity for identity, volume in self.earlier.items() if volume}
@@ -102,59 +118,122 @@ class History:
         """The history without what is gone and was seen to be kept by no process, named by its mount ids."""
         return replace(self, gone={identity: gone for identity, gone in self.gone.items() if gone.ids not in unused})
 
+    def ended(self, devices: Collection[str]) -> "History":
+        """The history when the superblocks of these devices are known to have ended: nothing of them is anywhere."""
+        if not devices:
+            return self
+        return replace(
+            self,
+            departed={identity: one for identity, one in self.departed.items() if identity[0] not in devices},
+            left={copy: one for copy, one in self.left.items() if copy[2] not in devices},
+            gone={identity: gone for identity, gone in self.gone.items() if identity[0] not in devices},
+        )
+
+    def asked(self, lives: Mapping[str, bool]) -> "History":
+        """The history after the question which superblocks live, by device. It is asked after each reading of the homes.
+
+        One that was not asked, or gave no answer, at any of them is not known to be the same by now.
+        """
+        ended = self.ended(frozenset(device for device, alive in lives.items() if not alive))
+        departed = {
+            identity: replace(one, lives=True if one.lives is not False and lives.get(identity[0]) else False)
+            for identity, one in ended.departed.items()
+        }
+        return replace(ended, departed=departed)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveChange:
+    """What a reading of the homes showed otherwise than the one before, of mounts on spots of the roots."""
+
+    went: tuple[HomeMount, ...] = ()
+    came: tuple[HomeMount, ...] = ()
+    blind: frozenset[tuple[bytes, int | None]] = frozenset()
+    """Roots, by path and home, that can't be judged now, or are none any more."""
+
+
+def homes_read(history: History, change: LiveChange, number: int) -> History:
+    """The history after the reading of the homes with that number."""
+    live = dict(history.live)
+    if change.blind:
+        seen = {identity: tuple(one for one in many if _sees(change, one)) for identity, many in live.items()}
+        live = {identity: many for identity, many in seen.items() if many}
+    departed = {i: one for i, one in history.departed.items() if all(_sees(change, known) for known in one.mounts)}
+    for known in change.went:
+        identity = known.mount.identity
+        rest = tuple(one for one in live.pop(identity, ()) if (one.home, one.mount.id) != (known.home, known.mount.id))
+        if rest:
+            live[identity] = rest
+    for known in change.came:
+        live[known.mount.identity] = (*live.get(known.mount.identity, ()), known)
+    for known in change.went:
+        if known.mount.identity not in live:
+            before = departed.pop(known.mount.identity, None)
+            others = before.mounts if before is not None and before.since == number else ()
+            departed[known.mount.identity] = Departed((*others, _with_copies(known, history)), number)
+    left = [(identity, one) for identity, one in departed.items() if identity not in live]
+    return replace(history, live=live, departed=dict(left[-MOST_DEPARTED:]))
+
+
+def _sees(change: LiveChange, known: HomeMount) -> bool:
+    return (known.match.root.path, known.home) not in change.blind
+
+
+def _with_copies(known: HomeMount, history: History) -> HomeMount:
+    """With the ids of the copies that the last scan saw."""
+    identity = known.mount.identity
+    ids = {copy.mount.id for copy, _of in history.beside if copy.mount.identity == identity}
+    ids |= {number for _namespace, number, *other in history.elsewhere if tuple(other) == identity}
+    return replace(known, ids=known.ids | ids) if ids else known
+
 
 def remember(
     history: History,
     states: Iterable[RootState],
     copies: Iterable[Copy],
-    matches: Mapping[Spot, Match],
     unread: frozenset[int],
-    reached: tuple[ReachedCopies, ...] = (),
-    waiting: frozenset[int] = frozenset(),
+    number: int,
+    all_since: int | None = None,
+    stale: Iterable[Copy] = (),
 ) -> tuple[History, tuple[Copy, ...]]:
     """The history after a scan, and the copies with their history filled in.
 
-    `matches` has the match of each live spot of `states`; `unread` the inodes of the namespaces that could not be read
-    this time, of which those `waiting` are read in one of the next scans; `reached`, by namespace, the copies that need
-    no judgement.
+    `unread` has the inodes of the namespaces that could not be read this time. The scan began with the reading of the
+    homes with that `number`; since that with the number `all_since` every other namespace has been read (None: since
+    the last one). `stale` are copies in namespaces that have yet to be read since home unmounted what they are of:
+    they were there then.
     """
     states, copies = tuple(states), tuple(copies)
     readable = _Readable(state for state in states if state.mount is not None and state.home not in unread)
+    all_since = number if all_since is None else all_since
     ids: dict[Identity, set[int]] = {}
     for copy in copies:
         ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
-    live = _live(states, matches, ids)
     left: dict[CopyKey, CopyOf] = {}
     # By id() of what a layer's copies share, which is kept so that its id() is not used again: 300 namespaces, one set.
     grown: dict[int, tuple[HomeMount, HomeMount]] = {}
     filled, beside = [], []
     for copy in copies:
-        before = _left_behind(history, copy, live, readable)
+        before = _left_behind(history, copy, readable)
         if before is not None:
             if id(before) not in grown:
                 grown[id(before)] = before, replace(before, ids=before.ids | ids[copy.mount.identity])
             left[key(copy)] = CopyOf(_with_unique(copy, history), grown[id(before)][1])
-        elif (at_home := _at_home(copy, live)) is not None:
+        elif (at_home := _at_home(copy, history.live)) is not None:
             beside.append(CopyOf(copy, at_home))
         filled.append(copy if before is None else copy.with_history(before.match))
-    gone = _gone(history, live, ids, readable, everywhere=not unread)
-    elsewhere = {key(copy): copy.mount for copy in copies if copy.match is None}
-    lingering = _lingering(history, live, waiting)
-    return History(live, left, gone, elsewhere, reached, tuple(beside), lingering), tuple(filled)
+    over = {identity: one for identity, one in history.departed.items() if one.since <= all_since}
+    gone = _gone(history, over, ids, readable, everywhere=not unread)
+    elsewhere = {key(copy): copy.mount for copy in (*copies, *stale) if copy.match is None}
+    departed = {
+        identity: one for identity, one in history.departed.items() if identity not in over and _is_at(one, readable)
+    }
+    after = History(history.live, departed, left, gone, elsewhere, tuple(beside), scanned=number)
+    return after, tuple(filled)
 
 
-def _lingering(
-    history: History, live: Mapping[Identity, tuple[HomeMount, ...]], waiting: frozenset[int]
-) -> dict[Identity, Lingering]:
-    """A namespace that is not read in the scan in which home has unmounted shows its copies in a later one."""
-    before = {i: Lingering(one.mounts, one.waiting & waiting) for i, one in history.lingering.items()}
-    if waiting:
-        before |= {
-            identity: Lingering(tuple(replace(one, ids=_ids(history, identity, one)) for one in many), waiting)
-            for identity, many in history.live.items()
-        }
-    left = [(identity, one) for identity, one in before.items() if one.waiting and identity not in live]
-    return dict(left[-MOST_LINGERING:])
+def _is_at(departed: Departed, readable: "_Readable") -> bool:
+    return all(readable.at(known) for known in departed.mounts)
 
 
 def _with_unique(copy: Copy, history: History) -> Copy:
@@ -187,36 +266,21 @@ class _Readable:
         return known if root == known.match.root else replace(known, match=replace(known.match, root=root))
 
 
-def _live(
-    states: Iterable[RootState], matches: Mapping[Spot, Match], ids: Mapping[Identity, set[int]]
-) -> dict[Identity, tuple[HomeMount, ...]]:
-    """Home's mounts now. `ids` has the small mount ids of their copies."""
-    live: dict[Identity, tuple[HomeMount, ...]] = {}
-    for state in states:
-        for spot, mounts in state.live.items():
-            for mount in mounts:
-                every = frozenset({mount.id, *ids.get(mount.identity, ())})
-                known = HomeMount(matches[spot], mount, every, state.home)
-                live[mount.identity] = (*live.get(mount.identity, ()), known)
-    return live
-
-
-def _left_behind(
-    history: History, copy: Copy, live: Mapping[Identity, tuple[HomeMount, ...]], readable: _Readable
-) -> HomeMount | None:
-    if copy.mount.identity in live:
+def _left_behind(history: History, copy: Copy, readable: _Readable) -> HomeMount | None:
+    if copy.mount.identity in history.live:
         return None  # home has it, or has it again
     held = history.left.get(key(copy))
     if held is not None:
         same = may_be(held.copy.mount, copy.mount) and same_file_system(held.of.mount, copy.mount)
         return readable.renewed(held.of) if same and readable.has(held.of.match) else None
+    departed = history.departed.get(copy.mount.identity)
+    if departed is None:
+        return None
     before = history.elsewhere.get(key(copy))
     elsewhere = copy.match is None and before is not None and may_be(before, copy.mount)
-    lingering = history.lingering.get(copy.mount.identity)
-    # Of what home had at an earlier scan than the last, the very copies that there were then.
-    late = [one for one in lingering.mounts if copy.mount.id in one.ids] if lingering else []
-    for known in (*history.live.get(copy.mount.identity, ()), *late):
-        there = copy.spot == known.match.spot or elsewhere
+    first = departed.since > history.scanned or departed.lives is True
+    for known in departed.mounts:
+        there = (copy.spot == known.match.spot or elsewhere) and (first or copy.mount.id in known.ids)
         if readable.at(known) and there and same_file_system(known.mount, copy.mount):
             return readable.renewed(known)
     return None
@@ -237,34 +301,25 @@ def same_file_system(one: Mount, other: Mount) -> bool:
 
 def _gone(
     history: History,
-    live: Mapping[Identity, tuple[HomeMount, ...]],
+    over: Mapping[Identity, Departed],
     anywhere: Mapping[Identity, set[int]],
     readable: _Readable,
     *,
     everywhere: bool,
 ) -> dict[Identity, Gone]:
-    """What home had or had left behind at the last scan or before, and what is mounted nowhere now.
+    """What home had, or had left behind at the last scan or before, and what is mounted nowhere now.
 
     Where not all namespaces were read, only what holds home's own mount of it is known to hold a detached one.
     """
 
     def is_gone(identity: Identity, match: Match) -> bool:
-        return identity not in live and identity not in anywhere and readable.has(match)
+        return identity not in history.live and identity not in anywhere and readable.has(match)
 
-    before = {identity: known for identity, many in history.live.items() for known in many}
+    before = {identity: known for identity, one in over.items() for known in one.mounts}
     before |= {(device, root): held.of for (_ns, _id, device, root), held in history.left.items()}
     gone = {
-        identity: Gone(
-            known.match,
-            known.mount,
-            _ids(history, identity, known) if everywhere else frozenset({known.mount.id}),
-            known.home,
-        )
+        identity: Gone(known.match, known.mount, known.ids if everywhere else frozenset({known.mount.id}), known.home)
         for identity, known in before.items()
         if is_gone(identity, known.match)
     }
     return gone | {identity: one for identity, one in history.gone.items() if is_gone(identity, one.match)}
-
-
-def _ids(history: History, identity: Identity, known: HomeMount) -> frozenset[int]:
-    return known.ids.union(*(reached.ids(identity) for reached in history.reached))

@@ -1,17 +1,22 @@
 """The homes: the mount namespaces whose view of a root counts. Their mount tables, and the state of each root there."""
 
 import errno
+import operator
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import NoAnswer
-from ..model import Gap, Mount, Root, RootState
+from ..model import Gap, Mount, Root, RootState, Spot
+from ..mounts.home_changes import HomeChange, state_after
 from ..mounts.roots import ANYWHERE, root_state
 from ..mounts.table import Table
 from ..observe import namespaces
 from ..observe.tiers.observer import Observer
 from ..observe.tiers.prefilter import LiveAtHome
+from .history import HomeMount, LiveChange
 
 
 class Homes:
@@ -28,6 +33,18 @@ class Homes:
         self.live = LiveAtHome()
         self.identities: frozenset[tuple[str, bytes]] = frozenset()
         """(device, mnt_root) of every mount of every home."""
+        self.change = LiveChange()
+        """What the last update found otherwise than the one before, on spots of the roots."""
+        self.new_devices: frozenset[str] = frozenset()
+        """Devices of what a home has mounted since the update before, and no home had then."""
+        self.is_moved = False
+        """Whether the mounts that hold a root are others than before, or are shared otherwise."""
+        self.devices = Counter[str]()
+        """How many mounts of homes there are on each device."""
+        self._identities = Counter[tuple[str, bytes]]()
+        self._roots: tuple[Root, ...] = ()
+        self._members: Mapping[int, tuple[int, ...]] = {}
+        self._changes: dict[int, tuple[Table, Table, HomeChange]] = {}
 
     def update(
         self, observer: Observer, roots: Iterable[Root], members: Mapping[int, tuple[int, ...]], gaps: list[Gap]
@@ -36,7 +53,8 @@ class Homes:
 
         `members` are the processes of each namespace. What could not be read is added to `gaps`.
         """
-        roots = tuple(roots)
+        roots = self._roots = tuple(roots)
+        self._members = members
         # A root that is the whole host is on no way: what is of interest there is on block devices.
         observer.paths = tuple(sorted(r.path for r in roots if not all(one.pattern == ANYWHERE for one in r.layout)))
         reader = _TableReader(observer, members, gaps)
@@ -47,13 +65,32 @@ class Homes:
             or any(tables[inode] is not self.tables[inode] for inode in tables)
             or [state.root for state in states] != [state.root for state in self.states]
         )
+        self.change, self.is_moved = _live_change(self.states, states), _holders(self.states) != _holders(states)
+        self.new_devices = self._count(tables)
         self.tables, self.states = tables, states
+        self._changes.clear()
         if changed:
             self.live = LiveAtHome(states)
-            self.identities = frozenset(mount.identity for table in tables.values() for mount in table.mounts)
+            self.identities = frozenset(self._identities)
         for inode in tables:
             observer.guard(inode, _guarded(state for state in states if state.home == inode))
         return changed
+
+    def again(self, observer: Observer) -> bool:
+        """The same for the roots and processes of the last update: True when any home changed since."""
+        return self.update(observer, self._roots, self._members, [])
+
+    def _count(self, tables: Mapping[int, Table]) -> frozenset[str]:
+        """Count what the tables have, and return the devices that are new."""
+        nothing, known = Table(()), frozenset[str]()
+        for home in tables.keys() | self.tables.keys():
+            before, now = self.tables.get(home, nothing), tables.get(home, nothing)
+            if before is not now:
+                change = self._change(home, before, now)
+                known |= {mount.device for mount in change.added if mount.device not in self.devices}
+                for counter, of in ((self.devices, _device), (self._identities, _identity)):
+                    _add(counter, map(of, change.added), map(of, change.removed))
+        return known
 
     def _states_of(self, roots: Iterable[Root], reader: "_TableReader") -> Iterator[RootState]:
         for root in roots:
@@ -71,11 +108,18 @@ class Homes:
         return self._home if self._home is not None else namespaces.of_pid1()
 
     def _state(self, root: Root, table: Table, home: int) -> RootState:
-        if self.tables.get(home) is table:
-            known = next((state for state in self.states if state.root == root and state.home == home), None)
-            if known is not None:
-                return known
-        return root_state(root, table, home)
+        known = next((state for state in self.states if state.root == root and state.home == home), None)
+        before = self.tables.get(home)
+        if known is None or before is None:
+            return root_state(root, table, home)
+        return known if before is table else state_after(known, table, self._change(home, before, table))
+
+    def _change(self, home: int, before: Table, now: Table) -> HomeChange:
+        """Between two tables of a home, found once for all roots."""
+        known = self._changes.get(home)
+        if known is None or known[:2] != (before, now):
+            known = self._changes[home] = before, now, HomeChange.between(before, now)
+        return known[2]
 
 
 @dataclass(slots=True)
@@ -103,6 +147,48 @@ class _TableReader:
         except (OSError, NoAnswer) as error:
             self.gaps.append(Gap("the mounts of a home", reason(error), home))
             return None
+
+
+def _live_change(before: Iterable[RootState], now: Iterable[RootState]) -> LiveChange:
+    """What came and went on the spots of the roots."""
+    old = {(state.root.path, state.home): state for state in before if state.mount is not None}
+    new = {(state.root.path, state.home): state for state in now if state.mount is not None}
+    went, came = list[HomeMount](), list[HomeMount]()
+    for place, state in new.items():
+        known = old.get(place)
+        if known is not state:
+            left, here = _on_spots(known), _on_spots(state)
+            went += (_home_mount(known, *left[one]) for one in left.keys() - here.keys()) if known else ()
+            came += (_home_mount(state, *here[one]) for one in here.keys() - left.keys())
+    return LiveChange(tuple(went), tuple(came), frozenset(old.keys() - new.keys()))
+
+
+def _on_spots(state: RootState | None) -> dict[int, tuple[Spot, Mount]]:
+    """By id(): a mount is the same object in two tables where it is the same."""
+    if state is None:
+        return {}
+    return {id(mount): (spot, mount) for spot, mounts in state.live.items() for mount in mounts}
+
+
+def _home_mount(state: RootState, spot: Spot, mount: Mount) -> HomeMount:
+    return HomeMount(state.matches[spot], mount, frozenset({mount.id}), state.home)
+
+
+_device, _identity = operator.attrgetter("device"), operator.attrgetter("identity")
+
+
+def _add(counter: Counter[Any], more: Iterable[object], less: Iterable[object]) -> None:
+    """Count on; what there is none of is not in it."""
+    counter.update(more)
+    for one in less:
+        counter[one] -= 1
+        if not counter[one]:
+            del counter[one]
+
+
+def _holders(states: Iterable[RootState]) -> list[tuple[object, ...]]:
+    """Of each root, its home, and the mounts that hold it."""
+    return [(state.root, state.home, state.mount, state.bases) for state in states]
 
 
 def _guarded(states: Iterable[RootState]) -> Iterable[Mount]:

@@ -167,14 +167,19 @@ class MountNamespaces:
             and not self._new.due()
         )
 
-    def to_read(self) -> frozenset[int]:
-        """Inodes of the namespaces that are new, or were new a moment ago and may have been set up since; and of those
-        in which no process was seen.
+    def to_read(self, *, now: bool) -> frozenset[int]:
+        """Inodes of the namespaces that were new a moment ago and may have been set up since; with `now` those that
+        are new, too; and of those in which no process was seen.
 
         All but those of the first scan are to be read once more after a moment.
         """
         new = self._unknown()
-        return new | self._unproved | self._new.again(new if self._read else (), self.members)
+        again = self._new.again(new if self._read else (), self.members)
+        return self._unproved | again | (new if now or not self._read else frozenset())
+
+    def young(self) -> frozenset[int]:
+        """Inodes of those that are to be read after a moment."""
+        return self._new.waiting()
 
     def _is_another(self, inode: int, pids: tuple[int, ...]) -> bool:
         """Inodes of namespaces are reused at once: one without a process of before is taken for another."""

@@ -15,23 +15,40 @@ HOME = ReadingLimits(size=1 << 62, seconds=30.0)
 _FUSE = (b" - fuse ", b" - fuse.")
 
 
-def home_table(lines: MountLines, paths: Sequence[bytes], uniques: UniqueIds | None = None) -> Table:
+def home_table(
+    lines: MountLines,
+    paths: Sequence[bytes],
+    uniques: UniqueIds | None = None,
+    parsed: dict[bytes, Mount] | None = None,
+) -> Table:
     """The table of all mounts.
 
-    A FUSE mount that is on the way to none of the `paths` and below none of them has an empty mount point: fusermount3
+    `parsed` are the mounts of the last reading for these paths, by line, and then those of this one: between two
+    readings most lines are the same. A FUSE mount that is on the way to none of the `paths` and below none of them has an empty mount point: fusermount3
     gives each user a thousand, whose paths and sources are as long as the user likes. Raises: OSError as reading does.
     """
+    parsed = {} if parsed is None else parsed
     mounts: list[Mount] = []
+    kept: dict[bytes, Mount] = {}
     unreadable: dict[str, int] = {}
     uniques = UniqueIds() if uniques is None else uniques
     escaped = tuple(mountinfo.escape(path) for path in paths)
     for block in lines.blocks():
         uniques.take(block)
-        for line in block.split(b"\n"):
-            if line:
-                _parse(_shortened(line, escaped), uniques, mounts, unreadable)
+        for line in filter(None, block.split(b"\n")):
+            mount = parsed.get(line)
+            if mount is None or (uniques and mount.unique != uniques.get(line.partition(b" ")[0])):
+                short = _shortened(line, escaped)
+                mount = _parsed(short, uniques, unreadable)
+                if mount is None or short is not line:
+                    mounts += (mount,) if mount else ()
+                    continue
+            kept[line] = mount
+            mounts.append(mount)
     if lines.too_long:
         unreadable[TOO_LONG] = lines.too_long
+    parsed.clear()
+    parsed.update(kept)
     return Table(mounts, unreadable)
 
 
@@ -58,11 +75,12 @@ def caught_up(table: Table, removed: Set[int], added: Mapping[int, bytes], paths
     return Table(mounts, table.unreadable)
 
 
-def _parse(line: bytes, uniques: UniqueIds, mounts: list[Mount], unreadable: dict[str, int]) -> None:
+def _parsed(line: bytes, uniques: UniqueIds, unreadable: dict[str, int]) -> Mount | None:
     try:
-        mounts.append(mountinfo.parse_line(line, uniques))
+        return mountinfo.parse_line(line, uniques)
     except mountinfo.Unreadable as error:
         unreadable[str(error)] = unreadable.get(str(error), 0) + 1
+        return None
 
 
 def _shortened(line: bytes, paths: Sequence[bytes]) -> bytes:

@@ -51,8 +51,9 @@ class TextObserver(Observer):
     def _home(self, known: Home | None, lines: OpenMountinfo) -> Home:
         if known is not None and known.read_from == (lines.signed(), self.paths):
             return known
-        table = home_table(lines, self.paths)
-        return Home((lines.signature, self.paths), table)
+        parsed = {} if known is None else known.parsed_for(self.paths)
+        table = home_table(lines, self.paths, parsed=parsed)
+        return Home((lines.signature, self.paths), table, parsed=parsed)
 
     def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
         """As `Observer` says; a text with the same hash is not filtered again."""

@@ -30,6 +30,12 @@ class Home:
     identified: Identified | None = None
     listing: bytes | None = None
     """Its unique mount ids, where they fit."""
+    parsed: dict[bytes, Mount] = field(default_factory=dict, compare=False, repr=False)
+    """Its mounts by line of the text."""
+
+    def parsed_for(self, paths: tuple[bytes, ...]) -> dict[bytes, Mount]:
+        """The mounts that another reading for these paths may take over."""
+        return self.parsed if self.read_from[1] == paths else {}
 
 
 @dataclass(frozen=True, slots=True)

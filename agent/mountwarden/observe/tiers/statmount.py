@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from ...model import Mount
 from ...mounts.table import Table
 from ..mount_lines import OpenMountinfo
 from ..namespaces import read
@@ -42,8 +43,10 @@ class StatmountObserver(Observer):
         paths = self.paths
         signature = read(inode, pids, OpenMountinfo.signed, limits=HOME)
         if signature is not None and (known is None or known.read_from != (signature, paths)):
-            made = read_listed(self._lister, inode, pids, None, lambda lines, ids: home_table(lines, paths, ids), HOME)
-            known = None if made is None else _home(made, paths)
+            parsed = {} if known is None else known.parsed_for(paths)
+            function = partial(_home_table, paths, parsed)
+            made = read_listed(self._lister, inode, pids, None, function, HOME)
+            known = None if made is None else _home(made, paths, parsed)
         if signature is None or known is None:
             self._tables.pop(inode, None)
             return None
@@ -173,5 +176,11 @@ class StatmountObserver(Observer):
             return False
 
 
-def _home(made: Listed[Table], paths: tuple[bytes, ...]) -> Home:
-    return Home((made.signature, paths), made.made, made.identified, made.ids or None)
+def _home_table(
+    paths: tuple[bytes, ...], parsed: dict[bytes, Mount], lines: OpenMountinfo, uniques: UniqueIds
+) -> Table:
+    return home_table(lines, paths, uniques, parsed)
+
+
+def _home(made: Listed[Table], paths: tuple[bytes, ...], parsed: dict[bytes, Mount]) -> Home:
+    return Home((made.signature, paths), made.made, made.identified, made.ids or None, parsed)

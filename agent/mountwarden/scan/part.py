@@ -1,0 +1,22 @@
+"""How much of the host one scan of the service looks at. Pure."""
+
+from dataclasses import dataclass
+
+SHARE = 0.25
+"""Of the namespaces, the part that a resync reads again where nothing asks for more: each of them is read in four."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a scan reads of the namespaces that are no home, where it does not read all that may have changed.
+
+    It reads what must be known now: where something is about to be confirmed, and where something may have been left
+    behind that home has unmounted. All else is read in later scans.
+    """
+
+    allowance: float = 0.0
+    """Processor seconds for those that only may have a copy of what home has unmounted; one of them is always read."""
+    again: bool = False
+    """Whether all namespaces in which something was found, and all new ones, are read now: somebody asks."""
+    share: float = SHARE
+    """Of a resync, the part of the namespaces that are read again, the longest unread first; 1 for all."""
