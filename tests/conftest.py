@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from mountwarden.observe import entries
+from mountwarden.observe import entries, superblocks
 
 from tests.support.leftovers import belongings
 from tests.support.wait import wait_until
@@ -27,7 +27,8 @@ def _nothing_left_behind() -> Iterator[None]:
     """A mount, descriptor, child or mount namespace that outlives the test fails it; dying ones get some seconds."""
     before = belongings()
     yield
-    entries.close()  # it is the process's own, for all of its entries
+    entries.close()  # they are the process's own, for all entries and questions
+    superblocks.close()
     if not belongings().beyond(before):
         return
     gc.collect()  # what only a cycle of references holds is nobody's any more

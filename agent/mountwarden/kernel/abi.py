@@ -172,6 +172,10 @@ LO_NAME_SIZE = 64
 
 # sys/inotify.h
 IN_DELETE_SELF = 0x400
+IN_UNMOUNT = 0x2000
+IN_Q_OVERFLOW = 0x4000
+IN_IGNORED = 0x8000
+INOTIFY_EVENT = struct.Struct("=iIII")  # struct inotify_event without name: wd, mask, cookie, len
 
 # fs/overlayfs/overlayfs.h: struct ovl_fb, the handle of a file of one of its layers, after three bytes of padding
 OVL_FILEID_V1 = 0xF8

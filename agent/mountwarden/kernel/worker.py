@@ -51,9 +51,9 @@ class Worker:
             _run(start, idle, after, theirs, parent)
         theirs.close()
 
-    def post(self, request: bytes) -> None:
+    def post(self, request: bytes, fds: Iterable[int] = ()) -> None:
         """Send a request whose answer nobody needs; the next `ask` waits for it. Raises: BrokenPipeError, NoAnswer."""
-        self._send(request, ())
+        self._send(request, fds)
         self._owed += 1
 
     def settle(self, *, deadline: float) -> bool:

@@ -21,6 +21,7 @@ from .enums import (
     RecordState,
     RootKind,
     Severity,
+    SuperblockTest,
     Tier,
 )
 from .events import Event, Subject
@@ -131,6 +132,7 @@ __all__ = [
     "Spot",
     "Stack",
     "Subject",
+    "SuperblockTest",
     "Target",
     "Tier",
     "UnitFacts",

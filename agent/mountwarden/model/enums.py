@@ -110,6 +110,14 @@ class Tier(enum.StrEnum):
     MOUNTINFO = "mountinfo"
 
 
+class SuperblockTest(enum.StrEnum):
+    """What says whether a superblock lives on that home has no mount of any more: ustat(2), inotify(7), or nothing."""
+
+    USTAT = "ustat"
+    INOTIFY = "inotify"
+    NONE = "none"
+
+
 class EventKind(enum.StrEnum):
     """What the service logs. Each has one message id and one catalog entry."""
 

@@ -15,11 +15,12 @@ from ..config.schema import Config
 from ..engines import COMMANDS, Host
 from ..explain.attribute import attribute_all
 from ..judge import Judgement, judge
-from ..model import Answers, Finding, Gap, Kind, Missed, Picture, Tier
+from ..model import Answers, Finding, Gap, Kind, Missed, Picture, SuperblockTest, Tier
 from ..mounts.roots import stacks
 from ..observe import processes, start_times, tiers
 from ..observe.budgets import COMMAND_BURST, Budgets
 from ..observe.ids import NamespaceIds
+from ..observe.superblocks import Superblocks
 from . import stored_history
 from .answers import AnswerSources
 from .elsewhere import Elsewhere, FoundElsewhere
@@ -52,6 +53,13 @@ class Scan:
     """To which is charged what is read because of this scan."""
     unbound: frozenset[int] = frozenset()
     """Inodes of namespaces with much to read, of which nothing but the copies of `picture` has to do with a root."""
+    superblocks: Superblocks | None = field(default=None, compare=False, repr=False)
+    """By which is asked whether a superblock lives."""
+
+    @property
+    def superblock_test(self) -> tuple[SuperblockTest, str]:
+        """What says whether a superblock lives, and why that. It is tried by the first who wants to know."""
+        return (self.superblocks.way, self.superblocks.why) if self.superblocks else (SuperblockTest.NONE, "")
 
     @property
     def complete(self) -> bool:
@@ -111,6 +119,7 @@ class Scanner:
         self._keep = keep
         self._answers = AnswerSources(self._engines)
         self._ids = NamespaceIds()
+        self.superblocks = Superblocks()
         self._last: tuple[Scan, list[Gap]] | None = None
         """The last whole scan and the gaps before the other namespaces were read; None where it found something or the
         judge had a question: what that depends on can change though no mount does. Severed roots are no such thing.
@@ -160,6 +169,7 @@ class Scanner:
             owes=found.owes,
             budgets=self._budgets,
             unbound=frozenset(found.unbound),
+            superblocks=self.superblocks,
         )
         self._last = None if changing or judgement.questions or found.unread else (scan, before)
         return scan
@@ -269,3 +279,4 @@ class Scanner:
     def close(self) -> None:
         """Give back what is open. Scans go on to work, each of them anew."""
         self._observer.close()
+        self.superblocks.close()

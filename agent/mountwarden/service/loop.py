@@ -17,7 +17,7 @@ from ..kernel import child
 from ..ledger import breaker, update
 from ..ledger.update import Ledger, Now
 from ..model import EventKind, Finding, Outcome
-from ..observe import entries
+from ..observe import entries, superblocks
 from ..scan.scanner import Scan
 from ..systemd.notify import Notifier
 from .actions import AutomaticActions
@@ -131,6 +131,7 @@ class Agent:
             self._clients.close()
         self._reporter.save()
         entries.close()
+        superblocks.close()
         return 0
 
     def _woke(self, until: float) -> None:
@@ -299,6 +300,6 @@ def _boot() -> float:
 
 def _cpu() -> float:
     """Processor seconds of this process and its children, those that live included."""
-    living = entries.cpu_seconds()  # first: it reaps
+    living = entries.cpu_seconds() + superblocks.cpu_seconds()  # first: they reap
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime + living
