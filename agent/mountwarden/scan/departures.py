@@ -82,7 +82,7 @@ def _is_nsfs(one: Departed) -> bool:
 
 def _is_another_at_home(mount: Mount, homes: Homes) -> bool:
     """Whether home has that device number for another superblock: numbers are reused when one has ended."""
-    if mount.device not in homes.devices or not has_superblock_of_its_own(mount):
+    if mount.device not in homes.devices or not (mount.super_options and has_superblock_of_its_own(mount)):
         return False
     now = (one for table in homes.tables.values() for one in table.mounts if one.device == mount.device)
     return not any(same_file_system(one, mount) for one in now)

@@ -1,12 +1,14 @@
 """All namespaces that are no home: which of them are read again, and the copies of the homes' mounts in them."""
 
 import contextlib
+import itertools
+import math
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from ..errors import NoAnswer
-from ..model import HOST, UNKNOWN, Copy, Gap, Owner
+from ..model import HOST, UNKNOWN, Copy, Gap, Mount, Owner
 from ..mounts.roots import Placed, Spots, copies_at_home, placed
 from ..observe import entries, namespaces
 from ..observe.budgets import COST_FACTOR, LATER, LONGEST_PAUSE, Budgets, in_turn
@@ -15,6 +17,7 @@ from ..observe.tiers.home_table import HOME
 from ..observe.tiers.mountinfo import needles
 from ..observe.tiers.observer import Observer
 from ..observe.tiers.prefilter import Reading, key_of
+from .departures import AnswersWhatLives, has_superblock_of_its_own
 from .history import History
 from .homes import Homes, reason
 from .mount_namespaces import MountNamespaces
@@ -47,6 +50,11 @@ class FoundElsewhere:
         self.gaps.append(Gap("the mounts of a namespace", reason, inode, owner=owner_name(owner)))
 
 
+def _may_have_ended(mount: Mount, homes: Homes) -> bool:
+    """Whether no home has the superblock, and that can be asked for."""
+    return mount.device not in homes.devices and has_superblock_of_its_own(mount)
+
+
 class _Either:
     """What is in either of two."""
 
@@ -65,14 +73,18 @@ def owner_name(owner: Owner) -> str | None:
 class Elsewhere:
     """Reads the other namespaces, and remembers what decides which of them the next scan reads again."""
 
-    def __init__(self, budgets: Budgets, alive: Callable[[], None]) -> None:
+    def __init__(self, budgets: Budgets, alive: Callable[[], None], superblocks: AnswersWhatLives) -> None:
         """`alive` is called now and then while namespaces are read."""
+        self._superblocks = superblocks
         self.suspects: Mapping[int, float] = {}
         """When a namespace in which something was found is to be read again (monotonic clock), by its inode."""
         self._read_at: dict[int, int] = {}
         """The number of the reading of the homes after which each namespace was last read."""
         self._died: dict[str, int] = {}
         """By device, such a number when its superblock was known to have ended: what was read before shows that one."""
+        self._order: dict[int, int] = {}
+        """The order in which they were read."""
+        self._turn = itertools.count()
         self._spots = Spots(())
         self._placed: dict[int, tuple[Reading, Placed]] = {}
         self._needles: tuple[bytes, ...] = ()
@@ -109,6 +121,7 @@ class Elsewhere:
             self._spots, self._placed = spots, {}
         now = part is None or part.again
         new = spaces.to_read(now=now)
+        self._note_births(spaces, history)
         found = FoundElsewhere(sum(len(table.mounts) for table in homes.tables.values()))
         watched = history.watched()
         observer.watched = frozenset(map(key_of, watched))
@@ -124,6 +137,7 @@ class Elsewhere:
             reading = self._reading(reader, inode, number, is_due=is_due)
             if reading is not None:
                 readings[inode] = reading
+        self.owes = False
         if part is not None:
             readings |= self._read_owed(reader, history, number, part)
         both = _Either(watched, history.live)
@@ -135,8 +149,14 @@ class Elsewhere:
             found.copies += copies_at_home(inode, table, homes.states, spots, both)
         self._forget(observer, spaces, homes)
         found.all_since = self._all_since(spaces, homes, number)
-        found.copies = self._without_newer(found.copies, homes, spaces)
+        found.copies = self._without_newer(self._without_ended(found.copies, homes, number), homes, spaces)
         return found
+
+    def _note_births(self, spaces: MountNamespaces, history: History) -> None:
+        """A namespace that the last scan did not list has no copy of what home had unmounted before that."""
+        for inode in spaces.new:
+            self._read_at[inode] = history.scanned
+            self._order.pop(inode, None)
 
     def _reading(self, reader: "_Reader", inode: int, number: int, *, is_due: bool) -> Reading | None:
         if not is_due:
@@ -145,6 +165,7 @@ class Elsewhere:
         reading = reader.current(inode)
         if reading is not None:
             self._read_at[inode] = number
+            self._order[inode] = next(self._turn)
         return reading
 
     def _read_owed(self, reader: "_Reader", history: History, number: int, part: Part) -> dict[int, Reading]:
@@ -223,6 +244,7 @@ class Elsewhere:
         observer.end_scan()
         spaces.were_read()
         self._read_at = {inode: one for inode, one in self._read_at.items() if inode in spaces.members}
+        self._order = {inode: one for inode, one in self._order.items() if inode in spaces.members}
         self._placed = {inode: one for inode, one in self._placed.items() if inode in spaces.members}
         oldest = min((self._read_at.get(i, 0) for i in spaces.members.keys() - homes.tables.keys()), default=0)
         self._died = {device: one for device, one in self._died.items() if one > oldest}
@@ -245,6 +267,19 @@ class Elsewhere:
             yield from ((inode, True) for inode in in_turn(owners))
         asked = frozenset(due)
         yield from ((inode, False) for inode in others if inode not in asked)
+
+    def _without_ended(self, copies: list[Copy], homes: Homes, number: int) -> list[Copy]:
+        """Without those whose superblock has ended while namespaces were read: an umount takes them one by one."""
+        absent = {copy.mount.device for copy in copies if _may_have_ended(copy.mount, homes)}
+        answers = self._superblocks.ask(frozenset(absent)) if absent else {}
+        ended = frozenset(device for device, lives in answers.items() if not lives)
+        self.ended(ended, number + 1)
+        return [copy for copy in copies if copy.mount.device not in ended] if ended else copies
+
+    def longest_unread(self, share: float) -> frozenset[int]:
+        """That share of the namespaces, the longest unread first."""
+        most = math.ceil(share * len(self._order))
+        return frozenset(sorted(self._order, key=self._order.__getitem__)[:most])
 
     def _without_newer(self, copies: list[Copy], homes: Homes, spaces: MountNamespaces) -> list[Copy]:
         """Without copies of what a home has mounted since the homes were read: the next scan sees both.

@@ -30,7 +30,7 @@ class Homes:
         self._home = home
         self.tables: dict[int, Table] = {}
         self.states: tuple[RootState, ...] = ()
-        self.live = LiveAtHome()
+        self._live: LiveAtHome | None = None
         self.identities: frozenset[tuple[str, bytes]] = frozenset()
         """(device, mnt_root) of every mount of every home."""
         self.change = LiveChange()
@@ -70,11 +70,18 @@ class Homes:
         self.tables, self.states = tables, states
         self._changes.clear()
         if changed:
-            self.live = LiveAtHome(states)
+            self._live = None
             self.identities = frozenset(self._identities)
         for inode in tables:
             observer.guard(inode, _guarded(state for state in states if state.home == inode))
         return changed
+
+    @property
+    def live(self) -> LiveAtHome:
+        """What the homes have mounted on which spots; the same object while nothing changed."""
+        if self._live is None:
+            self._live = LiveAtHome(self.states)
+        return self._live
 
     def again(self, observer: Observer) -> bool:
         """The same for the roots and processes of the last update: True when any home changed since."""

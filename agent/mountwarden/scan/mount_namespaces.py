@@ -26,6 +26,8 @@ class MountNamespaces:
         self.doors: dict[int, Door] = {}
         """Ways to enter the namespaces without a process: a bind of its nsfs file, or an open descriptor; and, until
         `end_scan`, those whose processes end before they can be read."""
+        self.new: frozenset[int] = frozenset()
+        """Inodes of those that were not there at the last scan."""
         self.pids: list[int] = []
         """The processes of the host, as this scan listed them."""
         self.owners: Mapping[int, Owner] = {}
@@ -173,9 +175,14 @@ class MountNamespaces:
 
         All but those of the first scan are to be read once more after a moment.
         """
-        new = self._unknown()
+        self.new = new = self._unknown()
         again = self._new.again(new if self._read else (), self.members)
-        return self._unproved | again | (new if now or not self._read else frozenset())
+        return again | self._unproved | (new if now or not self._read else frozenset())
+
+    @property
+    def due(self) -> float | None:
+        """When the next of these is to be read (monotonic clock)."""
+        return self._new.next()
 
     def young(self) -> frozenset[int]:
         """Inodes of those that are to be read after a moment."""

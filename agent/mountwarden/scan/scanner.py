@@ -23,13 +23,16 @@ from ..observe.ids import NamespaceIds
 from ..observe.superblocks import Superblocks
 from . import stored_history
 from .answers import AnswerSources
+from .departures import Departures
 from .elsewhere import Elsewhere, FoundElsewhere
-from .history import History, remember
+from .history import History, homes_read, remember
 from .homes import Homes
 from .kept import KeptSuperblocks
 from .mount_namespaces import MountNamespaces
+from .part import Part
 from .stacks import StackDepths
 from .stored_history import StoredHistory
+from .suspects import Suspects
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,14 @@ class Scanner:
         self._spaces = MountNamespaces()
         self._homes = Homes(home)
         self._budgets = Budgets(deadline=deadline) if deadline else Budgets(deadline=None, burst=COMMAND_BURST)
-        self._elsewhere = Elsewhere(self._budgets, alive)
+        self.superblocks = Superblocks()
+        self._elsewhere = Elsewhere(self._budgets, alive, self.superblocks)
+        self._departures = Departures(self.superblocks)
+        self._suspects = Suspects()
+        self._number = 0
+        """How often the homes were read."""
+        self._homes_changed = False
+        """Whether a home changed since the last scan."""
         self._earlier = history
         self._history = stored_history.begin(history) if history else History()
         self._kept = KeptSuperblocks()
@@ -119,39 +129,79 @@ class Scanner:
         self._keep = keep
         self._answers = AnswerSources(self._engines)
         self._ids = NamespaceIds()
-        self.superblocks = Superblocks()
+        self._depends = False
+        """Whether the last scan depends on more than mounts: it found something, or the judge had a question."""
         self._last: tuple[Scan, list[Gap]] | None = None
-        """The last whole scan and the gaps before the other namespaces were read; None where it found something or the
-        judge had a question: what that depends on can change though no mount does. Severed roots are no such thing.
-        They are the normal state of many hosts, and all that live there are their copies: to judge these at each tick
-        costs more than all the rest, and of the change of propagation that ends them a resync tells."""
+        """The last whole scan and the gaps before the other namespaces were read; None where not all could be read.
+        Where it found something, or the judge had a question, it stands for a part of the host alone, and for a moment:
+        what that depends on can change though no mount does. Severed roots are no such thing. They are the normal state
+        of many hosts, and all that live there are their copies: to judge these at each tick costs more than all the
+        rest, and of the change of propagation that ends them a resync tells."""
 
-    def scan(self, *, resync: bool = False) -> Scan:
-        """Scan the host now. With `resync`, nothing that was read before is trusted.
+    def scan(self, part: Part | None = None, *, resync: bool = False) -> Scan:
+        """Scan the host now, or a part of it. With `resync`, nothing that was read before is trusted.
 
         Where nothing changed since the last scan, and that found nothing, its result stands.
         """
         began = time.thread_time() - self.excess
         try:
-            return self._scan(resync=resync)
+            return self._scan(part, resync=resync)
         finally:
             self._spaces.end_scan()
             self._budgets.share(time.thread_time() - self.excess - began, self._spaces.owners.values())
 
-    def _scan(self, *, resync: bool) -> Scan:
+    def peek(self) -> bool:
+        """Look at the homes alone, between two scans: at what they have mounted and unmounted. Whether a scan is needed."""
+        if not self._homes.tables or self.wake is not None:
+            return True
+        if self._homes.again(self._observer):
+            self._read_homes()
+        return self._homes.is_moved or not all(state.mount for state in self._homes.states)
+
+    @property
+    def due(self) -> float | None:
+        """When a part of the host should be scanned though nothing happens (monotonic clock)."""
+        departed = self._history.departed
+        times = (self._departures.next(departed), self._spaces.due, 0.0 if self._elsewhere.owes else None)
+        return min((one for one in times if one is not None), default=None)
+
+    @property
+    def presses(self) -> bool:
+        """Whether namespaces wait to be read because something of home's lives on that it has unmounted."""
+        return any(one.lives and one.everywhere for one in self._history.departed.values())
+
+    def _read_homes(self) -> None:
+        """Take in what the last reading of the homes showed."""
+        self._number += 1
+        self._homes_changed = True
+        self._history = homes_read(self._history, self._homes.change, self._number)
+        self._elsewhere.ended(self._homes.new_devices, self._number)
+        self._ask()
+
+    def _ask(self) -> frozenset[str]:
+        """Ask what lives on of what homes have unmounted, and of what was found; what has ended of these."""
+        self._history, ended = self._departures.ask(self._history, self._homes, self._suspects.devices)
+        self._elsewhere.ended(ended, self._number)
+        return ended & self._suspects.devices
+
+    def _scan(self, part: Part | None, *, resync: bool) -> Scan:
         started, clock, boot = time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)
         self._use_configured_tier()
         gaps: list[Gap] = []
-        missed, changed = self._update(gaps, resync=resync)
-        if self._last is not None and not (resync or changed) and self._is_unchanged(gaps):
+        missed, changed = self._update(part, gaps, resync=resync)
+        if self._last is not None and not (resync or changed) and self._is_unchanged(part, gaps):
             return replace(self._last[0], started=started, seconds=time.monotonic() - clock, missed=missed)
         before = list(gaps)
-        found = self._elsewhere.scan(self._observer, self._spaces, self._homes, self._history, reread=changed)
+        self._homes_changed = False
+        self._complete_ids()
+        found = self._elsewhere.scan(
+            self._observer, self._spaces, self._homes, self._history, self._number, part, reread=changed
+        )
         gaps += (*found.gaps, *self._kept.gaps)
         picture = self._picture(found, gaps)
         judgement, answers = self._judge(picture)
         changing = [one for one in judgement.findings if one.kind is not Kind.SEVERED]
-        self._elsewhere.suspects = _named(changing)
+        self._elsewhere.suspects = self._suspects.update(changing, self.config.confirm, clock)
         picture = self._with_ids(picture, _named(judgement.findings))
         findings = attribute_all(judgement.findings, picture)
         self._save(picture, answers, started, boot)
@@ -171,7 +221,8 @@ class Scanner:
             unbound=frozenset(found.unbound),
             superblocks=self.superblocks,
         )
-        self._last = None if changing or judgement.questions or found.unread else (scan, before)
+        self._depends = bool(changing or judgement.questions)
+        self._last = None if found.unread else (scan, before)
         return scan
 
     def _use_configured_tier(self) -> None:
@@ -183,12 +234,12 @@ class Scanner:
             self._tier_setting, self._last = setting, None
             before.close()
 
-    def _update(self, gaps: list[Gap], *, resync: bool) -> tuple[tuple[Missed, ...], bool]:
+    def _update(self, part: Part | None, gaps: list[Gap], *, resync: bool) -> tuple[tuple[Missed, ...], bool]:
         """Bring namespaces, engines and homes up to date; what mount events were missed, and whether a home changed."""
         if resync:
             self._daemons.resync()
             self._engines.resync()
-            self._observer.resync()
+            self._observer.resync(self._elsewhere.longest_unread(part.share if part else 1.0))
         search = resync or not self._homes.tables
         gaps += self._spaces.update(search=search)
         pids = self._spaces.pids
@@ -196,18 +247,34 @@ class Scanner:
         self._engines.update(self._daemons.update(pids))
         roots, engine_gaps = engines.discover(self._engines, self.config)
         gaps += engine_gaps
-        changed = self._homes.update(self._observer, roots, self._spaces.members, gaps)
+        if self._homes.update(self._observer, roots, self._spaces.members, gaps):
+            self._read_homes()
+        elif (self._history.departed or self._suspects.devices or self._history.gone) and self._ask():
+            self._homes_changed = True
         gaps += self._spaces.add_processless(self._homes.tables, search=search)
         self._observer.doors = self._spaces.doors
         spaces, homes = self._spaces, self._homes
         self._budgets.begin(spaces.owners.values())
         self._kept.update(pids, spaces.facts().values(), self._budgets, homes.tables, homes.states, everywhere=search)
-        return missed, changed
+        return missed, self._homes_changed
 
-    def _is_unchanged(self, gaps: list[Gap]) -> bool:
+    def _complete_ids(self) -> None:
+        """Note which mount ids the copies had of what lives on, before their namespaces are read again."""
+        departed = dict(self._history.departed)
+        for identity, one in departed.items():
+            if not one.complete:
+                ids = self._elsewhere.ids_of(self._observer, identity)
+                mounts = tuple(replace(known, ids=known.ids | ids) for known in one.mounts)
+                departed[identity] = replace(one, mounts=mounts, complete=True)
+        self._history = replace(self._history, departed=departed)
+
+    def _is_unchanged(self, part: Part | None, gaps: list[Gap]) -> bool:
         """Whether the namespaces are those of the last scan, with the same gaps in what is known of them."""
+        if self._depends and (part is None or part.again or self._suspects.is_due()):
+            return False
         return (
             self._last is not None
+            and not self._history.departed
             and gaps == self._last[1]
             and self._spaces.are_same()
             and not any(self._observer.changed(*each) for each in self._spaces.members.items())
@@ -226,16 +293,16 @@ class Scanner:
         if self._earlier is not None:
             states, tables, spaces = self._homes.states, self._homes.tables, self._spaces.facts()
             ticks = start_times.start_ticks
-            self._history = stored_history.take_up(self._earlier, found.copies, states, tables, spaces, ticks)
+            earlier = stored_history.take_up(self._earlier, found.copies, states, tables, spaces, ticks)
+            self._history = replace(self._history, left=earlier.left, gone=earlier.gone, earlier={})
             self._earlier = None
 
     def _picture(self, found: FoundElsewhere, gaps: list[Gap]) -> Picture:
         self._take_up(found)
         states = self._homes.states
-        matches = {spot: match for state in states for spot, match in state.matches.items()}
-        unread, reached = frozenset(found.unread), tuple(found.reached)
-        waiting = frozenset(self._elsewhere.left)
-        self._history, copies = remember(self._history, states, found.copies, matches, unread, reached, waiting)
+        self._history, copies = remember(
+            self._history, states, found.copies, frozenset(found.unread), self._number, found.all_since, found.stale
+        )
         return Picture(
             boot_id=self.boot_id,
             tier=self.tier,

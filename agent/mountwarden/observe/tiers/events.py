@@ -14,7 +14,7 @@ candidates and reached copies are mounted on, and read the texts of some namespa
 import errno
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
 
 from ...model import Missed, Mount
@@ -122,8 +122,8 @@ class EventsObserver(StatmountObserver):
         self._dirty.discard(inode)
         return reading
 
-    def resync(self) -> None:
-        """As `Observer` says, but most texts are not read: mounts are counted, and those that matter are compared.
+    def resync(self, inodes: Container[int]) -> None:
+        """As `Observer` says, but of all of them: most texts are not read: mounts are counted, and those that matter are compared.
 
         Each namespace's text is read again once in `_ROUNDS` resyncs. Raises: OSError as statmount(2) does.
         """

@@ -6,7 +6,7 @@ and `guard` for each home, `changed` and `read` for the other namespaces, `forge
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ...model import Door, Missed, Mount, Namespace
@@ -129,9 +129,11 @@ class Observer:
         """
         raise NotImplementedError
 
-    def resync(self) -> None:
-        """Trust nothing that was read before: what is to be read again has `changed`."""
-        self._kept = {inode: replace(known, trusted=False) for inode, known in self._kept.items()}
+    def resync(self, inodes: Container[int]) -> None:
+        """Do not trust what was read before of these namespaces: what is to be read again has `changed`."""
+        self._kept = {
+            inode: replace(known, trusted=False) if inode in inodes else known for inode, known in self._kept.items()
+        }
 
     def forget(self, living: Iterable[int]) -> None:
         """Keep what is known of `living` namespaces only."""

@@ -1,0 +1,40 @@
+"""What was found, and when it is to be looked at again: what is not told yet when it would be, all else now and then."""
+
+import time
+from collections.abc import Iterable
+
+from ..config.schema import Confirm
+from ..model import Finding
+
+AGAIN = 5.0
+"""Seconds after which what is confirmed is looked at again. What ends its superblock is noticed before."""
+_EARLY = 0.05
+"""Seconds before its confirm time at which a namespace may be read for it: clocks are read one after the other."""
+
+
+class Suspects:
+    """The findings of the last scan, without severed roots."""
+
+    def __init__(self) -> None:
+        self.devices: frozenset[str] = frozenset()
+        """Of the mounts that were found."""
+        self._since: dict[str, float] = {}
+        """When each was first found, by its id (monotonic clock)."""
+        self._due = float("inf")
+
+    def update(self, findings: Iterable[Finding], confirm: Confirm, clock: float) -> dict[int, float]:
+        """These were found by a scan that began at `clock`. When each of their namespaces is to be read again."""
+        findings = tuple(findings)
+        self._since = {one.id: self._since.get(one.id, clock) for one in findings}
+        times: dict[int, float] = {}
+        for one in findings:
+            due = self._since[one.id] + confirm.needed(one) - _EARLY
+            due = due if due > clock else clock + AGAIN
+            times |= {inode: min(due, times.get(inode, due)) for inode in one.namespaces}
+        self.devices = frozenset(one.device for one in findings if one.device is not None)
+        self._due = min(clock + AGAIN, *times.values()) if times else clock + AGAIN
+        return times
+
+    def is_due(self) -> bool:
+        """Whether any is to be looked at now."""
+        return time.monotonic() >= self._due
