@@ -9,6 +9,7 @@ from mountwarden.model import Tier
 from mountwarden.observe import namespaces
 from mountwarden.observe.budgets import Budgets
 from mountwarden.observe.enter import own_namespace
+from mountwarden.observe.superblocks import Superblocks
 from mountwarden.scan.elsewhere import Elsewhere, FoundElsewhere
 from mountwarden.scan.scanner import Scan, Scanner
 
@@ -141,7 +142,7 @@ def test_what_home_mounts_during_a_scan_is_not_suspected(home: Home, used: Tier)
 
 
 def _mounted_meanwhile(config: Config, used: Tier) -> None:
-    scanner, elsewhere = Scanner(config, home=own_namespace(), tier=used), Late(Budgets(deadline=None), lambda: None)
+    scanner, elsewhere = Scanner(config, home=own_namespace(), tier=used), Late(Budgets(deadline=None), lambda: None, Superblocks())
     scanner._elsewhere = elsewhere
     assert scanner.scan().findings == ()
     elsewhere.late = True

@@ -136,7 +136,7 @@ def test_a_leak_in_what_was_left_when_home_unmounted_has_history() -> None:
             assert leaked(scan) == set(spaces)
             found = [one for one in scan.findings if one.kind is Kind.LEAKED]
             assert [one.evidence for one in found] == ["history"] * len(found)
-            assert not scanner._history.lingering, "no namespace waits any more"
+            assert not scanner._history.departed, "no namespace waits any more"
             scan, _ = scanner.next()
             assert [one.evidence for one in scan.findings if one.kind is Kind.LEAKED] == ["history"] * len(found)
 

@@ -1,10 +1,12 @@
 """Facts made by hand for tests of pure code."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
-from mountwarden.model import Copy, Layout, Match, Mount, Picture, Root, RootKind, Spot, Tier
+from mountwarden.model import Copy, Layout, Match, Mount, Picture, Root, RootKind, RootState, Spot, Tier
 from mountwarden.mounts.table import Table
+from mountwarden.scan.history import History, HomeMount, LiveChange, homes_read, remember
 
 HOME = 4026531841
 OTHER = 4026532999
@@ -70,3 +72,19 @@ def paths(value: Any, at: str = "") -> list[str]:
     if isinstance(value, list):
         return [p for one in value for p in paths(one, at[:-1] + "[].")]
     return []
+
+
+def remembered(
+    history: History, state: RootState, copies: Iterable[Copy], unread: frozenset[int] = frozenset()
+) -> tuple[History, tuple[Copy, ...]]:
+    """The history after a scan that reads every namespace, and the copies with their history."""
+    before = [one for many in history.live.values() for one in many]
+    now = [
+        HomeMount(state.matches[spot], mount, frozenset({mount.id}), state.home)
+        for spot, mounts in state.live.items()
+        for mount in mounts
+    ]
+    went, came = tuple(one for one in before if one not in now), tuple(one for one in now if one not in before)
+    blind = frozenset() if state.mount else frozenset({(state.root.path, state.home)})
+    number = history.scanned + 1
+    return remember(homes_read(history, LiveChange(went, came, blind), number), [state], copies, unread, number)

@@ -9,6 +9,7 @@ import pytest
 from mountwarden.config.schema import Silence
 from mountwarden.ledger import update
 from mountwarden.ledger.update import Ledger, Now
+from mountwarden.scan.part import Part
 from mountwarden.service import loop, reporter
 from mountwarden.service.outbox import Outbox
 from mountwarden.service.reporter import Reporter
@@ -77,9 +78,9 @@ def test_what_an_earlier_version_wrote_is_taken_as_it_is(run: RunDirectory) -> N
 @STEPS
 def test_findings_are_found_and_cleared_once_while_the_clock_is_set(tmp_path: Path, day: Day, step: float) -> None:
     class Set(Host):
-        def scan(self, *, resync: bool = False) -> loop.Scan:
+        def scan(self, part: Part | None = None, *, resync: bool = False) -> loop.Scan:
             day.by += step if len(self.scans) % 2 else -step / 2
-            return super().scan(resync=resync)
+            return super().scan(part, resync=resync)
 
     one = finding(1)
     host = Set([one], [one], [one], [one], [])

@@ -4,9 +4,9 @@ import dataclasses
 
 from mountwarden.model import Copy, Match, Mount, RootState, Spot
 from mountwarden.mounts.roots import Spots, root_state
-from mountwarden.scan.history import History, remember
+from mountwarden.scan.history import History
 
-from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, table
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, remembered, table
 
 SPOT = Spot("8:1", b"/var/lib/docker/overlay2/X/merged")
 WITH = root_state(ROOT, table(host_root(), layer(2, 1)), HOME)
@@ -22,7 +22,7 @@ def match_of(state: RootState) -> Match:
 def scan(
     history: History, state: RootState, *copies: Copy, unread: frozenset[int] = frozenset()
 ) -> tuple[History, tuple[Copy, ...]]:
-    return remember(history, [state], copies, {spot: match_of(state) for spot in state.live}, unread)
+    return remembered(history, state, copies, unread)
 
 
 def copy(held: Mount, spot: Spot | None = SPOT) -> Copy:
@@ -98,7 +98,7 @@ def test_a_bind_elsewhere_is_followed_by_its_identity() -> None:
     elsewhere = copy(layer(12, 11, point=b"/o"), spot=Spot("8:1", b"/o"))
     elsewhere = dataclasses.replace(elsewhere, match=None)
     history, _ = scan(History(), WITH, elsewhere)
-    assert ("0:40", b"/") in history.watched()
+    assert ("0:40", b"/") in history.live
     history, (filled,) = scan(history, WITHOUT, elsewhere)
     assert filled.history is not None
     assert filled.history.spot == SPOT

@@ -13,6 +13,7 @@ from mountwarden.config.schema import Config, Confirm, Mode
 from mountwarden.errors import ConfigError
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
 from mountwarden.output import journal_messages
+from mountwarden.scan.part import Part
 from mountwarden.scan.scanner import Scan
 from mountwarden.service import loop, reporter, schedule
 from mountwarden.service.actions import AutomaticActions
@@ -41,7 +42,8 @@ class Host:
     has_inotify = has_unit_signals = True
     watchdog = None
     boot_id = "boot"
-    wake = None
+    wake = due = None
+    presses = False
     excess = 0.0
 
     def __init__(self, *scans: object) -> None:
@@ -50,7 +52,10 @@ class Host:
         self.said: list[str] = []
         self.wakes: list[frozenset[Wake]] = []
 
-    def scan(self, *, resync: bool = False) -> Scan:
+    def peek(self) -> bool:
+        return True
+
+    def scan(self, part: Part | None = None, *, resync: bool = False) -> Scan:
         said = self.scans.pop(0)
         if isinstance(said, Exception):
             raise said
@@ -228,8 +233,8 @@ def test_a_file_that_came_before_its_directory_was_watched_is_loaded(tmp_path: P
 
 def test_it_listens_for_units_after_a_full_scan_and_never_before_the_first(tmp_path: Path) -> None:
     class Changing(Host):
-        def scan(self, *, resync: bool = False) -> Scan:
-            scan = super().scan(resync=resync)
+        def scan(self, part: Part | None = None, *, resync: bool = False) -> Scan:
+            scan = super().scan(part, resync=resync)
             self.wakes = [frozenset({Wake.ROOTS})] if len(self.scans) == 1 else []
             return scan
 
@@ -371,9 +376,9 @@ def test_a_scan_that_fails_is_paid_for_too(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(loop, "_cpu", lambda: spent[0])
 
     class Costly(Host):
-        def scan(self, *, resync: bool = False) -> Scan:
+        def scan(self, part: Part | None = None, *, resync: bool = False) -> Scan:
             spent[0] += 9.0
-            return super().scan(resync=resync)
+            return super().scan(part, resync=resync)
 
         def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
             waited.append(seconds)

@@ -10,14 +10,14 @@ from mountwarden.model import Answers, Copy, Mount, Namespace, RootState, Spot, 
 from mountwarden.mounts.roots import Spots, root_state
 from mountwarden.mounts.table import Table
 from mountwarden.scan import stored_history
-from mountwarden.scan.history import History, remember
+from mountwarden.scan.history import History
 from mountwarden.scan.history_file import HistoryKeeper
 from mountwarden.scan.stored_history import StoredHistory
 from mountwarden.service.unsaved import Unsaved
 from mountwarden.state import run_directory
 from mountwarden.state.run_directory import RunDirectory
 
-from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, table
+from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, remembered, table
 
 FIRST = StoredHistory("boot", 5.0)
 STARTS = {1: 10, 70: 500}
@@ -36,7 +36,7 @@ def copy(held: Mount, namespace: int = OTHER) -> Copy:
 
 
 def scan(history: History, now: RootState, *copies: Copy) -> tuple[History, list[bool]]:
-    after, filled = remember(history, [now], copies, now.matches, frozenset())
+    after, filled = remembered(history, now, copies)
     return after, [one.history is not None for one in filled]
 
 
@@ -120,7 +120,7 @@ def test_a_daemon_that_ended_meanwhile_takes_no_history_along() -> None:
     root = dataclasses.replace(ROOT, home=None, home_known=False)
     now = root_state(root, table(host_root()), HOME)
     kept = stored_history.take_up(saved(history), [NEW], (now,), {HOME: Table((host_root(),))}, SPACES, STARTS.get)
-    _, (filled,) = remember(kept, [now], [NEW], {}, frozenset())
+    _, (filled,) = remembered(kept, now, [NEW])
     assert filled.history is not None
     assert filled.history.root is root
 
@@ -130,7 +130,7 @@ def test_the_root_of_a_history_is_that_of_today_within_a_run_too() -> None:
     history, _ = scan(history, state(), OLD)
     root = dataclasses.replace(ROOT, home=None, home_known=False)
     now = root_state(root, table(host_root()), HOME)
-    _, (filled,) = remember(history, [now], [OLD], {}, frozenset())
+    _, (filled,) = remembered(history, now, [OLD])
     assert filled.history is not None
     assert filled.history.root is root
 

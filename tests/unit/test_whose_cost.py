@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from mountwarden.scan.part import Part
 from mountwarden.scan.scanner import Scan
 from mountwarden.service import loop
 from mountwarden.service.schedule import Schedule
@@ -17,10 +18,10 @@ class Costly(Host):
         super().__init__(*scans)
         self.users, self.cpu = users, 0.0
 
-    def scan(self, *, resync: bool = False) -> Scan:
+    def scan(self, part: Part | None = None, *, resync: bool = False) -> Scan:
         self.cpu += 5.0
         self.excess += self.users
-        return super().scan(resync=resync)
+        return super().scan(part, resync=resync)
 
 
 @pytest.mark.parametrize("users", [0.0, 4.75, 5.0])

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from ..model import Mount, gets_own_superblock, is_on_block_device
+from ..model import Mount, RootState, gets_own_superblock, is_on_block_device
+from ..observe.enter import own_namespace
 from .history import Departed, History, Identity, same_file_system
 from .homes import Homes
 
@@ -31,6 +32,13 @@ class AnswersWhatLives(Protocol):
 def has_superblock_of_its_own(mount: Mount) -> bool:
     """Whether nothing but copies of this mount keeps its superblock, where home has its device no more."""
     return gets_own_superblock(mount) or (is_on_block_device(mount) and mount.root == b"/")
+
+
+def own_superblocks(states: Iterable[RootState]) -> dict[str, bytes]:
+    """A mountpoint in our own namespace for each superblock of its own that is mounted on a spot, by its device."""
+    here = own_namespace()
+    mounts = (one for state in states if state.home == here for many in state.live.values() for one in many)
+    return {mount.device: mount.point for mount in mounts if has_superblock_of_its_own(mount)}
 
 
 class Departures:

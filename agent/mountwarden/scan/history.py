@@ -195,13 +195,15 @@ def remember(
     number: int,
     all_since: int | None = None,
     stale: Iterable[Copy] = (),
+    *,
+    in_part: bool = False,
 ) -> tuple[History, tuple[Copy, ...]]:
     """The history after a scan, and the copies with their history filled in.
 
     `unread` has the inodes of the namespaces that could not be read this time. The scan began with the reading of the
     homes with that `number`; since that with the number `all_since` every other namespace has been read (None: since
     the last one). `stale` are copies in namespaces that have yet to be read since home unmounted what they are of:
-    they were there then.
+    they were there then. Of a scan `in_part`, what may be mounted elsewhere is not taken for gone yet.
     """
     states, copies = tuple(states), tuple(copies)
     readable = _Readable(state for state in states if state.mount is not None and state.home not in unread)
@@ -223,7 +225,7 @@ def remember(
             beside.append(CopyOf(copy, at_home))
         filled.append(copy if before is None else copy.with_history(before.match))
     over = {identity: one for identity, one in history.departed.items() if one.since <= all_since}
-    gone = _gone(history, over, ids, readable, everywhere=not unread)
+    gone = _gone(history, over if in_part else history.departed, ids, readable, everywhere=not unread)
     elsewhere = {key(copy): copy.mount for copy in (*copies, *stale) if copy.match is None}
     departed = {
         identity: one for identity, one in history.departed.items() if identity not in over and _is_at(one, readable)
@@ -301,7 +303,7 @@ def same_file_system(one: Mount, other: Mount) -> bool:
 
 def _gone(
     history: History,
-    over: Mapping[Identity, Departed],
+    departed: Mapping[Identity, Departed],
     anywhere: Mapping[Identity, set[int]],
     readable: _Readable,
     *,
@@ -315,7 +317,7 @@ def _gone(
     def is_gone(identity: Identity, match: Match) -> bool:
         return identity not in history.live and identity not in anywhere and readable.has(match)
 
-    before = {identity: known for identity, one in over.items() for known in one.mounts}
+    before = {identity: known for identity, one in departed.items() for known in one.mounts}
     before |= {(device, root): held.of for (_ns, _id, device, root), held in history.left.items()}
     gone = {
         identity: Gone(known.match, known.mount, known.ids if everywhere else frozenset({known.mount.id}), known.home)

@@ -23,7 +23,7 @@ from ..observe.ids import NamespaceIds
 from ..observe.superblocks import Superblocks
 from . import stored_history
 from .answers import AnswerSources
-from .departures import Departures
+from .departures import Departures, own_superblocks
 from .elsewhere import Elsewhere, FoundElsewhere
 from .history import History, homes_read, remember
 from .homes import Homes
@@ -176,6 +176,8 @@ class Scanner:
         self._homes_changed = True
         self._history = homes_read(self._history, self._homes.change, self._number)
         self._elsewhere.ended(self._homes.new_devices, self._number)
+        if self.superblocks.way is SuperblockTest.INOTIFY:
+            self.superblocks.follow(own_superblocks(self._homes.states))
         self._ask()
 
     def _ask(self) -> frozenset[str]:
@@ -198,7 +200,7 @@ class Scanner:
             self._observer, self._spaces, self._homes, self._history, self._number, part, reread=changed
         )
         gaps += (*found.gaps, *self._kept.gaps)
-        picture = self._picture(found, gaps)
+        picture = self._picture(found, part, gaps)
         judgement, answers = self._judge(picture)
         changing = [one for one in judgement.findings if one.kind is not Kind.SEVERED]
         self._elsewhere.suspects = self._suspects.update(changing, self.config.confirm, clock)
@@ -297,11 +299,12 @@ class Scanner:
             self._history = replace(self._history, left=earlier.left, gone=earlier.gone, earlier={})
             self._earlier = None
 
-    def _picture(self, found: FoundElsewhere, gaps: list[Gap]) -> Picture:
+    def _picture(self, found: FoundElsewhere, part: Part | None, gaps: list[Gap]) -> Picture:
         self._take_up(found)
         states = self._homes.states
+        unread, in_part = frozenset(found.unread), part is not None
         self._history, copies = remember(
-            self._history, states, found.copies, frozenset(found.unread), self._number, found.all_since, found.stale
+            self._history, states, found.copies, unread, self._number, found.all_since, found.stale, in_part=in_part
         )
         return Picture(
             boot_id=self.boot_id,

@@ -18,6 +18,7 @@ from ..ledger import breaker, update
 from ..ledger.update import Ledger, Now
 from ..model import EventKind, Finding, Outcome
 from ..observe import entries, superblocks
+from ..scan.part import SHARE, Part
 from ..scan.scanner import Scan
 from ..systemd.notify import Notifier
 from .actions import AutomaticActions
@@ -57,8 +58,19 @@ class HostScanner(Protocol):
     def wake(self) -> int | None:
         """A descriptor that is readable when a home's mounts changed, until the next scan; None where there is none."""
 
-    def scan(self, *, resync: bool = False) -> Scan:
-        """One scan of the host."""
+    @property
+    def due(self) -> float | None:
+        """When a part of the host should be scanned though nothing happens (monotonic clock)."""
+
+    @property
+    def presses(self) -> bool:
+        """Whether namespaces wait to be read because something of home's lives on that it has unmounted."""
+
+    def peek(self) -> bool:
+        """Look at the homes alone; whether a scan is needed."""
+
+    def scan(self, part: Part | None = None, *, resync: bool = False) -> Scan:
+        """One scan of the host, or of a part of it."""
 
 
 class Watchdog:
@@ -106,6 +118,8 @@ class Agent:
         self._late = float("-inf")
         self._failures = 0
         self._stopping = False
+        self._again = False
+        """Whether the next scan is to see what an action has changed."""
         self._config_changed = False
         """Whether files of the configuration changed since its directories were watched."""
 
@@ -120,11 +134,16 @@ class Agent:
                 if not self._cycle():
                     return 1
                 continue
-            seconds = self._watchdog.at_most(due - _boot())
+            peek = self._schedule.next_peek()
+            if peek is not None and _boot() >= peek:
+                self._peek()
+                continue
+            seconds = self._watchdog.at_most(min(due, due if peek is None else peek) - _boot())
             if self._clients:
                 seconds = self._clients.at_most(seconds)
             until = _boot() + seconds
-            self._handle(self._triggers.wait(seconds, signals_only=self._schedule.wake is not None))
+            is_due = self._schedule.wake is not None or peek is not None
+            self._handle(self._triggers.wait(seconds, signals_only=is_due))
             self._woke(until)
         self._notifier.stopping()
         if self._clients:
@@ -181,13 +200,40 @@ class Agent:
         elif Wake.CONFIG in wakes:
             self._reload(reset=False)
             self._config_changed = True
-        if wakes - {Wake.TERMINATE, Wake.RELOAD, Wake.UNITS}:
+        if Wake.MOUNTS in wakes:
+            self._schedule.mounts_changed(_boot())
+        if wakes - {Wake.TERMINATE, Wake.RELOAD, Wake.UNITS, Wake.MOUNTS}:
             self._schedule.woken(_boot())
         if Wake.UNITS in wakes:
             self._schedule.started_service(_boot())
         if wakes & {Wake.ROOTS, Wake.ENGINES, Wake.CONFIG, Wake.OVERFLOW}:
             self._watches.renew()
             self._schedule.trust_nothing()
+
+    def _peek(self) -> None:
+        """Look at the homes alone, and scan where that does not do."""
+        self._handle(self._triggers.drain())
+        cost = self._cost()
+        try:
+            needed = self._scanner.peek()
+        except Exception:  # the scan that follows meets it too, and reports it
+            needed = True
+        self._schedule.peek_done(_boot(), self._cost() - cost)
+        self._schedule.later = self._later()
+        if needed:
+            self._schedule.woken(_boot())
+
+    def _later(self) -> float | None:
+        due = self._scanner.due
+        return None if due is None else due - time.monotonic() + _boot()
+
+    def _part(self, started: float, *, full: bool) -> Part:
+        """What the scan at this time reads: less where nobody waits for it."""
+        schedule = self._schedule
+        again = self._again or schedule.client is not None or schedule.demanded
+        self._again = False
+        allowance = schedule.allowance(started, presses=self._scanner.presses)
+        return Part(allowance, again, 1.0 if full and schedule.full == float("-inf") else SHARE)
 
     def _cycle(self) -> bool:
         """One scan and all that follows; False when scans fail for good."""
@@ -209,7 +255,7 @@ class Agent:
         if self._budget and not self._schedule.scanned:  # it may not live to say what its first scan has cost
             self._budget.keep(self._schedule.owed(started), expected=BURST)
         config = self._settings.with_silences(self._scanner.config)
-        scan = self._scanner.scan(resync=full)
+        scan = self._scanner.scan(self._part(started, full=full), resync=full)
         self._triggers.follow(self._scanner.wake)
         ended, cost = _boot(), self._cost() - cpu
         results = self._results(scan, Now(scan.started, started, ended - started), config, cost)
@@ -220,9 +266,11 @@ class Agent:
         self._schedule.done(started, ended, self._cost() - cpu, full=full, deadline=deadline, theirs=theirs)
         if self._budget:
             self._budget.keep(self._schedule.owed(ended))
+        self._schedule.later = self._later()
         if scan.owes:
             self._schedule.woken(_boot())
         if acted or any(outcome.did for outcome in results.outcomes):  # what is declined changes nothing
+            self._again = True
             self._schedule.woken(_boot())
         self._watch(scan)
         if full:  # never before the first scan: the bus is nothing that a start waits for

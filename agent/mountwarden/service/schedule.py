@@ -33,6 +33,14 @@ SERVICE_BURST = 0.1
 """The part of `BURST` that scans because of services may use; the rest is for those because of mounts."""
 CLIENT_BURST = 0.1
 """The same for scans that clients ask for."""
+PEEK_FACTOR = 100.0
+"""Looking at the homes alone may cost one second of processor time in so many seconds, of those that scans may cost,
+whatever these have cost: what a home had for a moment is known by nothing else.
+"""
+PEEK_BURST = 0.05
+"""Seconds of processor time that this may cost at once."""
+IDLE_ALLOWANCE = 0.02
+"""Seconds of processor time of one scan for reading what nothing presses for."""
 
 
 @dataclass(slots=True)
@@ -65,6 +73,14 @@ class Schedule:
     """Whether a run before this one has spent of the same budget."""
     stretched: float = 0.0
     """Seconds between ticks by what the last one cost."""
+    changed: float | None = None
+    """When a home's mounts changed, since it was looked at."""
+    later: float | None = None
+    """When to scan for what the last look could not settle."""
+    peeked: float = 0.0
+    """End of the last look at the homes alone."""
+    peeks: float = 0.0
+    """Processor seconds that these have cost and that time has not paid for yet."""
 
     def configure(self, tick: float, resync: float) -> None:
         """Take what a new configuration says, in seconds. The next scan trusts nothing that was read before."""
@@ -87,6 +103,28 @@ class Schedule:
         """Something happened; the first of many wake-ups decides."""
         if self.wake is None:
             self.wake = now
+
+    def mounts_changed(self, now: float) -> None:
+        """A home's mounts changed; the first of many changes decides."""
+        if self.changed is None:
+            self.changed = now
+
+    def next_peek(self) -> float | None:
+        """When the homes are to be looked at; None where nothing changed there."""
+        if self.changed is None:
+            return None
+        return max(self.changed + SETTLE, self.peeked + PEEK_FACTOR * (self.peeks - PEEK_BURST))
+
+    def peek_done(self, ended: float, cost: float) -> None:
+        """The homes were looked at."""
+        self.peeks = max(0.0, self.peeks - (ended - self.peeked) / PEEK_FACTOR) + cost
+        self.peeked, self.changed = ended, None
+        self.debt += cost
+
+    def allowance(self, now: float, *, presses: bool) -> float:
+        """Processor seconds that the scan at `now` may spend on namespaces that only may have a copy of what went."""
+        room = max(0.0, self.burst - self.owed(now).debt)
+        return room if presses else min(room, IDLE_ALLOWANCE)
 
     def started_service(self, now: float) -> None:
         """A service may have started; the last of many decides, as scans go on meanwhile."""
@@ -117,6 +155,8 @@ class Schedule:
         wishes = [self.started + max(self.tick, self.stretched)]
         if self.wake is not None:
             wishes.append(self.wake + SETTLE)
+        if self.later is not None:
+            wishes.append(self.later)
         if self.service is not None:
             wishes.append(max(self.service, self.ended + COST_FACTOR * (self.debt - SERVICE_BURST)))
         if self.client is not None:
@@ -139,12 +179,12 @@ class Schedule:
 
         What it has cost beside that is `theirs` who had to pay for it: ticks are as rare as all of it asks for.
         """
-        if self.scanned and not full and self.wake == self.service == self.client:  # all None: nothing but the tick
+        if self.scanned and not full and self.wake == self.service == self.client == self.later:  # None: but the tick
             self.stretched = min(TICK_FACTOR * (cost + theirs), LONGEST_TICK)
         paid = (ended - self.ended) / COST_FACTOR
         self.started, self.ended, self.deadline = started, ended, deadline
         self.debt = max(0.0, self.debt - paid) + (cost if self.scanned or self.continues else 0.0)
-        self.scanned, self.wake, self.client, self.demanded = True, None, None, False
+        self.scanned, self.wake, self.client, self.demanded, self.changed = True, None, None, False, None
         self.service = self.service if self.service is not None and started < self.service else None
         if full:
             self.full, self.burst = started, min(max(BURST, cost), CONFIRM_BURST)
