@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from mountwarden.errors import NoAnswer
 from mountwarden.kernel import abi, child, syscalls
+from mountwarden.kernel.kept_worker import LEFT_BEHIND
 from mountwarden.kernel.worker import Worker
 from mountwarden.model import Door
 from mountwarden.observe import entries, ids, processes
@@ -36,8 +37,9 @@ def text(way: Way, inode: int) -> bytes:
 
 
 def worker() -> Worker:
-    assert entries._entries._worker is not None
-    return entries._entries._worker
+    current = entries._entries._kept.current()
+    assert current is not None
+    return current
 
 
 def stopped() -> int:
@@ -243,7 +245,7 @@ def test_those_that_can_t_be_killed_are_few(sandbox: Sandbox, monkeypatch: pytes
     monkeypatch.setattr(entries, "_END", 0.01)
     with hold(sandbox) as held:
         try:
-            for _ in range(entries.LEFT_BEHIND):
+            for _ in range(LEFT_BEHIND):
                 assert text(held.pid, held.inode)
                 left.append(stopped())
                 with pytest.raises(NoAnswer, match="in time"):

@@ -20,36 +20,46 @@ class KeptWorker:
         self._hang = hang
         self._owner = 0
         """The process whose child it is."""
-        self.worker: Worker | None = None
+        self._worker: Worker | None = None
         self._killed: list[Worker] = []
         """Those that may not have been reaped."""
 
+    def current(self) -> Worker | None:
+        """The worker; None where there is none yet, or any more."""
+        if self._owner not in (0, os.getpid()):
+            if self._worker is not None:
+                self._worker.forget()
+            self._worker, self._owner, self._killed = None, 0, []
+        return self._worker
+
     def get(self) -> Worker:
         """The worker, a new one where there is none. Raises: NoAnswer with `stuck`; OSError as fork(2) does."""
-        self.forget_others()
-        if self.worker is None:
+        worker = self.current()
+        if worker is None:
             if stuck := self.stuck:
                 raise NoAnswer(stuck)
-            self.worker, self._owner = self._make(), os.getpid()
-        return self.worker
+            worker = self._make()
+            self._worker, self._owner = worker, os.getpid()
+        return worker
 
     def give_up(self, *, seconds: float) -> None:
         """Kill the worker, and wait up to `seconds` for its end. The next `get` starts another."""
-        self.forget_others()
-        if self.worker is not None:
-            self.worker.end(seconds=seconds)
-            self._killed.append(self.worker)
-        self.worker = None
+        if worker := self.current():
+            worker.end(seconds=seconds)
+            self._killed.append(worker)
+        self._worker = None
         self._reap()
 
     @property
     def stuck(self) -> str | None:
         """Why no worker can be started; None where one can."""
-        return f"{LEFT_BEHIND} children hang in {self._hang}" if len(self.left()) >= LEFT_BEHIND else None
+        if len(self.left()) < LEFT_BEHIND:
+            return None
+        return f"{LEFT_BEHIND} children hang in {self._hang} and can't be killed"
 
     def left(self) -> frozenset[int]:
         """Pids of those that were killed and have not ended."""
-        self.forget_others()
+        self.current()
         self._reap()
         return frozenset(worker.pid for worker in self._killed)
 
@@ -57,16 +67,9 @@ class KeptWorker:
         child.reap_late()
         self._killed = [worker for worker in self._killed if child.is_unreaped(worker.pid)]
 
-    def forget_others(self) -> None:
-        """In a process that was forked since: the worker is its parent's."""
-        if self._owner not in (0, os.getpid()):
-            if self.worker is not None:
-                self.worker.forget()
-            self.worker, self._owner, self._killed = None, 0, []
-
     def cpu_seconds(self) -> float:
         """Processor seconds of the workers that have not been reaped: RUSAGE_CHILDREN has the others."""
-        self.forget_others()
+        worker = self.current()
         self._reap()
-        living = [self.worker] if self.worker is not None else []
-        return sum(worker.cpu_seconds() for worker in living + self._killed)
+        living = [worker] if worker else []
+        return sum(one.cpu_seconds() for one in living + self._killed)

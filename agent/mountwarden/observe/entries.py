@@ -12,14 +12,12 @@ import time
 from collections.abc import Iterator, Sequence
 
 from ..errors import NoAnswer
-from ..kernel import child
+from ..kernel.kept_worker import KeptWorker
 from ..kernel.worker import Worker
 from ..model import Door
 from . import entry_server
 from .enter import DEADLINE, own_namespace
 
-LEFT_BEHIND = 4
-"""Most children that SIGKILL does not end, because they wait in the kernel: beyond it nothing is entered."""
 _SETTLE = 0.5
 """Seconds for the child to close what it kept of the entry before."""
 _MOMENT = 0.05
@@ -105,13 +103,9 @@ def close() -> None:
 
 class _Entries:
     def __init__(self) -> None:
-        self._worker: Worker | None = None
-        self._owner = 0
-        """The process whose child it is: a process that was forked since must not use it."""
+        self._kept = KeptWorker(self._start, hang="mount namespaces")
         self._home = 0
         """Inode of the mount namespace that the child is at home in."""
-        self._killed: list[Worker] = []
-        """Those that may not have been reaped."""
         self._places: dict[int, int] = {}
         self._order: Sequence[int] = ()
         self._keeps = self._used = False
@@ -163,14 +157,14 @@ class _Entries:
 
     def _ready(self) -> Worker:
         """The child, which has closed what it kept; a new one where it can't."""
-        self._forget_others()
         if self._home != own_namespace():
             self._end()
-        if self._worker is not None:
+        worker = self._kept.current()
+        if worker is not None:
             self.release()
-            if self._worker is not None and not self._worker.settle(deadline=_SETTLE):
+            if not worker.settle(deadline=_SETTLE):
                 self._end()
-        return self._worker or self._start()
+        return self._kept.get()
 
     def release(self) -> None:
         """The child may close what it kept of the last entry. It is not waited for."""
@@ -179,56 +173,34 @@ class _Entries:
             self._post(entry_server.RELEASE)
 
     def let_go(self) -> None:
-        self._forget_others()
-        if self._worker is not None and self._used:
+        if self._used:
             self._keeps = self._used = False
             self._post(entry_server.LET_GO)
-        if self._worker is not None:
-            self._worker.settle(deadline=_MOMENT)
+        if worker := self._kept.current():
+            worker.settle(deadline=_MOMENT)
 
     def _post(self, request: bytes) -> None:
-        if self._worker is None:
+        worker = self._kept.current()
+        if worker is None:
             return
         try:
-            self._worker.post(request)
+            worker.post(request)
         except (BrokenPipeError, NoAnswer):
             self._end()
 
     def _start(self) -> Worker:
-        self._reap()
-        if len(self._killed) >= LEFT_BEHIND:
-            raise NoAnswer(f"{LEFT_BEHIND} children hang in mount namespaces and can't be killed")
-        self._worker = Worker(
-            entry_server.start, idle=entry_server.let_go, after=entry_server.IDLE, what="the child that enters"
-        )
-        self._owner, self._home, self._keeps = os.getpid(), own_namespace(), False
-        return self._worker
+        self._home, self._keeps = own_namespace(), False
+        what = "the child that enters"
+        return Worker(entry_server.start, idle=entry_server.let_go, after=entry_server.IDLE, what=what)
 
     def _end(self) -> None:
-        if self._worker is not None:
-            self._worker.end(seconds=_END)
-            self._killed.append(self._worker)
-        self._worker, self._keeps = None, False
-        self._reap()
-
-    def _reap(self) -> None:
-        child.reap_late()
-        self._killed = [worker for worker in self._killed if child.is_unreaped(worker.pid)]
-
-    def _forget_others(self) -> None:
-        if self._owner not in (0, os.getpid()):
-            if self._worker is not None:
-                self._worker.forget()
-            self._worker, self._owner, self._killed, self._keeps = None, 0, [], False
+        self._kept.give_up(seconds=_END)
+        self._keeps = False
 
     def cpu_seconds(self) -> float:
-        self._forget_others()
-        self._reap()
-        living = [self._worker] if self._worker is not None else []
-        return sum(worker.cpu_seconds() for worker in living + self._killed)
+        return self._kept.cpu_seconds()
 
     def close(self) -> None:
-        self._forget_others()
         self._end()
 
 

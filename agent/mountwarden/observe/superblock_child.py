@@ -103,7 +103,7 @@ class _SuperblockChild:
 
     def _has_hung(self, items: Sequence[bytes], got: dict[bytes, int]) -> bool:
         """Give the child up; whether it hangs. If not, somebody killed it."""
-        worker = self.kept.worker
+        worker = self.kept.current()
         self.kept.give_up(seconds=0)
         if worker is None or worker.pid not in self.kept.left():
             return False
