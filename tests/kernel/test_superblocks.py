@@ -1,0 +1,513 @@
+"""Whether a superblock lives: by ustat(2), and by inotify(7) where that is forbidden; and what hangs in it."""
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from mountwarden.kernel import abi, child, syscalls
+from mountwarden.model import SuperblockTest
+from mountwarden.observe import processes, superblock_child, superblock_server, superblocks
+from mountwarden.observe.superblocks import Superblocks
+from mountwarden.service import loop
+
+from tests.support import fuse, seccomp
+from tests.support.scratch_ns import Sandbox, hold, overlay
+from tests.support.wait import wait_until
+
+USTAT, INOTIFY, NONE = SuperblockTest
+ABSENT = "0:1048575"
+"""A number that no superblock has."""
+
+Case = Callable[[Superblocks], None]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as made:
+        yield made
+
+
+@pytest.fixture(params=[USTAT, INOTIFY])
+def asked(request: pytest.FixtureRequest, sandbox: Sandbox) -> Callable[[Case], None]:
+    """Run a case in a process of the sandbox, whose Superblocks has this way to ask."""
+    return lambda case: sandbox.run(_run, request.param, case)
+
+
+def by(way: SuperblockTest, sandbox: Sandbox, case: Case) -> None:
+    sandbox.run(_run, way, case)
+
+
+def _run(way: SuperblockTest, case: Case) -> None:
+    if syscalls.USTAT is None and way is USTAT:
+        pytest.skip("this architecture has no ustat(2)")
+    if syscalls.USTAT is not None and way is INOTIFY:
+        seccomp.forbid(syscalls.USTAT)
+    with contextlib.closing(Superblocks()) as made:
+        assert made.way is way, made.why
+        case(made)
+        assert made.way is way, made.why
+
+
+def home() -> dict[str, bytes]:
+    """The superblocks of the mounts below the sandbox's /mnt, as a scan sees them."""
+    lines = [line.split(b" ") for line in processes.read("/proc/self/mountinfo").splitlines()]
+    first = max(at for at, line in enumerate(lines) if line[4] == b"/mnt")
+    return {line[2].decode(): line[4] for line in lines[first + 1 :] if line[4].startswith(b"/mnt/")}
+
+
+def device(path: bytes) -> str:
+    return next(one for one, mountpoint in home().items() if mountpoint == path)
+
+
+def a_tmpfs(name: bytes = b"a") -> bytes:
+    path = b"/mnt/" + name
+    os.makedirs(path, exist_ok=True)
+    syscalls.mount(b"tmpfs", path, b"tmpfs")
+    return path
+
+
+def an_overlay() -> bytes:
+    return overlay(b"/mnt/layer").merged
+
+
+def a_disk() -> bytes:
+    image, path = "/mnt/image", "/mnt/disk"
+    for command in (f"truncate -s 8M {image}", f"mkfs.ext4 -q {image}", f"mkdir {path}", f"mount {image} {path}"):
+        subprocess.run(command.split(), check=True, capture_output=True)  # its loop device goes with the mount
+    return path.encode()
+
+
+KINDS = pytest.mark.parametrize("make", [an_overlay, a_tmpfs, a_disk])
+
+
+@KINDS
+def test_a_plain_umount_ends_it_at_once(asked: Callable[[Case], None], make: Callable[[], bytes]) -> None:
+    def case(one: Superblocks) -> None:
+        path = make()
+        number = device(path)
+        one.follow(home())
+        assert one.ask([number]) == {number: True}
+        syscalls.umount(path)
+        assert one.ask([number]) == {number: False}
+        one.follow(home())
+        assert one.ask([number]) == {number: False}
+
+    asked(case)
+
+
+@KINDS
+def test_a_copy_in_a_private_namespace_keeps_it(asked: Callable[[Case], None], make: Callable[[], bytes]) -> None:
+    def case(one: Superblocks) -> None:
+        path = make()
+        number = device(path)
+        one.follow(home())
+        with hold():
+            syscalls.umount(path)
+            one.follow(home())
+            assert one.ask([number]) == {number: True}
+        wait_until(lambda: one.ask([number]) == {number: False}, 5, "it ended with the namespace")
+
+    asked(case)
+
+
+@KINDS
+def test_an_open_file_keeps_it(asked: Callable[[Case], None], make: Callable[[], bytes]) -> None:
+    def case(one: Superblocks) -> None:
+        path = make()
+        number = device(path)
+        one.follow(home())
+        fd = os.open(path, os.O_RDONLY)
+        syscalls.umount(path, abi.MNT_DETACH)
+        one.follow(home())
+        assert one.ask([number]) == {number: True}
+        os.close(fd)
+        wait_until(lambda: one.ask([number]) == {number: False}, 5, "it ended with the file")
+
+    asked(case)
+
+
+def test_btrfs_has_the_number_that_mountinfo_shows(asked: Callable[[Case], None]) -> None:
+    def case(one: Superblocks) -> None:
+        for command in ("truncate -s 128M /mnt/image", "mkfs.btrfs -q /mnt/image", "mkdir /mnt/b"):
+            subprocess.run(command.split(), check=True, capture_output=True)
+        subprocess.run(["mount", "/mnt/image", "/mnt/b"], check=True, capture_output=True)
+        number = device(b"/mnt/b")
+        one.follow(home())
+        with hold():
+            syscalls.umount(b"/mnt/b")
+            assert one.ask([number]) == {number: True}
+        wait_until(lambda: one.ask([number]) == {number: False}, 5, "it ended with the namespace")
+
+    if shutil.which("mkfs.btrfs") is None or b"\tbtrfs\n" not in processes.read("/proc/filesystems"):
+        pytest.skip("no btrfs here")
+    asked(case)
+
+
+def reused() -> str:
+    """A number that one superblock had and another one has by now, on the same path."""
+    for _attempt in range(200):  # others mount meanwhile, too
+        number = device(a_tmpfs())
+        syscalls.umount(b"/mnt/a")
+        if device(a_tmpfs()) == number:
+            return number
+        syscalls.umount(b"/mnt/a")
+    raise AssertionError("no number was given again")
+
+
+def test_a_number_given_again_lives_so_the_caller_must_know_whose_it_is(sandbox: Sandbox) -> None:
+    """What was asked for has ended. Home's table has the number again; and no reading from before may count."""
+
+    def case(one: Superblocks) -> None:
+        number = reused()
+        assert one.ask([number]) == {number: True}
+        assert number in home()
+
+    by(USTAT, sandbox, case)
+
+
+def test_a_watch_is_of_the_superblock_that_home_has_now(sandbox: Sandbox) -> None:
+    """With the same number on the same path, `follow` gets the same mapping: the kernel says that the one has ended."""
+
+    def case(one: Superblocks) -> None:
+        for _attempt in range(200):
+            number = device(a_tmpfs())
+            first = home()
+            one.follow(first)
+            syscalls.umount(b"/mnt/a")
+            a_tmpfs()
+            if home() == first:
+                break
+            syscalls.umount(b"/mnt/a")
+        assert one.ask([number]) == {number: False}, "that which was watched"
+        one.follow(home())
+        assert one.ask([number]) == {number: True}, "that which is there"
+        with hold():
+            syscalls.umount(b"/mnt/a")
+            one.follow(home())
+            assert one.ask([number]) == {number: True}
+        wait_until(lambda: one.ask([number]) == {number: False}, 5, "it ended with the namespace")
+
+    by(INOTIFY, sandbox, case)
+
+
+def test_what_is_not_watched_is_not_known(sandbox: Sandbox) -> None:
+    """A mount that came and went between two calls; one that another covers; one that is not there any more."""
+
+    def case(one: Superblocks) -> None:
+        before = home()
+        number = device(a_tmpfs())
+        seen = home()
+        syscalls.umount(b"/mnt/a")
+        one.follow(before)
+        assert one.ask([number]) == {}
+        one.follow(seen)
+        assert one.ask([number]) == {}, "the path leads to the file system below"
+        below = device(a_tmpfs())
+        syscalls.mount(b"tmpfs", b"/mnt/a", b"tmpfs")
+        above = [one for one in home() if one not in (below, *before)]
+        one.follow({below: b"/mnt/a"})
+        assert one.ask([below, *above]) == {}
+        one.follow(dict.fromkeys((below, *above), b"/mnt/a"))
+        assert one.ask([below, *above]) == dict.fromkeys(above, True)
+        assert watches(one) == 1, "none stays on what is another superblock"
+
+    by(INOTIFY, sandbox, case)
+
+
+def watches(one: Superblocks) -> int:
+    return len(syscalls.watched_devices(one._watches._fd))
+
+
+def test_a_watch_keeps_nothing_busy_and_goes_with_its_superblock(sandbox: Sandbox) -> None:
+    def case(one: Superblocks) -> None:
+        for _ in range(50):
+            number = device(a_tmpfs())
+            one.follow(home())
+            syscalls.umount(b"/mnt/a")
+            assert one.ask([number]) == {number: False}
+        assert watches(one) == 0
+
+    by(INOTIFY, sandbox, case)
+
+
+def test_where_nothing_changed_nothing_is_asked(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def case(one: Superblocks) -> None:
+        a_tmpfs()
+        one.follow(home())
+        asked = list[object]()
+        monkeypatch.setattr(superblock_child, "answers", lambda *arguments: asked.append(arguments) or {})
+        one.follow(home())
+        assert asked == []
+        a_tmpfs(b"b")
+        one.follow(home())
+        assert [list(items) for _what, items, _fds in asked] == [[b"/mnt/b"]]
+
+    by(INOTIFY, sandbox, case)
+
+
+def limit(number: int, what: str = "watches") -> None:
+    with open(f"/proc/sys/user/max_inotify_{what}", "w") as file:
+        file.write(str(number))
+
+
+def test_the_limit_of_watches_is_said_and_the_rest_not_known() -> None:
+    """Within a user namespace's own limits."""
+
+    def case(one: Superblocks) -> None:
+        limit(1)
+        first, second = device(a_tmpfs(b"a")), device(a_tmpfs(b"b"))
+        one.follow(home())
+        assert one.ask([first, second]) == {first: True}
+        assert one.why.endswith("; the user's limit of inotify watches is reached (fs.inotify.max_user_watches)")
+        limit(100)
+        third = device(a_tmpfs(b"c"))
+        one.follow(home())
+        assert one.ask([first, second, third]) == dict.fromkeys((first, second, third), True)
+        assert "limit" not in one.why
+
+    with Sandbox(userns=True) as sandbox:
+        by(INOTIFY, sandbox, case)
+
+
+def test_without_an_inotify_nothing_says_it() -> None:
+    def none() -> None:
+        limit(0, "instances")
+        assert syscalls.USTAT is None or not seccomp.forbid(syscalls.USTAT)
+        with contextlib.closing(Superblocks()) as one:
+            number = device(a_tmpfs())
+            one.follow(home())
+            assert (one.way, one.ask([number])) == (NONE, {})
+            assert "inotify: EMFILE" in one.why
+            limit(10, "instances")
+            assert one.way is INOTIFY
+
+    with Sandbox(userns=True) as sandbox:
+        sandbox.run(none)
+
+
+def test_events_that_were_lost_make_all_unknown_until_it_is_watched_again(sandbox: Sandbox) -> None:
+    def case(one: Superblocks) -> None:
+        gone, there = device(a_tmpfs(b"gone")), device(a_tmpfs(b"there"))
+        one.follow(home())
+        with open("/proc/sys/fs/inotify/max_queued_events") as file:
+            most = int(file.read())
+        for _ in range(most):  # each watch that is removed is an event
+            watch = syscalls.inotify_add_watch(one._watches._fd, b"/mnt", abi.IN_UNMOUNT)
+            syscalls.inotify_rm_watch(one._watches._fd, watch)
+        syscalls.umount(b"/mnt/gone")
+        assert one.ask([gone, there]) == {}
+        one.follow(home())
+        assert one.ask([gone, there]) == {there: True}
+
+    by(INOTIFY, sandbox, case)
+
+
+def test_a_process_that_was_forked_since_takes_no_event_away(sandbox: Sandbox) -> None:
+    def case(one: Superblocks) -> None:
+        number = device(a_tmpfs())
+        one.follow(home())
+        syscalls.umount(b"/mnt/a")
+        assert child.ask(lambda: one.ask([number]), deadline=5) == {}
+        assert one.ask([number]) == {number: False}
+
+    by(INOTIFY, sandbox, case)
+
+
+def test_a_lookup_that_hangs_costs_the_others_nothing(sandbox: Sandbox) -> None:
+    def case(one: Superblocks) -> None:
+        with fuse.silent(b"/mnt/a-dead") as daemon:
+            there = {device(a_tmpfs(name)): b"/mnt/" + name for name in (b"b", b"c")}
+            mounts = {"0:1": b"/mnt/a-dead/x", **there}
+            began = time.monotonic()
+            one.follow(mounts)
+            assert time.monotonic() - began < 1
+            assert one.ask(mounts) == dict.fromkeys(there, True)
+            assert superblock_child.hanging() == {b"/mnt/a-dead/x"}
+            fuse.end(daemon)
+        wait_until(lambda: not superblock_child.hanging(), 5, "the child ended with the daemon's end")
+
+    by(INOTIFY, sandbox, case)
+
+
+@contextlib.contextmanager
+def silent_ones(count: int, *, reads: bool = True) -> Iterator[dict[str, int]]:
+    """As a user has them whose FUSE mounts got numbers that were free: by number, the daemon's pid."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            device(path): pid
+            for path in (b"/mnt/fuse-%d" % at for at in range(count))
+            for pid in [stack.enter_context(fuse.silent(path, reads=reads))]
+        }
+
+
+def test_freed_numbers_of_a_hostile_user_cost_their_deadline_and_are_not_asked_again(sandbox: Sandbox) -> None:
+    def case(one: Superblocks) -> None:
+        alive = device(a_tmpfs())
+        with silent_ones(5) as hostile:
+            for at, number in enumerate([*hostile][:4]):
+                began = time.monotonic()
+                assert one.ask([alive, number, ABSENT]) == {alive: True}, "what is behind it is not known"
+                assert 0.04 < time.monotonic() - began < 0.5
+                if at < 3:
+                    began = time.monotonic()
+                    assert one.ask([alive, number, ABSENT]) == {alive: True, ABSENT: False}
+                    assert time.monotonic() - began < 0.04
+            assert (one.way, one.why) == (NONE, "4 children hang in file systems and can't be killed")
+            assert one.ask([alive]) == {}
+            fuse.end(hostile.popitem()[1])  # nobody waits for that one
+            assert one.way is NONE
+            fuse.end(next(iter(hostile.values())))
+            wait_until(lambda: one.way is USTAT, 5, "a child has ended")
+            assert one.ask([alive, ABSENT]) == {alive: True, ABSENT: False}
+        wait_until(lambda: child.reap_late() == 0, 5, "all have ended")
+
+    by(USTAT, sandbox, case)
+
+
+def test_one_whose_daemon_takes_no_request_is_freed_by_the_end_of_the_child(sandbox: Sandbox) -> None:
+    """Its umount waits for the deadline, and no longer."""
+
+    def case(one: Superblocks) -> None:
+        with silent_ones(1, reads=False) as hostile:
+            (number,) = hostile
+            assert one.ask([number]) == {}
+            syscalls.umount(b"/mnt/fuse-0")
+            wait_until(lambda: not superblock_child.hanging(), 5, "it is killed")
+            assert one.ask([number]) == {number: False}
+
+    by(USTAT, sandbox, case)
+
+
+def test_the_kernel_answers_for_fuse_of_a_user_namespace(sandbox: Sandbox) -> None:
+    """Whoever has no privilege mounts it there: its daemon is not asked by a process outside."""
+    ready, tell = os.pipe()
+
+    def mount() -> None:
+        with fuse.silent(b"/mnt/theirs", more=b",allow_other"):
+            os.write(tell, device(b"/mnt/theirs").encode())
+            signal.pause()
+
+    with Sandbox(userns=True) as theirs:
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException):
+                theirs.run(mount)
+            os._exit(0)
+        os.close(tell)
+        try:
+            number = os.read(ready, 20).decode()
+            assert number, "it could not mount"
+            by(USTAT, sandbox, lambda one: check(one.ask([number, ABSENT]) == {number: True, ABSENT: False}))
+        finally:
+            os.close(ready)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def check(condition: bool) -> None:
+    assert condition
+
+
+def test_a_child_that_somebody_killed_is_replaced(sandbox: Sandbox) -> None:
+    def case(one: Superblocks) -> None:
+        for sent in (signal.SIGKILL, signal.SIGTERM):
+            assert one.ask([ABSENT]) == {ABSENT: False}
+            worker = superblock_child._child.kept.current()
+            assert worker is not None
+            os.kill(worker.pid, sent)
+            assert one.ask([ABSENT]) == {ABSENT: False}
+        assert not superblock_child.hanging()
+
+    by(USTAT, sandbox, case)
+
+
+def test_a_child_that_only_waits_for_a_processor_is_waited_for(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a host that is too busy: each new one would cost it more, and its answers are wanted all the same."""
+    answer = superblock_server._answer
+
+    def busy(what: bytes, item: bytes, fds: list[int]) -> int:
+        until = time.monotonic() + 3 * superblock_child.DEADLINE
+        while time.monotonic() < until:
+            pass
+        return answer(what, item, fds)
+
+    monkeypatch.setattr(superblock_server, "_answer", busy)
+    by(USTAT, sandbox, lambda one: check(one.ask([ABSENT]) == {ABSENT: False}))
+
+
+def test_a_child_that_does_nothing_is_given_up(sandbox: Sandbox) -> None:
+    def case(one: Superblocks) -> None:
+        worker = superblock_child._child.kept.current()
+        assert worker is not None
+        os.kill(worker.pid, signal.SIGSTOP)
+        assert one.ask([ABSENT]) == {} or one.ask([ABSENT]) == {ABSENT: False}
+        wait_until(lambda: one.ask([ABSENT]) == {ABSENT: False}, 5, "another one answers")
+
+    by(USTAT, sandbox, case)
+
+
+def test_a_filter_that_kills_its_caller_kills_no_agent(sandbox: Sandbox) -> None:
+    def killed() -> None:
+        if syscalls.USTAT is None:
+            pytest.skip("this architecture has no ustat(2)")
+        seccomp.forbid(syscalls.USTAT, seccomp.KILL)
+        with contextlib.closing(Superblocks()) as one:
+            assert (one.way, one.why) == (INOTIFY, "ustat(2): the child that called it was killed")
+
+    sandbox.run(killed)
+
+
+def test_why_it_is_not_ustat(sandbox: Sandbox) -> None:
+    def case(one: Superblocks) -> None:
+        expected = "EPERM, forbidden: a system call filter or a missing capability"
+        assert one.why == ("this architecture has no ustat(2)" if syscalls.USTAT is None else f"ustat(2): {expected}")
+
+    by(INOTIFY, sandbox, case)
+
+
+def test_an_architecture_without_the_call(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syscalls, "USTAT", None)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSYS)):
+        syscalls.is_superblock(ABSENT)
+    sandbox.run(lambda: check(Superblocks().why == "this architecture has no ustat(2)"))
+
+
+def test_many_are_asked_for_in_their_order(sandbox: Sandbox) -> None:
+    def case(one: Superblocks) -> None:
+        alive = [device(a_tmpfs(b"%d" % at)) for at in range(40)]
+        absent = [f"0:{1048575 - at}" for at in range(40)]
+        mixed = [number for pair in zip(alive, absent, strict=True) for number in pair]
+        assert one.ask(mixed) == {number: number in alive for number in mixed}
+
+    by(USTAT, sandbox, case)
+
+
+def test_ten_cost_little_more_than_their_calls_and_are_counted() -> None:
+    numbers = [f"0:{1048575 - at}" for at in range(10)]
+    if syscalls.USTAT is None:
+        pytest.skip("this architecture has no ustat(2)")
+    with contextlib.closing(Superblocks()) as one:
+        one.ask(numbers)
+
+        def cost() -> float:
+            own, all_of_it = time.process_time(), loop._cpu()
+            for _ in range(50):
+                assert len(one.ask(numbers)) == 10
+            assert superblocks.cpu_seconds() > 0
+            asked = (loop._cpu() - all_of_it) / 50
+            assert asked * 50 > time.process_time() - own, "the child's share is counted"
+            began = time.process_time()
+            for _ in range(50):
+                for number in numbers:
+                    syscalls.is_superblock(number)
+            return asked - (time.process_time() - began) / 50
+
+        assert min(cost() for _ in range(5)) < 0.0003
