@@ -23,6 +23,8 @@ _LONGEST = 1.0
 """Seconds for a child that has not hung, but waits for a processor."""
 _END = 0.2
 """Seconds for the child to end when it is no longer needed."""
+_DYING = 0.01
+"""The same for one that gave no answer: it hangs, or somebody killed it."""
 _HOUR = 3600.0
 
 
@@ -104,7 +106,7 @@ class _SuperblockChild:
     def _has_hung(self, items: Sequence[bytes], got: dict[bytes, int]) -> bool:
         """Give the child up; whether it hangs. If not, somebody killed it."""
         worker = self.kept.current()
-        self.kept.give_up(seconds=0)
+        self.kept.give_up(seconds=_DYING)
         if worker is None or worker.pid not in self.kept.left():
             return False
         self._hung[worker.pid] = next((item for item in items if item not in got), b"")
