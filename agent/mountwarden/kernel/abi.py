@@ -171,7 +171,6 @@ LOOP_NAME_OFFSET = 56  # offsetof(struct loop_info64, lo_file_name)
 LO_NAME_SIZE = 64
 
 # sys/inotify.h
-IN_DELETE_SELF = 0x400
 IN_UNMOUNT = 0x2000
 IN_Q_OVERFLOW = 0x4000
 IN_IGNORED = 0x8000

@@ -141,7 +141,8 @@ def superblock_device(path: bytes) -> str | None:
     """
     fd = inotify_init()
     try:
-        return watched_devices(fd).get(inotify_add_watch(fd, path, abi.IN_DELETE_SELF))
+        watch = inotify_add_watch(fd, path, abi.IN_UNMOUNT)
+        return watched_devices(fd).get(watch)
     finally:
         os.close(fd)
 
