@@ -13,7 +13,7 @@ from mountwarden.busy import find
 from mountwarden.config.schema import Config
 from mountwarden.errors import MountwardenError
 from mountwarden.kernel import abi, syscalls
-from mountwarden.model import Finding, Kind, Severity
+from mountwarden.model import Finding, Gap, Kind, Severity
 from mountwarden.observe import processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.scan import kept
@@ -21,6 +21,7 @@ from mountwarden.scan.history import History
 from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import ROOT, Home
+from tests.support import seccomp
 from tests.support.scratch_ns import hold
 from tests.support.wait import wait_until
 
@@ -234,6 +235,22 @@ def test_a_loop_device_keeps_a_removed_layer(home: Home) -> None:
         (finding,) = pinned(home)
         assert (finding.layer, finding.holders) == (b"X", ())
         assert finding.detail == f"held by loop device {device}"
+
+
+def test_what_a_loop_device_is_on_is_asked_by_a_child_that_may_be_lost(home: Home) -> None:
+    """The call may hang in that file system; here it ends whoever makes it."""
+    home.layer()
+    home.run(lambda: os.close(os.open(MERGED + b"/i", os.O_CREAT | os.O_WRONLY)))
+    home.run(lambda: os.truncate(MERGED + b"/i", 1 << 20))
+
+    def scanned() -> tuple[list[Kind], list[Gap]]:
+        seccomp.forbid(syscalls.USTAT or 0, seccomp.KILL)
+        scan = Scanner(home.config, home=own_namespace()).scan()
+        return [one.kind for one in scan.findings], [gap for gap in scan.gaps if "kept" in gap.what]
+
+    with loop(home, MERGED + b"/i"):
+        lazily(home)
+        assert home.run(scanned) == ([], []), "what is not known is not reported, and the search goes on"
 
 
 def test_a_block_device_is_named_by_its_node(home: Home) -> None:

@@ -9,7 +9,6 @@ others alike) are in no mountinfo by their nature.
 """
 
 import contextlib
-import errno
 import os
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Gap, Kept, Namespace, Use
 from ..mounts import mountinfo
-from . import block_devices, open_files, processes
+from . import block_devices, open_files, processes, superblocks
 from .budgets import Budgets
 from .every_namespace import read_each
 from .mount_lines import MountLines
@@ -96,7 +95,7 @@ class Unmounted:
         except (OSError, NoAnswer):
             return (), (*gaps, Gap(_GAP, "a namespace could not be read"))
         kept = [one for one in kept if one.device not in again.devices]
-        kept += child.ask(partial(_by_loops, loops, mounted), deadline=DEADLINE, what="the question for loop devices")
+        kept += _by_loops(loops, mounted)
         return tuple(_together(kept)), gaps
 
     def _links(self, pids: Sequence[int], home: AttachedMounts) -> tuple[tuple[Link, ...], tuple[Gap, ...]]:
@@ -276,13 +275,15 @@ def _own_device(loop: str) -> str:
     return processes.read_or_empty(f"/sys/block/{loop}/dev").decode().strip()
 
 
-def _by_loops(loops: Iterable[tuple[str, str, bytes]], mounted: AttachedMounts) -> list[Kept]:
+def _by_loops(loops: Sequence[tuple[str, str, bytes]], mounted: AttachedMounts) -> list[Kept]:
+    """An overlay's files may have a device that is no superblock's, mounted or not: it must live for certain."""
+    lives = superblocks.by_ustat({device for _name, device, _path in loops if device.startswith("0:")})
     found = []
     for name, device, path in loops:
         own = _own_device(name)
         if device in mounted.devices or (not device.startswith("0:") and own in mounted.devices):
             continue  # what is mounted of a file that no namespace shows may be how this host starts
-        if not device.startswith("0:") or _exists(device):
+        if not device.startswith("0:") or lives.get(device):
             use = Use(0, "", f"loop device /dev/{name}")
             found.append(
                 Kept(device, "", (use,), _node(device) or path, len(path) < block_devices.LONGEST_NAME, sure=True)
@@ -296,16 +297,6 @@ def _node(device: str) -> bytes | None:
         return b"/dev/" + os.path.basename(os.readlink(f"/sys/dev/block/{device}".encode()))
     except OSError:
         return None
-
-
-def _exists(device: str) -> bool:
-    """Whether it is a superblock's: an overlay's files may have a device that is no superblock's, mounted or not."""
-    try:
-        return syscalls.is_superblock(device)
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.EPERM):
-            raise
-        return False
 
 
 def _comm(pid: int) -> str:
