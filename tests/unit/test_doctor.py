@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from mountwarden import __version__
 from mountwarden.cli import doctor as command
+from mountwarden.cli import status as status_command
 from mountwarden.config.schema import Config
 from mountwarden.doctor import canary, kernel, roots, system, units
 from mountwarden.doctor import examine as examination
@@ -16,7 +17,20 @@ from mountwarden.doctor.examine import Asked, Examination, examine
 from mountwarden.errors import ConfigError, MountwardenError
 from mountwarden.explain import lasting_fix
 from mountwarden.explain.members import Members
-from mountwarden.model import MS_PRIVATE, Cause, Gap, Holder, Kind, NamespaceKind, Picture, RootState, Tier, UnitFacts
+from mountwarden.kernel import syscalls
+from mountwarden.model import (
+    MS_PRIVATE,
+    Cause,
+    Gap,
+    Holder,
+    Kind,
+    NamespaceKind,
+    Picture,
+    RootState,
+    SuperblockTest,
+    Tier,
+    UnitFacts,
+)
 from mountwarden.mounts.exposure import Exposure, Relation
 from mountwarden.mounts.roots import root_state
 from mountwarden.observe import tiers
@@ -77,6 +91,44 @@ def test_what_is_refused_is_told_from_what_is_not_there(name: str, number: str |
     assert check.text == f"{name}: " + (f"{number}, it works" if number else "it works")
     assert (check.hint is None) == (number is None)
     assert ("as root" in (check.hint or "")) == (number in ("EPERM", "EACCES"))
+
+
+ARM, FILTER = "this architecture has no ustat(2)", "ustat(2): EPERM, forbidden: a system call filter"
+
+
+@pytest.mark.parametrize(
+    ("way", "why", "status", "says"),
+    [
+        (SuperblockTest.USTAT, "ustat(2) works", Status.OK, "asks ustat(2) whether what the host unmounted lives on"),
+        (SuperblockTest.INOTIFY, ARM, Status.OK, f"the host unmounted lives on elsewhere: {ARM}"),
+        (SuperblockTest.INOTIFY, FILTER, Status.WARN, FILTER),
+        (SuperblockTest.NONE, "4 children hang", Status.WARN, "reads all namespaces after an umount: 4 children hang"),
+    ],
+)
+def test_what_says_whether_a_superblock_lives(way: SuperblockTest, why: str, status: Status, says: str) -> None:
+    check = kernel.superblock_test(way, why, service=True)
+    assert check.status is status
+    assert check.text.startswith("the service ")
+    assert says in check.text
+    assert (check.hint is None) == (status is Status.OK)
+    assert ("SystemCallFilter" in (check.hint or "")) == (why == FILTER)
+    assert kernel.superblock_test(way, why, service=False).text == check.text.replace("the service", "a scan")
+
+
+def test_of_a_running_service_it_is_what_that_says() -> None:
+    said = {**STATUS, "superblock_test": "inotify", "superblock_test_reason": FILTER}
+    assert examination._superblock_test(Asked(b"", said, running=True)) == ((SuperblockTest.INOTIFY, FILTER), True)
+    for status, running in ((said, False), (STATUS, True), (MountwardenError("none"), False)):
+        (way, why), of_service = examination._superblock_test(Asked(b"", status, running=running))
+        assert (way is SuperblockTest.INOTIFY, of_service) == (syscalls.USTAT is None, False), why
+
+
+def test_the_status_says_what_checks_umounts() -> None:
+    said = {"superblock_test": "ustat", "superblock_test_reason": "ustat(2) works"}
+    assert status_command._umounts(said) == ["umounts  checked by ustat (ustat(2) works)"]
+    none = {"superblock_test": "none", "superblock_test_reason": "4 children hang"}
+    assert status_command._umounts(none) == ["umounts  not checked, so all namespaces are read (4 children hang)"]
+    assert status_command._umounts({}) == [], "an older service's"
 
 
 @pytest.mark.parametrize(("value", "status"), [("0", Status.FAIL), ("1", Status.OK), (None, Status.OK)])

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
-from ..escape import printable, timestamp
+from ..escape import printable, sentence, timestamp
 from ..output import doctor_text, report_file, terminal
 from ..report import build
 from . import options
@@ -92,6 +92,8 @@ def document(found: "Examination", now: float) -> doctor_text.DoctorJson:
         "root": os.geteuid() == 0,
         "tier": str(found.scan.tier) if found.scan else None,
         "tier_reason": found.scan.tier_reason if found.scan else None,
+        "superblock_test": str(found.superblock_test[0]) if found.superblock_test else None,
+        "superblock_test_reason": sentence(found.superblock_test[1]) if found.superblock_test else None,
         "status": str(found.worst),
         "checks": [
             {"id": check.id, "group": check.group, "status": str(check.status), "text": check.text, "hint": check.hint}
@@ -104,7 +106,6 @@ def document(found: "Examination", now: float) -> doctor_text.DoctorJson:
 
 
 def _interface(one: "Interface") -> doctor_text.InterfaceJson:
-    from ..escape import sentence
     from ..observe.capabilities import NEEDED
 
     return {
@@ -144,8 +145,6 @@ def _next_leak(one: "NextLeak") -> doctor_text.NextLeakJson:
 
 
 def _canary(result: "CanaryResult") -> doctor_text.CanaryJson:
-    from ..escape import sentence
-
     return {
         "done": result.done,
         "held_by": sentence(result.held_by),

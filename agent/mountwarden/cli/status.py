@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import MountwardenError
 from ..escape import seconds
 from ..observe import processes
+from ..model import SuperblockTest
 from ..output import report_file
 from ..output.columns import age, cost, count
 from ..service.status import SCHEMA
@@ -98,6 +99,7 @@ def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
         f"service  {state}",
         f"mode     {status['mode']}{_paused(status['paused'])}",
         f"tier     {status['tier']} ({status['tier_reason']})",
+        *_umounts(status),
         f"woken    {_woken(status)}",
         f"scan     {age(now - seconds(scan['taken']))} ago, {_scan(scan)}",
         f"seen     {', '.join(count(summary[f'{what}s'], noun) for what, noun in _SEEN)}",
@@ -115,6 +117,15 @@ def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
     ]
     known += [_act(act) for act in status["acts"]]
     return known
+
+
+def _umounts(status: dict[str, Any]) -> list[str]:
+    """What says whether an umount on the host left anything elsewhere; nothing where the service is an older one."""
+    if "superblock_test" not in status:
+        return []
+    way, why = status["superblock_test"], status["superblock_test_reason"]
+    checked = "not checked, so all namespaces are read" if way == SuperblockTest.NONE else f"checked by {way}"
+    return [f"umounts  {checked} ({why})"]
 
 
 _SEEN = (("root", "root"), ("namespace", "mount namespace"), ("mount", "mount"))

@@ -1,5 +1,6 @@
 """The whole examination, and what of it needs root."""
 
+import contextlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,11 @@ from ..busy.world import world
 from ..config.schema import Config
 from ..errors import MountwardenError
 from ..escape import sentence
-from ..model import Gap
+from ..model import Gap, SuperblockTest
 from ..mounts.exposure import exposures
 from ..observe import namespaces
 from ..observe.capabilities import Interface, interfaces
+from ..observe.superblocks import Superblocks
 from ..predict.next_leaks import NextLeak, predict_leaks, who
 from ..scan.scanner import Scan, Scanner
 from . import canary, kernel, roots, system, units
@@ -30,6 +32,8 @@ class Examination:
     next_leaks: tuple[NextLeak, ...] = ()
     canary: CanaryResult | None = None
     scan: Scan | None = None
+    superblock_test: tuple[SuperblockTest, str] | None = None
+    """What the service asks, or a scan where it does not run, and why."""
 
     @property
     def worst(self) -> Status:
@@ -62,8 +66,10 @@ def examine(asked: Asked) -> Examination:
     found = Examination((), tried) if os.geteuid() else _host(asked, tried)
     result = canary.run() if asked.canary else None
     pid1 = namespaces.of_pid1() if os.geteuid() == 0 else None
+    test, of_service = _superblock_test(asked)
     checks = (
         _release(found.scan),
+        kernel.superblock_test(*test, service=of_service),
         *kernel.interfaces(tried),
         kernel.may_detach(),
         kernel.selinux(),
@@ -77,7 +83,15 @@ def examine(asked: Asked) -> Examination:
         *((canary.check(result),) if result else ()),
         *((_without_root(),) if os.geteuid() else ()),
     )
-    return replace(found, checks=checks, canary=result)
+    return replace(found, checks=checks, canary=result, superblock_test=test)
+
+
+def _superblock_test(asked: Asked) -> tuple[tuple[SuperblockTest, str], bool]:
+    """What is asked and why, and whether that is of the service, whose system calls may be filtered."""
+    if asked.running and isinstance(asked.status, Mapping) and "superblock_test" in asked.status:
+        return (SuperblockTest(asked.status["superblock_test"]), asked.status["superblock_test_reason"]), True
+    with contextlib.closing(Superblocks()) as own:
+        return (own.way, own.why), False
 
 
 def _release(scan: Scan | None) -> Check:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..escape import printable
+from ..model import SuperblockTest
 from ..mounts.table import Table
 from ..observe.capabilities import NEEDED, REFUSALS, Interface
 from ..output.columns import count
@@ -19,6 +20,21 @@ def release(name: str, tier: str | None, reason: str) -> Check:
     """The kernel, and which of its interfaces a scan uses."""
     uses = f"; scans use {tier} ({reason})" if tier else ""
     return Check("kernel.release", GROUP, Status.OK, f"Linux {printable(name)}{uses}")
+
+
+def superblock_test(way: SuperblockTest, why: str, *, service: bool) -> Check:
+    """What the service, or a scan of one's own, asks after an umount on the host."""
+    name, who = "kernel.superblock-test", "the service" if service else "a scan"
+    whether = "whether what the host unmounted lives on elsewhere"
+    if way is SuperblockTest.USTAT:
+        return Check(name, GROUP, Status.OK, f"{who} asks ustat(2) {whether}")
+    hint = (
+        "if a filter forbids ustat(2): systemctl cat mountwarden.service, SystemCallFilter=" if "EPERM" in why else None
+    )
+    if way is SuperblockTest.INOTIFY:
+        return Check(name, GROUP, Status.WARN if hint else Status.OK, f"{who} asks inotify(7) {whether}: {why}", hint)
+    text = f"{who} can't ask {whether}, and reads all namespaces after an umount: {why}"
+    return Check(name, GROUP, Status.WARN, text, hint or "mountwarden who names who keeps a file system that hangs")
 
 
 def interfaces(tried: Iterable[Interface]) -> Iterator[Check]:

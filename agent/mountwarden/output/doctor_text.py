@@ -68,6 +68,8 @@ class DoctorJson(TypedDict):
     root: bool
     tier: str | None
     tier_reason: str | None
+    superblock_test: str | None
+    superblock_test_reason: str | None
     status: str
     checks: list[CheckJson]
     interfaces: list[InterfaceJson]

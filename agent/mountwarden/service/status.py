@@ -47,6 +47,8 @@ def build(report: ReportJson, results: "Results", service: ServiceState) -> dict
         "unsaved": service.unsaved,
         "tier": report["tier"],
         "tier_reason": results.scan.tier_reason,
+        "superblock_test": str(results.scan.superblock_test[0]),
+        "superblock_test_reason": results.scan.superblock_test[1],
         "inotify": service.inotify,
         "unit_signals": service.unit_signals,
         "look": {
