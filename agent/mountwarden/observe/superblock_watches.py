@@ -5,7 +5,7 @@ The descriptor is this process's, where reading it never waits; only the lookup 
 
 import errno
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..errors import NoAnswer
 from ..kernel import abi, syscalls
@@ -53,13 +53,9 @@ class SuperblockWatches:
         if mounts == self._given and not self._changed:
             return
         self._given, self._changed = dict(mounts), False
-        new = [device for device in mounts if device not in self._watch]
+        new = {device: path for device, path in mounts.items() if device not in self._watch}
         self._ended.difference_update(new)
-        self._full = False
-        for start in range(0, len(new), MOST):
-            if self._full or superblock_child.stuck():
-                break
-            self._add({device: mounts[device] for device in new[start : start + MOST]})
+        self._keep(new, self._asked([*new.values()]))
 
     def lives(self, devices: Iterable[str]) -> dict[str, bool]:
         """See `Superblocks.ask`."""
@@ -85,37 +81,47 @@ class SuperblockWatches:
         if not self._is_ours():
             self._fd, self._owner = syscalls.inotify_init(), os.getpid()
 
-    def _add(self, mounts: Mapping[str, bytes]) -> None:
-        watches = self._asked(mounts.values())
-        devices = syscalls.watched_devices(self._fd) if any(one > 0 for one in watches.values()) else {}
+    def _asked(self, paths: Sequence[bytes]) -> dict[bytes, int]:
+        """By path, the watch on what it leads to, as far as there is one."""
+        got: dict[bytes, int] = {}
+        self._full = False
+        for start in range(0, len(paths), MOST):
+            part = self._part(paths[start : start + MOST])
+            got |= {path: watch for path, watch in part.items() if watch > 0}
+            self._full = -errno.ENOSPC in part.values()
+            if self._full or superblock_child.stuck():
+                break
+        return got
+
+    def _part(self, paths: Collection[bytes]) -> dict[bytes, int]:
+        """What the child answers. Where a lookup hangs, what is behind it is asked again."""
+        got: dict[bytes, int] = {}
+        for _attempt in range(LEFT_BEHIND):
+            left = [path for path in paths if path not in got]
+            try:
+                got |= superblock_child.answers(WATCH, left, [self._fd])
+            except NoAnswer:
+                break
+            if len(got) == len(paths) or not superblock_child.hanging():
+                break
+        return got
+
+    def _keep(self, mounts: Mapping[str, bytes], watches: Mapping[bytes, int]) -> None:
+        """Those that are on the superblock of that number: another mount may be on the path by now."""
+        devices = syscalls.watched_devices(self._fd) if watches else {}
         for device, path in mounts.items():
             watch = watches.get(path, 0)
-            if watch > 0 and devices.get(watch) == device:
+            if devices.get(watch) == device:
                 self._watch[device], self._device[watch] = watch, device
         for watch in watches.values():
-            if watch > 0 and watch not in self._device:
-                self._remove(watch)  # another mount is on that path by now
-        self._full = -errno.ENOSPC in watches.values()
+            if watch not in self._device:
+                self._remove(watch)
 
     def _remove(self, watch: int) -> None:
         try:
             syscalls.inotify_rm_watch(self._fd, watch)
         except OSError:  # it has ended
             return
-
-    def _asked(self, paths: Collection[bytes]) -> dict[bytes, int]:
-        got: dict[bytes, int] = {}
-        for _attempt in range(LEFT_BEHIND):
-            left = [path for path in paths if path not in got]
-            if not left:
-                break
-            try:
-                got |= superblock_child.answers(WATCH, left, [self._fd])
-            except NoAnswer:
-                break
-            if not superblock_child.hanging():
-                break
-        return got
 
     def _read(self) -> None:
         """Take in what the kernel has queued."""

@@ -57,8 +57,8 @@ class Superblocks:
 
         `mounts` has a mountpoint in this process's mount namespace for each superblock that home has now. The inotify
         way keeps a watch for each, until the superblock ends: that of a number that has another superblock by now is
-        replaced, for which the caller need not know it. It costs next to nothing where nothing changed, and about 1 µs
-        for each watch where something did. The ustat way needs nothing of it. Raises: nothing.
+        replaced, for which the caller need not know it. It costs some microseconds where nothing changed, and about
+        5 µs for each watch where something is new. The ustat way needs nothing of it. Raises: nothing.
         """
         if self.way is SuperblockTest.INOTIFY:
             with contextlib.suppress(OSError):
@@ -67,10 +67,11 @@ class Superblocks:
     def ask(self, devices: Collection[str]) -> dict[str, bool]:
         """True: a superblock of that number lives. False: it has ended. A device without an entry: not known.
 
-        Whose it is, the caller must know: by ustat a number that was given to another superblock meanwhile lives, by
+        Whose it is, the caller must know: by ustat a number that was given to another superblock meanwhile lives; by
         inotify it has ended, or, once `follow` had it again, is that other one's. Of FUSE it is the daemon that
-        answers, and may say anything. Takes 50 ms at most, where a file system hangs; then those behind it in the order
-        of `devices` are not known, and that one is not asked again as long as it hangs. Raises: nothing.
+        answers, and may say anything. By ustat each device costs 20 µs, and 0.1 µs for each superblock of the host. A
+        file system that hangs costs 50 ms: what is behind it in the order of `devices` is then not known, and it is not
+        asked again as long as it hangs. Raises: nothing.
         """
         way = self.way
         if way is SuperblockTest.INOTIFY:
