@@ -362,6 +362,7 @@ def test_freed_numbers_of_a_hostile_user_cost_their_deadline_and_are_not_asked_a
                     assert time.monotonic() - began < 0.04
             assert (one.way, one.why) == (NONE, "4 children hang in file systems and can't be killed")
             assert one.ask([alive]) == {}
+            assert child.ask(lambda: one.ask([alive]), deadline=5) == {alive: True}, "a forked process has its own"
             fuse.end(hostile.popitem()[1])  # nobody waits for that one
             assert one.way is NONE
             fuse.end(next(iter(hostile.values())))

@@ -134,7 +134,11 @@ def abandon(pid: int) -> None:
 def reap_late() -> int:
     """Reap children that did not end when they were killed; returns how many still have not."""
     for pid in tuple(_unreaped):
-        if os.waitpid(pid, os.WNOHANG)[0]:
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0]
+        except ChildProcessError:  # it is a child of the process that this one was forked from
+            ended = pid
+        if ended:
             _unreaped.discard(pid)
     return len(_unreaped)
 
