@@ -320,6 +320,20 @@ def test_a_process_that_was_forked_since_takes_no_event_away(sandbox: Sandbox) -
     by(INOTIFY, sandbox, case)
 
 
+def test_paths_are_those_of_the_process_s_own_namespace(sandbox: Sandbox) -> None:
+    """It may have gone to another one since its child was started."""
+
+    def case(one: Superblocks) -> None:
+        a_tmpfs()
+        one.follow(home())
+        syscalls.unshare(abi.CLONE_NEWNS)
+        number = device(a_tmpfs(b"b"))
+        one.follow(home())
+        assert one.ask([number]) == {number: True}
+
+    by(INOTIFY, sandbox, case)
+
+
 def test_a_lookup_that_hangs_costs_the_others_nothing(sandbox: Sandbox) -> None:
     def case(one: Superblocks) -> None:
         with fuse.silent(b"/mnt/a-dead") as daemon:
