@@ -10,10 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from mountwarden.config.schema import Config
 from mountwarden.kernel import abi, child, syscalls
 from mountwarden.model import SuperblockTest
 from mountwarden.observe import processes, superblock_child, superblock_server, superblocks
+from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.superblocks import Superblocks
+from mountwarden.scan.scanner import Scanner
 from mountwarden.service import loop
 
 from tests.support import fuse, seccomp
@@ -495,6 +498,17 @@ def test_an_architecture_without_the_call(sandbox: Sandbox, monkeypatch: pytest.
     with pytest.raises(OSError, match=os.strerror(errno.ENOSYS)):
         syscalls.is_superblock(ABSENT)
     sandbox.run(lambda: check(Superblocks().why == "this architecture has no ustat(2)"))
+
+
+def test_a_scan_carries_it_and_its_scanner_ends_the_child(sandbox: Sandbox) -> None:
+    def scanned() -> tuple[SuperblockTest, str]:
+        with contextlib.closing(Scanner(Config(engines=("host",)), home=own_namespace())) as scanner:
+            said = scanner.scan().superblock_test
+        assert superblock_child._child.kept.current() is None
+        return said
+
+    expected = (INOTIFY, "this architecture has no ustat(2)") if syscalls.USTAT is None else (USTAT, "ustat(2) works")
+    assert sandbox.run(scanned) == expected
 
 
 def test_many_are_asked_for_in_their_order(sandbox: Sandbox) -> None:
