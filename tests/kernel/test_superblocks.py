@@ -390,16 +390,22 @@ def test_freed_numbers_of_a_hostile_user_cost_their_deadline_and_are_not_asked_a
     by(USTAT, sandbox, case)
 
 
-def test_one_whose_daemon_takes_no_request_is_freed_by_the_end_of_the_child(sandbox: Sandbox) -> None:
-    """Its umount waits for the deadline, and no longer."""
+def test_one_whose_daemon_takes_no_request_is_freed_by_the_end_of_the_child(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its umount waits for the deadline, and no longer. It is left alone for a while all the same."""
+    monkeypatch.setattr(superblock_child, "AGAIN", 0.5)
 
     def case(one: Superblocks) -> None:
         with silent_ones(1, reads=False) as hostile:
             (number,) = hostile
             assert one.ask([number]) == {}
+            began = time.monotonic()
             syscalls.umount(b"/mnt/fuse-0")
-            wait_until(lambda: not superblock_child.hanging(), 5, "it is killed")
-            assert one.ask([number]) == {number: False}
+            assert one.ask([number, ABSENT]) == {ABSENT: False}
+            assert time.monotonic() - began < 0.04
+            wait_until(lambda: one.ask([number]) == {number: False}, 5, "it is asked again")
+            assert not superblock_child.stuck()
 
     by(USTAT, sandbox, case)
 
@@ -463,14 +469,17 @@ def test_a_child_that_only_waits_for_a_processor_is_waited_for(
     by(USTAT, sandbox, lambda one: check(one.ask([ABSENT]) == {ABSENT: False}))
 
 
-def test_a_child_that_does_nothing_is_given_up(sandbox: Sandbox) -> None:
+def test_a_child_that_does_nothing_is_given_up(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     def case(one: Superblocks) -> None:
         worker = superblock_child._child.kept.current()
         assert worker is not None
         os.kill(worker.pid, signal.SIGSTOP)
-        assert one.ask([ABSENT]) == {} or one.ask([ABSENT]) == {ABSENT: False}
-        wait_until(lambda: one.ask([ABSENT]) == {ABSENT: False}, 5, "another one answers")
+        assert one.ask([ABSENT]) == {}
+        alive = device(a_tmpfs())
+        assert one.ask([alive]) == {alive: True}
+        wait_until(lambda: one.ask([ABSENT]) == {ABSENT: False}, 5, "it is asked again")
 
+    monkeypatch.setattr(superblock_child, "AGAIN", 0.5)
     by(USTAT, sandbox, case)
 
 

@@ -65,6 +65,13 @@ class Worker:
                 self._owed -= 1
         return not self._owed
 
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether it has ended, or is about to: its end of the socket is closed."""
+        poll = select.poll()
+        poll.register(self._socket, 0)
+        return bool(poll.poll(0))
+
     def ask(self, request: bytes, fds: Iterable[int] = (), *, deadline: float) -> Reply:
         """The answer to a request; its descriptors are close-on-exec, and the caller's.
 

@@ -24,21 +24,24 @@ _LONGEST = 1.0
 _END = 0.2
 """Seconds for the child to end when it is no longer needed."""
 _DYING = 0.01
-"""The same for one that gave no answer: it hangs, or somebody killed it."""
+"""The same for one that hangs, and may be past killing."""
+AGAIN = 5.0
+"""Seconds after which is asked again what a child hung on that could be killed."""
 _HOUR = 3600.0
 
 
 def answers(what: bytes, items: Sequence[bytes], fds: Sequence[int] = ()) -> dict[bytes, int]:
     """What the child answers for these items, at most `MOST`: see `superblock_server`. Those not known are missing.
 
-    An item that a child hangs on is not asked again while that child is there, and those behind it are not known.
+    An item that a child hangs on is not asked again while that child is there, or for some seconds; those behind it are
+    not known.
     Raises: NoAnswer where no child can be started.
     """
     return _child.answers(what, items, fds)
 
 
 def hanging() -> frozenset[bytes]:
-    """The items that children hang on."""
+    """The items that children hang on, or hung on a moment ago."""
     return _child.hanging()
 
 
@@ -61,7 +64,9 @@ class _SuperblockChild:
     def __init__(self) -> None:
         self.kept = KeptWorker(self._start, hang="file systems")
         self._hung: dict[int, bytes] = {}
-        """By pid of a child, the item that it hangs on."""
+        """By pid of a child that was killed and has not ended, the item that it hangs on."""
+        self._later: dict[bytes, float] = {}
+        """When an item may be asked again, in seconds of the monotonic clock."""
         self._home = 0
         """Inode of the mount namespace in which the child looks up paths."""
 
@@ -72,16 +77,19 @@ class _SuperblockChild:
         return Worker(start, idle=superblock_server.idle, after=_HOUR, what="the child that asks for superblocks")
 
     def hanging(self) -> frozenset[bytes]:
-        left = self.kept.left()
+        left, now = self.kept.left(), time.monotonic()
         self._hung = {pid: item for pid, item in self._hung.items() if pid in left}
-        return frozenset(self._hung.values())
+        self._later = {item: at for item, at in self._later.items() if at > now}
+        return frozenset((*self._hung.values(), *self._later))
 
     def answers(self, what: bytes, items: Sequence[bytes], fds: Sequence[int]) -> dict[bytes, int]:
         hanging = self.hanging()
         items = [item for item in items if item not in hanging][:MOST]
         got: dict[bytes, int] = {}
+        if not items:
+            return got
         for _attempt in range(2):
-            if got.keys() == set(items) or self._answered(what, items, fds, got) or self._has_hung(items, got):
+            if self._answered(what, items, fds, got) or self._has_hung(items, got):
                 break
         return got
 
@@ -101,15 +109,20 @@ class _SuperblockChild:
             settled = False
         found = zip(items, self._page[: len(items)].tolist(), strict=True)
         got.update({item: answer for item, answer in found if answer != NOT_YET})
-        return settled
+        return settled or got.keys() == set(items)
 
     def _has_hung(self, items: Sequence[bytes], got: dict[bytes, int]) -> bool:
-        """Give the child up; whether it hangs. If not, somebody killed it."""
+        """Give the child up; whether it hung. If not, somebody killed it."""
         worker = self.kept.current()
-        self.kept.give_up(seconds=_DYING)
-        if worker is None or worker.pid not in self.kept.left():
+        if worker is None or worker.has_hung_up:
+            self.kept.give_up(seconds=_END)
             return False
-        self._hung[worker.pid] = next((item for item in items if item not in got), b"")
+        self.kept.give_up(seconds=_DYING)
+        item = next(item for item in items if item not in got)
+        if worker.pid in self.kept.left():
+            self._hung[worker.pid] = item
+        else:
+            self._later[item] = time.monotonic() + AGAIN
         return True
 
 
@@ -118,7 +131,7 @@ def _settled(worker: Worker) -> bool:
     until = time.monotonic() + _LONGEST
     while not worker.settle(deadline=DEADLINE):
         state = processes.read_or_empty(f"/proc/{worker.pid}/stat").rpartition(b") ")[2][:1]
-        if state != b"R" or time.monotonic() > until:
+        if state != b"R" or worker.has_hung_up or time.monotonic() > until:
             return False
     return True
 

@@ -71,7 +71,7 @@ class Superblocks:
         inotify it has ended, or, once `follow` had it again, is that other one's. Of FUSE it is the daemon that
         answers, and may say anything. By ustat each device costs 20 µs, and 0.1 µs for each superblock of the host. A
         file system that hangs costs 50 ms: what is behind it in the order of `devices` is then not known, and it is not
-        asked again as long as it hangs. Raises: nothing.
+        asked again as long as its child hangs; where the child could be killed, for 5 s. Raises: nothing.
         """
         way = self.way
         if way is SuperblockTest.INOTIFY:
