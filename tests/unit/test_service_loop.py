@@ -42,7 +42,8 @@ class Host:
     has_inotify = has_unit_signals = True
     watchdog = None
     boot_id = "boot"
-    wake = due = None
+    wake = None
+    due = None, None
     presses = False
     excess = 0.0
 

@@ -64,7 +64,7 @@ class Departed:
     since: int
     """The reading of the homes at which it was missing, by their number."""
     lives: bool | None = None
-    """Whether its superblock was seen to live at every question since then; None before the first one."""
+    """Whether its superblock was seen to live at once, and has not been seen to have ended since; None before that."""
     complete: bool = False
     """Whether the ids are known that its copies in other namespaces had."""
     holders: bool = False
@@ -130,13 +130,13 @@ class History:
         )
 
     def asked(self, lives: Mapping[str, bool]) -> "History":
-        """The history after the question which superblocks live, by device. It is asked after each reading of the homes.
+        """The history after the question which superblocks live, by device; it is asked after each reading of the homes.
 
-        One that was not asked, or gave no answer, at any of them is not known to be the same by now.
+        One that gave no answer then may be another one later.
         """
         ended = self.ended(frozenset(device for device, alive in lives.items() if not alive))
         departed = {
-            identity: replace(one, lives=True if one.lives is not False and lives.get(identity[0]) else False)
+            identity: one if one.lives is not None else replace(one, lives=lives.get(identity[0], False))
             for identity, one in ended.departed.items()
         }
         return replace(ended, departed=departed)

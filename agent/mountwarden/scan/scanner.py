@@ -159,11 +159,12 @@ class Scanner:
         return self._homes.is_moved or not all(state.mount for state in self._homes.states)
 
     @property
-    def due(self) -> float | None:
-        """When a part of the host should be scanned though nothing happens (monotonic clock)."""
+    def due(self) -> tuple[float | None, float | None]:
+        """When a part of the host should be scanned though nothing happens (monotonic clock): for what is new or waits
+        to be read, and for what may have been left behind.
+        """
         departed = self._history.departed
-        times = (self._departures.next(departed), self._spaces.due, 0.0 if self._elsewhere.owes else None)
-        return min((one for one in times if one is not None), default=None)
+        return 0.0 if self._elsewhere.owes else self._spaces.due, self._departures.next(departed)
 
     @property
     def presses(self) -> bool:

@@ -59,8 +59,10 @@ class HostScanner(Protocol):
         """A descriptor that is readable when a home's mounts changed, until the next scan; None where there is none."""
 
     @property
-    def due(self) -> float | None:
-        """When a part of the host should be scanned though nothing happens (monotonic clock)."""
+    def due(self) -> tuple[float | None, float | None]:
+        """When a part of the host should be scanned though nothing happens (monotonic clock): for what is new or waits
+        to be read, and for what may have been left behind.
+        """
 
     @property
     def presses(self) -> bool:
@@ -219,13 +221,16 @@ class Agent:
         except Exception:  # the scan that follows meets it too, and reports it
             needed = True
         self._schedule.peek_done(_boot(), self._cost() - cost)
-        self._schedule.later = self._later()
+        self._note_later()
         if needed:
             self._schedule.woken(_boot())
 
-    def _later(self) -> float | None:
-        due = self._scanner.due
-        return None if due is None else due - time.monotonic() + _boot()
+    def _note_later(self) -> None:
+        """When to scan though nothing happens."""
+        ahead = _boot() - time.monotonic()
+        later, suspicion = self._scanner.due
+        self._schedule.later = None if later is None else later + ahead
+        self._schedule.suspicion = None if suspicion is None else suspicion + ahead
 
     def _part(self, started: float, *, full: bool) -> Part:
         """What the scan at this time reads: less where nobody waits for it."""
@@ -266,7 +271,7 @@ class Agent:
         self._schedule.done(started, ended, self._cost() - cpu, full=full, deadline=deadline, theirs=theirs)
         if self._budget:
             self._budget.keep(self._schedule.owed(ended))
-        self._schedule.later = self._later()
+        self._note_later()
         if scan.owes:
             self._schedule.woken(_boot())
         if acted or any(outcome.did for outcome in results.outcomes):  # what is declined changes nothing

@@ -13,8 +13,8 @@ BURST = 0.3
 full scan costs more, as much as that.
 """
 CONFIRM_BURST = 2.0
-"""The same for the scan by which a finding is confirmed: one that finds much puts off others, but not the one after
-which the service may act. No burst is longer.
+"""The same for the scan by which a finding is confirmed, and for that which looks for what may have been left behind:
+one that finds much puts off others, but not the one after which the service may act. No burst is longer.
 """
 LONGEST_PAUSE = 30.0
 """Seconds that a costly scan may put off the next one at most."""
@@ -76,7 +76,9 @@ class Schedule:
     changed: float | None = None
     """When a home's mounts changed, since it was looked at."""
     later: float | None = None
-    """When to scan for what the last look could not settle."""
+    """When to scan for what is new, or waits to be read."""
+    suspicion: float | None = None
+    """When to scan for what may have been left behind."""
     peeked: float = 0.0
     """End of the last look at the homes alone."""
     peeks: float = 0.0
@@ -155,14 +157,15 @@ class Schedule:
         wishes = [self.started + max(self.tick, self.stretched)]
         if self.wake is not None:
             wishes.append(self.wake + SETTLE)
-        if self.later is not None:
-            wishes.append(self.later)
         if self.service is not None:
             wishes.append(max(self.service, self.ended + COST_FACTOR * (self.debt - SERVICE_BURST)))
         if self.client is not None:
             wishes.append(self._for_client(self.client))
+        if self.later is not None:
+            wishes.append(self.later)
         due = self._paid(min(wishes), self.burst)
-        return due if self.deadline is None else min(due, self._paid(self.deadline, CONFIRM_BURST))
+        urgent = [one for one in (self.deadline, self.suspicion) if one is not None]
+        return min(due, *(self._paid(one, CONFIRM_BURST) for one in urgent))
 
     def _paid(self, wish: float, burst: float) -> float:
         """When a scan may be for a wish: as soon as no more than `burst` is owed, or after the longest pause."""
