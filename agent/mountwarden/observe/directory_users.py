@@ -118,32 +118,38 @@ def _of_process(ask: Callable[P, T | None], *of: P.args, **more: P.kwargs) -> T 
         raise
 
 
-def bound(lines: MountLines, spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:
-    """Mounts of a namespace whose mnt_root is one of the spots, or lies below it: that spot, and the mount point."""
-    yield from _bound(_holding(lines, _showing(spots)), spots)
+class Directories:
+    """Some directories, by their spots, and what is searched for in the mounts of each namespace because of them."""
+
+    def __init__(self, spots: Collection[Spot]) -> None:
+        self._spots = frozenset(spots)
+        self._names = {spot.path.rpartition(b"/")[2] for spot in spots}
+        self._showing = [b" %s %s" % (device.encode(), mountinfo.escape(path)) for device, path in _common(spots)]
+        self._ending = [b"/%b " % name for name in {mountinfo.escape(name) for name in self._names}]
+
+    def bound(self, lines: MountLines) -> Iterator[tuple[Spot, bytes]]:
+        """Mounts of a namespace whose mnt_root is one of them, or lies below it: that spot, and the mount point."""
+        yield from _bound(_holding(lines, self._showing), self._spots)
+
+    def concerned(self, lines: MountLines) -> tuple[list[tuple[Spot, bytes]], list[tuple[Spot, Mount]]]:
+        """The same, and the mounts of the namespace that are attached to one of them, each with that spot.
+
+        Raises: OSError of EFBIG where there are more than the limits of `lines` let keep.
+        """
+        mounts = _few(lines, _holding(lines, [*self._showing, *self._ending]))
+        there = [mount for mount in mounts if mount.point.rpartition(b"/")[2] in self._names]
+        parents = {parent.id: parent for parent in _parsed(lines.find({b"%d" % one.parent for one in there}).values())}
+        placed = ((spot_of(mount, parents.get(mount.parent)), mount) for mount in there)
+        on_them = [(spot, mount) for spot, mount in placed if spot is not None and spot in self._spots]
+        return list(_bound(mounts, self._spots)), on_them
 
 
-def concerned(lines: MountLines, spots: Collection[Spot]) -> tuple[list[tuple[Spot, bytes]], list[tuple[Spot, Mount]]]:
-    """The same, and the mounts of the namespace that are attached to one of the spots, each with that spot.
-
-    Raises: OSError of EFBIG where there are more than the limits of `lines` let keep.
-    """
-    last = [b"/%b " % name for name in {mountinfo.escape(spot.path.rpartition(b"/")[2]) for spot in spots}]
-    mounts = _few(lines, _holding(lines, [*_showing(spots), *last]))
-    names = {spot.path.rpartition(b"/")[2] for spot in spots}
-    there = [mount for mount in mounts if mount.point.rpartition(b"/")[2] in names]
-    parents = {parent.id: parent for parent in _parsed(lines.find({b"%d" % one.parent for one in there}).values())}
-    placed = ((spot_of(mount, parents.get(mount.parent)), mount) for mount in there)
-    return list(_bound(mounts, spots)), [(spot, mount) for spot, mount in placed if spot is not None and spot in spots]
-
-
-def _showing(spots: Collection[Spot]) -> list[bytes]:
-    """What lines hold that show the file system from the common parent directory of its spots on."""
-    needles = []
-    for device in {spot.device for spot in spots}:
-        common = os.path.commonpath(spot.path for spot in spots if spot.device == device)
-        needles.append(b" %s %s" % (device.encode(), mountinfo.escape(common)))
-    return needles
+def _common(spots: Collection[Spot]) -> Iterator[tuple[str, bytes]]:
+    """Devices, each with the common parent directory of its spots: it is shown by whatever shows one of them."""
+    paths: dict[str, list[bytes]] = {}
+    for spot in spots:
+        paths.setdefault(spot.device, []).append(spot.path)
+    return ((device, os.path.commonpath(some)) for device, some in paths.items())
 
 
 def _bound(mounts: Iterable[Mount], spots: Collection[Spot]) -> Iterator[tuple[Spot, bytes]]:

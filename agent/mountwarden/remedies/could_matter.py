@@ -140,7 +140,8 @@ def _other_ways(left: Sequence[_Kept], unread: Collection[int], scan: "Scan") ->
 
 def _shown(spots: Collection[Spot], unread: Collection[int], scan: "Scan") -> dict[Spot, int]:
     """Directories that a namespace which can be read has mounted, or one below them. Raises: as `of_each`."""
-    found = of_each(scan, lambda _inode, lines: {spot for spot, _point in directory_users.bound(lines, spots)}, unread)
+    directories = directory_users.Directories(spots)
+    found = of_each(scan, lambda _inode, lines: {spot for spot, _point in directories.bound(lines)}, unread)
     return {spot: inode for inode, here in found for spot in here}
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SECONDS = 0.25
 """For so many seconds a batch begins detaches, and so old the scan may be that it starts with."""
-MOST = 500
+MOST = 1000
 """Leaks in a batch."""
 LOOKS, FEW = 4, 8
 """How often all namespaces are read for a few leaks, and twice for more, where mounts are made meanwhile: from the last

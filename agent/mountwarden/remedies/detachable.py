@@ -107,9 +107,10 @@ def others_there(
             judged.setdefault(copy.namespace, {})[copy.mount.id] = leak.spot
     refused: dict[Spot, Declined] = {}
     others: dict[Spot, list[_Other]] = {}
+    directories = directory_users.Directories(own)
 
     def in_one(inode: int, lines: MountLines) -> tuple[list[tuple[Spot, bytes]], list[tuple[Spot, _Other]]]:
-        bound, there = directory_users.concerned(lines, own.keys())
+        bound, there = directories.concerned(lines)
         return bound, list(_others(inode, lines, there, judged.get(inode, {}), own))
 
     for inode, (bound, found) in of_each_readable(scan, in_one, unread, but) if leaks else ():
