@@ -180,6 +180,33 @@ def test_a_journald_that_reads_nothing_is_not_waited_for_and_gets_the_entry_late
         assert teller.send(gap)
 
 
+def test_a_command_waits_for_a_journald_that_is_slower_than_its_actions() -> None:
+    """Its queue holds some hundred entries, and a command that has ended can't send them later, as the service does."""
+    gap = journal_messages.entry(Event(EventKind.GAP, "k", 2.0, "a gap"))
+    with Journald() as journald:
+        quick = journal.Journal(stderr=io.StringIO(), socket=journald.path)
+        while quick.send(gap):
+            pass
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(0.2)
+            journald.entry()
+            os._exit(0)
+        assert journal.Journal(socket=journald.path, patience=5).send(gap)
+        os.waitpid(pid, 0)
+
+
+def test_a_journald_that_hangs_is_waited_for_once() -> None:
+    gap = journal_messages.entry(Event(EventKind.GAP, "k", 2.0, "a gap"))
+    with Journald() as journald:
+        patient = journal.Journal(stderr=io.StringIO(), socket=journald.path, patience=0.2)
+        while patient.send(gap):
+            pass
+        began = time.monotonic()
+        assert [patient.send(gap) for _entry in range(100)] == [False] * 100
+        assert time.monotonic() - began < 2
+
+
 def test_an_entry_that_no_datagram_holds_is_written_whole() -> None:
     many = subject(units=tuple(f"{number}-{'x' * 250}.service" for number in range(2000)))
     sent = written(Event(EventKind.FOUND, "key", 2.0, "", many))

@@ -11,13 +11,18 @@ from ..systemd import journal_reader
 from ..systemd.journal import SOCKET, Journal
 
 PATIENCE = 5.0
-"""Seconds that the end waits for journald."""
+"""Seconds that an entry waits for journald, whose queue those of a thousand actions may fill, and that the end does."""
 
 
-def tell(outcome: Outcome, also_unread: Iterable[int] = ()) -> None:
+def journal() -> Journal:
+    """Where all entries of one command are written."""
+    return Journal(patience=PATIENCE)
+
+
+def tell(outcome: Outcome, also_unread: Iterable[int], to: Journal) -> None:
     """Write the entry, with what the operator overruled; nothing where there is no journal."""
     if os.path.exists(SOCKET):
-        Journal().send(journal_messages.entry(event(outcome, time.time(), f"uid {os.getuid()}", also_unread)))
+        to.send(journal_messages.entry(event(outcome, time.time(), f"uid {os.getuid()}", also_unread)))
 
 
 def end() -> None:

@@ -51,8 +51,9 @@ def perform(
             also_unread=order.also_unread,
             go_on=lambda: go_on() and not ended,
         )
+        journal = audit.journal()
         for outcome in itertools.chain(refused, done):
-            audit.tell(outcome, order.also_unread)
+            audit.tell(outcome, order.also_unread, journal)
             yield outcomes.as_json(outcome, scanner.config)
         audit.end()
 

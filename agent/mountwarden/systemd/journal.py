@@ -38,11 +38,12 @@ Entry = Iterable[tuple[str, str]]
 
 
 class Journal:
-    """Writes entries, and never waits. A missing socket, or one that takes nothing, is reported once, on stderr."""
+    """Writes entries. A missing socket, or one that takes nothing, is reported once, on stderr."""
 
-    def __init__(self, *, stderr: TextIO | None = None, socket: str = SOCKET) -> None:
+    def __init__(self, *, stderr: TextIO | None = None, socket: str = SOCKET, patience: float = 0.0) -> None:
+        """`patience`: seconds that an entry waits for journald; the ones behind one that waited in vain do not."""
         self._stderr = stderr if stderr is not None else sys.stderr
-        self._path = socket
+        self._path, self._patience = socket, patience
         self._complained: str | None = None
 
     @property
@@ -54,8 +55,9 @@ class Journal:
         """Write one entry; False where journald takes none now. Never raises: the last resort is a line on stderr."""
         entry = [(name, clean(value)) for name, value in (*entry, ("SYSLOG_IDENTIFIER", IDENTIFIER))]
         try:
-            _send(self._path, "".join(f"{name}={value}\n" for name, value in entry).encode())
-        except BlockingIOError:
+            patience = 0.0 if self._complained else self._patience
+            _send(self._path, "".join(f"{name}={value}\n" for name, value in entry).encode(), patience)
+        except (BlockingIOError, TimeoutError):
             self._complain("journald takes no entries now")
             return False
         except OSError as error:
@@ -83,9 +85,10 @@ class Journal:
                 print(line, file=self._stderr, flush=True)
 
 
-def _send(path: str, data: bytes) -> None:
-    """Raises: BlockingIOError where journald's queue is full; OSError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as sender:
+def _send(path: str, data: bytes, patience: float) -> None:
+    """Raises: BlockingIOError or TimeoutError where journald's queue stays full for `patience` seconds; OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+        sender.settimeout(patience)
         sender.connect(path)
         try:
             sender.send(data)
