@@ -5,7 +5,7 @@ from argparse import ArgumentTypeError
 from typing import Any, cast
 
 import pytest
-from mountwarden.cli import actions
+from mountwarden.cli import actions, service
 from mountwarden.cli.source import Order
 from mountwarden.errors import Declined, MountwardenError
 from mountwarden.model import Action
@@ -13,6 +13,7 @@ from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies.results import refused
 from mountwarden.report import outcomes
 from mountwarden.report.types import ReportJson
+from mountwarden.service.answers import acting
 
 from tests.support.findings import CONFIG, finding
 
@@ -66,8 +67,6 @@ def test_hundreds_are_named_in_short() -> None:
 
 def test_the_service_is_told_of_it_alone_where_it_was_said() -> None:
     """A service of an older version would refuse a parameter that it does not know."""
-    from mountwarden.cli.service import RunningService
-
     asked: list[dict[str, Any]] = []
 
     class Client:
@@ -75,7 +74,20 @@ def test_the_service_is_told_of_it_alone_where_it_was_said() -> None:
             asked.append(parameters)
             return [{"outcomes": []}]
 
-    service = RunningService(cast("Any", Client()))
+    running = service.RunningService(cast("Any", Client()))
     for named in (frozenset[int](), frozenset({18, 17})):
-        assert list(service.act(Order(Action.DETACH, ["mw-1"], also_unread=named), lambda: True)) == []
+        assert list(running.act(Order(Action.DETACH, ["mw-1"], also_unread=named), lambda: True)) == []
     assert [one.get("also_unread") for one in asked] == [None, [17, 18]]
+
+
+def test_the_service_is_asked_for_as_many_at_once_as_it_takes() -> None:
+    asked: list[list[str]] = []
+
+    class Client:
+        def stream(self, _method: str, parameters: dict[str, Any], **_more: object) -> list[dict[str, Any]]:
+            asked.append(parameters["ids"])
+            return [{"outcomes": parameters["ids"]}, {"outcomes": []}]
+
+    ids = [f"mw-{number}" for number in range(2 * acting.MOST + 1)]
+    assert list(service.RunningService(cast("Any", Client())).act(Order(Action.DETACH, ids), lambda: True)) == ids
+    assert [len(one) for one in asked] == [acting.MOST, acting.MOST, 1]

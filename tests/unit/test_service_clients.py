@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import select
 import socket
 import stat
 import time
@@ -63,6 +64,7 @@ class Scene:
     also_unread: list[frozenset[int]] = field(default_factory=list)
     acted: list[tuple[list[str], Action, str | None]] = field(default_factory=list)
     error: Exception | None = None
+    in_one_batch: bool = False
     peers: list[socket.socket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ class Scene:
         )
         self.publisher = Publisher(self.run, Stub(), Stub())  # type: ignore[arg-type]
         self.clients = Clients(self.run, self.carry_out, heard, registry=self.path / "varlink/registry")
-        self.clients.open(self.publisher, self.reporter)
+        self.polled = self.clients.open(self.publisher, self.reporter)
 
     def carry_out(
         self,
@@ -91,7 +93,7 @@ class Scene:
         if self.error:
             raise self.error
         for one in findings:
-            if go_on():
+            if (self.in_one_batch and one is not findings[0]) or go_on():
                 yield Outcome(one, action, True, "done", "text", "saw", "did", "verified")
 
     def scanned(self, *findings: Finding, taken: float = 1e9) -> bool:
@@ -194,6 +196,21 @@ def test_where_no_scan_comes_the_last_one_is_the_answer(scene: Scene) -> None:
     other = scene.call("Report")
     scene.clients.no_scan()
     assert taken(scene.replies(other)[0]) == "2001-09-09T01:46:40.000Z"
+
+
+def test_a_long_answer_without_a_scan_goes_on_as_soon_as_it_is_taken(scene: Scene) -> None:
+    scene.scanned(*(finding(number) for number in range(1500)))
+    peer = scene.call("Report")
+    scene.clients.no_scan()
+    data, ready = b"", select.poll()
+    ready.register(scene.polled, select.POLLIN)
+    while True:
+        data += peer.recv(1 << 20)
+        if data.endswith(b"\0"):
+            break
+        assert ready.poll(1000), "the loop sleeps until something else happens"
+        scene.clients.serve()
+    assert len(json.loads(data[:-1])["parameters"]["report"]["findings"]) == 1500
 
 
 def test_without_a_scan_the_last_one_is_the_answer_at_once_and_asks_for_none(scene: Scene) -> None:
@@ -346,6 +363,37 @@ def test_with_more_each_outcome_is_a_reply(scene: Scene) -> None:
     replies = scene.replies(peer)
     assert [len(one["parameters"]["outcomes"]) for one in replies] == [1, 1, 0]
     assert [one.get("continues") for one in replies] == [True, True, None]
+
+
+@pytest.mark.usefixtures("as_root")
+def test_the_ledger_is_saved_for_many_outcomes_at_once_and_none_is_answered_before_the_journal_has_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [replace(finding(number), confirmed=True, since=1e9) for number in range(1000)]
+    saved: list[int] = []
+    save, reply = Outbox.save, wire.reply
+
+    def counted(outbox: Outbox, ledger: Ledger) -> bool:
+        saved.append(len(ledger.pending))
+        return save(outbox, ledger)
+
+    def replied(parameters: bytes, *, continues: bool = False) -> bytes:
+        for one in json.loads(parameters)["outcomes"]:
+            assert one["finding_id"] in {entry["MOUNTWARDEN_FINDING"] for entry in scene.journal.entries}
+        return reply(parameters, continues=continues)
+
+    monkeypatch.setattr(Outbox, "save", counted)
+    monkeypatch.setattr(wire, "reply", replied)
+    scene.in_one_batch = True
+    peer = scene.call("Act", ACT | {"ids": [one.id for one in many]}, more=True)
+    scene.scanned(*many)
+    told: list[str] = []
+    while len(told) < 1000:
+        some = [one["parameters"]["outcomes"] for one in scene.replies(peer)]
+        assert some, "a peer that takes them all loses none"
+        told += [one["finding_id"] for outcomes in some for one in outcomes]
+    assert (told, len(scene.journal.entries)) == ([one.id for one in many], 1000)
+    assert len(saved) <= 4, "each save is of all that is remembered"
 
 
 @pytest.mark.usefixtures("as_root")

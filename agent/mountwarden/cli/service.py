@@ -22,6 +22,9 @@ _ANSWER = 15.0
 _OUTCOME = 120.0
 """Seconds for the next outcome of an action."""
 
+AT_ONCE = 1000
+"""Findings of one call of Act, as many as the service takes."""
+
 
 class RunningService:
     """What the service says. It has answered once already."""
@@ -58,19 +61,20 @@ class RunningService:
 
     def act(self, order: Order, go_on: Callable[[], bool]) -> Iterator[OutcomeJson]:
         """As AnswerSource.act. What the service has begun, it ends, whether it is listened to or not."""
-        asked = {
+        asked: dict[str, object] = {
             "action": str(order.action),
-            "ids": list(order.ids),
             "dryRun": order.dry_run,
             "lazy": order.lazy,
             "unit": order.unit,
         }
         if order.also_unread:
             asked["also_unread"] = sorted(order.also_unread)
-        for reply in self._client.stream("io.mountwarden.Act", asked, deadline=_OUTCOME):
-            yield from reply["outcomes"]
-            if not go_on():
-                return
+        for at in range(0, len(order.ids), AT_ONCE):
+            ids = list(order.ids[at : at + AT_ONCE])
+            for reply in self._client.stream("io.mountwarden.Act", {**asked, "ids": ids}, deadline=_OUTCOME):
+                yield from reply["outcomes"]
+                if not go_on():
+                    return
 
     def status(self) -> dict[str, Any]:
         """The document of `mountwarden status`."""

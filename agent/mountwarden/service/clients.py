@@ -3,6 +3,7 @@
 import contextlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import MountwardenError
@@ -86,10 +87,10 @@ class Clients:
         """A scan is over: answer who waits for it. Whether something was done, so that the next scan is due."""
         told = False
 
-        def tell(event: Event) -> None:
+        def tell(events: Sequence[Event]) -> None:
             nonlocal told
-            told = True
-            self._reporter.ledger = note(self._reporter.ledger, event)
+            told = told or bool(events)
+            self._reporter.ledger = note(self._reporter.ledger, *events)
             self._reporter.report()
 
         self._answers.scanned(results, tell)
@@ -98,6 +99,7 @@ class Clients:
     def no_scan(self) -> None:
         """The budget allows no scan soon."""
         self._answers.no_scan()
+        self._answers.server.serve()  # what a peer has not taken yet of a long answer is polled for from here on
 
     def failed(self, why: str) -> None:
         """A scan failed."""

@@ -28,7 +28,7 @@ CarryOut = Callable[
 ]
 """Carries out one action for findings; before each of its batches it asks whether to go on. Last, what the operator
 says: a unit, whether an unmount is lazy where the copy is in use, and the namespaces that do not keep it back."""
-Tell = Callable[[Event], None]
+Tell = Callable[[Sequence[Event]], None]
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Acts:
         self._waiting.append(_Act(call, Action(call.parameters["action"]), ids, time.monotonic() + WAIT))
 
     def scanned(self, results: Results, tell: Tell) -> None:
-        """Do what can be done after this scan. `tell` puts an event into the journal."""
+        """Do what can be done after this scan. `tell` puts events into the journal."""
         for act in tuple(self._waiting):
             act.scanned = True
             named, missing = _named(act.ids, results.findings)
@@ -113,44 +113,51 @@ class Acts:
 
     def _act(self, act: _Act, named: Sequence[Finding], answer: "_Replies", tell: Tell, config: Config) -> None:
         until, by = time.monotonic() + SECONDS, _by(act.call.peer)
-        refused = [
+        left = {finding.id: finding for finding in named if finding.confirmed}
+        ended = [
             Outcome(finding, act.action, False, "unconfirmed", outcomes.UNCONFIRMED)
             for finding in named
             if not finding.confirmed
         ]
-        left = {finding.id: finding for finding in named if finding.confirmed}
+
+        def report() -> None:
+            """All at once, since the ledger is saved for it; nobody is answered what the journal has not."""
+            tell([event(one, time.time(), by, act.also_unread if one.finding.confirmed else ()) for one in ended])
+            for one in ended:
+                answer.add(outcomes.as_json(one, config))
+            ended.clear()
 
         def go_on() -> bool:
+            report()
             return time.monotonic() < until and not act.call.over
 
-        for one in refused:
-            tell(event(one, time.time(), by))
-            answer.add(outcomes.as_json(one, config))
         unit, lazy = act.call.parameters.get("unit"), bool(act.call.parameters.get("lazy"))
-        for one in self._carry_out(tuple(left.values()), act.action, go_on, unit, lazy, act.also_unread):
-            del left[one.finding.id]
-            tell(event(one, time.time(), by, act.also_unread))
-            answer.add(outcomes.as_json(one, config))
+        try:
+            for one in self._carry_out(tuple(left.values()), act.action, go_on, unit, lazy, act.also_unread):
+                del left[one.finding.id]
+                ended.append(one)
+        finally:
+            report()
         for finding_id in left:
             text = f"declined: it was not reached within {SECONDS:g} s; ask again"
             answer.add(outcomes.not_begun(finding_id, act.action, "not-reached", text))
 
 
 class _Replies:
-    """Outcomes, each at once where the peer wants more, all at the end where not."""
+    """Outcomes, where the peer wants more each as soon as it has taken the last one, else all at the end."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._all: list[object] = []
+        self._waiting: list[object] = []
 
     def add(self, outcome: object) -> None:
-        if self._call.more:
-            self._call.reply({"outcomes": [outcome]}, continues=True)
-        else:
-            self._all.append(outcome)
+        self._waiting.append(outcome)
+        if self._call.more and self._call.taken:  # a thousand at once are more than may wait for it one by one
+            self._call.reply({"outcomes": self._waiting}, continues=True)
+            self._waiting = []
 
     def end(self) -> None:
-        self._call.reply({"outcomes": self._all})
+        self._call.reply({"outcomes": self._waiting})
 
 
 def _named(ids: Iterable[str], findings: Iterable[Finding]) -> tuple[list[Finding], list[str]]:

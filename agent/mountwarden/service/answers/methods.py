@@ -86,7 +86,7 @@ class Methods:
         return self._acts.waits
 
     def scanned(self, results: Results, tell: Tell) -> None:
-        """A scan is over: answer who waits for it. `tell` puts an event into the journal."""
+        """A scan is over: answer who waits for it. `tell` puts events into the journal."""
         self._results, self._encoded, self._unread = results, {}, None
         early, self._early = self._early, []
         for method, call in early:
