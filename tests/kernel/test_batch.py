@@ -284,6 +284,48 @@ def test_many_namespaces_of_many_leaks_are_one_batch_that_reads_each_of_them_onc
     assert figures["cpu"] < 4
 
 
+def test_a_hundred_leaks_take_as_many_children_scans_and_readings_as_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: Counter[str] = Counter()
+    fork, read_each = os.fork, unread.read_each
+
+    def forked() -> int:
+        counts["children"] += 1
+        return fork()
+
+    def read(*words: Any, **more: Any) -> Iterator[Any]:
+        counts["readings"] += 1
+        return read_each(*words, **more)
+
+    def within(holder: Namespace, found: list[Finding]) -> dict[str, int]:
+        monkeypatch.setattr(os, "fork", forked)
+        monkeypatch.setattr(unread, "read_each", read)
+        monkeypatch.setattr(newer_mounts, "newest", lambda: None)  # other tests mount meanwhile
+        monkeypatch.setattr(detach, "SECONDS", 5.0)
+        owner = scanner()
+        assert set(codes(apply.carry_out_all(found, owner, Action.DETACH)).values()) == {"done"}
+        assert held(holder) == 0
+        return {**counts, "scans": owner.scans}
+
+    two, hundred = (crash.in_few_processes(leaks(count, within), 60) for count in (2, 100))
+    assert two == hundred
+    assert (hundred["readings"], hundred["scans"]) == (1, 2)
+
+
+@pytest.mark.skipif(crash.STRACE is None, reason="there is no strace")
+@pytest.mark.parametrize(("which", "want"), [("", ["failed"] * 3), (":when=1+2", ["failed", "done"] * 4)])
+def test_a_batch_ends_at_its_third_failure_in_a_row(which: str, want: list[str]) -> None:
+    def within(holder: Namespace, found: list[Finding]) -> bool:
+        def act() -> bool:
+            told = apply.carry_out_all(found, scanner(), Action.DETACH, go_on=lambda: next(first))
+            ended = [outcome.code for outcome in told]
+            return ended == want and held(holder) == ended.count("failed") + len(found) - len(ended)
+
+        first = iter((True, False))
+        return crash.traced(act, "renameat", f"error=EIO{which}")[1]
+
+    assert crash.in_few_processes(leaks(8, within), 60)
+
+
 def test_the_engines_record_is_asked_right_before_each_rename(monkeypatch: pytest.MonkeyPatch) -> None:
     data_root = Path("/var/lib/docker")
 

@@ -38,7 +38,7 @@ def test_only_what_is_confirmed() -> None:
 
 def declined(ledger: Ledger, one: Finding, at: float, code: str = "in-use", action: Action = Action.DETACH) -> Ledger:
     assert objection(ledger, one, at, action) is None
-    ledger = breaker.begin(ledger, one, Now(at, at))
+    ledger = breaker.uncount(breaker.begin(ledger, one, Now(at, at)), 1)
     return breaker.finish(ledger, one, action, Attempt.DECLINED, Now(at, at), f"declined: {code}", {"CODE": code})
 
 
@@ -128,7 +128,7 @@ def test_what_was_begun_and_not_made_is_declined_as_before() -> None:
     one = finding(1)
     state = declined(confirmed(one), one, 2.0)
     begun = breaker.begin(state, one, Now(4, 4))
-    assert breaker.undo(begun, [one]) == state
+    assert breaker.undo(breaker.uncount(begun, 1), [one]) == state
 
 
 def test_an_attempt_is_reported_with_what_it_saw() -> None:
@@ -173,8 +173,18 @@ def test_actions_are_limited_by_the_minute() -> None:
     state, config = confirmed(*ones), Config(acts_per_minute=2)
     for one in ones[:2]:
         state = attempt(state, one, Attempt.DONE)
-    assert "2 actions" in (objection(state, ones[2], at=61.9, config=config) or "")
+    assert "2 incidents" in (objection(state, ones[2], at=61.9, config=config) or "")
     assert objection(state, ones[2], at=62.0, config=config) is None
+
+
+def test_an_incident_counts_once_and_not_at_all_where_it_came_to_nothing() -> None:
+    ones, config = [finding(number) for number in range(4)], Config(acts_per_minute=1)
+    state = breaker.begin(confirmed(*ones), ones[0], Now(2, 2))
+    assert breaker.objection(state, ones[1], Action.DETACH, Now(2, 2), config, counted=True) is None
+    state = breaker.begin(state, ones[1], Now(2.1, 2.1), counted=True)
+    assert state.actions == (2,)
+    assert objection(state, ones[2], config=config) == "1 incidents were acted on within the last minute"
+    assert objection(breaker.uncount(state, 1), ones[2], config=config) is None
 
 
 def test_a_root_is_shared_twice_and_then_left_to_its_owner() -> None:
@@ -200,6 +210,20 @@ def test_an_action_that_a_kill_interrupted_is_reported_and_not_tried_again() -> 
     assert [event.kind for event in state.pending] == [EventKind.FAILED]
     assert "failed" in (objection(state, one) or "")
     assert breaker.interrupted(state, Now(4, 4)) == state
+
+
+def test_of_a_batch_that_a_kill_interrupted_each_one_is_reported_and_none_tried_again() -> None:
+    ones = [finding(number) for number in range(250)]
+    state = confirmed(*ones, finding(250))
+    for number, one in enumerate(ones):
+        state = breaker.begin(state, one, Now(2, 2), counted=number > 0)
+    loaded, why = stored.load(stored.dump(state), "boot")
+    state = breaker.interrupted(loaded, Now(3, 3))
+    assert (why, len(state.actions)) == (None, 1)
+    assert [event.subject.id for event in state.pending if event.subject] == [one.id for one in ones]
+    assert {event.kind for event in state.pending} == {EventKind.FAILED}
+    assert {objection(state, one) for one in ones} == {"it was tried once, and failed"}
+    assert objection(state, finding(250), at=3.0) is None
 
 
 def test_a_reload_resets_the_attempts_but_never_repeats_what_was_done() -> None:

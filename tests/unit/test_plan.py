@@ -379,7 +379,7 @@ def test_a_home_that_is_not_known_is_nobody_s_namespace() -> None:
         (Circumstances(paused=True), "actions are paused"),
         (Circumstances(attempted=frozenset({finding().id})), "it was tried once already"),
         (Circumstances(given_up=frozenset({ROOT.path})), "too many attempts failed under this root"),
-        (Circumstances(limited=True), "60 actions were taken within the last minute"),
+        (Circumstances(limited=True), "60 incidents were acted on within the last minute"),
         (Circumstances(observing=True), "the mode is observe"),
     ],
 )

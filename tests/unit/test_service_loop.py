@@ -15,8 +15,9 @@ from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Ti
 from mountwarden.output import journal_messages
 from mountwarden.scan.part import Part
 from mountwarden.scan.scanner import Scan
-from mountwarden.service import loop, reporter, schedule
-from mountwarden.service.actions import AutomaticActions
+from mountwarden.service import actions, loop, reporter, schedule
+from mountwarden.service.actions import AutomaticActions, CarryOut
+from mountwarden.service.allowance import BURST, Allowance
 from mountwarden.service.loop import FAILURES, Agent
 from mountwarden.service.outbox import Outbox
 from mountwarden.service.reporter import Reporter
@@ -159,7 +160,11 @@ class Callers:
 
 
 def serve(
-    host: Host, path: Path, load: Callable[[], Config] = lambda: FAST, clients: Callers | None = None
+    host: Host,
+    path: Path,
+    load: Callable[[], Config] = lambda: FAST,
+    clients: Callers | None = None,
+    carry_out: CarryOut = no_action,
 ) -> tuple[int, list[dict[str, str]]]:
     """Run the loop to its end: (exit status, what it reported)."""
     run, journal = RunDirectory(path), Reported()
@@ -167,7 +172,7 @@ def serve(
         host,
         OperatorSettings(load, b"/etc/mountwarden", run),
         Reporter(Outbox(run, journal), no_cause, host.boot_id),
-        AutomaticActions(run, no_action),
+        AutomaticActions(run, carry_out),
         host,  # type: ignore[arg-type]
         host,  # type: ignore[arg-type]
         clients,  # type: ignore[arg-type]
@@ -389,3 +394,48 @@ def test_a_scan_that_fails_is_paid_for_too(tmp_path: Path, monkeypatch: pytest.M
     host.wakes = [frozenset({Wake.MOUNTS})] * 3
     assert serve(host, tmp_path)[0] == 0
     assert (20 < waited[-1] <= 30, len(host.scans)) == (True, 1)
+
+
+class Acting(Host):
+    """A detach costs 8 s of processor time, and all the time that a cycle has for actions."""
+
+    def __init__(self, *scans: object) -> None:
+        super().__init__(*scans)
+        self.config = replace(FAST, mode=Mode.ACT, tick=3600.0)
+        self.spent, self.late, self.waited = 0.0, 0.0, list[float]()
+        self.tried: list[tuple[str, int]] = []
+
+    def carry_out(self, batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterable[Outcome]:
+        assert go_on()
+        self.spent += 8.0
+        self.late += actions.BUDGET
+        self.tried += [(one.id, len(self.waited)) for one in batch]
+        return [Outcome(one, action, True, "done", "text", "saw", "did", "verified") for one in batch]
+
+    def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
+        self.waited.append(seconds)
+        return super().wait(seconds)
+
+
+def test_what_actions_cost_puts_no_scan_off_and_what_a_cycle_has_no_time_for_follows_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [finding(1), finding(2, mountpoint=b"/var/lib/docker/overlay2/Y/merged")]
+    host, boot = Acting([], found, found, found, []), actions._boot
+    host.wakes = [frozenset({Wake.MOUNTS})] * 20
+    monkeypatch.setattr(loop, "_cpu", lambda: host.spent)
+    monkeypatch.setattr(actions, "_boot", lambda: boot() + host.late)
+    assert serve(host, tmp_path, lambda: host.config, carry_out=host.carry_out)[0] == 0
+    (first, waited), (second, waited_then) = host.tried
+    assert (first, second, waited) == (found[0].id, found[1].id, waited_then)
+    assert max(host.waited[waited:-1]) < 1, "scans that see what was done are put off"
+
+
+def test_actions_have_an_allowance_of_their_own() -> None:
+    allowance = Allowance()
+    allowance.spend(BURST - 1, 1000.0)
+    assert allowance.allows(1000.0)
+    allowance.spend(2.0, 1000.0)
+    assert not allowance.allows(1000.0)
+    assert not allowance.allows(1000.0 + 0.9 * schedule.COST_FACTOR)
+    assert allowance.allows(1000.0 + 1.1 * schedule.COST_FACTOR)

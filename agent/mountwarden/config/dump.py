@@ -106,7 +106,7 @@ EXAMPLE = """\
 # Engines whose roots are watched.
 #engines = ["docker", "containers-storage", "containerd", "kubelet", "netns", "host"]
 
-# Automatic detaches and shares per minute, at most, over all roots; then a minute without any.
+# Incidents that the service acts on in a minute, at most; one is all that it does on one root after one scan.
 #acts_per_minute = 60
 
 # A file for node_exporter's textfile collector, for example "/var/lib/node_exporter/mountwarden.prom".

@@ -103,7 +103,7 @@ class Config:
     policies: tuple[PolicyEntry, ...] = ()
     silences: tuple[Silence, ...] = ()
     acts_per_minute: int = 60
-    """Automatic actions within a minute, at most, over all roots."""
+    """Incidents that are acted on within a minute, at most; one is all that is tried on one root after one scan."""
     metrics: bytes | None = None
     """Text file for node_exporter's collector; None: none is written."""
     origin: Mapping[str, str] = field(default_factory=dict, compare=False)

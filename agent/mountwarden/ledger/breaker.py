@@ -1,4 +1,7 @@
-"""When the service tries nothing more by itself: one attempt a finding, a limit of actions, a breaker a root. Pure.
+"""When the service tries nothing more by itself: one attempt a finding, a limit of incidents, a breaker a root. Pure.
+
+An incident is all that is tried on one root after one scan: an engine whose umounts did not reach a service leaves
+hundreds of leaks there at once, which have one cause and are one decision. The limit by the minute counts these.
 
 What is declined is no attempt, since it changes nothing: it is tried again while the finding lasts, after a pause that
 grows, and counts neither as an action nor as a failure.
@@ -27,8 +30,10 @@ _KINDS = {
 }
 
 
-def objection(ledger: Ledger, finding: Finding, action: Action, now: Now, config: Config) -> str | None:
-    """Why the service must not try this now; None when it may."""
+def objection(
+    ledger: Ledger, finding: Finding, action: Action, now: Now, config: Config, *, counted: bool = False
+) -> str | None:
+    """Why the service must not try this now; None when it may. `counted`: its incident is, as one of the minute's."""
     entry = ledger.entries.get(finding.id)
     root = ledger.roots.get(finding.root.path, RootRecord())
     if entry is None or not entry.confirmed:
@@ -41,15 +46,23 @@ def objection(ledger: Ledger, finding: Finding, action: Action, now: Now, config
         return f"{FAILURES} attempts on this root failed; it is left alone until the service is reloaded"
     if action is Action.SHARE and root.shares >= SHARES:
         return MADE_PRIVATE_AGAIN
-    if limited(ledger, now, config):
-        return f"{config.acts_per_minute} actions were taken within the last minute"
+    if not counted and limited(ledger, now, config):
+        return f"{config.acts_per_minute} incidents were acted on within the last minute"
     return None
 
 
-def begin(ledger: Ledger, finding: Finding, now: Now) -> Ledger:
-    """An attempt starts. To be saved before the action: a killed service does not try again."""
+def begin(ledger: Ledger, finding: Finding, now: Now, *, counted: bool = False) -> Ledger:
+    """An attempt starts. To be saved before the action: a killed service does not try again.
+
+    Its incident counts from now on, unless it is `counted` already; `uncount` takes that back.
+    """
     ledger = _marked(ledger, finding.id, Attempt.BEGUN)
-    return replace(ledger, actions=(*_last_minute(ledger, now), now.boot))
+    return ledger if counted else replace(ledger, actions=(*_last_minute(ledger, now), now.boot))
+
+
+def uncount(ledger: Ledger, incidents: int) -> Ledger:
+    """So many of the incidents that were counted last came to nothing: what was tried was declined, or not reached."""
+    return replace(ledger, actions=ledger.actions[: len(ledger.actions) - incidents])
 
 
 def begun(ledger: Ledger, wall: float) -> tuple[Event, ...]:
@@ -63,11 +76,11 @@ def begun(ledger: Ledger, wall: float) -> tuple[Event, ...]:
 
 
 def undo(ledger: Ledger, findings: Sequence[Finding]) -> Ledger:
-    """Take back the attempts that were begun last and then not made at all."""
+    """Take back the attempts that were begun and then not made at all."""
     for finding in findings:
         declined = bool(ledger.entries[finding.id].declines)
         ledger = _marked(ledger, finding.id, Attempt.DECLINED if declined else Attempt.NONE)
-    return replace(ledger, actions=ledger.actions[: len(ledger.actions) - len(findings)])
+    return ledger
 
 
 def finish(
@@ -152,7 +165,7 @@ def _declined(
     data: Mapping[str, str],
     unread: tuple[int, ...],
 ) -> Ledger:
-    """Reported once for each code in `data`; the action that `begin` counted is counted no more."""
+    """Reported once for each code in `data`."""
     last, code = entry.declined(action), data.get("CODE", "")
     told = last.told if last else frozenset[str]()
     pause = min(2 * last.pause, LONGEST_PAUSE) if last else PAUSE
@@ -162,7 +175,7 @@ def _declined(
     quiet = code in told or code == GONE
     pending = () if quiet else (_outcome(entry, action, Attempt.DECLINED, now, text, data),)
     entries = {**ledger.entries, entry.subject.id: known}
-    return replace(ledger, entries=entries, actions=ledger.actions[:-1], pending=(*ledger.pending, *pending))
+    return replace(ledger, entries=entries, pending=(*ledger.pending, *pending))
 
 
 def attempted(ledger: Ledger) -> frozenset[str]:
@@ -186,7 +199,7 @@ def made_private_again(ledger: Ledger) -> frozenset[bytes]:
 
 
 def limited(ledger: Ledger, now: Now, config: Config) -> bool:
-    """Whether so many actions were taken within the last minute that none may be taken now."""
+    """Whether so many incidents were acted on within the last minute that no other one may be now."""
     return len(_last_minute(ledger, now)) >= config.acts_per_minute
 
 

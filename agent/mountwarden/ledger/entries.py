@@ -130,7 +130,7 @@ class Ledger:
     """Events that are not known to be in the journal."""
     bursts: Bursts = field(default_factory=dict, metadata={"file": "storms"})
     actions: tuple[float, ...] = field(default=(), metadata={"file": "acts"})
-    """Seconds of CLOCK_BOOTTIME at which the actions of the last minute were begun."""
+    """Seconds of CLOCK_BOOTTIME at which the incidents that were acted on within the last minute began."""
     roots: Mapping[bytes, RootRecord] = field(default_factory=dict)
     gaps: Mapping[str, GapEntry] = field(default_factory=dict)
     causes: tuple[SpaceCause, ...] = ()

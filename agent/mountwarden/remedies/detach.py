@@ -122,7 +122,8 @@ class _Batch:
             done, scan = verified(performed, self._scanner, proc) if performed else ([], self._scan)
         finally:
             os.close(proc)
-        return self._outcomes + done, scan
+        ended = {outcome.finding.id: outcome for outcome in self._outcomes + done}
+        return [ended[one.id] for one in findings if one.id in ended], scan  # in turn: failures in a row are counted
 
     def _judged(self, findings: Iterable[Finding]) -> list[Detachable]:
         seen = {finding.id: finding for finding in self._scan.findings}
@@ -173,7 +174,7 @@ class _Batch:
             answered += zip(leaks, answers, strict=False)  # shorter where the time was up, or a mount was made
             leaks = leaks[len(answers) :]
             gave_none = any(isinstance(what, str) for what in answers)  # what it hangs at may keep the next one too
-            if not leaks or gave_none or (answered and time.monotonic() >= until):
+            if not leaks or gave_none or replace.failing(answers) or (answered and time.monotonic() >= until):
                 break
         for leak, what in answered:
             if isinstance(what, Declined):

@@ -22,7 +22,7 @@ class Circumstances:
     made_private_again: frozenset[bytes] = frozenset()
     """Roots that were shared and made private again so often that they are not shared any more."""
     limited: bool = False
-    """So many actions were taken within the last minute that none is taken now."""
+    """So many incidents were acted on within the last minute that no action is taken now."""
     observing: bool = False
     """The running service takes no action, whatever the configuration says."""
     declined: Mapping[str, tuple[Decline, ...]] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def _held_back(action: Action, finding: Finding, config: Config, circumstances: 
     if action is Action.SHARE and finding.root.path in circumstances.made_private_again:
         return f"it was made private again each time; {setting_that_ends(finding.root)}"
     if circumstances.limited:
-        return f"{config.acts_per_minute} actions were taken within the last minute"
+        return f"{config.acts_per_minute} incidents were acted on within the last minute"
     return None
 
 

@@ -67,6 +67,11 @@ class Mountpoint:
         return self.rel.rpartition(b"/")[2]
 
 
+FAILED = "failed"
+"""The code where no precondition is known that did not hold: a fault of the file system's, or of ours."""
+FAILURES = 3
+"""So many of these in a row end a batch: what follows may fare no better."""
+
 BEGUN = struct.Struct("=Q")
 """How many replacements were begun, in memory that a child shares with its parent."""
 
@@ -90,14 +95,15 @@ def replace_all(
 ) -> list[Replaced | Declined]:
     """Replace one after the other, and begin none later than `seconds` after the first. Runs in the root's home.
 
-    The list is shorter than `points` when the time was up, or a mount was made after the one with the unique id
-    `newest`: then it may be empty. How many were begun stands in `begun`, for a parent that gets no answer.
+    The list is shorter than `points` when the time was up, after `FAILURES`, or when a mount was made after the one
+    with the unique id `newest`: then it may be empty. How many were begun stands in `begun`, for a parent that gets no
+    answer.
     """
     since = newer_mounts.Since(newest)
     until = time.monotonic() + seconds
     done: list[Replaced | Declined] = []
     for point in points:
-        if done and time.monotonic() >= until:
+        if done and (time.monotonic() >= until or failing(done)):
             break
         BEGUN.pack_into(begun, 0, len(done) + 1)
         try:
@@ -107,8 +113,14 @@ def replace_all(
         except Declined as error:
             done.append(error)
         except Exception as error:  # a fault of ours: what was replaced before it must be reported all the same
-            done.append(Declined("failed", f"{type(error).__name__}: {error}"))
+            done.append(Declined(FAILED, f"{type(error).__name__}: {error}"))
     return done
+
+
+def failing(done: Sequence[object]) -> bool:
+    """Whether the last `FAILURES` have failed."""
+    last = done[-FAILURES:]
+    return len(last) == FAILURES and all(isinstance(one, Declined) and one.code == FAILED for one in last)
 
 
 def replace(point: Mountpoint, in_use: InUse, since: newer_mounts.Since) -> Replaced:
@@ -129,7 +141,7 @@ def replace(point: Mountpoint, in_use: InUse, since: newer_mounts.Since) -> Repl
 
 def declined(error: OSError) -> Declined:
     """The refusal that an errno stands for."""
-    code, why = _WHY.get(error.errno or 0, ("failed", os.strerror(error.errno or errno.EIO)))
+    code, why = _WHY.get(error.errno or 0, (FAILED, os.strerror(error.errno or errno.EIO)))
     return Declined(code, why)
 
 

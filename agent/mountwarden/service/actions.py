@@ -1,5 +1,8 @@
 """What the service does by itself: the automatic remedies of confirmed findings, one attempt each, in turn.
 
+Many are done in batches, those of one root after those of another, and no longer in one cycle than `BUDGET`; the rest
+follows in the next one, at once. A batch ends where the breaker has left its root alone.
+
 What is declined is no attempt: it is tried again, after a pause. Each time costs a scan in full, however many are tried
 with it, so the pause is for all of them so long that they cost at most 1/`COST_FACTOR` of the time.
 """
@@ -18,11 +21,12 @@ from ..model import Action, Finding, Outcome
 from ..remedies.plan import Circumstances, plan, setting_that_ends
 from ..state import pause
 from ..state.run_directory import RunDirectory
+from .allowance import Allowance
 
 BUDGET = 5.0
 """Seconds of actions in one cycle; the rest waits for the next scan."""
-BATCH = 256
-"""Detaches that are asked for at once."""
+BATCH = 250
+"""Detaches that are asked for at once: so many a kill can interrupt, and so many of one root another one's wait for."""
 
 FAILED = frozenset({"failed", "no-answer", "unverified", "still-there", "not-shared", "still-severed"})
 """Codes of outcomes whose effect is missing or unknown though all preconditions held. Others name a precondition."""
@@ -57,6 +61,10 @@ class AutomaticActions:
         self._retry_from, self._freed_from = 0.0, 0.0
         """Seconds of CLOCK_BOOTTIME before which nothing is tried again that was declined, or was and is freed."""
         self._may_act = may_act
+        self.allowance = Allowance()
+        """Whoever calls `act` knows what that has cost."""
+        self.unfinished = False
+        """Whether the last cycle ended before all was tried that may be, and did something: the next one goes on."""
 
     def remove_leftovers(self, config: Config) -> list[bytes]:
         """Paths of what an interrupted action left, now removed.
@@ -89,8 +97,9 @@ class AutomaticActions:
         ledger = breaker.freed(ledger, unread, _now())
         declined = breaker.declines(ledger)
         freed = frozenset(one for one, some in declined.items() if any(decline.freed for decline in some))
-        cycle = _Cycle(deque(finding for finding in findings if finding.confirmed), frozenset(declined), freed)
-        until = _boot() + BUDGET if self._may_act() else 0.0
+        cycle = _Cycle(_in_turns(finding for finding in findings if finding.confirmed), frozenset(declined), freed)
+        may = self._may_act() and self.allowance.allows(_boot())
+        until, reached = _boot() + BUDGET if may else 0.0, 0
         while cycle.left and _boot() < until:
             began = _boot()
             ledger, batch, action = self._begun(cycle, config, ledger)
@@ -99,10 +108,13 @@ class AutomaticActions:
             ledger, done = self._carried_out(batch, action, ledger, report, until)
             outcomes += [one for one in done if not _known(one, declined)]
             cycle.learn(done)
+            ledger = breaker.uncount(ledger, cycle.end_batch(batch, done))
+            reached += len(done)
             if any(finding.id in declined for finding in batch):
                 took = _boot() - began
                 self._retry_from = max(self._retry_from, _boot() + COST_FACTOR * took)
                 self._freed_from = max(self._freed_from, _boot() + FREED_FACTOR * took)
+        self.unfinished = bool(reached and cycle.left)
         return report(ledger), tuple(outcomes)
 
     def _carried_out(
@@ -119,7 +131,8 @@ class AutomaticActions:
         def go_on() -> bool:
             nonlocal ledger
             ledger = report(ledger)
-            return _boot() < until and pause.read(self._run, time.time()) is None
+            left_alone = any(finding.root.path in breaker.left_alone(ledger) for finding in batch)
+            return _boot() < until and not left_alone and pause.read(self._run, time.time()) is None
 
         for outcome in self._carry_out(batch, action, go_on):
             ledger = _finished(ledger, outcome.finding, action, outcome)
@@ -138,19 +151,21 @@ class AutomaticActions:
             action = None if finding.mountpoint in cycle.taken else _automatic(finding, config, now)
             if action is not None and batch and (action is not chosen or len(batch) >= cycle.most(finding, action)):
                 break
-            if batch and breaker.limited(ledger, _now(), config):
-                break  # what is declined of the batch counts no more
+            counted = finding.root.path in cycle.counted
+            if batch and not counted and breaker.limited(ledger, _now(), config):
+                break  # where all of the batch is declined, its incidents count no more
             cycle.left.popleft()
             if action is None:
                 continue
             from_ = self._freed_from if finding.id in cycle.freed else self._retry_from
             if finding.id in cycle.declined and _boot() < from_:
                 continue
-            if why := breaker.objection(ledger, finding, action, _now(), config):
+            if why := breaker.objection(ledger, finding, action, _now(), config, counted=counted):
                 if why == breaker.MADE_PRIVATE_AGAIN:
                     ledger = breaker.stop_sharing(ledger, finding, _now(), setting_that_ends(finding.root))
                 continue
-            ledger, chosen = breaker.begin(ledger, finding, _now()), action
+            ledger, chosen = breaker.begin(ledger, finding, _now(), counted=counted), action
+            cycle.counted.setdefault(finding.root.path, False)
             cycle.taken.add(finding.mountpoint)
             batch.append(finding)
             if len(batch) >= cycle.most(finding, action):
@@ -171,6 +186,8 @@ class _Cycle:
     """Mountpoints for which an action was tried: one action at a mountpoint ends the copies of all namespaces."""
     allowed: Counter[bytes] = field(default_factory=Counter)
     """How many may be in one batch, by root, by how the last actions below it ended; one where none did."""
+    counted: dict[bytes, bool] = field(default_factory=dict)
+    """Roots whose incident counts as one of the minute's, and whether anything of it was done, or failed."""
 
     def most(self, finding: Finding, action: Action) -> int:
         """How many may be in one batch with it, itself among them."""
@@ -190,6 +207,30 @@ class _Cycle:
                 self.allowed[root] = BATCH
             else:
                 self.allowed[root] = min(BATCH, 2 * max(1, self.allowed[root]))
+
+    def end_batch(self, batch: Sequence[Finding], outcomes: Collection[Outcome]) -> int:
+        """What was not reached is left. How many incidents have come to nothing, and count no more."""
+        for one in outcomes:
+            if one.done or one.code in FAILED:
+                self.counted[one.finding.root.path] = True
+        reached = {one.finding.id for one in outcomes}
+        missed = [finding for finding in batch if finding.id not in reached]
+        self.taken.difference_update(finding.mountpoint for finding in missed)
+        self.left.extendleft(reversed(missed))
+        nothing = [root for root, tried in self.counted.items() if not tried]
+        for root in nothing:
+            del self.counted[root]
+        return len(nothing)
+
+
+def _in_turns(findings: Iterable[Finding]) -> deque[Finding]:
+    """The first `BATCH` of each root, then the next ones: none waits behind a thousand of another root."""
+    seen: Counter[bytes] = Counter()
+    turns: dict[int, list[Finding]] = {}
+    for finding in findings:
+        turns.setdefault(seen[finding.root.path] // BATCH, []).append(finding)
+        seen[finding.root.path] += 1
+    return deque(finding for _turn, some in sorted(turns.items()) for finding in some)
 
 
 def _automatic(finding: Finding, config: Config, now: Circumstances) -> Action | None:

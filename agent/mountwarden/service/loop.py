@@ -119,6 +119,8 @@ class Agent:
         self._budget = budget
         self._late = float("-inf")
         self._failures = 0
+        self._acted = 0.0
+        """Seconds of processor time of the last cycle's actions."""
         self._stopping = False
         self._again = False
         """Whether the next scan is to see what an action has changed."""
@@ -257,6 +259,7 @@ class Agent:
 
     def _scan(self, started: float) -> None:
         full, cpu, theirs = self._schedule.full_is_due(started), self._cost(), self._scanner.excess
+        goes_on = self._actions.unfinished
         if self._budget and not self._schedule.scanned:  # it may not live to say what its first scan has cost
             self._budget.keep(self._schedule.owed(started), expected=BURST)
         config = self._settings.with_silences(self._scanner.config)
@@ -265,10 +268,17 @@ class Agent:
         ended, cost = _boot(), self._cost() - cpu
         results = self._results(scan, Now(scan.started, started, ended - started), config, cost)
         self._publisher.publish(results)
+        before = self._cost()
         acted = self._clients.scanned(results) if self._clients else False
+        asked = self._cost() - before if acted else 0.0  # what root asks for puts nothing off
+        by_itself = self._cost() - cpu - asked if goes_on else self._acted
+        self._actions.allowance.spend(by_itself, _boot())
         deadline = update.next_deadline(self._reporter.ledger, _boot())
         theirs = self._scanner.excess - theirs
-        self._schedule.done(started, ended, self._cost() - cpu, full=full, deadline=deadline, theirs=theirs)
+        cost = max(0.0, self._cost() - cpu - asked - by_itself)
+        self._schedule.done(started, ended, cost, full=full, deadline=deadline, theirs=theirs)
+        if self._actions.unfinished:
+            self._schedule.demand()
         if self._budget:
             self._budget.keep(self._schedule.owed(ended))
         self._note_later()
@@ -298,7 +308,9 @@ class Agent:
         return Results(scan, findings, config, self._reporter.ledger, pause, self._settings.kept, cost, outcomes)
 
     def _act(self, findings: tuple[Finding, ...], config: Config, unread: set[int]) -> tuple[Outcome, ...]:
+        before = self._cost()
         ledger, outcomes = self._actions.act(findings, config, self._reporter.ledger, self._report_now, unread)
+        self._acted = self._cost() - before
         self._reporter.ledger = ledger
         return outcomes
 
