@@ -20,18 +20,19 @@ def attribute(finding: Finding, picture: Picture) -> Finding:
 def attribute_all(findings: Iterable[Finding], picture: Picture) -> tuple[Finding, ...]:
     """The same for the findings of one scan; each namespace is read once."""
     known: dict[int, Members] = {}
-    return tuple(_attributed(finding, picture, known) for finding in findings)
+    homes = frozenset(state.home for state in picture.roots if state.home is not None)
+    return tuple(_attributed(finding, picture, homes, known) for finding in findings)
 
 
-def _attributed(finding: Finding, picture: Picture, known: dict[int, Members]) -> Finding:
+def _attributed(finding: Finding, picture: Picture, homes: frozenset[int], known: dict[int, Members]) -> Finding:
     copies, beside = (
-        tuple(_held(copy, finding.kind, picture, known) for copy in some) for some in (finding.copies, finding.beside)
+        tuple(_held(copy, finding.kind, picture, homes, known) for copy in some)
+        for some in (finding.copies, finding.beside)
     )
     return replace(finding, copies=copies, beside=beside)
 
 
-def _held(copy: FoundCopy, kind: Kind, picture: Picture, known: dict[int, Members]) -> FoundCopy:
-    homes = {state.home for state in picture.roots if state.home is not None}
+def _held(copy: FoundCopy, kind: Kind, picture: Picture, homes: frozenset[int], known: dict[int, Members]) -> FoundCopy:
     if kind is Kind.PINNED:
         found = (holders.holder(holder.pid) or holder for holder in copy.holders)
         spaces = [picture.namespaces[home] for home in homes if home in picture.namespaces]
@@ -40,10 +41,9 @@ def _held(copy: FoundCopy, kind: Kind, picture: Picture, known: dict[int, Member
     namespace = _namespace(copy, picture)
     if namespace is None:
         return copy
-    copy = replace(copy, namespace_id=namespace.id)
     # The namespace of a private root is home itself, and everything on the host is in it.
     if kind is Kind.PRIVATE_ROOT:
-        return copy
+        return replace(copy, namespace_id=namespace.id)
     if namespace.inode not in known:
         known[namespace.inode] = holders.members(namespace)
     members = known[namespace.inode]
@@ -51,7 +51,7 @@ def _held(copy: FoundCopy, kind: Kind, picture: Picture, known: dict[int, Member
     if namespace.inode in homes:
         # In the host's own namespace the whole host lives: process 1 stands for it, and others come and go.
         held = tuple(replace(holder, at_home=True) for holder in (held[:1] if 1 in namespace.pids else held))
-    return replace(copy, holders=held, namespace_kind=members.kind)
+    return replace(copy, namespace_id=namespace.id, holders=held, namespace_kind=members.kind)
 
 
 def explain(finding: Finding, picture: Picture) -> tuple[Finding, tuple[Gap, ...]]:

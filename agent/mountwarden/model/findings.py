@@ -192,6 +192,8 @@ class Finding:
         home: int | None,
         spot: Spot | None = None,
         boot_id: str = "",
+        layer: bytes | None = None,
+        mount_class: MountClass = MountClass.LAYER,
     ) -> "Finding":
         """A warning about one mount, as `namespace` has it. Without `spot` and `boot_id` it has no id."""
         return cls(
@@ -202,8 +204,10 @@ class Finding:
             mountpoint=mountpoint,
             home=home,
             spot=spot,
+            layer=layer,
             fstype=mount.fstype,
             device=mount.device,
+            mount_class=mount_class,
             copies=(FoundCopy(namespace, mount.point, mount.id, mount.unique),),
         )
 
@@ -212,7 +216,7 @@ class Finding:
         cls, kind: Kind, match: Match, mount: Mount, *, namespace: int | None, home: int | None, boot_id: str
     ) -> "Finding":
         """The same about a mount of the layer that `match` names."""
-        found = cls.of(
+        return cls.of(
             kind,
             match.root,
             mount,
@@ -221,8 +225,9 @@ class Finding:
             home=home,
             spot=match.spot,
             boot_id=boot_id,
+            layer=match.layer,
+            mount_class=match.layout.mount_class,
         )
-        return replace(found, layer=match.layer, mount_class=match.layout.mount_class)
 
     @property
     def first(self) -> FoundCopy:
