@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden.model import Candidate, Layout, Mount, RootState
+from mountwarden.model import Candidate, Layout, Mount, RootState, Spot
 from mountwarden.mounts import mountinfo
 from mountwarden.mounts.roots import Spots, copies_elsewhere, identities, root_state
 from mountwarden.mounts.table import spot_of
@@ -132,6 +132,9 @@ def test_unique_ids_go_on_from_block_to_block() -> None:
         pytest.param(b"0:77 / /home/u/x/merged rw - overlay o rw,upperdir=/home/u/d\n", id="an overlay elsewhere"),
         pytest.param(b"0:77 / /home/u/mounts/shm rw - tmpfs t rw\n", id="a path that ends like a layer's"),
         pytest.param(b"8:1 /var/lib/docke /home/shm rw - ext4 d rw\n", id="of home's file system, on no spot"),
+        pytest.param(b"0:77 / /var/lib/docker/a/b/merged rw - overlay o rw,upperdir=/var/lib/docker/a/b\n", id="below"),
+        pytest.param(b"0:77 / /home/u/shm rw - tmpfs t rw,upperdir=/var/lib/docker/overlay2/Z/diff\n", id="no overlay"),
+        pytest.param(b"0:77 / /var/lib/docker/containers/c9/mounts/shm rw - tmpfs o rw\n", id="hidden at home"),
     ],
 )
 def test_what_has_to_do_with_no_root_is_dropped_and_not_kept(rest: bytes) -> None:
@@ -147,7 +150,6 @@ def test_what_has_to_do_with_no_root_is_dropped_and_not_kept(rest: bytes) -> Non
         pytest.param(b"0:99 /old /home/u rw - tmpfs o rw\n", id="watched, elsewhere"),
         pytest.param(b"0:77 / /home/u rw - overlay o rw,upperdir=/var/lib/docker/overlay2/Z/diff\n", id="a claim"),
         pytest.param(b"0:77 / /var/lib/docker/overlay2/Z/merged rw - overlay o rw\n", id="on a spot"),
-        pytest.param(b"0:77 / /var/lib/docker/containers/c9/mounts/shm rw - tmpfs o rw\n", id="on another layout's"),
     ],
 )
 def test_what_may_have_to_do_with_a_root_is_a_candidate(rest: bytes) -> None:
@@ -162,6 +164,17 @@ def test_a_spot_of_a_mount_below_the_root_is_one() -> None:
     text = b"80 49 8:3 / /elsewhere rw - ext4 d rw\n70 80 0:77 / /elsewhere/Q/merged rw - overlay o rw\n"
     told = filter_lines(LinesInHand(text), NEEDLES, common(state))
     assert [one.mount.id for one in told.candidates] == [70]
+
+
+def test_what_is_of_no_interest_is_judged_once_for_all_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host may have hundreds of overlays that are on no spot, each in hundreds of namespaces."""
+    asked: list[Spot] = []
+    monkeypatch.setattr(Spots, "has", lambda _self, spot: asked.append(spot))
+    shared = common()
+    for number in range(70, 75):
+        below = b"%d 50 0:77 / /var/lib/docker/a/b/merged rw - overlay o rw,upperdir=/var/lib/docker/a/b\n" % number
+        assert filter_lines(LinesInHand(TOP + below), NEEDLES, shared).candidates == ()
+    assert asked == [Spot("8:1", b"/var/lib/docker/a/b/merged")]
 
 
 def test_a_mount_of_the_same_over_another_is_one() -> None:

@@ -190,6 +190,14 @@ def test_an_upperdir_outside_every_layout_claims_nothing() -> None:
         assert Spots([EMPTY]).claimed(layer(12, 11, super_options=b"rw," + upper)) is None
 
 
+def test_an_upperdir_is_searched_for_once_however_many_copies_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    spots, asked = Spots([EMPTY]), list[bytes]()
+    monkeypatch.setattr(Spots, "claimed_by", lambda _self, options: asked.append(options))
+    for identity in range(12, 20):
+        spots.claimed(layer(identity, 11, super_options=b"rw,upperdir=/srv/X/diff"))
+    assert asked == [b"rw,upperdir=/srv/X/diff"]
+
+
 HOST = Root(
     path=b"/",
     engine="host",

@@ -156,6 +156,8 @@ class Spots:
         self._bases: dict[str, list[tuple[RootState, Base]]] = {}
         self._uppers: list[tuple[RootState, Layout]] = []
         self._known: dict[Spot, Match] = {}
+        self._claims: dict[bytes, Match | None] = {}
+        """By the options of an overlay: hundreds of namespaces have copies of it, all with the same."""
         self._anywhere = next((s.root for s in states if any(one.pattern == ANYWHERE for one in s.root.layout)), None)
         for state in states:
             for base in state.bases:
@@ -180,6 +182,10 @@ class Spots:
             self._known[spot] = found
         return found
 
+    def has(self, spot: Spot) -> bool:
+        """Whether `match` finds one, of which nothing is kept."""
+        return self._match(spot) is not None
+
     def _match(self, spot: Spot) -> Match | None:
         for state, base in self._bases.get(spot.device, ()):
             rest = below(base.spot.path, spot.path)
@@ -194,8 +200,17 @@ class Spots:
 
     def claimed(self, mount: Mount) -> Match | None:
         """The layer that the overlay's upperdir= option names: a claim, since whoever mounts it may name any."""
-        upper = next((o[9:] for o in mount.super_options.split(b",") if o.startswith(b"upperdir=")), None)
-        if upper is None or mount.fstype != "overlay":
+        if mount.fstype != "overlay":
+            return None
+        options = mount.super_options
+        if options not in self._claims:
+            self._claims[options] = self.claimed_by(options)
+        return self._claims[options]
+
+    def claimed_by(self, options: bytes) -> Match | None:
+        """The same by an overlay's options, of which nothing is kept."""
+        upper = next((o[9:] for o in options.split(b",") if o.startswith(b"upperdir=")), None)
+        if upper is None:
             return None
         for state, layout in self._uppers:
             beside = upper.rpartition(b"/")[0]

@@ -14,20 +14,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ...model import Candidate, Mount, RootState
+from ...model import Candidate, Mount, RootState, Spot
 from ...mounts import mountinfo
 from ...mounts.mountinfo import Lines, Rest
-from ...mounts.roots import ANYWHERE
+from ...mounts.roots import ANYWHERE, Spots
 from ...mounts.table import spot_of
 from ..mount_lines import TOO_LONG, MountLines
+from .parent_mount import Key as Key
+from .parent_mount import ParentMount, with_parent
 from .unique_ids import UniqueIds
 
 MUCH = 1 << 18
 """Bytes of text that are not read once more where that can be avoided."""
 
 Identity = tuple[str, bytes]
-Key = tuple[bytes, ...]
-"""(device, path) as mountinfo writes them, escapes and all."""
+NOTHING: Key = ()
 
 
 class LiveAtHome:
@@ -43,6 +44,8 @@ class LiveAtHome:
         """What an overlay's options hold that claims to be a layer of a root."""
         self.identities: set[Key] = set()
         """Of every live mount."""
+        states = tuple(states)
+        self._spots = Spots(states)
         for state in states:
             self._add_places(state)
             for spot, mounts in state.live.items():
@@ -62,9 +65,20 @@ class LiveAtHome:
             self.uppers += (b"upperdir=%s/" % mountinfo.escape(state.root.path).rstrip(b"/"),)
 
     def has_spot(self, device: bytes, path: bytes) -> bool:
-        """Whether that path of a file system, as mountinfo writes it, lies where a root may have a spot."""
+        """Whether that path of a file system, as mountinfo writes it, is a root's spot."""
         bases = self.bases.get(device)
-        return bases is not None and any(path.startswith(base + b"/") for base in bases)
+        near = bases is not None and any(path.startswith(base + b"/") for base in bases)
+        return near and self._spots.has(Spot(device.decode(), mountinfo.unescape(path)))
+
+    def has_claim(self, rest: bytes) -> bool:
+        """Whether a line without its two ids claims by its options that it is a layer of a root.
+
+        Raises: mountinfo.Unreadable.
+        """
+        if not any(upper in rest for upper in self.uppers):
+            return False
+        *_fields, fstype, _source, options = mountinfo.parse_rest(rest)
+        return fstype == "overlay" and self._spots.claimed_by(options) is not None
 
     def shows_below(self, text: bytes) -> bool:
         """Whether a line of a text shows what is below a root's directory by its mnt_root."""
@@ -186,7 +200,8 @@ class Common:
     rests: dict[bytes, Rest] = field(default_factory=dict)
     """The parsed rest of a line."""
     copy_of: dict[tuple[bytes, bytes, int, frozenset[int]], dict[bytes, Key | None]] = field(default_factory=dict)
-    """By what a line's mount is mounted on, then by the rest of the line: what it is a reached copy of."""
+    """By what a line's mount is mounted on, then by the rest of the line: what it is a reached copy of, else None;
+    `NOTHING` where it is of no interest."""
     places: dict[tuple[Key, ...], Mapping[Key, tuple[int, ...]]] = field(default_factory=dict)
     """By what the reached copies of a namespace are copies of, in their order: the places of each."""
     room: int = 8 << 20
@@ -208,39 +223,18 @@ def filter_lines(
     return _Filter(lines, common, UniqueIds() if uniques is None else uniques).filter(needles)
 
 
-def _with_parent(candidate: Candidate, parent: Mount | None) -> Candidate:
-    if candidate.parent is not None or parent is None:
-        return candidate
-    return Candidate(candidate.mount, parent, spot_of(candidate.mount, parent))
-
-
-@dataclass(slots=True)
-class _Parent:
-    """What a mount is mounted on, and where its children's spots then begin."""
-
-    mount: Mount | None
-    device: bytes = b""
-    root: bytes = b""
-    cut: int = 0
-    """Bytes of a child's mount point that the parent's own takes up, less the slash between."""
-    groups: frozenset[int] = frozenset()
-    copy_of: dict[bytes, Key | None] = field(default_factory=dict)
-    key: Key = ()
-    """The parent's own identity."""
-
-
 @dataclass(slots=True)
 class _Filter:
     lines: MountLines
     common: Common
     uniques: UniqueIds
-    parents: dict[bytes, _Parent] = field(default_factory=dict)
+    parents: dict[bytes, ParentMount] = field(default_factory=dict)
     keys: list[Key] = field(default_factory=list)
     smalls: list[bytes] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
     kept: int = 0
     unreadable: dict[str, int] = field(default_factory=dict)
-    noted: dict[bytes, _Parent] = field(default_factory=dict)
+    noted: dict[bytes, ParentMount] = field(default_factory=dict)
     """Of a text that is not in hand as a whole: the mounts of devices on which roots are, by small id."""
     absent: set[bytes] = field(default_factory=set)
     """Small ids of what lines are mounted on that was not noted before them."""
@@ -290,7 +284,7 @@ class _Filter:
         found = self.lines.find(asked) if self.lines.whole() is None else {}
         if found:
             known = {identity: self._as_parent(line).mount for identity, line in found.items()}
-            self.candidates = [_with_parent(one, known.get(b"%d" % one.mount.parent)) for one in self.candidates]
+            self.candidates = [with_parent(one, known.get(b"%d" % one.mount.parent)) for one in self.candidates]
 
     def _filter(self, block: bytes, needles: tuple[bytes, ...]) -> None:
         known, keys, smalls = self.parents.get, self.keys, self.smalls
@@ -303,13 +297,13 @@ class _Filter:
                 try:
                     key = parent.copy_of[rest]
                 except KeyError:
-                    key = self._copy_of(parent, rest.split(b" ", 3))
+                    key = self._copy_of(parent, rest)
                     if self.common.has_room(rest):
                         parent.copy_of[rest] = key
-            if key is not None:
+            if key:
                 keys.append(key)
                 smalls.append(small)
-            elif parent is None or self._is_wanted(parent, fields[2]):
+            elif key is None:
                 self._add_candidate(line)
 
     def _drop_nameless(self) -> None:
@@ -319,27 +313,31 @@ class _Filter:
                 self._count_unreadable(mountinfo.NO_NUMBER)
                 del self.smalls[place], self.keys[place]
 
-    def _copy_of(self, parent: _Parent, fields: list[bytes]) -> Key | None:
-        """What the line is a reached copy of; None where it is not certain that an umount at home reaches it."""
-        if parent.mount is None or len(fields) < 4:
-            return None
-        key = (fields[0], fields[1])
-        group = self.common.live.groups.get(key, {}).get((parent.device, parent.root + fields[2][parent.cut :]))
-        return key if group in parent.groups else None
-
-    def _is_wanted(self, parent: _Parent, rest: bytes) -> bool:
-        """Whether the judge must see it: what is not certainly of no interest."""
+    def _copy_of(self, parent: ParentMount, rest: bytes) -> Key | None:
+        """What the line is a reached copy of; None where an umount at home may not reach it, so that the judge must see
+        it; `NOTHING` where it is certainly of no interest.
+        """
         fields = rest.split(b" ", 3)
         if len(fields) < 4:
-            return True
+            return None
         key, live = (fields[0], fields[1]), self.common.live
-        return (
-            key in live.identities
-            or key in self.common.watched
-            or key == parent.key
-            or (parent.mount is not None and live.has_spot(parent.device, parent.root + fields[2][parent.cut :]))
-            or any(upper in rest for upper in live.uppers)
-        )
+        spot = (parent.device, parent.root + fields[2][parent.cut :])
+        if parent.mount is not None and live.groups.get(key, {}).get(spot) in parent.groups:
+            return key
+        return None if self._is_wanted(parent, key, spot, rest) else NOTHING
+
+    def _is_wanted(self, parent: ParentMount, key: Key, spot: Key, rest: bytes) -> bool:
+        live = self.common.live
+        try:
+            return (
+                key in live.identities
+                or key in self.common.watched
+                or key == parent.key
+                or (parent.mount is not None and live.has_spot(*spot))
+                or live.has_claim(rest)
+            )
+        except mountinfo.Unreadable:
+            return True
 
     def _add_beneath(self) -> None:
         """Reached copies of what is also a candidate here, as in a stack: the judge must see all of them."""
@@ -374,32 +372,32 @@ class _Filter:
     def _count_unreadable(self, reason: str) -> None:
         self.unreadable[reason] = self.unreadable.get(reason, 0) + 1
 
-    def _parent(self, identity: bytes) -> _Parent:
+    def _parent(self, identity: bytes) -> ParentMount:
         """The mount with that small id; none where it was not noted yet, in a text that is not in hand as a whole."""
         made = self.noted.get(identity)
         if made is None and self.lines.whole() is None:
             self.absent.add(identity)
-            made = _Parent(None)
+            made = ParentMount(None)
         elif made is None:
             found = self.lines.find((identity,)) if mountinfo.is_number(identity) else {}
             made = self._as_parent(found.get(identity))
         self.parents[identity] = made
         return made
 
-    def _as_parent(self, line: bytes | None) -> _Parent:
+    def _as_parent(self, line: bytes | None) -> ParentMount:
         self._keep(line or b"")
         try:
             mount = None if line is None else self._mount(line)
         except mountinfo.Unreadable:
             mount = None
-        return _Parent(None) if mount is None else self._parent_of(mount)
+        return ParentMount(None) if mount is None else self._parent_of(mount)
 
-    def _parent_of(self, mount: Mount) -> _Parent:
+    def _parent_of(self, mount: Mount) -> ParentMount:
         point, root = mountinfo.escape(mount.point), mountinfo.escape(mount.root)
         groups = frozenset((mount.shared, mount.master, mount.propagate_from)) - {0}
         # "/" ends in a slash and "/a" does not: the child's path is cut so that it begins with one.
         place = (mount.device.encode(), root.rstrip(b"/"), len(point.rstrip(b"/")), groups)
-        return _Parent(mount, *place, self.common.copy_of.setdefault(place, {}), key_of(mount.identity))
+        return ParentMount(mount, *place, self.common.copy_of.setdefault(place, {}), key_of(mount.identity))
 
     def _mount(self, line: bytes) -> Mount:
         identity, parent, text = mountinfo.split(line)
