@@ -65,38 +65,42 @@ class Unmounted:
         """Mount ids. While a process keeps such a mount, its id is not given to another."""
         self._hung_processes: frozenset[int] = frozenset()
 
-    def search(
-        self,
-        pids: Sequence[int],
-        spaces: Collection[Namespace],
-        budgets: Budgets,
-        home: AttachedMounts,
-        places: Iterable[bytes],
-    ) -> tuple[tuple[Kept, ...], tuple[Gap, ...]]:
-        """What these processes and all loop devices keep, and what could not be asked.
+    def begin(self, pids: Sequence[int], home: AttachedMounts, places: Iterable[bytes]) -> "Search":
+        """Begin a search for what these processes and all loop devices keep, and say what could not be asked.
 
-        `spaces` are all mount namespaces; what is read of them is charged to `budgets`. `home` is mounted for certain,
-        and left out at once. `places` are directories of our own namespace on the file systems whose layers are of
-        interest. Where a namespace can't be read, nothing is found: it may have mounted any of it. Raises: OSError as a
-        search of /proc does.
+        `home` is mounted for certain, and left out at once. `places` are directories of our own namespace on the file
+        systems whose layers are of interest. Raises: OSError as a search of /proc does; NoAnswer.
         """
         found, gaps = self._links(pids, home)
         loops = child.ask(_loops, deadline=DEADLINE, what="the question for loop devices")
         by_mount: dict[int, list[Link]] = {}
         for link in found:
             by_mount.setdefault(link.mount, []).append(link)
-        if not by_mount and all(device in home.devices for _name, device, _path in loops):
-            return (), gaps
-        try:  # after the links: a mount that was made meanwhile is seen
-            mounted = _mounted(spaces, budgets, by_mount.keys(), _devices(loops))
-            left = {mount: many for mount, many in by_mount.items() if mount not in mounted.ids | self._hung}
-            kept = list(self._asked(left, tuple(places)))
-            again = _mounted(spaces, budgets, (), {one.device for one in kept}) if kept else AttachedMounts()
+        mounted = Mounted(by_mount, _devices(loops) if by_mount or _unsure(loops, home) else (), home.devices)
+        return Search(by_mount, loops, tuple(places), gaps, mounted)
+
+    def end(
+        self, search: "Search", spaces: Collection[Namespace], budgets: Budgets
+    ) -> tuple[tuple[Kept, ...], tuple[Gap, ...]]:
+        """What is kept, and what could not be asked, after the namespaces that hand their texts over have done so.
+
+        `spaces` are all mount namespaces; what is read of them is charged to `budgets`. Where a namespace can't be
+        read that may have mounted any of it, nothing is found. Raises: OSError as a search of /proc does; NoAnswer.
+        """
+        mounted = search.mounted
+        if not mounted.asked:
+            return (), search.gaps
+        try:
+            mounted.read(spaces, budgets)
+            left = {mount: many for mount, many in search.by_mount.items() if not mounted.has(mount, self._hung)}
+            kept = list(self._asked(left, search.places))
+            again = Mounted((), {one.device for one in kept})
+            again.read(spaces, budgets)
         except (OSError, NoAnswer):
-            return (), (*gaps, Gap(_GAP, "a namespace could not be read"))
+            return (), (*search.gaps, Gap(_GAP, "a namespace could not be read"))
         kept = [one for one in kept if one.device not in again.devices]
-        kept += _by_loops(loops, mounted)
-        return tuple(_together(kept)), gaps
+        kept += _by_loops(search.loops, mounted.devices)
+        return tuple(_together(kept)), search.gaps
 
     def _links(self, pids: Sequence[int], home: AttachedMounts) -> tuple[tuple[Link, ...], tuple[Gap, ...]]:
         """Without those of processes that hang, which are a gap."""
@@ -153,24 +157,62 @@ def identify(links: Iterable[Link], places: tuple[bytes, ...]) -> dict[int, Supe
     return child.ask(question, deadline=DEADLINE, what="the question for a file system") if by_mount else {}
 
 
-def _mounted(
-    spaces: Iterable[Namespace], budgets: Budgets, ids: Iterable[int], devices: Iterable[str]
-) -> AttachedMounts:
-    """Those of these mount ids and devices that a namespace has. Raises: OSError, NoAnswer where one can't be read."""
-    asked_ids, asked_devices = {b"%d" % one for one in ids}, {one.encode() for one in devices}
-    found_ids, found_devices = set[bytes](), set[bytes]()
+class Mounted:
+    """Which of some mount ids and devices a namespace has, by the texts that a scan reads anyway and by all others."""
 
-    def search(_inode: int, lines: MountLines) -> bool:
+    def __init__(self, ids: Iterable[int], devices: Iterable[str], known: Iterable[str] = ()) -> None:
+        """The devices `known` are mounted for certain."""
+        self.asked = bool(ids) or bool(devices)
+        self.devices = set(known)
+        """Those that are mounted."""
+        self._ids = {b"%d" % one for one in ids}
+        """Those that no text has shown yet."""
+        self._missing = {one.encode() for one in devices if one not in self.devices}
+        self._taken: set[int] = set()
+        """Inodes of the namespaces whose texts were looked at."""
+
+    def has(self, mount: int, but: Collection[int] = ()) -> bool:
+        """Whether a namespace has the mount of that id, or it is one of those that are left out."""
+        return mount in but or b"%d" % mount not in self._ids
+
+    def take(self, inode: int, lines: MountLines) -> None:
+        """Look at the text of a namespace. Raises: OSError as reading does."""
         for block in lines.blocks():
-            heads = mountinfo.heads(block)
-            found_ids.update(asked_ids.intersection(identity for identity, _device in heads))
-            found_devices.update(asked_devices.intersection(device for _identity, device in heads))
+            if self._ids:
+                self._ids -= {line.partition(b" ")[0] for line in block.split(b"\n")}
+            if self._missing:
+                shown = {device for _identity, device in mountinfo.heads(block)} & self._missing
+                self.devices |= {device.decode() for device in shown}
+                self._missing -= shown
+        self._taken.add(inode)
+
+    def read(self, spaces: Iterable[Namespace], budgets: Budgets) -> None:
+        """Look at the texts that were not handed over, while anything is missing.
+
+        Raises: OSError, NoAnswer where one can't be read.
+        """
+        if self._ids or self._missing:
+            others = [space for space in spaces if space.inode not in self._taken]
+            for _inode, error in read_each(others, self._taken_each, budgets=budgets):
+                if isinstance(error, OSError | NoAnswer):
+                    raise error
+                if not self._ids and not self._missing:
+                    break
+
+    def _taken_each(self, inode: int, lines: MountLines) -> bool:
+        self.take(inode, lines)
         return True
 
-    for _inode, read in read_each(spaces, search, budgets=budgets):
-        if isinstance(read, OSError | NoAnswer):
-            raise read
-    return AttachedMounts(frozenset(map(int, found_ids)), frozenset(one.decode() for one in found_devices))
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search, from what processes and loop devices have to what namespaces have mounted."""
+
+    by_mount: Mapping[int, list[Link]]
+    loops: Sequence[tuple[str, str, bytes]]
+    places: tuple[bytes, ...]
+    gaps: tuple[Gap, ...]
+    mounted: Mounted
 
 
 def _together(kept: Iterable[Kept]) -> Iterator[Kept]:
@@ -275,13 +317,17 @@ def _own_device(loop: str) -> str:
     return processes.read_or_empty(f"/sys/block/{loop}/dev").decode().strip()
 
 
-def _by_loops(loops: Sequence[tuple[str, str, bytes]], mounted: AttachedMounts) -> list[Kept]:
+def _unsure(loops: Iterable[tuple[str, str, bytes]], home: AttachedMounts) -> bool:
+    return any(device not in home.devices for _name, device, _path in loops)
+
+
+def _by_loops(loops: Sequence[tuple[str, str, bytes]], mounted: Collection[str]) -> list[Kept]:
     """An overlay's files may have a device that is no superblock's, mounted or not: it must live for certain."""
     lives = superblocks.by_ustat({device for _name, device, _path in loops if device.startswith("0:")})
     found = []
     for name, device, path in loops:
         own = _own_device(name)
-        if device in mounted.devices or (not device.startswith("0:") and own in mounted.devices):
+        if device in mounted or (not device.startswith("0:") and own in mounted):
             continue  # what is mounted of a file that no namespace shows may be how this host starts
         if not device.startswith("0:") or lives.get(device):
             use = Use(0, "", f"loop device /dev/{name}")

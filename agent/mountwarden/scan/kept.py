@@ -6,6 +6,7 @@ nothing at the next few of them in turn, and between these what was found is ask
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ..errors import NoAnswer
 from ..model import Gap, Kept, Namespace, RootKind, RootState
@@ -13,7 +14,7 @@ from ..mounts.roots import Spots
 from ..mounts.table import Table
 from ..observe.budgets import Budgets
 from ..observe.open_files import AttachedMounts
-from ..observe.unmounted import Unmounted
+from ..observe.unmounted import Mounted, Search, Unmounted
 from .homes import reason
 
 SLICE = 64
@@ -37,6 +38,7 @@ class KeptSuperblocks:
         self.gaps: tuple[Gap, ...] = ()
         """What that search could not read."""
         self._unmounted = Unmounted()
+        self._begun: _Begun | None = None
         self._searched = self._turned = float("-inf")
         self._last: int | None = None
         """The process that the last search ended with; None before the first."""
@@ -51,10 +53,11 @@ class KeptSuperblocks:
         *,
         everywhere: bool,
     ) -> None:
-        """Search `everywhere`, or ask again for what is known.
+        """Begin to search `everywhere`, or to ask again for what is known; `end` goes on.
 
         `spaces` are all mount namespaces, `tables` those of the homes.
         """
+        self.end()
         states = tuple(states)
         everywhere = everywhere and (self._last is None or time.monotonic() - self._turned >= TURN)
         if not (everywhere or self.kept):
@@ -66,11 +69,29 @@ class KeptSuperblocks:
         self._searched = time.monotonic()
         self._turned = self._searched if everywhere else self._turned
         try:
-            mounted = _mounted(tables.values())
-            found, self.gaps = self._unmounted.search(pids, spaces, budgets, mounted, _places(states))
+            search = self._unmounted.begin(pids, _mounted(tables.values()), _places(states))
+            self._begun = _Begun(search, spaces, budgets, Spots(states))
         except (OSError, NoAnswer) as error:
-            found, self.gaps = (), (Gap("what is kept open and mounted nowhere", reason(error)),)
-        spots = Spots(states)
+            self._is_over((), (Gap("what is kept open and mounted nowhere", reason(error)),), Spots(states))
+
+    @property
+    def looking(self) -> tuple[Mounted, ...]:
+        """What looks at each text that is read until `end`: a mount that was made since the search began is seen."""
+        return (self._begun.search.mounted,) if self._begun else ()
+
+    def end(self) -> None:
+        """End the search that was begun, if any, by the texts that were read since and by those that were not."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return
+        try:
+            found, gaps = self._unmounted.end(begun.search, begun.spaces, begun.budgets)
+        except (OSError, NoAnswer) as error:
+            found, gaps = (), (Gap("what is kept open and mounted nowhere", reason(error)),)
+        self._is_over(found, gaps, begun.spots)
+
+    def _is_over(self, found: Iterable[Kept], gaps: tuple[Gap, ...], spots: Spots) -> None:
+        self.gaps = gaps
         self.kept = tuple(known for one in found if (known := spots.of_kept(one)) is not None)
 
     def _next(self, pids: Sequence[int]) -> Sequence[int]:
@@ -81,6 +102,14 @@ class KeptSuperblocks:
         later = [pid for pid in pids if pid > (self._last or 0)][:SLICE]
         self._last = later[-1] if len(later) == SLICE else 0
         return later
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    search: Search
+    spaces: Collection[Namespace]
+    budgets: Budgets
+    spots: Spots
 
 
 def _mounted(tables: Iterable[Table]) -> AttachedMounts:

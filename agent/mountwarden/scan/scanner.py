@@ -197,9 +197,11 @@ class Scanner:
         before = list(gaps)
         self._homes_changed = False
         self._complete_ids()
+        self._observer.beside = self._kept.looking
         found = self._elsewhere.scan(
             self._observer, self._spaces, self._homes, self._history, self._number, part, reread=changed
         )
+        self._kept.end()
         gaps += (*found.gaps, *self._kept.gaps)
         picture = self._picture(found, part, gaps)
         judgement, answers = self._judge(picture)

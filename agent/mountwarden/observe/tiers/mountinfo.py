@@ -59,7 +59,7 @@ class TextObserver(Observer):
         """As `Observer` says; a text with the same hash is not filtered again."""
         known = self._kept.pop(inode, None)
         same = known if known is not None and (known.needles, known.live) == (needles, live) else None
-        function = partial(self._read, same, needles, self._shared_with(live))
+        function = partial(self._read, inode, same, needles, self._shared_with(live))
         now = read(inode, pids, function, self.doors.get(inode), self.limits)
         if now is None:
             return None
@@ -67,8 +67,14 @@ class TextObserver(Observer):
         return now.reading
 
     def _read(
-        self, known: KeptNamespace | None, needles: tuple[bytes, ...], common: Common, lines: OpenMountinfo
+        self,
+        inode: int,
+        known: KeptNamespace | None,
+        needles: tuple[bytes, ...],
+        common: Common,
+        lines: OpenMountinfo,
     ) -> KeptNamespace:
+        self._hand_over(inode, lines)
         if known is not None and lines.whole() is not None and lines.signature == known.signature:
             return known
         reading = Reading.of(filter_lines(lines, needles, common), common)

@@ -8,6 +8,7 @@ and `guard` for each home, `changed` and `read` for the other namespaces, `forge
 import contextlib
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from ...model import Door, Missed, Mount, Namespace
 from ...mounts import mountinfo
@@ -63,6 +64,13 @@ class KeptNamespace:
         return self.needles, self.live, self.identified, self.listing, self.signature
 
 
+class Beside(Protocol):
+    """Something else that looks at the texts of namespaces, so that no text is read twice in one scan."""
+
+    def take(self, inode: int, lines: MountLines) -> None:
+        """Look at the text of a namespace, once or more often: the last time counts. Raises: OSError as read(2)."""
+
+
 class Observer:
     """Reads the mounts of namespaces. Each call is for one namespace, and leaves no descriptor of it open.
 
@@ -82,6 +90,8 @@ class Observer:
         """The roots' paths in the next home; set by the scan."""
         self.limits = USUAL
         """What the reading of the next namespace may take; set by the scan."""
+        self.beside: tuple[Beside, ...] = ()
+        """What else looks at each text of `read`; set by the scan."""
 
     @property
     def wake(self) -> int | None:
@@ -161,6 +171,10 @@ class Observer:
 
     def close(self) -> None:
         """Give back what is open; the observer is not used afterwards."""
+
+    def _hand_over(self, inode: int, lines: MountLines) -> None:
+        for one in self.beside:
+            one.take(inode, lines)
 
     def _shared_with(self, live: LiveAtHome) -> Common:
         """What this scan's namespaces have in common; begun anew where they are compared with another LiveAtHome."""

@@ -97,10 +97,11 @@ class StatmountObserver(Observer):
     ) -> KeptNamespace | None:
         """By the text; the list only where there are candidates, which the history knows by their unique ids."""
         identified = identify(inode, pids)
-        function = partial(filter_lines, needles=needles, common=self._common)
-        filtered = read(inode, pids, function, self.doors.get(inode), self.limits)
-        if filtered is None:
+        function = partial(self._filtered, inode, needles, uniques=UniqueIds())
+        made = read(inode, pids, function, self.doors.get(inode), self.limits)
+        if made is None:
             return None
+        filtered, _none = made
         if filtered.candidates:
             return self._read_again(inode, pids, needles, live)
         return KeptNamespace(needles, live, Reading.of(filtered, self._common), identified)
@@ -108,9 +109,8 @@ class StatmountObserver(Observer):
     def _read_again(
         self, inode: int, pids: tuple[int, ...], needles: tuple[bytes, ...], live: LiveAtHome
     ) -> KeptNamespace | None:
-        both = read_listed(
-            self._lister, inode, pids, self.doors.get(inode), partial(self._filtered, needles), self.limits
-        )
+        function = partial(self._filtered, inode, needles)
+        both = read_listed(self._lister, inode, pids, self.doors.get(inode), function, self.limits)
         if both is None:
             return None
         known = self._kept.get(inode)
@@ -126,8 +126,9 @@ class StatmountObserver(Observer):
         return KeptNamespace(needles, live, now, both.identified, both.ids, checked, both.signature)
 
     def _filtered(
-        self, needles: tuple[bytes, ...], lines: OpenMountinfo, uniques: UniqueIds
+        self, inode: int, needles: tuple[bytes, ...], lines: OpenMountinfo, uniques: UniqueIds
     ) -> tuple[Filtered, UniqueIds]:
+        self._hand_over(inode, lines)
         return filter_lines(lines, needles, self._common, uniques), uniques
 
     def _checked(self, identity: int, by_small: Mapping[bytes, int], filtered: Filtered) -> dict[int, int] | None:
