@@ -12,7 +12,7 @@ import pytest
 from mountwarden.cli import map as command
 from mountwarden.doctor import canary
 from mountwarden.kernel import abi, syscalls
-from mountwarden.mounts.exposure import Exposure, Relation, exposures
+from mountwarden.mounts.exposure import Exposure, Relation
 from mountwarden.mounts.table import Table
 from mountwarden.observe import processes
 from mountwarden.observe.capabilities import NEEDED, interfaces
@@ -25,6 +25,7 @@ from mountwarden.report.map_types import MapJson
 from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import ROOT, Home
+from tests.support.exposures import exposures
 from tests.support.scratch_ns import Namespace, Propagation, hold, in_child
 
 AGENT = Path(mountwarden.__file__).parents[1]

@@ -1,5 +1,6 @@
 """What a scan takes of memory at most where users fill the mountinfo of their namespaces, in a process of its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,9 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from mountwarden.kernel import syscalls
 from mountwarden.model import Tier
 
+from tests.kernel.crash import in_few_processes
+from tests.support.scratch_ns import Sandbox, hold
+
 PROJECT = Path(__file__).parents[2]
+SCRATCH = Path("/mnt")
 MOST = 64
 """MiB."""
 
@@ -37,6 +43,13 @@ from mountwarden.cli.main import run
 sys.argv[:] = ["mountwarden", "report", "--json", "--no-wait", "--tier", sys.argv[1], "--config", sys.argv[2]]
 sys.exit(run())
 """
+_OF_ALL = """
+import atexit
+atexit.register(peak)
+from mountwarden.cli.main import run
+sys.argv[:] = ["mountwarden", *sys.argv[1].split(), "--json", "--config", sys.argv[2]]
+sys.exit(run())
+"""
 
 
 @contextmanager
@@ -52,10 +65,10 @@ def attack(*options: str) -> Iterator[None]:
             attacker.kill()
 
 
-def peak(code: str, tier: Tier, config: Path) -> int:
+def peak(code: str, tier: str, config: Path) -> int:
     """MiB that a process with this code took at most."""
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "agent")}
-    command = [sys.executable, "-c", _PEAK + code, str(tier), str(config)]
+    command = [sys.executable, "-c", _PEAK + code, tier, str(config)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert "PEAK " in done.stderr, done.stderr
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("PEAK "))
@@ -80,6 +93,24 @@ TEXTS = {
 def test_scans_of_the_service_beside_six_namespaces_of_30_mib_take_64_mib_at_most(tier: Tier, config: Path) -> None:
     with attack(*TEXTS["6 of 30 MiB"]):
         assert peak(_SERVICE, tier, config) <= MOST
+
+
+@pytest.mark.parametrize("command", ["map --no-wait", "doctor --no-canary"])
+def test_a_view_of_a_hundred_namespaces_of_500_mounts_takes_64_mib_at_most(command: str) -> None:
+    """Half of them are copies of a layer: as objects of ours, all of them are more than 100 MiB."""
+
+    def among_few(_home: Sandbox) -> int:
+        (SCRATCH / "mountwarden.toml").write_text('engines = []\n[[root]]\npath = "/mnt/root"\nkind = "graph"\n')
+        for number in range(250):
+            for point in (SCRATCH / f"root/{number}/merged", SCRATCH / f"{number}"):
+                point.mkdir(parents=True)
+                syscalls.mount(b"x", bytes(point), b"tmpfs", 0, b"size=4k")
+        with contextlib.ExitStack() as stack:
+            for _number in range(100):
+                stack.enter_context(hold(propagation="slave"))
+            return peak(_OF_ALL, command, SCRATCH)
+
+    assert in_few_processes(among_few, 60) <= MOST
 
 
 @pytest.mark.long

@@ -59,3 +59,11 @@ def counts(*arguments: str) -> list[int]:
 def test_a_report_reads_each_namespace_once(tier: Tier) -> None:
     """What processes keep open is searched for in the same texts as copies."""
     assert counts("report", "--json", "--no-wait", "--tier", tier) == [1] * 4
+
+
+def test_a_map_reads_each_namespace_once(tier: Tier) -> None:
+    assert counts("map", "--json", "--no-wait", "--tier", tier) == [1] * 4
+
+
+def test_the_doctor_reads_each_namespace_once() -> None:
+    assert counts("doctor", "--json", "--no-canary") == [1] * 4

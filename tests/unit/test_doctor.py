@@ -36,6 +36,7 @@ from mountwarden.mounts.roots import root_state
 from mountwarden.observe import tiers
 from mountwarden.observe.capabilities import NEEDED, Interface
 from mountwarden.observe.enter import own_namespace
+from mountwarden.observe.exposed_texts import ExposedTexts
 from mountwarden.output.journal_messages import IDS
 from mountwarden.predict.next_leaks import NextLeak, predict_leaks
 from mountwarden.systemd import unit_files
@@ -147,8 +148,7 @@ def test_may_detach_mounts(tmp_path: Path, value: str | None, status: Status) ->
 def test_mount_max_is_told_by_the_fullest_namespace(tmp_path: Path, most: str, status: Status | None) -> None:
     (tmp_path / "fs").mkdir()
     (tmp_path / "fs/mount-max").write_text(f"{most}\n")
-    tables = {HOME: table(host_root(), layer(2, 1)), OTHER: table(host_root())}
-    check = kernel.mount_max(tables, str(tmp_path))
+    check = kernel.mount_max({HOME: 2, OTHER: 1}, str(tmp_path))
     assert (check.status if check else None) is status
     if check:
         assert f"({HOME}) has 2 mounts" in check.text
@@ -404,11 +404,11 @@ def test_a_tier_that_does_not_work_is_a_line_and_no_end(monkeypatch: pytest.Monk
         return Tier.MOUNTINFO, "the best"
 
     monkeypatch.setattr(tiers, "choose", choose)
-    scanner, (check,) = examination._scanner(Config(tier=Tier.STATMOUNT))
+    scanner, (check,) = examination._scanner(Config(tier=Tier.STATMOUNT), ExposedTexts())
     assert scanner.tier is Tier.MOUNTINFO
     assert check.status is Status.FAIL
     assert "the tier statmount does not work here: ENOSYS" in check.text
-    assert examination._scanner(Config())[1] == ()
+    assert examination._scanner(Config(), ExposedTexts())[1] == ()
 
 
 def test_the_worst_line_is_the_exit_status() -> None:

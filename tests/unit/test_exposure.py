@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 from mountwarden.model import Layout, Mount, Picture, Root, Tier
-from mountwarden.mounts.exposure import Exposure, Relation, exposures
+from mountwarden.mounts.exposure import Exposure, Relation
 from mountwarden.mounts.roots import root_state
 from mountwarden.mounts.table import Table
 
+from tests.support.exposures import exposures
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, table
 
 FURTHER = 4026533111

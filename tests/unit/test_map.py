@@ -13,7 +13,6 @@ import pytest
 from mountwarden.cli import map as command
 from mountwarden.explain.members import Members
 from mountwarden.model import Copy, Gap, Holder, Kind, NamespaceKind, Picture, Severity, Target, Tier
-from mountwarden.mounts.exposure import exposures
 from mountwarden.mounts.roots import root_state
 from mountwarden.output.columns import width
 from mountwarden.output.map import dot, fold, svg
@@ -23,6 +22,7 @@ from mountwarden.report.map import MapFacts, bases, summary
 from mountwarden.report.map_types import MapJson
 
 from tests.support import maps
+from tests.support.exposures import exposures
 from tests.support.reports import finding
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, paths, table
 

@@ -36,7 +36,7 @@ from mountwarden.model import (
     Tier,
     UnitFacts,
 )
-from mountwarden.mounts.exposure import Exposure, Relation, exposures
+from mountwarden.mounts.exposure import Exposure, Relation
 from mountwarden.mounts.graph import PlacedMount
 from mountwarden.mounts.propagation import UmountResult
 from mountwarden.mounts.roots import root_state
@@ -57,6 +57,7 @@ from mountwarden.service import status
 from mountwarden.snapshot import file as snapshot_file
 from mountwarden.systemd import journal, journal_reader
 
+from tests.support.exposures import exposures
 from tests.support.findings import changed
 from tests.support.journal_entries import FROM_SERVICE
 from tests.support.reports import NOW, facts, finding

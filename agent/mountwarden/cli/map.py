@@ -63,20 +63,22 @@ def run(arguments: Namespace) -> int:
 
 def scan(arguments: Namespace) -> "MapJson":
     """Scan the host now, every mount of every namespace."""
-    from ..busy.world import world
-    from ..mounts.exposure import exposures
+    from ..observe.exposed_texts import ExposedTexts
     from ..predict.next_leaks import who
     from ..report.map import MapFacts, counts
     from ..scan import confirm
 
-    scanner = session.scanner(arguments)
+    texts = ExposedTexts()
+    scanner = session.scanner(arguments, exposed=texts)
     known = session.known(scanner)
     found = confirm.confirmed_scan(scanner, wait=arguments.wait, known=known)
-    picture, read = found.seen.picture, world()
-    exposed = exposures(picture, read.tables)
+    picture = found.seen.picture
+    exposed = texts.found(picture)
     holding = {copy.namespace for f in found.findings if counts(f) and f.target for copy in f.target.leaked}
     members = {inode: who(inode, picture) for inode in holding | {exposure.namespace for exposure in exposed}}
-    gaps = tuple({(gap.what, gap.namespace): gap for gap in (*host_view.gaps(), *found.seen.gaps, *read.gaps)}.values())
+    gaps = tuple(
+        {(gap.what, gap.namespace): gap for gap in (*host_view.gaps(), *found.seen.gaps, *texts.gaps)}.values()
+    )
     return document(MapFacts(picture, found.findings, exposed, members), gaps, found.seen.started)
 
 

@@ -12,6 +12,7 @@ from ..ledger import stored, update
 from ..ledger.update import Ledger
 from ..model import Finding, Root, Tier
 from ..observe import processes
+from ..observe.exposed_texts import ExposedTexts
 from ..remedies.plan import Circumstances
 from ..scan import history_file
 from ..scan.confirm import Known, KnownBefore
@@ -23,10 +24,11 @@ from . import configuration
 from .service_report import ServiceReport
 
 
-def scanner(arguments: Namespace, *, acts: bool = False) -> Scanner:
+def scanner(arguments: Namespace, *, acts: bool = False, exposed: ExposedTexts | None = None) -> Scanner:
     """A Scanner for the configuration of the command, with the silences of this boot. `acts`: the command does.
 
-    The configuration's tier may not work here; then the best one that does is used, with a warning.
+    `exposed` looks at what it reads. The configuration's tier may not work here; then the best one that does is used,
+    with a warning.
 
     Raises: ConfigError; MountwardenError where the tier that an option names does not work.
     """
@@ -34,12 +36,12 @@ def scanner(arguments: Namespace, *, acts: bool = False) -> Scanner:
     saved, _why_not = history_file.read(RunDirectory(), boot_id())
     config = silences.merged(configuration.of(arguments, acts=acts), RunDirectory())
     try:
-        return Scanner(config, tier=tier, history=saved)
+        return Scanner(config, tier=tier, history=saved, exposed=exposed)
     except MountwardenError as error:
         if tier is not None or config.tier is None or configuration.is_named(arguments):
             raise
         configuration.warn(f"tier in the configuration: {error.message}; going on with the best tier that works")
-        return Scanner(replace(config, tier=None), history=saved)
+        return Scanner(replace(config, tier=None), history=saved, exposed=exposed)
 
 
 def roots(arguments: Namespace) -> list[Root]:

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..busy.world import world
 from ..config.schema import Config
 from ..errors import MountwardenError
 from ..escape import sentence
 from ..model import Gap, SuperblockTest
-from ..mounts.exposure import exposures
 from ..observe import namespaces
 from ..observe.capabilities import Interface, interfaces
+from ..observe.exposed_texts import ExposedTexts
 from ..observe.superblocks import Superblocks
 from ..predict.next_leaks import NextLeak, predict_leaks, who
 from ..scan.scanner import Scan, Scanner
@@ -105,12 +104,12 @@ def _without_root() -> Check:
 
 def _host(asked: Asked, tried: tuple[Interface, ...]) -> Examination:
     """As root: all roots and all namespaces."""
-    scanner, refused = _scanner(asked.config)
+    texts = ExposedTexts()
+    scanner, refused = _scanner(asked.config, texts)
     scan = scanner.scan()
-    seen = world()
-    exposed = exposures(scan.picture, seen.tables)
+    exposed = texts.found(scan.picture)
     next_leaks, unasked = predict_leaks(exposed, scan.picture)
-    full = kernel.mount_max(seen.tables)
+    full = kernel.mount_max(texts.mounts)
     checks = (
         *refused,
         *((full,) if full else ()),
@@ -118,19 +117,19 @@ def _host(asked: Asked, tried: tuple[Interface, ...]) -> Examination:
         roots.reached(exposed),
         *roots.cut_off(next_leaks),
         *(units.checks(units.private(), _running(scan)) if scan.picture.roots else ()),
-        *roots.gaps(_once((*scan.gaps, *seen.gaps, *unasked))),
+        *roots.gaps(_once((*scan.gaps, *texts.gaps, *unasked))),
     )
     return Examination(checks, tried, next_leaks, None, scan)
 
 
-def _scanner(config: Config) -> tuple[Scanner, tuple[Check, ...]]:
+def _scanner(config: Config, texts: ExposedTexts) -> tuple[Scanner, tuple[Check, ...]]:
     """With the tier of the configuration; with the best one, and a line that says so, where that does not work."""
     try:
-        return Scanner(config), ()
+        return Scanner(config, exposed=texts), ()
     except MountwardenError as error:
         text = f"the service can't scan as it is configured: {sentence(error.message)}"
         check = Check("kernel.tier", kernel.GROUP, Status.FAIL, text, "remove `tier` from the configuration")
-        return Scanner(replace(config, tier=None)), (check,)
+        return Scanner(replace(config, tier=None), exposed=texts), (check,)
 
 
 def _running(scan: Scan) -> frozenset[str]:
@@ -140,5 +139,5 @@ def _running(scan: Scan) -> frozenset[str]:
 
 
 def _once(gaps: tuple[Gap, ...]) -> tuple[Gap, ...]:
-    """The scan and `busy.world` read the same namespaces, and meet the same gaps, each in words of its own."""
+    """Several questions may meet the same gap, each in words of its own."""
     return tuple({(gap.what, gap.namespace): gap for gap in gaps}.values())

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..escape import printable
 from ..model import SuperblockTest
-from ..mounts.table import Table
 from ..observe.capabilities import NEEDED, REFUSALS, Interface
 from ..output.columns import count
 from .check import Check, Status
@@ -67,12 +66,15 @@ def may_detach(sysctls: str = "/proc/sys") -> Check:
     return Check(name, group, Status.OK, f"a mountpoint's removal detaches its copies everywhere ({text})")
 
 
-def mount_max(tables: Mapping[int, Table], sysctls: str = "/proc/sys") -> Check | None:
-    """How near the fullest namespace is to fs.mount-max, at which mount(2) gives ENOSPC."""
+def mount_max(mounts: Mapping[int, int], sysctls: str = "/proc/sys") -> Check | None:
+    """How near the fullest namespace is to fs.mount-max, at which mount(2) gives ENOSPC.
+
+    `mounts` has the number of each namespace's, by inode.
+    """
     value = _sysctl(sysctls, "fs/mount-max")
-    if value is None or not value.isdigit() or not tables:
+    if value is None or not value.isdigit() or not mounts:
         return None
-    most, inode = max((len(table.mounts), inode) for inode, table in tables.items())
+    most, inode = max((many, inode) for inode, many in mounts.items())
     part = most / max(1, int(value))
     text = f"fs.mount-max is {int(value):,}; the fullest namespace ({inode}) has {count(most, 'mount')}"
     status = Status.FAIL if part >= _FULL else Status.WARN if part >= _NEAR else Status.OK

@@ -7,13 +7,13 @@ another path. An exposure is such a mount.
 """
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..model import Base, Mount, Picture, Root, RootState
-from .graph import Graph
+from ..model import Base, Mount, Root, RootState
 from .roots import may_hold
-from .table import Table, below, join
+from .table import Dentry, Table, below, dentry_of, join
 
 
 class Relation(enum.StrEnum):
@@ -66,53 +66,133 @@ class Exposure:
         return 0 if self.on_purpose else self.kept
 
 
-def exposures(picture: Picture, tables: Mapping[int, Table]) -> tuple[Exposure, ...]:
-    """Every exposure of every root in the namespaces of `tables` (by inode)."""
-    graph = Graph(tables)
-    copies = _copies_by_parent(picture, graph)
-    found: list[Exposure] = []
-    for state in picture.roots:
-        if all(layout.needs_history for layout in state.root.layout):
-            continue  # the whole host: no single mount shows it
-        for base in state.bases:
-            reached = {mount.id for mount in graph.receivers(base.mount)}
-            for inode, table in tables.items():
-                found += _of_namespace(inode, table, state, base, reached, copies)
-    return tuple(found)
+Copies = Mapping[tuple[bytes, int], int]
+"""How many copies of live mounts a mount has: by the root's path, and the small id of the mount."""
+Propagates = tuple[int, int, int]
+"""Peer group, master and propagate_from of a mount."""
 
 
-def _of_namespace(
-    inode: int,
-    table: Table,
-    state: RootState,
-    base: Base,
-    reached: set[int],
-    copies: Mapping[tuple[int, bytes, int], int],
-) -> Iterator[Exposure]:
-    own = {other.mount.id for other in state.bases}
-    for mount, at, part in _showing(table, state, base):
-        if mount.id in own:
-            continue
-        key = (inode, state.root.path, mount.id)
-        relation = _relation(base.mount, mount, reached)
-        above = tuple(_above(table, mount))
-        at_home = inode == state.home
-        yield Exposure(inode, state.root, base, mount, at, part, relation, above, copies.get(key, 0), at_home)
+@dataclass(frozen=True, slots=True)
+class _Showing:
+    state: int
+    base: int
+    mount: Mount
+    at: bytes
+    part: bytes
+    above: tuple[Mount, ...]
+    copies: int
+
+
+class Exposures:
+    """Finds the exposures of all roots in one namespace after the other, of which it keeps nothing else."""
+
+    def __init__(self, states: Iterable[RootState] = ()) -> None:
+        # Of a root that is the whole host, no single mount shows it.
+        self.states = tuple(s for s in states if not all(layout.needs_history for layout in s.root.layout))
+        self.devices = frozenset(base.spot.device for state in self.states for base in state.bases)
+        """Of the mounts that may be exposures, or by which umounts propagate to one."""
+        self._found: dict[int, list[_Showing]] = {}
+        self._propagates: set[Propagates] = set()
+        self._count = 0
+
+    @property
+    def kept(self) -> int:
+        """How much is kept, of what the owners of namespaces decide on."""
+        return self._count + len(self._propagates)
+
+    def propagate(self, groups: Iterable[Propagates]) -> None:
+        """Note how the mounts of a namespace on the `devices` receive umounts."""
+        self._propagates.update(one for one in groups if one[1])
+
+    def add(self, inode: int, table: Table, copies: Copies) -> None:
+        """Find those of a namespace, instead of any that were found there before.
+
+        `table` has its mounts on the `devices` that show a part of a root, and all that is mounted on the way there:
+        what a path leads to is mounted on nothing else.
+        """
+        self._found[inode] = [
+            _Showing(s, b, mount, at, part, tuple(_above(table, mount)), copies.get((state.root.path, mount.id), 0))
+            for s, state in enumerate(self.states)
+            for b, base in enumerate(state.bases)
+            for mount, at, part in _showing(table, state, base)
+            if all(mount.id != own.mount.id for own in state.bases)
+        ]
+        self._count += len(self._found[inode])
+
+    def add_whole(self, inode: int, table: Table) -> None:
+        """The same by all mounts of the namespace."""
+        self.propagate((m.shared, m.master, m.propagate_from) for m in table.mounts if m.device in self.devices)
+        self.add(inode, table, self._copies(table))
+
+    def all(self, order: Iterable[int]) -> tuple[Exposure, ...]:
+        """Every exposure of every root, the namespaces in the order of these inodes; others are left out."""
+        places = {inode: place for place, inode in enumerate(order)}
+        found = [(inode, one) for inode, many in self._found.items() if inode in places for one in many]
+        found.sort(key=lambda each: (each[1].state, each[1].base, places[each[0]]))
+        below = self._below()
+        reached = [[_reached(base.mount, below) for base in state.bases] for state in self.states]
+        return tuple(self._exposure(inode, one, reached[one.state][one.base]) for inode, one in found)
+
+    def _exposure(self, inode: int, one: _Showing, reached: set[int]) -> Exposure:
+        state = self.states[one.state]
+        base, at_home = state.bases[one.base], inode == state.home
+        relation = _relation(base.mount, one.mount, reached)
+        return Exposure(inode, state.root, base, one.mount, one.at, one.part, relation, one.above, one.copies, at_home)
+
+    def _below(self) -> dict[int, set[int]]:
+        """By peer group: the groups to which mounts and umounts go on from it."""
+        below: dict[int, set[int]] = {}
+        for shared, master, origin in self._propagates:
+            if shared:
+                below.setdefault(master, set()).add(shared)
+            if origin:
+                # The namespace has no mount of its master's group, but of one further up: a chain lies in between.
+                below.setdefault(origin, set()).add(master)
+        return below
+
+    def _copies(self, table: Table) -> Counter[tuple[bytes, int]]:
+        """A scan passes over copies that umounts reach, so they are counted in the tables."""
+        roots: dict[tuple[Dentry, tuple[str, bytes]], list[bytes]] = {}
+        for state in self.states:
+            for spot, mounts in state.live.items():
+                for identity in {mount.identity for mount in mounts}:
+                    roots.setdefault(((spot.device, spot.path), identity), []).append(state.root.path)
+        found = Counter[tuple[bytes, int]]()
+        for mount in table.mounts:
+            parent = table.get(mount.parent)
+            dentry = dentry_of(mount, parent) if parent is not None else None
+            if dentry is not None:
+                found.update((root, mount.parent) for root in roots.get((dentry, mount.identity), ()))
+        return found
+
+
+def _reached(mount: Mount, below: Mapping[int, set[int]]) -> set[int]:
+    """The peer groups whose members, and slaves, umounts on `mount` propagate to: see `Graph.receivers`."""
+    groups, seen = [mount.shared], {mount.shared}
+    while groups:
+        further = below.get(groups.pop(), set()) - seen
+        groups += further
+        seen |= further
+    return seen - {0}
 
 
 def _showing(table: Table, state: RootState, base: Base) -> Iterator[tuple[Mount, bytes, bytes]]:
     """(mount, path there, path below the root) of each mount by which a path leads to spots of the base."""
     for mount in table.mounts:
-        if mount.device != base.spot.device or mount.root.endswith(b"//deleted"):
-            continue
-        if (rest := below(mount.root, base.spot.path)) is not None:
-            at, part = join(mount.point, rest), base.rel
-        elif (inner := below(base.spot.path, mount.root)) and _may_hold(state, base, inner):
-            at, part = mount.point, join(base.rel, inner) if base.rel else inner
-        else:
-            continue
-        if table.containing(at) is mount:
-            yield mount, at, part
+        place = shown_at(mount, state, base)
+        if place is not None and table.containing(place[0]) is mount:
+            yield mount, *place
+
+
+def shown_at(mount: Mount, state: RootState, base: Base) -> tuple[bytes, bytes] | None:
+    """(path there, path below the root) where the mount shows spots of the base, if nothing covers them; else None."""
+    if mount.device != base.spot.device or mount.root.endswith(b"//deleted"):
+        return None
+    if (rest := below(mount.root, base.spot.path)) is not None:
+        return join(mount.point, rest), base.rel
+    if (inner := below(base.spot.path, mount.root)) and _may_hold(state, base, inner):
+        return mount.point, join(base.rel, inner) if base.rel else inner
+    return None
 
 
 def _may_hold(state: RootState, base: Base, inner: bytes) -> bool:
@@ -125,7 +205,7 @@ def _may_hold(state: RootState, base: Base, inner: bytes) -> bool:
 
 
 def _relation(home: Mount, mount: Mount, reached: set[int]) -> Relation:
-    if mount.id not in reached:
+    if mount.shared not in reached and mount.master not in reached:
         return Relation.CUT_OFF
     return Relation.PEER if mount.shared == home.shared else Relation.SLAVE
 
@@ -139,20 +219,3 @@ def _above(table: Table, mount: Mount) -> Iterator[Mount]:
         if parent is None:
             return
         mount = parent
-
-
-def _copies_by_parent(picture: Picture, graph: Graph) -> dict[tuple[int, bytes, int], int]:
-    """How many copies of live mounts there are, by namespace, root and the mount that holds them.
-
-    A scan passes over copies that umounts reach, so they are counted in the tables.
-    """
-    found: dict[tuple[int, bytes, int], int] = {}
-    for state in picture.roots:
-        for spot, mounts in state.live.items():
-            identities = {mount.identity for mount in mounts}
-            for copy in graph.on_dentry((spot.device, spot.path)):
-                inode = graph.places[copy.id].namespace
-                if copy.identity in identities:
-                    key = (inode, state.root.path, copy.parent)
-                    found[key] = found.get(key, 0) + 1
-    return found

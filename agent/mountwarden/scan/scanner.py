@@ -19,8 +19,10 @@ from ..model import Answers, Finding, Gap, Kind, Missed, Picture, SuperblockTest
 from ..mounts.roots import stacks
 from ..observe import processes, start_times, tiers
 from ..observe.budgets import COMMAND_BURST, Budgets
+from ..observe.exposed_texts import ExposedTexts
 from ..observe.ids import NamespaceIds
 from ..observe.superblocks import Superblocks
+from ..observe.tiers.observer import Beside
 from . import stored_history
 from .answers import AnswerSources
 from .departures import Departures, own_superblocks
@@ -92,6 +94,7 @@ class Scanner:
         keep: Callable[[StoredHistory], None] | None = None,
         deadline: float | None = None,
         alive: Callable[[], None] = lambda: None,
+        exposed: ExposedTexts | None = None,
     ) -> None:
         """`home` is the inode of the namespace that counts as PID 1's; None asks for PID 1's own.
 
@@ -99,7 +102,8 @@ class Scanner:
         an earlier run saved in this boot, as `history_file.read` gives it: what the first scan finds again of it, it
         takes up. `keep` gets what is to be saved, before a scan returns: so that nothing is told or tried whose
         evidence is not saved. `deadline` is in seconds: a scan reads no further namespace after it, and `owes` a part
-        to the next one; None where there is no next one. `alive` is called now and then within a scan.
+        to the next one; None where there is no next one. `alive` is called now and then within a scan. `exposed` looks
+        at each text too, so that each scan reads all of them.
 
         Raises: MountwardenError where the tier does not work.
         """
@@ -121,6 +125,7 @@ class Scanner:
         """How often the homes were read."""
         self._homes_changed = False
         """Whether a home changed since the last scan."""
+        self._exposed = exposed
         self._earlier = history
         self._history = stored_history.begin(history) if history else History()
         self._kept = KeptSuperblocks()
@@ -197,9 +202,10 @@ class Scanner:
         before = list(gaps)
         self._homes_changed = False
         self._complete_ids()
-        self._observer.beside = self._kept.looking
+        self._observer.beside = self._beside()
+        reread = changed or self._exposed is not None
         found = self._elsewhere.scan(
-            self._observer, self._spaces, self._homes, self._history, self._number, part, reread=changed
+            self._observer, self._spaces, self._homes, self._history, self._number, part, reread=reread
         )
         self._kept.end()
         gaps += (*found.gaps, *self._kept.gaps)
@@ -229,6 +235,13 @@ class Scanner:
         self._depends = bool(changing or judgement.questions)
         self._last = None if found.unread else (scan, before)
         return scan
+
+    def _beside(self) -> tuple[Beside, ...]:
+        """What looks at the texts that the scan reads."""
+        if self._exposed is None:
+            return self._kept.looking
+        self._exposed.begin(self._homes.states, self._homes.tables)
+        return (*self._kept.looking, self._exposed)
 
     def _use_configured_tier(self) -> None:
         """Change to another tier where a new configuration says so. Raises: MountwardenError where it does not work."""
