@@ -45,7 +45,7 @@ class Host:
     boot_id = "boot"
     wake = None
     due = None, None
-    presses = False
+    presses = suspects = False
     excess = 0.0
 
     def __init__(self, *scans: object) -> None:
@@ -56,6 +56,9 @@ class Host:
 
     def peek(self) -> bool:
         return True
+
+    def recheck(self) -> None:
+        """Nothing was unmounted."""
 
     def scan(self, part: Part | None = None, *, resync: bool = False) -> Scan:
         said = self.scans.pop(0)

@@ -8,6 +8,7 @@ from ..model import (
     Evidence,
     Finding,
     Kind,
+    Match,
     Mount,
     PeerGroupQuestion,
     Picture,
@@ -24,13 +25,22 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
     questions: set[Question] = set()
     cut: dict[tuple[bytes, int | None, int], list[Copy]] = {}
     states = {(state.root.path, state.home): state for state in picture.roots}
+    of_root: dict[int, list[RootState]] = {}  # by id() of what copies share: there are tens of thousands of them
+    sources: dict[tuple[int, int, tuple[str, bytes]], list[Mount]] = {}
     for copy in picture.copies:
-        if copy.match is None or copy.parent is None:
+        match, parent = copy.match, copy.parent
+        if match is None or parent is None:
             continue
-        for state in states.values():
-            if state.root != copy.match.root or state.home == copy.namespace:
+        if id(match.root) not in of_root:
+            of_root[id(match.root)] = [state for state in states.values() if state.root == match.root]
+        for state in of_root[id(match.root)]:
+            if state.home == copy.namespace:
                 continue
-            if _severed(copy, state, answers, questions):
+            place = id(state), id(match), copy.mount.identity
+            if place not in sources:
+                sources[place] = _parents(state, match, copy.mount)
+            parents = sources[place]
+            if parents and not any(_reaches(source, parent, answers, questions) for source in parents):
                 cut.setdefault((state.root.path, state.home, copy.namespace), []).append(copy)
     findings = [
         _finding(picture, states[path, home], namespace, copies) for (path, home, namespace), copies in cut.items()
@@ -38,13 +48,10 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
     return findings, questions
 
 
-def _severed(copy: Copy, state: RootState, answers: Answers, questions: set[Question]) -> bool:
-    """Home has the same mount on the same spot, and none of the mounts that hold it there propagates to the copy's."""
-    assert copy.match is not None
-    assert copy.parent is not None
-    originals = [m for m in state.live.get(copy.match.spot, ()) if m.identity == copy.mount.identity]
-    parents = [state.parents[m.id] for m in originals if m.id in state.parents]
-    return bool(parents) and not any(_reaches(parent, copy.parent, answers, questions) for parent in parents)
+def _parents(state: RootState, match: Match, mount: Mount) -> list[Mount]:
+    """What home's mounts of the same on the same spot are mounted on; where none of it propagates, a copy is cut off."""
+    originals = [one for one in state.live.get(match.spot, ()) if one.identity == mount.identity]
+    return [state.parents[one.id] for one in originals if one.id in state.parents]
 
 
 def _reaches(source: Mount, target: Mount, answers: Answers, questions: set[Question]) -> bool:

@@ -16,9 +16,9 @@ from ..observe.enter import own_namespace
 from .history import Departed, History, Identity, same_file_system
 from .homes import Homes
 
-SOON = 0.1
+SOON = 0.3
 """Seconds that a superblock may live on before the namespaces are read that had a copy."""
-LINGER = 0.5
+LINGER = 0.6
 """The same before all others are read."""
 
 
@@ -74,12 +74,9 @@ class Departures:
             yield identity, replace(one, holders=now - since >= SOON and not _is_nsfs(one), everywhere=everywhere)
 
     def next(self, departed: Mapping[Identity, Departed]) -> float | None:
-        """When the next of them is to be looked for (monotonic clock); None where that time is there for all."""
-        times = []
-        for identity, (_since, at) in self._at.items():
-            one = departed.get(identity)
-            if one is not None and not one.everywhere:
-                times.append(at + (LINGER if one.holders else SOON))
+        """When it is to be asked again (monotonic clock); None where nothing lives on that will be looked for later."""
+        waiting = [(self._at[i][1], one) for i, one in departed.items() if i in self._at and not _is_nsfs(one)]
+        times = [at + (LINGER if one.holders else SOON) for at, one in waiting if not (one.holders and one.everywhere)]
         return min(times, default=None)
 
 

@@ -188,14 +188,14 @@ class Elsewhere:
         return [inode for inode in others if self._read_at.get(inode, 0) < since]
 
     def _holders(self, reader: "_Reader", history: History) -> frozenset[int]:
-        """Namespaces that had a copy of what home has unmounted when they were read, or were never read."""
+        """Namespaces that were never read, or of which umounts at home did not reach a copy when they were read."""
         asked = {identity: one.since for identity, one in history.departed.items() if one.holders}
         if not asked:
             return frozenset()
         return frozenset(
             inode
             for inode in self._unread_since(reader, max(asked.values()))
-            if (reading := reader.observer.seen(inode)) is None or any(reading.has(identity) for identity in asked)
+            if (reading := reader.observer.seen(inode)) is None or reading.keeps_any(asked)
         )
 
     def ids_of(self, observer: Observer, identity: tuple[str, bytes]) -> frozenset[int]:

@@ -37,6 +37,10 @@ from .stored_history import StoredHistory
 from .suspects import Suspects
 
 
+SAVED = 5.0
+"""Seconds after which what homes have, and others beside them, is saved again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
     """What one scan found. Findings are attributed but not confirmed: the ledger does that."""
@@ -134,6 +138,12 @@ class Scanner:
         self._keep = keep
         self._answers = AnswerSources(self._engines)
         self._ids = NamespaceIds()
+        self._searched = frozenset[tuple[object, ...]]()
+        """What the last scan looked for."""
+        self._saved: object = None
+        self._saved_at = float("-inf")
+        self._unsaved: Callable[[], None] | None = None
+        """Saves what the last scan saw, where that has waited."""
         self._depends = False
         """Whether the last scan depends on more than mounts: it found something, or the judge had a question."""
         self._last: tuple[Scan, list[Gap]] | None = None
@@ -163,18 +173,30 @@ class Scanner:
             self._read_homes()
         return self._homes.is_moved or not all(state.mount for state in self._homes.states)
 
+    def recheck(self) -> None:
+        """Ask again what lives on of what homes have unmounted."""
+        self._ask()
+
+    @property
+    def suspects(self) -> bool:
+        """Whether something lives on that homes have unmounted and that the last scan did not look for."""
+        return bool(self._looked_for() - self._searched)
+
     @property
     def due(self) -> tuple[float | None, float | None]:
-        """When a part of the host should be scanned though nothing happens (monotonic clock): for what is new or waits
-        to be read, and for what may have been left behind.
-        """
-        departed = self._history.departed
-        return 0.0 if self._elsewhere.owes else self._spaces.due, self._departures.next(departed)
+        """When a scan, and when `recheck`, should be though nothing happens (monotonic clock)."""
+        return 0.0 if self.presses else self._spaces.due, self._departures.next(self._history.departed)
 
     @property
     def presses(self) -> bool:
-        """Whether namespaces wait to be read because something of home's lives on that it has unmounted."""
-        return any(one.lives and one.everywhere for one in self._history.departed.values())
+        """Whether something lives on that home has unmounted, and was not found, while namespaces wait to be read."""
+        found = {(device, root) for _ns, _id, device, root in self._history.left}
+        return any(one.lives and one.everywhere and i not in found for i, one in self._history.departed.items())
+
+    def _looked_for(self) -> frozenset[tuple[object, ...]]:
+        """What is looked for in other namespaces now, and in which of them."""
+        departed = self._history.departed.items()
+        return frozenset((i, one.since, one.everywhere) for i, one in departed if one.holders)
 
     def _read_homes(self) -> None:
         """Take in what the last reading of the homes showed."""
@@ -200,7 +222,7 @@ class Scanner:
         if self._last is not None and not (resync or changed) and self._is_unchanged(part, gaps):
             return replace(self._last[0], started=started, seconds=time.monotonic() - clock, missed=missed)
         before = list(gaps)
-        self._homes_changed = False
+        self._homes_changed, self._searched = False, self._looked_for()
         self._complete_ids()
         self._observer.beside = self._beside()
         reread = changed or self._exposed is not None
@@ -215,7 +237,7 @@ class Scanner:
         self._elsewhere.suspects = self._suspects.update(changing, self.config.confirm, clock)
         picture = self._with_ids(picture, _named(judgement.findings))
         findings = attribute_all(judgement.findings, picture)
-        self._save(picture, answers, started, boot)
+        self._save(picture, answers, started, boot, now=part is None)
         seconds = time.monotonic() - clock
         scan = Scan(
             picture,
@@ -298,8 +320,17 @@ class Scanner:
             and not any(self._observer.changed(*each) for each in self._spaces.members.items())
         )
 
-    def _save(self, picture: Picture, answers: Answers, started: float, boot: float) -> None:
-        """Hand over what lasts over a restart. The scan began at `started` (Epoch) and `boot` (CLOCK_BOOTTIME)."""
+    def _save(self, picture: Picture, answers: Answers, started: float, boot: float, *, now: bool) -> None:
+        """Hand over what lasts over a restart. The scan began at `started` (Epoch) and `boot` (CLOCK_BOOTTIME).
+
+        What was left behind is saved before anything is told of it. All that comes and goes besides may wait, unless
+        `now`: an older file names fewer copies, and never a wrong one.
+        """
+        left = frozenset(self._history.left), frozenset(self._history.gone)
+        if not now and left == self._saved and time.monotonic() - self._saved_at < SAVED:
+            self._unsaved = functools.partial(self._save, picture, answers, started, boot, now=True)
+            return
+        self._saved, self._saved_at, self._unsaved = left, time.monotonic(), None
         if self._keep is not None:
             daemons = tuple(sorted(self._engines.remembered().items()))
             fixed = StoredHistory(self.boot_id, started, daemons=daemons, depths=self._depths.saved)
@@ -364,5 +395,7 @@ class Scanner:
 
     def close(self) -> None:
         """Give back what is open. Scans go on to work, each of them anew."""
+        if self._unsaved is not None:
+            self._unsaved()
         self._observer.close()
         self.superblocks.close()

@@ -23,7 +23,7 @@ class StackDepths:
         """`saved` is what an earlier run of this boot had in its own `saved`."""
         self._saved: dict[int | None, int] = dict(saved)
         self._least: dict[_Key, int] = {}
-        self._live: frozenset[_Key] = frozenset()
+        self._states: tuple[RootState, ...] = ()
         """What homes had at the last scan."""
 
     def compare(self, states: Iterable[RootState], piled: Iterable[Stack]) -> tuple[Stack, ...]:
@@ -34,9 +34,9 @@ class StackDepths:
         for stack in stacks:
             key = _of(stack)
             first = self._saved.get(stack.bottom, stack.depth)
-            before = self._least.get(key, 1 if key in self._live else first)
+            before = self._least.get(key, 1 if _is_live(self._states, key) else first)
             least[key] = min(before, stack.depth, least.get(key, stack.depth))
-        self._least, self._live = least, _live(states)
+        self._least, self._states = least, states
         self._saved = {stack.bottom: least[_of(stack)] for stack in stacks if stack.bottom is not None}
         return tuple(replace(stack, least=least[_of(stack)]) for stack in stacks)
 
@@ -51,11 +51,12 @@ def _of(stack: Stack) -> _Key:
     return stack.namespace, stack.match.root.path, stack.match.spot, *stack.top.identity
 
 
-def _live(states: Iterable[RootState]) -> frozenset[_Key]:
-    return frozenset(
-        (state.home, state.root.path, spot, *mount.identity)
+def _is_live(states: Iterable[RootState], key: _Key) -> bool:
+    """Whether the home had it, once or many times."""
+    home, path, spot, *identity = key
+    return any(
+        [*mount.identity] == identity
         for state in states
-        if state.home is not None
-        for spot, mounts in state.live.items()
-        for mount in mounts
+        if (state.home, state.root.path) == (home, path)
+        for mount in state.live.get(spot, ())
     )

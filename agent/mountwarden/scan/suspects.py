@@ -1,4 +1,4 @@
-"""What was found, and when it is to be looked at again: what is not told yet when it would be, all else now and then."""
+"""What was found, and when it is looked at again: what is not reported yet when it would be, all else now and then."""
 
 import time
 from collections.abc import Iterable
@@ -6,8 +6,12 @@ from collections.abc import Iterable
 from ..config.schema import Confirm
 from ..model import Finding
 
-AGAIN = 5.0
-"""Seconds after which what is confirmed is looked at again. What ends its superblock is noticed before."""
+AGAIN = 30.0
+"""Seconds after which the namespaces of what is confirmed are read again. The end of its superblock, or of a namespace,
+is noticed before.
+"""
+JUDGED = 10.0
+"""Seconds after which it is judged again by what else it depends on, such as an engine's record."""
 _EARLY = 0.05
 """Seconds before its confirm time at which a namespace may be read for it: clocks are read one after the other."""
 
@@ -32,7 +36,7 @@ class Suspects:
             due = due if due > clock else clock + AGAIN
             times |= {inode: min(due, times.get(inode, due)) for inode in one.namespaces}
         self.devices = frozenset(one.device for one in findings if one.device is not None)
-        self._due = min(clock + AGAIN, *times.values()) if times else clock + AGAIN
+        self._due = min(clock + JUDGED, *times.values()) if times else clock + JUDGED
         return times
 
     def is_due(self) -> bool:

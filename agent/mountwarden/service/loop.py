@@ -60,16 +60,21 @@ class HostScanner(Protocol):
 
     @property
     def due(self) -> tuple[float | None, float | None]:
-        """When a part of the host should be scanned though nothing happens (monotonic clock): for what is new or waits
-        to be read, and for what may have been left behind.
-        """
+        """When a scan, and when `recheck`, should be though nothing happens (monotonic clock)."""
 
     @property
     def presses(self) -> bool:
-        """Whether namespaces wait to be read because something of home's lives on that it has unmounted."""
+        """Whether something lives on that home has unmounted, and was not found, while namespaces wait to be read."""
 
     def peek(self) -> bool:
         """Look at the homes alone; whether a scan is needed."""
+
+    def recheck(self) -> None:
+        """Ask again what lives on of what homes have unmounted."""
+
+    @property
+    def suspects(self) -> bool:
+        """Whether something lives on that homes have unmounted and that the last scan did not look for."""
 
     def scan(self, part: Part | None = None, *, resync: bool = False) -> Scan:
         """One scan of the host, or of a part of it."""
@@ -215,24 +220,29 @@ class Agent:
             self._schedule.trust_nothing()
 
     def _peek(self) -> None:
-        """Look at the homes alone, and scan where that does not do."""
+        """Look at the homes alone, or ask for what they have unmounted, and scan where that does not do."""
         self._handle(self._triggers.drain())
-        cost = self._cost()
+        cost, moved = self._cost(), False
         try:
-            needed = self._scanner.peek()
+            if self._schedule.changed is not None:
+                moved = self._scanner.peek()
+            else:
+                self._scanner.recheck()
         except Exception:  # the scan that follows meets it too, and reports it
-            needed = True
+            moved = True
         self._schedule.peek_done(_boot(), self._cost() - cost)
         self._note_later()
-        if needed:
+        if moved:
             self._schedule.woken(_boot())
+        if self._scanner.suspects:
+            self._schedule.suspicion = _boot()
 
     def _note_later(self) -> None:
         """When to scan though nothing happens."""
         ahead = _boot() - time.monotonic()
-        later, suspicion = self._scanner.due
+        later, ask = self._scanner.due
         self._schedule.later = None if later is None else later + ahead
-        self._schedule.suspicion = None if suspicion is None else suspicion + ahead
+        self._schedule.ask = None if ask is None else ask + ahead
 
     def _part(self, started: float, *, full: bool) -> Part:
         """What the scan at this time reads: less where nobody waits for it."""

@@ -75,7 +75,8 @@ class Publisher:
     def _what_is_shown(self, results: Results) -> object:
         """All that is worth writing the files anew when it changes."""
         scan, last = results.scan, self._actions[-1] if self._actions else None
-        found = (results.findings, scan.picture.roots, scan.gaps)
+        roots = [(one.root, one.home, one.mount, one.bases, one.stacks, one.status) for one in scan.picture.roots]
+        found = (results.findings, roots, scan.gaps)
         service = (self._triggers.has_inotify, self._triggers.has_unit_signals, self._unsaved.text)
         return found, results.config, results.pause, results.kept, last, service
 

@@ -77,8 +77,10 @@ class Schedule:
     """When a home's mounts changed, since it was looked at."""
     later: float | None = None
     """When to scan for what is new, or waits to be read."""
+    ask: float | None = None
+    """When to ask again for what homes have unmounted."""
     suspicion: float | None = None
-    """When to scan for what may have been left behind."""
+    """When something may have been left behind, since the last scan."""
     peeked: float = 0.0
     """End of the last look at the homes alone."""
     peeks: float = 0.0
@@ -112,15 +114,15 @@ class Schedule:
             self.changed = now
 
     def next_peek(self) -> float | None:
-        """When the homes are to be looked at; None where nothing changed there."""
-        if self.changed is None:
-            return None
-        return max(self.changed + SETTLE, self.peeked + PEEK_FACTOR * (self.peeks - PEEK_BURST))
+        """When the homes are to be looked at, or asked for what they have unmounted; None where there is no reason."""
+        changed = None if self.changed is None else self.changed + SETTLE
+        due = min((one for one in (changed, self.ask) if one is not None), default=None)
+        return None if due is None else max(due, self.peeked + PEEK_FACTOR * (self.peeks - PEEK_BURST))
 
     def peek_done(self, ended: float, cost: float) -> None:
         """The homes were looked at."""
         self.peeks = max(0.0, self.peeks - (ended - self.peeked) / PEEK_FACTOR) + cost
-        self.peeked, self.changed = ended, None
+        self.peeked, self.changed, self.ask = ended, None, None
         self.debt += cost
 
     def allowance(self, now: float, *, presses: bool) -> float:
@@ -165,7 +167,7 @@ class Schedule:
             wishes.append(self.later)
         due = self._paid(min(wishes), self.burst)
         urgent = [one for one in (self.deadline, self.suspicion) if one is not None]
-        return min(due, *(self._paid(one, CONFIRM_BURST) for one in urgent))
+        return min((due, *(self._paid(one, CONFIRM_BURST) for one in urgent)))
 
     def _paid(self, wish: float, burst: float) -> float:
         """When a scan may be for a wish: as soon as no more than `burst` is owed, or after the longest pause."""
@@ -188,6 +190,7 @@ class Schedule:
         self.started, self.ended, self.deadline = started, ended, deadline
         self.debt = max(0.0, self.debt - paid) + (cost if self.scanned or self.continues else 0.0)
         self.scanned, self.wake, self.client, self.demanded, self.changed = True, None, None, False, None
+        self.suspicion = None
         self.service = self.service if self.service is not None and started < self.service else None
         if full:
             self.full, self.burst = started, min(max(BURST, cost), CONFIRM_BURST)

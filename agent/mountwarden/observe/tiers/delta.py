@@ -41,10 +41,6 @@ class PackedIds:
             packed[key] = packed.get(key, b"") + pack(uniques[small], int(small))
         return cls(packed)
 
-    def has(self, identity: Identity) -> bool:
-        """As `ReachedCopies` says."""
-        return key_of(identity) in self._packed
-
     def ids(self, identity: Identity) -> tuple[int, ...]:
         """The small mount ids of the copies of that device and root."""
         return tuple(small for _unique, small in _PAIR.iter_unpack(self._packed.get(key_of(identity), b"")))

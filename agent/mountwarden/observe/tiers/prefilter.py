@@ -10,7 +10,7 @@ import errno
 import os
 import re
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -107,10 +107,6 @@ class ReachedCopies(Protocol):
     def ids(self, identity: Identity) -> tuple[int, ...]:
         """The small mount ids of the copies of that device and root."""
 
-    def has(self, identity: Identity) -> bool:
-        """Whether there is any."""
-
-
 class ReachedIds:
     """Small ids of reached copies by what they are copies of. There are many of them, and few are ever asked for.
 
@@ -129,10 +125,6 @@ class ReachedIds:
                 places[key] = (*places.get(key, ()), place)
         self._places: Mapping[Key, tuple[int, ...]] = places
         self._ids: bytes | array[int] = b" ".join(filtered.smalls)
-
-    def has(self, identity: Identity) -> bool:
-        """As `ReachedCopies` says."""
-        return key_of(identity) in self._places
 
     def ids(self, identity: Identity) -> tuple[int, ...]:
         """The mount ids of the copies of that device and root."""
@@ -160,9 +152,9 @@ class Reading:
     binds: bool = True
     """Whether what lies below a root may be mounted elsewhere; it is only looked for where there is much to read."""
 
-    def has(self, identity: Identity) -> bool:
-        """Whether the namespace has any copy of that device and root."""
-        return self.reached.has(identity) or any(one.mount.identity == identity for one in self.candidates)
+    def keeps_any(self, identities: Container[Identity]) -> bool:
+        """Whether the namespace has a copy of such a device and root that an umount at home need not reach."""
+        return any(one.mount.identity in identities for one in self.candidates)
 
     @classmethod
     def of(cls, filtered: "Filtered", common: "Common") -> "Reading":
