@@ -15,6 +15,7 @@ from mountwarden.model import Kind, Tier
 from mountwarden.observe.budgets import LATER, OVER
 from mountwarden.observe.enter import own_namespace
 from mountwarden.scan import elsewhere
+from mountwarden.scan.part import Part
 from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel import crash
@@ -30,8 +31,8 @@ MERGED = ROOT + b"/X/merged"
 class Watched(Scanner):
     """A scanner on which the time is up after so many readings of namespaces, and that tells which they were."""
 
-    def __init__(self) -> None:
-        super().__init__(CONFIG, home=own_namespace(), deadline=1000.0, tier=Tier.MOUNTINFO)
+    def __init__(self, tier: Tier = Tier.MOUNTINFO) -> None:
+        super().__init__(CONFIG, home=own_namespace(), deadline=1000.0, tier=tier)
         self.most: float = float("inf")
         self.reads: list[int] = []
         read, refusal = self._observer.read, self._budgets.refusal
@@ -45,10 +46,12 @@ class Watched(Scanner):
             lambda owner: LATER if len(self.reads) >= self.most else refusal(owner)
         )
 
-    def next(self, most: float = float("inf"), *, resync: bool = False) -> tuple[Scan, list[int]]:
+    def next(
+        self, most: float = float("inf"), part: Part | None = None, *, resync: bool = False
+    ) -> tuple[Scan, list[int]]:
         """A scan, and what it read in turn."""
         self.most, self.reads = most, []
-        return self.scan(resync=resync), self.reads
+        return self.scan(part, resync=resync), self.reads
 
 
 def in_processes(judge: Callable[[], T]) -> T:

@@ -283,6 +283,7 @@ class Scanner:
         search = resync or not self._homes.tables
         gaps += self._spaces.update(search=search)
         pids = self._spaces.pids
+        self._observer.in_part = part is not None
         missed = self._observer.begin_scan(self._spaces.members)
         self._engines.update(self._daemons.update(pids))
         roots, engine_gaps = engines.discover(self._engines, self.config)

@@ -76,7 +76,7 @@ class EventsObserver(StatmountObserver):
 
     def begin_scan(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
         """As `Observer` says. Empties both groups, and marks the namespaces that are new."""
-        now = time.monotonic()
+        now, self.in_part = time.monotonic(), False  # an event tells which of them changed
         missed = self._take_in_homes() + self._take_in_rest(members, now)
         self._scans += 1
         if self._scans > _UNMARKED:

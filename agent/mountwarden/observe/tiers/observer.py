@@ -88,6 +88,8 @@ class Observer:
         """What is looked for wherever it is mounted, beside what is live at home; set by the scan."""
         self.paths: tuple[bytes, ...] = ()
         """The roots' paths in the next home; set by the scan."""
+        self.in_part = False
+        """Whether a scan does not ask for all that may have changed; set by the scan."""
         self.limits = USUAL
         """What the reading of the next namespace may take; set by the scan."""
         self.beside: tuple[Beside, ...] = ()

@@ -60,9 +60,14 @@ class StatmountObserver(Observer):
         self._masters = {mount.shared: mount.master for mount in mounts if mount.shared}
 
     def changed(self, inode: int, pids: Iterable[int]) -> bool:
-        """As `Observer` says; also where the namespace has another number of mounts than when it was read."""
+        """As `Observer` says; also where the namespace has another number of mounts than when it was read.
+
+        It has one whenever home's mounts propagate to it, so that a scan in part does not ask for that.
+        """
         if super().changed(inode, pids):
             return True
+        if self.in_part:
+            return False
         known = self._kept.get(inode)
         if known is None or known.identified is None or known.identified.mounts is None:
             return False
