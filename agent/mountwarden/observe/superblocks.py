@@ -5,9 +5,9 @@ ustat(2), by the device of the superblock: EINVAL where no mount of any namespac
 writes back to a dead device, in a network file system, or in FUSE, once the daemon has the request. Numbers of devices
 are given anew at once, so that the one asked for may be anybody's by now. So the call is made by a child
 (`superblock_child`) with a deadline. What remains of a hostile file system: as long as its daemon does not answer, one
-child of ours is left behind, and an umount of that file system itself waits. At most four are left behind, whoever's
-they are; then nothing is asked until one of them has ended. (A FUSE file system of a user namespace is not ours to
-enter: the kernel answers for it.)
+child of ours is left behind, an umount of that file system itself waits, and so does a stop of the service, for its
+TimeoutStopSec=. At most four are left behind, whoever's they are; then nothing is asked until one of them has ended. (A
+FUSE file system of a user namespace is not ours to enter: the kernel answers for it.)
 
 Where there is no such call (arm64), or a filter forbids it: an inotify(7) watch on each superblock, set while home has
 it, which gives IN_UNMOUNT when the superblock ends, not when a mount does. Only the mountpoint's lookup can hang there,
