@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from mountwarden.escape import seconds
+from mountwarden.kernel import abi
 
 from tests.support import tiers
 from tests.support.leaks import CONFIG, OBSERVE, Leaks
@@ -368,6 +370,42 @@ def test_it_has_the_command_line_s_tier_under_its_own_filter_and_capabilities(se
     told = json.loads(service.host.run("mountwarden", "report", "--json", "--no-wait", check=False).stdout)
     status = service.document("status")
     assert status["tier"] == service.document("report")["tier"] == told["tier"] == tiers.available()[0]
+
+
+def _filter(host: Machine) -> str:
+    """The deny-list that systemd made of the unit's settings."""
+    shown = host.run("systemctl", "show", UNIT, "--property=SystemCallFilter").stdout
+    assert shown.startswith("SystemCallFilter=~"), "an allow-list can't name new system calls"
+    return shown
+
+
+def test_its_filter_lets_ustat_through_alone_of_the_obsolete_calls(service: Service) -> None:
+    calls = set(_filter(service.host).removeprefix("SystemCallFilter=~").split())
+    assert "ustat" not in calls
+    assert {"sysfs", "uselib", "swapon", "reboot", "kexec_load"} <= calls
+    service.start(OBSERVE)
+    status = json.loads(service.host.run("mountwarden", "status", "--json").stdout)
+    if os.uname().machine in abi.NR_ustat:
+        assert (status["superblock_test"], status["superblock_test_reason"]) == ("ustat", "ustat(2) works")
+        assert "umounts  checked by ustat" in service.host.run("mountwarden", "status").stdout
+        doctor = json.loads(service.host.run("mountwarden", "doctor", "--json", "--no-canary", check=False).stdout)
+        assert doctor["superblock_test"] == "ustat"
+        assert any("the service asks ustat(2)" in check["text"] for check in doctor["checks"])
+
+
+def test_where_ustat_is_forbidden_inotify_stands_in_and_leaks_are_found(service: Service) -> None:
+    service.drop_in("SystemCallFilter=~ustat")
+    assert " ustat" in _filter(service.host)
+    service.start()
+    status = json.loads(service.host.run("mountwarden", "status", "--json").stdout)
+    assert status["superblock_test"] == "inotify"
+    assert "ustat" in status["superblock_test_reason"]
+    doctor = json.loads(service.host.run("mountwarden", "doctor", "--json", "--no-canary", check=False).stdout)
+    (check,) = [one for one in doctor["checks"] if one["id"] == "kernel.superblock-test"]
+    assert check["text"].startswith("the service asks inotify(7)")
+    mountpoint, _unit = service.make_seen("forbidden")
+    service.await_event("found", mountpoint)
+    service.await_event("acted", mountpoint)
 
 
 def test_a_tier_that_is_asked_for_is_used_from_the_next_reload_on(service: Service) -> None:
