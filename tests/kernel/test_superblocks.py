@@ -375,6 +375,9 @@ def test_freed_numbers_of_a_hostile_user_cost_their_deadline_and_are_not_asked_a
                 assert 0.04 < time.monotonic() - began < 1
                 if at < 3:
                     assert one.ask([alive, number, ABSENT]) == {alive: True, ABSENT: False}, "nothing hangs any more"
+                    worker = superblock_child._child.kept.current()
+                    assert one.ask([number]) == {}
+                    assert superblock_child._child.kept.current() is worker
             assert (one.way, one.why) == (NONE, "4 children hang in file systems and can't be killed")
             assert one.ask([alive]) == {}
             assert child.ask(lambda: one.ask([alive]), deadline=5) == {alive: True}, "a forked process has its own"
