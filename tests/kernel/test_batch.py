@@ -311,6 +311,33 @@ def test_a_hundred_leaks_take_as_many_children_scans_and_readings_as_two(monkeyp
     assert (hundred["readings"], hundred["scans"]) == (1, 2)
 
 
+@pytest.mark.skipif(newer_mounts.newest() is None, reason="the kernel does not say which mount is the newest")
+def test_of_a_hundred_those_alone_are_declined_that_something_happens_to_between_check_and_rename(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another namespace mounts on one, binds another one and has a process in a third; home mounts on a fourth."""
+
+    def within(holder: Namespace, found: list[Finding]) -> dict[bytes, str]:
+        with hold() as other, contextlib.ExitStack() as stack:
+
+            def change() -> None:
+                other.run(lambda: syscalls.mount(b"tmpfs", merged(20), b"tmpfs"))
+                other.run(lambda: syscalls.mount(merged(40), b"/tmp", None, abi.MS_BIND))
+                stack.enter_context(hold(propagation="slave", cwd=merged(60)))
+                syscalls.mount(b"tmpfs", merged(80), b"tmpfs")
+
+            meddle_behind_the_shared_checks(monkeypatch, change)
+            told = codes(apply.carry_out_all(found, scanner(), Action.DETACH))
+            assert [n for n in range(100) if holder.is_mounted(merged(n))] == [20, 40, 60, 80]
+            assert other.is_mounted(merged(20))
+            assert other.is_mounted(b"/tmp")
+            return told
+
+    told = crash.in_few_processes(leaks(100, within), 60)
+    want = {20: "mixed", 40: "bound", 60: "in-use", 80: "live"}
+    assert told == {merged(number): want.get(number, "done") for number in range(100)}
+
+
 @pytest.mark.skipif(crash.STRACE is None, reason="there is no strace")
 @pytest.mark.parametrize(("which", "want"), [("", ["failed"] * 3), (":when=1+2", ["failed", "done"] * 4)])
 def test_a_batch_ends_at_its_third_failure_in_a_row(which: str, want: list[str]) -> None:

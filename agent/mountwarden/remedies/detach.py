@@ -161,13 +161,13 @@ class _Batch:
         return self._scan.unbound - concerned - self._unread.keys()
 
     def _replaced(self, leaks: Sequence[Detachable], proc: int) -> list[Performed]:
-        """What was done. All namespaces are read anew, a few times, where a mount was made before a rename."""
-        in_use = directory_users.directories_in_use(proc, frozenset(leak.mountpoint.name for leak in leaks))
+        """What was done. All is searched and read anew, a few times, where a mount was made before a rename."""
         answered: list[tuple[Detachable, replace.Replaced | Declined | str]] = []
         until = float("inf")
         for looks_left in reversed(range(LOOKS if len(leaks) <= FEW else 2)):
             as_scanned = self._newest is not None and looks_left > 0
             newest = self._newest if as_scanned else newer_mounts.newest() if looks_left else None
+            in_use = directory_users.directories_in_use(proc, frozenset(leak.mountpoint.name for leak in leaks))
             leaks, self._newest = self._unshared(leaks, as_scanned=as_scanned), None
             until = min(until, time.monotonic() + SECONDS)
             answers = self._answers(leaks, in_use, newest, until - time.monotonic())
