@@ -52,8 +52,10 @@ def run(arguments: Namespace) -> int:
     from ..config.schema import Config
     from ..doctor.check import Status
     from ..doctor.examine import Asked, examine
+    from ..observe import read_ahead
     from . import configuration, host_view
 
+    read_ahead.allow()
     status, running = _service()
     errors = configuration.errors(arguments)
     named = bool(errors) and configuration.is_named(arguments)

@@ -62,12 +62,14 @@ def _pid(text: str) -> int:
 
 def run(arguments: Namespace) -> int:
     """Say what would happen."""
+    from ..observe import read_ahead
     from ..predict.umount import umount
 
     if arguments.snapshot is not None:
         forecast = _stored(arguments)
     else:
         session.need_root("mountwarden predict")
+        read_ahead.allow()
         forecast = umount(arguments.path, lazy=arguments.lazy, pid=arguments.namespace)
         forecast = replace(forecast, gaps=forecast.gaps + host_view.gaps())
     sys.stdout.write(report_file.dumps(document(forecast)) if arguments.json else text(forecast))

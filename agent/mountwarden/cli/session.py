@@ -11,7 +11,7 @@ from ..errors import MountwardenError
 from ..ledger import stored, update
 from ..ledger.update import Ledger
 from ..model import Finding, Root, Tier
-from ..observe import processes
+from ..observe import processes, read_ahead
 from ..observe.exposed_texts import ExposedTexts
 from ..remedies.plan import Circumstances
 from ..scan import history_file
@@ -32,6 +32,7 @@ def scanner(arguments: Namespace, *, acts: bool = False, exposed: ExposedTexts |
 
     Raises: ConfigError; MountwardenError where the tier that an option names does not work.
     """
+    read_ahead.allow()
     tier = None if arguments.tier is None else Tier(arguments.tier)
     saved, _why_not = history_file.read(RunDirectory(), boot_id())
     config = silences.merged(configuration.of(arguments, acts=acts), RunDirectory())

@@ -51,8 +51,10 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """List what keeps it busy."""
     from ..busy import find
+    from ..observe import read_ahead
 
     session.need_root("mountwarden who")
+    read_ahead.allow()
     answer = find.who(arguments.what, lambda: session.roots(arguments))
     answer = replace(answer, gaps=answer.gaps + host_view.gaps())
     if arguments.json:

@@ -10,8 +10,9 @@ from ..errors import NoAnswer
 from ..kernel import abi, syscalls
 from ..model import Door, Gap, Mount, Namespace
 from ..mounts.table import Table
-from . import entries, namespaces, processes, processless
+from . import entries, namespaces, processes, processless, read_ahead
 from .enter import own_namespace
+from .mount_lines import USUAL
 
 _NO_INTERFACE = (errno.ENOSYS, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.EACCES)
 _GONE = (errno.ENOENT, errno.ESRCH)
@@ -45,8 +46,9 @@ def survey(pids: Iterable[int], *, thorough: bool = True) -> Survey:
     pids = list(pids)
     members = namespaces.members(pids, threads=thorough)
     found = _Collected(list(members.gaps))
-    for inode, who in members.by_inode.items():
-        found.read(inode, who)
+    with read_ahead.texts((inode, who, USUAL) for inode, who in members.by_inode.items()):
+        for inode, who in members.by_inode.items():
+            found.read(inode, who)
     doors: Mapping[int, Door] = {}
     if thorough:
         home = {inode: table for inode, table in found.tables.items() if inode == own_namespace()}

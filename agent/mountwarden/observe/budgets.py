@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from ..model import HOST, Owner
-from . import entries
+from . import entries, read_ahead
 from .mount_lines import ReadingLimits
 
 DEADLINE = 2.0
@@ -119,7 +119,7 @@ class Budgets:
         """So many processor seconds of a scan, beside what was charged, are for the namespaces of all owners alike."""
         count = Counter(owners)
         for owner, number in count.items():
-            if owner != HOST:
+            if owner != HOST and cost > 0:
                 self._charge(owner, cost * number / count.total())
 
     def keeps(self, owner: Owner, inode: int, size: int) -> None:
@@ -136,7 +136,7 @@ class Budgets:
 
 def _cpu() -> float:
     """Processor seconds of this process, and of the child that enters namespaces for it."""
-    return time.thread_time() + entries.cpu_seconds()
+    return read_ahead.cpu_seconds() + entries.cpu_seconds()
 
 
 def in_turn(due: Mapping[int, Owner]) -> Iterator[int]:

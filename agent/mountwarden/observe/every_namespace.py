@@ -1,14 +1,13 @@
 """All mount namespaces, read one after the other for one question: the host's own first, all others within a time."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TypeVar
 
 from ..errors import NoAnswer
 from ..model import HOST, Namespace
-from . import living
+from . import living, read_ahead
 from .budgets import Budgets, limits_of
 from .mount_lines import MountLines
 
@@ -31,8 +30,10 @@ def read_each(
 
     What users and containers have is charged to `budgets`; it is read `over` these too where an action depends on it.
     """
-    with contextlib.closing(living.Ways()) as ways:
-        yield from _read_each(ways, spaces, function, seconds, budgets, over=over)
+    ordered = sorted(spaces, key=lambda space: space.owner != HOST)
+    ahead = read_ahead.texts((space.inode, space.pids, limits_of(space.owner)) for space in ordered)
+    with contextlib.closing(living.Ways()) as ways, ahead:
+        yield from _read_each(ways, ordered, function, seconds, budgets, over=over)
 
 
 def _read_each(
@@ -45,12 +46,12 @@ def _read_each(
     over: bool,
 ) -> Iterator[tuple[int, T | OSError | NoAnswer]]:
     charged = budgets.charged if budgets else contextlib.nullcontext
-    for space in sorted(spaces, key=lambda space: space.owner != HOST):
+    for space in spaces:
         refusal = budgets.refusal(space.owner) if budgets and not over and space.owner != HOST else None
         if refusal or (seconds < 0 and space.owner != HOST):
             yield space.inode, NoAnswer(refusal or TOO_LONG)
             continue
-        began = time.thread_time()
+        began = read_ahead.cpu_seconds()
         try:
             with charged(space.owner):
                 made = living.read(ways, space, partial(function, space.inode), limits_of(space.owner))
@@ -59,4 +60,4 @@ def _read_each(
         else:
             if made is not None:
                 yield space.inode, made
-        seconds -= time.thread_time() - began if space.owner != HOST else 0.0
+        seconds -= read_ahead.cpu_seconds() - began if space.owner != HOST else 0.0

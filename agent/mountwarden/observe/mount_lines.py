@@ -104,6 +104,13 @@ class OpenMountinfo:
         self.size = 0
         self.too_long = 0
 
+    @classmethod
+    def in_hand(cls, text: bytes, limits: ReadingLimits) -> "OpenMountinfo":
+        """One whose text was read already, and is within one block."""
+        lines = cls(lambda: -1, limits)
+        lines._only, lines.size, lines._digest = text, len(text), hash(text)
+        return lines
+
     @property
     def signature(self) -> tuple[int, bytes | int]:
         """Length and hash of the text, once all blocks were read."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from ..errors import NoAnswer
 from ..model import HOST, UNKNOWN, Copy, Gap, Mount, Owner
 from ..mounts.roots import Placed, Spots, copies_at_home, placed
-from ..observe import entries, namespaces
-from ..observe.budgets import COST_FACTOR, LATER, LONGEST_PAUSE, Budgets, in_turn
+from ..observe import entries, namespaces, read_ahead
+from ..observe.budgets import COST_FACTOR, LATER, LONGEST_PAUSE, Budgets, in_turn, limits_of
 from ..observe.mount_lines import MountLines
 from ..observe.tiers.home_table import HOME
 from ..observe.tiers.mountinfo import needles
@@ -127,16 +127,9 @@ class Elsewhere:
         observer.watched = frozenset(map(key_of, watched))
         self._refused = {inode: one for inode, one in self._refused.items() if inode in spaces.members.keys() - new}
         reader = _Reader(observer, spaces, homes, strings, found, self._budgets, self._refused)
-        first = new | self._due_suspects(now=now)
-        if part is not None:
-            first |= self._holders(reader, history)
-        order = tuple(self._in_order(reader, first, reread=reread, young=frozenset() if now else spaces.young()))
-        entries.expect([inode for inode, is_due in order if is_due and inode in spaces.doors])
-        readings: dict[int, Reading] = {}
-        for inode, is_due in order:
-            reading = self._reading(reader, inode, number, is_due=is_due)
-            if reading is not None:
-                readings[inode] = reading
+        first = new | self._due_suspects(now=now) | (self._holders(reader, history) if part else frozenset())
+        young = frozenset[int]() if now else spaces.young()
+        readings = self._readings(reader, number, self._in_order(reader, first, reread=reread, young=young))
         self.owes = False
         if part is not None:
             readings |= self._read_owed(reader, history, number, part)
@@ -151,6 +144,18 @@ class Elsewhere:
         found.all_since = self._all_since(spaces, homes, number)
         found.copies = self._without_newer(self._without_ended(found.copies, homes, number), homes, spaces)
         return found
+
+    def _readings(self, reader: "_Reader", number: int, order: Iterable[tuple[int, bool]]) -> dict[int, Reading]:
+        """The readings of all namespaces, those that are to be read as they are now."""
+        order = tuple(order)
+        entries.expect([inode for inode, is_due in order if is_due and inode in reader.spaces.doors])
+        readings: dict[int, Reading] = {}
+        with read_ahead.texts(reader.limited(inode) for inode, is_due in order if is_due):
+            for inode, is_due in order:
+                reading = self._reading(reader, inode, number, is_due=is_due)
+                if reading is not None:
+                    readings[inode] = reading
+        return readings
 
     def _note_births(self, spaces: MountNamespaces, history: History) -> None:
         """A namespace that the last scan did not list has no copy of what home had unmounted before that."""
@@ -335,6 +340,10 @@ class _Reader:
     def left(self) -> frozenset[int]:
         """What is to be read first in the next scan."""
         return frozenset(self.found.unread - self.refused.keys())
+
+    def limited(self, inode: int) -> read_ahead.Wanted:
+        """A namespace with its processes, and what its reading may take."""
+        return inode, self.spaces.members[inode], limits_of(self.spaces.owners.get(inode, UNKNOWN))
 
     def is_due(self, inode: int) -> bool:
         """Whether a namespace may be otherwise than it was last read, or could not be read the last time."""
