@@ -23,10 +23,10 @@ test-all: ## test and test-long
 lint: ## ruff, mypy --strict, codespell, shellcheck, and the rules for imports
 	@packaging/test lint
 
-bench: ## cost beside the tools that are used instead; writes docs/benchmarks.md (or BENCH="--quick", BENCH="--namespaces 1000 --mounts 1000")
+bench: ## cost beside what is used instead; writes docs/benchmarks.md (or BENCH="--quick", BENCH="--only churn", BENCH=--help)
 	@packaging/setup --tools
 	@PYTHONPATH=agent:. .venv/bin/python -m tests.bench.agent $(or $(BENCH),--docs docs)
-	@packaging/test bench
+	@$(if $(BENCH),:,packaging/test bench)
 
 install: ## plain files below PREFIX (default /usr/local; DESTDIR is honoured)
 	@packaging/install

@@ -21,15 +21,15 @@ sys.exit(run())
 """
 
 
-def install_product(host: Shell) -> None:
-    """Put this checkout's product, its units and the one library that Debian does not package on a test host."""
+def install_product(host: Shell, checkout: Path = PROJECT) -> None:
+    """Put a checkout's product, its units and the one library that Debian does not package on a test host."""
     if package := os.environ.get("MOUNTWARDEN_PACKAGE"):
         install_stopped(host, Path(package))
         return
-    host.copy_in(PROJECT / "agent/mountwarden", f"{LIBRARY}/mountwarden")
+    host.copy_in(checkout / "agent/mountwarden", f"{LIBRARY}/mountwarden")
     host.copy_in(inotify_simple(), f"{LIBRARY}/inotify_simple.py")
     host.write("/usr/local/bin/mountwarden", LAUNCHER, 0o755)
-    units = sorted((PROJECT / "units").glob("mountwarden*"))
+    units = sorted((checkout / "units").glob("mountwarden*"))
     for unit in units:
         text = unit.read_text().replace("/usr/bin/mountwarden", "/usr/local/bin/mountwarden")
         host.write(f"/etc/systemd/system/{unit.name}", text)

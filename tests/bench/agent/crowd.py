@@ -1,7 +1,8 @@
 """Runs on a test host: mounts at home, then copies them into many namespaces, and sleeps.
 
-python3 crowd.py NAMESPACES MOUNTS: half of the mounts are overlays of the guarded root, half are of no interest. Each
-namespace is a slave of home's, as systemd makes them, and has one process. "ready" is printed when all are there.
+crowd NAMESPACES MOUNTS [unjudged]: half of the mounts are overlays of the guarded root; the others are of no interest:
+small file systems in memory or, with `unjudged`, overlays below no root. Each namespace is a slave of home's, as
+systemd makes them, and has one process. "ready" is printed when all are there.
 """
 
 import os
@@ -11,36 +12,47 @@ import sys
 from mountwarden.kernel import abi, syscalls
 
 ROOT = b"/srv/layers"
+ELSEWHERE = b"/srv/elsewhere"
 
 
-def mount(count: int) -> None:
+def layer(base: bytes) -> None:
+    """An overlay with its directories, as an engine's layer has them."""
+    for name in (b"lower", b"upper", b"work", b"merged"):
+        os.makedirs(base + b"/" + name, exist_ok=True)
+    options = b"lowerdir=%b/lower,upperdir=%b/upper,workdir=%b/work" % (base, base, base)
+    syscalls.mount(b"overlay", base + b"/merged", b"overlay", 0, options)
+
+
+def root(path: bytes) -> None:
+    """A file system in memory for them, shared with the namespaces that are made later."""
+    os.makedirs(path, exist_ok=True)
+    if not os.path.ismount(path):
+        syscalls.mount(b"layers", path, b"tmpfs", 0, b"mode=755")
+        syscalls.mount(None, path, None, abi.MS_SHARED)
+
+
+def mount(count: int, *, unjudged: bool) -> None:
     """`count` mounts at home."""
-    os.makedirs(ROOT, exist_ok=True)
-    syscalls.mount(b"layers", ROOT, b"tmpfs", 0, b"mode=755")
-    syscalls.mount(None, ROOT, None, abi.MS_SHARED)
+    root(ROOT)
+    root(ELSEWHERE)
     for number in range(count):
-        base = ROOT + b"/crowd-%d" % number
-        names = (b"lower", b"upper", b"work", b"merged") if number % 2 else (b"merged",)
-        for name in names:
-            os.makedirs(base + b"/" + name)
         if number % 2:
-            options = b"lowerdir=%b/lower,upperdir=%b/upper,workdir=%b/work" % (base, base, base)
-            syscalls.mount(b"overlay", base + b"/merged", b"overlay", 0, options)
+            layer(ROOT + b"/crowd-%d" % number)
+        elif unjudged:
+            layer(ELSEWHERE + b"/crowd-%d" % number)
         else:
-            syscalls.mount(b"x", base + b"/merged", b"tmpfs", 0, b"size=4k")
+            os.makedirs(point := ROOT + b"/crowd-%d/merged" % number)
+            syscalls.mount(b"x", point, b"tmpfs", 0, b"size=4k")
 
 
 def copy() -> None:
-    """One namespace with one process."""
+    """One namespace with one process, of a small program."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         syscalls.die_with_parent(signal.SIGKILL)
         syscalls.unshare(abi.CLONE_NEWNS)
         syscalls.mount(None, b"/", None, abi.MS_REC | abi.MS_SLAVE)
-        os.close(reader)
-        os.close(writer)
-        while True:
-            signal.pause()
+        os.execv("/bin/sleep", ["sleep", "infinity"])  # which closes the pipe
     os.close(writer)
     os.read(reader, 1)
     os.close(reader)
@@ -48,8 +60,8 @@ def copy() -> None:
 
 def main() -> None:
     """Build it all, then sleep."""
-    namespaces, mounts = (int(word) for word in sys.argv[1:])
-    mount(mounts)
+    namespaces, mounts = int(sys.argv[1]), int(sys.argv[2])
+    mount(mounts, unjudged="unjudged" in sys.argv)
     for _ in range(namespaces):
         copy()
     print("ready", flush=True)

@@ -2,19 +2,48 @@
 
 import random
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Aim:
+    """The most that a figure may be."""
+
+    most: float
+    unit: str = ""
+    """Of the figure; none for a ratio."""
+
+    def __str__(self) -> str:
+        return "none" if self.most == 0 else f"at most {self.most:g} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
-    """One row of a table of the results page; a target is shown only where one was set."""
+    """One row of a table of the results page; an aim is shown only where one was set."""
 
     what: str
-    value: str
+    figure: str
     beside: str = ""
     ratio: float | None = None
-    target: str = ""
+    aim: Aim | None = None
+    measured: float | None = None
+    """What is held against the aim, in its unit; None: the ratio."""
+    leads: bool = False
+    """Whether the page's first table has it."""
+    earlier: str = ""
+    """The figure of the checkout that was measured beside this one."""
+
+    @property
+    def value(self) -> str:
+        """The ratio, where there is one, and the figure."""
+        return self.figure if self.ratio is None else f"{number(self.ratio)} ({self.figure})"
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the aim is met; None where there is none."""
+        measured = self.ratio if self.measured is None else self.measured
+        return None if self.aim is None or measured is None else measured <= self.aim.most
 
 
 def middle(values: Iterable[float]) -> float:
@@ -45,7 +74,7 @@ def resampled(ours: Sequence[float], theirs: Sequence[float], share: float, time
 
 def milliseconds(seconds: float) -> str:
     """As "12.3 ms", three digits."""
-    return f"{seconds * 1000:.3g} ms"
+    return f"{number(seconds * 1000)} ms"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -54,15 +83,39 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def lines_table(lines: Iterable[Line]) -> str:
+def lines_table(lines: Sequence[Line]) -> str:
     """The rows with their ratios first."""
-    heads = ("ratio", "what", "figure", "beside", "aim")
-    rows = ([_ratio(line.ratio), line.what, line.value, line.beside, line.target] for line in lines)
-    return table(heads, rows)
+    heads = ["ratio", "what", "figure", "beside", "aim", "met"]
+    rows = [[_ratio(line), line.what, line.figure, line.beside, _aim(line), _met(line), line.earlier] for line in lines]
+    return _with_earlier(heads, rows)
 
 
-def _ratio(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.3g}"
+def lead_table(lines: Sequence[Line]) -> str:
+    """The rows that were aimed at, and whether each aim is met."""
+    heads = ["what", "figure", "beside", "aim", "met"]
+    rows = [[line.what, line.value, line.beside, _aim(line), _met(line), line.earlier] for line in lines]
+    return _with_earlier(heads, rows)
 
 
-Times = Mapping[str, Sequence[float]]
+def _with_earlier(heads: list[str], rows: list[list[str]]) -> str:
+    """The last column is shown only where something is in it."""
+    if any(row[-1] for row in rows):
+        return table([*heads, "earlier"], rows)
+    return table(heads, [row[:-1] for row in rows])
+
+
+def number(value: float) -> str:
+    """Three digits, and no exponent for what a host can have."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def _ratio(line: Line) -> str:
+    return "" if line.ratio is None else number(line.ratio)
+
+
+def _aim(line: Line) -> str:
+    return "" if line.aim is None else str(line.aim)
+
+
+def _met(line: Line) -> str:
+    return {None: "", True: "yes", False: "**no**"}[line.met]

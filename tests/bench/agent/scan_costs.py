@@ -1,32 +1,47 @@
 """Runs on a test host: what one scan costs in the process, by tier, beside reading the same files and doing nothing.
 
-python3 scan_costs.py ROUNDS TIER...; prints {name: [seconds, ...]}: `read` (each namespace's mountinfo, once), `walk`
-(who is in which namespace), and for each tier `cold-TIER` (a first scan with its results), `sweep-TIER` (home has
-another mount than before, so every namespace is read again), `idle-TIER` (a tick). It is the processor time of the
-process and of its children.
+scan_costs ROUNDS TASK... prints {task: [seconds, ...]}: `read` (each namespace's mountinfo, once), `home` (that of the
+host alone), `walk` (who is in which namespace), and for a tier `cold-TIER` (a first scan with its results),
+`resync-TIER` (nothing that was read before is trusted), `idle-TIER` (a tick), and the scan after one change at home:
+`mount-TIER` and `umount-TIER` of a layer, `other-TIER`, something of no interest. It is the processor time of the
+process and of its children, until a scan owes nothing to the next one.
 """
 
 import json
 import os
 import resource
 import sys
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from mountwarden.config.schema import Config, RootEntry
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import RootKind, Tier
-from mountwarden.observe import namespaces, processes
+from mountwarden.observe import entries, namespaces, processes
 from mountwarden.scan.scanner import Scanner
 
+from tests.bench.agent import crowd
+
 POKED = b"/run/private/poked"
-CONFIG = Config(engines=(), roots=(RootEntry(b"/srv/layers", kind=RootKind.GRAPH),))
+LAYER = crowd.ROOT + b"/changed"
+CONFIG = Config(engines=(), roots=(RootEntry(crowd.ROOT, kind=RootKind.GRAPH),))
+MOST = 50
+"""Scans that one change may lead to."""
 
 
 def read() -> None:
     """Read the mountinfo of each namespace once, and look at nothing in it."""
     for inode, pids in namespaces.members(processes.pids(), threads=False).by_inode.items():
         namespaces.read(inode, pids, lambda lines: deque(lines.blocks(), 0))
+
+
+def home() -> None:
+    """Read that of PID 1 alone."""
+    with open("/proc/1/mountinfo", "rb", buffering=0) as file:
+        while file.read(1 << 20):
+            pass
 
 
 def walk() -> None:
@@ -36,59 +51,97 @@ def walk() -> None:
 
 def poke() -> None:
     """Mount or unmount something of no interest at home that no other namespace gets."""
-    os.makedirs(POKED, exist_ok=True)
     if os.path.ismount(POKED):
         syscalls.umount(POKED, 0)
     else:
         syscalls.mount(b"poke", POKED, b"tmpfs", 0, b"size=4k")
 
 
+def set_layer(mounted: bool) -> None:
+    """Have the one layer mounted at home, or not."""
+    point = LAYER + b"/merged"
+    if mounted and not os.path.ismount(point):
+        crowd.layer(LAYER)
+    elif os.path.ismount(point) and not mounted:
+        syscalls.umount(point, 0)
+
+
 def seconds(call: Callable[[], object]) -> float:
-    """Processor time of one call, with that of the children it waited for."""
+    """Processor time of one call, with that of the children."""
     before = _used()
     call()
     return _used() - before
 
 
 def _used() -> float:
-    return sum(
-        usage.ru_utime + usage.ru_stime
-        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    )
+    living = entries.cpu_seconds()  # first: it reaps
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime + living
 
 
-def settle(name: str, kept: Mapping[Tier, Scanner]) -> None:
-    """Bring the looker to where the task begins: all seen, then poked for a sweep."""
-    what, _dash, tier = name.partition("-")
-    if what in ("sweep", "idle"):
-        kept[Tier(tier)].scan()
-        kept[Tier(tier)].scan()
-    if what == "sweep":
-        poke()
+@dataclass(slots=True)
+class Task:
+    """Something that is measured, which begins where everything was seen."""
+
+    what: str
+    scanner: Scanner | None = None
+    tier: Tier | None = None
+
+    def settle(self) -> None:
+        """Bring the scanner to where the task begins, and make the change."""
+        if self.scanner is None:
+            return
+        if self.what in ("mount", "umount"):
+            set_layer(self.what == "umount")
+        for _ in range(2):
+            self.scanner.scan()
+        if self.what in ("mount", "umount"):
+            set_layer(self.what == "mount")
+        elif self.what == "other":
+            poke()
+
+    def do(self) -> None:
+        """What is measured."""
+        if self.what == "cold":
+            Scanner(CONFIG, tier=self.tier).scan()
+        elif self.scanner is None:
+            {"read": read, "home": home, "walk": walk}[self.what]()
+        else:
+            scan, left = self.scanner.scan(resync=self.what == "resync"), MOST
+            while scan.owes and left:
+                scan, left = self.scanner.scan(), left - 1
+
+
+def tasks(names: list[str]) -> dict[str, Task]:
+    """The tasks of these names; those of a tier share one scanner."""
+    kept: dict[Tier, Scanner] = {}
+    found: dict[str, Task] = {}
+    for name in names:
+        what, _dash, word = name.partition("-")
+        tier = Tier(word) if word else None
+        scanner = None
+        if tier and what != "cold":
+            scanner = kept.setdefault(tier, Scanner(CONFIG, tier=tier))
+        found[name] = Task(what, scanner, tier)
+    return found
 
 
 def main() -> None:
-    """Take all figures in turns."""
-    rounds, tiers = int(sys.argv[1]), [Tier(name) for name in sys.argv[2:]]
-    kept = {tier: Scanner(CONFIG, tier=tier) for tier in tiers}
-    for scanner in kept.values():
-        scanner.scan()
-        scanner.scan()
-    tasks: dict[str, Callable[[], object]] = {"read": read, "walk": walk}
-    for tier in tiers:
-        tasks[f"cold-{tier}"] = lambda tier=tier: Scanner(CONFIG, tier=tier).scan()  # type: ignore[misc]
-        tasks[f"sweep-{tier}"] = lambda tier=tier: kept[tier].scan()  # type: ignore[misc]
-        tasks[f"idle-{tier}"] = lambda tier=tier: kept[tier].scan()  # type: ignore[misc]
-    times: dict[str, list[float]] = {name: [] for name in tasks}
+    """Take all figures in turns; a first round does not count."""
+    rounds, wanted = int(sys.argv[1]), tasks(sys.argv[2:])
+    times: dict[str, list[float]] = {name: [] for name in wanted}
     os.makedirs("/run/private", exist_ok=True)
-    syscalls.mount(b"private", b"/run/private", b"tmpfs", 0, b"")
-    syscalls.mount(None, b"/run/private", None, abi.MS_PRIVATE)
+    if not os.path.ismount("/run/private"):
+        syscalls.mount(b"private", b"/run/private", b"tmpfs", 0, b"")
+        syscalls.mount(None, b"/run/private", None, abi.MS_PRIVATE)
+        os.mkdir(POKED)
     for number in range(rounds + 1):
-        for name in list(tasks) if number % 2 else list(reversed(tasks)):
-            settle(name, kept)
-            took = seconds(tasks[name])
+        for name in list(wanted) if number % 2 else list(reversed(wanted)):
+            wanted[name].settle()
+            took = seconds(wanted[name].do)
             if number:
                 times[name].append(took)
+    set_layer(False)
     json.dump(times, sys.stdout)
 
 

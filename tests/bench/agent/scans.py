@@ -1,114 +1,101 @@
-"""What an answer costs: `mountwarden report` beside what is typed instead, and a scan beside reading the files."""
+"""What one scan costs in the process, beside reading the texts."""
 
 import json
 from collections.abc import Mapping, Sequence
 
-from tests.bench.agent.figures import Line, middle, milliseconds, paired
-from tests.bench.agent.hosts import Crowd
+from tests.bench.agent.figures import Aim, Line, middle, milliseconds, paired
+from tests.bench.agent.hosts import Bench, Crowd
+from tests.bench.agent.page import Section
 
-# Written out plainly; each finds less than the report: none knows units, causes, or whether home still has the mount.
-FINDMNT = "for pid in $(lsns -t mnt -n -o PID); do findmnt -N $pid -t overlay; done"
-SCRIPT = """
-own=$(readlink /proc/self/ns/mnt)
-for process in /proc/[0-9]*; do
-    space=$(readlink $process/ns/mnt) || continue
-    [ "$space" = "$own" ] && continue
-    grep -q ' - overlay ' $process/mountinfo || continue
-    awk '$0 ~ " - overlay " { print $5 }' $process/mountinfo | sort > /tmp/there
-    awk '$0 ~ " - overlay " { print $5 }' /proc/self/mountinfo | sort > /tmp/here
-    comm -13 /tmp/here /tmp/there | sed "s,^,$(cat $process/comm) ,"
-done
-"""
-PSUTIL = """
-import psutil
-for process in psutil.process_iter(["pid", "name"]):
-    try:
-        with open(f"/proc/{process.pid}/mountinfo") as file:
-            mounts = [line.split() for line in file]
-    except OSError:
-        continue
-    for mount in mounts:
-        if "overlay" in mount[6:9]:
-            print(process.info["name"], mount[4])
-"""
-RIVALS: Mapping[str, Sequence[str]] = {
-    "cat": ("sh", "-c", "cat /proc/[0-9]*/mountinfo"),
-    "grep": ("sh", "-c", "grep -c ' - overlay ' /proc/[0-9]*/mountinfo"),
-    "lsns": ("lsns", "-t", "mnt"),
-    "findmnt for each": ("sh", "-c", FINDMNT),
-    "a shell script": ("sh", "-c", SCRIPT),
-    "psutil": ("python3", "-c", PSUTIL),
+Times = Mapping[str, Sequence[float]]
+
+CHANGES = {"mount": "a mount of a layer", "umount": "an umount of a layer", "other": "a mount of no interest"}
+FILES, BARE, HOME = "reading all texts once", "finding the namespaces", "reading the host's text once"
+AFTER = Aim(0.05)
+OF_HOME = Aim(2)
+UNJUDGED = Aim(1.3)
+KEPT = {
+    "cold-mountinfo": Aim(1.4),
+    "resync-statmount": Aim(0.2),
+    "idle-events": Aim(2),
 }
-TOLD = {
-    "cat": "`cat /proc/[0-9]*/mountinfo`",
-    "grep": "`grep -c overlay /proc/[0-9]*/mountinfo`",
-    "lsns": "`lsns -t mnt` (names no mount)",
-    "findmnt for each": "`findmnt -N` for each namespace of `lsns`",
-    "a shell script": "readlink, grep, awk and comm for each process",
-    "psutil": "psutil, each process's mountinfo split",
-}
-QUICK = ("cat", "grep", "lsns")
-LIMIT = 10_000
-"""Mounts in all beyond which only the quick rivals are run again and again."""
+"""What was aimed at before."""
 
 
-def answers(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
-    """Whole commands, in turns."""
-    ours = {f"report {tier}": ("mountwarden", "report", "--json", "--no-wait", "--tier", tier) for tier in tiers}
-    times = crowd.turns({**ours, **RIVALS}, rounds)
-    wall = {name: [seconds for seconds, _cpu in pairs] for name, pairs in times.items()}
-    best = min(ours, key=lambda name: middle(wall[name]))
-    lines = [Line(f"`mountwarden report --tier {name.split()[1]}`", milliseconds(middle(wall[name]))) for name in ours]
-    for name, told in TOLD.items():
-        value, beside = milliseconds(middle(wall[best])), f"{told}: {milliseconds(middle(wall[name]))}"
-        lines.append(Line(f"`mountwarden report` ({best.split()[1]})", value, beside, paired(wall[best], wall[name])))
-    return lines
+def measure(bench: Bench) -> list[Section]:
+    """All of it."""
+    rounds = bench.few(3, 9)
+    with bench.crowd(*bench.target) as crowd, bench.crowd(*bench.target, "unjudged") as other:
+        overlays = f"{crowd.mounts // 2} overlays of each namespace below no root"
+        return [
+            Section(f"One scan at {crowd.size}", _plain(crowd, bench.tiers, rounds)),
+            Section(
+                f"One scan at {crowd.size}, with {overlays}",
+                [*_changed(_times(other, rounds, "mountinfo"), "mountinfo", overlays), _cold(crowd, other, rounds)],
+            ),
+        ]
 
 
-def scans(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
-    """Inside one process: cold, everything again, and a tick."""
-    times: dict[str, list[float]] = json.loads(crowd.tool("scan_costs", str(rounds), *tiers))
+def home(bench: Bench) -> list[Section]:
+    """A host with very many mounts of its own."""
+    rounds = bench.few(3, 15)
+    with bench.crowd(bench.few(2, 3), bench.few(500, 10_000)) as crowd:
+        names = [f"{change}-mountinfo" for change in CHANGES]
+        times: Times = json.loads(crowd.tool("scan_costs", str(rounds), "home", *names))
+    lines = [
+        line(times, f"a scan after {what}", f"{change}-mountinfo", "home", HOME, OF_HOME, leads=True)
+        for change, what in CHANGES.items()
+    ]
+    return [Section(f"One scan of a host with {crowd.mounts:,} mounts of its own", lines)]
 
-    def line(what: str, ours: str, theirs: str, told: str, aim: str = "") -> Line:
-        beside = f"{told}: {milliseconds(middle(times[theirs]))}"
-        return Line(what, milliseconds(middle(times[ours])), beside, paired(times[ours], times[theirs]), aim)
 
-    files, bare = "reading the same files once", "finding the namespaces"
+def line(
+    times: Times, what: str, ours: str, theirs: str, told: str, aim: Aim | None = None, *, leads: bool = False
+) -> Line:
+    """One task beside another."""
+    beside = f"{told}: {milliseconds(middle(times[theirs]))}"
+    figure = milliseconds(middle(times[ours]))
+    return Line(what, figure, beside, paired(times[ours], times[theirs]), aim, leads=leads)
+
+
+def _times(crowd: Crowd, rounds: int, *tiers: str) -> Times:
+    whats = ("cold", "resync", *CHANGES, "idle")
+    names = [f"{what}-{tier}" for tier in tiers for what in whats]
+    times: Times = json.loads(crowd.tool("scan_costs", str(rounds), "read", "walk", *names))
+    return times
+
+
+def _plain(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
     lines = []
+    times = _times(crowd, rounds, *tiers)
     for tier in tiers:
-        cold = "at most 1.4" if tier == "mountinfo" else ""
-        sweep = "at most 0.2" if tier == "statmount" else ""
-        idle = "at most 2" if tier == "events" else ""
-        lines.append(line(f"{tier}: first scan, with findings", f"cold-{tier}", "read", files, cold))
-        lines.append(line(f"{tier}: every namespace again", f"sweep-{tier}", "read", files, sweep))
-        lines.append(line(f"{tier}: a tick", f"idle-{tier}", "walk", bare, idle))
+        lines += _changed(times, tier)
+        for task, what, theirs, told in (
+            ("cold", "first scan, with findings", "read", FILES),
+            ("resync", "all anew, as each minute", "read", FILES),
+            ("idle", "a tick", "walk", BARE),
+        ):
+            name = f"{task}-{tier}"
+            lines.append(line(times, f"{tier}: {what}", name, theirs, told, KEPT.get(name)))
     return lines
 
 
-def growth(crowd: Crowd, tiers: Sequence[str], rounds: int) -> dict[str, float]:
-    """Median wall seconds of the commands that are plotted against the size of the host."""
-    commands: dict[str, Sequence[str]] = {"cat": RIVALS["cat"], "grep": RIVALS["grep"]}
-    if crowd.namespaces * crowd.mounts <= LIMIT * 10:
-        commands["findmnt for each"] = RIVALS["findmnt for each"]
-    for tier in tiers:
-        commands[f"report, {tier}"] = ("mountwarden", "report", "--json", "--no-wait", "--tier", tier)
-    times = crowd.turns(commands, rounds)
-    return {name: middle(wall for wall, _cpu in pairs) for name, pairs in times.items()}
-
-
-def start_up(crowd: Crowd, rounds: int) -> list[Line]:
-    """How long the commands take that scan nothing."""
-    commands = {
-        "version": ("mountwarden", "--version"),
-        "help": ("mountwarden", "report", "--help"),
-        "python": ("python3", "-I", "-c", "pass"),
-        "findmnt": ("findmnt", "--version"),
-    }
-    times = {n: [wall for wall, _ in pairs] for n, pairs in crowd.turns(commands, rounds).items()}
-    beside = f"`python3 -I -c pass`: {milliseconds(middle(times['python']))}"
+def _changed(times: Times, tier: str, where: str = "") -> list[Line]:
+    leads = tier == "mountinfo"
+    beside = f", with {where}" if where else ""
     return [
-        Line("`mountwarden --version`", milliseconds(middle(times["version"])), beside,
-             paired(times["version"], times["python"]), "below 80 ms"),
-        Line("`mountwarden report --help`", milliseconds(middle(times["help"])), beside,
-             paired(times["help"], times["python"])),
-    ]  # fmt: skip
+        line(times, f"{tier}: a scan after {what}{beside}", f"{change}-{tier}", "read", FILES, AFTER, leads=leads)
+        for change, what in CHANGES.items()
+    ]
+
+
+def _cold(crowd: Crowd, other: Crowd, rounds: int) -> Line:
+    """First scans on both hosts, in turns."""
+    pairs = []
+    for _ in range(rounds):
+        pairs.append([json.loads(one.tool("scan_costs", "1", "cold-mountinfo")) for one in (crowd, other)])
+    without, with_them = ([pair[place]["cold-mountinfo"][0] for pair in pairs] for place in (0, 1))
+    beside = f"without these: {milliseconds(middle(without))}"
+    ratio = paired(with_them, without)
+    what = "mountinfo: first scan, with overlays below no root"
+    return Line(what, milliseconds(middle(with_them)), beside, ratio, UNJUDGED, leads=True)

@@ -1,7 +1,7 @@
 """Runs on a test host: times commands in turns, so that what disturbs the machine disturbs them alike.
 
-python3 turns.py ROUNDS with {name: argv} as JSON on standard input; prints {name: [[wall, cpu], ...]} in seconds, the
-processor's time being that of the command and all that it started.
+turns ROUNDS with {name: argv} as JSON on standard input; prints {name: [[wall, cpu, peak], ...]}: wall and processor
+seconds of the command and all that it started, and the MiB that the largest of its processes had in memory.
 """
 
 import json
@@ -10,21 +10,27 @@ import subprocess
 import sys
 import time
 
+WRONG = 2
+"""The exit status of mountwarden where it could not tell."""
 
-def once(argv: list[str]) -> tuple[float, float]:
-    """Wall and processor seconds of one run. What it prints goes to a file: grep stops early for /dev/null."""
+
+def once(argv: list[str]) -> tuple[float, float, float]:
+    """One run. What it prints goes to a file: grep stops early for /dev/null."""
     start = time.perf_counter()
     with open("/tmp/printed", "wb") as printed:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=printed, stderr=subprocess.DEVNULL)
-    _pid, _status, usage = os.wait4(process.pid, 0)
+    _pid, status, usage = os.wait4(process.pid, 0)
     process.returncode = 0
-    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+    took = time.perf_counter() - start
+    if "mountwarden" in argv and os.waitstatus_to_exitcode(status) not in range(WRONG):
+        sys.exit(f"{argv}: wait status {status}")
+    return took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main() -> None:
     """One warming round, then the rounds that count; every other one backwards."""
     commands: dict[str, list[str]] = json.load(sys.stdin)
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
     for number in range(int(sys.argv[1]) + 1):
         order = list(commands) if number % 2 else list(reversed(commands))
         for name in order:
