@@ -22,6 +22,7 @@ from tests.bench.agent.hosts import Bench
 from tests.bench.agent.page import Part, Section
 from tests.support import tree
 from tests.support.product import PROJECT
+from tests.support.shell import CommandFailed
 
 PARTS: Mapping[str, Callable[[Bench], list[Section]]] = {
     "churn": churn.measure,
@@ -72,11 +73,20 @@ def measured(names: Iterable[str], bench: Bench, earlier: Path | None) -> dict[s
         began = time.monotonic()
         sections = PARTS[name](bench)
         if earlier is not None:
-            sections = page.beside(sections, PARTS[name](replace(bench, checkout=earlier)))
+            sections = page.beside(sections, _earlier(name, replace(bench, checkout=earlier)))
         parts[name] = Part(machine(), sections)
         print(*(section.markdown() for section in sections), sep="\n", flush=True)
         print(f"({name}: {time.monotonic() - began:.0f} s)\n", file=sys.stderr)
     return parts
+
+
+def _earlier(name: str, bench: Bench) -> list[Section]:
+    """The part with another checkout's product, which may lack what it takes."""
+    try:
+        return PARTS[name](bench)
+    except CommandFailed as error:
+        print(f"({name} can't be measured in {bench.checkout}: {error})", file=sys.stderr)
+        return []
 
 
 def main() -> None:

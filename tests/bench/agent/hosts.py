@@ -13,7 +13,10 @@ from tests.support.product import LIBRARY, PROJECT, install_product
 HERE = Path(__file__).parent
 PYTHON = "/usr/bin/python3"
 TOOLS = "/root/bench"
-PATH = {"PYTHONPATH": f"{LIBRARY}:{TOOLS}"}
+PATH = {"PYTHONPATH": f"{TOOLS}:{LIBRARY}"}
+"""Of the scripts on a host, which use system calls as this checkout has them."""
+MEASURED = {"PYTHONPATH": f"{LIBRARY}:{TOOLS}"}
+"""Of those that measure the product itself."""
 EXTRAS = ("bench",)
 
 
@@ -46,9 +49,9 @@ class Crowd:
         """The command that runs one of the scripts that are copied to the host."""
         return [PYTHON, "-m", f"tests.bench.agent.{name}", *args]
 
-    def tool(self, name: str, *args: str, input: str = "", timeout: float = 1200) -> str:
+    def tool(self, name: str, *args: str, input: str = "", env: Mapping[str, str] = PATH) -> str:
         """Run one of these scripts; what it printed."""
-        return self.host.run(*self.command(name, *args), input=input, timeout=timeout, env=PATH).stdout
+        return self.host.run(*self.command(name, *args), input=input, timeout=1200, env=env).stdout
 
     def turns(self, commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Run]]:
         """Runs of each command, in turns."""
@@ -101,6 +104,7 @@ class Bench:
         with Machine(extras=EXTRAS) as host:
             install_product(host, self.checkout)
             host.copy_in(HERE, f"{TOOLS}/tests/bench/agent")
+            host.copy_in(PROJECT / "agent/mountwarden", f"{TOOLS}/mountwarden")
             host.write("/etc/mountwarden/mountwarden.toml", CONFIG)
             crowd = Crowd(host, namespaces, mounts)
             crowd.add("crowd", namespaces, mounts, *options)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from tests.bench.agent.figures import Aim, Line, middle, milliseconds, paired
-from tests.bench.agent.hosts import Bench, Crowd
+from tests.bench.agent.hosts import MEASURED, Bench, Crowd
 from tests.bench.agent.page import Section
 
 Times = Mapping[str, Sequence[float]]
@@ -41,7 +41,7 @@ def home(bench: Bench) -> list[Section]:
     rounds = bench.few(3, 15)
     with bench.crowd(bench.few(2, 3), bench.few(500, 10_000)) as crowd:
         names = [f"{change}-mountinfo" for change in CHANGES]
-        times: Times = json.loads(crowd.tool("scan_costs", str(rounds), "home", *names))
+        times: Times = json.loads(crowd.tool("scan_costs", str(rounds), "home", *names, env=MEASURED))
     lines = [
         line(times, f"a scan after {what}", f"{change}-mountinfo", "home", HOME, OF_HOME, leads=True)
         for change, what in CHANGES.items()
@@ -61,7 +61,7 @@ def line(
 def _times(crowd: Crowd, rounds: int, *tiers: str) -> Times:
     whats = ("cold", "resync", *CHANGES, "idle")
     names = [f"{what}-{tier}" for tier in tiers for what in whats]
-    times: Times = json.loads(crowd.tool("scan_costs", str(rounds), "read", "walk", *names))
+    times: Times = json.loads(crowd.tool("scan_costs", str(rounds), "read", "walk", *names, env=MEASURED))
     return times
 
 
@@ -91,10 +91,11 @@ def _changed(times: Times, tier: str, where: str = "") -> list[Line]:
 
 def _cold(crowd: Crowd, other: Crowd, rounds: int) -> Line:
     """First scans on both hosts, in turns."""
-    pairs = []
+    task = "cold-mountinfo"
+    without, with_them = [], []
     for _ in range(rounds):
-        pairs.append([json.loads(one.tool("scan_costs", "1", "cold-mountinfo")) for one in (crowd, other)])
-    without, with_them = ([pair[place]["cold-mountinfo"][0] for pair in pairs] for place in (0, 1))
+        for one, seconds in ((crowd, without), (other, with_them)):
+            seconds.append(json.loads(one.tool("scan_costs", "1", task, env=MEASURED))[task][0])
     beside = f"without these: {milliseconds(middle(without))}"
     ratio = paired(with_them, without)
     what = "mountinfo: first scan, with overlays below no root"
