@@ -1,34 +1,37 @@
 """Runs on a test host: what one scan costs in the process, by tier, beside reading the same files and doing nothing.
 
 scan_costs ROUNDS TASK... prints {task: [seconds, ...]}: `read` (each namespace's mountinfo, once), `home` (that of the
-host alone), `walk` (who is in which namespace), and for a tier `cold-TIER` (a first scan with its results),
-`resync-TIER` (nothing that was read before is trusted), `idle-TIER` (a tick), and the scan after one change at home:
-`mount-TIER` and `umount-TIER` of a layer, `other-TIER`, something of no interest. It is the processor time of the
-process and of its children, until a scan owes nothing to the next one.
+host alone), `walk` (who is in which namespace), and for a tier `cold-TIER` (a first scan with its results), `anew-TIER`
+(nothing that was read before is trusted), `resync-TIER` (the same as the service does it each minute), `idle-TIER` (a
+tick), and what the service scans after one change at home: `mount-TIER` and `umount-TIER` of a layer, `other-TIER`,
+something of no interest. It is the processor time of the process and of its children, with that of later scans by which
+a change is settled.
 """
 
+import importlib
 import json
 import os
-import resource
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from mountwarden.config.schema import Config, RootEntry
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import RootKind, Tier
-from mountwarden.observe import entries, namespaces, processes
+from mountwarden.observe import namespaces, processes
 from mountwarden.scan.scanner import Scanner
+from mountwarden.service import loop
 
 from tests.bench.agent import crowd
 
 POKED = b"/run/private/poked"
 LAYER = crowd.ROOT + b"/changed"
 CONFIG = Config(engines=(), roots=(RootEntry(crowd.ROOT, kind=RootKind.GRAPH),))
-MOST = 50
-"""Scans that one change may lead to."""
+LONGEST = 2.0
+"""Seconds within which a change is settled."""
 
 
 def read() -> None:
@@ -67,16 +70,32 @@ def set_layer(mounted: bool) -> None:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Processor time of one call, with that of the children."""
-    before = _used()
+    """Processor time of one call, with that of the children, as the service counts it."""
+    before = loop._cpu()
     call()
-    return _used() - before
+    return loop._cpu() - before
 
 
-def _used() -> float:
-    living = entries.cpu_seconds()  # first: it reaps
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + ended.ru_utime + ended.ru_stime + living
+def part() -> list[Any]:
+    """What the service has a scan read, where it has it read a part of the host."""
+    try:
+        return [importlib.import_module("mountwarden.scan.part").Part(0.02)]
+    except ModuleNotFoundError:
+        return []
+
+
+def settle(scanner: Any) -> None:
+    """Scan as the service does after a change, until nothing of it is left for later."""
+    until = time.monotonic() + LONGEST
+    if not getattr(scanner, "peek", lambda: True)():
+        return
+    owes = scanner.scan(*part()).owes
+    while time.monotonic() < until:
+        due = 0.0 if owes else getattr(scanner, "due", None)
+        if due is None:
+            return
+        time.sleep(max(0.0, min(due, until) - time.monotonic()))
+        owes = scanner.scan(*part()).owes
 
 
 @dataclass(slots=True)
@@ -87,13 +106,14 @@ class Task:
     scanner: Scanner | None = None
     tier: Tier | None = None
 
-    def settle(self) -> None:
+    def prepare(self) -> None:
         """Bring the scanner to where the task begins, and make the change."""
         if self.scanner is None:
             return
         if self.what in ("mount", "umount"):
             set_layer(self.what == "umount")
         for _ in range(2):
+            settle(self.scanner)
             self.scanner.scan()
         if self.what in ("mount", "umount"):
             set_layer(self.what == "mount")
@@ -106,10 +126,14 @@ class Task:
             Scanner(CONFIG, tier=self.tier).scan()
         elif self.scanner is None:
             {"read": read, "home": home, "walk": walk}[self.what]()
+        elif self.what == "anew":
+            self.scanner.scan(resync=True)
+        elif self.what == "resync":
+            self.scanner.scan(*part(), resync=True)
+        elif self.what == "idle":
+            self.scanner.scan(*part())
         else:
-            scan, left = self.scanner.scan(resync=self.what == "resync"), MOST
-            while scan.owes and left:
-                scan, left = self.scanner.scan(), left - 1
+            settle(self.scanner)
 
 
 def tasks(names: list[str]) -> dict[str, Task]:
@@ -137,7 +161,7 @@ def main() -> None:
         os.mkdir(POKED)
     for number in range(rounds + 1):
         for name in list(wanted) if number % 2 else list(reversed(wanted)):
-            wanted[name].settle()
+            wanted[name].prepare()
             took = seconds(wanted[name].do)
             if number:
                 times[name].append(took)
