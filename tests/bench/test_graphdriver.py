@@ -1,6 +1,6 @@
-"""What the graphdriver costs, each figure beside that of what people have without it, taken in turns.
+"""What the graphdriver costs without Docker, each figure beside that of what people have without it, taken in turns.
 
-Run with -s. The aims: `docker run` within 1.15 times of overlay2, apply within 2 times of `tar -x`.
+Run with -s. The aim: apply within 2 times of `tar -x`. `tests/bench/agent/graphdriver.py` has it with Docker.
 """
 
 import io
@@ -12,21 +12,14 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import pytest
 from mountwarden.graphdriver.overlay import OverlayDriver
 
-from tests.support import tree
-from tests.support.machine import Machine
-from tests.support.product import install_product
 from tests.support.scratch_ns import Sandbox
 
 ROUNDS = 5
-PLUGIN = ("--experimental", "-s", "mountwarden")
-OVERLAY2 = ("-s", "overlay2")
 SMALL_FILES = ("many small files", 20_000, 4_000)
 LAYER = ("a layer", 8_000, 62_500)
 BIG_FILES = ("big files", 10, 50_000_000)
@@ -36,24 +29,6 @@ def timed(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
-
-
-def paired(
-    ours: Callable[[], object], theirs: Callable[[], object], rounds: int = ROUNDS
-) -> tuple[float, float, float]:
-    """Medians of both in seconds, and the median of the ratios of each round, whose two halves stand side by side."""
-    times = []
-    for number in range(rounds):
-        if number % 2:
-            other = timed(theirs)
-            times.append((timed(ours), other))
-        else:
-            times.append((timed(ours), timed(theirs)))
-    return (
-        statistics.median(a for a, _ in times),
-        statistics.median(b for _, b in times),
-        statistics.median(a / b for a, b in times),
-    )
 
 
 def show(what: str, ours: float, theirs: float, ratio: float, other: str) -> None:
@@ -131,47 +106,3 @@ def _get_and_put() -> tuple[float, float, float]:
         command = f"mount -t overlay -o {options} overlay /mnt/m && umount /mnt/m"
         programs.append(timed(lambda line=command: subprocess.run(["sh", "-c", line], check=True)))  # type: ignore[misc]
     return statistics.median(gets), statistics.median(puts), statistics.median(programs)
-
-
-@pytest.mark.timeout(900)
-def test_docker_against_overlay2() -> None:
-    if reason := tree.obstacle():
-        pytest.skip(reason)
-    with ExitStack() as stack:
-        plugin, builtin = (stack.enter_context(Machine()) for _ in range(2))
-        install_product(plugin)
-        plugin.run("systemctl", "start", "mountwarden-graphdriver.socket", "mountwarden-graphdriver.service")
-        plugin.start_docker(*PLUGIN)
-        builtin.start_docker(*OVERLAY2)
-        for machine in (plugin, builtin):
-            prepare(machine)
-        for what, command, rounds in COMMANDS:
-            ours, theirs = (partial(m.run, "sh", "-c", command, timeout=300) for m in (plugin, builtin))
-            show(what, *paired(ours, theirs, rounds), "overlay2")
-
-
-BUILD = "docker build -q --network none --no-cache -t built /root/ctx >/dev/null"
-COMMANDS = (
-    ("docker run --rm", "docker run --rm --network none bb true", 25),
-    (
-        "docker run --rm, 10 in a row",
-        "for i in 0 1 2 3 4 5 6 7 8 9; do docker run --rm --network none bb true; done",
-        5,
-    ),
-    ("docker build, classic", f"DOCKER_BUILDKIT=0 {BUILD}", 7),
-    ("docker build, BuildKit", f"DOCKER_BUILDKIT=1 {BUILD}", 7),
-    ("docker run --rm on Debian", "docker run --rm --network none debian true", 9),
-    ("docker commit of Debian", "docker commit changed smaller >/dev/null", 5),
-    ("docker load of Debian", "docker rmi -f debian smaller >/dev/null; docker load -qi /tmp/debian.tar >/dev/null", 3),
-)
-
-
-def prepare(machine: Machine) -> None:
-    machine.import_image()
-    lines = ("FROM bb", "RUN mkdir /made && echo one > /made/one", "COPY data /data", "RUN echo two >> /data/file")
-    machine.write("/root/ctx/Dockerfile", "\n".join(lines) + "\n")
-    machine.write("/root/ctx/data/file", "copied\n")
-    pack = "tar -C / --one-file-system --exclude=./var/lib --exclude=./proc --exclude=./sys --exclude=./dev -c ."
-    machine.run("sh", "-c", f"{pack} | docker import - debian", timeout=300)
-    machine.docker("run", "--name", "changed", "--network", "none", "debian", "touch", "/etc/mark")
-    machine.run("sh", "-c", "docker save -o /tmp/debian.tar debian", timeout=300)

@@ -16,7 +16,7 @@ import mountwarden
 from mountwarden.kernel.probe import probe
 from mountwarden.observe import tiers as choices
 
-from tests.bench.agent import answers, batches, churn, commands, idle, page, scans
+from tests.bench.agent import answers, batches, churn, commands, graphdriver, idle, page, scans
 from tests.bench.agent.figures import lead_table
 from tests.bench.agent.hosts import Bench
 from tests.bench.agent.page import Part, Section
@@ -32,6 +32,7 @@ PARTS: Mapping[str, Callable[[Bench], list[Section]]] = {
     "large": commands.large,
     "many": commands.many,
     "batches": batches.measure,
+    "graphdriver": graphdriver.measure,
     "latency": churn.latency,
     "answers": answers.measure,
     "growth": answers.growth,
