@@ -16,6 +16,19 @@ mountwarden and what it is compared with in turns. Figures are medians where not
 below 1 mountwarden is cheaper than what is listed beside it. Times depend on the machine and on what else it does:
 """
 
+MISSED = """## What may be missed, or comes later
+
+The figures above are of what the service saw. Where the kernel has no mount events, before Linux 6.15, it reads the
+host's own mounts when they change, and those of other mount namespaces only where something of what went still lives:
+
+- A mount that the host had only between two of these readings was never seen. A copy of it on a mountpoint of a root is
+  found all the same, with less evidence; one that is bound elsewhere is not.
+- A namespace that is cut off while nothing changes on the host is read within four resyncs, which are a minute apart.
+- That the host's umounts reach a severed root again is noticed at the next resync.
+- Nothing is reported before it held for its confirm time, 1 s for layers and 90 s for network namespaces.
+- Where users or containers make a scan costly, what is theirs waits, and `mountwarden status` says so as a gap.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -77,7 +90,8 @@ def markdown(parts: Iterable[Part]) -> str:
     machines = dict.fromkeys(part.machine for part in parts)
     leading = [line for section in sections for line in section.lines if line.leads]
     lead = [f"## What was aimed at\n\n{lead_table(leading)}"] if leading else []
-    return "\n".join([HEAD, *(f"{one}\n" for one in machines), *lead, *(section.markdown() for section in sections)])
+    rest = (section.markdown() for section in sections)
+    return "\n".join([HEAD, *(f"{one}\n" for one in machines), *lead, *rest, MISSED])
 
 
 def write(directory: Path, parts: Sequence[Part]) -> None:
