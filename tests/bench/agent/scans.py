@@ -59,8 +59,8 @@ def line(
 
 
 def _times(crowd: Crowd, rounds: int, *tiers: str) -> Times:
-    whats = ("cold", "anew", "resync", *CHANGES, "idle")
-    names = [f"{what}-{tier}" for tier in tiers for what in whats]
+    tasks = ("cold", "anew", "resync", *CHANGES, "idle")
+    names = [f"{what}-{tier}" for tier in tiers for what in tasks]
     times: Times = json.loads(crowd.tool("scan_costs", str(rounds), "read", "walk", *names, env=MEASURED))
     return times
 
