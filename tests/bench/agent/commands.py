@@ -19,9 +19,9 @@ def large(bench: Bench) -> list[Section]:
     """A large host: the commands, then the service."""
     with bench.crowd(*bench.large) as crowd:
         crowd.use_tier("mountinfo")
-        runs = crowd.turns({"report": REPORT, **WHOLE}, bench.few(1, 3))
+        runs = crowd.turns({"report": REPORT, **WHOLE}, bench.few(1, 2))
         whole = [line for name in WHOLE for line in _whole(name, runs[name], runs["report"])]
-        lines = [*whole, _peak("report", runs["report"]), _processors(crowd, bench.few(2, 9))]
+        lines = [*whole, _peak("report", runs["report"]), _processors(crowd, bench.few(2, 5))]
         return [Section(f"Commands at {crowd.size}", lines), *idle.large(bench, crowd)]
 
 

@@ -68,7 +68,7 @@ def large(bench: Bench, crowd: Crowd) -> list[Section]:
         time.sleep(5)
         (share,) = shares([crowd], bench.few(5, 30))
         lines += _of(tier, crowd, share)
-    asked = [_asked(crowd, tier, bench.few(2, 10)) for tier in bench.tiers]
+    asked = [_asked(crowd, tier, bench.few(2, 3)) for tier in bench.tiers]
     return [
         Section("The service, idle, on a large host", lines),
         Section("A report of the service on a large host", asked),
