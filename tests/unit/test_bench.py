@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.bench.agent import page
+from tests.bench.agent import page, scan_costs
 from tests.bench.agent.figures import Aim, Line, lead_table, lines_table, number, paired, percentile, resampled
 from tests.bench.agent.page import Part, Section
 from tests.bench.agent.planted import lost
@@ -102,6 +104,33 @@ def test_the_figures_of_another_checkout_stand_beside_the_same_lines() -> None:
     assert text[0].endswith("| met | earlier |")
     assert text[2].endswith("|  |  | 4 (8 ms) |")
     assert "earlier" not in lines_table(merged[1].lines)
+
+
+@dataclass
+class Scans:
+    """Counts scans: the first owes something to the next one, which leaves something for a moment later."""
+
+    needed: bool
+    count: int = 0
+
+    def peek(self) -> bool:
+        return self.needed
+
+    @property
+    def due(self) -> float | None:
+        return time.monotonic() + 0.05 if self.count == 2 else None
+
+    def scan(self, *_part: object) -> SimpleNamespace:
+        self.count += 1
+        return SimpleNamespace(owes=self.count == 1)
+
+
+@pytest.mark.parametrize(("needed", "scans"), [(True, 3), (False, 0)])
+def test_a_change_costs_all_scans_that_it_leads_to(needed: bool, scans: int) -> None:
+    """Else a scanner that leaves its work to the next scan would look like a cheap one."""
+    scanner = Scans(needed)
+    scan_costs.settle(scanner)
+    assert scanner.count == scans
 
 
 def starts(*arguments: str) -> list[float]:
