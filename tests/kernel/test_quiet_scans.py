@@ -142,7 +142,8 @@ def test_what_home_mounts_during_a_scan_is_not_suspected(home: Home, used: Tier)
 
 
 def _mounted_meanwhile(config: Config, used: Tier) -> None:
-    scanner, elsewhere = Scanner(config, home=own_namespace(), tier=used), Late(Budgets(deadline=None), lambda: None, Superblocks())
+    scanner = Scanner(config, home=own_namespace(), tier=used)
+    elsewhere = Late(Budgets(deadline=None), lambda: None, Superblocks())
     scanner._elsewhere = elsewhere
     assert scanner.scan().findings == ()
     elsewhere.late = True

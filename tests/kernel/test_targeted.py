@@ -9,7 +9,6 @@ import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Evidence, Kind, Tier
 from mountwarden.observe import namespaces
-from mountwarden.observe.enter import own_namespace
 from mountwarden.scan import departures
 from mountwarden.scan.part import Part
 from mountwarden.scan.scanner import Scan
@@ -223,7 +222,7 @@ def test_what_was_read_before_a_superblock_ended_shows_no_copy_of_a_later_one(ho
                 else:
                     reused = spaces[0].run(is_given_anew, device, b"/mnt")
                 for _ in range(4):
-                    scan, reads = scanner.next(part=PART)
+                    scan, _reads = scanner.next(part=PART)
                     assert leaked(scan) == set()
                     assert "history" not in [one.evidence for one in scan.findings]
                     time.sleep(0.25)
@@ -296,5 +295,3 @@ def test_a_namespace_that_came_after_home_unmounted_it_is_not_read_for_it() -> N
             os.close(fd)
 
     in_processes(judge)
-
-

@@ -6,8 +6,11 @@ from mountwarden.service.schedule import (
     CLIENT_BURST,
     CONFIRM_BURST,
     COST_FACTOR,
+    IDLE_ALLOWANCE,
     LONGEST_PAUSE,
     LONGEST_TICK,
+    PEEK_BURST,
+    PEEK_FACTOR,
     SERVICE_BURST,
     SERVICE_SETTLE,
     SETTLE,
@@ -174,3 +177,71 @@ def test_what_root_needs_comes_whatever_it_costs() -> None:
     assert schedule.next() <= 10.1
     schedule.done(10.2, 10.3, 0.0, full=False, deadline=None)
     assert schedule.next() > 20
+
+
+def test_a_look_at_the_homes_waits_for_no_scan_that_was_dear() -> None:
+    schedule = scanned(cost=100.0)
+    schedule.mounts_changed(10.5)
+    schedule.mounts_changed(10.6)
+    assert schedule.next() == 10.1 + LONGEST_PAUSE
+    assert schedule.next_peek() == 10.5 + SETTLE
+
+
+def test_looks_at_the_homes_cost_no_more_than_their_share_and_count_for_scans() -> None:
+    schedule = scanned()
+    now, spent = 20.0, 0.0
+    while now < 320.0:
+        schedule.mounts_changed(now)
+        due = schedule.next_peek()
+        assert due is not None
+        now = max(now, due) + 0.004
+        schedule.peek_done(now, 0.004)
+        spent += 0.004
+    assert spent == pytest.approx(PEEK_BURST + 300.0 / PEEK_FACTOR, rel=0.02)
+    assert schedule.debt >= spent
+
+
+def test_scans_have_a_share_that_looks_at_the_homes_leave_them() -> None:
+    """Homes change all the time, and so does what is to be scanned: nothing waits for ever."""
+    schedule = scanned()
+    now, scans, peeks = 20.0, 0.0, 0.0
+    while now < 620.0:
+        schedule.mounts_changed(now)
+        schedule.woken(now)
+        peek = schedule.next_peek()
+        assert peek is not None
+        if schedule.next() <= peek:
+            now = max(now, schedule.next()) + 0.01
+            schedule.done(now - 0.01, now, 0.01, full=False, deadline=None)
+            scans += 0.01
+        else:
+            now = max(now, peek) + 0.004
+            schedule.peek_done(now, 0.004)
+            peeks += 0.004
+    assert scans + peeks == pytest.approx(600.0 / COST_FACTOR, rel=0.1)
+    assert scans >= 600.0 * (1 / COST_FACTOR - 1 / PEEK_FACTOR) * 0.9
+
+
+def test_what_may_be_left_behind_is_looked_for_as_soon_as_a_finding_is_confirmed() -> None:
+    schedule = scanned(cost=1.0)
+    assert schedule.next() > 20.0
+    schedule.suspicion = 10.4
+    assert schedule.next() == 10.4
+    schedule.done(10.4, 10.5, 0.01, full=False, deadline=None)
+    assert schedule.suspicion is None
+
+
+def test_what_is_to_be_asked_again_is_no_scan() -> None:
+    schedule = scanned()
+    assert schedule.next_peek() is None
+    schedule.ask = 10.3
+    assert (schedule.next_peek(), schedule.next()) == (10.3, 11.0)
+    schedule.peek_done(10.31, 0.0)
+    assert schedule.next_peek() is None
+
+
+def test_what_presses_may_cost_what_is_left_and_all_else_a_little() -> None:
+    schedule = scanned()
+    assert schedule.allowance(10.2, presses=True) == pytest.approx(schedule.burst)
+    assert schedule.allowance(10.2, presses=False) == IDLE_ALLOWANCE
+    assert scanned(cost=5.0).allowance(10.2, presses=True) == 0.0

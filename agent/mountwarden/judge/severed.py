@@ -49,7 +49,7 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
 
 
 def _parents(state: RootState, match: Match, mount: Mount) -> list[Mount]:
-    """What home's mounts of the same on the same spot are mounted on; where none of it propagates, a copy is cut off."""
+    """What home's mounts of the same on the same spot are mounted on: a copy is cut off where none of it propagates."""
     originals = [one for one in state.live.get(match.spot, ()) if one.identity == mount.identity]
     return [state.parents[one.id] for one in originals if one.id in state.parents]
 

@@ -174,7 +174,7 @@ class Elsewhere:
         return reading
 
     def _read_owed(self, reader: "_Reader", history: History, number: int, part: Part) -> dict[int, Reading]:
-        """Of those that were not read since home unmounted what may be there, the longest unread within the allowance."""
+        """Of those that were not read since home unmounted what may be there, the longest unread, by the allowance."""
         since = max((one.since for one in history.departed.values() if one.everywhere), default=0)
         owed = [inode for inode in self._unread_since(reader, since) if inode not in reader.found.unread]
         readings: dict[int, Reading] = {}
@@ -210,7 +210,7 @@ class Elsewhere:
         return frozenset(number for one in readings if one is not None for number in one.reached.ids(identity))
 
     def ended(self, devices: Iterable[str], number: int) -> None:
-        """The superblocks of these devices have ended: what was read up to that reading of the homes shows no others."""
+        """The superblocks of these devices have ended: what was read before that reading of the homes shows those."""
         self._died |= dict.fromkeys(devices, number)
 
     def _copies(self, inode: int, reading: Reading, watched: Container[tuple[str, bytes]]) -> Iterator[Copy]:

@@ -130,7 +130,7 @@ class History:
         )
 
     def asked(self, lives: Mapping[str, bool]) -> "History":
-        """The history after the question which superblocks live, by device; it is asked after each reading of the homes.
+        """The history after the question which superblocks live (by device), asked after each reading of the homes.
 
         One that gave no answer then may be another one later.
         """

@@ -36,7 +36,6 @@ from .stacks import StackDepths
 from .stored_history import StoredHistory
 from .suspects import Suspects
 
-
 SAVED = 5.0
 """Seconds after which what homes have, and others beside them, is saved again."""
 
@@ -166,7 +165,7 @@ class Scanner:
             self._budgets.share(time.thread_time() - self.excess - began, self._spaces.owners.values())
 
     def peek(self) -> bool:
-        """Look at the homes alone, between two scans: at what they have mounted and unmounted. Whether a scan is needed."""
+        """Look at the homes alone, between two scans: at what came and went there. Whether a scan is needed."""
         if not self._homes.tables or self.wake is not None:
             return True
         if self._homes.again(self._observer):

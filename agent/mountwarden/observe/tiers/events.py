@@ -123,7 +123,7 @@ class EventsObserver(StatmountObserver):
         return reading
 
     def resync(self, inodes: Container[int]) -> None:
-        """As `Observer` says, but of all of them: most texts are not read: mounts are counted, and those that matter are compared.
+        """As `Observer` says, but of all namespaces: their mounts are counted, and those that matter compared.
 
         Each namespace's text is read again once in `_ROUNDS` resyncs. Raises: OSError as statmount(2) does.
         """

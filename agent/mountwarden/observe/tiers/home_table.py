@@ -24,8 +24,9 @@ def home_table(
     """The table of all mounts.
 
     `parsed` are the mounts of the last reading for these paths, by line, and then those of this one: between two
-    readings most lines are the same. A FUSE mount that is on the way to none of the `paths` and below none of them has an empty mount point: fusermount3
-    gives each user a thousand, whose paths and sources are as long as the user likes. Raises: OSError as reading does.
+    readings most lines are the same. A FUSE mount that is on the way to none of the `paths` and below none of them has
+    an empty mount point: fusermount3 gives each user a thousand, whose paths and sources are as long as the user likes.
+    Raises: OSError as reading does.
     """
     parsed = {} if parsed is None else parsed
     mounts: list[Mount] = []

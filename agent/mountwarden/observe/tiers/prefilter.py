@@ -107,6 +107,7 @@ class ReachedCopies(Protocol):
     def ids(self, identity: Identity) -> tuple[int, ...]:
         """The small mount ids of the copies of that device and root."""
 
+
 class ReachedIds:
     """Small ids of reached copies by what they are copies of. There are many of them, and few are ever asked for.
 
