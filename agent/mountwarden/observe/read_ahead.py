@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from . import mount_lines, processes
-from .mount_lines import OpenMountinfo, ReadingLimits
+from .mount_lines import OpenMountinfo, ReadingLimits, TimeLeft
 
 Wanted = tuple[int, tuple[int, ...], ReadingLimits]
 """Inode of a namespace, the processes in it, and what its reading may take."""
@@ -239,13 +239,13 @@ def _whole(fd: int, seconds: float) -> bytes | None:
     The kernel gives read(2) a page at a time, after each of which a thread has to wait for its turn in Python. So the
     text is copied within the kernel, to a file in memory.
     """
-    copy, until, size = os.memfd_create("mountinfo", os.MFD_CLOEXEC), time.thread_time() + seconds, 0
+    copy, time_left, size = os.memfd_create("mountinfo", os.MFD_CLOEXEC), TimeLeft(seconds), 0
     try:
         while many := os.sendfile(copy, fd, None, _AT_ONCE):
             size += many
             if size >= mount_lines.BLOCK:
                 return None
-            if time.thread_time() > until:
+            if time_left.is_over():
                 raise OSError(errno.ETIME, os.strerror(errno.ETIME))
         return os.pread(copy, size, 0)
     finally:

@@ -23,7 +23,7 @@ from .results import Results
 from .triggers import Triggers, Wake
 from .unsaved import Unsaved
 
-OFTEN = 10.0
+OFTEN = 30.0
 """Seconds after which the files are written again though nothing changed: their age is how readers trust them."""
 ACTIONS = 10
 """Last actions that the status shows."""

@@ -7,7 +7,6 @@ bit is in the answer's mask; an empty string sets no bit.
 import errno
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from ...kernel import abi, syscalls
 from ...kernel.abi import StatmountMask
 from ...kernel.probe import FIELDS
 from ...mounts.mountinfo import escape
+from ..mount_lines import TimeLeft
 
 ID = 8
 """Bytes of one mount id in a list."""
@@ -85,13 +85,13 @@ class Lister:
         OSError of ETIME where it takes more than `seconds` of CPU time.
         """
         parts: list[bytes] = []
-        last, until = 0, time.thread_time() + seconds
+        last, time_left = 0, TimeLeft(seconds)
         try:
             # Resumed from the last id: the kernel goes on after it. An empty page ends the list, not a short one.
             while count := syscalls.listmount(abi.LSMT_ROOT, last, namespace, self._page):
                 parts.append(memoryview(self._page)[: count * ID].tobytes())
                 last = int.from_bytes(parts[-1][-ID:], sys.byteorder)
-                if time.thread_time() > until:
+                if time_left.is_over():
                     raise OSError(errno.ETIME, os.strerror(errno.ETIME))
         except FileNotFoundError:
             raise Vanished from None
