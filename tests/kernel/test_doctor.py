@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,10 +24,12 @@ from mountwarden.predict.next_leaks import NextLeak, predict_leaks, who
 from mountwarden.report.map import MapFacts
 from mountwarden.report.map_types import MapJson
 from mountwarden.scan.scanner import Scanner
+from mountwarden.scratch import topology
 
+from tests.kernel.crash import in_few_processes
 from tests.kernel.topology import ROOT, Home
 from tests.support.exposures import exposures
-from tests.support.scratch_ns import Namespace, Propagation, hold, in_child
+from tests.support.scratch_ns import Namespace, Propagation, Sandbox, hold, in_child
 
 AGENT = Path(mountwarden.__file__).parents[1]
 NOBODY = 65534
@@ -275,3 +278,25 @@ def test_the_command_without_root_sees_what_it_can(tmp_path_factory: pytest.Temp
     assert document["canary"]["done"] is True, document["canary"]
     assert any(check["hint"] == "run it as root" for check in document["checks"])
     assert done.returncode == (1 if document["status"] == "fail" else 0)
+
+
+def test_the_canary_reads_no_namespace_but_its_own() -> None:
+    """However many the host has: a thousand mounts in each of 400 took it 46 s."""
+
+    def among_few(_home: Sandbox) -> tuple[canary.CanaryResult, set[int], set[int]]:
+        opened = set[int]()
+
+        def hook(event: str, arguments: tuple[object, ...]) -> None:
+            if event == "open" and (path := str(arguments[0])).endswith("/mountinfo"):
+                opened.add(os.stat(path.replace("mountinfo", "ns/mnt")).st_ino)
+
+        with hold(propagation="private") as cut, hold(propagation="slave") as slave:
+            os.mkdir("/mnt/canary")
+            sys.addaudithook(hook)
+            result = canary._leak_and_detach(b"/mnt/canary", topology.holder_process)
+            return result, opened - {own_namespace()}, {cut.inode, slave.inode}
+
+    result, opened, others = in_few_processes(among_few, 20)
+    assert result.done, result.text
+    assert len(opened) == 1, "that of the holder"
+    assert not opened & others

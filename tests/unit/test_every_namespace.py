@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mountwarden.errors import NoAnswer
 from mountwarden.model import HOST, UNKNOWN, Namespace, Owner
-from mountwarden.observe import budgets, every_namespace, namespaces
+from mountwarden.observe import budgets, namespaces, read_ahead
 from mountwarden.observe.budgets import Budgets, limits_of
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.every_namespace import TOO_LONG, read_each
@@ -32,11 +32,8 @@ class Host:
         self.asked: list[int] = []
         self.limits: dict[int, ReadingLimits] = {}
         patch.setattr(namespaces, "read", self._read)
-        patch.setattr(every_namespace, "time", self)
+        patch.setattr(read_ahead, "cpu_seconds", lambda: self.cpu)
         patch.setattr(budgets, "_cpu", lambda: self.cpu)
-
-    def thread_time(self) -> float:
-        return self.cpu
 
     def _read(self, inode: int, pids: Any, function: Callable[[MountLines], object], door: Any, limits: Any) -> object:
         assert pids == (inode + 10,)

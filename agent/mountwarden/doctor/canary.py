@@ -2,7 +2,7 @@
 
 Nothing of the host is touched: the layer lies in a directory of its own, and everything is gone at the end, as the
 demo's is. Where systemd runs and we are root, a transient unit holds the copy; elsewhere it happens in namespaces of
-its own, which needs no root.
+its own, which needs no root. It scans its home and the namespace of the holder, and no other.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from ..errors import MountwardenError
 from ..escape import sentence
 from ..model import Action, Finding, Kind, RootKind
 from ..observe.enter import own_namespace
+from ..observe.processes import link_inode
 from ..output.columns import cost
 from ..remedies import apply
 from ..scan.scanner import Scanner
@@ -102,14 +103,14 @@ def _answered(write: int, function: Callable[[], CanaryResult]) -> int:
 
 def _leak_and_detach(directory: bytes, hold: _Hold) -> CanaryResult:
     topology.root(directory)
-    scanner = Scanner(
-        Config(engines=(), roots=(RootEntry(directory, kind=RootKind.GRAPH),)),
-        home=own_namespace(),
-    )
+    spaces = {own_namespace()}  # of what else the host has, which may be much, no copy of ours concerns it
+    config = Config(engines=(), roots=(RootEntry(directory, kind=RootKind.GRAPH),))
+    scanner = Scanner(config, home=own_namespace(), only=spaces)
     with _timed() as mounting:
         layer = topology.mount_layer(directory)
     with hold() as holder:
         held_by = holder.unit or "a process of its own"
+        spaces.add(link_inode(holder.pid, "mnt"))
         scanner.scan()
         topology.unmount_layer(layer)
         with _timed() as finding:

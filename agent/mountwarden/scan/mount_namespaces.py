@@ -1,6 +1,6 @@
 """Which mount namespaces there are, the processes in each, and how one without a process is entered."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from ..errors import NoAnswer
 from ..model import UNKNOWN, Door, Gap, Namespace, Owner
@@ -20,7 +20,9 @@ class MountNamespaces:
     end is proved.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, only: Container[int] | None = None) -> None:
+        """`only`: inodes of the namespaces that are scanned; None: all."""
+        self._only = only
         self.members: dict[int, tuple[int, ...]] = {}
         """Processes, or thread ids where only a thread is in it; empty for a namespace without a process."""
         self.doors: dict[int, Door] = {}
@@ -61,6 +63,9 @@ class MountNamespaces:
         if not search and any(self._read[inode] & threads for inode in self._missing()):
             gaps = self._list(threads=True)
         self._add_newcomers(search=search)
+        if self._only is not None:
+            self.members = {inode: pids for inode, pids in self.members.items() if inode in self._only}
+            self.pids = sorted(pid for pids in self.members.values() for pid in pids)
         if search and not self._living.sees_all:
             gaps += (Gap("mount namespaces of new processes", "they end before they can be asked"),)
         missing = self._missing()
@@ -111,7 +116,7 @@ class MountNamespaces:
         """Add the namespaces without a process; returns what could not be asked. `tables` are those of the homes."""
         gaps: tuple[Gap, ...] = ()
         self._tables = tables
-        if search:
+        if search and self._only is None:
             self.doors, gaps = processless.doors(self.members, tables, self.pids, self._descriptors)
         self.doors = {inode: door for inode, door in self.doors.items() if inode not in self.members}
         self.members |= dict.fromkeys(self.doors, ())

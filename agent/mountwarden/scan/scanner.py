@@ -7,7 +7,7 @@ as it does at a resync.
 
 import functools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field, replace
 
 from .. import engines
@@ -98,6 +98,7 @@ class Scanner:
         deadline: float | None = None,
         alive: Callable[[], None] = lambda: None,
         exposed: ExposedTexts | None = None,
+        only: Container[int] | None = None,
     ) -> None:
         """`home` is the inode of the namespace that counts as PID 1's; None asks for PID 1's own.
 
@@ -106,7 +107,7 @@ class Scanner:
         takes up. `keep` gets what is to be saved, before a scan returns: so that nothing is told or tried whose
         evidence is not saved. `deadline` is in seconds: a scan reads no further namespace after it, and `owes` a part
         to the next one; None where there is no next one. `alive` is called now and then within a scan. `exposed` looks
-        at each text too, so that each scan reads all of them.
+        at each text too, so that each scan reads all of them. `only`: inodes of the namespaces that there are for it.
 
         Raises: MountwardenError where the tier does not work.
         """
@@ -117,7 +118,7 @@ class Scanner:
         self.tier, self.tier_reason, self._observer = tiers.take(self._tier_setting)
         self._daemons = processes.DaemonWatch(COMMANDS)
         self._engines = Host()
-        self._spaces = MountNamespaces()
+        self._spaces = MountNamespaces(only)
         self._homes = Homes(home)
         self._budgets = Budgets(deadline=deadline) if deadline else Budgets(deadline=None, burst=COMMAND_BURST)
         self.superblocks = Superblocks()
