@@ -12,6 +12,7 @@ from ..escape import printable, sentence, timestamp
 from ..output import doctor_text, report_file, terminal
 from ..report import build
 from . import options
+from .reading import ReadingLine
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -61,7 +62,9 @@ def run(arguments: Namespace) -> int:
     named = bool(errors) and configuration.is_named(arguments)
     config = Config() if named else configuration.of(arguments)
     unseen = next((gap.reason for gap in host_view.gaps()), None)
-    found = examine(Asked(arguments.config, status, running, config, errors, unseen, canary=not arguments.no_canary))
+    asked = Asked(arguments.config, status, running, config, errors, unseen, canary=not arguments.no_canary)
+    with ReadingLine() as reading:
+        found = examine(asked, reading.one_more)
     written = document(found, time.time())
     if arguments.json:
         sys.stdout.write(report_file.dumps(written))

@@ -9,6 +9,7 @@ from ..output import report_file, terminal
 from ..output.map import dot, drawing, svg
 from ..report import build
 from . import host_view, options, session
+from .reading import ReadingLine
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -48,7 +49,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
 def run(arguments: Namespace) -> int:
     """Draw it; the exit status says nothing about what is drawn."""
     session.need_root("mountwarden map")
-    picture = scan(arguments)
+    with ReadingLine() as reading:
+        picture = scan(arguments, reading)
     if arguments.json:
         sys.stdout.write(report_file.dumps(picture))
     elif arguments.svg:
@@ -61,15 +63,15 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def scan(arguments: Namespace) -> "MapJson":
-    """Scan the host now, every mount of every namespace."""
+def scan(arguments: Namespace, reading: ReadingLine) -> "MapJson":
+    """Scan the host now, every namespace."""
     from ..observe.exposed_texts import ExposedTexts
     from ..predict.next_leaks import who
     from ..report.map import MapFacts, counts
     from ..scan import confirm
 
     texts = ExposedTexts()
-    scanner = session.scanner(arguments, exposed=texts)
+    scanner = session.scanner(arguments, exposed=texts, alive=reading.one_more)
     known = session.known(scanner)
     found = confirm.confirmed_scan(scanner, wait=arguments.wait, known=known)
     picture = found.seen.picture

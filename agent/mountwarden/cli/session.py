@@ -3,6 +3,7 @@
 import os
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import replace
 
 from .. import engines
@@ -24,11 +25,17 @@ from . import configuration
 from .service_report import ServiceReport
 
 
-def scanner(arguments: Namespace, *, acts: bool = False, exposed: ExposedTexts | None = None) -> Scanner:
+def scanner(
+    arguments: Namespace,
+    *,
+    acts: bool = False,
+    exposed: ExposedTexts | None = None,
+    alive: Callable[[], None] = lambda: None,
+) -> Scanner:
     """A Scanner for the configuration of the command, with the silences of this boot. `acts`: the command does.
 
-    `exposed` looks at what it reads. The configuration's tier may not work here; then the best one that does is used,
-    with a warning.
+    `exposed` looks at what it reads, `alive` is called for each namespace. The configuration's tier may not work here;
+    then the best one that does is used, with a warning.
 
     Raises: ConfigError; MountwardenError where the tier that an option names does not work.
     """
@@ -37,12 +44,12 @@ def scanner(arguments: Namespace, *, acts: bool = False, exposed: ExposedTexts |
     saved, _why_not = history_file.read(RunDirectory(), boot_id())
     config = silences.merged(configuration.of(arguments, acts=acts), RunDirectory())
     try:
-        return Scanner(config, tier=tier, history=saved, exposed=exposed)
+        return Scanner(config, tier=tier, history=saved, exposed=exposed, alive=alive)
     except MountwardenError as error:
         if tier is not None or config.tier is None or configuration.is_named(arguments):
             raise
         configuration.warn(f"tier in the configuration: {error.message}; going on with the best tier that works")
-        return Scanner(replace(config, tier=None), history=saved, exposed=exposed)
+        return Scanner(replace(config, tier=None), history=saved, exposed=exposed, alive=alive)
 
 
 def roots(arguments: Namespace) -> list[Root]:

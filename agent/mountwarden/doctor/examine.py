@@ -3,7 +3,7 @@
 import contextlib
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -59,10 +59,13 @@ class Asked:
     canary: bool = True
 
 
-def examine(asked: Asked) -> Examination:
-    """Examine everything. What can't be examined without root is a line that says so."""
+def examine(asked: Asked, alive: Callable[[], None] = lambda: None) -> Examination:
+    """Examine everything. What can't be examined without root is a line that says so.
+
+    `alive` is called for each namespace that is read.
+    """
     tried = interfaces()
-    found = Examination((), tried) if os.geteuid() else _host(asked, tried)
+    found = Examination((), tried) if os.geteuid() else _host(asked, tried, alive)
     result = canary.run() if asked.canary else None
     pid1 = namespaces.of_pid1() if os.geteuid() == 0 else None
     test, of_service = _superblock_test(asked)
@@ -102,10 +105,10 @@ def _without_root() -> Check:
     return Check("namespaces.gap", roots.NEXT, Status.WARN, text, "run it as root")
 
 
-def _host(asked: Asked, tried: tuple[Interface, ...]) -> Examination:
+def _host(asked: Asked, tried: tuple[Interface, ...], alive: Callable[[], None]) -> Examination:
     """As root: all roots and all namespaces."""
     texts = ExposedTexts()
-    scanner, refused = _scanner(asked.config, texts)
+    scanner, refused = _scanner(asked.config, texts, alive)
     scan = scanner.scan()
     exposed = texts.found(scan.picture)
     next_leaks, unasked = predict_leaks(exposed, scan.picture)
@@ -116,20 +119,22 @@ def _host(asked: Asked, tried: tuple[Interface, ...]) -> Examination:
         *roots.roots(scan.picture, scan.findings),
         roots.reached(exposed),
         *roots.cut_off(next_leaks),
-        *(units.checks(units.private(), _running(scan)) if scan.picture.roots else ()),
+        *(units.checks(private, _running(scan)) if (private := units.private()) and scan.picture.roots else ()),
         *roots.gaps(_once((*scan.gaps, *texts.gaps, *unasked))),
     )
     return Examination(checks, tried, next_leaks, None, scan)
 
 
-def _scanner(config: Config, texts: ExposedTexts) -> tuple[Scanner, tuple[Check, ...]]:
+def _scanner(
+    config: Config, texts: ExposedTexts, alive: Callable[[], None] = lambda: None
+) -> tuple[Scanner, tuple[Check, ...]]:
     """With the tier of the configuration; with the best one, and a line that says so, where that does not work."""
     try:
-        return Scanner(config, exposed=texts), ()
+        return Scanner(config, exposed=texts, alive=alive), ()
     except MountwardenError as error:
         text = f"the service can't scan as it is configured: {sentence(error.message)}"
         check = Check("kernel.tier", kernel.GROUP, Status.FAIL, text, "remove `tier` from the configuration")
-        return Scanner(replace(config, tier=None), exposed=texts), (check,)
+        return Scanner(replace(config, tier=None), exposed=texts, alive=alive), (check,)
 
 
 def _running(scan: Scan) -> frozenset[str]:
