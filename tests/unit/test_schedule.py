@@ -152,8 +152,8 @@ def test_a_client_brings_a_scan_forward_and_many_are_one() -> None:
 
 
 def test_clients_have_a_part_of_the_burst_and_put_off_no_scan_because_of_mounts() -> None:
-    schedule = scanned(cost=0.2)
-    assert schedule.asked(10.3) == pytest.approx(10.1 + COST_FACTOR * (0.2 - CLIENT_BURST))
+    schedule = scanned(cost=0.25)
+    assert schedule.asked(10.3) == pytest.approx(10.1 + COST_FACTOR * (0.25 - CLIENT_BURST))
     assert schedule.next() == 10.0 + LONGEST_TICK
     schedule.woken(10.5)
     assert schedule.next() == 10.5 + SETTLE

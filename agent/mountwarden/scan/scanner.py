@@ -21,6 +21,7 @@ from ..observe import processes, start_times, tiers
 from ..observe.budgets import COMMAND_BURST, Budgets
 from ..observe.exposed_texts import ExposedTexts
 from ..observe.ids import NamespaceIds
+from ..observe.namespaces import SETUP
 from ..observe.superblocks import Superblocks
 from ..observe.tiers.observer import Beside
 from . import stored_history
@@ -127,8 +128,8 @@ class Scanner:
         self._suspects = Suspects()
         self._number = 0
         """How often the homes were read."""
-        self._homes_changed = False
-        """Whether a home changed since the last scan."""
+        self._homes_changed, self._changed_at = False, 0.0
+        """Whether a home changed since the last scan, and when that was seen last (monotonic clock)."""
         self._exposed = exposed
         self._earlier = history
         self._history = stored_history.begin(history) if history else History()
@@ -184,8 +185,13 @@ class Scanner:
 
     @property
     def due(self) -> tuple[float | None, float | None]:
-        """When a scan, and when `recheck`, should be though nothing happens (monotonic clock)."""
-        return 0.0 if self.presses else self._spaces.due, self._departures.next(self._history.departed)
+        """When a scan, and when `recheck`, should be though nothing happens (monotonic clock).
+
+        Who mounts something at home may have made a namespace too.
+        """
+        times = (self._spaces.due, self._changed_at + SETUP if self._homes_changed else None)
+        later = 0.0 if self.presses else min((one for one in times if one is not None), default=None)
+        return later, self._departures.next(self._history.departed)
 
     @property
     def presses(self) -> bool:
@@ -201,7 +207,7 @@ class Scanner:
     def _read_homes(self) -> None:
         """Take in what the last reading of the homes showed."""
         self._number += 1
-        self._homes_changed = True
+        self._homes_changed, self._changed_at = True, time.monotonic()
         self._history = homes_read(self._history, self._homes.change, self._number)
         self._elsewhere.ended(self._homes.new_devices, self._number)
         if self.superblocks.way is SuperblockTest.INOTIFY:

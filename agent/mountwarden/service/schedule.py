@@ -20,7 +20,7 @@ LONGEST_PAUSE = 30.0
 """Seconds that a costly scan may put off the next one at most."""
 TICK_FACTOR = 4000.0
 """A tick comes not before so many times the processor time of the last one: scans of an idle host cost 0.025 %."""
-LONGEST_TICK = 5.0
+LONGEST_TICK = 10.0
 """Seconds to which a tick is stretched at most; what happens on the host does not wait for it."""
 SETTLE = 0.02
 """Seconds after a wake-up before the scan: what happens together is seen in one scan."""
