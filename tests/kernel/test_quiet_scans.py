@@ -10,7 +10,8 @@ from mountwarden.observe import namespaces
 from mountwarden.observe.budgets import Budgets
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.superblocks import Superblocks
-from mountwarden.scan.elsewhere import Elsewhere, FoundElsewhere
+from mountwarden.scan.elsewhere import Elsewhere
+from mountwarden.scan.readings import FoundElsewhere
 from mountwarden.scan.scanner import Scan, Scanner
 
 from tests.kernel.topology import ROOT, Home

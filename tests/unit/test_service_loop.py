@@ -54,6 +54,9 @@ class Host:
         self.said: list[str] = []
         self.wakes: list[frozenset[Wake]] = []
 
+    def close(self) -> None:
+        self.said.append("closed")
+
     def peek(self) -> bool:
         return True
 

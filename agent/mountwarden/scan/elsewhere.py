@@ -5,13 +5,12 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
 
 from ..errors import NoAnswer
-from ..model import HOST, UNKNOWN, Copy, Gap, Mount, Owner
+from ..model import UNKNOWN, Copy, Mount
 from ..mounts.roots import Placed, Spots, copies_at_home, placed
 from ..observe import entries, namespaces, read_ahead
-from ..observe.budgets import COST_FACTOR, LATER, LONGEST_PAUSE, Budgets, in_turn, limits_of
+from ..observe.budgets import Budgets, in_turn
 from ..observe.mount_lines import MountLines
 from ..observe.tiers.home_table import HOME
 from ..observe.tiers.mountinfo import needles
@@ -19,35 +18,10 @@ from ..observe.tiers.observer import Observer
 from ..observe.tiers.prefilter import Reading, key_of
 from .departures import AnswersWhatLives, has_superblock_of_its_own
 from .history import History
-from .homes import Homes, reason
+from .homes import Homes
 from .mount_namespaces import MountNamespaces
 from .part import Part
-
-
-@dataclass(slots=True)
-class FoundElsewhere:
-    """What one scan found in the other namespaces."""
-
-    mounts: int
-    """How many mounts there are in all namespaces, the homes included."""
-    copies: list[Copy] = field(default_factory=list)
-    """Copies that the judge has to see."""
-    stale: list[Copy] = field(default_factory=list)
-    """Copies that were there before home unmounted what they are of, in namespaces that were not read since."""
-    all_since: int = 0
-    """The number of the reading of the homes since which every namespace was read that can be."""
-    unread: set[int] = field(default_factory=set)
-    """Inodes of the namespaces that could not be read, or are to be read in a later scan."""
-    gaps: list[Gap] = field(default_factory=list)
-    unbound: set[int] = field(default_factory=set)
-    """Inodes of namespaces with much to read in which nothing below a root is mounted elsewhere."""
-    owes: bool = False
-    """Whether the time was up before all were read that would be."""
-
-    def leave(self, inode: int, reason: str, owner: Owner) -> None:
-        """A namespace is not read in this scan: nothing of it is known now."""
-        self.unread.add(inode)
-        self.gaps.append(Gap("the mounts of a namespace", reason, inode, owner=owner_name(owner)))
+from .readings import FoundElsewhere, Reader, Refused
 
 
 def _may_have_ended(mount: Mount, homes: Homes) -> bool:
@@ -63,11 +37,6 @@ class _Either:
 
     def __contains__(self, item: object) -> bool:
         return item in self._one or item in self._other
-
-
-def owner_name(owner: Owner) -> str | None:
-    """Who a gap is of; None for the host."""
-    return None if owner == HOST else str(owner)
 
 
 class Elsewhere:
@@ -96,7 +65,7 @@ class Elsewhere:
         self.owes = False
         """Whether namespaces wait that may have a copy of what home has unmounted."""
         self._budgets, self._alive = budgets, alive
-        self._refused: dict[int, _Refused] = {}
+        self._refused: dict[int, Refused] = {}
         """What could not be read: tried again after a pause, since it costs the most."""
 
     def scan(
@@ -126,10 +95,11 @@ class Elsewhere:
         watched = history.watched()
         observer.watched = frozenset(map(key_of, watched))
         self._refused = {inode: one for inode, one in self._refused.items() if inode in spaces.members.keys() - new}
-        reader = _Reader(observer, spaces, homes, strings, found, self._budgets, self._refused)
+        reader = Reader(observer, spaces, homes, strings, found, self._budgets, self._refused)
         first = new | self._due_suspects(now=now) | (self._holders(reader, history) if part else frozenset())
+        again = frozenset(spaces.members if reread else self._unread_since(reader, 0 if part else number))
         young = frozenset[int]() if now else spaces.young()
-        readings = self._readings(reader, number, self._in_order(reader, first, reread=reread, young=young))
+        readings = self._readings(reader, number, self._in_order(reader, first, again, young))
         self.owes = False
         if part is not None:
             readings |= self._read_owed(reader, history, number, part)
@@ -145,7 +115,7 @@ class Elsewhere:
         found.copies = self._without_newer(self._without_ended(found.copies, homes, number), homes, spaces)
         return found
 
-    def _readings(self, reader: "_Reader", number: int, order: Iterable[tuple[int, bool]]) -> dict[int, Reading]:
+    def _readings(self, reader: Reader, number: int, order: Iterable[tuple[int, bool]]) -> dict[int, Reading]:
         """The readings of all namespaces, those that are to be read as they are now."""
         order = tuple(order)
         entries.expect([inode for inode, is_due in order if is_due and inode in reader.spaces.doors])
@@ -163,7 +133,7 @@ class Elsewhere:
             self._read_at[inode] = history.scanned
             self._order.pop(inode, None)
 
-    def _reading(self, reader: "_Reader", inode: int, number: int, *, is_due: bool) -> Reading | None:
+    def _reading(self, reader: Reader, inode: int, number: int, *, is_due: bool) -> Reading | None:
         if not is_due:
             return reader.observer.seen(inode)
         self._alive()
@@ -173,7 +143,7 @@ class Elsewhere:
             self._order[inode] = next(self._turn)
         return reading
 
-    def _read_owed(self, reader: "_Reader", history: History, number: int, part: Part) -> dict[int, Reading]:
+    def _read_owed(self, reader: Reader, history: History, number: int, part: Part) -> dict[int, Reading]:
         """Of those that were not read since home unmounted what may be there, the longest unread, by the allowance."""
         since = max((one.since for one in history.departed.values() if one.everywhere), default=0)
         owed = [inode for inode in self._unread_since(reader, since) if inode not in reader.found.unread]
@@ -188,11 +158,11 @@ class Elsewhere:
         self.owes = len(readings) < len(owed)
         return readings
 
-    def _unread_since(self, reader: "_Reader", since: int) -> list[int]:
+    def _unread_since(self, reader: Reader, since: int) -> list[int]:
         others = reader.spaces.members.keys() - reader.homes.tables.keys() - self._refused.keys()
         return [inode for inode in others if self._read_at.get(inode, 0) < since]
 
-    def _holders(self, reader: "_Reader", history: History) -> frozenset[int]:
+    def _holders(self, reader: Reader, history: History) -> frozenset[int]:
         """Namespaces that were never read, or of which umounts at home did not reach a copy when they were read."""
         asked = {identity: one.since for identity, one in history.departed.items() if one.holders}
         if not asked:
@@ -255,23 +225,24 @@ class Elsewhere:
         self._died = {device: one for device, one in self._died.items() if one > oldest}
 
     def _in_order(
-        self, reader: "_Reader", first: Set[int], *, reread: bool, young: Set[int]
+        self, reader: Reader, first: Set[int], again: Set[int], young: Set[int]
     ) -> Iterator[tuple[int, bool]]:
         """All that are no home, and whether each is to be read, else its last reading stands.
 
-        Of those to be read, `first` come first, then what the last scan left, each in turn by their owners. The
-        `young` ones wait.
+        Of those to be read, `first` come first, then what the last scan left, then what is read `again`, each in turn
+        by their owners. The `young` ones wait.
         """
         spaces = reader.spaces
         others = [inode for inode in spaces.members if inode not in reader.homes.tables]
-        due = [inode for inode in others if reread or inode in first or inode in self.left or reader.is_due(inode)]
+        asked = first | again | self.left
+        due = [inode for inode in others if inode in asked or reader.is_due(inode)]
         due = [inode for inode in due if inode in first or inode not in young]
         ranks = (first, self.left - first, frozenset(due) - first - self.left)
         for rank in ranks:
             owners = {inode: spaces.owners.get(inode, UNKNOWN) for inode in due if inode in rank}
             yield from ((inode, True) for inode in in_turn(owners))
-        asked = frozenset(due)
-        yield from ((inode, False) for inode in others if inode not in asked)
+        read = frozenset(due)
+        yield from ((inode, False) for inode in others if inode not in read)
 
     def _without_ended(self, copies: list[Copy], homes: Homes, number: int) -> list[Copy]:
         """Without those whose superblock has ended while namespaces were read: an umount takes them one by one."""
@@ -313,95 +284,3 @@ def _at_home_now(asked: Set[tuple[str, bytes]], homes: Homes, spaces: MountNames
         with contextlib.suppress(OSError, NoAnswer):
             namespaces.read(inode, spaces.members.get(inode, ()), search, limits=HOME)
     return frozenset(found)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    """A namespace that could not be read."""
-
-    reason: str
-    again: float
-    """When it is tried again, in seconds of the monotonic clock."""
-
-
-@dataclass(slots=True)
-class _Reader:
-    """Reads namespaces in one scan."""
-
-    observer: Observer
-    spaces: MountNamespaces
-    homes: Homes
-    needles: tuple[bytes, ...]
-    found: FoundElsewhere
-    budgets: Budgets
-    refused: dict[int, _Refused]
-
-    @property
-    def left(self) -> frozenset[int]:
-        """What is to be read first in the next scan."""
-        return frozenset(self.found.unread - self.refused.keys())
-
-    def limited(self, inode: int) -> read_ahead.Wanted:
-        """A namespace with its processes, and what its reading may take."""
-        return inode, self.spaces.members[inode], limits_of(self.spaces.owners.get(inode, UNKNOWN))
-
-    def is_due(self, inode: int) -> bool:
-        """Whether a namespace may be otherwise than it was last read, or could not be read the last time."""
-        return (
-            inode in self.refused
-            or self.observer.seen(inode) is None
-            or self.observer.changed(inode, self.spaces.members[inode])
-        )
-
-    def current(self, inode: int) -> Reading | None:
-        """What is mounted in a namespace now; None where it is gone or can't be read."""
-        reading = self._read_within(inode, self.spaces.members[inode])
-        if reading is None and inode not in self.found.unread:
-            reading = self._read_again(inode)
-        return reading
-
-    def _read_again(self, inode: int) -> Reading | None:
-        """Of a namespace that has no process or door any more, unless it has ended: by a way that is found now."""
-        gap = self.spaces.look_again(inode)
-        if gap is not None:
-            self.found.leave(inode, gap.reason, self.spaces.owners.get(inode, UNKNOWN))
-        if inode not in self.spaces.doors:
-            return None
-        self.observer.doors = self.spaces.doors
-        return self._read_within(inode, ())
-
-    def _read_within(self, inode: int, pids: tuple[int, ...]) -> Reading | None:
-        """Read it, if its owner's budget and the time of the scan allow it."""
-        owner = self.spaces.owners.get(inode, UNKNOWN)
-        before = self.refused.get(inode)
-        why = before.reason if before and time.monotonic() < before.again else self.budgets.refusal(owner)
-        if why is not None:
-            self.found.owes |= why == LATER
-            self.found.leave(inode, why, owner)
-            return None
-        self.observer.limits = self.budgets.limits(owner, inode)
-        with self.budgets.charged(owner):
-            reading = self._read(inode, pids, owner)
-        if reading is not None:
-            self.budgets.keeps(owner, inode, reading.kept)
-        return reading
-
-    def _read(self, inode: int, pids: tuple[int, ...], owner: Owner) -> Reading | None:
-        began = time.monotonic()
-        self.refused.pop(inode, None)
-        try:
-            return self.observer.read(inode, pids, self.needles, self.homes.live)
-        except (OSError, NoAnswer) as error:
-            ended = time.monotonic()
-            pause = min(LONGEST_PAUSE, max(1.0, COST_FACTOR * (ended - began)))
-            self.refused[inode] = _Refused(reason(error), ended + pause)
-            self.found.leave(inode, reason(error), owner)
-            return None
-
-    def take(self, inode: int, reading: Reading) -> None:
-        """Count a namespace's mounts, and note which copies are reached and which lines could not be read."""
-        owner = owner_name(self.spaces.owners.get(inode, UNKNOWN))
-        self.found.mounts += reading.mounts
-        if not reading.binds:
-            self.found.unbound.add(inode)
-        self.found.gaps += [Gap("lines of mountinfo", why, inode, count, owner) for why, count in reading.unreadable]

@@ -27,18 +27,17 @@ from ..observe.tiers.observer import Beside
 from . import stored_history
 from .answers import AnswerSources
 from .departures import Departures, own_superblocks
-from .elsewhere import Elsewhere, FoundElsewhere
+from .elsewhere import Elsewhere
 from .history import History, homes_read, remember
 from .homes import Homes
 from .kept import KeptSuperblocks
 from .mount_namespaces import MountNamespaces
 from .part import Part
+from .readings import FoundElsewhere
+from .saving import Saving
 from .stacks import StackDepths
 from .stored_history import StoredHistory
 from .suspects import Suspects
-
-SAVED = 5.0
-"""Seconds after which what homes have, and others beside them, is saved again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +135,13 @@ class Scanner:
         self._kept = KeptSuperblocks()
         self._depths = StackDepths(history.depths if history else ())
         self._engines.remember(dict(history.daemons) if history else {})
-        self._keep = keep
+        self._saving = Saving(keep)
         self._answers = AnswerSources(self._engines)
         self._ids = NamespaceIds()
         self._searched = frozenset[tuple[object, ...]]()
         """What the last scan looked for."""
-        self._saved: object = None
-        self._saved_at = float("-inf")
-        self._unsaved: Callable[[], None] | None = None
-        """Saves what the last scan saw, where that has waited."""
+        self._in_part = False
+        """Whether the last scan was one of a part."""
         self._depends = False
         """Whether the last scan depends on more than mounts: it found something, or the judge had a question."""
         self._last: tuple[Scan, list[Gap]] | None = None
@@ -196,6 +193,8 @@ class Scanner:
     @property
     def presses(self) -> bool:
         """Whether something lives on that home has unmounted, and was not found, while namespaces wait to be read."""
+        if not self._elsewhere.owes:
+            return False
         found = {(device, root) for _ns, _id, device, root in self._history.left}
         return any(one.lives and one.everywhere and i not in found for i, one in self._history.departed.items())
 
@@ -261,7 +260,7 @@ class Scanner:
             superblocks=self.superblocks,
         )
         self._depends = bool(changing or judgement.questions)
-        self._last = None if found.unread else (scan, before)
+        self._last, self._in_part = None if found.unread else (scan, before), part is not None
         return scan
 
     def _beside(self) -> tuple[Beside, ...]:
@@ -319,6 +318,8 @@ class Scanner:
         """Whether the namespaces are those of the last scan, with the same gaps in what is known of them."""
         if self._depends and (part is None or part.again or self._suspects.is_due()):
             return False
+        if part is None and self._in_part:
+            return False
         return (
             self._last is not None
             and not self._history.departed
@@ -328,21 +329,15 @@ class Scanner:
         )
 
     def _save(self, picture: Picture, answers: Answers, started: float, boot: float, *, now: bool) -> None:
-        """Hand over what lasts over a restart. The scan began at `started` (Epoch) and `boot` (CLOCK_BOOTTIME).
+        """Hand over what lasts over a restart. The scan began at `started` (Epoch) and `boot` (CLOCK_BOOTTIME)."""
+        history, depths, daemons = self._history, self._depths.saved, self._engines.remembered()
 
-        What was left behind is saved before anything is told of it. All that comes and goes besides may wait, unless
-        `now`: an older file names fewer copies, and never a wrong one.
-        """
-        left = frozenset(self._history.left), frozenset(self._history.gone)
-        if not now and left == self._saved and time.monotonic() - self._saved_at < SAVED:
-            self._unsaved = functools.partial(self._save, picture, answers, started, boot, now=True)
-            return
-        self._saved, self._saved_at, self._unsaved = left, time.monotonic(), None
-        if self._keep is not None:
-            daemons = tuple(sorted(self._engines.remembered().items()))
-            fixed = StoredHistory(self.boot_id, started, daemons=daemons, depths=self._depths.saved)
+        def saved() -> StoredHistory:
+            fixed = StoredHistory(self.boot_id, started, daemons=tuple(sorted(daemons.items())), depths=depths)
             ticks = functools.partial(start_times.start_ticks_before, boot=boot)
-            self._keep(stored_history.save(self._history, picture.namespaces, answers, ticks, fixed))
+            return stored_history.save(history, picture.namespaces, answers, ticks, fixed)
+
+        self._saving.save(history, saved, now=now)
 
     def _take_up(self, found: FoundElsewhere) -> None:
         """Go on with what an earlier run saved, where this scan, the first one, finds it again."""
@@ -401,8 +396,7 @@ class Scanner:
         return self._observer.wake
 
     def close(self) -> None:
-        """Give back what is open. Scans go on to work, each of them anew."""
-        if self._unsaved is not None:
-            self._unsaved()
+        """Save what has waited for that, and give back what is open. Scans go on to work, each of them anew."""
+        self._saving.end()
         self._observer.close()
         self.superblocks.close()

@@ -79,6 +79,9 @@ class HostScanner(Protocol):
     def scan(self, part: Part | None = None, *, resync: bool = False) -> Scan:
         """One scan of the host, or of a part of it."""
 
+    def close(self) -> None:
+        """Save what has waited for that, and give back what is open."""
+
 
 class Watchdog:
     """Reports to systemd that the service is alive, as often as its WatchdogSec= asks for."""
@@ -158,6 +161,7 @@ class Agent:
         if self._clients:
             self._clients.close()
         self._reporter.save()
+        self._scanner.close()
         entries.close()
         superblocks.close()
         return 0

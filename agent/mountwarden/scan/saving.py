@@ -1,0 +1,38 @@
+"""When what scans saw is saved: what was left behind before anything is told of it, all else now and then."""
+
+import time
+from collections.abc import Callable
+
+from .history import History
+from .stored_history import StoredHistory
+
+PERIOD = 5.0
+"""Seconds after which what homes have, and others beside them, is saved again. A kill in between loses that: an older
+file names fewer copies, and never a wrong one.
+"""
+
+
+class Saving:
+    """Hands it over."""
+
+    def __init__(self, keep: Callable[[StoredHistory], None] | None) -> None:
+        """`keep` gets what is to be saved; None where nothing is."""
+        self._keep = keep
+        self._left: object = None
+        self._at = float("-inf")
+        self._waiting: Callable[[], StoredHistory] | None = None
+
+    def save(self, history: History, made: Callable[[], StoredHistory], *, now: bool) -> None:
+        """After a scan: what `made` gives, if it is time for that, or `now`."""
+        left = frozenset(history.left), frozenset(history.gone)
+        if not now and left == self._left and time.monotonic() - self._at < PERIOD:
+            self._waiting = made
+        elif self._keep is not None:
+            self._left, self._at, self._waiting = left, time.monotonic(), None
+            self._keep(made())
+
+    def end(self) -> None:
+        """Save what has waited."""
+        if self._waiting is not None and self._keep is not None:
+            self._keep(self._waiting())
+        self._waiting = None
