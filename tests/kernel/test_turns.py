@@ -14,7 +14,7 @@ from mountwarden.ledger.update import Ledger, Now
 from mountwarden.model import Kind, Tier
 from mountwarden.observe.budgets import LATER, OVER
 from mountwarden.observe.enter import own_namespace
-from mountwarden.scan import elsewhere
+from mountwarden.scan import readings
 from mountwarden.scan.part import Part
 from mountwarden.scan.scanner import Scan, Scanner
 
@@ -183,7 +183,7 @@ def is_reused(device: int) -> bool:
 @pytest.mark.parametrize("which", tiers.available(), ids=str)
 def test_what_could_not_be_read_is_unread_until_it_was(which: Tier, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read of it before is of no use: home has unmounted since."""
-    monkeypatch.setattr(elsewhere, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(readings, "LONGEST_PAUSE", 0.5)
 
     def judge() -> None:
         overlay(ROOT + b"/X")

@@ -193,7 +193,7 @@ class Scanner:
     @property
     def presses(self) -> bool:
         """Whether something lives on that home has unmounted, and was not found, while namespaces wait to be read."""
-        if not self._elsewhere.owes:
+        if not (self._elsewhere.owes or self.suspects):
             return False
         found = {(device, root) for _ns, _id, device, root in self._history.left}
         return any(one.lives and one.everywhere and i not in found for i, one in self._history.departed.items())
