@@ -4,7 +4,8 @@ Home is the mount namespace of the root's engine: its view of the root counts. A
 times what a rename does, so leaks of one home are detached in batches. A batch shares a scan, one reading of all
 namespaces, one search for processes that use a mountpoint's directory itself, and the scan that verifies, which is the
 first of the next batch. It has at most `MOST` leaks and begins no detach later than `SECONDS` after its first, so what
-it shares is at most that much older than for a single detach.
+it shares is at most that much older than for a single detach, and as long as it takes to compare them with what was
+read (20 ms for a thousand).
 
 What protects a layer that is used again does not age. It is asked for each leak right before its rename: by the kernel
 itself whether home has mounted on it (EBUSY), of the engine's record whether it is live; the way to the directory, the
