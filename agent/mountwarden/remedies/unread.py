@@ -154,8 +154,10 @@ def kept_back(
 
     Raises: OSError of reading /proc.
     """
-    home = leaks[0].finding.home if leaks else None
-    could = could_matter([leak.mountpoint for leak in leaks], home, unread, scan, entrants)
+    could: dict[Spot, dict[int, str]] = {leak.spot: {} for leak in leaks}
+    if leaks and unread:
+        points = [leak.mountpoint for leak in leaks]
+        could = could_matter(points, leaks[0].finding.home, unread, scan, entrants)
     return KeptBack(could, unread, also_unread, UnreadNames(unread, scan))
 
 
