@@ -8,7 +8,7 @@ import pytest
 from mountwarden.kernel import abi
 from mountwarden.kernel import syscalls as calls
 from mountwarden.model import Action
-from mountwarden.remedies import apply, replace
+from mountwarden.remedies import apply, newer_mounts, replace
 
 from tests.kernel import crash
 from tests.kernel.crash import CHANGING, MERGED, ROOT
@@ -210,8 +210,12 @@ def test_a_child_that_hangs_at_the_rename_is_told_by_what_came_of_it(delay: str,
     assert crash.in_few_processes(run, 40) == happened
 
 
-def test_a_child_that_is_killed_within_a_batch_costs_one_leak_and_not_the_others() -> None:
+def test_a_child_that_is_killed_within_a_batch_costs_one_leak_and_not_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A new child goes on behind the one that was in hand; whatever was done is verified and told."""
+    monkeypatch.setattr(newer_mounts, "newest", lambda: None)  # other tests mount meanwhile
+    monkeypatch.setattr("mountwarden.remedies.detach.SECONDS", 5.0)
 
     def run(_sandbox: Sandbox) -> list[bool]:
         layers = [ROOT + name for name in (b"/A", b"/B", b"/C", b"/D")]
