@@ -14,8 +14,9 @@ from mountwarden.config.schema import Config
 from mountwarden.errors import MountwardenError
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Finding, Gap, Kind, Severity
-from mountwarden.observe import processes
+from mountwarden.observe import open_files, processes
 from mountwarden.observe.enter import own_namespace
+from mountwarden.observe.open_files import AttachedMounts
 from mountwarden.scan import kept
 from mountwarden.scan.history import History
 from mountwarden.scan.scanner import Scanner
@@ -350,3 +351,21 @@ def test_of_a_path_that_is_not_below_a_bind_mount_who_knows_nothing(home: Home) 
     home.run(bind)
     with process(home, lambda: os.chdir("/mnt/c/b")), pytest.raises(MountwardenError, match="No such file"):
         home.run(lambda: find.who("/mnt/c/x"))
+
+
+def test_mounts_are_those_of_the_links_that_a_search_would_find() -> None:
+    with hold(propagation="private") as one, hold(cwd=b"/tmp") as other:
+        pids = [one.pid, other.pid]
+        links, _hung = open_files.links_beside(pids, AttachedMounts(), 10.0)
+        mounts, hung = open_files.mounts_beside(pids, AttachedMounts(), 10.0)
+    assert hung is None
+    found = {(mount, pid) for mount, users in mounts.items() for pid in users}
+    assert found == {(link.mount, link.pid) for link in links}
+    assert len({pid for _mount, pid in found}) == 2
+
+
+def test_of_many_users_of_a_mount_the_first_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_files, "MOST_USERS", 1)
+    with hold(propagation="private") as one:
+        mounts, _hung = open_files.mounts_beside([one.pid, one.pid], AttachedMounts(), 10.0)
+    assert set(map(len, mounts.values())) == {1}

@@ -9,7 +9,7 @@ import mmap
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -26,6 +26,9 @@ DEADLINE = 10.0
 
 ONE = 0.5
 """Seconds for each process by itself, after that child has hung."""
+
+MOST_USERS = 64
+"""Processes that are known of one mount."""
 
 MOST_HUNG = 20
 """Processes that may hang before the rest is left out, as a gap."""
@@ -86,27 +89,74 @@ def links_beside(pids: Sequence[int], mounted: AttachedMounts, deadline: float) 
     A process's mapped files are asked for where the devices of its maps say that they may be such, which takes one file
     instead of a call each. It passes over what has ended or may not be read. Raises: other OSErrors.
     """
+
+    def search(proc: int, now: mmap.mmap) -> tuple[Link, ...]:
+        return tuple(link for pid in _each(pids, now) for link in _unless_denied(partial(_of, proc, pid, mounted)))
+
+    return _told(search, (), deadline)
+
+
+def mounts_beside(
+    pids: Sequence[int], mounted: AttachedMounts, deadline: float
+) -> tuple[dict[int, list[int]], int | None]:
+    """By the id of each mount on which `links_beside` would find links: the first processes that have them.
+
+    Thousands of processes have thousands of links, of which few are of interest. Raises: other OSErrors.
+    """
+
+    def search(proc: int, now: mmap.mmap) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for pid in _each(pids, now):
+            for mount in set(_unless_denied(partial(_mounts_of, proc, pid, mounted))):
+                if len(pids_there := found.setdefault(mount, [])) < MOST_USERS:
+                    pids_there.append(pid)
+        return found
+
+    return _told(search, {}, deadline)
+
+
+def _told(search: Callable[[int, mmap.mmap], T], otherwise: T, deadline: float) -> tuple[T, int | None]:
+    """What a search in a child finds, or else the process that it has come to."""
     proc = open_proc()
     try:
         with mmap.mmap(-1, 8) as now:  # shared with the child, which may not live to tell
             try:
-                return child.ask(partial(_beside, proc, pids, mounted, now), deadline=deadline, what="the search"), None
+                return child.ask(partial(search, proc, now), deadline=deadline, what="the search"), None
             except NoAnswer:
-                return (), int.from_bytes(now[:8], sys.byteorder)
+                return otherwise, int.from_bytes(now[:8], sys.byteorder)
     finally:
         os.close(proc)
 
 
-def _beside(proc: int, pids: Sequence[int], mounted: AttachedMounts, now: mmap.mmap) -> tuple[Link, ...]:
-    found: list[Link] = []
+def _each(pids: Sequence[int], now: mmap.mmap) -> Iterator[int]:
+    own = os.getpid()
     for pid in pids:
         now[:8] = pid.to_bytes(8, sys.byteorder)
-        try:
-            found += _of(proc, pid, mounted) if pid != os.getpid() else ()
-        except OSError as error:
-            if error.errno not in (*_GONE, *_DENIED):
-                raise
-    return tuple(found)
+        if pid != own:
+            yield pid
+
+
+def _unless_denied(function: Callable[[], Iterable[T]]) -> list[T]:
+    try:
+        return list(function())
+    except OSError as error:
+        if error.errno not in (*_GONE, *_DENIED):
+            raise
+        return []
+
+
+def _mounts_of(proc: int, pid: int, beside: AttachedMounts) -> Iterator[int]:
+    """Of its root, directory and program nothing is asked but their mounts: most are on those of a namespace."""
+    for how in ("cwd", "root", "exe"):
+        mount = _unless_gone(partial(_mount, proc, f"{pid}/{how}"), 0)
+        if mount and mount not in beside.ids:
+            yield mount
+    yield from (link.mount for link in _opened(proc, pid, beside))
+
+
+def _mount(proc: int, path: str) -> int:
+    answer = syscalls.statx(proc, path.encode(), abi.STATX_MNT_ID, _FLAGS)
+    return answer.stx_mnt_id if answer.stx_mask & abi.STATX_MNT_ID else 0
 
 
 def _one_by_one(proc: int, pids: Sequence[int]) -> tuple[tuple[Link, ...], tuple[Gap, ...]]:
@@ -156,6 +206,11 @@ def _scan(proc: int, pids: Sequence[int]) -> tuple[tuple[Link, ...], int]:
 def _of(proc: int, pid: int, beside: AttachedMounts | None) -> Iterator[Link]:
     for how in ("cwd", "root", "exe"):
         yield from _link(proc, pid, f"{pid}/{how}", how, beside)
+    yield from _opened(proc, pid, beside)
+
+
+def _opened(proc: int, pid: int, beside: AttachedMounts | None) -> Iterator[Link]:
+    """Its open and mapped files."""
     for name in _names(proc, f"{pid}/fd"):
         yield from _link(proc, pid, f"{pid}/fd/{name}", f"fd {name}", beside)
     if beside is not None and not _maps_others(proc, pid, beside.devices):

@@ -11,9 +11,10 @@ others alike) are in no mountinfo by their nature.
 import contextlib
 import os
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
@@ -24,6 +25,8 @@ from .budgets import Budgets
 from .every_namespace import read_each
 from .mount_lines import MountLines
 from .open_files import AttachedMounts, Link
+
+T = TypeVar("T")
 
 DEADLINE = 2.0
 """Seconds for the child that asks what the links found are of."""
@@ -71,13 +74,11 @@ class Unmounted:
         `home` is mounted for certain, and left out at once. `places` are directories of our own namespace on the file
         systems whose layers are of interest. Raises: OSError as a search of /proc does; NoAnswer.
         """
-        found, gaps = self._links(pids, home)
+        none: dict[int, list[int]] = {}
+        by_mount, gaps = self._searched(open_files.mounts_beside, none, pids, home)
         loops = child.ask(_loops, deadline=DEADLINE, what="the question for loop devices")
-        by_mount: dict[int, list[Link]] = {}
-        for link in found:
-            by_mount.setdefault(link.mount, []).append(link)
         mounted = Mounted(by_mount, _devices(loops) if by_mount or _unsure(loops, home) else (), home.devices)
-        return Search(by_mount, loops, tuple(places), gaps, mounted)
+        return Search(by_mount, loops, tuple(places), home, gaps, mounted)
 
     def end(
         self, search: "Search", spaces: Collection[Namespace], budgets: Budgets
@@ -92,23 +93,42 @@ class Unmounted:
             return (), search.gaps
         try:
             mounted.read(spaces, budgets)
-            left = {mount: many for mount, many in search.by_mount.items() if not mounted.has(mount, self._hung)}
-            kept = list(self._asked(left, search.places))
+            left = {mount: pids for mount, pids in search.by_mount.items() if not mounted.has(mount, self._hung)}
+            by_mount, more = self._links(left, search.home)
+            kept = list(self._asked(by_mount, search.places))
             again = Mounted((), {one.device for one in kept})
             again.read(spaces, budgets)
         except (OSError, NoAnswer):
             return (), (*search.gaps, Gap(_GAP, "a namespace could not be read"))
         kept = [one for one in kept if one.device not in again.devices]
         kept += _by_loops(search.loops, mounted.devices)
-        return tuple(_together(kept)), search.gaps
+        return tuple(_together(kept)), tuple(dict.fromkeys((*search.gaps, *more)))
 
-    def _links(self, pids: Sequence[int], home: AttachedMounts) -> tuple[tuple[Link, ...], tuple[Gap, ...]]:
-        """Without those of processes that hang, which are a gap."""
-        found: tuple[Link, ...] = ()
+    def _links(
+        self, left: Mapping[int, Sequence[int]], home: AttachedMounts
+    ) -> tuple[dict[int, list[Link]], tuple[Gap, ...]]:
+        """By mount, the links of those processes, which may have closed them by now."""
+        by_mount: dict[int, list[Link]] = {}
+        pids = sorted({pid for pids in left.values() for pid in pids})
+        none: tuple[Link, ...] = ()
+        found, gaps = self._searched(open_files.links_beside, none, pids, home) if pids else (none, ())
+        for link in found:
+            if link.mount in left:
+                by_mount.setdefault(link.mount, []).append(link)
+        return by_mount, gaps
+
+    def _searched(
+        self,
+        search: Callable[[Sequence[int], AttachedMounts, float], tuple[T, int | None]],
+        found: T,
+        pids: Sequence[int],
+        home: AttachedMounts,
+    ) -> tuple[T, tuple[Gap, ...]]:
+        """Without what processes have that hang, which are a gap."""
         hung: int | None = None
         asked = [pid for pid in pids if pid not in self._hung_processes]
         for _attempt in range(_MOST_HUNG):
-            found, hung = open_files.links_beside(asked, home, DEADLINE)
+            found, hung = search(asked, home, DEADLINE)
             if hung is None:
                 break
             self._hung_processes |= {hung}
@@ -208,9 +228,11 @@ class Mounted:
 class Search:
     """One search, from what processes and loop devices have to what namespaces have mounted."""
 
-    by_mount: Mapping[int, list[Link]]
+    by_mount: Mapping[int, Sequence[int]]
+    """By mount id, the processes with links on it."""
     loops: Sequence[tuple[str, str, bytes]]
     places: tuple[bytes, ...]
+    home: AttachedMounts
     gaps: tuple[Gap, ...]
     mounted: Mounted
 

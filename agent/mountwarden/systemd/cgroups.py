@@ -6,6 +6,7 @@ with a systemd of its own, an engine inside a container), so the outermost name 
 cg_path_get_unit().
 """
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class CgroupNames:
     """The engine's id of 64 hex digits, or the name of a machine or an LXC container."""
 
 
+@functools.lru_cache(maxsize=64)
 def place(text: bytes) -> CgroupNames:
     """Read the text of /proc/PID/cgroup, cgroups(7): one line in v2, one a hierarchy in v1, both in hybrid mode.
 
