@@ -31,6 +31,7 @@ def others() -> Iterator[list[Namespace]]:
 @pytest.fixture(autouse=True)
 def _two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_ahead, "_threads", 2)
+    monkeypatch.setattr(read_ahead, "_SAMPLE", 100)
 
 
 def wanted(others: list[Namespace], limits: ReadingLimits = USUAL) -> list[Wanted]:
@@ -70,6 +71,18 @@ def test_without_leave_no_thread_reads(monkeypatch: pytest.MonkeyPatch, others: 
         for other in others:
             assert read_ahead.taken(other.inode, USUAL) is None
             assert threading.active_count() == before
+
+
+def test_small_texts_are_not_worth_it(monkeypatch: pytest.MonkeyPatch, others: list[Namespace]) -> None:
+    monkeypatch.setattr(read_ahead, "_SAMPLE", 1)
+    monkeypatch.setattr(read_ahead, "_SMALL", 2 * len(others[0].mountinfo()))
+    before = threading.active_count()
+    with read_ahead.texts(wanted(others)):
+        for other in others[:2]:
+            read_ahead.taken(other.inode, USUAL)
+        wait_until(lambda: threading.active_count() == before, what="the thread's end")
+        ahead = [read_ahead.taken(other.inode, USUAL) is not None for other in others[2:]]
+    assert ahead in ([True, False, False, False], [False] * 4)
 
 
 def test_no_more_is_read_ahead_than_there_is_room(monkeypatch: pytest.MonkeyPatch, others: list[Namespace]) -> None:

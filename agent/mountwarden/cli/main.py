@@ -1,5 +1,6 @@
 """The command line: finds the command, imports its module alone, and turns errors into one line and a status."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -42,6 +43,10 @@ COMMANDS = {
 """Command to the module of this package that registers it, in the order of `--help`."""
 
 _WITH_VALUE = ("--config", "--tier", "-H", "--host")
+_MADE = 100_000
+"""Objects that a command makes before garbage is searched for: a scan makes many, and hardly any circles."""
+_LONG = ("agent", "graphdriver")
+"""Commands that do not end by themselves."""
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 
@@ -89,6 +94,8 @@ def _run(command: str, rest: list[str]) -> int:
     from .options import parse
 
     arguments = parse(parser((command,)), [command, *rest])
+    if command not in _LONG:
+        gc.set_threshold(_MADE)
     host_view.enter(command, arguments)
     if getattr(arguments, "host", None) is None:
         return _status(arguments)

@@ -12,6 +12,7 @@ that is longer than a block. So no more than `ROOM` bytes are in hand.
 - A fork copies locks as they are, and descriptors, one of which would keep a namespace alive in the child. So before
   any os.fork() of this process all further threads end, and they begin anew when the next text is asked for.
 - They end with `texts`: setns(2) and unshare(2) refuse a process whose threads share a root and a working directory.
+- Where the texts are small, threads would hand over more than they read, and they end.
 - A kernel that does not copy such a text has it read by the thread that asks.
 - Signals are left to the main thread, whose system calls they have to interrupt.
 """
@@ -37,6 +38,10 @@ ROOM = 8 << 20
 """Bytes of texts that are in hand, at most."""
 _MOST = 64
 """Texts that are in hand, at most."""
+_SMALL = 1 << 15
+"""Bytes of a text below which it costs as much to hand it over as to read it."""
+_SAMPLE = 8
+"""Texts after which their size is judged."""
 _SWITCH = 1e-4
 """Seconds after which a thread that works lets another one run: one that reads has a short turn for each text."""
 _AT_ONCE = 1 << 16
@@ -116,13 +121,15 @@ class _ReadAhead:
         self._read: dict[int, _Text] = {}
         self._size = 0
         """Bytes in hand; a text that is being read counts as a block."""
+        self._count = self._total = 0
+        """Texts that were read ahead, and their bytes."""
         self._changed = threading.Condition()
         self._running: list[threading.Thread] = []
         self._stopping = False
 
     def take(self, inode: int, limits: ReadingLimits) -> OpenMountinfo | None:
         global _cost_of_texts
-        if not self._running and self._wanted and self._taken:
+        if not self._running and self._wanted and self._taken and not self._are_small():
             self._start()
         self._taken.add(inode)
         while (text := self._ready(inode)) is None:
@@ -149,7 +156,7 @@ class _ReadAhead:
     def _next(self, *, wait: bool) -> Wanted | None:
         """The next one that this thread is to read; None where there is none, or it would have to `wait` for room."""
         with self._changed:
-            while self._wanted and not self._stopping:
+            while self._wanted and not self._stopping and not self._are_small():
                 if self._wanted[0][0] in self._taken:
                     self._wanted.popleft()
                 elif self._may_begin():
@@ -167,13 +174,19 @@ class _ReadAhead:
         in_hand = len(self._read) + len(self._reading)
         # Who asks may have seen enough after the first texts: no more are read in vain than were asked for.
         most = min(_MOST, len(self._taken) - 1)
-        return bool(self._wanted) and in_hand < most and self._size + mount_lines.BLOCK <= ROOM
+        return (
+            bool(self._wanted) and not self._are_small() and in_hand < most and self._size + mount_lines.BLOCK <= ROOM
+        )
+
+    def _are_small(self) -> bool:
+        return self._count >= _SAMPLE and self._total < self._count * _SMALL
 
     def _keep(self, inode: int, text: _Text) -> None:
         with self._changed:
             self._reading.discard(inode)
             self._size += text.size - mount_lines.BLOCK
             self._read[inode] = text
+            self._count, self._total = self._count + 1, self._total + text.size
             self._changed.notify_all()
 
     def _start(self) -> None:
