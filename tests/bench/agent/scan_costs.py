@@ -85,17 +85,24 @@ def part() -> list[Any]:
 
 
 def settle(scanner: Any) -> None:
-    """Scan as the service does after a change, until nothing of it is left for later."""
+    """Look at the homes, scan, and scan and ask again, as the service does after a change, until nothing is left."""
     until = time.monotonic() + LONGEST
-    if not getattr(scanner, "peek", lambda: True)():
-        return
+    getattr(scanner, "peek", lambda: True)()
     owes = scanner.scan(*part()).owes
-    while time.monotonic() < until:
-        due = 0.0 if owes else getattr(scanner, "due", None)
-        if due is None:
-            return
-        time.sleep(max(0.0, min(due, until) - time.monotonic()))
-        owes = scanner.scan(*part()).owes
+    while (due := _due(scanner, owes=owes)) is not None and time.monotonic() < until:
+        at, again = due
+        time.sleep(max(0.0, min(at, until) - time.monotonic()))
+        if not again:
+            scanner.recheck()
+        if again or scanner.suspects:
+            owes = scanner.scan(*part()).owes
+
+
+def _due(scanner: Any, *, owes: bool) -> tuple[float, bool] | None:
+    """When something is to be done though nothing happens, and whether that is a scan; None: nothing."""
+    later, ask = getattr(scanner, "due", (None, None))
+    wishes = [(0.0, True)] if owes else [(at, again) for at, again in ((later, True), (ask, False)) if at is not None]
+    return min(wishes, default=None)
 
 
 @dataclass(slots=True)
