@@ -14,11 +14,9 @@ FILES, BARE, HOME = "reading all texts once", "finding the namespaces", "reading
 AFTER = Aim(0.05)
 OF_HOME = Aim(2)
 UNJUDGED = Aim(1.3)
-KEPT = {
-    "cold-mountinfo": Aim(1.4),
-    "anew-statmount": Aim(0.2),
-    "idle-events": Aim(2),
-}
+WITHOUT_EVENTS = ("mountinfo", "statmount")
+"""The tiers that are told of no mount, for which a change was to cost little."""
+KEPT = {"cold-mountinfo": Aim(1.4), "idle-events": Aim(2)}
 """What was aimed at before."""
 
 
@@ -82,10 +80,10 @@ def _plain(crowd: Crowd, tiers: Sequence[str], rounds: int) -> list[Line]:
 
 
 def _changed(times: Times, tier: str, where: str = "") -> list[Line]:
-    leads = tier == "mountinfo"
+    leads, aim = tier == "mountinfo", AFTER if tier in WITHOUT_EVENTS else None
     beside = f", with {where}" if where else ""
     return [
-        line(times, f"{tier}: the scan after {what}{beside}", f"{change}-{tier}", "read", FILES, AFTER, leads=leads)
+        line(times, f"{tier}: the scan after {what}{beside}", f"{change}-{tier}", "read", FILES, aim, leads=leads)
         for change, what in CHANGES.items()
     ]
 
