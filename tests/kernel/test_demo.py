@@ -100,7 +100,9 @@ def test_an_ended_demo_leaves_no_process(program: Path, number: signal.Signals) 
             if line.startswith("3. "):
                 break
         children = descendants(demo.pid)
-        assert len(children) == 4, "the middle one, the stage, the holder, and the child that enters namespaces"
+        assert len(children) == 5, (
+            "the middle one, the stage, the holder, and the children that enter namespaces and ask for superblocks"
+        )
         demo.send_signal(number)
         demo.communicate(timeout=10)
     wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), 30)
