@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from ..config.schema import Confirm
 from ..model import Finding
 
-AGAIN = 30.0
-"""Seconds after which the namespaces of what is confirmed are read again. The end of its superblock, or of a namespace,
-is noticed before.
+AGAIN = 60.0
+"""Seconds after which what is confirmed is looked at again, and judged by what else it depends on, such as an engine's
+record. The end of its superblock, or of a namespace, is noticed before.
 """
-JUDGED = 10.0
-"""Seconds after which it is judged again by what else it depends on, such as an engine's record."""
 _EARLY = 0.05
 """Seconds before its confirm time at which a namespace may be read for it: clocks are read one after the other."""
 
@@ -36,7 +34,7 @@ class Suspects:
             due = due if due > clock else clock + AGAIN
             times |= {inode: min(due, times.get(inode, due)) for inode in one.namespaces}
         self.devices = frozenset(one.device for one in findings if one.device is not None)
-        self._due = min(clock + JUDGED, *times.values()) if times else clock + JUDGED
+        self._due = min((clock + AGAIN, *times.values()))
         return times
 
     def is_due(self) -> bool:
