@@ -201,8 +201,9 @@ def test_a_peek_says_when_a_root_has_moved() -> None:
     in_processes(judge)
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["at-once", "after-the-question"])
 @pytest.mark.parametrize("how", ["home", "elsewhere", "nowhere"])
-def test_what_was_read_before_a_superblock_ended_shows_no_copy_of_a_later_one(how: str) -> None:
+def test_what_was_read_before_a_superblock_ended_shows_no_copy_of_a_later_one(how: str, *, asked: bool) -> None:
     """A device number is given anew at once: an old reading then looks as if it were of what lives."""
 
     def judge() -> bool:
@@ -215,13 +216,16 @@ def test_what_was_read_before_a_superblock_ended_shows_no_copy_of_a_later_one(ho
                 assert scanner._observer.seen(space.inode).candidates  # type: ignore[union-attr]
                 space.run(syscalls.umount, MERGED)
                 syscalls.umount(MERGED)
+                if asked:
+                    assert leaked(scanner.next(part=PART)[0]) == set()
                 if how == "nowhere":
                     reused = True
                 elif how == "home":
                     reused = is_given_anew(device, ROOT)
                 else:
                     reused = spaces[0].run(is_given_anew, device, b"/mnt")
-                for _ in range(4):
+                for number in range(4):
+                    overlay(b"/mnt/other%d" % number)  # so that the last scan does not stand
                     scan, _reads = scanner.next(part=PART)
                     assert leaked(scan) == set()
                     assert "history" not in [one.evidence for one in scan.findings]
