@@ -11,13 +11,15 @@ import pickle
 import select
 import signal
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from ..errors import MountwardenError, NoAnswer
 
 T = TypeVar("T")
 
+_READY = 0.05
+"""Seconds for an answer that was ready when one before it was late."""
 _REAP_SECONDS = 1.0
 """Seconds for a child to end after SIGKILL."""
 
@@ -30,24 +32,52 @@ def ask(function: Callable[[], T], *, deadline: float, what: str = "a child") ->
 
     Raises: NoAnswer when the child missed the deadline or died without an answer; OSError as fork(2) does.
     """
+    (answer,) = ask_each((function,), deadline=deadline, what=what)
+    if isinstance(answer, NoAnswer):
+        raise answer
+    return answer
+
+
+def ask_each(functions: Iterable[Callable[[], T]], *, deadline: float, what: str = "a child") -> list[T | NoAnswer]:
+    """The same of several functions at once, each in a child of its own; a missing answer is in the list."""
+    until = time.monotonic() + deadline
+    children: list[tuple[int, int]] = []
+    statuses: list[int | None] = []
+    try:
+        for function in functions:
+            children.append(_forked(function))
+        answers = [_read(read_end, max(until, time.monotonic() + _READY)) for _pid, read_end in children]
+    finally:
+        for pid, read_end in children:
+            os.close(read_end)
+            statuses.append(end(pid))
+    return [_understood(answer, status, deadline, what) for answer, status in zip(answers, statuses, strict=True)]
+
+
+def _forked(function: Callable[[], object]) -> tuple[int, int]:
+    """A child that answers, and the end of the pipe from which its answer is read. Raises: OSError."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(read_end)
+        os.close(write_end)
+        raise
     if pid == 0:
         os.close(read_end)
         _answer(function, write_end)
     os.close(write_end)
-    try:
-        answer = _read(read_end, time.monotonic() + deadline)
-    finally:
-        os.close(read_end)
-        status = end(pid)
+    return pid, read_end
+
+
+def _understood(answer: bytes, status: int | None, deadline: float, what: str) -> Any:
     if not answer:
         how = f"killed by {signal.Signals(-status).name}" if status is not None and status < 0 else "no answer in time"
-        raise NoAnswer(f"{what} gave no answer ({how})", hint=f"the deadline is {deadline:g} s")
+        return NoAnswer(f"{what} gave no answer ({how})", hint=f"the deadline is {deadline:g} s")
     result = pickle.loads(answer)  # written by our own child
     if isinstance(result, _Raised):
         raise result.error
-    return result  # type: ignore[no-any-return]
+    return result
 
 
 class _Raised:
@@ -55,7 +85,7 @@ class _Raised:
         self.error = error
 
 
-def _answer(function: Callable[[], T], write_end: int) -> None:
+def _answer(function: Callable[[], object], write_end: int) -> None:
     """In the child: never returns."""
     status = 1
     try:

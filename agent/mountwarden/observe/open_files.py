@@ -4,6 +4,7 @@ The mount id comes from statx(2) with AT_STATX_DONT_SYNC, in a forked child, bec
 block even that. Where the child hangs, each process gets a child of its own, and only those that hang are a gap.
 """
 
+import contextlib
 import errno
 import mmap
 import os
@@ -17,6 +18,7 @@ from typing import TypeVar
 from ..errors import NoAnswer
 from ..kernel import abi, child, syscalls
 from ..model import Gap
+from . import read_ahead
 from .directory_users import open_proc
 
 T = TypeVar("T")
@@ -27,6 +29,8 @@ DEADLINE = 10.0
 ONE = 0.5
 """Seconds for each process by itself, after that child has hung."""
 
+FEW = 64
+"""Processes that one child asks, however many processors there are."""
 MOST_USERS = 64
 """Processes that are known of one mount."""
 
@@ -90,10 +94,11 @@ def links_beside(pids: Sequence[int], mounted: AttachedMounts, deadline: float) 
     instead of a call each. It passes over what has ended or may not be read. Raises: other OSErrors.
     """
 
-    def search(proc: int, now: mmap.mmap) -> tuple[Link, ...]:
-        return tuple(link for pid in _each(pids, now) for link in _unless_denied(partial(_of, proc, pid, mounted)))
+    def search(proc: int, pids: Iterable[int]) -> list[Link]:
+        return [link for pid in pids for link in _unless_denied(partial(_of, proc, pid, mounted))]
 
-    return _told(search, (), deadline)
+    parts, hung = _told(search, pids, deadline)
+    return tuple(link for part in parts for link in part), hung
 
 
 def mounts_beside(
@@ -104,26 +109,36 @@ def mounts_beside(
     Thousands of processes have thousands of links, of which few are of interest. Raises: other OSErrors.
     """
 
-    def search(proc: int, now: mmap.mmap) -> dict[int, list[int]]:
+    def search(proc: int, pids: Iterable[int]) -> dict[int, list[int]]:
         found: dict[int, list[int]] = {}
-        for pid in _each(pids, now):
+        for pid in pids:
             for mount in set(_unless_denied(partial(_mounts_of, proc, pid, mounted))):
-                if len(pids_there := found.setdefault(mount, [])) < MOST_USERS:
-                    pids_there.append(pid)
+                if len(users := found.setdefault(mount, [])) < MOST_USERS:
+                    users.append(pid)
         return found
 
-    return _told(search, {}, deadline)
+    parts, hung = _told(search, pids, deadline)
+    mounts = dict.fromkeys(mount for part in parts for mount in part)
+    users = {mount: sorted(pid for part in parts for pid in part.get(mount, ())) for mount in mounts}
+    return {mount: many[:MOST_USERS] for mount, many in users.items()}, hung
 
 
-def _told(search: Callable[[int, mmap.mmap], T], otherwise: T, deadline: float) -> tuple[T, int | None]:
-    """What a search in a child finds, or else the process that it has come to."""
+def _told(
+    search: Callable[[int, Iterable[int]], T], pids: Sequence[int], deadline: float
+) -> tuple[list[T], int | None]:
+    """What a search finds, in a child for each processor that we may use; else nothing, and a process that hangs."""
+    many = read_ahead.processors() if len(pids) >= FEW else 1
     proc = open_proc()
     try:
-        with mmap.mmap(-1, 8) as now:  # shared with the child, which may not live to tell
-            try:
-                return child.ask(partial(search, proc, now), deadline=deadline, what="the search"), None
-            except NoAnswer:
-                return otherwise, int.from_bytes(now[:8], sys.byteorder)
+        with contextlib.ExitStack() as stack:
+            # Shared with the children, which may not live to tell.
+            at = [stack.enter_context(mmap.mmap(-1, 8)) for _number in range(many)]
+            parts = [partial(search, proc, _each(pids[number::many], at[number])) for number in range(many)]
+            found = child.ask_each(parts, deadline=deadline, what="the search")
+            hung = [now for now, part in zip(at, found, strict=True) if isinstance(part, NoAnswer)]
+            if hung:
+                return [], int.from_bytes(hung[0][:8], sys.byteorder)
+            return [part for part in found if not isinstance(part, NoAnswer)], None
     finally:
         os.close(proc)
 

@@ -59,6 +59,11 @@ def allow() -> None:
     _threads = len(os.sched_getaffinity(0))
 
 
+def processors() -> int:
+    """How many of them this process may use at once: one without `allow`."""
+    return _threads
+
+
 @contextmanager
 def texts(wanted: Iterable[Wanted]) -> Iterator[None]:
     """Meanwhile the texts of these namespaces are read, in this order, before they are asked for."""
