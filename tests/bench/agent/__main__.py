@@ -105,8 +105,8 @@ def main() -> None:
         for name, part in parts.items():
             part.write(KEPT / f"{name}.json")
     if args.docs:
-        parts |= {name: page.read(file) for name in PARTS if (file := KEPT / f"{name}.json").exists()}
-        page.write(args.docs, [parts[name] for name in PARTS if name in parts])
+        kept = {name: page.read(file) for name in PARTS if (file := KEPT / f"{name}.json").exists()}
+        page.write(args.docs, [(kept | parts)[name] for name in PARTS if name in kept | parts])
     print(lead_table([line for part in parts.values() for one in part.sections for line in one.lines if line.leads]))
 
 
