@@ -1,6 +1,7 @@
 """Completes findings: with the processes of their namespaces, and with their causes."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -17,14 +18,39 @@ def attribute(finding: Finding, picture: Picture) -> Finding:
     return attribute_all((finding,), picture)[0]
 
 
-def attribute_all(findings: Iterable[Finding], picture: Picture) -> tuple[Finding, ...]:
-    """The same for the findings of one scan; each namespace is read once."""
-    known: dict[int, Members] = {}
+class KnownMembers:
+    """Who lives in namespaces, by what was read of their processes not long ago."""
+
+    AGE = 30.0
+    """Seconds for which it stands, while the processes are the same ones."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[tuple[int, ...], float, Members]] = {}
+
+    def of(self, namespace: Namespace) -> Members:
+        """Those of a namespace."""
+        now = time.monotonic()
+        known = self._known.get(namespace.inode)
+        if known is None or known[0] != namespace.pids or now - known[1] >= self.AGE:
+            known = self._known[namespace.inode] = namespace.pids, now, holders.members(namespace)
+        return known[2]
+
+    def keep(self, inodes: Container[int]) -> None:
+        """Keep these namespaces only."""
+        self._known = {inode: known for inode, known in self._known.items() if inode in inodes}
+
+
+def attribute_all(
+    findings: Iterable[Finding], picture: Picture, known: KnownMembers | None = None
+) -> tuple[Finding, ...]:
+    """The same for the findings of one scan; each namespace is read once, and not at all where it is `known`."""
+    known = KnownMembers() if known is None else known
+    known.keep(picture.namespaces)
     homes = frozenset(state.home for state in picture.roots if state.home is not None)
     return tuple(_attributed(finding, picture, homes, known) for finding in findings)
 
 
-def _attributed(finding: Finding, picture: Picture, homes: frozenset[int], known: dict[int, Members]) -> Finding:
+def _attributed(finding: Finding, picture: Picture, homes: frozenset[int], known: KnownMembers) -> Finding:
     copies, beside = (
         tuple(_held(copy, finding.kind, picture, homes, known) for copy in some)
         for some in (finding.copies, finding.beside)
@@ -32,7 +58,7 @@ def _attributed(finding: Finding, picture: Picture, homes: frozenset[int], known
     return replace(finding, copies=copies, beside=beside)
 
 
-def _held(copy: FoundCopy, kind: Kind, picture: Picture, homes: frozenset[int], known: dict[int, Members]) -> FoundCopy:
+def _held(copy: FoundCopy, kind: Kind, picture: Picture, homes: frozenset[int], known: KnownMembers) -> FoundCopy:
     if kind is Kind.PINNED:
         found = (holders.holder(holder.pid) or holder for holder in copy.holders)
         spaces = [picture.namespaces[home] for home in homes if home in picture.namespaces]
@@ -44,9 +70,7 @@ def _held(copy: FoundCopy, kind: Kind, picture: Picture, homes: frozenset[int], 
     # The namespace of a private root is home itself, and everything on the host is in it.
     if kind is Kind.PRIVATE_ROOT:
         return replace(copy, namespace_id=namespace.id)
-    if namespace.inode not in known:
-        known[namespace.inode] = holders.members(namespace)
-    members = known[namespace.inode]
+    members = known.of(namespace)
     held = copy.holders or members.holders
     if namespace.inode in homes:
         # In the host's own namespace the whole host lives: process 1 stands for it, and others come and go.

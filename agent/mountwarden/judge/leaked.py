@@ -58,7 +58,10 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
     home_devices = frozenset(device for device, _root in picture.home_identities)
     questions: set[Question] = set()
     leaks: dict[tuple[_Key, bytes], list[_Leak]] = {}
+    at_home = picture.home_identities
     for copy in picture.copies:
+        if copy.mount.identity in at_home:
+            continue
         leak = _leak(copy, picture, own_roots, home_devices, answers, questions)
         if leak is None:
             continue
@@ -96,7 +99,7 @@ def _leak(
     match = _place(copy, own_roots)
     claimed = match is None
     match = match or copy.claim
-    if match is None or copy.mount.identity in picture.home_identities:
+    if match is None:
         return None
     if is_on_block_device(copy.mount) and copy.mount.device in home_devices:
         return None  # home has the device mounted elsewhere, so it is in use

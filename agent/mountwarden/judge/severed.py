@@ -25,8 +25,10 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
     questions: set[Question] = set()
     cut: dict[tuple[bytes, int | None, int], list[Copy]] = {}
     states = {(state.root.path, state.home): state for state in picture.roots}
-    of_root: dict[int, list[RootState]] = {}  # by id() of what copies share: there are tens of thousands of them
-    sources: dict[tuple[int, int, tuple[str, bytes]], list[Mount]] = {}
+    # By id() of what copies share, of which there are tens of thousands.
+    of_root: dict[int, list[RootState]] = {}
+    sources: dict[tuple[int, int], list[tuple[Mount, Mount]]] = {}
+    reached: dict[tuple[int, int], bool] = {}
     for copy in picture.copies:
         match, parent = copy.match, copy.parent
         if match is None or parent is None:
@@ -36,11 +38,17 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
         for state in of_root[id(match.root)]:
             if state.home == copy.namespace:
                 continue
-            place = id(state), id(match), copy.mount.identity
+            place = id(state), id(match)
             if place not in sources:
-                sources[place] = _parents(state, match, copy.mount)
-            parents = sources[place]
-            if parents and not any(_reaches(source, parent, answers, questions) for source in parents):
+                sources[place] = _originals(state, match)
+            is_cut = None
+            for original, source in sources[place]:
+                if original.device == copy.mount.device and original.root == copy.mount.root:
+                    between = id(source), id(parent)
+                    if between not in reached:
+                        reached[between] = _reaches(source, parent, answers, questions)
+                    is_cut = is_cut is not False and not reached[between]
+            if is_cut:
                 cut.setdefault((state.root.path, state.home, copy.namespace), []).append(copy)
     findings = [
         _finding(picture, states[path, home], namespace, copies) for (path, home, namespace), copies in cut.items()
@@ -48,10 +56,10 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
     return findings, questions
 
 
-def _parents(state: RootState, match: Match, mount: Mount) -> list[Mount]:
-    """What home's mounts of the same on the same spot are mounted on: a copy is cut off where none of it propagates."""
-    originals = [one for one in state.live.get(match.spot, ()) if one.identity == mount.identity]
-    return [state.parents[one.id] for one in originals if one.id in state.parents]
+def _originals(state: RootState, match: Match) -> list[tuple[Mount, Mount]]:
+    """Home's mounts on the spot, each with what it is mounted on: a copy is cut off where none of these propagates."""
+    mounts = state.live.get(match.spot, ())
+    return [(mount, state.parents[mount.id]) for mount in mounts if mount.id in state.parents]
 
 
 def _reaches(source: Mount, target: Mount, answers: Answers, questions: set[Question]) -> bool:

@@ -208,14 +208,22 @@ def remember(
     states, copies = tuple(states), tuple(copies)
     readable = _Readable(state for state in states if state.mount is not None and state.home not in unread)
     all_since = number if all_since is None else all_since
+    live = history.live
     ids: dict[Identity, set[int]] = {}
     for copy in copies:
-        ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
+        if copy.mount.identity not in live:
+            ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
     left: dict[CopyKey, CopyOf] = {}
     # By id() of what a layer's copies share, which is kept so that its id() is not used again: 300 namespaces, one set.
     grown: dict[int, tuple[HomeMount, HomeMount]] = {}
     filled, beside = [], []
+    known_beside = {id(one.copy): one for one in history.beside}
     for copy in copies:
+        same = known_beside.get(id(copy))  # while its namespace is not read again, the same object
+        if same is not None and same.of in live.get(copy.mount.identity, ()):
+            beside.append(same)
+            filled.append(copy)
+            continue
         before = _left_behind(history, copy, readable)
         if before is not None:
             if id(before) not in grown:

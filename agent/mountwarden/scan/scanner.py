@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from .. import engines
 from ..config.schema import Config
 from ..engines import COMMANDS, Host
-from ..explain.attribute import attribute_all
+from ..explain.attribute import KnownMembers, attribute_all
 from ..judge import Judgement, judge
 from ..model import Answers, Finding, Gap, Kind, Missed, Picture, SuperblockTest, Tier
 from ..mounts.roots import stacks
@@ -125,6 +125,7 @@ class Scanner:
         self._elsewhere = Elsewhere(self._budgets, alive, self.superblocks)
         self._departures = Departures(self.superblocks)
         self._suspects = Suspects()
+        self._members = KnownMembers()
         self._number = 0
         """How often the homes were read."""
         self._homes_changed, self._changed_at = False, 0.0
@@ -241,7 +242,7 @@ class Scanner:
         changing = [one for one in judgement.findings if one.kind is not Kind.SEVERED]
         self._elsewhere.suspects = self._suspects.update(changing, self.config.confirm, clock)
         picture = self._with_ids(picture, _named(judgement.findings))
-        findings = attribute_all(judgement.findings, picture)
+        findings = attribute_all(judgement.findings, picture, self._members)
         self._save(picture, answers, started, boot, now=part is None)
         seconds = time.monotonic() - clock
         scan = Scan(
