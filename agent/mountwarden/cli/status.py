@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
 from ..escape import seconds
-from ..observe import processes
 from ..model import SuperblockTest
+from ..observe import processes
 from ..output import report_file
 from ..output.columns import age, cost, count
 from ..service.status import SCHEMA
