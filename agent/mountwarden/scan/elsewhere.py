@@ -165,13 +165,13 @@ class Elsewhere:
     def _holders(self, reader: Reader, history: History) -> frozenset[int]:
         """Namespaces that were never read, or of which umounts at home did not reach a copy when they were read."""
         asked = {identity: one.since for identity, one in history.departed.items() if one.holders}
-        if not asked:
-            return frozenset()
-        return frozenset(
-            inode
-            for inode in self._unread_since(reader, max(asked.values()))
-            if (reading := reader.observer.seen(inode)) is None or reading.keeps_any(asked)
-        )
+        unread = self._unread_since(reader, max(asked.values(), default=0))
+        found = set[int]()
+        for inode in unread:
+            reading, read_at = reader.observer.seen(inode), self._read_at.get(inode, 0)
+            if reading is None or reading.keeps_any({one for one, since in asked.items() if since > read_at}):
+                found.add(inode)
+        return frozenset(found)
 
     def ids_of(self, observer: Observer, identity: tuple[str, bytes]) -> frozenset[int]:
         """Small ids of the copies of that (device, mnt_root) that home's umounts reach, by the last readings."""
