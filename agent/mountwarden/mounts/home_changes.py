@@ -32,6 +32,9 @@ def state_after(state: RootState, table: Table, change: HomeChange) -> RootState
     """What `root_state` gives for the table, of which `state` was that before; the same object where it is the same."""
     if state.mount is None or state.home is None or _is_moved(state, change):
         return root_state(state.root, table, state.home or 0)
+    came = _live(state, table, change)
+    if not came and all(mount.id not in state.parents for mount in change.removed):
+        return state if _stacks_are_same(state, table, change) else _with_stacks(state, table)
     live, matches, parents = dict(state.live), dict(state.matches), dict(state.parents)
     for mount in change.removed:
         parent = parents.pop(mount.id, None)
@@ -40,14 +43,22 @@ def state_after(state: RootState, table: Table, change: HomeChange) -> RootState
             live[spot] = rest
         elif spot is not None:
             matches.pop(spot, None)
-    for mount, parent, spot, match in _live(state, table, change):
+    for mount, parent, spot, match in came:
         if spot in live:  # which of them is the lower one is seen in the whole table
             return root_state(state.root, table, state.home)
         live[spot], matches[spot], parents[mount.id] = (mount,), match, parent
-    stacks = stacks_at_home(state.home, table, live, matches)
-    if live == state.live and stacks == state.stacks:
-        return state
-    return replace(state, live=live, matches=matches, parents=parents, stacks=stacks)
+    return _with_stacks(replace(state, live=live, matches=matches, parents=parents), table)
+
+
+def _stacks_are_same(state: RootState, table: Table, change: HomeChange) -> bool:
+    """Whether nothing was put on another mount's root, and nothing that is stacked can have gone."""
+    over = (parent for mount in change.added if (parent := table.get(mount.parent)) and parent.point == mount.point)
+    return not state.stacks and not any(over)
+
+
+def _with_stacks(state: RootState, table: Table) -> RootState:
+    stacks = stacks_at_home(state.home, table, state.live, state.matches) if state.home is not None else ()
+    return state if stacks == state.stacks else replace(state, stacks=stacks)
 
 
 def _is_moved(state: RootState, change: HomeChange) -> bool:

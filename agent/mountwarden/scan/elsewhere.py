@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Set
 
 from ..errors import NoAnswer
 from ..model import UNKNOWN, Copy, Mount
@@ -64,6 +64,8 @@ class Elsewhere:
         """Inodes of the namespaces that the last scan did not come to: they are read first in the next one."""
         self.owes = False
         """Whether namespaces wait that may have a copy of what home has unmounted."""
+        self._stale: tuple[int, ...] = ()
+        """Inodes of namespaces that a resync has left to be read again, the longest unread first."""
         self._budgets, self._alive = budgets, alive
         self._refused: dict[int, Refused] = {}
         """What could not be read: tried again after a pause, since it costs the most."""
@@ -144,19 +146,26 @@ class Elsewhere:
         return reading
 
     def _read_owed(self, reader: Reader, history: History, number: int, part: Part) -> dict[int, Reading]:
-        """Of those that were not read since home unmounted what may be there, the longest unread, by the allowance."""
+        """Of those that were not read since home unmounted what may be there, and of the stale, by the allowance."""
         since = max((one.since for one in history.departed.values() if one.everywhere), default=0)
         owed = [inode for inode in self._unread_since(reader, since) if inode not in reader.found.unread]
         readings: dict[int, Reading] = {}
+        owed.sort(key=lambda one: self._read_at.get(one, 0))
         until = time.thread_time() + part.allowance
-        for inode in sorted(owed, key=lambda one: self._read_at.get(one, 0)):
+        may_wait = part.allowance <= 0 and not history.is_missing
+        for inode in () if may_wait else (*owed, *self._stale_beside(reader, owed)):
             reading = self._reading(reader, inode, number, is_due=True)
             if reading is not None:
                 readings[inode] = reading
             if time.thread_time() >= until:
                 break
-        self.owes = len(readings) < len(owed)
+        self._stale = tuple(inode for inode in self._stale if inode not in readings)
+        self.owes = not readings.keys() >= set(owed)
         return readings
+
+    def _stale_beside(self, reader: Reader, owed: Collection[int]) -> list[int]:
+        known = reader.spaces.members.keys() - reader.homes.tables.keys() - reader.found.unread - set(owed)
+        return [inode for inode in self._stale if inode in known]
 
     def _unread_since(self, reader: Reader, since: int) -> list[int]:
         others = reader.spaces.members.keys() - reader.homes.tables.keys() - self._refused.keys()
@@ -252,10 +261,15 @@ class Elsewhere:
         self.ended(ended, number + 1)
         return [copy for copy in copies if copy.mount.device not in ended] if ended else copies
 
-    def longest_unread(self, share: float) -> frozenset[int]:
-        """That share of the namespaces, the longest unread first."""
+    def resync(self, share: float) -> frozenset[int]:
+        """That share of the namespaces, the longest unread first, is to be read again: all at once, or a part later.
+
+        Returns those that the next scan is to read.
+        """
         most = math.ceil(share * len(self._order))
-        return frozenset(sorted(self._order, key=self._order.__getitem__)[:most])
+        longest = tuple(sorted(self._order, key=self._order.__getitem__)[:most])
+        self._stale = () if share >= 1 else longest
+        return frozenset(longest) - frozenset(self._stale)
 
     def _without_newer(self, copies: list[Copy], homes: Homes, spaces: MountNamespaces) -> list[Copy]:
         """Without copies of what a home has mounted since the homes were read: the next scan sees both.

@@ -100,6 +100,12 @@ class History:
         left = {(device, root) for _ns, _id, device, root in self.left}
         return frozenset(left) | frozenset(self.departed) | frozenset(self.earlier)
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether something lives on that home has unmounted, and no copy of it was found yet."""
+        found = {(device, root) for _ns, _id, device, root in self.left}
+        return any(one.lives and one.everywhere and i not in found for i, one in self.departed.items())
+
     def volumes(self, states: Iterable[RootState]) -> frozenset[Identity]:
         """Identities on volumes, now or before: neither a type nor a last path component sets them apart."""
         matched = [

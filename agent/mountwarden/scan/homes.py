@@ -31,6 +31,7 @@ class Homes:
         self.tables: dict[int, Table] = {}
         self.states: tuple[RootState, ...] = ()
         self._live: LiveAtHome | None = None
+        self._live_before: LiveAtHome | None = None
         self.identities: frozenset[tuple[str, bytes]] = frozenset()
         """(device, mnt_root) of every mount of every home."""
         self.change = LiveChange()
@@ -70,7 +71,7 @@ class Homes:
         self.tables, self.states = tables, states
         self._changes.clear()
         if changed:
-            self._live = None
+            self._live, self._live_before = None, self._live or self._live_before
             self.identities = frozenset(self._identities)
         for inode in tables:
             observer.guard(inode, _guarded(state for state in states if state.home == inode))
@@ -80,7 +81,7 @@ class Homes:
     def live(self) -> LiveAtHome:
         """What the homes have mounted on which spots; the same object while nothing changed."""
         if self._live is None:
-            self._live = LiveAtHome(self.states)
+            self._live, self._live_before = LiveAtHome(self.states, self._live_before), None
         return self._live
 
     def again(self, observer: Observer) -> bool:

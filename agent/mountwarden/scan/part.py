@@ -15,7 +15,9 @@ class Part:
     """
 
     allowance: float = 0.0
-    """Processor seconds for those that only may have a copy of what home has unmounted; one of them is always read."""
+    """Processor seconds for those that only may have a copy of what home has unmounted, and then for those that a
+    resync reads again. One of them is read even so where that was found nowhere yet.
+    """
     again: bool = False
     """Whether all namespaces in which something was found, and all new ones, are read now: somebody asks."""
     share: float = SHARE

@@ -194,10 +194,7 @@ class Scanner:
     @property
     def presses(self) -> bool:
         """Whether something lives on that home has unmounted, and was not found, while namespaces wait to be read."""
-        if not (self._elsewhere.owes or self.suspects):
-            return False
-        found = {(device, root) for _ns, _id, device, root in self._history.left}
-        return any(one.lives and one.everywhere and i not in found for i, one in self._history.departed.items())
+        return (self._elsewhere.owes or self.suspects) and self._history.is_missing
 
     def _looked_for(self) -> frozenset[tuple[object, ...]]:
         """What is looked for in other namespaces now, and in which of them."""
@@ -285,7 +282,7 @@ class Scanner:
         if resync:
             self._daemons.resync()
             self._engines.resync()
-            self._observer.resync(self._elsewhere.longest_unread(part.share if part else 1.0))
+            self._observer.resync(self._elsewhere.resync(part.share if part else 1.0))
         search = resync or not self._homes.tables
         gaps += self._spaces.update(search=search)
         pids = self._spaces.pids

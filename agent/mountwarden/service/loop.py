@@ -253,7 +253,7 @@ class Agent:
         schedule = self._schedule
         again = self._again or schedule.client is not None or schedule.demanded
         self._again = False
-        allowance = schedule.allowance(started, presses=self._scanner.presses)
+        allowance = schedule.allowance(started, presses=full or self._scanner.presses)
         return Part(allowance, again, 1.0 if full and schedule.full == float("-inf") else SHARE)
 
     def _cycle(self) -> bool:

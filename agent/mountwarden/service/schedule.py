@@ -12,7 +12,7 @@ BURST = 0.3
 """Seconds of processor time that scans may cost at once, so that a costly one does not make the service blind; where a
 full scan costs more, as much as that.
 """
-CONFIRM_BURST = 2.0
+CONFIRM_BURST = 5.0
 """The same for the scan by which a finding is confirmed, and for that which looks for what may have been left behind:
 one that finds much puts off others, but not the one after which the service may act. No burst is longer.
 """
@@ -126,7 +126,10 @@ class Schedule:
         self.debt += cost
 
     def allowance(self, now: float, *, presses: bool) -> float:
-        """Processor seconds that the scan at `now` may spend on namespaces that only may have a copy of what went."""
+        """Processor seconds that the scan at `now` may spend on namespaces that only may have a copy of what went.
+
+        And on those that a resync reads again.
+        """
         room = max(0.0, self.burst - self.owed(now).debt)
         return room if presses else min(room, IDLE_ALLOWANCE)
 

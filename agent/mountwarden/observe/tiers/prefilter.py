@@ -10,7 +10,7 @@ import errno
 import os
 import re
 from array import array
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,12 +31,16 @@ Identity = tuple[str, bytes]
 NOTHING: Key = ()
 
 
+_LiveState = tuple[RootState, tuple[tuple[Key, Key, int], ...]]
+
+
 class LiveAtHome:
     """What the homes have mounted on which spots, and the peer groups by which an umount there propagates.
 
     Two objects are equal only if they are the same object."""
 
-    def __init__(self, states: Iterable[RootState] = ()) -> None:
+    def __init__(self, states: Iterable[RootState] = (), before: "LiveAtHome | None" = None) -> None:
+        """`before` is that of the reading before: most states are the same ones."""
         self.groups: dict[Key, dict[Key, int]] = {}
         self.bases: dict[bytes, set[bytes]] = {}
         """By device: the directories below which roots have their spots, without a slash at the end."""
@@ -46,14 +50,17 @@ class LiveAtHome:
         """Of every live mount."""
         states = tuple(states)
         self._spots = Spots(states)
-        for state in states:
+        known: Mapping[int, _LiveState] = before._live if before is not None else {}
+        self._live: dict[int, _LiveState] = {
+            id(state): known.get(id(state)) or (state, tuple(_live_of(state))) for state in states
+        }
+        """By id() of a state, which is kept so that its id() is not used again."""
+        for state, live in self._live.values():
             self._add_places(state)
-            for spot, mounts in state.live.items():
-                self.identities |= {key_of(mount.identity) for mount in mounts}
-                for mount in mounts:
-                    if group := state.parents[mount.id].shared:
-                        spots = self.groups.setdefault(key_of(mount.identity), {})
-                        spots[spot.device.encode(), mountinfo.escape(spot.path)] = group
+            self.identities.update(key for key, _spot, _group in live)
+            for key, spot, group in live:
+                if group:
+                    self.groups.setdefault(key, {})[spot] = group
 
     def _add_places(self, state: RootState) -> None:
         if all(layout.pattern == ANYWHERE for layout in state.root.layout):
@@ -94,6 +101,14 @@ class LiveAtHome:
             return frozenset()
         both = self.groups.keys() | other.groups.keys()
         return frozenset(key for key in both if self.groups.get(key) != other.groups.get(key))
+
+
+def _live_of(state: RootState) -> Iterator[tuple[Key, Key, int]]:
+    """Of each live mount its identity and spot, as mountinfo writes them, and the peer group of what it is on."""
+    for spot, mounts in state.live.items():
+        place = spot.device.encode(), mountinfo.escape(spot.path)
+        for mount in mounts:
+            yield key_of(mount.identity), place, state.parents[mount.id].shared
 
 
 def key_of(identity: Identity) -> Key:
