@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from mountwarden.model import Copy, Layout, Match, Mount, Picture, Root, RootKind, RootState, Spot, Tier
+from mountwarden.model import Copy, Layout, Match, Mount, Picture, Root, RootKind, RootState, Spot, Tier, grouped
 from mountwarden.mounts.table import Table
 from mountwarden.scan.history import History, HomeMount, LiveChange, homes_read, remember
 
@@ -87,4 +87,6 @@ def remembered(
     went, came = tuple(one for one in before if one not in now), tuple(one for one in now if one not in before)
     blind = frozenset() if state.mount else frozenset({(state.root.path, state.home)})
     number = history.scanned + 1
-    return remember(homes_read(history, LiveChange(went, came, blind), number), [state], copies, unread, number)
+    read = homes_read(history, LiveChange(went, came, blind), number)
+    after, spaces = remember(read, [state], grouped(copies), unread, number)
+    return after, tuple(copy for space in spaces for copy in space.copies)

@@ -213,7 +213,7 @@ def test_exit_status_when_it_could_not_tell() -> None:
 
 
 def _fields(picture: model.Picture) -> dict[str, Any]:
-    return {name: getattr(picture, name) for name in picture.__slots__}
+    return {name: getattr(picture, name) for name in picture.__dataclass_fields__}
 
 
 def test_select_counts_anew() -> None:

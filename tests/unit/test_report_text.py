@@ -121,7 +121,7 @@ def one() -> types.ReportJson:
 
 def blind() -> types.ReportJson:
     state = RootState(DOCKER, None, None, status="its home could not be read")
-    values = {name: getattr(facts([]).picture, name) for name in Picture.__slots__}
+    values = {name: getattr(facts([]).picture, name) for name in Picture.__dataclass_fields__}
     return report.build(facts([], picture=Picture(**{**values, "roots": (state,)})))
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from mountwarden.judge import judge
-from mountwarden.model import Answers, Finding, Kind, Picture, RootState, Severity, Stack, Tier
+from mountwarden.model import Answers, Finding, Kind, Picture, RootState, Severity, Stack, Tier, grouped
 from mountwarden.mounts.roots import root_state, stacks
 from mountwarden.scan.stacks import StackDepths
 
@@ -17,7 +17,7 @@ def at_home(depth: int) -> RootState:
 
 
 def elsewhere(depth: int) -> tuple[Stack, ...]:
-    return stacks(copies(chain(*range(2, 2 + depth))))
+    return stacks(grouped(copies(chain(*range(2, 2 + depth)))))
 
 
 def told(state: RootState, piled: tuple[Stack, ...]) -> list[Finding]:
@@ -88,4 +88,4 @@ def test_a_stack_that_grew_while_nobody_looked_has_grown(bottoms: tuple[int | No
 
 def test_the_lowest_mount_is_that_of_the_stack() -> None:
     mounts = [replace(one, unique=100 + one.id) for one in chain(2, 3, 4, 5)]
-    assert [stack.bottom for stack in stacks(copies(mounts))] == [102]
+    assert [stack.bottom for stack in stacks(grouped(copies(mounts)))] == [102]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from mountwarden.judge import judge
-from mountwarden.model import Answers, Copy, Finding, Kind, Mount, Picture, RootState, Stack, Tier
+from mountwarden.model import Answers, Copy, Finding, Kind, Mount, Picture, RootState, Stack, Tier, grouped
 from mountwarden.mounts.roots import Spots, copies_elsewhere, identities, root_state, stacks
 from mountwarden.observe.tiers.prefilter import Candidate
 
@@ -91,17 +91,17 @@ def test_what_is_stacked_at_home(case: str) -> None:
 def test_what_is_stacked_in_another_namespace_whatever_comes_first(case: str) -> None:
     mounts, expected = CASES[case]
     for ordered in (mounts, mounts[::-1]):
-        assert summary(told(LIVE, stacks(copies(ordered))), OTHER) == expected
+        assert summary(told(LIVE, stacks(grouped(copies(ordered)))), OTHER) == expected
 
 
 def test_namespaces_are_not_taken_together() -> None:
     mounts = chain(2, 3)
-    assert told(LIVE, stacks([*copies(mounts), *copies(mounts, OTHER + 1)])) == []
+    assert told(LIVE, stacks(grouped([*copies(mounts), *copies(mounts, OTHER + 1)]))) == []
 
 
 def test_what_is_stacked_in_two_namespaces_is_one_finding_the_tallest_first() -> None:
     three = copies(chain(2, 3, 4, 5, 6), OTHER + 1)
-    (found,) = told(LIVE, stacks([*copies(chain(2, 3, 4, 5)), *three]))
+    (found,) = told(LIVE, stacks(grouped([*copies(chain(2, 3, 4, 5)), *three])))
     assert [(one.namespace, one.mount_id) for one in found.copies] == [(OTHER + 1, 6), (OTHER, 5)]
     assert (found.count, found.spaces) == (9, 2)
 
@@ -109,4 +109,4 @@ def test_what_is_stacked_in_two_namespaces_is_one_finding_the_tallest_first() ->
 def test_a_home_that_is_also_looked_at_for_another_root_is_told_once() -> None:
     mounts = chain(2, 3, 4, 5)
     state = root_state(ROOT, table(host_root(), *mounts), HOME)
-    assert summary(told(state, stacks(copies(mounts, HOME))), HOME) == [(4, 5, POINT)]
+    assert summary(told(state, stacks(grouped(copies(mounts, HOME)))), HOME) == [(4, 5, POINT)]

@@ -1,7 +1,7 @@
 """leaked: no home has the mount, a copy of it remains elsewhere, and no record says that it is in use."""
 
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ..escape import decoded
@@ -26,6 +26,7 @@ from ..model import (
     RecordState,
     RootState,
     Severity,
+    SpaceCopies,
     Spot,
     Target,
     is_on_block_device,
@@ -54,14 +55,11 @@ _Key = tuple[bytes, int | None]
 def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each spot of which copies are leaked."""
     states = {_key(state.root.path, state.root.home): state for state in picture.roots}
-    own_roots = _own_roots(picture.copies)
+    own_roots = frozenset(one for space in picture.spaces for one in space.own_roots)
     home_devices = frozenset(device for device, _root in picture.home_identities)
     questions: set[Question] = set()
     leaks: dict[tuple[_Key, bytes], list[_Leak]] = {}
-    at_home = picture.home_identities
-    for copy in picture.copies:
-        if copy.mount.identity in at_home:
-            continue
+    for copy in _not_at_home(picture):
         leak = _leak(copy, picture, own_roots, home_devices, answers, questions)
         if leak is None:
             continue
@@ -69,12 +67,17 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
         key = _key(root.path, root.home)
         if key in states and copy.namespace != states[key].home:
             leaks.setdefault((key, leak.match.spot.path), []).append(leak)
-    there = _on_spots(picture.copies, {found[0].match.spot for found in leaks.values()})
+    there = {spot: _on(picture.spaces, spot) for spot in {found[0].match.spot for found in leaks.values()}}
     findings = [
         _finding(picture, states[key], _best(found), there.get(found[0].match.spot, ()))
         for (key, _path), found in leaks.items()
     ]
     return findings, questions
+
+
+def _not_at_home(picture: Picture) -> Iterator[Copy]:
+    for space in picture.spaces:
+        yield from space.beside(picture.home_identities)
 
 
 def _best(leaks: list[_Leak]) -> list[_Leak]:
@@ -137,11 +140,6 @@ def _in_use_by_record_alone(
     )
 
 
-def _own_roots(copies: tuple[Copy, ...]) -> frozenset[tuple[int, str]]:
-    """(namespace, device) where a copy is the namespace's own "/": a container, which uses its layer."""
-    return frozenset((copy.namespace, copy.mount.device) for copy in copies if copy.mount.point == b"/")
-
-
 def _place(copy: Copy, own_roots: frozenset[tuple[int, str]]) -> Match | None:
     """What a copy is of: by its spot, or, where it is bound elsewhere, by the spot on which home had the same."""
     if copy.mount.root.endswith(b"//deleted"):
@@ -162,13 +160,9 @@ def _evidence(copy: Copy, record: RecordState) -> Evidence:
     return Evidence.RECORD if record is RecordState.UNMOUNTED else Evidence.SPOT
 
 
-def _on_spots(copies: Iterable[Copy], spots: Collection[Spot]) -> dict[Spot, tuple[Copy, ...]]:
-    """All mounts that are on one of the spots, by spot."""
-    found: dict[Spot, list[Copy]] = {}
-    for copy in copies if spots else ():
-        if copy.spot is not None and copy.spot in spots:
-            found.setdefault(copy.spot, []).append(copy)
-    return {spot: tuple(many) for spot, many in found.items()}
+def _on(spaces: Iterable[SpaceCopies], spot: Spot) -> tuple[Copy, ...]:
+    """All mounts that are on the spot."""
+    return tuple(copy for space in spaces for copy in space.by_spot.get(spot, ()))
 
 
 def _finding(picture: Picture, state: RootState, leaks: list[_Leak], there: tuple[Copy, ...]) -> Finding:

@@ -29,7 +29,7 @@ def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Questi
     questions: set[Question] = set()
     homes = {(state.root.path, state.root.home): state.home for state in picture.roots}
     findings = []
-    for copy in picture.copies:
+    for copy in (copy for space in picture.spaces if space.own_roots for copy in space.copies):
         match = copy.history
         if copy.mount.point != b"/" or match is None or copy.mount.identity in picture.home_identities:
             continue

@@ -16,6 +16,8 @@ from ..model import (
     RootKind,
     RootState,
     Severity,
+    SpaceCopies,
+    Spot,
     Target,
 )
 
@@ -23,37 +25,83 @@ from ..model import (
 def judge(picture: Picture, answers: Answers) -> tuple[list[Finding], set[Question]]:
     """One finding for each root and namespace, with the number of copies that are cut off."""
     questions: set[Question] = set()
-    cut: dict[tuple[bytes, int | None, int], list[Copy]] = {}
-    states = {(state.root.path, state.home): state for state in picture.roots}
-    # By id() of what copies share, of which there are tens of thousands.
-    of_root: dict[int, list[RootState]] = {}
-    sources: dict[tuple[int, int], list[tuple[Mount, Mount]]] = {}
-    reached: dict[tuple[int, int], bool] = {}
-    for copy in picture.copies:
+    findings = []
+    for state in {(state.root.path, state.home): state for state in picture.roots}.values():
+        same = _SameSpots(state)
+        for space in picture.spaces:
+            if state.home != space.namespace and (cut := _cut_off(same, space, answers, questions)):
+                findings.append(_finding(picture, state, space.namespace, cut))
+    return findings, questions
+
+
+_Way = tuple[Mount, Mount]
+"""From what home's mount is on to what the copy is on."""
+
+
+class _SameSpots:
+    """A root's state, and on which spots home has other mounts now than in an earlier state of it."""
+
+    def __init__(self, state: RootState) -> None:
+        self.state = state
+        self._since: dict[int, set[Spot]] = {}
+        """By id() of the earlier state."""
+
+    def changed(self, before: RootState) -> set[Spot]:
+        """Those spots. Mounts that are the same are the same objects."""
+        if id(before) not in self._since:
+            spots = before.live.keys() | self.state.live.keys()
+            self._since[id(before)] = {spot for spot in spots if not self._is_same(before, spot)}
+        return self._since[id(before)]
+
+    def _is_same(self, before: RootState, spot: Spot) -> bool:
+        old, new = before.live.get(spot, ()), self.state.live.get(spot, ())
+        pairs = zip(old, new, strict=False)
+        parents, earlier = self.state.parents, before.parents
+        return len(old) == len(new) and all(
+            one is other and earlier.get(one.id) is parents.get(other.id) for one, other in pairs
+        )
+
+
+def _cut_off(same: _SameSpots, space: SpaceCopies, answers: Answers, questions: set[Question]) -> list[Copy]:
+    """The copies that home has too and that none of its umounts reaches."""
+    cut: list[Copy] = []
+    for ways, copies in _ways(same, space).values():
+        if not any(_reaches(*way, answers, questions) for way in ways):
+            cut += copies
+    return cut
+
+
+def _ways(same: _SameSpots, space: SpaceCopies) -> dict[tuple[int, ...], tuple[list[_Way], list[Copy]]]:
+    """The copies by the ways on which umounts may come to them; kept while home's mounts on their spots are the same.
+
+    Of tens of thousands of copies nearly all are on the same mount, and so are home's mounts of them.
+    """
+    state = same.state
+    place = "severed", state.root.path, state.home
+    known = space.derived.get(place)
+    if known is None or not (known[0].root == state.root and same.changed(known[0]).isdisjoint(space.by_spot)):
+        space.derived[place] = state, _found_ways(state, space)
+    elif known[0] is not state:
+        space.derived[place] = state, known[1]
+    return space.derived[place][1]  # type: ignore[no-any-return]
+
+
+def _found_ways(state: RootState, space: SpaceCopies) -> dict[tuple[int, ...], tuple[list[_Way], list[Copy]]]:
+    found: dict[tuple[int, ...], tuple[list[_Way], list[Copy]]] = {}
+    same_root: dict[int, bool] = {}
+    for copy in space.copies:
         match, parent = copy.match, copy.parent
         if match is None or parent is None:
             continue
-        if id(match.root) not in of_root:
-            of_root[id(match.root)] = [state for state in states.values() if state.root == match.root]
-        for state in of_root[id(match.root)]:
-            if state.home == copy.namespace:
-                continue
-            place = id(state), id(match)
-            if place not in sources:
-                sources[place] = _originals(state, match)
-            is_cut = None
-            for original, source in sources[place]:
-                if original.device == copy.mount.device and original.root == copy.mount.root:
-                    between = id(source), id(parent)
-                    if between not in reached:
-                        reached[between] = _reaches(source, parent, answers, questions)
-                    is_cut = is_cut is not False and not reached[between]
-            if is_cut:
-                cut.setdefault((state.root.path, state.home, copy.namespace), []).append(copy)
-    findings = [
-        _finding(picture, states[path, home], namespace, copies) for (path, home, namespace), copies in cut.items()
-    ]
-    return findings, questions
+        if id(match.root) not in same_root:  # compared once
+            same_root[id(match.root)] = match.root == state.root
+        if not same_root[id(match.root)]:
+            continue
+        sources = [source for mount, source in _originals(state, match) if mount.identity == copy.mount.identity]
+        if sources:
+            key = id(parent), *map(id, sources)
+            found.setdefault(key, ([(source, parent) for source in sources], []))[1].append(copy)
+    return found
 
 
 def _originals(state: RootState, match: Match) -> list[tuple[Mount, Mount]]:

@@ -56,7 +56,6 @@ from .host import (
     Mount,
     Namespace,
     Owner,
-    Picture,
     Root,
     RootState,
     Spot,
@@ -65,6 +64,7 @@ from .host import (
     gets_own_superblock,
     is_on_block_device,
 )
+from .picture import Picture, SpaceCopies, grouped
 from .questions import (
     Answers,
     ContainerQuestion,
@@ -129,6 +129,7 @@ __all__ = [
     "RootKind",
     "RootState",
     "Severity",
+    "SpaceCopies",
     "Spot",
     "Stack",
     "Subject",
@@ -142,6 +143,7 @@ __all__ = [
     "chief",
     "finding_id",
     "gets_own_superblock",
+    "grouped",
     "is_on_block_device",
     "one_each",
 ]

@@ -1,9 +1,9 @@
-"""What a scan reads of the host: mounts, namespaces, the engines' roots, and the picture of them all."""
+"""What a scan reads of the host: mounts, namespaces, and the engines' roots."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .enums import MountClass, RootKind, Tier
+from .enums import MountClass, RootKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,25 +337,3 @@ class Kept:
     """The root whose mount it was."""
     match: Match | None = None
     """The layer, where the path says it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """The host as one scan found it."""
-
-    boot_id: str
-    tier: Tier
-    roots: tuple[RootState, ...]
-    namespaces: Mapping[int, Namespace]
-    copies: tuple[Copy, ...]
-    mounts: int
-    """How many mounts there are, in all namespaces."""
-    home_identities: frozenset[tuple[str, bytes]] = frozenset()
-    """(device, mnt_root) of every mount of every home."""
-    stacks: tuple[Stack, ...] = ()
-    """What is stacked in namespaces that are no home; compared with earlier scans, what homes have too."""
-    gone: tuple[Gone, ...] = ()
-    """Mounts that a home had and that no namespace has any more."""
-    kept: tuple[Kept, ...] = ()
-    """Superblocks of guarded roots that no namespace has mounted, whether an earlier scan saw them mounted or not."""
-    gaps: tuple[Gap, ...] = ()

@@ -9,7 +9,21 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..model import Base, Candidate, Copy, Kept, Layout, Match, Mount, Root, RootState, Spot, Stack, is_on_block_device
+from ..model import (
+    Base,
+    Candidate,
+    Copy,
+    Kept,
+    Layout,
+    Match,
+    Mount,
+    Root,
+    RootState,
+    SpaceCopies,
+    Spot,
+    Stack,
+    is_on_block_device,
+)
 from .table import Table, below, join
 
 
@@ -114,17 +128,14 @@ def _inner_bases(root: Root, table: Table) -> Iterable[Base]:
             yield Base(mount, Spot(mount.device, mount.root), rel)
 
 
-def stacks(copies: Iterable[Copy]) -> tuple[Stack, ...]:
+def stacks(spaces: Iterable[SpaceCopies]) -> tuple[Stack, ...]:
     """Mounts of the same on one mountpoint of a namespace, the lowest of which is on a spot."""
-    spaces: dict[int, list[Copy]] = {}
-    for copy in copies:
-        spaces.setdefault(copy.namespace, []).append(copy)
     found: list[Stack] = []
-    for inode, many in spaces.items():
-        if len({copy.mount.identity for copy in many}) < len(many):
-            known = {mount.id: mount for copy in many for mount in (copy.parent, copy.mount) if mount}
-            on_spots = ((copy.mount, copy.match) for copy in many if copy.match)
-            found += _stacks(inode, Table(known.values()), on_spots)
+    for space in spaces:
+        if len(space.identities) < len(space.copies):
+            known = {mount.id: mount for copy in space.copies for mount in (copy.parent, copy.mount) if mount}
+            on_spots = ((copy.mount, copy.match) for copy in space.copies if copy.match)
+            found += _stacks(space.namespace, Table(known.values()), on_spots)
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Set
 
 from ..errors import NoAnswer
-from ..model import UNKNOWN, Copy, Mount
+from ..model import UNKNOWN, Copy, Mount, SpaceCopies
 from ..mounts.roots import Placed, Spots, copies_at_home, placed
 from ..observe import entries, namespaces, read_ahead
 from ..observe.budgets import Budgets, in_turn
@@ -17,7 +17,7 @@ from ..observe.tiers.mountinfo import needles
 from ..observe.tiers.observer import Observer
 from ..observe.tiers.prefilter import Reading, key_of
 from .departures import AnswersWhatLives, has_superblock_of_its_own
-from .history import History
+from .history import History, Identity
 from .homes import Homes
 from .mount_namespaces import MountNamespaces
 from .part import Part
@@ -51,11 +51,13 @@ class Elsewhere:
         """The number of the reading of the homes after which each namespace was last read."""
         self._died: dict[str, int] = {}
         """By device, such a number when its superblock was known to have ended: what was read before shows that one."""
+        self._born: dict[int, int] = {}
+        """The order in which they were first listed."""
         self._order: dict[int, int] = {}
         """The order in which they were read."""
         self._turn = itertools.count()
         self._spots = Spots(())
-        self._placed: dict[int, tuple[Reading, Placed]] = {}
+        self._placed: dict[int, tuple[Reading, Placed, SpaceCopies]] = {}
         self._needles: tuple[bytes, ...] = ()
         """Strings by which the last readings were filtered."""
         self._absent: frozenset[tuple[str, bytes]] = frozenset()
@@ -111,10 +113,14 @@ class Elsewhere:
             self._sort(found, inode, self._copies(inode, reading, both), history)
         self.left = reader.left
         for inode, table in homes.tables.items():  # a home of one root may hold copies of another's
-            found.copies += copies_at_home(inode, table, homes.states, spots, both)
+            if copies := tuple(copies_at_home(inode, table, homes.states, spots, both)):
+                found.spaces.append(SpaceCopies(inode, copies))
         self._forget(observer, spaces, homes)
         found.all_since = self._all_since(spaces, homes, number)
-        found.copies = self._without_newer(self._without_ended(found.copies, homes, number), homes, spaces)
+        absent = _not_at_home(found.spaces, homes)
+        over = self._ended_now(absent, homes, number)
+        over |= self._newer({i for i, copy in absent.items() if copy.match and i not in over}, homes, spaces)
+        found.spaces = [_without(space, over) for space in found.spaces] if over else found.spaces
         return found
 
     def _readings(self, reader: Reader, number: int, order: Iterable[tuple[int, bool]]) -> dict[int, Reading]:
@@ -133,6 +139,7 @@ class Elsewhere:
         """A namespace that the last scan did not list has no copy of what home had unmounted before that."""
         for inode in spaces.new:
             self._read_at[inode] = history.scanned
+            self._born[inode] = next(self._turn)
             self._order.pop(inode, None)
 
     def _reading(self, reader: Reader, inode: int, number: int, *, is_due: bool) -> Reading | None:
@@ -146,11 +153,14 @@ class Elsewhere:
         return reading
 
     def _read_owed(self, reader: Reader, history: History, number: int, part: Part) -> dict[int, Reading]:
-        """Of those that were not read since home unmounted what may be there, and of the stale, by the allowance."""
+        """Of those that were not read since home unmounted what may be there, and of the stale, by the allowance.
+
+        The newest come first: a copy that no reading shows was made since the reading, often soon after its namespace.
+        """
         since = max((one.since for one in history.departed.values() if one.everywhere), default=0)
         owed = [inode for inode in self._unread_since(reader, since) if inode not in reader.found.unread]
         readings: dict[int, Reading] = {}
-        owed.sort(key=lambda one: self._read_at.get(one, 0))
+        owed.sort(key=lambda one: -self._born.get(one, 0))
         until = time.thread_time() + part.allowance
         may_wait = part.allowance <= 0 and not history.is_missing
         for inode in () if may_wait else (*owed, *self._stale_beside(reader, owed)):
@@ -192,26 +202,35 @@ class Elsewhere:
         """The superblocks of these devices have ended: what was read before that reading of the homes shows those."""
         self._died |= dict.fromkeys(devices, number)
 
-    def _copies(self, inode: int, reading: Reading, watched: Container[tuple[str, bytes]]) -> Iterator[Copy]:
+    def _copies(self, inode: int, reading: Reading, watched: Container[tuple[str, bytes]]) -> SpaceCopies:
+        """What the reading has copies of; the same object as before where that is the same."""
         known = self._placed.get(inode)
         if known is None or known[0] is not reading:
-            known = self._placed[inode] = reading, placed(inode, reading.candidates, self._spots)
-        return known[1].copies(watched)
+            of = placed(inode, reading.candidates, self._spots)
+            known = self._placed[inode] = reading, of, SpaceCopies(inode, tuple(of.copies(watched)))
+        elif known[1].off:
+            copies = tuple(known[1].copies(watched))
+            if copies != known[2].copies:
+                known = self._placed[inode] = *known[:2], SpaceCopies(inode, copies)
+        return known[2]
 
-    def _sort(self, found: "FoundElsewhere", inode: int, copies: Iterable[Copy], history: History) -> None:
+    def _sort(self, found: FoundElsewhere, inode: int, space: SpaceCopies, history: History) -> None:
         """Take the copies that are there by the last reading: without those of superblocks that have ended since.
 
         What home has unmounted since is a copy only where that was read after it.
         """
-        read_at, died, departed = self._read_at.get(inode, 0), self._died, history.departed
-        if not died and not departed:
-            found.copies += copies
+        if not space.copies:
             return
-        for copy in copies:
-            went = departed.get(copy.mount.identity)
-            if died.get(copy.mount.device, 0) > read_at:
-                continue
-            (found.stale if went is not None and went.since > read_at else found.copies).append(copy)
+        read_at = self._read_at.get(inode, 0)
+        died = {device for device, at in self._died.items() if at > read_at}
+        went = {identity for identity, one in history.departed.items() if one.since > read_at}
+        if not died.isdisjoint(space.devices):
+            space = _without(space, {one for one in space.identities if one[0] in died})
+        if not went.isdisjoint(space.identities):
+            found.stale += (copy for _place, copy in space.of(went))
+            space = _without(space, went)
+        if space.copies:
+            found.spaces.append(space)
 
     def _due_suspects(self, *, now: bool) -> frozenset[int]:
         clock = time.monotonic()
@@ -228,6 +247,7 @@ class Elsewhere:
         observer.end_scan()
         spaces.were_read()
         self._read_at = {inode: one for inode, one in self._read_at.items() if inode in spaces.members}
+        self._born = {inode: one for inode, one in self._born.items() if inode in spaces.members}
         self._order = {inode: one for inode, one in self._order.items() if inode in spaces.members}
         self._placed = {inode: one for inode, one in self._placed.items() if inode in spaces.members}
         oldest = min((self._read_at.get(i, 0) for i in spaces.members.keys() - homes.tables.keys()), default=0)
@@ -253,13 +273,13 @@ class Elsewhere:
         read = frozenset(due)
         yield from ((inode, False) for inode in others if inode not in read)
 
-    def _without_ended(self, copies: list[Copy], homes: Homes, number: int) -> list[Copy]:
-        """Without those whose superblock has ended while namespaces were read: an umount takes them one by one."""
-        absent = {copy.mount.device for copy in copies if _may_have_ended(copy.mount, homes)}
-        answers = self._superblocks.ask(frozenset(absent)) if absent else {}
+    def _ended_now(self, absent: Mapping[Identity, Copy], homes: Homes, number: int) -> frozenset[Identity]:
+        """Those whose superblock has ended while namespaces were read: an umount takes them one by one."""
+        asked = frozenset(copy.mount.device for copy in absent.values() if _may_have_ended(copy.mount, homes))
+        answers = self._superblocks.ask(asked) if asked else {}
         ended = frozenset(device for device, lives in answers.items() if not lives)
         self.ended(ended, number + 1)
-        return [copy for copy in copies if copy.mount.device not in ended] if ended else copies
+        return frozenset(identity for identity in absent if identity[0] in ended)
 
     def resync(self, share: float) -> frozenset[int]:
         """That share of the namespaces, the longest unread first, is to be read again: all at once, or a part later.
@@ -271,24 +291,36 @@ class Elsewhere:
         self._stale = () if share >= 1 else longest
         return frozenset(longest) - frozenset(self._stale)
 
-    def _without_newer(self, copies: list[Copy], homes: Homes, spaces: MountNamespaces) -> list[Copy]:
-        """Without copies of what a home has mounted since the homes were read: the next scan sees both.
+    def _newer(self, absent: Set[Identity], homes: Homes, spaces: MountNamespaces) -> frozenset[Identity]:
+        """Those that a home has mounted since the homes were read: the next scan sees both.
 
         While containers start, every other namespace has a copy of each, and each would be suspected of being a leak.
         """
-        absent = {copy.mount.identity for copy in copies if copy.match and copy.mount.identity not in homes.identities}
-        if not absent <= self._absent:
-            newer = _at_home_now(absent, homes, spaces)
-            copies = [copy for copy in copies if copy.mount.identity not in newer]
-            absent -= newer
-        self._absent = frozenset(absent)
-        return copies
+        newer = frozenset[Identity]() if absent <= self._absent else _at_home_now(absent, homes, spaces)
+        self._absent = frozenset(absent - newer)
+        return newer
 
 
-def _at_home_now(asked: Set[tuple[str, bytes]], homes: Homes, spaces: MountNamespaces) -> frozenset[tuple[str, bytes]]:
+def _not_at_home(spaces: Iterable[SpaceCopies], homes: Homes) -> dict[Identity, Copy]:
+    """A copy of each that no home had when it was read: one that is on a spot, if there is one."""
+    found: dict[Identity, Copy] = {}
+    for copy in (copy for space in spaces for copy in space.beside(homes.identities)):
+        known = found.get(copy.mount.identity)
+        if known is None or (copy.match and not known.match):
+            found[copy.mount.identity] = copy
+    return found
+
+
+def _without(space: SpaceCopies, identities: Set[Identity]) -> SpaceCopies:
+    if identities.isdisjoint(space.identities):
+        return space
+    return SpaceCopies(space.namespace, tuple(space.beside(identities)))
+
+
+def _at_home_now(asked: Set[Identity], homes: Homes, spaces: MountNamespaces) -> frozenset[Identity]:
     """Those of (device, mnt_root) that a home has mounted at this moment. One that can't be read now has none."""
     needles = {b" %s %s " % key_of(identity): identity for identity in asked}
-    found = set[tuple[str, bytes]]()
+    found = set[Identity]()
 
     def search(lines: MountLines) -> None:
         for block in lines.blocks():

@@ -15,11 +15,12 @@ process keeps it open: while one does, neither its device number nor its mount i
 stored_history.py says what of it lasts over a restart, and why that is evidence still.
 """
 
-from collections.abc import Collection, Container, Iterable, Mapping
+import itertools
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..model import Copy, Gone, Match, Mount, MountClass, RootState
+from ..model import Copy, Gone, Match, Mount, MountClass, RootState, SpaceCopies
 
 Identity = tuple[str, bytes]
 CopyKey = tuple[int, int, str, bytes]
@@ -86,8 +87,8 @@ class History:
     gone: Mapping[Identity, Gone] = field(default_factory=dict)
     elsewhere: Mapping[CopyKey, Mount] = field(default_factory=dict)
     """Copies at the last scan that are on no spot of a layout."""
-    beside: tuple[CopyOf, ...] = ()
-    """Copies at the last scan of what home had then, which its umount would leave behind."""
+    beside: tuple[SpaceCopies, ...] = ()
+    """Copies at the last scan of what home had then; its umount would leave those of `would_be_left` behind."""
     earlier: Mapping[Identity, bool] = field(default_factory=dict)
     """What the next scan looks for since an earlier run of the service saw it: whether it is on a volume."""
     scanned: int = 0
@@ -99,6 +100,12 @@ class History:
         """
         left = {(device, root) for _ns, _id, device, root in self.left}
         return frozenset(left) | frozenset(self.departed) | frozenset(self.earlier)
+
+    def would_be_left(self) -> Iterator[CopyOf]:
+        """Copies of what home has, with the mount that each is of."""
+        for copy in (copy for space in self.beside for copy in space.copies):
+            if (known := _at_home(copy, self.live)) is not None:
+                yield CopyOf(copy, known)
 
     @property
     def is_missing(self) -> bool:
@@ -188,7 +195,8 @@ def _sees(change: LiveChange, known: HomeMount) -> bool:
 def _with_copies(known: HomeMount, history: History) -> HomeMount:
     """With the ids of the copies that the last scan saw."""
     identity = known.mount.identity
-    ids = {copy.mount.id for copy, _of in history.beside if copy.mount.identity == identity}
+    copies = (copy for space in history.beside for _place, copy in space.of((identity,)))
+    ids = {copy.mount.id for copy in copies if _at_home(copy, history.live) is not None}
     ids |= {number for _namespace, number, *other in history.elsewhere if tuple(other) == identity}
     return replace(known, ids=known.ids | ids) if ids else known
 
@@ -196,14 +204,14 @@ def _with_copies(known: HomeMount, history: History) -> HomeMount:
 def remember(
     history: History,
     states: Iterable[RootState],
-    copies: Iterable[Copy],
+    spaces: Iterable[SpaceCopies],
     unread: frozenset[int],
     number: int,
     all_since: int | None = None,
     stale: Iterable[Copy] = (),
     *,
     in_part: bool = False,
-) -> tuple[History, tuple[Copy, ...]]:
+) -> tuple[History, tuple[SpaceCopies, ...]]:
     """The history after a scan, and the copies with their history filled in.
 
     `unread` has the inodes of the namespaces that could not be read this time. The scan began with the reading of the
@@ -211,41 +219,64 @@ def remember(
     the last one). `stale` are copies in namespaces that have yet to be read since home unmounted what they are of:
     they were there then. Of a scan `in_part`, what may be mounted elsewhere is not taken for gone yet.
     """
-    states, copies = tuple(states), tuple(copies)
+    spaces = tuple(spaces)
     readable = _Readable(state for state in states if state.mount is not None and state.home not in unread)
     all_since = number if all_since is None else all_since
-    live = history.live
-    ids: dict[Identity, set[int]] = {}
-    for copy in copies:
-        if copy.mount.identity not in live:
-            ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
+    ids = _ids_not_at_home(spaces, history.live)
     left: dict[CopyKey, CopyOf] = {}
-    # By id() of what a layer's copies share, which is kept so that its id() is not used again: 300 namespaces, one set.
     grown: dict[int, tuple[HomeMount, HomeMount]] = {}
-    filled, beside = [], []
-    known_beside = {id(one.copy): one for one in history.beside}
-    for copy in copies:
-        same = known_beside.get(id(copy))  # while its namespace is not read again, the same object
-        if same is not None and same.of in live.get(copy.mount.identity, ()):
-            beside.append(same)
-            filled.append(copy)
-            continue
+    filled = tuple(_with_history(space, history, readable, ids, left, grown) for space in spaces)
+    over = {identity: one for identity, one in history.departed.items() if one.since <= all_since}
+    gone = _gone(history, over if in_part else history.departed, ids, readable, everywhere=not unread)
+    off_spots = itertools.chain(*(space.unmatched for space in spaces), (one for one in stale if one.match is None))
+    elsewhere = {key(copy): copy.mount for copy in off_spots}
+    departed = {
+        identity: one for identity, one in history.departed.items() if identity not in over and _is_at(one, readable)
+    }
+    return History(history.live, departed, left, gone, elsewhere, spaces, scanned=number), filled
+
+
+def _ids_not_at_home(
+    spaces: Iterable[SpaceCopies], live: Mapping[Identity, tuple[HomeMount, ...]]
+) -> dict[Identity, set[int]]:
+    """The small ids of all copies of what home has not."""
+    ids: dict[Identity, set[int]] = {}
+    for copy in (copy for space in spaces for copy in space.beside(live)):
+        ids.setdefault(copy.mount.identity, set()).add(copy.mount.id)
+    return ids
+
+
+def _with_history(
+    space: SpaceCopies,
+    history: History,
+    readable: "_Readable",
+    ids: Mapping[Identity, set[int]],
+    left: dict[CopyKey, CopyOf],
+    grown: dict[int, tuple[HomeMount, HomeMount]],
+) -> SpaceCopies:
+    """With the history of each that was left behind; these are added to `left`.
+
+    `grown` has by id() what a layer's copies share, which is kept so that its id() is not used again: 300 namespaces
+    have one set of ids.
+    """
+    found: dict[int, Match] = {}
+    for place, copy in space.of(ids):
         before = _left_behind(history, copy, readable)
         if before is not None:
             if id(before) not in grown:
                 grown[id(before)] = before, replace(before, ids=before.ids | ids[copy.mount.identity])
             left[key(copy)] = CopyOf(_with_unique(copy, history), grown[id(before)][1])
-        elif (at_home := _at_home(copy, history.live)) is not None:
-            beside.append(CopyOf(copy, at_home))
-        filled.append(copy if before is None else copy.with_history(before.match))
-    over = {identity: one for identity, one in history.departed.items() if one.since <= all_since}
-    gone = _gone(history, over if in_part else history.departed, ids, readable, everywhere=not unread)
-    elsewhere = {key(copy): copy.mount for copy in (*copies, *stale) if copy.match is None}
-    departed = {
-        identity: one for identity, one in history.departed.items() if identity not in over and _is_at(one, readable)
-    }
-    after = History(history.live, departed, left, gone, elsewhere, tuple(beside), scanned=number)
-    return after, tuple(filled)
+            found[place] = before.match
+    return _filled(space, found) if found else space
+
+
+def _filled(space: SpaceCopies, histories: dict[int, Match]) -> SpaceCopies:
+    """With these histories, by place; the same object as before where they are the same."""
+    known = space.derived.get("filled")
+    if known is None or known[0] != histories:
+        copies = (copy.with_history(histories[i]) if i in histories else copy for i, copy in enumerate(space.copies))
+        known = space.derived["filled"] = histories, SpaceCopies(space.namespace, tuple(copies))
+    return known[1]
 
 
 def _is_at(departed: Departed, readable: "_Readable") -> bool:

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from ..errors import NoAnswer
-from ..model import HOST, UNKNOWN, Copy, Gap, Owner
+from ..model import HOST, UNKNOWN, Copy, Gap, Owner, SpaceCopies
 from ..observe import read_ahead
 from ..observe.budgets import COST_FACTOR, LATER, LONGEST_PAUSE, Budgets, limits_of
 from ..observe.tiers.observer import Observer
@@ -19,7 +19,7 @@ class FoundElsewhere:
 
     mounts: int
     """How many mounts there are in all namespaces, the homes included."""
-    copies: list[Copy] = field(default_factory=list)
+    spaces: list[SpaceCopies] = field(default_factory=list)
     """Copies that the judge has to see."""
     stale: list[Copy] = field(default_factory=list)
     """Copies that were there before home unmounted what they are of, in namespaces that were not read since."""

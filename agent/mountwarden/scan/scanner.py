@@ -342,7 +342,8 @@ class Scanner:
         if self._earlier is not None:
             states, tables, spaces = self._homes.states, self._homes.tables, self._spaces.facts()
             ticks = start_times.start_ticks
-            earlier = stored_history.take_up(self._earlier, found.copies, states, tables, spaces, ticks)
+            copies = [copy for space in found.spaces for copy in space.copies]
+            earlier = stored_history.take_up(self._earlier, copies, states, tables, spaces, ticks)
             self._history = replace(self._history, left=earlier.left, gone=earlier.gone, earlier={})
             self._earlier = None
 
@@ -350,22 +351,23 @@ class Scanner:
         self._take_up(found)
         states = self._homes.states
         unread, in_part = frozenset(found.unread), part is not None
-        self._history, copies = remember(
-            self._history, states, found.copies, unread, self._number, found.all_since, found.stale, in_part=in_part
+        self._history, spaces = remember(
+            self._history, states, found.spaces, unread, self._number, found.all_since, found.stale, in_part=in_part
         )
-        return Picture(
+        picture = Picture(
             boot_id=self.boot_id,
             tier=self.tier,
             roots=states,
             namespaces=self._spaces.facts(),
-            copies=copies,
+            copies=(),
             mounts=found.mounts,
             home_identities=self._homes.identities,
-            stacks=self._depths.compare(states, stacks(copies)),
+            stacks=self._depths.compare(states, stacks(spaces)),
             gone=tuple(self._history.gone.values()),
             kept=self._kept.kept,
             gaps=tuple(gaps),
         )
+        return picture.by(spaces)
 
     def _judge(self, picture: Picture) -> tuple[Judgement, Answers]:
         """Judge until there is no question left; the judgement, and the answers that it stands on."""

@@ -132,7 +132,7 @@ def save(
     """
     writer = _SavedMounts()
     copies: dict[int, list[SavedCopy]] = {}
-    for copy, known in (*history.left.values(), *history.beside)[:MOST]:
+    for copy, known in (*history.left.values(), *history.would_be_left())[:MOST]:
         if (place := writer.place(known)) is not None:
             mount = copy.mount
             copies.setdefault(copy.namespace, []).append((mount.id, mount.unique or 0, mount.parent, place))

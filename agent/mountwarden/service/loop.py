@@ -253,7 +253,7 @@ class Agent:
         schedule = self._schedule
         again = self._again or schedule.client is not None or schedule.demanded
         self._again = False
-        allowance = schedule.allowance(started, presses=full or self._scanner.presses)
+        allowance = schedule.allowance(started, presses=self._scanner.presses, full=full)
         return Part(allowance, again, 1.0 if full and schedule.full == float("-inf") else SHARE)
 
     def _cycle(self) -> bool:
@@ -296,6 +296,8 @@ class Agent:
         if self._budget:
             self._budget.keep(self._schedule.owed(ended))
         self._note_later()
+        if self._scanner.presses:
+            self._schedule.suspicion = _boot()
         if scan.owes:
             self._schedule.woken(_boot())
         if acted or any(outcome.did for outcome in results.outcomes):  # what is declined changes nothing

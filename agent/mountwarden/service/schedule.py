@@ -39,6 +39,8 @@ whatever these have cost: what a home had for a moment is known by nothing else.
 """
 PEEK_BURST = 0.05
 """Seconds of processor time that this may cost at once."""
+PRESSING_ALLOWANCE = 0.05
+"""Seconds of processor time of one scan for looking for what lives on and was found nowhere yet."""
 IDLE_ALLOWANCE = 0.02
 """Seconds of processor time of one scan for reading what nothing presses for."""
 
@@ -125,13 +127,15 @@ class Schedule:
         self.peeked, self.changed, self.ask = ended, None, None
         self.debt += cost
 
-    def allowance(self, now: float, *, presses: bool) -> float:
+    def allowance(self, now: float, *, presses: bool, full: bool = False) -> float:
         """Processor seconds that the scan at `now` may spend on namespaces that only may have a copy of what went.
 
         And on those that a resync reads again.
         """
         room = max(0.0, self.burst - self.owed(now).debt)
-        return room if presses else min(room, IDLE_ALLOWANCE)
+        if presses:
+            return max(room, PRESSING_ALLOWANCE)
+        return room if full else min(room, IDLE_ALLOWANCE)
 
     def started_service(self, now: float) -> None:
         """A service may have started; the last of many decides, as scans go on meanwhile."""
