@@ -16,7 +16,7 @@ from ..escape import sentence
 from ..kernel import child
 from ..ledger import breaker, update
 from ..ledger.update import Ledger, Now
-from ..model import EventKind, Finding, Outcome
+from ..model import EventKind, Finding, Kind, Outcome
 from ..observe import entries, superblocks
 from ..scan.part import SHARE, Part
 from ..scan.scanner import Scan
@@ -130,6 +130,8 @@ class Agent:
         self._acted = 0.0
         """Seconds of processor time of the last cycle's actions."""
         self._stopping = False
+        self._found = frozenset[str]()
+        """Ids of what the last scan found, without severed roots."""
         self._again = False
         """Whether the next scan is to see what an action has changed."""
         self._config_changed = False
@@ -274,6 +276,7 @@ class Agent:
     def _scan(self, started: float) -> None:
         full, cpu, theirs = self._schedule.full_is_due(started), self._cost(), self._scanner.excess
         goes_on = self._actions.unfinished
+        due = self._schedule.deadline is not None and self._schedule.deadline <= started
         if self._budget and not self._schedule.scanned:  # it may not live to say what its first scan has cost
             self._budget.keep(self._schedule.owed(started), expected=BURST)
         config = self._settings.with_silences(self._scanner.config)
@@ -290,14 +293,13 @@ class Agent:
         deadline = update.next_deadline(self._reporter.ledger, _boot())
         theirs = self._scanner.excess - theirs
         cost = max(0.0, self._cost() - cpu - asked - by_itself)
-        self._schedule.done(started, ended, cost, full=full, deadline=deadline, theirs=theirs)
+        found = self._has_found(scan) or due
+        self._schedule.done(started, ended, cost, full=full, deadline=deadline, theirs=theirs, found=found)
         if self._actions.unfinished:
             self._schedule.demand()
         if self._budget:
             self._budget.keep(self._schedule.owed(ended))
         self._note_later()
-        if self._scanner.presses:
-            self._schedule.suspicion = _boot()
         if scan.owes:
             self._schedule.woken(_boot())
         if acted or any(outcome.did for outcome in results.outcomes):  # what is declined changes nothing
@@ -306,6 +308,12 @@ class Agent:
         self._watch(scan)
         if full:  # never before the first scan: the bus is nothing that a start waits for
             self._triggers.listen()
+
+    def _has_found(self, scan: Scan) -> bool:
+        """Whether the scan found what the one before did not."""
+        before = self._found
+        self._found = frozenset(one.id for one in scan.findings if one.kind is not Kind.SEVERED)
+        return not self._found <= before
 
     def _cost(self) -> float:
         """Processor seconds up to now, without those that users and containers had to pay for."""

@@ -4,18 +4,25 @@ from dataclasses import dataclass
 
 from ..state.budget import Owed
 
-COST_FACTOR = 70.0
-"""Scans may cost one second of processor time in so many seconds: 1.4 % of one core in the long run. What wakes the
+COST_FACTOR = 80.0
+"""Scans may cost one second of processor time in so many seconds: 1.25 % of one core in the long run. What wakes the
 service between scans costs some 0.4 % more where containers start as fast as two processors can.
 """
 BURST = 0.3
 """Seconds of processor time that scans may cost at once, so that a costly one does not make the service blind; where a
 full scan costs more, as much as that.
 """
-CONFIRM_BURST = 5.0
-"""The same for the scan by which a finding is confirmed, and for that which looks for what may have been left behind:
-one that finds much puts off others, but not the one after which the service may act. No burst is longer.
+LONGEST_BURST = 2.0
+"""No burst is longer than so many seconds of processor time."""
+SUSPICION_BURST = 1.0
+"""The same for the scan that looks for what may have been left behind."""
+FOUND_FACTOR = 700.0
+"""What is found has an account of its own: the scans that found something, those by which it is confirmed, and what it
+takes to tell the cause. They may cost one second of processor time in so many seconds, 0.14 % of a core in the long
+run. So the many scans that find nothing put off none after which the service may act, nor the other way round.
 """
+FOUND_BURST = 5.0
+"""Seconds of processor time that these may cost at once; what is over counts with all other scans."""
 LONGEST_PAUSE = 30.0
 """Seconds that a costly scan may put off the next one at most."""
 TICK_FACTOR = 4000.0
@@ -33,14 +40,12 @@ SERVICE_BURST = 0.1
 """The part of `BURST` that scans because of services may use; the rest is for those because of mounts."""
 CLIENT_BURST = 0.1
 """The same for scans that clients ask for."""
-PEEK_FACTOR = 100.0
+PEEK_FACTOR = 150.0
 """Looking at the homes alone may cost one second of processor time in so many seconds, of those that scans may cost,
 whatever these have cost: what a home had for a moment is known by nothing else.
 """
 PEEK_BURST = 0.05
 """Seconds of processor time that this may cost at once."""
-PRESSING_ALLOWANCE = 0.05
-"""Seconds of processor time of one scan for looking for what lives on and was found nowhere yet."""
 IDLE_ALLOWANCE = 0.02
 """Seconds of processor time of one scan for reading what nothing presses for."""
 
@@ -56,6 +61,8 @@ class Schedule:
     ended: float = 0.0
     debt: float = 0.0
     """Processor seconds that scans have cost and that time has not paid for yet."""
+    found: float = 0.0
+    """The same of the account for what is found."""
     full: float = float("-inf")
     """Start of the last full scan, which trusts nothing that was read before."""
     burst: float = BURST
@@ -99,7 +106,8 @@ class Schedule:
 
     def owed(self, now: float) -> Owed:
         """What is owed at `now`."""
-        return Owed(max(0.0, self.debt - max(0.0, now - self.ended) / COST_FACTOR), now)
+        passed = max(0.0, now - self.ended)
+        return Owed(max(0.0, self.debt - passed / COST_FACTOR) + max(0.0, self.found - passed / FOUND_FACTOR), now)
 
     def trust_nothing(self) -> None:
         """The next scan is to trust nothing that was read before."""
@@ -133,9 +141,7 @@ class Schedule:
         And on those that a resync reads again.
         """
         room = max(0.0, self.burst - self.owed(now).debt)
-        if presses:
-            return max(room, PRESSING_ALLOWANCE)
-        return room if full else min(room, IDLE_ALLOWANCE)
+        return room if presses or full else min(room, IDLE_ALLOWANCE)
 
     def started_service(self, now: float) -> None:
         """A service may have started; the last of many decides, as scans go on meanwhile."""
@@ -173,8 +179,12 @@ class Schedule:
         if self.later is not None:
             wishes.append(self.later)
         due = self._paid(min(wishes), self.burst)
-        urgent = [one for one in (self.deadline, self.suspicion) if one is not None]
-        return min((due, *(self._paid(one, CONFIRM_BURST) for one in urgent)))
+        if self.suspicion is not None:
+            due = min(due, self._paid(self.suspicion, SUSPICION_BURST))
+        if self.deadline is not None:
+            pause = FOUND_FACTOR * max(0.0, self.found - FOUND_BURST)
+            due = min(due, max(self.deadline, self.ended + min(pause, LONGEST_PAUSE)))
+        return due
 
     def _paid(self, wish: float, burst: float) -> float:
         """When a scan may be for a wish: as soon as no more than `burst` is owed, or after the longest pause."""
@@ -185,19 +195,32 @@ class Schedule:
         return now - self.full >= self.resync
 
     def done(
-        self, started: float, ended: float, cost: float, *, full: bool, deadline: float | None, theirs: float = 0.0
+        self,
+        started: float,
+        ended: float,
+        cost: float,
+        *,
+        full: bool,
+        deadline: float | None,
+        theirs: float = 0.0,
+        found: bool = False,
     ) -> None:
         """A scan is over. The first one of a boot pays for cold caches: its cost puts nothing off.
 
         What it has cost beside that is `theirs` who had to pay for it: ticks are as rare as all of it asks for.
+        `found`: it found something new, or confirmed it.
         """
         if self.scanned and not full and self.wake == self.service == self.client == self.later:  # None: but the tick
             self.stretched = min(TICK_FACTOR * (cost + theirs), LONGEST_TICK)
-        paid = (ended - self.ended) / COST_FACTOR
+        passed = ended - self.ended
         self.started, self.ended, self.deadline = started, ended, deadline
-        self.debt = max(0.0, self.debt - paid) + (cost if self.scanned or self.continues else 0.0)
+        self.debt, self.found = max(0.0, self.debt - passed / COST_FACTOR), max(0.0, self.found - passed / FOUND_FACTOR)
+        if found and self.found < FOUND_BURST:
+            self.found += cost
+        elif self.scanned or self.continues:
+            self.debt += cost
         self.scanned, self.wake, self.client, self.demanded, self.changed = True, None, None, False, None
         self.suspicion = None
         self.service = self.service if self.service is not None and started < self.service else None
         if full:
-            self.full, self.burst = started, min(max(BURST, cost), CONFIRM_BURST)
+            self.full, self.burst = started, min(max(BURST, cost), LONGEST_BURST)
