@@ -11,7 +11,7 @@ others alike) are in no mountinfo by their nature.
 import contextlib
 import os
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -68,14 +68,22 @@ class Unmounted:
         """Mount ids. While a process keeps such a mount, its id is not given to another."""
         self._hung_processes: frozenset[int] = frozenset()
 
-    def begin(self, pids: Sequence[int], home: AttachedMounts, places: Iterable[bytes]) -> "Search":
+    def begin(
+        self,
+        pids: Sequence[int],
+        home: AttachedMounts,
+        places: Iterable[bytes],
+        elsewhere: Container[int] = frozenset(),
+    ) -> "Search":
         """Begin a search for what these processes and all loop devices keep, and say what could not be asked.
 
-        `home` is mounted for certain, and left out at once. `places` are directories of our own namespace on the file
-        systems whose layers are of interest. Raises: OSError as a search of /proc does; NoAnswer.
+        `home` is mounted for certain, and so are the mounts of the ids `elsewhere`, of other namespaces: these are left
+        out at once. `places` are directories of our own namespace on the file systems whose layers are of interest.
+        Raises: OSError as a search of /proc does; NoAnswer.
         """
         none: dict[int, list[int]] = {}
-        by_mount, gaps = self._searched(open_files.mounts_beside, none, pids, home)
+        found, gaps = self._searched(open_files.mounts_beside, none, pids, home)
+        by_mount = {mount: users for mount, users in found.items() if mount not in elsewhere}
         loops = child.ask(_loops, deadline=DEADLINE, what="the question for loop devices")
         mounted = Mounted(by_mount, _devices(loops) if by_mount or _unsure(loops, home) else (), home.devices)
         return Search(by_mount, loops, tuple(places), home, gaps, mounted)
@@ -177,6 +185,11 @@ def identify(links: Iterable[Link], places: tuple[bytes, ...]) -> dict[int, Supe
     return child.ask(question, deadline=DEADLINE, what="the question for a file system") if by_mount else {}
 
 
+def ids_in(block: bytes) -> set[bytes]:
+    """The small mount ids of the lines of a text, as they are written."""
+    return {line.partition(b" ")[0] for line in block.split(b"\n")}
+
+
 class Mounted:
     """Which of some mount ids and devices a namespace has, by the texts that a scan reads anyway and by all others."""
 
@@ -188,8 +201,8 @@ class Mounted:
         self._ids = {b"%d" % one for one in ids}
         """Those that no text has shown yet."""
         self._missing = {one.encode() for one in devices if one not in self.devices}
-        self._taken: set[int] = set()
-        """Inodes of the namespaces whose texts were looked at."""
+        self.shown: dict[int, set[int]] = {}
+        """By inode of each namespace whose text was looked at: which of the ids it has."""
 
     def has(self, mount: int, but: Collection[int] = ()) -> bool:
         """Whether a namespace has the mount of that id, or it is one of those that are left out."""
@@ -197,14 +210,16 @@ class Mounted:
 
     def take(self, inode: int, lines: MountLines) -> None:
         """Look at the text of a namespace. Raises: OSError as reading does."""
+        shown = self.shown.setdefault(inode, set())
         for block in lines.blocks():
             if self._ids:
-                self._ids -= {line.partition(b" ")[0] for line in block.split(b"\n")}
+                here = ids_in(block) & self._ids
+                self._ids -= here
+                shown |= {int(one) for one in here}
             if self._missing:
-                shown = {device for _identity, device in mountinfo.heads(block)} & self._missing
-                self.devices |= {device.decode() for device in shown}
-                self._missing -= shown
-        self._taken.add(inode)
+                devices = {device for _identity, device in mountinfo.heads(block)} & self._missing
+                self.devices |= {device.decode() for device in devices}
+                self._missing -= devices
 
     def read(self, spaces: Iterable[Namespace], budgets: Budgets) -> None:
         """Look at the texts that were not handed over, while anything is missing.
@@ -212,7 +227,7 @@ class Mounted:
         Raises: OSError, NoAnswer where one can't be read.
         """
         if self._ids or self._missing:
-            others = [space for space in spaces if space.inode not in self._taken]
+            others = [space for space in spaces if space.inode not in self.shown]
             for _inode, error in read_each(others, self._taken_each, budgets=budgets):
                 if isinstance(error, OSError | NoAnswer):
                     raise error

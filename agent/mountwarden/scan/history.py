@@ -325,12 +325,18 @@ def _left_behind(history: History, copy: Copy, readable: _Readable) -> HomeMount
         return None
     before = history.elsewhere.get(key(copy))
     elsewhere = copy.match is None and before is not None and may_be(before, copy.mount)
+    elsewhere |= copy.match is None and departed.lives is True and _has_own_upper(copy.mount)
     first = departed.since > history.scanned or departed.lives is True
     for known in departed.mounts:
         there = (copy.spot == known.match.spot or elsewhere) and (first or copy.mount.id in known.ids)
         if readable.at(known) and there and same_file_system(known.mount, copy.mount):
             return readable.renewed(known)
     return None
+
+
+def _has_own_upper(mount: Mount) -> bool:
+    """Whether the options say which layer it is: two overlays have an upperdir one after the other only."""
+    return mount.fstype == "overlay" and b"upperdir=" in mount.super_options
 
 
 def _at_home(copy: Copy, live: Mapping[Identity, tuple[HomeMount, ...]]) -> HomeMount | None:

@@ -13,8 +13,9 @@ from ..model import Gap, Kept, Namespace, RootKind, RootState
 from ..mounts.roots import Spots
 from ..mounts.table import Table
 from ..observe.budgets import Budgets
+from ..observe.mount_lines import MountLines
 from ..observe.open_files import AttachedMounts
-from ..observe.unmounted import Mounted, Search, Unmounted
+from ..observe.unmounted import Mounted, Search, Unmounted, ids_in
 from .homes import reason
 
 SLICE = 64
@@ -30,6 +31,39 @@ _CONTAINERD = b"/var/lib/containerd"
 """Where containerd has its snapshots, which is not where it mounts."""
 
 
+class MountedElsewhere:
+    """Ids of mounts on which processes had something when they were searched, by the namespaces that have them.
+
+    A process in another namespace has its root there. A namespace that had such a mount when it was last read, some
+    minutes ago at most, is not read again for each search.
+    """
+
+    LASTS = 300.0
+    """Seconds. What is read of namespaces anyway comes round sooner."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, set[int]]] = {}
+
+    def take(self, inode: int, lines: MountLines) -> None:
+        """Look at the text of a namespace that is read. Raises: OSError as reading does."""
+        if inode in self._known:
+            ids = {b"%d" % one for one in self._known[inode][1]}
+            here = set().union(*(ids & ids_in(block) for block in lines.blocks()))
+            self._known[inode] = time.monotonic(), {int(one) for one in here}
+
+    def note(self, shown: Mapping[int, set[int]]) -> None:
+        """What a search saw in the texts of these namespaces."""
+        now = time.monotonic()
+        for inode, ids in shown.items():
+            self._known[inode] = now, ids | self._known.get(inode, (now, set()))[1]
+
+    def ids(self, spaces: Iterable[Namespace]) -> set[int]:
+        """Those that are still known, of namespaces that there still are."""
+        since, inodes = time.monotonic() - self.LASTS, {space.inode for space in spaces}
+        self._known = {inode: one for inode, one in self._known.items() if inode in inodes and one[0] > since}
+        return set().union(*(ids for _at, ids in self._known.values()))
+
+
 class KeptSuperblocks:
     """What the last search found."""
 
@@ -38,6 +72,7 @@ class KeptSuperblocks:
         self.gaps: tuple[Gap, ...] = ()
         """What that search could not read."""
         self._unmounted = Unmounted()
+        self._elsewhere = MountedElsewhere()
         self._begun: _Begun | None = None
         self._searched = self._turned = float("-inf")
         self._last: int | None = None
@@ -69,15 +104,16 @@ class KeptSuperblocks:
         self._searched = time.monotonic()
         self._turned = self._searched if everywhere else self._turned
         try:
-            search = self._unmounted.begin(pids, _mounted(tables.values()), _places(states))
+            known = self._elsewhere.ids(spaces)
+            search = self._unmounted.begin(pids, _mounted(tables.values()), _places(states), known)
             self._begun = _Begun(search, spaces, budgets, Spots(states))
         except (OSError, NoAnswer) as error:
             self._is_over((), (Gap("what is kept open and mounted nowhere", reason(error)),), Spots(states))
 
     @property
-    def looking(self) -> tuple[Mounted, ...]:
+    def looking(self) -> tuple[Mounted | MountedElsewhere, ...]:
         """What looks at each text that is read until `end`: a mount that was made since the search began is seen."""
-        return (self._begun.search.mounted,) if self._begun else ()
+        return (self._elsewhere, *((self._begun.search.mounted,) if self._begun else ()))
 
     def end(self) -> None:
         """End the search that was begun, if any, by the texts that were read since and by those that were not."""
@@ -88,6 +124,7 @@ class KeptSuperblocks:
             found, gaps = self._unmounted.end(begun.search, begun.spaces, begun.budgets)
         except (OSError, NoAnswer) as error:
             found, gaps = (), (Gap("what is kept open and mounted nowhere", reason(error)),)
+        self._elsewhere.note(begun.search.mounted.shown)
         self._is_over(found, gaps, begun.spots)
 
     def _is_over(self, found: Iterable[Kept], gaps: tuple[Gap, ...], spots: Spots) -> None:
