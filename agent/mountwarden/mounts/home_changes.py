@@ -1,5 +1,6 @@
 """A root's state after home has mounted or unmounted something: only what that can have changed is looked at. Pure."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ..model import Match, Mount, RootState, Spot
@@ -17,15 +18,21 @@ class HomeChange:
     @classmethod
     def between(cls, before: Table, now: Table) -> "HomeChange":
         """Tables share the objects of what is the same; of what is equal and is not shared, nothing is lost."""
-        old, new = set(map(id, before.mounts)), set(map(id, now.mounts))
-        removed = tuple(mount for mount in before.mounts if id(mount) not in new)
-        added = tuple(mount for mount in now.mounts if id(mount) not in old)
+        first = next(_differences(before.mounts, now.mounts), min(len(before.mounts), len(now.mounts)))
+        gone, come = before.mounts[first:], now.mounts[first:]  # most of what comes and goes is at the end
+        old, new = set(map(id, gone)), set(map(id, come))
+        removed = tuple(mount for mount in gone if id(mount) not in new)
+        added = tuple(mount for mount in come if id(mount) not in old)
         return cls(removed, added)
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
         """All of them."""
         return self.removed + self.added
+
+
+def _differences(before: Iterable[Mount], now: Iterable[Mount]) -> Iterator[int]:
+    return (place for place, (one, other) in enumerate(zip(before, now, strict=False)) if one is not other)
 
 
 def state_after(state: RootState, table: Table, change: HomeChange) -> RootState:

@@ -40,7 +40,7 @@ SERVICE_BURST = 0.1
 """The part of `BURST` that scans because of services may use; the rest is for those because of mounts."""
 CLIENT_BURST = 0.1
 """The same for scans that clients ask for."""
-PEEK_FACTOR = 150.0
+PEEK_FACTOR = 100.0
 """Looking at the homes alone may cost one second of processor time in so many seconds, of those that scans may cost,
 whatever these have cost: what a home had for a moment is known by nothing else.
 """
