@@ -98,8 +98,12 @@ class History:
         """What is searched for in other namespaces wherever it is mounted, beside what home has: what it had, with a
         copy left, or perhaps.
         """
-        left = {(device, root) for _ns, _id, device, root in self.left}
-        return frozenset(left) | frozenset(self.departed) | frozenset(self.earlier)
+        return self.found | frozenset(self.departed) | frozenset(self.earlier)
+
+    @property
+    def found(self) -> frozenset[Identity]:
+        """What copies were left of."""
+        return frozenset((device, root) for _ns, _id, device, root in self.left)
 
     def would_be_left(self) -> Iterator[CopyOf]:
         """Copies of what home has, with the mount that each is of."""
@@ -110,7 +114,7 @@ class History:
     @property
     def is_missing(self) -> bool:
         """Whether something lives on that home has unmounted, and no copy of it was found yet."""
-        found = {(device, root) for _ns, _id, device, root in self.left}
+        found = self.found
         return any(one.lives and one.everywhere and i not in found for i, one in self.departed.items())
 
     def volumes(self, states: Iterable[RootState]) -> frozenset[Identity]:

@@ -197,9 +197,9 @@ class Scanner:
         return (self._elsewhere.owes or self.suspects) and self._history.is_missing
 
     def _looked_for(self) -> frozenset[tuple[object, ...]]:
-        """What is looked for in other namespaces now, and in which of them."""
-        departed = self._history.departed.items()
-        return frozenset((i, one.since, one.everywhere) for i, one in departed if one.holders)
+        """What is looked for in other namespaces now, and in which of them: in no more where it was found already."""
+        departed, found = self._history.departed.items(), self._history.found
+        return frozenset((i, one.since, one.everywhere and i not in found) for i, one in departed if one.holders)
 
     def _read_homes(self) -> None:
         """Take in what the last reading of the homes showed."""
