@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from ..state.budget import Owed
 
-COST_FACTOR = 80.0
-"""Scans may cost one second of processor time in so many seconds: 1.25 % of one core in the long run. What wakes the
+COST_FACTOR = 77.0
+"""Scans may cost one second of processor time in so many seconds: 1.3 % of one core in the long run. What wakes the
 service between scans costs some 0.4 % more where containers start as fast as two processors can.
 """
 BURST = 0.3
@@ -16,9 +16,9 @@ LONGEST_BURST = 2.0
 """No burst is longer than so many seconds of processor time."""
 SUSPICION_BURST = 1.0
 """The same for the scan that looks for what may have been left behind."""
-FOUND_FACTOR = 700.0
+FOUND_FACTOR = 1000.0
 """What is found has an account of its own: the scans that found something, those by which it is confirmed, and what it
-takes to tell the cause. They may cost one second of processor time in so many seconds, 0.14 % of a core in the long
+takes to tell the cause. They may cost one second of processor time in so many seconds, 0.1 % of a core in the long
 run. So the many scans that find nothing put off none after which the service may act, nor the other way round.
 """
 FOUND_BURST = 5.0
@@ -40,7 +40,7 @@ SERVICE_BURST = 0.1
 """The part of `BURST` that scans because of services may use; the rest is for those because of mounts."""
 CLIENT_BURST = 0.1
 """The same for scans that clients ask for."""
-PEEK_FACTOR = 100.0
+PEEK_FACTOR = 110.0
 """Looking at the homes alone may cost one second of processor time in so many seconds, of those that scans may cost,
 whatever these have cost: what a home had for a moment is known by nothing else.
 """
