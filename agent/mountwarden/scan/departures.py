@@ -16,7 +16,7 @@ from ..observe.enter import own_namespace
 from .history import Departed, History, Identity, same_file_system
 from .homes import Homes
 
-SOON = 0.4
+SOON = 0.55
 """Seconds that a superblock may live on before the namespaces are read that had a copy."""
 LINGER = 2.0
 """The same before all others are read."""

@@ -3,6 +3,7 @@
 import errno
 import operator
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Homes:
         """How many mounts of homes there are on each device."""
         self._identities = Counter[tuple[str, bytes]]()
         self._roots: tuple[Root, ...] = ()
+        self._read_at = float("-inf")
         self._members: Mapping[int, tuple[int, ...]] = {}
         self._changes: dict[int, tuple[Table, Table, HomeChange]] = {}
 
@@ -55,6 +57,7 @@ class Homes:
         `members` are the processes of each namespace. What could not be read is added to `gaps`.
         """
         roots = self._roots = tuple(roots)
+        self._read_at = time.monotonic()
         self._members = members
         # A root that is the whole host is on no way: what is of interest there is on block devices.
         observer.paths = tuple(sorted(r.path for r in roots if not all(one.pattern == ANYWHERE for one in r.layout)))
@@ -83,6 +86,10 @@ class Homes:
         if self._live is None:
             self._live, self._live_before = LiveAtHome(self.states, self._live_before), None
         return self._live
+
+    def is_of(self, roots: Iterable[Root], since: float) -> bool:
+        """Whether the last update was of these roots, and not before that time (monotonic clock)."""
+        return self._read_at >= since and self._roots == tuple(roots)
 
     def again(self, observer: Observer) -> bool:
         """The same for the roots and processes of the last update: True when any home changed since."""

@@ -39,6 +39,11 @@ from .stacks import StackDepths
 from .stored_history import StoredHistory
 from .suspects import Suspects
 
+FRESH = 0.1
+"""Seconds for which a look at the homes does for the scan of a part that it leads to: whether home has meanwhile what
+another namespace has is asked again in any case.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -291,7 +296,8 @@ class Scanner:
         self._engines.update(self._daemons.update(pids))
         roots, engine_gaps = engines.discover(self._engines, self.config)
         gaps += engine_gaps
-        if self._homes.update(self._observer, roots, self._spaces.members, gaps):
+        fresh = part is not None and not resync and self._homes.is_of(roots, time.monotonic() - FRESH)
+        if not fresh and self._homes.update(self._observer, roots, self._spaces.members, gaps):
             self._read_homes()
         elif (self._history.departed or self._suspects.devices or self._history.gone) and self._ask():
             self._homes_changed = True

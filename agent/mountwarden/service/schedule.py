@@ -14,7 +14,7 @@ full scan costs more, as much as that.
 """
 LONGEST_BURST = 2.0
 """No burst is longer than so many seconds of processor time."""
-SUSPICION_BURST = 1.0
+SUSPICION_BURST = 0.6
 """The same for the scan that looks for what may have been left behind."""
 FOUND_FACTOR = 1000.0
 """What is found has an account of its own: the scans that found something, those by which it is confirmed, and what it

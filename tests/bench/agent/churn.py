@@ -47,7 +47,7 @@ def measure(bench: Bench) -> list[Section]:
         host.import_image()
         host.docker("network", "create", "--driver=bridge", "bench")
         start(host, "mountinfo", "--observe")
-        _run(crowd, bench.few(10, 60), 0, "bench")  # what the service may spend at once is spent
+        _run(crowd, bench.few(10, 120), 0, "bench")  # what the service may spend at once is spent
         lines = [line for rate in (USUAL, 0) for line in _planted(bench, crowd, rate)]
         told = Section(f"Leaks while containers come and go at {crowd.size}", lines)
         beside = [line for network in NETWORKS for line in _frozen(bench, crowd, network)]
