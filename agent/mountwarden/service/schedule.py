@@ -23,6 +23,8 @@ run. So the many scans that find nothing put off none after which the service ma
 """
 FOUND_BURST = 5.0
 """Seconds of processor time that these may cost at once; what is over counts with all other scans."""
+FOUND_LATELY = 60.0
+"""Seconds after something was found in which what looks for more of it is of that account too."""
 LONGEST_PAUSE = 30.0
 """Seconds that a costly scan may put off the next one at most."""
 TICK_FACTOR = 4000.0
@@ -40,7 +42,7 @@ SERVICE_BURST = 0.1
 """The part of `BURST` that scans because of services may use; the rest is for those because of mounts."""
 CLIENT_BURST = 0.1
 """The same for scans that clients ask for."""
-PEEK_FACTOR = 110.0
+PEEK_FACTOR = 120.0
 """Looking at the homes alone may cost one second of processor time in so many seconds, of those that scans may cost,
 whatever these have cost: what a home had for a moment is known by nothing else.
 """
@@ -63,6 +65,8 @@ class Schedule:
     """Processor seconds that scans have cost and that time has not paid for yet."""
     found: float = 0.0
     """The same of the account for what is found."""
+    found_at: float = float("-inf")
+    """End of the last scan that found something new, or confirmed it."""
     full: float = float("-inf")
     """Start of the last full scan, which trusts nothing that was read before."""
     burst: float = BURST
@@ -181,10 +185,12 @@ class Schedule:
         due = self._paid(min(wishes), self.burst)
         if self.suspicion is not None:
             due = min(due, self._paid(self.suspicion, SUSPICION_BURST))
-        if self.deadline is not None:
-            pause = FOUND_FACTOR * max(0.0, self.found - FOUND_BURST)
-            due = min(due, max(self.deadline, self.ended + min(pause, LONGEST_PAUSE)))
-        return due
+        urgent = [self.deadline, self.suspicion if self._found_lately(self.ended) else None]
+        pause = min(FOUND_FACTOR * max(0.0, self.found - FOUND_BURST), LONGEST_PAUSE)
+        return min((due, *(max(one, self.ended + pause) for one in urgent if one is not None)))
+
+    def _found_lately(self, now: float) -> bool:
+        return now - self.found_at < FOUND_LATELY
 
     def _paid(self, wish: float, burst: float) -> float:
         """When a scan may be for a wish: as soon as no more than `burst` is owed, or after the longest pause."""
@@ -215,7 +221,9 @@ class Schedule:
         passed = ended - self.ended
         self.started, self.ended, self.deadline = started, ended, deadline
         self.debt, self.found = max(0.0, self.debt - passed / COST_FACTOR), max(0.0, self.found - passed / FOUND_FACTOR)
-        if found and self.found < FOUND_BURST:
+        self.found_at = ended if found else self.found_at
+        more = self.suspicion is not None and self._found_lately(ended)
+        if (found or more) and self.found < FOUND_BURST:
             self.found += cost
         elif self.scanned or self.continues:
             self.debt += cost

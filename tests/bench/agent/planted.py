@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tests.support.leaks import Leaks
 from tests.support.machine import Machine
 
-LIVES = 0.5
+LIVES = 0.8
 """Seconds that a layer is still mounted at home once its leak is there."""
 PAUSE = 1.0
 BIND = """
