@@ -20,5 +20,7 @@ class Part:
     """
     again: bool = False
     """Whether all namespaces in which something was found, and all new ones, are read now: somebody asks."""
+    unchanged: bool = False
+    """Whether nothing has told of a mount of home since it was looked at last."""
     share: float = SHARE
     """Of a resync, the part of the namespaces that are read again, the longest unread first; 1 for all."""

@@ -296,7 +296,7 @@ class Scanner:
         self._engines.update(self._daemons.update(pids))
         roots, engine_gaps = engines.discover(self._engines, self.config)
         gaps += engine_gaps
-        fresh = part is not None and not resync and self._homes.is_of(roots, time.monotonic() - FRESH)
+        fresh = part is not None and part.unchanged and self._homes.is_of(roots, time.monotonic() - FRESH)
         if not fresh and self._homes.update(self._observer, roots, self._spaces.members, gaps):
             self._read_homes()
         elif (self._history.departed or self._suspects.devices or self._history.gone) and self._ask():

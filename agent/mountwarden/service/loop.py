@@ -256,7 +256,8 @@ class Agent:
         again = self._again or schedule.client is not None or schedule.demanded
         self._again = False
         allowance = schedule.allowance(started, presses=self._scanner.presses, full=full)
-        return Part(allowance, again, 1.0 if full and schedule.full == float("-inf") else SHARE)
+        share = 1.0 if full and schedule.full == float("-inf") else SHARE
+        return Part(allowance, again, schedule.changed is None and not full, share)
 
     def _cycle(self) -> bool:
         """One scan and all that follows; False when scans fail for good."""
