@@ -79,7 +79,7 @@ def _ways(same: _SameSpots, space: SpaceCopies) -> dict[tuple[int, ...], tuple[l
     state = same.state
     place = "severed", state.root.path, state.home
     known = space.derived.get(place)
-    if known is None or not (known[0].root == state.root and same.changed(known[0]).isdisjoint(space.by_spot)):
+    if known is None or known[0].root != state.root or any(spot in space.by_spot for spot in same.changed(known[0])):
         space.derived[place] = state, _found_ways(state, space)
     elif known[0] is not state:
         space.derived[place] = state, known[1]

@@ -1,6 +1,6 @@
 """The host as one scan found it."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -37,9 +37,9 @@ class SpaceCopies:
         places = sorted(place for identity in identities for place in self._places.get(identity, ()))
         return ((place, self.copies[place]) for place in places)
 
-    def beside(self, identities: Container[tuple[str, bytes]]) -> Iterator[Copy]:
+    def beside(self, identities: Iterable[tuple[str, bytes]]) -> Iterator[Copy]:
         """Those of no such (device, mnt_root)."""
-        return (copy for _place, copy in self.of([one for one in self.identities if one not in identities]))
+        return (copy for _place, copy in self.of(self.identities.difference(identities)))
 
     @cached_property
     def devices(self) -> frozenset[str]:

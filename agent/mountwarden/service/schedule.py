@@ -21,7 +21,7 @@ FOUND_FACTOR = 1000.0
 takes to tell the cause. They may cost one second of processor time in so many seconds, 0.1 % of a core in the long
 run. So the many scans that find nothing put off none after which the service may act, nor the other way round.
 """
-FOUND_BURST = 5.0
+FOUND_BURST = 8.0
 """Seconds of processor time that these may cost at once; what is over counts with all other scans."""
 FOUND_LATELY = 60.0
 """Seconds after something was found in which what looks for more of it is of that account too."""
