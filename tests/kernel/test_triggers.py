@@ -44,7 +44,7 @@ def test_mounts_do_not_wake_who_waits_for_signals_only_and_are_not_lost() -> Non
         one = triggers()
         syscalls.mount(b"x", PLACE, b"tmpfs")
         started = time.monotonic()
-        muted = one.wait(0.2, signals_only=True)
+        muted = one.wait(0.2, look=True)
         assert time.monotonic() - started >= 0.2
         return set(muted), set(one.drain())
 
@@ -58,7 +58,7 @@ def test_what_is_followed_wakes_until_it_is_read_and_not_a_scan_that_comes_anywa
         one.follow(reader)
         seen = [set(one.wait(0.01))]
         os.write(writer, b"x")
-        seen += [set(one.wait(2)), set(one.wait(2)), set(one.drain()), set(one.wait(0.01, signals_only=True))]
+        seen += [set(one.wait(2)), set(one.wait(2)), set(one.drain()), set(one.wait(0.01, look=True))]
         one.follow(None)
         return [*seen, set(one.wait(0.01))]
 
@@ -73,7 +73,7 @@ def test_signals_wake(number: signal.Signals, wake: Wake) -> None:
     def check() -> tuple[set[str], set[str]]:
         one = triggers()
         os.kill(os.getpid(), number)
-        return set(one.wait(2, signals_only=True)), set(one.drain())
+        return set(one.wait(2, look=True)), set(one.drain())
 
     assert in_child(check, 10) == ({wake}, set())
 

@@ -123,7 +123,7 @@ def test_a_loop_that_was_stopped_lets_all_hold_anew(tmp_path: Path, monkeypatch:
     """Once a minute at most: on a host that is too busy it would be so at each turn."""
 
     class Stopped(Host):
-        def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
+        def wait(self, seconds: float, *, scan: bool = False, look: bool = False) -> frozenset[Wake]:
             boot[0] += seconds + 5.0
             return super().wait(seconds)
 

@@ -72,7 +72,7 @@ class Host:
         missed = (said,) if isinstance(said, Missed) else ()
         return Scan(picture, tuple(findings), (), 1e9, 0.001, Tier.MOUNTINFO, "why", missed=missed)
 
-    def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
+    def wait(self, seconds: float, *, scan: bool = False, look: bool = False) -> frozenset[Wake]:
         return self.drain()
 
     def drain(self) -> frozenset[Wake]:
@@ -257,8 +257,8 @@ def test_it_listens_for_units_after_a_full_scan_and_never_before_the_first(tmp_p
 
 def test_a_service_s_job_is_a_reason_to_scan(tmp_path: Path) -> None:
     class Starting(Host):
-        def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
-            assert not signals_only, "mounts are not put off by it"
+        def wait(self, seconds: float, *, scan: bool = False, look: bool = False) -> frozenset[Wake]:
+            assert not look, "mounts are not put off by it"
             return super().wait(seconds)
 
     host = Starting([], [])
@@ -352,7 +352,7 @@ def test_a_client_gets_its_scan_where_the_budget_has_one(
 
     monkeypatch.setattr(loop, "Schedule", noted)
     monkeypatch.setattr(callers, "serve", serve_one)
-    monkeypatch.setattr(host, "wait", lambda seconds, signals_only=False: ended(host, callers, seconds))
+    monkeypatch.setattr(host, "wait", lambda seconds, scan=False, look=False: ended(host, callers, seconds))
     assert serve(host, tmp_path, lambda: slow, callers)[0] == 0
     assert callers.told[1].startswith(told)
 
@@ -392,7 +392,7 @@ def test_a_scan_that_fails_is_paid_for_too(tmp_path: Path, monkeypatch: pytest.M
             spent[0] += 9.0
             return super().scan(part, resync=resync)
 
-        def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
+        def wait(self, seconds: float, *, scan: bool = False, look: bool = False) -> frozenset[Wake]:
             waited.append(seconds)
             return frozenset({Wake.TERMINATE}) if seconds > 20 else self.drain()
 
@@ -418,7 +418,7 @@ class Acting(Host):
         self.tried += [(one.id, len(self.waited)) for one in batch]
         return [Outcome(one, action, True, "done", "text", "saw", "did", "verified") for one in batch]
 
-    def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
+    def wait(self, seconds: float, *, scan: bool = False, look: bool = False) -> frozenset[Wake]:
         self.waited.append(seconds)
         return super().wait(seconds)
 

@@ -156,8 +156,8 @@ class Agent:
             if self._clients:
                 seconds = self._clients.at_most(seconds)
             until = _boot() + seconds
-            is_due = self._schedule.wake is not None or peek is not None
-            self._handle(self._triggers.wait(seconds, signals_only=is_due))
+            waits = self._schedule.wake is not None
+            self._handle(self._triggers.wait(seconds, scan=waits, look=self._schedule.changed is not None))
             self._woke(until)
         self._notifier.stopping()
         if self._clients:

@@ -1,8 +1,8 @@
 """What wakes the service before its tick: mounts of the host, services, directories that appear or change, signals.
 
-While a scan is already due, only signals and clients are waited for: however many mounts come in, they cost one
-wake-up. The kernel keeps the rest: a mountinfo that changed says so at the next poll(2), inotify queues its events, or
-reports that it lost some.
+While a scan is already due, only signals, clients and mounts are waited for, and no mounts either while a look at the
+homes is due: however many come in, they cost one wake-up. The kernel keeps the rest: a mountinfo that changed says so at
+the next poll(2), inotify queues its events, or reports that it lost some.
 """
 
 import enum
@@ -71,11 +71,12 @@ class Triggers:
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, _noted)
-        self._all, self._few = select.poll(), select.poll()
-        self._all.register(self._mountinfo, select.POLLPRI)
+        self._all, self._mounts, self._few = select.poll(), select.poll(), select.poll()
+        for poll in (self._all, self._mounts):
+            poll.register(self._mountinfo, select.POLLPRI)
         if self._inotify is not None:
             self._all.register(self._inotify.fileno(), select.POLLIN)
-        for poll in (self._all, self._few):
+        for poll in (self._all, self._mounts, self._few):
             poll.register(self._signals, select.POLLIN)
 
     @property
@@ -97,9 +98,12 @@ class Triggers:
         if self._inotify is not None:
             self._inotify.close()
 
-    def wait(self, seconds: float, *, signals_only: bool = False) -> frozenset[Wake]:
-        """Sleep until something happens, at most so many seconds. What happened is taken off its queue."""
-        poll = self._few if signals_only else self._all
+    def wait(self, seconds: float, *, scan: bool = False, look: bool = False) -> frozenset[Wake]:
+        """Sleep until something happens, at most so many seconds. What happened is taken off its queue.
+
+        Where a `scan` is due, or a `look` at the homes, what can wait for that does.
+        """
+        poll = self._few if look else self._mounts if scan else self._all
         ready = dict(poll.poll(max(0.0, seconds) * 1000))
         wakes: set[Wake] = set()
         mounts = self._events in ready and seconds > 0  # 0: a scan follows, which reads the events
@@ -115,13 +119,14 @@ class Triggers:
 
     def also(self, fd: int) -> None:
         """Wake for this descriptor too, while a scan is due as well: somebody waits for an answer."""
-        for poll in (self._all, self._few):
+        for poll in (self._all, self._mounts, self._few):
             poll.register(fd, select.POLLIN)
 
     def follow(self, events: int | None) -> None:
         """Wake for mounts by this descriptor too, which is readable until a scan has seen them; None: by none."""
         if events != self._events:
-            self._swap(self._events, events)
+            for poll in (self._all, self._mounts):
+                _swap(poll, self._events, events)
             self._events = events
 
     def listen(self) -> None:
@@ -136,14 +141,8 @@ class Triggers:
 
     def _hear(self, fd: int | None) -> None:
         if fd != self._heard:
-            self._swap(self._heard, fd)
+            _swap(self._all, self._heard, fd)
             self._heard = fd
-
-    def _swap(self, old: int | None, new: int | None) -> None:
-        if old is not None:
-            self._all.unregister(old)
-        if new is not None:
-            self._all.register(new, select.POLLIN)
 
     def drain(self) -> frozenset[Wake]:
         """What happened until now, without waiting. A scan follows: services are listened for again."""
@@ -196,6 +195,13 @@ class Triggers:
         numbers = set(os.read(self._signals, 512))
         stop = {int(signal.SIGTERM), int(signal.SIGINT)} & numbers
         return ({Wake.TERMINATE} if stop else set()) | ({Wake.RELOAD} if int(signal.SIGHUP) in numbers else set())
+
+
+def _swap(poll: select.poll, old: int | None, new: int | None) -> None:
+    if old is not None:
+        poll.unregister(old)
+    if new is not None:
+        poll.register(new, select.POLLIN)
 
 
 _Q_OVERFLOW, _IGNORED = 0x4000, 0x8000
