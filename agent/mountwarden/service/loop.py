@@ -129,6 +129,8 @@ class Agent:
         self._failures = 0
         self._acted = 0.0
         """Seconds of processor time of the last cycle's actions."""
+        self._counted = 0.0
+        """Processor seconds of this process up to the last scan, and of looks at the homes and answers since."""
         self._stopping = False
         self._found = frozenset[str]()
         """Ids of what the last scan found, without severed roots."""
@@ -142,7 +144,9 @@ class Agent:
         self._start()
         while not self._stopping:
             self._watchdog.alive()
+            before = time.process_time()
             self._serve()
+            self._counted += time.process_time() - before  # what clients ask for has limits of its own
             due = self._schedule.next()
             if _boot() >= due:
                 if not self._cycle():
@@ -227,8 +231,8 @@ class Agent:
 
     def _peek(self) -> None:
         """Look at the homes alone, or ask for what they have unmounted, and scan where that does not do."""
+        cost, own, moved = self._cost(), time.process_time(), False
         self._handle(self._triggers.drain())
-        cost, moved = self._cost(), False
         try:
             if self._schedule.changed is not None:
                 moved = self._scanner.peek()
@@ -237,6 +241,7 @@ class Agent:
         except Exception:  # the scan that follows meets it too, and reports it
             moved = True
         self._schedule.peek_done(_boot(), self._cost() - cost)
+        self._counted += time.process_time() - own
         self._note_later()
         if moved:
             self._schedule.woken(_boot())
@@ -276,6 +281,8 @@ class Agent:
 
     def _scan(self, started: float) -> None:
         full, cpu, theirs = self._schedule.full_is_due(started), self._cost(), self._scanner.excess
+        if self._schedule.scanned:
+            self._schedule.debt += time.process_time() - self._counted
         goes_on = self._actions.unfinished
         due = self._schedule.deadline is not None and self._schedule.deadline <= started
         if self._budget and not self._schedule.scanned:  # it may not live to say what its first scan has cost
@@ -296,6 +303,7 @@ class Agent:
         cost = max(0.0, self._cost() - cpu - asked - by_itself)
         found = self._has_found(scan) or due
         self._schedule.done(started, ended, cost, full=full, deadline=deadline, theirs=theirs, found=found)
+        self._counted = time.process_time()
         if self._actions.unfinished:
             self._schedule.demand()
         if self._budget:

@@ -1,8 +1,8 @@
 """What wakes the service before its tick: mounts of the host, services, directories that appear or change, signals.
 
 While a scan is already due, only signals, clients and mounts are waited for, and no mounts either while a look at the
-homes is due: however many come in, they cost one wake-up. The kernel keeps the rest: a mountinfo that changed says so at
-the next poll(2), inotify queues its events, or reports that it lost some.
+homes is due: however many come in, they cost one wake-up. The kernel keeps the rest: a mountinfo that changed says so
+at the next poll(2), inotify queues its events, or reports that it lost some.
 """
 
 import enum
