@@ -273,7 +273,9 @@ def test_a_resync_reads_a_quarter_and_four_of_them_all() -> None:
         with scanning() as scanner, crowd(scanner, 8) as spaces:
             every: list[int] = []
             for _ in range(4):
-                _scan, reads = scanner.next(part=PART, resync=True)
+                assert scanner.next(part=PART, resync=True)[1] == [], "there is no time for it"
+                assert scanner.next(part=PART)[1] == []
+                _scan, reads = scanner.next(part=Part(allowance=10.0), resync=True)
                 mine = [inode for inode in reads if inode in {space.inode for space in spaces}]
                 every += mine
             assert sorted(every) == sorted(space.inode for space in spaces)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden.service.budget import WORTH, Budget
-from mountwarden.service.schedule import BURST, CONFIRM_BURST, COST_FACTOR, LONGEST_PAUSE, Schedule
+from mountwarden.service.schedule import BURST, COST_FACTOR, LONGEST_BURST, LONGEST_PAUSE, Schedule
 from mountwarden.service.unsaved import Unsaved
 from mountwarden.state import budget, run_directory
 from mountwarden.state.budget import Owed
@@ -72,7 +72,7 @@ def test_thirty_restarts_stay_within_the_budget(run: RunDirectory, dies: str, co
             one.keep(schedule.owed(now))
         now += 0.3  # systemd starts it anew
     free = (
-        max(BURST, min(cost, CONFIRM_BURST)) + cost
+        max(BURST, min(cost, LONGEST_BURST)) + cost
     )  # the first run's first scan, and one that is begun within a burst
     unseen = 30 * (WORTH + (max(0.0, cost - BURST) if dies == "in the first scan" else 0.0))
     longest = cost * (now - 1000.0) / LONGEST_PAUSE  # after the longest pause a scan is made whatever is owed

@@ -4,9 +4,12 @@ import pytest
 from mountwarden.service.schedule import (
     BURST,
     CLIENT_BURST,
-    CONFIRM_BURST,
     COST_FACTOR,
+    FOUND_BURST,
+    FOUND_FACTOR,
+    FOUND_LATELY,
     IDLE_ALLOWANCE,
+    LONGEST_BURST,
     LONGEST_PAUSE,
     LONGEST_TICK,
     PEEK_BURST,
@@ -14,6 +17,7 @@ from mountwarden.service.schedule import (
     SERVICE_BURST,
     SERVICE_SETTLE,
     SETTLE,
+    SUSPICION_BURST,
     TICK_FACTOR,
     Schedule,
 )
@@ -86,12 +90,40 @@ def test_beyond_a_burst_everything_but_what_confirms_is_put_off() -> None:
     assert schedule.next() == pytest.approx(10.1 + COST_FACTOR * 0.2)
     schedule.deadline = 10.7
     assert schedule.next() == 10.7
-    assert scanned(cost=CONFIRM_BURST, deadline=10.7).next() == 10.7
-    assert scanned(cost=CONFIRM_BURST + 0.2, deadline=10.7).next() == pytest.approx(10.1 + COST_FACTOR * 0.2)
-    assert scanned(cost=1e6, deadline=10.7).next() == pytest.approx(10.1 + LONGEST_PAUSE)
+    assert scanned(cost=1e6, deadline=10.7).next() == 10.7
 
 
-@pytest.mark.parametrize(("full", "burst"), [(0.1, BURST), (0.7, 0.7), (9.0, CONFIRM_BURST)])
+def test_what_is_found_has_an_account_of_its_own_and_is_limited_too() -> None:
+    schedule = scanned(deadline=10.7)
+    schedule.done(10.7, 10.8, FOUND_BURST, full=False, deadline=11.0, found=True)
+    assert schedule.debt == 0.0
+    schedule.woken(10.9)
+    assert schedule.next() == 10.9 + SETTLE
+    schedule.deadline = 11.0
+    schedule.wake = None
+    assert schedule.next() == 11.0
+    schedule.found += 0.01
+    assert schedule.next() == pytest.approx(min(10.8 + FOUND_FACTOR * 0.01, 10.7 + LONGEST_TICK))
+    schedule.done(20.0, 20.1, 1.0, full=False, deadline=None, found=True)
+    assert schedule.debt == 1.0, "what is over counts with all else"
+
+
+def test_what_looks_for_more_of_what_was_found_lately_is_of_that_account() -> None:
+    schedule = scanned(cost=50.0)
+    schedule.suspicion = 10.4
+    assert schedule.next() > 20.0
+    schedule.done(10.4, 10.5, 0.1, full=False, deadline=None, found=True)
+    schedule.suspicion = 10.6
+    assert schedule.next() == 10.6
+    before = schedule.debt
+    schedule.done(10.6, 10.7, 0.1, full=False, deadline=None)
+    assert schedule.debt <= before
+    schedule.done(10.7 + FOUND_LATELY, 10.8 + FOUND_LATELY, 0.0, full=False, deadline=None)
+    schedule.suspicion = 10.8 + FOUND_LATELY
+    assert schedule.next() > 20.8 + FOUND_LATELY
+
+
+@pytest.mark.parametrize(("full", "burst"), [(0.1, BURST), (0.7, 0.7), (9.0, LONGEST_BURST)])
 def test_where_a_full_scan_costs_more_than_a_burst_one_puts_nothing_off(full: float, burst: float) -> None:
     schedule = Schedule(tick=1.0, resync=60.0, started=5.0)
     schedule.done(5.0, 5.5, full, full=True, deadline=None)
@@ -222,8 +254,8 @@ def test_scans_have_a_share_that_looks_at_the_homes_leave_them() -> None:
     assert scans >= 600.0 * (1 / COST_FACTOR - 1 / PEEK_FACTOR) * 0.9
 
 
-def test_what_may_be_left_behind_is_looked_for_as_soon_as_a_finding_is_confirmed() -> None:
-    schedule = scanned(cost=1.0)
+def test_what_may_be_left_behind_is_looked_for_though_other_scans_are_put_off() -> None:
+    schedule = scanned(cost=SUSPICION_BURST)
     assert schedule.next() > 20.0
     schedule.suspicion = 10.4
     assert schedule.next() == 10.4

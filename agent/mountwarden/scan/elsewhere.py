@@ -162,7 +162,7 @@ class Elsewhere:
         readings: dict[int, Reading] = {}
         owed.sort(key=lambda one: -self._born.get(one, 0))
         until = time.thread_time() + part.allowance
-        may_wait = part.allowance <= 0 and not history.is_missing
+        may_wait = part.allowance <= 0 and not history.missing
         for inode in () if may_wait else (*owed, *self._stale_beside(reader, owed)):
             reading = self._reading(reader, inode, number, is_due=True)
             if reading is not None:

@@ -112,10 +112,14 @@ class History:
                 yield CopyOf(copy, known)
 
     @property
-    def is_missing(self) -> bool:
-        """Whether something lives on that home has unmounted, and no copy of it was found yet."""
+    def missing(self) -> list[Departed]:
+        """What home has unmounted, and is looked for everywhere, and no copy of it was found yet.
+
+        Without network namespaces' files, of which there is nothing to tell for a long time.
+        """
         found = self.found
-        return any(one.lives and one.everywhere and i not in found for i, one in self.departed.items())
+        others = (one for i, one in self.departed.items() if one.everywhere and i not in found)
+        return [one for one in others if any(known.mount.fstype != "nsfs" for known in one.mounts)]
 
     def volumes(self, states: Iterable[RootState]) -> frozenset[Identity]:
         """Identities on volumes, now or before: neither a type nor a last path component sets them apart."""

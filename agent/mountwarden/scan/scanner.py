@@ -199,7 +199,7 @@ class Scanner:
     @property
     def presses(self) -> bool:
         """Whether something lives on that home has unmounted, and was not found, while namespaces wait to be read."""
-        return (self._elsewhere.owes or self.suspects) and self._history.is_missing
+        return (self._elsewhere.owes or self.suspects) and any(one.lives for one in self._history.missing)
 
     def _looked_for(self) -> frozenset[tuple[object, ...]]:
         """What is looked for in other namespaces now, and in which of them: in no more where it was found already."""
