@@ -276,6 +276,7 @@ class Agent:
             self._failures = 0
         except Exception as error:  # the loop's edge: whatever a scan raises is reported, and tried again
             self._failed(error, started, _cpu() - cpu)
+        self._counted = time.process_time()
         child.reap_late()
         return self._failures < FAILURES
 
@@ -303,7 +304,6 @@ class Agent:
         cost = max(0.0, self._cost() - cpu - asked - by_itself)
         found = self._has_found(scan) or due
         self._schedule.done(started, ended, cost, full=full, deadline=deadline, theirs=theirs, found=found)
-        self._counted = time.process_time()
         if self._actions.unfinished:
             self._schedule.demand()
         if self._budget:
