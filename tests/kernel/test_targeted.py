@@ -91,6 +91,42 @@ def test_a_leak_is_found_by_reading_the_namespace_that_had_it(used: Tier) -> Non
     in_processes(judge)
 
 
+def test_what_keeps_an_earlier_layer_is_not_read_again_because_another_one_went() -> None:
+    def judge() -> None:
+        with scanning() as scanner, contextlib.ExitStack() as stack:
+            spaces = []
+            for name in (b"/X", b"/Y", b"/Z"):
+                overlay(ROOT + name)
+                scanner.next(part=PART)
+                spaces.append(stack.enter_context(hold(propagation="private")))
+                settle(scanner)
+                syscalls.umount(ROOT + name + b"/merged")
+                scan, reads = looked_for(scanner)
+                assert (set(reads) & {one.inode for one in spaces}, leaked(scan) >= {spaces[-1].inode}) == (
+                    {spaces[-1].inode},
+                    True,
+                )
+
+    in_processes(judge)
+
+
+def test_a_bind_of_a_namespace_that_was_never_read_is_of_the_layer() -> None:
+    def judge() -> None:
+        with scanning() as scanner:
+            overlay(ROOT + b"/X")
+            scanner.next(part=PART)
+            with hold(propagation="slave") as space:
+                space.run(lambda: (os.mkdir(b"/mnt/b"), syscalls.mount(MERGED, b"/mnt/b", None, abi.MS_BIND)))
+                space.run(syscalls.mount, None, b"/mnt/b", None, abi.MS_PRIVATE)
+                syscalls.umount(MERGED)
+                scan, _reads = looked_for(scanner)
+                assert leaked(scan) == {space.inode}
+                (found,) = (one for one in scan.findings if one.kind is Kind.LEAKED)
+                assert (found.evidence, found.first.seen_at) == (Evidence.HISTORY, b"/mnt/b")
+
+    in_processes(judge)
+
+
 def test_a_namespace_that_was_never_read_is_read_for_it() -> None:
     def judge() -> None:
         with scanning() as scanner, crowd(scanner, 3):

@@ -52,6 +52,16 @@ def test_mounts_do_not_wake_who_waits_for_signals_only_and_are_not_lost() -> Non
         assert home.run(check) == (set(), {Wake.MOUNTS})
 
 
+def test_mounts_wake_who_waits_for_a_scan_that_is_put_off() -> None:
+    def check() -> tuple[set[str], set[str]]:
+        one = triggers()
+        syscalls.mount(b"x", PLACE, b"tmpfs")
+        return set(one.wait(2, scan=True)), set(one.drain())
+
+    with Sandbox() as home:
+        assert home.run(check) == ({Wake.MOUNTS}, set())
+
+
 def test_what_is_followed_wakes_until_it_is_read_and_not_a_scan_that_comes_anyway() -> None:
     def check() -> list[set[str]]:
         one, (reader, writer) = triggers(), os.pipe()

@@ -6,19 +6,22 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 from mountwarden.busy import find
 from mountwarden.config.schema import Config
 from mountwarden.errors import MountwardenError
 from mountwarden.kernel import abi, syscalls
-from mountwarden.model import Finding, Gap, Kind, Severity
-from mountwarden.observe import open_files, processes
+from mountwarden.model import Finding, Gap, Kind, Namespace, Severity
+from mountwarden.observe import open_files, processes, unmounted
 from mountwarden.observe.enter import own_namespace
+from mountwarden.observe.mount_lines import MountLines
 from mountwarden.observe.open_files import AttachedMounts
 from mountwarden.scan import kept
 from mountwarden.scan.history import History
+from mountwarden.scan.part import Part
 from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import ROOT, Home
@@ -313,6 +316,39 @@ def test_later_searches_take_turns_and_keep_what_is_found(home: Home, monkeypatc
         counts = home.run(watched)
         assert sorted(counts) == counts, "what one found, the next has too"
         assert counts[-1] == 1
+
+
+def test_a_search_reads_no_namespace_for_what_it_had_when_it_was_read(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process in another namespace has its root there, which home has not."""
+    monkeypatch.setattr(kept, "TURN", 0.0)
+
+    def watched() -> list[bool]:
+        scanner, read, looked_at = Scanner(home.config, home=own_namespace()), unmounted.read_each, list[int]()
+        take = unmounted.Mounted.take
+
+        def counted(spaces: Iterable[Namespace], *rest: Any, **more: Any) -> Iterator[object]:
+            for inode, answer in read(spaces, *rest, **more):
+                looked_at.append(inode)
+                yield inode, answer
+
+        def taken(mounted: unmounted.Mounted, inode: int, lines: MountLines) -> None:
+            looked_at.append(inode)
+            take(mounted, inode, lines)
+
+        monkeypatch.setattr(unmounted, "read_each", counted)
+        scanner.scan(Part(), resync=True)
+        looked_at.clear()
+        scanner.scan(Part(), resync=True)
+        seen = [holder.inode in looked_at]
+        monkeypatch.setattr(unmounted.Mounted, "take", taken)
+        monkeypatch.setattr(kept.MountedElsewhere, "LASTS", 0.0)
+        scanner.scan(Part(), resync=True)
+        return [*seen, holder.inode in looked_at]
+
+    with hold() as holder:
+        assert home.run(watched) == [False, True], "some minutes later it is"
 
 
 def test_who_says_of_a_layer_s_directory_what_the_report_does(home: Home) -> None:

@@ -2,9 +2,10 @@
 
 import dataclasses
 
-from mountwarden.model import Copy, Match, Mount, RootState, Spot
+import pytest
+from mountwarden.model import Copy, Layout, Match, Mount, RootState, Spot, grouped
 from mountwarden.mounts.roots import Spots, root_state
-from mountwarden.scan.history import History
+from mountwarden.scan.history import History, LiveChange, homes_read, remember
 
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, remembered, table
 
@@ -103,6 +104,34 @@ def test_a_bind_elsewhere_is_followed_by_its_identity() -> None:
     assert filled.history is not None
     assert filled.history.spot == SPOT
     assert ("0:40", b"/") in history.watched(), "what was left behind is looked for from then on"
+
+
+@pytest.mark.parametrize(
+    ("other", "lives", "told"),
+    [
+        pytest.param({}, True, True, id="the same layer"),
+        pytest.param({}, None, False, id="nothing says that its superblock lived all the time"),
+        pytest.param({"super_options": b"rw,upperdir=/other"}, True, False, id="another upper directory"),
+        pytest.param({"fstype": "tmpfs", "super_options": b"rw,size=65536k"}, True, False, id="a tmpfs, as any other"),
+    ],
+)
+def test_a_bind_that_is_first_seen_after_the_umount(other: dict[str, object], lives: bool | None, told: bool) -> None:
+    """A service that starts, binds the layer and is read only after home has unmounted it."""
+    state = WITH
+    if other.get("fstype") == "tmpfs":
+        held = layer(2, 1, **other)
+        layout = (Layout(b"overlay2/*/merged", "tmpfs"),)
+        state = root_state(dataclasses.replace(ROOT, layout=layout), table(host_root(), held), HOME)
+    history, _ = scan(History(), state)
+    live = [one for many in history.live.values() for one in many]
+    history = homes_read(history, LiveChange(went=tuple(live)), 2)
+    history = dataclasses.replace(
+        history, departed={i: dataclasses.replace(one, lives=lives) for i, one in history.departed.items()}
+    )
+    bound = Copy(OTHER, layer(12, 11, point=b"/o", **other), None, Spot("8:1", b"/o"))
+    gone = root_state(state.root, table(host_root()), HOME)
+    _, (space,) = remember(history, [gone], grouped([bound]), frozenset(), 2)
+    assert (space.copies[0].history is not None) == told
 
 
 def test_an_identity_on_another_layer_s_spot_is_not_this_layer_s_copy() -> None:

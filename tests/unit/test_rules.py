@@ -31,8 +31,10 @@ from mountwarden.model import (
     Tier,
     Use,
     UsersQuestion,
+    grouped,
 )
 from mountwarden.mounts.roots import Spots, root_state
+from mountwarden.mounts.table import Table
 
 from tests.support.findings import changed
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, mount, table
@@ -94,6 +96,29 @@ def test_a_chain_of_masters_is_followed_to_its_end() -> None:
 def test_a_private_home_reaches_nobody() -> None:
     state = root_state(ROOT, table(host_root(shared=0), layer(2, 1)), HOME)
     assert len(found(picture(state, copy(parent(master=1), state)), Kind.SEVERED)) == 1
+
+
+SAME = layer(2, 1)
+"""One object in two tables, as where a mount of home is the same."""
+
+
+@pytest.mark.parametrize(
+    ("now", "count"),
+    [
+        pytest.param(table(host_root(), SAME), 1, id="as before"),
+        pytest.param(table(host_root(), SAME, layer(3, 1, "Y", "0:41")), 1, id="another layer came"),
+        pytest.param(table(host_root()), 0, id="unmounted at home"),
+        pytest.param(table(host_root(), layer(2, 1, device="0:77")), 0, id="another mount on the spot"),
+        pytest.param(table(host_root(shared=7), SAME), 0, id="below it is a mount that reaches it"),
+    ],
+)
+def test_what_is_kept_of_a_namespace_s_copies_is_not_older_than_home(now: Table, count: int) -> None:
+    """They are the same objects while it is not read again, whatever home mounts meanwhile."""
+    before = table(host_root(), SAME)
+    spaces = grouped([copy(parent(master=7), root_state(ROOT, before, HOME))])
+    for home, expected in ((before, 1), (now, count), (before, 1)):
+        shown = picture(root_state(ROOT, home, HOME)).by(spaces)
+        assert len(found(shown, Kind.SEVERED, Answers(masters={PeerGroupQuestion(7): 0}))) == expected
 
 
 def test_severed_is_one_finding_for_a_root_and_namespace() -> None:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import struct
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -103,7 +103,9 @@ class Unmounted:
             mounted.read(spaces, budgets)
             left = {mount: pids for mount, pids in search.by_mount.items() if not mounted.has(mount, self._hung)}
             by_mount, more = self._links(left, search.home)
-            kept = list(self._asked(by_mount, search.places))
+            found = dict(self._asked(by_mount, search.places))
+            search.others.update(() if self._hung else by_mount.keys() - found.keys())
+            kept = list(found.values())
             again = Mounted((), {one.device for one in kept})
             again.read(spaces, budgets)
         except (OSError, NoAnswer):
@@ -144,7 +146,8 @@ class Unmounted:
         missed = len(asked) if hung is not None else sum(pid in self._hung_processes for pid in pids)
         return found, (Gap("what a process holds open", "it hangs", None, missed),) if missed else ()
 
-    def _asked(self, left: Mapping[int, list[Link]], places: tuple[bytes, ...]) -> Iterator[Kept]:
+    def _asked(self, left: Mapping[int, list[Link]], places: tuple[bytes, ...]) -> Iterator[tuple[int, Kept]]:
+        """By mount id."""
         if not left:
             return
         try:
@@ -155,7 +158,7 @@ class Unmounted:
             uses = tuple(Use(link.pid, _comm(link.pid), link.how) for link in left[mount][:_MOST_USES])
             bare = all(link.path == b"/" and link.how.startswith("fd ") for link in left[mount])
             sure = answer.upper or answer.fstype != "overlay"
-            yield Kept(answer.device, answer.fstype, uses, answer.path, answer.upper, sure, bare)
+            yield mount, Kept(answer.device, answer.fstype, uses, answer.path, answer.upper, sure, bare)
 
     def _one_by_one(self, left: Mapping[int, list[Link]], places: tuple[bytes, ...]) -> dict[int, SuperblockOfLink]:
         answers: dict[int, SuperblockOfLink] = {}
@@ -250,6 +253,8 @@ class Search:
     home: AttachedMounts
     gaps: tuple[Gap, ...]
     mounted: Mounted
+    others: set[int] = field(default_factory=set)
+    """Mount ids that no namespace has and that are of no interest: the kernel's own, such as nsfs's, are for ever."""
 
 
 def _together(kept: Iterable[Kept]) -> Iterator[Kept]:

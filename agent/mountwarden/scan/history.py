@@ -4,10 +4,11 @@ Home is the mount namespace whose view of a root counts; a spot is a place in a 
 layout has mounts. A copy has a history when home's mount of the same (device, mnt_root) was there when home was last
 read but once and gone when it was read next, and the copy was there at the first reading of its namespace after that.
 Device numbers are reused at once: a new container's /dev may have the number of the layer that has just gone. So type
-and options must be the same too; a copy that is not on home's spot must have been there before home's mount went; and
-from then on it must be there at every reading. Where its namespace is not read in the first scan after home's mount
-went, the superblock must have been seen to live all the time, or the very mount id must be known from before. A scan
-in which its namespace or its home could not be read ends what is known.
+and options must be the same too; a copy that is not on home's spot must have been there before home's mount went, or be
+an overlay with the same upper directory whose superblock lived all the time; and it must be there at every reading.
+Where its namespace is not read in the first scan after home's mount went, the superblock must have been seen to live
+all the time, or the very mount id must be known from before. A scan in which its namespace or its home could not be
+read ends what is known.
 
 A mount that went with all its copies is kept as gone until it is known that its superblock has ended, or that no
 process keeps it open: while one does, neither its device number nor its mount ids can be reused.

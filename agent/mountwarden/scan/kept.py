@@ -35,7 +35,7 @@ class MountedElsewhere:
     """Ids of mounts on which processes had something when they were searched, by the namespaces that have them.
 
     A process in another namespace has its root there. A namespace that had such a mount when it was last read, some
-    minutes ago at most, is not read again for each search.
+    minutes ago at most, is not read again for each search. And some are in none, such as the kernel's own of nsfs.
     """
 
     LASTS = 300.0
@@ -43,6 +43,7 @@ class MountedElsewhere:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[float, set[int]]] = {}
+        self._nowhere: tuple[float, set[int]] = (0.0, set())
 
     def take(self, inode: int, lines: MountLines) -> None:
         """Look at the text of a namespace that is read. Raises: OSError as reading does."""
@@ -51,9 +52,12 @@ class MountedElsewhere:
             here = set().union(*(ids & ids_in(block) for block in lines.blocks()))
             self._known[inode] = time.monotonic(), {int(one) for one in here}
 
-    def note(self, shown: Mapping[int, set[int]]) -> None:
-        """What a search saw in the texts of these namespaces."""
+    def note(self, shown: Mapping[int, set[int]], nowhere: set[int]) -> None:
+        """What a search saw in the texts of these namespaces, and `nowhere`, though it is not to be told."""
         now = time.monotonic()
+        if now - self._nowhere[0] >= self.LASTS:
+            self._nowhere = now, set()
+        self._nowhere[1].update(nowhere)
         for inode, ids in shown.items():
             self._known[inode] = now, ids | self._known.get(inode, (now, set()))[1]
 
@@ -61,7 +65,8 @@ class MountedElsewhere:
         """Those that are still known, of namespaces that there still are."""
         since, inodes = time.monotonic() - self.LASTS, {space.inode for space in spaces}
         self._known = {inode: one for inode, one in self._known.items() if inode in inodes and one[0] > since}
-        return set().union(*(ids for _at, ids in self._known.values()))
+        nowhere = self._nowhere[1] if self._nowhere[0] > since else set[int]()
+        return nowhere.union(*(ids for _at, ids in self._known.values()))
 
 
 class KeptSuperblocks:
@@ -124,7 +129,7 @@ class KeptSuperblocks:
             found, gaps = self._unmounted.end(begun.search, begun.spaces, begun.budgets)
         except (OSError, NoAnswer) as error:
             found, gaps = (), (Gap("what is kept open and mounted nowhere", reason(error)),)
-        self._elsewhere.note(begun.search.mounted.shown)
+        self._elsewhere.note(begun.search.mounted.shown, begun.search.others)
         self._is_over(found, gaps, begun.spots)
 
     def _is_over(self, found: Iterable[Kept], gaps: tuple[Gap, ...], spots: Spots) -> None:
