@@ -15,7 +15,7 @@ from ..mounts.table import Table
 from ..observe.budgets import Budgets
 from ..observe.mount_lines import MountLines
 from ..observe.open_files import AttachedMounts
-from ..observe.unmounted import Mounted, Search, Unmounted, ids_in
+from ..observe.unmounted import Mounted, Search, Unmounted
 from .homes import reason
 
 SLICE = 64
@@ -48,8 +48,7 @@ class MountedElsewhere:
     def take(self, inode: int, lines: MountLines) -> None:
         """Look at the text of a namespace that is read. Raises: OSError as reading does."""
         if inode in self._known:
-            ids = {b"%d" % one for one in self._known[inode][1]}
-            here = set().union(*(ids & ids_in(block) for block in lines.blocks()))
+            here = lines.find({b"%d" % one for one in self._known[inode][1]})
             self._known[inode] = time.monotonic(), {int(one) for one in here}
 
     def note(self, shown: Mapping[int, set[int]], nowhere: set[int]) -> None:
