@@ -46,8 +46,6 @@ def measure(bench: Bench) -> list[Section]:
         host.start_docker("--ip-forward=false", "--userland-proxy=false")
         host.import_image()
         host.docker("network", "create", "--driver=bridge", "bench")
-        start(host, "mountinfo", "--observe")
-        _run(crowd, bench.few(10, 120), 0, "bench")  # what the service may spend at once is spent
         lines = [line for rate in (USUAL, 0) for line in _planted(bench, crowd, rate)]
         told = Section(f"Leaks while containers come and go at {crowd.size}", lines)
         beside = [line for network in NETWORKS for line in _frozen(bench, crowd, network)]
@@ -56,13 +54,15 @@ def measure(bench: Bench) -> list[Section]:
 
 
 def _planted(bench: Bench, crowd: Crowd, rate: float) -> list[Line]:
-    """Without leaks first, then with."""
+    """Without leaks first, for a long time, and then with."""
+    start(crowd.host, "mountinfo", "--observe")
+    _run(crowd, bench.few(10, 120), 0, "bench")  # what the service may spend at once is spent
     each = bench.few(1, 15)
     planted = Planted(crowd.host, f"planted-{rate:.0f}")
     with _starts(crowd, rate, "bench") as plain:
         time.sleep(1)
         share = Share(crowd.host)
-        time.sleep(bench.few(5, 60))
+        time.sleep(bench.few(5, 120))
         percent = share.percent()
     with _starts(crowd, rate, "bench") as starts:
         share = Share(crowd.host)
@@ -71,8 +71,12 @@ def _planted(bench: Bench, crowd: Crowd, rate: float) -> list[Line]:
         seconds = planted.found(PATIENCE)
     planted.end()
     at = f"{rate:.0f} starts a second" if rate else "as many starts as the host manages"
-    without = _core(f"{at}: the service", percent, plain)
-    return [*_told(at, seconds), without, _core(f"{at}: the service, with leaks", leaking, starts)]
+    core, beside = "% of a core", f"at {plain.rate:.1f} starts a second"
+    return [
+        *_told(at, seconds),
+        Line(f"{at}: the service", f"{percent:.2f} {core}", beside, aim=CORE, measured=percent, leads=True),
+        Line(f"{at}: the service while leaks come", f"{leaking:.2f} {core}", f"at {starts.rate:.1f} starts a second"),
+    ]
 
 
 def _told(at: str, seconds: Sequence[float]) -> list[Line]:
@@ -86,11 +90,6 @@ def _told(at: str, seconds: Sequence[float]) -> list[Line]:
         Line(f"{at}: leaks that were not reported", f"{late} of {len(seconds)}", f"{kinds}; {PATIENCE:.0f} s after the "
              "last", aim=NONE, measured=late, leads=True),
     ]  # fmt: skip
-
-
-def _core(what: str, percent: float, starts: Starts) -> Line:
-    beside = f"{starts.rate:.1f} starts a second"
-    return Line(what, f"{percent:.2f} % of a core", beside, aim=CORE, measured=percent, leads=True)
 
 
 def _time(seconds: float) -> str:
