@@ -132,6 +132,11 @@ def test_the_status_says_what_checks_umounts() -> None:
     assert status_command._umounts({}) == [], "an older service's"
 
 
+@pytest.mark.parametrize("tier", Tier)
+def test_the_status_says_what_comes_late(tier: Tier) -> None:
+    assert bool(status_command._late({"tier": str(tier)})) == (tier is not Tier.EVENTS)
+
+
 @pytest.mark.parametrize(("value", "status"), [("0", Status.FAIL), ("1", Status.OK), (None, Status.OK)])
 def test_may_detach_mounts(tmp_path: Path, value: str | None, status: Status) -> None:
     if value is not None:

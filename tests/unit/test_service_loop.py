@@ -402,6 +402,34 @@ def test_a_scan_that_fails_is_paid_for_too(tmp_path: Path, monkeypatch: pytest.M
     assert (20 < waited[-1] <= 30, len(host.scans)) == (True, 1)
 
 
+def test_mounts_are_heard_while_a_scan_is_put_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else home is not looked at until the scan is paid for, and what lived there meanwhile has no history."""
+    spent, heard, peeks = [0.0], list[tuple[bool, bool]](), [0]
+    monkeypatch.setattr(loop, "_cpu", lambda: spent[0])
+
+    class Costly(Host):
+        def scan(self, part: Part | None = None, *, resync: bool = False) -> Scan:
+            spent[0] += 9.0
+            return super().scan(part, resync=resync)
+
+        def peek(self) -> bool:
+            peeks[0] += 1
+            return peeks[0] == 1
+
+        def wait(self, seconds: float, *, scan: bool = False, look: bool = False) -> frozenset[Wake]:
+            heard.append((scan, look))
+            if peeks[0] == 3:
+                return frozenset({Wake.TERMINATE})
+            time.sleep(min(seconds, 0.05))
+            return frozenset() if look else frozenset({Wake.MOUNTS})
+
+    host = Costly([], [], [])
+    assert serve(host, tmp_path)[0] == 0
+    assert (peeks[0], len(host.scans)) == (3, 1), "two more looks, and no third scan"
+    assert (True, False) in heard
+    assert (True, True) in heard
+
+
 class Acting(Host):
     """A detach costs 8 s of processor time, and all the time that a cycle has for actions."""
 

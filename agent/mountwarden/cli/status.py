@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
 from ..escape import seconds
-from ..model import SuperblockTest
+from ..model import SuperblockTest, Tier
 from ..observe import processes
 from ..output import report_file
 from ..output.columns import age, cost, count
@@ -101,6 +101,7 @@ def lines(status: dict[str, Any], running: bool, now: float) -> list[str]:
         f"tier     {status['tier']} ({status['tier_reason']})",
         *_umounts(status),
         f"woken    {_woken(status)}",
+        *_late(status),
         f"scan     {age(now - seconds(scan['taken']))} ago, {_scan(scan)}",
         f"seen     {', '.join(count(summary[f'{what}s'], noun) for what, noun in _SEEN)}",
         f"findings {status['confirmed']} confirmed; {summary['findings']} with info, silenced and unconfirmed ones",
@@ -126,6 +127,13 @@ def _umounts(status: dict[str, Any]) -> list[str]:
     way, why = status["superblock_test"], status["superblock_test_reason"]
     checked = "not checked, so all namespaces are read" if way == SuperblockTest.NONE else f"checked by {way}"
     return [f"umounts  {checked} ({why})"]
+
+
+def _late(status: dict[str, Any]) -> list[str]:
+    """What no event tells of: see docs/how-it-works.md."""
+    if status["tier"] == Tier.EVENTS:
+        return []
+    return ["late     what a service changes in its own mount namespace is seen within four full scans"]
 
 
 _SEEN = (("root", "root"), ("namespace", "mount namespace"), ("mount", "mount"))
