@@ -304,11 +304,11 @@ def test_what_is_not_due_is_not_read_again() -> None:
     in_processes(judge)
 
 
-def test_a_resync_reads_a_quarter_and_four_of_them_all() -> None:
+def test_a_resync_reads_an_eighth_and_eight_of_them_all() -> None:
     def judge() -> None:
         with scanning() as scanner, crowd(scanner, 8) as spaces:
             every: list[int] = []
-            for _ in range(4):
+            for _ in range(8):
                 assert scanner.next(part=PART, resync=True)[1] == [], "there is no time for it"
                 assert scanner.next(part=PART)[1] == []
                 _scan, reads = scanner.next(part=Part(allowance=10.0), resync=True)

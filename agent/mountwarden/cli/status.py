@@ -133,7 +133,7 @@ def _late(status: dict[str, Any]) -> list[str]:
     """What no event tells of: see docs/how-it-works.md."""
     if status["tier"] == Tier.EVENTS:
         return []
-    return ["late     what a service changes in its own mount namespace is seen within four full scans"]
+    return ["late     what a service changes in its own mount namespace is seen within eight full scans"]
 
 
 _SEEN = (("root", "root"), ("namespace", "mount namespace"), ("mount", "mount"))

@@ -76,7 +76,7 @@ class Budgets:
 
     def begin(self, owners: Iterable[Owner]) -> None:
         """A scan begins; accounts of owners that have no namespace any more, and owe nothing, are closed."""
-        now, there = time.monotonic(), frozenset(owners)
+        now, there = time.monotonic(), frozenset(owner for owner in owners if owner is not HOST)
         self._until = float("inf") if self._deadline is None else now + self._deadline
         owing = [account for account in self._accounts.values() if account.debt > 0]
         for account in owing:
@@ -117,10 +117,11 @@ class Budgets:
 
     def share(self, cost: float, owners: Iterable[Owner]) -> None:
         """So many processor seconds of a scan, beside what was charged, are for the namespaces of all owners alike."""
-        count = Counter(owners)
-        for owner, number in count.items():
-            if owner != HOST and cost > 0:
-                self._charge(owner, cost * number / count.total())
+        owners = tuple(owners)
+        others = [owner for owner in owners if owner is not HOST]  # most often none, and then nothing is hashed
+        for owner, number in Counter(others).items() if cost > 0 else ():
+            if owner != HOST:
+                self._charge(owner, cost * number / len(owners))
 
     def keeps(self, owner: Owner, inode: int, size: int) -> None:
         """So many bytes of lines of a namespace are kept now."""

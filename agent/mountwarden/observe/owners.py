@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from ..errors import NoAnswer
 from ..kernel import syscalls
-from ..model import UNKNOWN, Door, Owner
+from ..model import HOST, UNKNOWN, Door, Owner
 from ..systemd import cgroups
 from . import entries, processes
 
@@ -54,7 +54,8 @@ def _of_open(fd: int, pid: int) -> Owner:
     except OSError:
         return UNKNOWN
     if not uid:
-        return Owner(0, cgroups.place(processes.read_or_empty(f"/proc/{pid}/cgroup")).container if pid else None)
+        container = cgroups.place(processes.read_or_empty(f"/proc/{pid}/cgroup")).container if pid else None
+        return Owner(0, container) if container else HOST
     return Owner(uid)
 
 

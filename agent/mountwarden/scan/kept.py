@@ -5,7 +5,7 @@ nothing at the next few of them in turn, and between these what was found is ask
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import NoAnswer
@@ -85,7 +85,7 @@ class KeptSuperblocks:
     def update(
         self,
         pids: Sequence[int],
-        spaces: Collection[Namespace],
+        spaces: Callable[[], Collection[Namespace]],
         budgets: Budgets,
         tables: Mapping[int, Table],
         states: Iterable[RootState],
@@ -94,7 +94,7 @@ class KeptSuperblocks:
     ) -> None:
         """Begin to search `everywhere`, or to ask again for what is known; `end` goes on.
 
-        `spaces` are all mount namespaces, `tables` those of the homes.
+        `spaces` gives all mount namespaces, which is not asked for at each tick; `tables` are those of the homes.
         """
         self.end()
         states = tuple(states)
@@ -108,9 +108,10 @@ class KeptSuperblocks:
         self._searched = time.monotonic()
         self._turned = self._searched if everywhere else self._turned
         try:
-            known = self._elsewhere.ids(spaces)
+            all_spaces = spaces()
+            known = self._elsewhere.ids(all_spaces)
             search = self._unmounted.begin(pids, _mounted(tables.values()), _places(states), known)
-            self._begun = _Begun(search, spaces, budgets, Spots(states))
+            self._begun = _Begun(search, all_spaces, budgets, Spots(states))
         except (OSError, NoAnswer) as error:
             self._is_over((), (Gap("what is kept open and mounted nowhere", reason(error)),), Spots(states))
 

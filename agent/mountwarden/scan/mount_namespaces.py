@@ -38,7 +38,7 @@ class MountNamespaces:
         self._threads: tuple[int, ...] = ()
         """Ids of threads in another namespace than their process."""
         self._new = namespaces.NewNamespaces()
-        self._read: dict[int, frozenset[int]] = {}
+        self._read: dict[int, tuple[int, ...]] = {}
         """Namespaces at the last reading of all of them, and their processes then."""
         self._ids: dict[int, int] = {}
         """The 64-bit ids of namespaces, by which their end is seen; none where the walk over all shows it."""
@@ -60,7 +60,7 @@ class MountNamespaces:
         self.pids = processes.pids()
         threads = set(self._threads)
         gaps = self._list(threads=search)
-        if not search and any(self._read[inode] & threads for inode in self._missing()):
+        if not search and any(threads.intersection(self._read[inode]) for inode in self._missing()):
             gaps = self._list(threads=True)
         self._add_newcomers(search=search)
         if self._only is not None:
@@ -70,7 +70,7 @@ class MountNamespaces:
             gaps += (Gap("mount namespaces of new processes", "they end before they can be asked"),)
         missing = self._missing()
         self._unproved = missing - self._living.ended(missing, self._ids)
-        self.members |= {inode: tuple(sorted(self._read[inode])) for inode in self._unproved}
+        self.members |= {inode: self._read[inode] for inode in self._unproved}
         self._identify()
         return gaps
 
@@ -105,6 +105,8 @@ class MountNamespaces:
             self._may_walk = living.may_walk()
         if self._may_walk:
             return
+        if self._are_members_of_before() and self.members.keys() == self._ids.keys():
+            return
         known, self._ids = self._ids, {}
         for inode, pids in self.members.items():
             fresh = inode not in known or self._is_another(inode, pids)
@@ -125,6 +127,8 @@ class MountNamespaces:
 
     def _unknown(self) -> frozenset[int]:
         """Namespaces that were not there at the last reading, as far as that can be told."""
+        if self._are_members_of_before():
+            return frozenset()
         return frozenset(
             inode for inode, pids in self.members.items() if inode not in self._read or self._is_another(inode, pids)
         )
@@ -167,12 +171,8 @@ class MountNamespaces:
 
     def are_same(self) -> bool:
         """Whether the namespaces are those that were last read, and none of them is to be read once more."""
-        return (
-            self.members.keys() == self._read.keys()
-            and not self._unproved
-            and not any(self._is_another(*each) for each in self.members.items())
-            and not self._new.due()
-        )
+        same = self.members.keys() == self._read.keys() and not self._unknown()
+        return same and not self._unproved and not self._new.due()
 
     def to_read(self, *, now: bool) -> frozenset[int]:
         """Inodes of the namespaces that were new a moment ago and may have been set up since; with `now` those that
@@ -195,11 +195,15 @@ class MountNamespaces:
 
     def _is_another(self, inode: int, pids: tuple[int, ...]) -> bool:
         """Inodes of namespaces are reused at once: one without a process of before is taken for another."""
-        return bool(pids) and self._read.get(inode, frozenset()).isdisjoint(pids)
+        return bool(pids) and set(pids).isdisjoint(self._read.get(inode, ()))
+
+    def _are_members_of_before(self) -> bool:
+        """Whether nothing came or went since the last reading: at most ticks, and then it is told without a loop."""
+        return self.members == self._read
 
     def were_read(self) -> None:
         """All namespaces have been read, or did not need to be."""
-        self._read = {inode: frozenset(pids) for inode, pids in self.members.items()}
+        self._read = dict(self.members)
 
     def facts(self) -> dict[int, Namespace]:
         """The namespaces as facts for the judge."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-SHARE = 0.25
-"""Of the namespaces, the part that a resync reads again where nothing asks for more: each of them is read in four."""
+SHARE = 0.125
+"""Of the namespaces, the part that a resync reads again where nothing asks for more: each of them is read in eight."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -305,7 +305,9 @@ class Scanner:
         self._observer.doors = self._spaces.doors
         spaces, homes = self._spaces, self._homes
         self._budgets.begin(spaces.owners.values())
-        self._kept.update(pids, spaces.facts().values(), self._budgets, homes.tables, homes.states, everywhere=search)
+        self._kept.update(
+            pids, lambda: spaces.facts().values(), self._budgets, homes.tables, homes.states, everywhere=search
+        )
         return missed, self._homes_changed
 
     def _complete_ids(self) -> None:
