@@ -282,12 +282,19 @@ def test_a_block_device_is_named_by_its_node(home: Home) -> None:
         assert pinned(home) == []
 
 
-def test_what_was_found_is_asked_for_again_without_a_search(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by", ["searching", "superblock"])
+def test_that_what_was_found_has_ended_is_seen_without_a_resync(
+    home: Home, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Its process lives on, in /proc: it waits to be reaped."""
     home.layer()
-    monkeypatch.setattr(kept, "PERIOD", 0.0)
+    monkeypatch.setattr(kept, "PERIOD", 0.0 if by == "searching" else 3600.0)
+    monkeypatch.setattr(kept, "COST_FACTOR", 0.0)
 
     def watched() -> list[int]:
         scanner = Scanner(home.config, home=own_namespace())
+        if by == "searching":
+            scanner.superblocks.ask = lambda devices: {}  # type: ignore[method-assign]
         seen = [scanner.scan()]
         os.kill(pid, 9)
         wait_until(lambda: processes.read_or_empty(f"/proc/{pid}/maps") == b"", 5)
@@ -297,6 +304,55 @@ def test_what_was_found_is_asked_for_again_without_a_search(home: Home, monkeypa
     with process(home, lambda: os.chdir(MERGED)) as pid:
         lazily(home)
         assert home.run(watched) == [1, 0]
+
+
+def test_a_dear_search_is_not_made_again_so_soon(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.layer()
+    monkeypatch.setattr(kept, "PERIOD", 0.0)
+
+    def searches() -> int:
+        scanner = Scanner(home.config, home=own_namespace())
+        scanner.scan()
+        begun: list[object] = []
+        begin = scanner._kept._unmounted.begin
+        monkeypatch.setattr(scanner._kept._unmounted, "begin", lambda *args: begun.append(args) or begin(*args))
+        for _ in range(3):
+            scanner.scan(Part(again=True))
+        return len(begun)
+
+    with process(home, lambda: os.chdir(MERGED)):
+        lazily(home)
+        assert home.run(searches) == 0
+        monkeypatch.setattr(kept, "COST_FACTOR", 0.0)
+        assert home.run(searches) == 3
+
+
+def test_a_link_on_a_mount_of_no_namespace_whose_file_system_is_mounted_is_searched_for_once(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each search reads all namespaces for it: such as a log whose namespace is gone."""
+    monkeypatch.setattr(kept, "TURN", 0.0)
+
+    def open_beside() -> object:
+        fd = syscalls.open_tree(abi.AT_FDCWD, b"/usr", abi.OPEN_TREE_CLONE)
+        return os.open("bin", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+
+    def asked() -> list[bool]:
+        scanner, times = Scanner(home.config, home=own_namespace()), list[bool]()
+        made = unmounted.Mounted.__init__
+
+        def noted(self: unmounted.Mounted, ids: Iterable[int], *rest: Any) -> None:
+            ids = list(ids)
+            times.append(bool(ids))
+            made(self, ids, *rest)
+
+        monkeypatch.setattr(unmounted.Mounted, "__init__", noted)
+        for _ in range(2):
+            scanner.scan(Part(), resync=True)
+        return times
+
+    with process(home, open_beside):
+        assert home.run(asked) == [True, False, False], "the second one is for the devices of the first"
 
 
 def test_later_searches_take_turns_and_keep_what_is_found(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def _told(
     search: Callable[[int, Iterable[int]], T], pids: Sequence[int], deadline: float
 ) -> tuple[list[T], int | None]:
     """What a search finds, in a child for each processor that we may use; else nothing, and a process that hangs."""
-    many = read_ahead.processors() if len(pids) >= FEW else 1
+    many = read_ahead.processors() if len(pids) > FEW else 1
     proc = open_proc()
     try:
         with contextlib.ExitStack() as stack:

@@ -104,13 +104,13 @@ class Unmounted:
             left = {mount: pids for mount, pids in search.by_mount.items() if not mounted.has(mount, self._hung)}
             by_mount, more = self._links(left, search.home)
             found = dict(self._asked(by_mount, search.places))
-            search.others.update(() if self._hung else by_mount.keys() - found.keys())
-            kept = list(found.values())
-            again = Mounted((), {one.device for one in kept})
+            again = Mounted((), {one.device for one in found.values()}, search.home.devices)
             again.read(spaces, budgets)
+            kept = [one for one in found.values() if one.device not in again.devices]
+            of_interest = {mount for mount, one in found.items() if one.device not in again.devices}
+            search.others.update(() if self._hung else by_mount.keys() - of_interest)
         except (OSError, NoAnswer):
             return (), (*search.gaps, Gap(_GAP, "a namespace could not be read"))
-        kept = [one for one in kept if one.device not in again.devices]
         kept += _by_loops(search.loops, mounted.devices)
         return tuple(_together(kept)), tuple(dict.fromkeys((*search.gaps, *more)))
 
@@ -254,7 +254,9 @@ class Search:
     gaps: tuple[Gap, ...]
     mounted: Mounted
     others: set[int] = field(default_factory=set)
-    """Mount ids that no namespace has and that are of no interest: the kernel's own, such as nsfs's, are for ever."""
+    """Mount ids that no namespace has and that are of no interest: the kernel's own, such as nsfs's, are for ever, and
+    others are of superblocks that are mounted.
+    """
 
 
 def _together(kept: Iterable[Kept]) -> Iterator[Kept]:

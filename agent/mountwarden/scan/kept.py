@@ -22,7 +22,12 @@ SLICE = 64
 """Processes that one search after the first looks at: all of them cost 0.6 ms each, more than all else of a scan."""
 
 PERIOD = 10.0
-"""Seconds after which what was found is asked for again. It is reported after 30 s."""
+"""Seconds after which what was found is asked for again, or more where that is dear. It is reported after 30 s."""
+
+COST_FACTOR = 1000.0
+"""That is not before so many times the processor time that it took the last time: 0.1 % of a core. That a superblock
+has ended is noticed without it.
+"""
 
 TURN = 30.0
 """Seconds at least between two searches of further processes: actions scan in full as often as there are leaks."""
@@ -79,6 +84,8 @@ class KeptSuperblocks:
         self._elsewhere = MountedElsewhere()
         self._begun: _Begun | None = None
         self._searched = self._turned = float("-inf")
+        self._cost = 0.0
+        """Seconds of processor time of the last search."""
         self._last: int | None = None
         """The process that the last search ended with; None before the first."""
 
@@ -102,16 +109,18 @@ class KeptSuperblocks:
         if not (everywhere or self.kept):
             return
         held = {use.pid for one in self.kept for use in one.uses if use.pid}
-        if not everywhere and time.monotonic() - self._searched < PERIOD and held.issubset(pids):
+        period = max(PERIOD, COST_FACTOR * self._cost)
+        if not everywhere and time.monotonic() - self._searched < period and held.issubset(pids):
             return
         pids = sorted(held & set(pids) | set(self._next(pids) if everywhere else ()))
-        self._searched = time.monotonic()
+        self._searched, began = time.monotonic(), time.thread_time()
         self._turned = self._searched if everywhere else self._turned
         try:
             all_spaces = spaces()
             known = self._elsewhere.ids(all_spaces)
             search = self._unmounted.begin(pids, _mounted(tables.values()), _places(states), known)
             self._begun = _Begun(search, all_spaces, budgets, Spots(states))
+            self._cost = time.thread_time() - began
         except (OSError, NoAnswer) as error:
             self._is_over((), (Gap("what is kept open and mounted nowhere", reason(error)),), Spots(states))
 
@@ -120,9 +129,14 @@ class KeptSuperblocks:
         """What looks at each text that is read until `end`: a mount that was made since the search began is seen."""
         return (self._elsewhere, *((self._begun.search.mounted,) if self._begun else ()))
 
+    def ended(self, devices: Collection[str]) -> None:
+        """The superblocks of these devices have ended."""
+        if devices:
+            self.kept = tuple(one for one in self.kept if one.device not in devices)
+
     def end(self) -> None:
         """End the search that was begun, if any, by the texts that were read since and by those that were not."""
-        begun, self._begun = self._begun, None
+        begun, self._begun, began = self._begun, None, time.thread_time()
         if begun is None:
             return
         try:
@@ -130,6 +144,7 @@ class KeptSuperblocks:
         except (OSError, NoAnswer) as error:
             found, gaps = (), (Gap("what is kept open and mounted nowhere", reason(error)),)
         self._elsewhere.note(begun.search.mounted.shown, begun.search.others)
+        self._cost += time.thread_time() - began
         self._is_over(found, gaps, begun.spots)
 
     def _is_over(self, found: Iterable[Kept], gaps: tuple[Gap, ...], spots: Spots) -> None:

@@ -220,6 +220,7 @@ class Scanner:
         """Ask what lives on of what homes have unmounted, and of what was found; what has ended of these."""
         self._history, ended = self._departures.ask(self._history, self._homes, self._suspects.devices)
         self._elsewhere.ended(ended, self._number)
+        self._kept.ended(ended)
         return ended & self._suspects.devices
 
     def _scan(self, part: Part | None, *, resync: bool) -> Scan:
