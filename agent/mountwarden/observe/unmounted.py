@@ -99,8 +99,10 @@ class Unmounted:
         mounted = search.mounted
         if not mounted.asked:
             return (), search.gaps
+        asked = {pid for pids in search.by_mount.values() for pid in pids}
+        nearest = sorted(spaces, key=lambda space: asked.isdisjoint(space.pids))
         try:
-            mounted.read(spaces, budgets)
+            mounted.read(nearest, budgets)
             left = {mount: pids for mount, pids in search.by_mount.items() if not mounted.has(mount, self._hung)}
             by_mount, more = self._links(left, search.home)
             found = dict(self._asked(by_mount, search.places))

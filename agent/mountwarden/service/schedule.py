@@ -111,7 +111,11 @@ class Schedule:
     def owed(self, now: float) -> Owed:
         """What is owed at `now`."""
         passed = max(0.0, now - self.ended)
-        return Owed(max(0.0, self.debt - passed / COST_FACTOR) + max(0.0, self.found - passed / FOUND_FACTOR), now)
+        return Owed(self._unpaid(now) + max(0.0, self.found - passed / FOUND_FACTOR), now)
+
+    def _unpaid(self, now: float) -> float:
+        """Of it what scans owe, without what is found: that puts off no reading."""
+        return max(0.0, self.debt - max(0.0, now - self.ended) / COST_FACTOR)
 
     def trust_nothing(self) -> None:
         """The next scan is to trust nothing that was read before."""
@@ -144,7 +148,7 @@ class Schedule:
 
         And on those that a resync reads again.
         """
-        room = max(0.0, self.burst - self.owed(now).debt)
+        room = max(0.0, self.burst - self._unpaid(now))
         return room if presses or full else min(room, IDLE_ALLOWANCE)
 
     def started_service(self, now: float) -> None:
