@@ -47,7 +47,7 @@ def measure(bench: Bench) -> list[Section]:
             start(crowd.host, "mountinfo", "--observe")
         for crowd, make in zip(crowds[1:], BESIDE.values(), strict=True):
             make(crowd)
-        time.sleep(bench.few(5, RESYNC + 10))
+        time.sleep(bench.few(5, 2 * RESYNC + 10))  # what came last is known by then
         plain, *others = shares(crowds, seconds)
         size = crowds[0].size
         lines = _of("mountinfo", crowds[0], plain, leads=True)
