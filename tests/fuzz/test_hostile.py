@@ -15,7 +15,8 @@ from mountwarden.observe import budgets, processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.crash import in_few_processes
 from tests.kernel.topology import DOCKER, LAYER, ROOT, Home, dockerd

@@ -21,7 +21,8 @@ from mountwarden.model import Action, Evidence, Finding, Outcome
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply, detach, newer_mounts, unread
 from mountwarden.scan.confirm import ConfirmedScan
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 from mountwarden.state.run_directory import RunDirectory
 
 from tests.kernel import crash

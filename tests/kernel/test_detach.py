@@ -9,7 +9,8 @@ from mountwarden.model import Action, Evidence, Reach, RootKind
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import plan
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel import crash
 from tests.kernel.one_leak import MERGED, Leaked, declined, leak

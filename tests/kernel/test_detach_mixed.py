@@ -10,7 +10,8 @@ from mountwarden.remedies import apply
 from mountwarden.remedies.actions import describe
 from mountwarden.remedies.plan import after as after_decline
 from mountwarden.remedies.plan import plan
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel import crash
 from tests.kernel.one_leak import MERGED, Leaked, declined, leak

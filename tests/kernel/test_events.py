@@ -17,7 +17,8 @@ from mountwarden.observe.enter import in_namespace, own_namespace
 from mountwarden.observe.tiers import event_budget, listed, listing, statmount
 from mountwarden.observe.tiers import events as tier
 from mountwarden.observe.tiers.events import EventsObserver
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support import tiers

@@ -14,7 +14,8 @@ from mountwarden.model import Action, Evidence, Finding, Kind, Outcome, Reach, S
 from mountwarden.observe import detached_users, processes
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support.scratch_ns import hold, overlay

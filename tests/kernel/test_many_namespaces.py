@@ -16,8 +16,9 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.observe import descriptors, entries
 from mountwarden.observe.descriptors import Descriptors
 from mountwarden.observe.enter import own_namespace
-from mountwarden.scan.scanner import Scan, Scanner
-from mountwarden.service.loop import Watchdog
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
+from mountwarden.service.watchdog import Watchdog
 
 from tests.kernel.test_processless import may_walk
 from tests.kernel.topology import Home

@@ -8,7 +8,8 @@ from mountwarden.model import Door, Finding, Kind
 from mountwarden.model import Namespace as Space
 from mountwarden.observe import entries, ids, processless
 from mountwarden.observe.enter import own_namespace
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.test_processless import bound
 from tests.kernel.topology import ROOT, Home

@@ -12,7 +12,8 @@ from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.superblocks import Superblocks
 from mountwarden.scan.elsewhere import Elsewhere
 from mountwarden.scan.readings import FoundElsewhere
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import ROOT, Home
 from tests.support.ours import only_ours

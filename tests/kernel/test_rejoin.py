@@ -15,7 +15,7 @@ from mountwarden.ledger.update import Ledger, Now
 from mountwarden.model import Action, Cause, Finding, Outcome
 from mountwarden.remedies import apply
 from mountwarden.remedies.plan import after
-from mountwarden.scan.scanner import Scan
+from mountwarden.scan.result import Scan
 
 from tests.kernel import crash
 from tests.kernel.topology import CONFIG, ROOT

@@ -12,7 +12,8 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Kind, Outcome, Tier
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply, checks
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import ROOT, Home
 from tests.support import tiers

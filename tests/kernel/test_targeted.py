@@ -11,7 +11,7 @@ from mountwarden.model import Evidence, Kind, Tier
 from mountwarden.observe import namespaces
 from mountwarden.scan import departures
 from mountwarden.scan.part import Part
-from mountwarden.scan.scanner import Scan
+from mountwarden.scan.result import Scan
 
 from tests.kernel.test_turns import MERGED, Watched, in_processes, leaked
 from tests.kernel.topology import ROOT

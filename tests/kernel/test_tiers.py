@@ -16,7 +16,8 @@ from mountwarden.observe import detached_users
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.tiers import listing
 from mountwarden.observe.tiers.listing import Lister, NotAsText
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import CONFIG, ROOT, Home
 from tests.support import tiers

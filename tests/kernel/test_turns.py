@@ -16,7 +16,8 @@ from mountwarden.observe.budgets import LATER, OVER
 from mountwarden.observe.enter import own_namespace
 from mountwarden.scan import readings
 from mountwarden.scan.part import Part
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.kernel import crash
 from tests.kernel.topology import CONFIG, ROOT

@@ -14,7 +14,8 @@ from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Finding, Outcome
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.support.scratch_ns import Overlay, Sandbox, overlay
 from tests.unit.engines.trees import docker_container

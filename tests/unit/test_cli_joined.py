@@ -21,7 +21,8 @@ from mountwarden.output import report_file
 from mountwarden.report import build as report
 from mountwarden.report import types
 from mountwarden.scan.confirm import ConfirmedScan
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.support.findings import changed
 from tests.support.reports import facts, finding

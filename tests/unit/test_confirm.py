@@ -15,7 +15,8 @@ from mountwarden.output import report_file
 from mountwarden.report import assemble as facts_of
 from mountwarden.report import build as report
 from mountwarden.scan import confirm
-from mountwarden.scan.scanner import Scan, Scanner
+from mountwarden.scan.result import Scan
+from mountwarden.scan.scanner import Scanner
 
 from tests.support.findings import changed, spread
 from tests.support.reports import DOCKER, NOW, facts, finding

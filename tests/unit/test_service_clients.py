@@ -19,7 +19,7 @@ from mountwarden.ledger import update
 from mountwarden.ledger.update import Ledger
 from mountwarden.model import Action, Event, EventKind, Finding, Outcome, Picture, Severity, Tier
 from mountwarden.output.metrics import METRICS
-from mountwarden.scan.scanner import Scan
+from mountwarden.scan.result import Scan
 from mountwarden.service.answers import acting, watchers
 from mountwarden.service.answers.watchers import Watchers
 from mountwarden.service.clients import Clients

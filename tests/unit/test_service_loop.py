@@ -14,7 +14,7 @@ from mountwarden.errors import ConfigError
 from mountwarden.model import Action, Finding, Gap, Missed, Outcome, Picture, Tier
 from mountwarden.output import journal_messages
 from mountwarden.scan.part import Part
-from mountwarden.scan.scanner import Scan
+from mountwarden.scan.result import Scan
 from mountwarden.service import actions, loop, reporter, schedule
 from mountwarden.service.actions import AutomaticActions, CarryOut
 from mountwarden.service.allowance import BURST, Allowance

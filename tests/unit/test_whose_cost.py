@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden.scan.part import Part
-from mountwarden.scan.scanner import Scan
+from mountwarden.scan.result import Scan
 from mountwarden.service import loop
 from mountwarden.service.schedule import Schedule
 

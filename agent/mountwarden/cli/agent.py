@@ -116,11 +116,12 @@ def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", trigger
     from ..service.answers.watchers import Watchers
     from ..service.budget import Budget
     from ..service.clients import Clients
-    from ..service.loop import Agent, Watchdog
+    from ..service.loop import Agent
     from ..service.outbox import Outbox
     from ..service.reporter import Reporter
     from ..service.settings import OperatorSettings
     from ..service.unsaved import Unsaved
+    from ..service.watchdog import Watchdog
     from ..state import run_directory
     from ..systemd.journal import Journal
 

@@ -21,7 +21,8 @@ from . import options
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from ..scan.scanner import Scan, Scanner
+    from ..scan.result import Scan
+    from ..scan.scanner import Scanner
 
     Hold = Callable[[], AbstractContextManager[topology.ScratchHolder]]
 

@@ -15,7 +15,7 @@ from ..observe import processes
 from ..observe.namespaces import read
 from ..report import types
 from ..scan.confirm import ConfirmedScan
-from ..scan.scanner import Scan
+from ..scan.result import Scan
 from .service_report import ServiceReport
 
 _BY_ANY_SCAN = (Kind.SEVERED, Kind.PRIVATE_ROOT)

@@ -22,7 +22,8 @@ PATIENCE = 10.0
 """Seconds that a command waits for another one's action to end."""
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scan, Scanner
+    from ..scan.result import Scan
+    from ..scan.scanner import Scanner
 
 
 def steps(order: Order, findings: Sequence[Finding], scan: "Scan") -> Iterator[OutcomeJson]:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from ..ledger.entries import Ledger, Now
     from ..model import Finding
     from ..observe.home_watch import Changed, HomeMounts
-    from ..scan.scanner import Scan, Scanner
+    from ..scan.result import Scan
+    from ..scan.scanner import Scanner
 
 _COLOURS = {"found": "yellow", "acted": "green", "cleared": "green", "failed": "red", "gap": "dim"}
 _COLOURS |= dict.fromkeys(("mounted", "unmounted", "moved", "propagation"), "dim")

@@ -16,7 +16,8 @@ from ..observe.capabilities import Interface, interfaces
 from ..observe.exposed_texts import ExposedTexts
 from ..observe.superblocks import Superblocks
 from ..predict.next_leaks import NextLeak, predict_leaks, who
-from ..scan.scanner import Scan, Scanner
+from ..scan.result import Scan
+from ..scan.scanner import Scanner
 from . import canary, kernel, roots, system, units
 from .canary import CanaryResult
 from .check import Check, Status

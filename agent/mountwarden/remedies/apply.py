@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from ..errors import Declined, MountwardenError
 from ..model import Action, Finding, Outcome, Reach, Spot
 from ..observe.entrants import Entrants
-from ..scan.scanner import Scan, Scanner
+from ..scan.result import Scan
+from ..scan.scanner import Scanner
 from . import leftovers
 from .actions import ACTIONS, describe
 from .detach import detach, detach_all

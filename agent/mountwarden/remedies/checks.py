@@ -16,7 +16,8 @@ from .actions import ACTIONS
 from .default_policy import in_use_by_record
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scan, Scanner
+    from ..scan.result import Scan
+    from ..scan.scanner import Scanner
 
 T = TypeVar("T")
 

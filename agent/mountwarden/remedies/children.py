@@ -9,7 +9,7 @@ from ..observe import processless
 from ..observe.enter import in_namespace, own_namespace
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scan
+    from ..scan.result import Scan
 
 T = TypeVar("T")
 

@@ -32,7 +32,7 @@ from .checks import of_each
 from .children import at_home
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scan
+    from ..scan.result import Scan
     from .replace import Mountpoint
 
 _BENEATH = abi.RESOLVE_BENEATH | abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS | abi.RESOLVE_NO_XDEV

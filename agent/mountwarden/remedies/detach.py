@@ -36,7 +36,8 @@ from .results import Performed, refused, verified
 from .unread import all_unread, harmless, kept_back, read_in_part
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scan, Scanner
+    from ..scan.result import Scan
+    from ..scan.scanner import Scanner
 
 SECONDS = 0.25
 """For so many seconds a batch begins detaches, and so old the scan may be that it starts with."""

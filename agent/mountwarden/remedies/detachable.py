@@ -15,7 +15,7 @@ from .results import Performed, copies_in_words
 from .unread import of_each_readable
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scan
+    from ..scan.result import Scan
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from . import replace
 from .children import at_home
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scan
+    from ..scan.result import Scan
 
 _NAME = re.compile(re.escape(replace.PREFIX) + rb"[0-9a-f]{16}")
 _KINDS = (RootKind.GRAPH, RootKind.CUSTOM)

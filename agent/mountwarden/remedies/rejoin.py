@@ -17,7 +17,8 @@ from .sharing_group import Pair, alive, join_all
 from .unread import check_unread, of_each_readable
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scan, Scanner
+    from ..scan.result import Scan
+    from ..scan.scanner import Scanner
 
 
 def rejoin(

@@ -11,7 +11,8 @@ from ..observe.every_namespace import read_each
 from .actions import ACTIONS
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scan, Scanner
+    from ..scan.result import Scan
+    from ..scan.scanner import Scanner
 
 _Key = tuple[int, int, str, bytes]
 

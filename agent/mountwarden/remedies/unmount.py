@@ -23,7 +23,8 @@ from .unread import check_unread, of_each_readable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..scan.scanner import Scan, Scanner
+    from ..scan.result import Scan
+    from ..scan.scanner import Scanner
 
 _WALK = abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
 

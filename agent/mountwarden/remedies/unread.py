@@ -19,7 +19,7 @@ from .could_matter import could_matter
 from .steps import overruling
 
 if TYPE_CHECKING:
-    from ..scan.scanner import Scan
+    from ..scan.result import Scan
     from .detachable import Detachable
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..config.schema import Config, Mode
 from ..model import Action, Evidence, Finding, FoundCopy, Gap, Kind, Policy, Reach, Root, Severity
 from ..remedies.plan import Circumstances, plan
-from ..scan.scanner import Scan
+from ..scan.result import Scan
 from .build import ReportFacts
 
 

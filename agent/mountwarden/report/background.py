@@ -7,7 +7,7 @@ from ..explain.lasting_fix import Fix, lasting_fix
 from ..model import Finding, Kind, Namespace
 from ..observe import enter, start_times
 from ..observe.namespaces import read
-from ..scan import scanner
+from ..scan.result import Scan
 from ..systemd import journal_reader
 from . import chain, timeline
 from .types import BackgroundJson, ChainJson, FixJson
@@ -17,7 +17,7 @@ MOST_NAMESPACES = 500
 """Of more it is not counted how many are in home's sharing group: that would take too long."""
 
 
-def background(finding: Finding, seen: scanner.Scan, *, agent: bool) -> BackgroundJson:
+def background(finding: Finding, seen: Scan, *, agent: bool) -> BackgroundJson:
     """The explanation of a finding whose cause is derived already. `agent`: the service has the finding too."""
     around, _gaps = attribute.surroundings(finding, seen.picture)
     about_unit = settings(around)
@@ -36,7 +36,7 @@ def background(finding: Finding, seen: scanner.Scan, *, agent: bool) -> Backgrou
     }
 
 
-def _drawn(finding: Finding, around: Context, seen: scanner.Scan) -> ChainJson | None:
+def _drawn(finding: Finding, around: Context, seen: Scan) -> ChainJson | None:
     """The chain, and who else is in home's sharing group where few enough namespaces are to be read for that."""
     if finding.kind is Kind.PRIVATE_ROOT:
         return _chain(finding, seen)
@@ -68,7 +68,7 @@ def _has_a_birth(finding: Finding) -> bool:
     return finding.kind is Kind.LEAKED and finding.home == enter.own_namespace()
 
 
-def _chain(finding: Finding, seen: scanner.Scan) -> ChainJson | None:
+def _chain(finding: Finding, seen: Scan) -> ChainJson | None:
     state = next((state for state in seen.picture.roots if state.root.path == finding.root.path), None)
     return chain.private_root(finding, state.mount if state else None)
 

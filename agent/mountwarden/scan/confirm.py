@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from ..config.schema import Config
 from ..ledger.update import silenced
 from ..model import Finding, Kind, Severity
-from .scanner import Scan, Scanner
+from .result import Scan
+from .scanner import Scanner
 
 
 @dataclass(frozen=True, slots=True)

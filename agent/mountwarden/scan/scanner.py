@@ -8,7 +8,7 @@ as it does at a resync.
 import functools
 import time
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from .. import engines
 from ..config.schema import Config
@@ -34,6 +34,7 @@ from .kept import KeptSuperblocks
 from .mount_namespaces import MountNamespaces
 from .part import Part
 from .readings import FoundElsewhere
+from .result import Scan
 from .saving import Saving
 from .stacks import StackDepths
 from .stored_history import StoredHistory
@@ -43,41 +44,6 @@ FRESH = 0.1
 """Seconds for which a look at the homes does for the scan of a part that it leads to: whether home has meanwhile what
 another namespace has is asked again in any case.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What one scan found. Findings are attributed but not confirmed: the ledger does that."""
-
-    picture: Picture
-    findings: tuple[Finding, ...]
-    gaps: tuple[Gap, ...]
-    started: float
-    """Seconds since the Epoch."""
-    seconds: float
-    tier: Tier
-    tier_reason: str
-    answers: Answers = field(default_factory=Answers)
-    """What the judge asked beside the picture, and was answered."""
-    missed: tuple[Missed, ...] = ()
-    owes: bool = False
-    """Whether the time was up before all namespaces were read."""
-    budgets: Budgets | None = field(default=None, compare=False, repr=False)
-    """To which is charged what is read because of this scan."""
-    unbound: frozenset[int] = frozenset()
-    """Inodes of namespaces with much to read, of which nothing but the copies of `picture` has to do with a root."""
-    superblocks: Superblocks | None = field(default=None, compare=False, repr=False)
-    """By which is asked whether a superblock lives."""
-
-    @property
-    def superblock_test(self) -> tuple[SuperblockTest, str]:
-        """What says whether a superblock lives, and why that. It is tried by the first who wants to know."""
-        return (self.superblocks.way, self.superblocks.why) if self.superblocks else (SuperblockTest.NONE, "")
-
-    @property
-    def complete(self) -> bool:
-        """Nothing was left unread."""
-        return not self.gaps
 
 
 def boot_id() -> str:

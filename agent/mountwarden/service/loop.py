@@ -19,7 +19,7 @@ from ..ledger.update import Ledger, Now
 from ..model import EventKind, Finding, Kind, Outcome
 from ..observe import entries, superblocks
 from ..scan.part import SHARE, Part
-from ..scan.scanner import Scan
+from ..scan.result import Scan
 from ..systemd.notify import Notifier
 from .actions import AutomaticActions
 from .budget import Budget
@@ -30,6 +30,7 @@ from .results import Results
 from .schedule import BURST, Schedule
 from .settings import OperatorSettings
 from .triggers import Triggers, Wake
+from .watchdog import Watchdog
 from .watches import Watches
 
 PATIENCE = 0.5
@@ -81,26 +82,6 @@ class HostScanner(Protocol):
 
     def close(self) -> None:
         """Save what has waited for that, and give back what is open."""
-
-
-class Watchdog:
-    """Reports to systemd that the service is alive, as often as its WatchdogSec= asks for."""
-
-    def __init__(self, notifier: Notifier) -> None:
-        self._notifier = notifier
-        self._alive_at = 0.0
-
-    def alive(self) -> None:
-        """A sign of life, if the last one is long enough ago."""
-        period, now = self._notifier.watchdog, _boot()
-        if period is not None and now - self._alive_at >= period / 2:
-            self._notifier.alive()
-            self._alive_at = now
-
-    def at_most(self, seconds: float) -> float:
-        """Seconds to sleep: `seconds`, or fewer where the next sign of life is due before."""
-        period = self._notifier.watchdog
-        return seconds if period is None else min(seconds, period / 2)
 
 
 class Agent:

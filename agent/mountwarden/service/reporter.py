@@ -13,7 +13,7 @@ from ..escape import timestamp
 from ..ledger import breaker, update
 from ..ledger.update import Ledger, Now
 from ..model import Event, EventKind, Finding, Gap, Missed, Picture
-from ..scan.scanner import Scan
+from ..scan.result import Scan
 from ..state.pause import Pause
 from .outbox import Outbox
 

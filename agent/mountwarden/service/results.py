@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ..config.schema import Config
 from ..ledger.update import Ledger
 from ..model import Finding, Outcome
-from ..scan.scanner import Scan
+from ..scan.result import Scan
 from ..state.pause import Pause
 
 

@@ -8,7 +8,7 @@ from ..config.schema import Config
 from ..explain import attribute, cause, shared_causes
 from ..explain.context import Context
 from ..model import Finding, Gap, Kind, Picture
-from ..scan.scanner import Scan
+from ..scan.result import Scan
 from .contents import SavedHistory, SavedMembers, SavedMounts, Snapshot
 from .redact import clean
 
