@@ -53,7 +53,8 @@ def offered(finding: Finding) -> list[Action]:
     An umount inside comes before a detach where other mounts are on the spot, which would go with the directory.
     """
     actions = [action for action, spec in ACTIONS.items() if spec.offered(finding)]
-    return sorted(actions, key=lambda action: action is Action.DETACH) if others(finding) else actions
+    both = len(actions) > 1 and others(finding)  # it looks at all copies, of which a severed root has hundreds
+    return sorted(actions, key=lambda action: action is Action.DETACH) if both else actions
 
 
 def others(finding: Finding) -> bool:
