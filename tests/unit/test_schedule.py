@@ -278,5 +278,7 @@ def test_what_presses_may_cost_what_is_left_and_all_else_a_little() -> None:
     assert schedule.allowance(10.2, presses=False) == IDLE_ALLOWANCE
     assert scanned(cost=5.0).allowance(10.2, presses=True) == 0.0
     schedule.done(10.2, 10.3, 5.0, full=False, deadline=None, found=True)
-    assert schedule.owed(10.4).debt > schedule.burst
     assert schedule.allowance(10.4, presses=False) == IDLE_ALLOWANCE, "what was found puts off no reading"
+    assert schedule.owed(10.4).debt < schedule.burst, "nor the first scan after a restart"
+    schedule.done(10.4, 10.5, FOUND_BURST, full=False, deadline=None, found=True)
+    assert schedule.owed(10.5).debt == pytest.approx(5.0, abs=0.1), "but what is over its burst does"

@@ -109,12 +109,12 @@ class Schedule:
         self.debt, self.ended, self.continues = debt, at, True
 
     def owed(self, now: float) -> Owed:
-        """What is owed at `now`."""
-        passed = max(0.0, now - self.ended)
-        return Owed(self._unpaid(now) + max(0.0, self.found - passed / FOUND_FACTOR), now)
+        """What is owed at `now`. What is found may cost its burst anew after a restart: it puts off no first scan."""
+        found = self.found - max(0.0, now - self.ended) / FOUND_FACTOR
+        return Owed(self._unpaid(now) + max(0.0, found - FOUND_BURST), now)
 
     def _unpaid(self, now: float) -> float:
-        """Of it what scans owe, without what is found: that puts off no reading."""
+        """What scans owe, without what is found."""
         return max(0.0, self.debt - max(0.0, now - self.ended) / COST_FACTOR)
 
     def trust_nothing(self) -> None:
