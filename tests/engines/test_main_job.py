@@ -1,6 +1,5 @@
 """The main job with a real dockerd: a leak seen, named, forced off, told; and a private root shared again."""
 
-import datetime
 import json
 import statistics
 import time
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from mountwarden.report import types
 
+from tests.support.looked import await_look
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
@@ -49,15 +49,10 @@ def leak(host: Machine) -> None:
     host.run("sh", "-c", MAKE)
     mounted = time.time()
     # Only what the agent saw mounted has a history to act on; a container that it never saw is only reported.
-    wait_until(lambda: taken(host) > mounted, 30, "the agent looked")
+    await_look(host, mounted)
     host.unit("leaky", "PrivateTmp=yes", "MountFlags=private")
     wait_until(lambda: held(host), 30, "the unit has a copy")
     host.run("umount", MERGED)
-
-
-def taken(host: Machine) -> float:
-    done = host.run("cat", "/run/mountwarden/report.json", check=False)
-    return datetime.datetime.fromisoformat(json.loads(done.stdout)["taken"]).timestamp() if done.stdout else 0.0
 
 
 def held(host: Machine) -> bool:

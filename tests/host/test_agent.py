@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mountwarden.escape import seconds
 from mountwarden.kernel import abi
 
 from tests.support import tiers
 from tests.support.leaks import CONFIG, OBSERVE, Leaks
+from tests.support.looked import await_look
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
@@ -75,7 +75,7 @@ class Service:
     def make_seen(self, unit: str) -> tuple[str, str]:
         """A new leak whose mount the service saw at home before: only then it has the history to act on."""
         layer, mounted = self.leaks.mount(), time.time()
-        wait_until(lambda: seconds(self.document("report")["taken"]) > mounted, 30, "a look after the mount")
+        await_look(self.host, mounted)
         return f"{layer}/merged", self.leaks.leak(layer, unit)
 
     def status_text(self) -> str:

@@ -1,11 +1,13 @@
 """A disk that a unit was given by BindPaths=: unmounted on the host it is in use, and nothing pulls it out."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.support.looked import await_look
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
@@ -22,8 +24,7 @@ def used(host: Machine) -> Iterator[dict[str, Any]]:
     host.run("sh", "-c", MAKE)
     host.run("systemctl", "start", "mountwarden")
     host.unit(UNIT, f"BindPaths={DISK}:/srv")
-    first = reported(host)["taken"]
-    wait_until(lambda: reported(host)["taken"] > first, 30, "the service has looked at the unit's namespace")
+    await_look(host, time.time())
     host.run("umount", DISK)
     yield wait_until(lambda: of_disk(host), 30, "the service told it")[0]
     host.run("systemctl", "stop", "mountwarden")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from mountwarden.escape import seconds
 
 from tests.host.test_agent import UNIT, Service
 from tests.support.leaks import CONFIG, OBSERVE, ROOT
+from tests.support.looked import await_look
 from tests.support.machine import Machine
 from tests.support.product import LIBRARY
 from tests.support.wait import wait_until
@@ -54,7 +54,7 @@ def leak(service: Service, count: int) -> str:
     mounted = time.time()
     if host.show(UNIT, "ActiveState") == "active":
         # So many mounts at once cost looks, which put off the next one by up to 30 s.
-        wait_until(lambda: seconds(service.document("report")["taken"]) > mounted, 60, "a look after the mounts")
+        await_look(host, mounted, 60)
     unit = host.unit("many", "PrivateTmp=yes", "MountFlags=private")
     service.leaks.units.add(unit)
     host.python(_UNMOUNT, ROOT, str(count))
@@ -283,7 +283,7 @@ def test_a_root_that_is_made_private_again_and_again_is_left_to_its_owner(host: 
     assert (share["action"], share["automatic"]) == ("share", False)
     assert "made private again each time" in share["reason"]
     scanned = time.time()
-    wait_until(lambda: seconds(service.document("report")["taken"]) > scanned, 30, "it looked once more")
+    await_look(host, scanned)
     assert (len(service.events(event="left-alone")), len(service.events(event="acted"))) == (1, 2)
     assert host.run("findmnt", "-no", "PROPAGATION", ROOT).stdout.strip() == "private"
 
@@ -297,6 +297,6 @@ def test_an_agent_that_only_observes_acts_on_nothing_and_the_plan_knows(host: Ma
     assert (detach["action"], detach["automatic"], detach["reason"]) == ("detach", False, "the mode is observe")
     assert detach["command"], "an operator may do it all the same"
     scanned = time.time()
-    wait_until(lambda: seconds(service.document("report")["taken"]) > scanned, 30, "it looked once more")
+    await_look(host, scanned)
     assert service.events(event="acted") == []
     assert mountpoint in host.read(f"/proc/{host.main_pid(unit)}/mountinfo")

@@ -9,6 +9,7 @@ from mountwarden.escape import seconds
 
 from tests.host.test_agent import UNIT, Service
 from tests.support.leaks import CONFIG, ROOT
+from tests.support.looked import await_look
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
@@ -54,7 +55,7 @@ def test_what_somebody_stands_in_is_declined_and_done_when_it_has_gone(host: Mac
     service.start(CONFIG)
     layer = service.leaks.mount()
     mountpoint, there = f"{layer}/merged", time.time()
-    wait_until(lambda: seconds(service.document("report")["taken"]) > there, 30, "a scan after the mount")
+    await_look(host, there)
     holder = host.unit("stayed", "PrivateTmp=yes", "MountFlags=private")
     # The wrong moment: after the umount, and before the second that confirms the leak is over.
     enter = f"umount {mountpoint} && cd {mountpoint} && exec unshare -m sleep infinity"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.leaks import ROOT, Leaks
+from tests.support.looked import await_look
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
@@ -70,8 +71,7 @@ class Tenant:
 
     def seen(self, patience: float = 30) -> None:
         """Wait for a scan that begins after now."""
-        now = time.time()
-        wait_until(lambda: taken(self.host) > now, patience, "a scan after the mounts")
+        await_look(self.host, time.time(), patience)
 
     def unmount(self, mountpoints: Sequence[str]) -> None:
         """Unmount them on the host; who has copies leaks them from then on."""

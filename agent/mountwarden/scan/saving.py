@@ -29,13 +29,22 @@ class Saving:
         left = frozenset(history.left), frozenset(history.gone)
         if not now and left == self._left and time.monotonic() < self._again:
             self._waiting = made
-        elif self._keep is not None:
-            self._left, self._waiting, began = left, None, time.thread_time()
+        else:
+            self._left = left
+            self._hand_over(made)
+
+    def _hand_over(self, made: Callable[[], StoredHistory]) -> None:
+        self._waiting, began = None, time.thread_time()
+        if self._keep is not None:
             self._keep(made())
             self._again = time.monotonic() + max(PERIOD, FACTOR * (time.thread_time() - began))
 
+    def save_late(self) -> None:
+        """After a scan that saw nothing new: what has waited, if it is time for that."""
+        if time.monotonic() >= self._again:
+            self.end()
+
     def end(self) -> None:
         """Save what has waited."""
-        if self._waiting is not None and self._keep is not None:
-            self._keep(self._waiting())
-        self._waiting = None
+        if self._waiting is not None:
+            self._hand_over(self._waiting)

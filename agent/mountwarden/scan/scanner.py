@@ -195,6 +195,7 @@ class Scanner:
         gaps: list[Gap] = []
         missed, changed = self._update(part, gaps, resync=resync)
         if self._last is not None and not (resync or changed) and self._is_unchanged(part, gaps):
+            self._saving.save_late()
             return replace(self._last[0], started=started, seconds=time.monotonic() - clock, missed=missed)
         before = list(gaps)
         self._homes_changed, self._searched = False, self._looked_for()
