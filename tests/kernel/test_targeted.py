@@ -167,6 +167,27 @@ def test_one_that_has_cut_itself_off_is_found_when_all_are_read() -> None:
     in_processes(judge)
 
 
+@pytest.mark.parametrize("used", TIERS)
+@pytest.mark.parametrize("how", ["never read", "read before", "cut off later"])
+def test_who_asks_is_told_at_once(used: Tier, how: str) -> None:
+    def judge() -> None:
+        with scanning(used) as scanner, crowd(scanner, 4) as spaces, contextlib.ExitStack() as stack:
+            overlay(ROOT + b"/X")
+            scanner.next(part=PART)
+            space = spaces[2] if how == "cut off later" else stack.enter_context(hold(propagation="private"))
+            if how == "cut off later":
+                space.run(syscalls.mount, None, b"/", None, abi.MS_PRIVATE | abi.MS_REC)
+            if how == "read before":
+                settle(scanner)
+            syscalls.umount(MERGED)
+            scan, _reads = scanner.next(part=Part(allowance=10.0, again=True))
+            assert leaked(scan) == {space.inode}
+            (found,) = (one for one in scan.findings if one.kind is Kind.LEAKED)
+            assert found.evidence is Evidence.HISTORY
+
+    in_processes(judge)
+
+
 def test_an_allowance_reads_many_at_once() -> None:
     def judge() -> None:
         with scanning() as scanner, crowd(scanner, 4) as spaces:

@@ -33,3 +33,12 @@ def test_what_a_whole_scan_saw_is_saved_at_once_and_what_waits_at_the_end() -> N
     assert kept == ["0", "1"]
     one.end()
     assert kept == ["0", "1", "2"]
+
+
+def test_a_new_stack_is_saved_at_once() -> None:
+    """How deep it was when it was first seen is known by nothing else."""
+    kept = list[str]()
+    one = Saving(lambda stored: kept.append(stored.boot_id))
+    for name, depths in (("first", ()), ("waits", ()), ("new", ((7, 8),)), ("same", ((7, 8),))):
+        one.save(History(), lambda name=name: StoredHistory(name), depths=depths, now=False)  # type: ignore[misc]
+    assert kept == ["first", "new"]

@@ -46,6 +46,8 @@ class Departures:
 
     def __init__(self, superblocks: AnswersWhatLives) -> None:
         self._superblocks = superblocks
+        self.now = False
+        """Whether what lives on is looked for at once, wherever it may be: somebody asks. Set by the scan."""
         self._at: dict[Identity, tuple[int, float]] = {}
         """Which departure it is, and when it was noticed (monotonic clock)."""
 
@@ -70,8 +72,9 @@ class Departures:
             at = before.get(identity)
             since = at[1] if at is not None and at[0] == one.since else now
             self._at[identity] = one.since, since
-            everywhere = now - since >= LINGER or not one.lives
-            yield identity, replace(one, holders=now - since >= SOON and not _is_nsfs(one), everywhere=everywhere)
+            everywhere = self.now or now - since >= LINGER or not one.lives
+            holders = self.now or (now - since >= SOON and not _is_nsfs(one))
+            yield identity, replace(one, holders=holders, everywhere=everywhere)
 
     def next(self, departed: Mapping[Identity, Departed]) -> float | None:
         """When it is to be asked again (monotonic clock); None where nothing lives on that will be looked for later."""

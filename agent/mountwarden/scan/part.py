@@ -19,7 +19,9 @@ class Part:
     resync reads again. One of them is read even so where that was found nowhere yet.
     """
     again: bool = False
-    """Whether all namespaces in which something was found, and all new ones, are read now: somebody asks."""
+    """Whether all namespaces in which something was found, and all new ones, are read now, and what home has unmounted
+    is looked for at once: somebody asks.
+    """
     unchanged: bool = False
     """Whether nothing has told of a mount of home since it was looked at last."""
     share: float = SHARE

@@ -24,9 +24,16 @@ class Saving:
         self._again = float("-inf")
         self._waiting: Callable[[], StoredHistory] | None = None
 
-    def save(self, history: History, made: Callable[[], StoredHistory], *, now: bool) -> None:
-        """After a scan: what `made` gives, if it is time for that, or `now`."""
-        left = frozenset(history.left), frozenset(history.gone)
+    def save(
+        self,
+        history: History,
+        made: Callable[[], StoredHistory],
+        *,
+        depths: tuple[tuple[int, int], ...] = (),
+        now: bool,
+    ) -> None:
+        """After a scan: what `made` gives, if it is time for that, or `now`. `depths` are those of stacks."""
+        left = frozenset(history.left), frozenset(history.gone), depths
         if not now and left == self._left and time.monotonic() < self._again:
             self._waiting = made
         else:

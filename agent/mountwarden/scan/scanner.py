@@ -257,6 +257,7 @@ class Scanner:
             self._engines.resync()
             self._observer.resync(self._elsewhere.resync(part.share if part else 1.0))
         search = resync or not self._homes.tables
+        self._departures.now = part is not None and part.again
         gaps += self._spaces.update(search=search)
         pids = self._spaces.pids
         self._observer.in_part = part is not None
@@ -311,7 +312,7 @@ class Scanner:
             ticks = functools.partial(start_times.start_ticks_before, boot=boot)
             return stored_history.save(history, picture.namespaces, answers, ticks, fixed)
 
-        self._saving.save(history, saved, now=now)
+        self._saving.save(history, saved, depths=depths, now=now)
 
     def _take_up(self, found: FoundElsewhere) -> None:
         """Go on with what an earlier run saved, where this scan, the first one, finds it again."""

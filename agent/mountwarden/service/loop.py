@@ -241,7 +241,7 @@ class Agent:
         schedule = self._schedule
         again = self._again or schedule.client is not None or schedule.demanded
         self._again = False
-        allowance = schedule.allowance(started, presses=self._scanner.presses, full=full)
+        allowance = schedule.allowance(started, presses=again or self._scanner.presses, full=full)
         share = 1.0 if full and schedule.full == float("-inf") else SHARE
         return Part(allowance, again, schedule.changed is None and not full, share)
 
