@@ -94,7 +94,8 @@ class Scene:
             raise self.error
         for one in findings:
             if (self.in_one_batch and one is not findings[0]) or go_on():
-                yield Outcome(one, action, True, "done", "text", "saw", "did", "verified")
+                again = replace(one, confirmed=False)  # as the scan right before the act has it
+                yield Outcome(again, action, True, "done", "text", "saw", "did", "verified")
 
     def scanned(self, *findings: Finding, taken: float = 1e9) -> bool:
         picture = Picture("boot", Tier.MOUNTINFO, (), {}, (), 0)

@@ -122,7 +122,7 @@ class Acts:
 
         def report() -> None:
             """All at once, since the ledger is saved for it; nobody is answered what the journal has not."""
-            tell([event(one, time.time(), by, act.also_unread if one.finding.confirmed else ()) for one in ended])
+            tell([event(one, time.time(), by, () if one.code == "unconfirmed" else act.also_unread) for one in ended])
             for one in ended:
                 answer.add(outcomes.as_json(one, config))
             ended.clear()
