@@ -87,7 +87,9 @@ def test_frozen_for_longer_than_the_watchdog_waits_it_comes_back_by_itself(servi
     host = service.host
     service.drop_in("WatchdogSec=2\nTimeoutStartSec=2\nTimeoutAbortSec=1\nRestartSec=100ms")
     service.start(CONFIG)
-    mountpoint, _unit = service.make_seen("leaky-frozen")
+    mountpoint = f"{service.leaks.mount()}/merged"
+    passed(3)  # it is seen, and that is saved
+    service.leaks.leak(mountpoint.removesuffix("/merged"), "leaky-frozen")
     freeze = f"/sys/fs/cgroup{host.show(UNIT, 'ControlGroup')}/cgroup.freeze"
     pid = host.main_pid(UNIT)
     host.write(freeze, "1")

@@ -15,10 +15,10 @@ def test_what_waits_is_saved_soon_though_nothing_more_happens(monkeypatch: pytes
     one.save(History(), lambda: StoredHistory("first"), now=False)
     one.save(History(), lambda: StoredHistory("second"), now=False)
     one.save_late()
-    assert kept == ["first"]
+    assert (kept, one.due) == (["first"], 100.0 + PERIOD)
     now[0] += PERIOD + 1
     one.save_late()
-    assert kept == ["first", "second"]
+    assert (kept, one.due) == (["first", "second"], None)
     now[0] += PERIOD + 1
     one.save_late()
     one.end()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from .history import History
 from .stored_history import StoredHistory
 
-PERIOD = 5.0
+PERIOD = 1.0
 """Seconds after which what homes have, and others beside them, is saved again. A kill in between loses that: an older
 file names fewer copies, and never a wrong one.
 """
@@ -46,8 +46,13 @@ class Saving:
             self._keep(made())
             self._again = time.monotonic() + max(PERIOD, FACTOR * (time.thread_time() - began))
 
+    @property
+    def due(self) -> float | None:
+        """When `save_late` has something to do (monotonic clock); None where nothing waits."""
+        return None if self._waiting is None else self._again
+
     def save_late(self) -> None:
-        """After a scan that saw nothing new: what has waited, if it is time for that."""
+        """Save what has waited, if it is time for that."""
         if time.monotonic() >= self._again:
             self.end()
 

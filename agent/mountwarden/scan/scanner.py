@@ -144,8 +144,9 @@ class Scanner:
         return self._homes.is_moved or not all(state.mount for state in self._homes.states)
 
     def recheck(self) -> None:
-        """Ask again what lives on of what homes have unmounted."""
+        """Ask again what lives on of what homes have unmounted; and save what has waited for that."""
         self._ask()
+        self._saving.save_late()
 
     @property
     def suspects(self) -> bool:
@@ -160,7 +161,8 @@ class Scanner:
         """
         times = (self._spaces.due, self._changed_at + SETUP if self._homes_changed else None)
         later = 0.0 if self.presses else min((one for one in times if one is not None), default=None)
-        return later, self._departures.next(self._history.departed)
+        asked = (self._departures.next(self._history.departed), self._saving.due)
+        return later, min((one for one in asked if one is not None), default=None)
 
     @property
     def presses(self) -> bool:

@@ -71,7 +71,7 @@ class HostScanner(Protocol):
         """Look at the homes alone; whether a scan is needed."""
 
     def recheck(self) -> None:
-        """Ask again what lives on of what homes have unmounted."""
+        """Ask again what lives on of what homes have unmounted; and save what has waited for that."""
 
     @property
     def suspects(self) -> bool:
