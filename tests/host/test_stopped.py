@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.host.test_agent import UNIT, Service
+from tests.host.test_agent_kill import is_saved
 from tests.support.leaks import CONFIG
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
@@ -88,8 +89,10 @@ def test_frozen_for_longer_than_the_watchdog_waits_it_comes_back_by_itself(servi
     service.drop_in("WatchdogSec=2\nTimeoutStartSec=2\nTimeoutAbortSec=1\nRestartSec=100ms")
     service.start(CONFIG)
     mountpoint = f"{service.leaks.mount()}/merged"
-    passed(3)  # it is seen, and that is saved
-    service.leaks.leak(mountpoint.removesuffix("/merged"), "leaky-frozen")
+    unit = host.unit("leaky-frozen", "PrivateTmp=yes", "MountFlags=private")
+    service.leaks.units.add(unit)
+    wait_until(lambda: is_saved(service, unit, mountpoint), 30, "the next run can know it")
+    host.run("umount", mountpoint)
     freeze = f"/sys/fs/cgroup{host.show(UNIT, 'ControlGroup')}/cgroup.freeze"
     pid = host.main_pid(UNIT)
     host.write(freeze, "1")
