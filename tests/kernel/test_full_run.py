@@ -161,6 +161,20 @@ def test_there_is_one_service_still(
     mend()
 
 
+@TROUBLES
+def test_what_a_command_made_is_taken_by_a_first_service_that_finds_no_room(
+    run: RunDirectory, trouble: Callable[[RunDirectory], Callable[[], None]], number: int
+) -> None:
+    taken(lock.take(run))
+    mend = trouble(run)
+    with process(lambda: lock.serve(run)) as pid:
+        assert lock.service(run) == LockHolder(pid, True)
+    mend()
+    with lock.serve(run) as held:
+        assert isinstance(held, lock.Lock)
+        assert not held.is_first or number == errno.EROFS
+
+
 def test_who_may_not_run_the_service_locks_nobody_out(run: RunDirectory) -> None:
     def as_nobody() -> None:
         fd = os.open(run.path, os.O_RDONLY)

@@ -55,6 +55,15 @@ def taken(found: Lock | LockHolder) -> None:
     found.close()
 
 
+def test_a_services_run_is_the_first_one_of_a_boot_though_a_command_has_acted_before(run: RunDirectory) -> None:
+    taken(lock.take(run))
+    for is_first in (True, False):
+        with lock.serve(run) as held:
+            assert isinstance(held, Lock)
+            assert held.is_first == is_first
+        taken(lock.take(run))
+
+
 def test_a_second_service_is_told_who_the_first_is(run: RunDirectory) -> None:
     assert lock.service(run) is None
     with process(lambda: lock.serve(run)) as pid:

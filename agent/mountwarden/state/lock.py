@@ -48,7 +48,7 @@ class Lock:
     """The lock, held by this process until `close` or its end. A context manager."""
 
     def __init__(self, path: str, fd: int, *, acting: bool, is_first: bool = False) -> None:
-        """`is_first`: there was no file, so nobody had it in this boot."""
+        """`is_first`: no service had it in this boot."""
         self.path, self.fd, self.is_first = path, fd, is_first
         self._acting = acting
 
@@ -84,11 +84,13 @@ def serve(run: RunDirectory) -> Lock | LockHolder:
     run_directory.require_uncovered(run)
     while True:
         try:
-            fd, is_first = _open(run)
+            fd = _open(run)
         except OSError as error:
             return _directory(run, error)
         other = _directory_holder(run)
         if not other and _locked(fd, _SERVICE) and _is_there(fd, run):
+            is_first = os.fstat(fd).st_size == 0  # a command may have made it
+            os.ftruncate(fd, 1)  # a hole, for which there is room in a /run that is full
             return _kept(run, fd, acting=False, is_first=is_first)
         holder = other or _holder(fd, _SERVICE)
         os.close(fd)
@@ -105,7 +107,7 @@ def take(run: RunDirectory, *, wait: float = 0.0) -> Lock | LockHolder:
     until = time.monotonic() + wait
     while True:
         try:
-            fd, _is_first = _open(run)
+            fd = _open(run)
         except OSError as error:
             return _directory(run, error)
         acting = _locked(fd, _ACT)
@@ -137,7 +139,7 @@ def _opened(run: RunDirectory) -> Iterator[int | None]:
         yield held.fd
         return
     try:
-        fd = os.open(run.lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(run.lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         yield None
         return
@@ -195,16 +197,12 @@ def _is_roots(pid: int) -> bool:
         return False
 
 
-def _open(run: RunDirectory) -> tuple[int, bool]:
-    """The file, and whether it was not there."""
+def _open(run: RunDirectory) -> int:
+    """The file, made where it is not there."""
     if str(run.lock) in _held:
         raise AssertionError("this process has the lock already, and would lose it")
     run_directory.make_directory(run.path)
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return os.open(run.lock, flags | os.O_EXCL, run_directory.OWN), True
-    except FileExistsError:
-        return os.open(run.lock, flags, run_directory.OWN), False
+    return os.open(run.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, run_directory.OWN)
 
 
 def _kept(run: RunDirectory, fd: int, *, acting: bool, is_first: bool = False) -> Lock:
