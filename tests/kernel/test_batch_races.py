@@ -17,7 +17,7 @@ from mountwarden.model import Action, Finding
 from mountwarden.remedies import apply
 
 from tests.kernel import crash
-from tests.kernel.test_batch import codes, leaks, scanner
+from tests.kernel.batches import codes, leaks, scanner
 from tests.support.scratch_ns import Namespace, Sandbox
 
 
