@@ -14,6 +14,7 @@ from mountwarden.service.schedule import (
     LONGEST_TICK,
     PEEK_BURST,
     PEEK_FACTOR,
+    ROOT_BURST,
     SERVICE_BURST,
     SERVICE_SETTLE,
     SETTLE,
@@ -193,6 +194,30 @@ def test_clients_have_a_part_of_the_burst_and_put_off_no_scan_because_of_mounts(
     schedule.asked(10.7)
     schedule.withdraw()
     assert schedule.next() == 10.5 + LONGEST_TICK
+
+
+def test_what_root_asks_for_is_paid_from_an_account_of_its_own_until_that_is_used_up() -> None:
+    schedule = scanned(cost=10.0)
+    assert schedule.asked(10.3) > 20
+    assert schedule.asked(10.3, root=True) == 10.3
+    assert schedule.next() <= 10.3
+    debt = schedule.debt
+    schedule.done(10.3, 10.4, ROOT_BURST + 0.1, full=False, deadline=None)
+    assert schedule.debt < debt
+    assert schedule.asked(10.5, root=True) > 20, "somebody polls it"
+    schedule.withdraw()
+    later = 10.4 + 0.2 * FOUND_FACTOR
+    assert schedule.asked(later, root=True) == later
+
+
+def test_root_that_asks_no_more_brings_no_scan_forward() -> None:
+    schedule = scanned(cost=10.0)
+    schedule.asked(10.3, root=True)
+    schedule.withdraw()
+    assert schedule.next() > 20
+    schedule.asked(10.4, root=True)
+    schedule.done(10.4, 10.5, 0.0, full=False, deadline=None)
+    assert schedule.next() > 20
 
 
 def test_a_client_stretches_no_tick() -> None:

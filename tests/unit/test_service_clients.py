@@ -188,6 +188,17 @@ def test_all_who_ask_for_a_report_get_that_of_one_scan(scene: Scene) -> None:
     assert found[0]["parameters"]["report"]["findings"][0]["id"] == CONFIRMED.id
 
 
+def test_of_those_who_wait_for_a_scan_root_is_known(scene: Scene) -> None:
+    assert not scene.clients.of_root
+    scene.call("Report", {"scan": False})
+    assert not scene.clients.of_root, "it waits for the first scan, as all do"
+    scene.scanned()
+    scene.call("Report")
+    assert scene.clients.of_root == (os.getuid() == 0)
+    scene.scanned()
+    assert not scene.clients.of_root
+
+
 def test_where_no_scan_comes_the_last_one_is_the_answer(scene: Scene) -> None:
     peer = scene.call("Report")
     scene.clients.no_scan()

@@ -137,7 +137,7 @@ class Callers:
     """Clients who ask for a scan, or for nothing, as the loop meets them."""
 
     def __init__(self, host: Host, *, wants: bool = False, needs: bool = False) -> None:
-        self.wants_scan, self.needs_scan = wants, needs
+        self.wants_scan, self.needs_scan, self.of_root = wants, needs, False
         self.host, self.told = host, list[str]()
 
     def open(self, publisher: object, reporter: object) -> int:
@@ -325,10 +325,16 @@ def test_clients_are_served_each_turn_and_hear_of_each_scan(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("wants", "cost", "told"), [(True, 0.0, "scanned"), (True, 30.0, "no scan"), (False, 30.0, "scanned")]
+    ("wants", "of_root", "cost", "told"),
+    [
+        (True, False, 0.0, "scanned"),
+        (True, False, 30.0, "no scan"),
+        (True, True, 30.0, "scanned"),
+        (False, False, 30.0, "scanned"),
+    ],
 )
 def test_a_client_gets_its_scan_where_the_budget_has_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wants: bool, cost: float, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wants: bool, of_root: bool, cost: float, told: str
 ) -> None:
     """Without the client the next scan would come after an hour; the second one has cost so much already."""
     host, slow = Host([], []), replace(FAST, tick=3600.0)
@@ -340,7 +346,7 @@ def test_a_client_gets_its_scan_where_the_budget_has_one(
         nonlocal turns
         turns += 1
         if turns == 2:
-            callers.wants_scan, callers.needs_scan = wants, not wants
+            callers.wants_scan, callers.of_root, callers.needs_scan = wants, of_root, not wants
             service_schedule[0].debt = cost
 
     service_schedule: list[loop.Schedule] = []

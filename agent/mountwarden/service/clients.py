@@ -69,6 +69,11 @@ class Clients:
         return self._answers.wants_scan
 
     @property
+    def of_root(self) -> bool:
+        """Whether one of those is root."""
+        return self._answers.of_root
+
+    @property
     def needs_scan(self) -> bool:
         """Whether one waits for a scan that must be now."""
         return self._answers.needs_scan

@@ -185,7 +185,8 @@ class Agent:
         self._clients.serve()
         if self._clients.needs_scan:
             self._schedule.demand()
-        if self._clients.wants_scan and self._schedule.asked(_boot()) > _boot() + PATIENCE:
+        clients = self._clients
+        if clients.wants_scan and self._schedule.asked(_boot(), root=clients.of_root) > _boot() + PATIENCE:
             self._clients.no_scan()
             self._schedule.withdraw()
 

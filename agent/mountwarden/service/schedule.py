@@ -42,6 +42,10 @@ SERVICE_BURST = 0.1
 """The part of `BURST` that scans because of services may use; the rest is for those because of mounts."""
 CLIENT_BURST = 0.1
 """The same for scans that clients ask for."""
+ROOT_BURST = 2.0
+"""Seconds of processor time that scans may cost at once for which root asks, on an account of its own that is paid off
+as that of what is found is: who looks at a host in trouble sees what is there, whatever other scans have cost.
+"""
 PEEK_FACTOR = 120.0
 """Looking at the homes alone may cost one second of processor time in so many seconds, of those that scans may cost,
 whatever these have cost: what a home had for a moment is known by nothing else.
@@ -79,6 +83,10 @@ class Schedule:
     """When to scan because a client asks."""
     demanded: bool = False
     """Whether to scan now whatever it costs."""
+    for_root: bool = False
+    """Whether root asks, and its account pays."""
+    roots: float = 0.0
+    """Processor seconds that scans for root have cost and that time has not paid for yet."""
     deadline: float | None = None
     """When the next finding would be confirmed."""
     scanned: bool = False
@@ -155,17 +163,18 @@ class Schedule:
         """A service may have started; the last of many decides, as scans go on meanwhile."""
         self.service = now + SERVICE_SETTLE
 
-    def asked(self, now: float) -> float:
+    def asked(self, now: float, *, root: bool = False) -> float:
         """A client asks for a scan; the first of many decides. When it may be for it."""
         self.client = now if self.client is None else self.client
-        return self._for_client(self.client)
+        self.for_root = self.for_root or (root and self.roots - (now - self.ended) / FOUND_FACTOR < ROOT_BURST)
+        return now if self.for_root else self._for_client(self.client)
 
     def _for_client(self, asked: float) -> float:
         return max(asked, self.ended + COST_FACTOR * (self.debt - CLIENT_BURST))
 
     def withdraw(self) -> None:
         """No client waits for a scan any more."""
-        self.client = None
+        self.client, self.for_root = None, False
 
     def demand(self) -> None:
         """Root is about to act: scan now."""
@@ -173,7 +182,7 @@ class Schedule:
 
     def next(self) -> float:
         """When the next scan is due."""
-        if self.demanded or not (self.scanned or self.continues):
+        if self.demanded or self.for_root or not (self.scanned or self.continues):
             return self.started
         if not self.scanned:
             return self._paid(self.started, self.burst)
@@ -224,15 +233,18 @@ class Schedule:
             self.stretched = min(TICK_FACTOR * (cost + theirs), LONGEST_TICK)
         passed = ended - self.ended
         self.started, self.ended, self.deadline = started, ended, deadline
-        self.debt, self.found = max(0.0, self.debt - passed / COST_FACTOR), max(0.0, self.found - passed / FOUND_FACTOR)
+        self.debt = max(0.0, self.debt - passed / COST_FACTOR)
+        self.found, self.roots = (max(0.0, owed - passed / FOUND_FACTOR) for owed in (self.found, self.roots))
         self.found_at = ended if found else self.found_at
         more = self.suspicion is not None and self._found_lately(ended)
         if (found or more) and self.found < FOUND_BURST:
             self.found += cost
+        elif self.for_root and (self.scanned or self.continues):
+            self.roots += cost
         elif self.scanned or self.continues:
             self.debt += cost
-        self.scanned, self.wake, self.client, self.demanded, self.changed = True, None, None, False, None
-        self.suspicion = None
+        self.scanned, self.wake, self.changed, self.suspicion = True, None, None, None
+        self.client, self.demanded, self.for_root = None, False, False
         self.service = self.service if self.service is not None and started < self.service else None
         if full:
             self.full, self.burst = started, min(max(BURST, cost), LONGEST_BURST)

@@ -81,6 +81,11 @@ class Methods:
         return bool(self._reports)
 
     @property
+    def of_root(self) -> bool:
+        """Whether one of those is root."""
+        return any(call.peer.uid == 0 for call in self._reports)
+
+    @property
     def needs_scan(self) -> bool:
         """Whether one waits for a scan that must be now."""
         return self._acts.waits
