@@ -26,8 +26,11 @@ from tests.support.scratch_ns import Namespace
 
 @pytest.mark.skipif(crash.STRACE is None, reason="there is no strace")
 @pytest.mark.parametrize(("which", "want"), [("", ["failed"] * 3), (":when=1+2", ["failed", "done"] * 4)])
-def test_a_batch_ends_at_its_third_failure_in_a_row(which: str, want: list[str]) -> None:
+def test_a_batch_ends_at_its_third_failure_in_a_row(
+    which: str, want: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def within(holder: Namespace, found: list[Finding]) -> bool:
+        monkeypatch.setattr(detach, "SECONDS", 5.0)
         def act() -> bool:
             told = apply.carry_out_all(found, scanner(), Action.DETACH, go_on=lambda: next(first))
             ended = [outcome.code for outcome in told]
