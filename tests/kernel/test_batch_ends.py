@@ -31,6 +31,7 @@ def test_a_batch_ends_at_its_third_failure_in_a_row(
 ) -> None:
     def within(holder: Namespace, found: list[Finding]) -> bool:
         monkeypatch.setattr(detach, "SECONDS", 5.0)
+
         def act() -> bool:
             told = apply.carry_out_all(found, scanner(), Action.DETACH, go_on=lambda: next(first))
             ended = [outcome.code for outcome in told]

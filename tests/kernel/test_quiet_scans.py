@@ -1,5 +1,7 @@
 """A scan at a host on which nothing happened is the last one again, and never when something did."""
 
+import errno
+import os
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from mountwarden.observe.budgets import Budgets
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.superblocks import Superblocks
 from mountwarden.scan.elsewhere import Elsewhere
+from mountwarden.scan.part import Part
 from mountwarden.scan.readings import FoundElsewhere
 from mountwarden.scan.result import Scan
 from mountwarden.scan.scanner import Scanner
@@ -67,6 +70,28 @@ def test_what_is_severed_no_more_is_seen_at_the_next_resync(home: Home) -> None:
 
         before, *_between, after = home.run(watched)
         assert (before, after) == (["severed"], [])
+
+
+def test_what_a_scan_that_failed_took_in_is_told_by_the_next_one(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.layer()
+    with hold(home.sandbox, propagation="private"):
+        home.sandbox.run(lambda: _failing(home.config, monkeypatch))
+
+
+def _failing(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor is left when the scan is all but over."""
+
+    def failing(*_arguments: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    scanner, part = Scanner(config, home=own_namespace()), Part(1.0, again=True)
+    calm(scanner)
+    with monkeypatch.context() as broken:
+        broken.setattr("mountwarden.scan.scanner.attribute_all", failing)
+        syscalls.umount(MERGED)
+        with pytest.raises(OSError, match="open files"):
+            scanner.scan(part)
+    assert [finding.kind for finding in scanner.scan(part).findings] == ["leaked"]
 
 
 def test_a_leak_ends_the_calm(home: Home) -> None:

@@ -131,6 +131,9 @@ class Scanner:
         began = time.thread_time() - self.excess
         try:
             return self._scan(part, resync=resync)
+        except BaseException:
+            self._last = None  # what this scan took in was told by none
+            raise
         finally:
             self._spaces.end_scan()
             self._budgets.share(time.thread_time() - self.excess - began, self._spaces.owners.values())
