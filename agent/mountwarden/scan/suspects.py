@@ -22,16 +22,19 @@ class Suspects:
         """Of the mounts that were found."""
         self._since: dict[str, float] = {}
         """When each was first found, by its id (monotonic clock)."""
+        self._next: dict[str, float] = {}
+        """When each is looked at again; scans that come before that put it off no further."""
         self._due = float("inf")
 
     def update(self, findings: Iterable[Finding], confirm: Confirm, clock: float) -> dict[int, float]:
         """These were found by a scan that began at `clock`. When each of their namespaces is to be read again."""
         findings = tuple(findings)
         self._since = {one.id: self._since.get(one.id, clock) for one in findings}
+        before, self._next = self._next, {}
         times: dict[int, float] = {}
         for one in findings:
-            due = self._since[one.id] + confirm.needed(one) - _EARLY
-            due = due if due > clock else clock + AGAIN
+            wishes = self._since[one.id] + confirm.needed(one) - _EARLY, before.get(one.id, clock), clock + AGAIN
+            due = self._next[one.id] = next(wish for wish in wishes if wish > clock)
             times |= {inode: min(due, times.get(inode, due)) for inode in one.namespaces}
         self.devices = frozenset(one.device for one in findings if one.device is not None)
         self._due = min((clock + AGAIN, *times.values()))
