@@ -94,7 +94,7 @@ class Elsewhere:
             self._spots, self._placed = spots, {}
         now = part is None or part.again
         new = spaces.to_read(now=now)
-        self._note_births(spaces, history)
+        self._note_births(observer, spaces, history)
         found = FoundElsewhere(sum(len(table.mounts) for table in homes.tables.values()))
         watched = history.watched()
         observer.watched = frozenset(map(key_of, watched))
@@ -135,8 +135,13 @@ class Elsewhere:
                     readings[inode] = reading
         return readings
 
-    def _note_births(self, spaces: MountNamespaces, history: History) -> None:
-        """A namespace that the last scan did not list has no copy of what home had unmounted before that."""
+    def _note_births(self, observer: Observer, spaces: MountNamespaces, history: History) -> None:
+        """A namespace that the last scan did not list has no copy of what home had unmounted before that.
+
+        What was read by its inode was of another namespace: inodes are reused at once.
+        """
+        if any(observer.seen(inode) for inode in spaces.new):
+            observer.forget(spaces.members.keys() - spaces.new)
         for inode in spaces.new:
             self._read_at[inode] = history.scanned
             self._born[inode] = next(self._turn)
