@@ -1,13 +1,16 @@
 """What comes after home's umount, on each tier: copies of copies, other places, namespaces with a known inode."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 from mountwarden.kernel import syscalls
+from mountwarden.kernel.abi import MS_BIND
 from mountwarden.model import Evidence, Kind, Tier
 from mountwarden.observe import namespaces
+from mountwarden.scan import departures
 from mountwarden.scan.part import Part
 
 from tests.kernel.test_targeted import scanning
@@ -49,6 +52,77 @@ def service(used: Tier) -> Iterator[Service]:
         overlay(ROOT + b"/X")
         scanner.next(part=Part())
         yield Service(scanner, clock)
+
+
+def bind(place: bytes) -> None:
+    os.makedirs(place, exist_ok=True)
+    syscalls.mount(MERGED, place, None, MS_BIND)
+
+
+@each_tier
+def test_a_copy_that_is_bound_elsewhere_once_the_leak_is_known(used: Tier) -> None:
+    def judge() -> None:
+        with service(used) as one, hold(propagation="private") as space:
+            one.later()
+            syscalls.umount(MERGED)
+            assert one.later(departures.SOON) == {(space.inode, MERGED)}
+            space.run(bind, b"/mnt/b")
+            assert one.copies() == {(space.inode, MERGED), (space.inode, b"/mnt/b")}
+            space.run(syscalls.umount, MERGED)
+            assert one.copies() == {(space.inode, b"/mnt/b")}
+
+    in_processes(judge)
+
+
+@each_tier
+def test_a_copy_of_a_copy_outlives_the_namespace_that_it_was_made_in(used: Tier) -> None:
+    def judge() -> None:
+        with service(used) as one, hold(propagation="private") as space:
+            one.later()
+            syscalls.umount(MERGED)
+            one.later(departures.SOON)
+            space.run(bind, b"/mnt/b")
+            with hold(space) as copied:
+                copied.run(syscalls.umount, MERGED)
+                one.later()
+                space.kill()
+                assert one.later() == {(copied.inode, b"/mnt/b")}
+
+    in_processes(judge)
+
+
+@each_tier
+def test_a_copy_of_a_copy_that_was_not_read_when_the_first_one_went(used: Tier) -> None:
+    """Its superblock says that there is one."""
+
+    def judge() -> None:
+        with service(used) as one, hold(propagation="private") as space:
+            one.later()
+            syscalls.umount(MERGED)
+            one.later(departures.SOON)
+            space.run(bind, b"/mnt/b")
+            with hold(space) as copied:
+                copied.run(syscalls.umount, MERGED)
+                space.kill()
+                assert one.copies(Part()) == set()
+                assert one.later(departures.SOON) == {(copied.inode, b"/mnt/b")}
+
+    in_processes(judge)
+
+
+@each_tier
+def test_a_layer_that_home_had_in_another_place_after_its_own(used: Tier) -> None:
+    def judge() -> None:
+        with service(used) as one:
+            bind(b"/mnt/b")
+            syscalls.umount(MERGED)
+            one.later()
+            with hold(propagation="private") as space:
+                assert one.later() == set(), "home has it"
+                syscalls.umount(b"/mnt/b")
+                assert one.later(departures.LINGER) == {(space.inode, b"/mnt/b")}
+
+    in_processes(judge)
 
 
 @each_tier

@@ -6,7 +6,8 @@ from typing import Any
 
 from mountwarden.model import Copy, Layout, Match, Mount, Picture, Root, RootKind, RootState, Spot, Tier, grouped
 from mountwarden.mounts.table import Table
-from mountwarden.scan.history import History, HomeMount, LiveChange, homes_read, remember
+from mountwarden.scan.history import History, HomeMount, remember
+from mountwarden.scan.home_readings import LiveChange, homes_read
 
 HOME = 4026531841
 OTHER = 4026532999

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 from mountwarden.model import Copy, Layout, Match, Mount, RootState, Spot, grouped
 from mountwarden.mounts.roots import Spots, root_state
-from mountwarden.scan.history import History, LiveChange, homes_read, remember
+from mountwarden.scan.history import History, remember
+from mountwarden.scan.home_readings import LiveChange, homes_read
 
 from tests.unit.pictures import HOME, OTHER, ROOT, host_root, layer, remembered, table
 

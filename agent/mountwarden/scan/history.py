@@ -8,7 +8,8 @@ and options must be the same too; a copy that is not on home's spot must have be
 an overlay with the same upper directory whose superblock lived all the time; and it must be there at every reading.
 Where its namespace is not read in the first scan after home's mount went, the superblock must have been seen to live
 all the time, or the very mount id must be known from before. A scan in which its namespace or its home could not be
-read ends what is known.
+read ends what is known. An overlay's copy that was made of a known one, which is still there, is known too. Where no
+known one is there any more and the superblock lives, it is looked for as if home had unmounted it just now.
 
 A mount that went with all its copies is kept as gone until it is known that its superblock has ended, or that no
 process keeps it open: while one does, neither its device number nor its mount ids can be reused.
@@ -75,9 +76,6 @@ class Departed:
     """Whether it is time to read all others."""
 
 
-MOST_DEPARTED = 4096
-
-
 @dataclass(frozen=True, slots=True)
 class History:
     """Home's mounts now by (device, mnt_root), the copies left behind, and what is mounted nowhere now."""
@@ -92,6 +90,8 @@ class History:
     """Copies at the last scan of what home had then; its umount would leave those of `would_be_left` behind."""
     earlier: Mapping[Identity, bool] = field(default_factory=dict)
     """What the next scan looks for since an earlier run of the service saw it: whether it is on a volume."""
+    moved: Mapping[Identity, tuple[HomeMount, ...]] = field(default_factory=dict)
+    """What home had on its spots, and has in other places alone."""
     scanned: int = 0
     """The number of the reading of the homes with which the last scan began."""
 
@@ -109,7 +109,7 @@ class History:
     def would_be_left(self) -> Iterator[CopyOf]:
         """Copies of what home has, with the mount that each is of."""
         for copy in (copy for space in self.beside for copy in space.copies):
-            if (known := _at_home(copy, self.live)) is not None:
+            if (known := at_home(copy, self.live)) is not None:
                 yield CopyOf(copy, known)
 
     @property
@@ -164,52 +164,6 @@ class History:
         return replace(ended, departed=departed)
 
 
-@dataclass(frozen=True, slots=True)
-class LiveChange:
-    """What a reading of the homes showed otherwise than the one before, of mounts on spots of the roots."""
-
-    went: tuple[HomeMount, ...] = ()
-    came: tuple[HomeMount, ...] = ()
-    blind: frozenset[tuple[bytes, int | None]] = frozenset()
-    """Roots, by path and home, that can't be judged now, or are none any more."""
-
-
-def homes_read(history: History, change: LiveChange, number: int) -> History:
-    """The history after the reading of the homes with that number."""
-    live = dict(history.live)
-    if change.blind:
-        seen = {identity: tuple(one for one in many if _sees(change, one)) for identity, many in live.items()}
-        live = {identity: many for identity, many in seen.items() if many}
-    departed = {i: one for i, one in history.departed.items() if all(_sees(change, known) for known in one.mounts)}
-    for known in change.went:
-        identity = known.mount.identity
-        rest = tuple(one for one in live.pop(identity, ()) if (one.home, one.mount.id) != (known.home, known.mount.id))
-        if rest:
-            live[identity] = rest
-    for known in change.came:
-        live[known.mount.identity] = (*live.get(known.mount.identity, ()), known)
-    for known in change.went:
-        if known.mount.identity not in live:
-            before = departed.pop(known.mount.identity, None)
-            others = before.mounts if before is not None and before.since == number else ()
-            departed[known.mount.identity] = Departed((*others, _with_copies(known, history)), number)
-    left = [(identity, one) for identity, one in departed.items() if identity not in live]
-    return replace(history, live=live, departed=dict(left[-MOST_DEPARTED:]))
-
-
-def _sees(change: LiveChange, known: HomeMount) -> bool:
-    return (known.match.root.path, known.home) not in change.blind
-
-
-def _with_copies(known: HomeMount, history: History) -> HomeMount:
-    """With the ids of the copies that the last scan saw."""
-    identity = known.mount.identity
-    copies = (copy for space in history.beside for _place, copy in space.of((identity,)))
-    ids = {copy.mount.id for copy in copies if _at_home(copy, history.live) is not None}
-    ids |= {number for _namespace, number, *other in history.elsewhere if tuple(other) == identity}
-    return replace(known, ids=known.ids | ids) if ids else known
-
-
 def remember(
     history: History,
     states: Iterable[RootState],
@@ -226,23 +180,30 @@ def remember(
     `unread` has the inodes of the namespaces that could not be read this time. The scan began with the reading of the
     homes with that `number`; since that with the number `all_since` every other namespace has been read (None: since
     the last one). `stale` are copies in namespaces that have yet to be read since home unmounted what they are of:
-    they were there then. Of a scan `in_part`, what may be mounted elsewhere is not taken for gone yet.
+    they were there then. Of a scan `in_part`, what may be mounted elsewhere is not taken for gone yet; and where the
+    copies that were left are gone, others that were made of them may be in namespaces that were not read since: it is
+    looked for as if home had unmounted it at the next reading.
     """
     spaces = tuple(spaces)
     readable = _Readable(state for state in states if state.mount is not None and state.home not in unread)
     all_since = number if all_since is None else all_since
     ids = _ids_not_at_home(spaces, history.live)
+    here = {key(copy) for space in spaces for _place, copy in space.of(ids)}
+    sources = {(one[2], one[3]): held.of for one, held in history.left.items() if one in here}
     left: dict[CopyKey, CopyOf] = {}
     grown: dict[int, tuple[HomeMount, HomeMount]] = {}
-    filled = tuple(_with_history(space, history, readable, ids, left, grown) for space in spaces)
+    filled = tuple(_with_history(space, history, sources, readable, ids, left, grown) for space in spaces)
     over = {identity: one for identity, one in history.departed.items() if one.since <= all_since}
-    gone = _gone(history, over if in_part else history.departed, ids, readable, everywhere=not unread)
+    lost = _lost(history, left, readable, number + 1) if in_part else {}
+    anywhere = ids.keys() | lost.keys()
+    gone = _gone(history, over if in_part else history.departed, anywhere, readable, everywhere=not unread)
     off_spots = itertools.chain(*(space.unmatched for space in spaces), (one for one in stale if one.match is None))
     elsewhere = {key(copy): copy.mount for copy in off_spots}
     departed = {
         identity: one for identity, one in history.departed.items() if identity not in over and _is_at(one, readable)
     }
-    return History(history.live, departed, left, gone, elsewhere, spaces, scanned=number), filled
+    departed |= lost
+    return History(history.live, departed, left, gone, elsewhere, spaces, moved=history.moved, scanned=number), filled
 
 
 def _ids_not_at_home(
@@ -258,6 +219,7 @@ def _ids_not_at_home(
 def _with_history(
     space: SpaceCopies,
     history: History,
+    sources: Mapping[Identity, HomeMount],
     readable: "_Readable",
     ids: Mapping[Identity, set[int]],
     left: dict[CopyKey, CopyOf],
@@ -270,7 +232,7 @@ def _with_history(
     """
     found: dict[int, Match] = {}
     for place, copy in space.of(ids):
-        before = _left_behind(history, copy, readable)
+        before = _left_behind(history, copy, readable) or _of_what_was_left(history, sources, copy, readable)
         if before is not None:
             if id(before) not in grown:
                 grown[id(before)] = before, replace(before, ids=before.ids | ids[copy.mount.identity])
@@ -286,6 +248,17 @@ def _filled(space: SpaceCopies, histories: dict[int, Match]) -> SpaceCopies:
         copies = (copy.with_history(histories[i]) if i in histories else copy for i, copy in enumerate(space.copies))
         known = space.derived["filled"] = histories, SpaceCopies(space.namespace, tuple(copies))
     return known[1]
+
+
+def _lost(history: History, left: Iterable[CopyKey], readable: "_Readable", since: int) -> dict[Identity, Departed]:
+    """Of what no copy is known to be left, that whose superblock says whether there is one."""
+    known = {(device, root): held.of for (_ns, _id, device, root), held in history.left.items()}
+    found = {(device, root) for _ns, _id, device, root in left}
+    return {
+        identity: Departed((one,), since)
+        for identity, one in known.items()
+        if not (identity in found or identity in history.live) and _has_own_upper(one.mount) and readable.at(one)
+    }
 
 
 def _is_at(departed: Departed, readable: "_Readable") -> bool:
@@ -343,12 +316,24 @@ def _left_behind(history: History, copy: Copy, readable: _Readable) -> HomeMount
     return None
 
 
+def _of_what_was_left(
+    history: History, sources: Mapping[Identity, HomeMount], copy: Copy, readable: _Readable
+) -> HomeMount | None:
+    """A copy that was made of one that was left and is still there: its superblock has lived all the time."""
+    known = sources.get(copy.mount.identity)
+    if known is None or copy.mount.identity in history.live or not _has_own_upper(copy.mount):
+        return None
+    there = copy.match is None or copy.spot == known.match.spot
+    same = there and same_file_system(known.mount, copy.mount) and readable.has(known.match)
+    return readable.renewed(known) if same and key(copy) not in history.left else None
+
+
 def _has_own_upper(mount: Mount) -> bool:
     """Whether the options say which layer it is: two overlays have an upperdir one after the other only."""
     return mount.fstype == "overlay" and b"upperdir=" in mount.super_options
 
 
-def _at_home(copy: Copy, live: Mapping[Identity, tuple[HomeMount, ...]]) -> HomeMount | None:
+def at_home(copy: Copy, live: Mapping[Identity, tuple[HomeMount, ...]]) -> HomeMount | None:
     """The mount of home that a copy is of, on its spot or elsewhere."""
     for known in live.get(copy.mount.identity, ()):
         if copy.match is None or copy.spot == known.match.spot:
@@ -364,7 +349,7 @@ def same_file_system(one: Mount, other: Mount) -> bool:
 def _gone(
     history: History,
     departed: Mapping[Identity, Departed],
-    anywhere: Mapping[Identity, set[int]],
+    anywhere: Container[Identity],
     readable: _Readable,
     *,
     everywhere: bool,

@@ -17,7 +17,8 @@ from ..mounts.table import Table
 from ..observe import namespaces
 from ..observe.tiers.observer import Observer
 from ..observe.tiers.prefilter import LiveAtHome
-from .history import HomeMount, LiveChange
+from .history import HomeMount
+from .home_readings import LiveChange
 
 
 class Homes:

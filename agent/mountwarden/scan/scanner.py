@@ -28,7 +28,8 @@ from . import stored_history
 from .answers import AnswerSources
 from .departures import Departures, own_superblocks
 from .elsewhere import Elsewhere
-from .history import History, homes_read, remember
+from .history import History, remember
+from .home_readings import homes_read
 from .homes import Homes
 from .kept import KeptSuperblocks
 from .mount_namespaces import MountNamespaces
@@ -181,7 +182,7 @@ class Scanner:
         """Take in what the last reading of the homes showed."""
         self._number += 1
         self._homes_changed, self._changed_at = True, time.monotonic()
-        self._history = homes_read(self._history, self._homes.change, self._number)
+        self._history = homes_read(self._history, self._homes.change, self._number, self._homes.identities)
         self._elsewhere.ended(self._homes.new_devices, self._number)
         if self.superblocks.way is SuperblockTest.INOTIFY:
             self.superblocks.follow(own_superblocks(self._homes.states))
@@ -336,6 +337,7 @@ class Scanner:
         self._history, spaces = remember(
             self._history, states, found.spaces, unread, self._number, found.all_since, found.stale, in_part=in_part
         )
+        self._number = max((self._number, *(one.since for one in self._history.departed.values())))
         picture = Picture(
             boot_id=self.boot_id,
             tier=self.tier,
