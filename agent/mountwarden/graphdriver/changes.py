@@ -8,30 +8,40 @@ have cut it.
 import os
 import stat
 from collections.abc import Iterator
+from typing import Protocol
 
 from . import xattrs
-from .beneath import RootDirectory, by_fd
+from .beneath import RootDirectory, by_fd, exists
 from .driver import Change, ChangeKind
 
 _NANO = 10**9
 _Entries = dict[bytes, os.stat_result]
 
 
-def compare(new: RootDirectory, old: RootDirectory | None) -> list[Change]:
+class Candidates(Protocol):
+    """What is known about two trees before they are compared."""
+
+    def names(self, path: bytes) -> set[bytes] | None:
+        """The names that can differ in a directory of both trees; None: any name, also in the directories below it."""
+
+
+def compare(new: RootDirectory, old: RootDirectory | None, candidates: Candidates | None = None) -> list[Change]:
     """The changes that lead from `old` (None: an empty tree) to `new`, sorted by path.
 
     A directory with a change somewhere below it counts as modified too, so that its owner and mode travel with it.
+    Names that are no `candidates` are not read.
     """
     found: dict[bytes, ChangeKind] = {}
-    visit: list[tuple[bytes, bool]] = [(b"", old is not None)]
-    for path, both in visit:
-        for name, kind, in_both in _compare_directory(new, old if both else None, path):
+    visit = [(b"", old is not None, candidates)]
+    for path, both, known in visit:
+        names = known.names(path.lstrip(b"/")) if known and both else None
+        for name, kind, in_both in _compare_directory(new, old if both else None, path, names):
             child = path + b"/" + name
             if kind is not None:
                 found[child] = kind
                 _touch(found, path)
             if in_both is not None:
-                visit.append((child, in_both))
+                visit.append((child, in_both, None if names is None else known))
     return [Change(path, found[path]) for path in sorted(found)]
 
 
@@ -42,15 +52,15 @@ def _touch(found: dict[bytes, ChangeKind], path: bytes) -> None:
 
 
 def _compare_directory(
-    new: RootDirectory, old: RootDirectory | None, path: bytes
+    new: RootDirectory, old: RootDirectory | None, path: bytes, names: set[bytes] | None
 ) -> Iterator[tuple[bytes, ChangeKind | None, bool | None]]:
     """Per entry: its name, how it changed (None: not), and for a directory to visit whether both trees have it."""
     new_fd = new.open_directory(path.lstrip(b"/"))
     try:
         old_fd = old.open_directory(path.lstrip(b"/")) if old else None
         try:
-            before = entries(old_fd) if old_fd is not None else {}
-            for name, now in entries(new_fd).items():
+            before = _entries(old_fd, names) if old_fd is not None else {}
+            for name, now in _entries(new_fd, names).items():
                 was = before.pop(name, None)
                 is_directory = stat.S_ISDIR(now.st_mode)
                 if was is None or old_fd is None:
@@ -67,10 +77,10 @@ def _compare_directory(
         os.close(new_fd)
 
 
-def entries(fd: int) -> _Entries:
-    """The names in a directory with lstat(2) of each."""
-    with os.scandir(fd) as found:
-        return {os.fsencode(entry.name): entry.stat(follow_symlinks=False) for entry in found}
+def _entries(fd: int, names: set[bytes] | None) -> _Entries:
+    """The names in a directory, or those of `names` that are there, with lstat(2) of each."""
+    wanted = map(os.fsencode, os.listdir(fd)) if names is None else names
+    return {name: found for name in wanted if (found := exists(fd, name))}
 
 
 def _differ(now: os.stat_result, was: os.stat_result, new_fd: int, old_fd: int, name: bytes) -> bool:

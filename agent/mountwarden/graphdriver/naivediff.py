@@ -10,6 +10,7 @@ from .driver import Change, ProtoDriver
 from .idmap import IdMaps
 from .tar.extract import Options, apply_layer
 from .tar.writer import write_layer
+from .uppers import Uppers
 
 Progress = Callable[[int], None]
 
@@ -36,32 +37,44 @@ class _Got(AbstractContextManager[RootDirectory]):
 
 
 class NaiveDiff:
-    """Compares whole trees; no knowledge of how the driver stacks them. `parent` "" stands for an empty tree."""
+    """Compares trees as containers see them. `parent` "" stands for an empty tree.
 
-    def __init__(self, driver: ProtoDriver, maps: IdMaps) -> None:
+    Whole trees, but where the driver knows of upper directories that hold all that can differ: `uppers` is given the
+    layer and its parent, and returns them, or none.
+    """
+
+    def __init__(
+        self, driver: ProtoDriver, maps: IdMaps, uppers: Callable[[str, str], list[bytes]] | None = None
+    ) -> None:
         self._driver = driver
         self._maps = maps
+        self._uppers = uppers
 
-    def _open(self, stack: ExitStack, layer: str, parent: str) -> tuple[RootDirectory, RootDirectory | None]:
+    def _compare(self, stack: ExitStack, layer: str, parent: str) -> tuple[RootDirectory, list[Change]]:
+        """The layer's tree, open as long as `stack`, and how it differs."""
         new = stack.enter_context(_Got(self._driver, layer))
-        return new, stack.enter_context(_Got(self._driver, parent)) if parent else None
+        if not parent:
+            return new, compare(new, None)
+        old = stack.enter_context(_Got(self._driver, parent))
+        found = self._uppers(layer, parent) if self._uppers else []
+        uppers = [stack.enter_context(RootDirectory(path)) for path in found]
+        return new, compare(new, old, Uppers(uppers) if uppers else None)
 
     def changes(self, layer: str, parent: str = "") -> list[Change]:
         """What differs between the layer and `parent`, sorted by path."""
         with ExitStack() as stack:
-            return compare(*self._open(stack, layer, parent))
+            return self._compare(stack, layer, parent)[1]
 
     def diff_size(self, layer: str, parent: str = "") -> int:
         """How many bytes the files that differ hold."""
         with ExitStack() as stack:
-            new, old = self._open(stack, layer, parent)
-            return size(new, compare(new, old))
+            return size(*self._compare(stack, layer, parent))
 
     def diff(self, layer: str, parent: str, stream: BinaryIO) -> int:
         """Write what differs as an uncompressed layer tar; how many bytes."""
         with ExitStack() as stack:
-            new, old = self._open(stack, layer, parent)
-            return write_layer(new, compare(new, old), stream, self._maps)
+            new, changes = self._compare(stack, layer, parent)
+            return write_layer(new, changes, stream, self._maps)
 
     def apply_diff(self, layer: str, stream: BinaryIO, options: Options) -> int:
         """Apply a layer tar to the tree as it is seen by a container; how many bytes its members hold."""

@@ -26,6 +26,7 @@ from .naivediff import NaiveDiff, Progress
 from .refcount import RefCounter
 from .removal import detach, ensure_removed, remove_tree
 from .tar.extract import Options, apply_layer, default_devices
+from .uppers import on_one_lower
 
 _log = logging.getLogger(__name__)
 _LONGEST_ID = 72  # 64 hex digits, "-init", and some room
@@ -45,7 +46,7 @@ class OverlayDriver:
         self._options = options
         self._counter = RefCounter(layout.is_mounted)
         self._locker = Locker()
-        self._naive = NaiveDiff(self, maps)
+        self._naive = NaiveDiff(self, maps, self._uppers)
         self._devices = default_devices()
 
     @classmethod
@@ -355,6 +356,9 @@ class OverlayDriver:
         for name in (layout.UPPER, layout.WORK, layout.LOWER_ID):
             self._remove_at(os.path.join(target.directory, name))
         return size
+
+    def _uppers(self, layer: str, parent: str) -> list[bytes]:
+        return on_one_lower(self._layer(layer), self._layer(parent))
 
     # Small helpers
 

@@ -30,7 +30,7 @@ SHORT = {
     "put": ("umount2", "rmdir"),
     "remove": ("unlinkat", "umount2"),
     "apply": ("pwrite64", "linkat", "rename", "fchown"),
-    "diff": ("openat2",),
+    "diff": ("mount", "getdents64"),
 }
 
 
