@@ -1,12 +1,10 @@
 """Copying a layer's tree: hard links for an image on top of an image, real copies for the upper of a container."""
 
-import contextlib
 import enum
 import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from . import xattrs
@@ -43,39 +41,30 @@ def copy_tree(source: bytes, target: bytes, how: TreeCopy) -> None:
     state = _State(how)
     with RootDirectory(source) as old, RootDirectory(target) as new:
         for path in state.directories:
-            with _both(old, new, path) as (src, dst):
-                _copy_children(state, new, path, src, dst)
-        for path in reversed(state.directories):
-            with _both(old, new, path) as (src, dst):
-                _copy_metadata(src, dst)
-
-
-@contextlib.contextmanager
-def _both(old: RootDirectory, new: RootDirectory, path: bytes) -> Iterator[tuple[int, int]]:
-    src = old.open_directory(path)
-    try:
-        dst = new.open_directory(path)
-        try:
-            yield src, dst
-        finally:
-            os.close(dst)
-    finally:
-        os.close(src)
+            src = old.open_directory(path)
+            try:
+                dst = new.open_directory(path)
+                try:
+                    _copy_children(state, new, path, src, dst)
+                    _copy_metadata(src, dst)  # nothing is made in it later
+                finally:
+                    os.close(dst)
+            finally:
+                os.close(src)
 
 
 def _copy_children(state: _State, new: RootDirectory, path: bytes, src: int, dst: int) -> None:
     with os.scandir(src) as entries:
         for entry in entries:
-            name = os.fsencode(entry.name)
-            whole = path + b"/" + name if path else name
             if entry.is_dir(follow_symlinks=False):
-                os.mkdir(name, 0o700, dir_fd=dst)
-                state.directories.append(whole)
-            elif state.how is not TreeCopy.HARDLINK or not _linked(src, name, dst, name):
+                os.mkdir(entry.name, 0o700, dir_fd=dst)
+                state.directories.append(os.path.join(path, os.fsencode(entry.name)))
+            elif state.how is not TreeCopy.HARDLINK or not _linked(src, entry.name, dst, entry.name):
+                whole = os.path.join(path, os.fsencode(entry.name))
                 _copy_node(state, new, whole, src, dst, entry.stat(follow_symlinks=False))
 
 
-def _linked(src: int, name: bytes, dst: int, new_name: bytes) -> bool:
+def _linked(src: int, name: str | bytes, dst: int, new_name: str | bytes) -> bool:
     try:
         os.link(name, new_name, src_dir_fd=src, dst_dir_fd=dst, follow_symlinks=False)
     except OSError as error:
