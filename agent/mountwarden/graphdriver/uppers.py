@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 
 from . import layout, xattrs
-from .beneath import RootDirectory
+from .beneath import Escape, RootDirectory
 from .layout import Layer
 
 _OTHER_LOWER = frozenset(("trusted.overlay.opaque", "trusted.overlay.redirect"))
@@ -19,7 +19,7 @@ _INDEX = b"index"
 def on_one_lower(layer: Layer, parent: Layer) -> list[bytes]:
     """The upper directories of a layer and its parent that share a lower tree, or of a layer on this very image.
 
-    No directory if it is otherwise, or if an index was in use.
+    No directory if it is otherwise, if an index was in use, or if a mount of somebody else's hides one.
     """
     if layer.has_root():
         return []
@@ -27,9 +27,13 @@ def on_one_lower(layer: Layer, parent: Layer) -> list[bytes]:
         shared, found = os.fsdecode(os.path.basename(parent.directory)), [layer]
     else:
         shared, found = parent.lower_id(), [layer, parent]
-    if layer.lower_id() != shared or any(layout.is_directory(os.path.join(one.work, _INDEX)) for one in found):
+    if layer.lower_id() != shared or not all(map(_holds_all_changes, found)):
         return []
     return [one.upper for one in found]
+
+
+def _holds_all_changes(layer: Layer) -> bool:
+    return not layout.is_directory(os.path.join(layer.work, _INDEX)) and not layout.is_mounted(layer.upper)
 
 
 class Uppers:
@@ -41,7 +45,7 @@ class Uppers:
     def names(self, path: bytes) -> set[bytes] | None:
         """The names that can differ in a directory that is one in all the overlays; None: any name, also below.
 
-        The directories above it must not be of those that yield None. Raises: OSError, Escape.
+        The directories above it must not be of those that yield None. Raises: OSError.
         """
         found: set[bytes] = set()
         for upper in self._directories:
@@ -57,7 +61,7 @@ def _names(upper: RootDirectory, path: bytes) -> set[bytes] | None:
         fd = upper.open_directory(path)
     except FileNotFoundError:
         return set()
-    except NotADirectoryError:  # it was replaced meanwhile
+    except (OSError, Escape):  # replaced meanwhile, or below a mount of somebody else's: then nothing is known
         return None
     try:
         if not _OTHER_LOWER.isdisjoint(xattrs.names(fd)):

@@ -17,6 +17,7 @@ from mountwarden.graphdriver.layout import Layer
 from mountwarden.graphdriver.naivediff import NaiveDiff
 from mountwarden.graphdriver.overlay import OverlayDriver
 from mountwarden.graphdriver.uppers import Uppers, on_one_lower
+from mountwarden.kernel import syscalls
 
 from tests.kernel.graphdriver import tars
 from tests.kernel.graphdriver.overlays import HOME, image, make
@@ -182,3 +183,15 @@ def test_a_whiteout_in_the_image_itself_is_no_change_of_a_container() -> None:
     driver.create("c", "base")
     assert driver.changes("c", "base") == []
     assert NaiveDiff(driver, driver.maps).changes("c", "base") == [Change(b"/whiteout", ChangeKind.DELETE)]
+
+
+@pytest.mark.parametrize("mounted", ["c/upper", "c/upper/d"])
+def test_what_somebody_else_mounted_hides_no_change(mounted: str) -> None:
+    driver = make()
+    image(driver)
+    driver.create("c", "base")
+    path = Path(os.fsdecode(driver.get("c")))
+    (path / "d/f").write_text("changed")
+    (path / "d/new").touch()
+    syscalls.mount(b"tmpfs", bytes(HOME / mounted), b"tmpfs")
+    assert [os.fsdecode(change.path) for change in driver.changes("c", "base")] == ["/d", "/d/f", "/d/new"]
