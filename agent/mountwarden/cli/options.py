@@ -1,7 +1,6 @@
 """The parser that all commands share, and the options that many commands have."""
 
 import argparse
-import difflib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -82,6 +81,8 @@ def parse(parser: Parser | argparse.ArgumentParser, argv: Sequence[str]) -> argp
     arguments, unknown = parser.parse_known_args(argv)
     if not unknown:
         return arguments
+    import difflib
+
     options = _options(parser, argv[0])
     near = difflib.get_close_matches(unknown[0].partition("=")[0], options, 1)
     hint = f"did you mean {near[0]}?" if near else f"mountwarden {argv[0]} --help"

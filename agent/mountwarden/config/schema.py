@@ -3,8 +3,12 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ..model import Action, Finding, Kind, MountClass, Policy, RootKind, Tier
+from ..model import Action, Kind, MountClass, Policy, RootKind, Tier
+
+if TYPE_CHECKING:
+    from ..model import Finding
 
 DIRECTORY = b"/etc/mountwarden"
 VERSION = 1
@@ -34,7 +38,7 @@ class Confirm:
     starting: float = 30.0
     """In a namespace in which a runtime still sets up a container: its copies go when it changes its root."""
 
-    def needed(self, finding: Finding) -> float:
+    def needed(self, finding: "Finding") -> float:
         """The confirm time of a finding, in seconds."""
         seconds = self.seconds(finding.kind, finding.mount_class)
         return max(seconds, self.starting) if finding.starting else seconds

@@ -8,73 +8,77 @@ whatever path it is shown. *Evidence* is how it is known that home has unmounted
 Paths are bytes as the kernel gave them, octal escapes undone. Devices are text, "major:minor", as in mountinfo.
 """
 
-from .access import MODE_BASED, Directory, Identities
-from .enums import (
-    Action,
-    EventKind,
-    Evidence,
-    Kind,
-    MountClass,
-    NamespaceKind,
-    Policy,
-    Reach,
-    RecordState,
-    RootKind,
-    Severity,
-    SuperblockTest,
-    Tier,
-)
-from .events import Event, Subject
-from .findings import (
-    NAMED,
-    RUNTIME_INIT,
-    Cause,
-    Finding,
-    FoundCopy,
-    Holder,
-    Outcome,
-    Remedy,
-    Target,
-    chief,
-    finding_id,
-    one_each,
-)
-from .host import (
-    HOST,
-    UNKNOWN,
-    Base,
-    Candidate,
-    Copy,
-    Door,
-    Gap,
-    Given,
-    Gone,
-    Kept,
-    Layout,
-    Match,
-    Missed,
-    Mount,
-    Namespace,
-    Owner,
-    Root,
-    RootState,
-    Spot,
-    Stack,
-    Use,
-    gets_own_superblock,
-    is_on_block_device,
-)
-from .picture import Picture, SpaceCopies, grouped
-from .questions import (
-    Answers,
-    ContainerQuestion,
-    GivenQuestion,
-    PeerGroupQuestion,
-    Question,
-    RecordQuestion,
-    UsersQuestion,
-)
-from .units import MS_PRIVATE, MS_SLAVE, Assignment, Directive, UnitFacts, UnitFile
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .access import MODE_BASED, Directory, Identities
+    from .enums import (
+        Action,
+        EventKind,
+        Evidence,
+        Kind,
+        MountClass,
+        NamespaceKind,
+        Policy,
+        Reach,
+        RecordState,
+        RootKind,
+        Severity,
+        SuperblockTest,
+        Tier,
+    )
+    from .events import Event, Subject
+    from .findings import (
+        NAMED,
+        RUNTIME_INIT,
+        Cause,
+        Finding,
+        FoundCopy,
+        Holder,
+        Outcome,
+        Remedy,
+        Target,
+        chief,
+        finding_id,
+        one_each,
+    )
+    from .host import (
+        HOST,
+        UNKNOWN,
+        Base,
+        Candidate,
+        Copy,
+        Door,
+        Gap,
+        Given,
+        Gone,
+        Kept,
+        Layout,
+        Match,
+        Missed,
+        Mount,
+        Namespace,
+        Owner,
+        Root,
+        RootState,
+        Spot,
+        Stack,
+        Use,
+        gets_own_superblock,
+        is_on_block_device,
+    )
+    from .picture import Picture, SpaceCopies, grouped
+    from .questions import (
+        Answers,
+        ContainerQuestion,
+        GivenQuestion,
+        PeerGroupQuestion,
+        Question,
+        RecordQuestion,
+        UsersQuestion,
+    )
+    from .units import MS_PRIVATE, MS_SLAVE, Assignment, Directive, UnitFacts, UnitFile
 
 __all__ = [
     "HOST",
@@ -147,3 +151,17 @@ __all__ = [
     "is_on_block_device",
     "one_each",
 ]
+
+_PARTS = ("enums", "host", "events", "findings", "picture", "questions", "access", "units")
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Import the parts up to the one that has this name: engines wait for the service, which starts with few."""
+        if name in __all__:
+            for part in _PARTS:
+                found = vars(import_module(f".{part}", __name__))
+                if name in found:
+                    return globals().setdefault(name, found[name])
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,13 +6,16 @@ refuse to remove a live mountpoint of the host.
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..errors import RefusedToRun
-from ..model import Gap
 from ..systemd.own_unit import namespacing_settings
 
+if TYPE_CHECKING:
+    from ..model import Gap
 
-def check(proc: str = "/proc", *, settings: Callable[[], str | None] = namespacing_settings) -> tuple[Gap, ...]:
+
+def check(proc: str = "/proc", *, settings: Callable[[], str | None] = namespacing_settings) -> "tuple[Gap, ...]":
     """Return when the service may run, with what could not be made sure of.
 
     Raises: RefusedToRun with one line that names the directives of the unit, where they are found.
@@ -30,10 +33,12 @@ def check(proc: str = "/proc", *, settings: Callable[[], str | None] = namespaci
     )
 
 
-def _in_pid1s_namespace(proc: str) -> tuple[bool, Gap | None]:
+def _in_pid1s_namespace(proc: str) -> "tuple[bool, Gap | None]":
     try:
         return os.readlink(f"{proc}/1/ns/mnt") == os.readlink(f"{proc}/self/ns/mnt"), None
     except PermissionError:
+        from ..model import Gap
+
         # Even root may not be allowed to read it (a container's outer init). Mount ids are the kernel's, over all
         # namespaces: two lists of one namespace are the same, those of two have none in common.
         gap = Gap("PID 1's mount namespace", "its link can't be read; judged by the ids of its mounts")

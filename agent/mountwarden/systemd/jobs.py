@@ -22,8 +22,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from . import units
-
 CALL_SECONDS = 2
 """How long each of the two calls may wait: the broker has just answered, PID 1 may be reading its files again. A broker
 that takes longer to answer the handshake (at boot) is subscribed to at the next connection.
@@ -67,6 +65,8 @@ class UnitSignals:
             return self.fd
         self.close()
         self._begun = time.monotonic()
+        from . import units  # no start of the service waits for what that needs
+
         try:
             self._bus = units.library("dbuslib").DBus()
             with _bounded_calls():

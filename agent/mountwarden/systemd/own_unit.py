@@ -4,7 +4,6 @@ This names what a refusal to run is about; the refusal is right without it.
 """
 
 import re
-import subprocess
 from collections.abc import Iterator
 
 from .namespacing_directives import setting
@@ -55,6 +54,8 @@ def _lines(text: str) -> Iterator[tuple[str, int, str]]:
 
 def _systemctl(command: str, unit: str) -> str:
     """What it prints; nothing where it can't be run, or takes too long."""
+    import subprocess  # which no service waits for that may run
+
     words = ["systemctl", command, "--no-pager", "--", unit]
     try:
         return subprocess.run(
