@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import builds as making
 from tests.support import tree
+from tests.support.builds import Builds
 from tests.support.machine import Machine
 from tests.support.product import install_product
 
@@ -42,3 +44,11 @@ def podman_host() -> Iterator[Machine]:
     with booted() as machine:
         machine.import_image("podman")
         yield machine
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Builds:
+    """The packages of this checkout."""
+    if reason := making.obstacle():
+        pytest.skip(reason)
+    return Builds(tmp_path_factory.mktemp("packages"))

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fixtures import builds
 from tests.support.vm import page, session
 from tests.support.vm.apt import Unavailable
 from tests.support.vm.session import Answers
+
+__all__ = ["builds"]
 
 PAGE = "MOUNTWARDEN_KERNELS_PAGE"
 """The variable that names the page to write, once every kernel has answered."""

@@ -75,8 +75,9 @@ def run(
             with open(userland.initramfs(), "rb") as packed:
                 shutil.copyfileobj(packed, file, 1 << 20)
             guest.write(file, unpacked, trees, command, environment or {})
+        machine = contained(unpacked.directory, Path(directory), qemu(_APPEND, memory=MEMORY))
         started = time.monotonic()
-        output, console = _carried_out(_contained(unpacked, Path(directory)), timeout)
+        output, console = carried_out(machine, timeout)
         seconds = time.monotonic() - started
     text = output.decode(errors="replace").replace("\r\n", "\n")
     told, mark, status = text.rpartition("\n" + guest.STATUS.decode())
@@ -85,7 +86,7 @@ def run(
     return Run(kernel, unpacked.version, told if complete else text, console.decode(errors="replace"), answer, seconds)
 
 
-def _carried_out(argv: Sequence[str], timeout: float) -> tuple[bytes, bytes]:
+def carried_out(argv: Sequence[str], timeout: float) -> tuple[bytes, bytes]:
     """What came on both channels until the end or the deadline."""
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -114,24 +115,26 @@ exec chroot "$root" "$@"
 """
 
 
-def _contained(unpacked: Unpacked, directory: Path) -> list[str]:
-    """The command in namespaces that end with it, and it with us."""
+def contained(kernel: Path, directory: Path, command: Sequence[str]) -> list[str]:
+    """The command in namespaces that end with it, and it with us. It finds the two directories at /srv and /mnt."""
     enter = ["setpriv", "--pdeathsig", "KILL", "nice", "unshare", "--mount", "--propagation", "private"]
     enter += ["--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "sh"]
-    return [*enter, str(userland.build(userland.QEMU)), str(directory), str(unpacked.directory), *_qemu()]
+    return [*enter, str(userland.build(userland.QEMU)), str(directory), str(kernel), *command]
 
 
-_QEMU = """qemu-system-x86_64 -accel tcg,thread=multi -cpu max -M q35 -smp 1 -nodefaults -no-user-config
+_QEMU = """qemu-system-x86_64 {emulation} -cpu max -M q35 -smp 1 -nodefaults -no-user-config
 -display none -no-reboot -m {memory} -kernel /srv/image -initrd /mnt/initramfs
 -chardev file,id=console,path=/dev/stderr -device isa-serial,chardev=console
 -chardev stdio,id=output,signal=off -device isa-serial,chardev=output -append"""
 
+APPEND = "console=ttyS0 panic=-1 reboot=t no_timer_check mitigations=off random.trust_cpu=on "
+"""What every kernel is given; its console is the first serial line."""
+
 # tsc=unstable: the kernel measures the TSC at its boot, and on a busy machine so wrongly that the guest's clock runs at
 # a multiple of the real one. It takes the HPET's instead.
-_APPEND = """console=ttyS0 loglevel=4 panic=-1 reboot=t rdinit=/vm/init tsc=unstable no_timer_check mitigations=off
-random.trust_cpu=on nokaslr audit=0"""
+_APPEND = APPEND + "loglevel=4 rdinit=/vm/init tsc=unstable nokaslr audit=0"
 
 
-def _qemu() -> list[str]:
+def qemu(append: str, *, memory: int, emulation: str = "-accel tcg,thread=multi") -> list[str]:
     """Emulation, even where /dev/kvm opens: that may be of a kind that boots no stock kernel, and then hangs."""
-    return [*_QEMU.format(memory=MEMORY).split(), " ".join(_APPEND.split())]
+    return [*_QEMU.format(memory=memory, emulation=emulation).split(), append]
