@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
+import pytest
 from mountwarden.config.schema import Config
 from mountwarden.engines import containerd
 from mountwarden.kernel import syscalls
@@ -17,6 +18,8 @@ from mountwarden.scan.stored_history import StoredHistory
 
 from tests.kernel import crash
 from tests.support.scratch_ns import Sandbox, hold
+
+pytestmark = pytest.mark.usefixtures("tier")
 
 CONFIG = Config(engines=(containerd.ENGINE,))
 DOCKERS, K3S = b"/mnt/docker", b"/mnt/k3s"

@@ -21,6 +21,8 @@ from tests.kernel import crash
 from tests.kernel.topology import CONFIG, ROOT
 from tests.support.scratch_ns import Namespace, Sandbox, hold, overlay
 
+pytestmark = pytest.mark.usefixtures("tier")
+
 SLICES = "user.slice/user-1000.slice/user@1000.service/app.slice"
 """A unit of a user's own systemd: PID 1 is not asked for its settings."""
 

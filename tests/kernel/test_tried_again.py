@@ -25,6 +25,8 @@ from tests.kernel.topology import ROOT
 from tests.support import tenants
 from tests.support.scratch_ns import Namespace, Sandbox, hold, overlay
 
+pytestmark = pytest.mark.usefixtures("tier")
+
 MERGED = ROOT + b"/X/merged"
 CONFIG = Config(engines=(), roots=(RootEntry(ROOT, kind=RootKind.GRAPH),))
 

@@ -21,6 +21,8 @@ from tests.support import tenants
 from tests.support.scratch_ns import Namespace, Sandbox, hold, overlay
 from tests.support.wait import wait_until
 
+pytestmark = pytest.mark.usefixtures("tier")
+
 T = TypeVar("T")
 
 MERGED = ROOT + b"/X/merged"
