@@ -201,7 +201,7 @@ def _step(steps: Churn, driven: list[Driven], clock: Clock, log: list[str]) -> N
 
 @pytest.mark.timeout(150)
 def test_all_tiers_report_the_same_leaks_in_the_end() -> None:
-    assert play(20_003, 1)["leaks"] > 3
+    assert play(20_003, 1)["leaks"] > 1
 
 
 @pytest.mark.long

@@ -40,7 +40,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not known:
         return
     terminalreporter.section("other kernels")
-    terminalreporter.write_line(page.text([page.row(answers) for answers in known]))
+    terminalreporter.write_line(page.text(known))
     if (place := os.environ.get(PAGE)) and len(known) == len(session.KERNELS):
         Path(place).write_text(page.page(known))
         terminalreporter.write_line(f"written: {place}")

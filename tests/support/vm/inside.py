@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 from mountwarden.kernel import abi, syscalls
 
 from tests.support.scratch_ns import Namespace, hold, in_child, overlay
+from tests.support.vm import measure
 from tests.support.vm.facts import facts
 from tests.support.wait import wait_until
 
@@ -197,6 +198,7 @@ def main() -> None:
     answers["service"] = by_itself()
     answers["tiers"] = tiers()
     answers["tests"] = tests(sys.argv[1:]) if sys.argv[1:] else None
+    answers["measured"] = measure.measure(answers["story"]["leak"]["json"]["tier"])
     print(MARK + json.dumps(answers))
 
 

@@ -22,11 +22,14 @@ _SMALL = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A kernel by the name that `make kernels` knows it by. `package` is a pattern, of which the newest is taken."""
+    """A kernel by the name that `make kernels` knows it by.
+
+    `sources` are suites with a pattern of packages each, of which the newest is taken: the first that this machine's
+    apt can have.
+    """
 
     name: str
-    suite: str
-    package: str
+    sources: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +47,18 @@ class Unpacked:
         return self.directory / "image"
 
 
-def _cloud(name: str, suite: str, package: str) -> Kernel:
+def _cloud(name: str, *sources: tuple[str, str]) -> Kernel:
     """Of the flavour for virtual machines, a third of the others' size."""
-    return Kernel(name, suite, rf"linux-image-{package}-cloud-amd64")
+    return Kernel(name, tuple((suite, rf"linux-image-{package}-cloud-amd64") for suite, package in sources))
 
 
 KERNELS = (
-    _cloud("5.10.218", "bullseye", r"5\.10\.0-30"),
-    _cloud("5.10", "bullseye-security", r"5\.10\.0-\d+"),
-    _cloud("6.1", "bookworm-security", r"6\.1\.0-\d+"),
-    _cloud("6.12", "bookworm-security", r"6\.12\.\d+\+deb12"),
-    _cloud("6.16", "trixie-backports", r"6\.16\.\d+\+deb13"),
-    _cloud("7.3", "trixie-backports", r"7\.3\.\d+\+deb13"),
+    _cloud("5.10.218", ("bullseye", r"5\.10\.0-30")),
+    _cloud("5.10", ("bullseye-security", r"5\.10\.0-\d+")),
+    _cloud("6.1", ("bookworm-security", r"6\.1\.0-\d+"), ("bookworm", r"6\.1\.0-\d+")),
+    _cloud("6.12", ("bookworm-security", r"6\.12\.\d+\+deb12"), ("trixie", r"6\.12\.\d+\+deb13")),
+    _cloud("6.16", ("trixie-backports", r"6\.16\.\d+\+deb13")),
+    _cloud("7.3", ("trixie-backports", r"7\.3\.\d+\+deb13")),
 )
 """One for each set of interfaces that matters here."""
 SHORT = ("5.10.218", "6.1", "7.3")
@@ -84,8 +87,7 @@ def unpack(kernel: Kernel) -> Unpacked:
 
 
 def _fetch(kernel: Kernel, aside: Path) -> None:
-    suite = Suite(kernel.suite)
-    newest = suite.newest(kernel.package)
+    suite, newest = _newest(kernel)
     # From 6.19 on linux-image is empty, and what it held is in two other packages.
     parts = [newest]
     if suite.size(newest) < _SMALL:
@@ -95,6 +97,18 @@ def _fetch(kernel: Kernel, aside: Path) -> None:
         file = suite.fetch(part, aside / part)
         subprocess.run(["dpkg-deb", "-x", file, aside / "root"], check=True, stdin=subprocess.DEVNULL)
     (aside / "version").write_text(suite.version(parts[0]))
+
+
+def _newest(kernel: Kernel) -> tuple[Suite, str]:
+    """The first of its sources that can be had. Raises: Unavailable, for the first of them."""
+    problems = []
+    for name, pattern in kernel.sources:
+        try:
+            suite = Suite(name)
+            return suite, suite.newest(pattern)
+        except Unavailable as error:
+            problems.append(error)
+    raise problems[0]
 
 
 def _keep(aside: Path) -> Path:

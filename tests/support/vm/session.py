@@ -12,13 +12,13 @@ from tests.support.vm.apt import Unavailable
 from tests.support.vm.boot import Run
 from tests.support.vm.kernels import KERNELS, SHORT, Kernel, named
 
-DEADLINE = 900
+DEADLINE = 1200
 """Seconds for one guest, on a machine with other work too."""
 _ENOUGH, _GRACE = 240, 300
 """Seconds that must be left before MOUNTWARDEN_DEADLINE for a guest to be booted, and that it may go on after it."""
 TESTS = (
     *("detach.py", "unmount.py", "findings.py", "incidents.py", "namespaces.py", "processless.py", "triggers.py"),
-    *("superblocks.py", "superblocks_that_hang.py"),
+    *("superblocks.py", "superblocks_that_hang.py", "later_copies.py", "tiers_churn.py"),
     "tiers.py::test_each_live_mount_is_the_same_line_by_both_ways",
 )
 """What of tests/kernel runs in each guest: the judge and the remedies on real mounts."""
