@@ -188,7 +188,8 @@ def remember(
     readable = _Readable(state for state in states if state.mount is not None and state.home not in unread)
     all_since = number if all_since is None else all_since
     ids = _ids_not_at_home(spaces, history.live)
-    here = {key(copy) for space in spaces for _place, copy in space.of(ids)}
+    found = history.found
+    here = {key(copy) for space in spaces for _place, copy in space.of(found & space.identities)}
     sources = {(one[2], one[3]): held.of for one, held in history.left.items() if one in here}
     left: dict[CopyKey, CopyOf] = {}
     grown: dict[int, tuple[HomeMount, HomeMount]] = {}
