@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import os
 import random
+import select
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -81,6 +82,18 @@ class Churn:
     """By (device, upper directory): which superblock it is, of those that had that number one after the other."""
     _next: Iterator[int] = field(default_factory=itertools.count)
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __post_init__(self) -> None:
+        self._poll = select.poll()
+        mounts = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._held.callback(os.close, mounts)
+        self._poll.register(mounts, select.POLLPRI)
+        self.home_has_changed()
+        self.look()
+
+    def home_has_changed(self) -> bool:
+        """Whether home's mounts changed since this was asked last, as poll(2) says it: the same may be there again."""
+        return bool(self._poll.poll(0))
 
     def step(self) -> str:
         """One step. What can't be done now, such as an umount of what is not mounted, is passed over."""

@@ -190,11 +190,11 @@ def play(seed: int, rounds: int) -> Counter[str]:
 
 
 def _step(steps: Churn, driven: list[Driven], clock: Clock, log: list[str]) -> None:
-    before = steps.home
     log.append(steps.step())
+    changed = steps.home_has_changed()
     clock.forward(steps.choose.choice(PAUSES))
     for one in driven:
-        one.changed |= steps.home != before
+        one.changed |= changed
         if steps.choose.random() < 0.5:
             log.append(f"({one.tier}: {one.at_random(steps.choose)})")
 
