@@ -200,7 +200,7 @@ def test_doctors_canary_sings(answers: Answers) -> None:
 def test_a_scan_after_one_change_costs_little(answers: Answers) -> None:
     """Of reading all texts: 0.05 is aimed at with more of them, and a processor that is none but emulated."""
     scan = answers.data["measured"]["scan"]
-    assert {change: scan[change] for change in CHANGES if not scan[change] < 0.3} == {}
+    assert {change: scan[change] for change in CHANGES if not scan[change] < 0.5} == {}
 
 
 def test_each_leak_that_is_planted_beside_churn_is_told(answers: Answers) -> None:

@@ -27,12 +27,12 @@ from tests.support.wait import wait_until
 
 NAMESPACES, MOUNTS = 50, 200
 PLANTED = 6
-CHURN = 0.3
+CHURN = 1.0
 """Seconds between two mounts that come and go."""
 ROUNDS = 3
 IDLE, SETTLED = 30.0, 15.0
 """Seconds over which an idle service is measured, and before that."""
-PATIENCE = 60.0
+PATIENCE = 90.0
 _CAME = Path("/tmp/came")
 CHANGES = ("mount", "umount", "other")
 _GROUP = Path("/sys/fs/cgroup/measured")
@@ -49,8 +49,9 @@ def measure(tier: str) -> dict[str, Any]:
             with _leaky(UNITS):
                 time.sleep(SETTLED)
                 told["idle"] = {"alone": alone, "beside": _share(), "namespaces": UNITS}
-            told["churn"] = _churned()
-        return told
+    with _agent():  # with few namespaces: what the budget allows an emulated processor would take most of the time
+        told["churn"] = _churned()
+    return told
 
 
 @contextlib.contextmanager
