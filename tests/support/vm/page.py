@@ -45,8 +45,8 @@ _MEASURED_COLUMNS = (
 )
 _MEASURED_NOTES = """
 - **after ...**: processor time of what the service scans after one change at home, beside that of reading all texts.
-- **leaks told**: of those that were planted while layers and few namespaces came and went, and the time from the umount to
-  the confirmed finding, 1 s of confirm time included.
+- **leaks told**: of those that were planted while layers and a few namespaces came and went, and the time from the
+  umount to the confirmed finding, 1 s of confirm time included.
 - **idle**: what the service takes of the emulated core, and how many times that with as many more namespaces, each
   of which has copies of all mounts and a leak of its own.
 """
