@@ -3,10 +3,16 @@
 import subprocess
 import sys
 
+from mountwarden.cli import agent, main
+from mountwarden.cli.options import parse
+
 from tests.support.product import PROJECT
 
-BEFORE = ("cli.main", "cli.options", "cli.agent", "service.preflight", "state.lock", "config.load", "service.triggers")
-COSTLY = {"subprocess", "difflib", "pickle", "hashlib", "json", "mountwarden.model.host", "mountwarden.systemd.units"}
+BEFORE = ("cli.main", "cli.agent", "service.preflight", "state.lock", "config.load", "service.triggers")
+COSTLY = {
+    *("argparse", "subprocess", "difflib", "pickle", "hashlib", "json"),
+    *("mountwarden.model.host", "mountwarden.systemd.units", "mountwarden.systemd.own_unit"),
+}
 """What takes as long as the start of Python itself, and is needed by what comes later."""
 
 
@@ -17,3 +23,12 @@ def test_little_is_imported_before_the_service_is_ready() -> None:
     loaded = set(done.stdout.split())
     assert "mountwarden.model.enums" in loaded
     assert loaded & COSTLY == set()
+
+
+def test_without_options_it_is_what_the_parser_makes_of_none() -> None:
+    parsed = vars(parse(main.parser(("agent",)), ["agent"]))
+    assert {key: value for key, value in parsed.items() if key in vars(agent.WITHOUT_OPTIONS)} == vars(
+        agent.WITHOUT_OPTIONS
+    )
+    assert parsed.keys() - vars(agent.WITHOUT_OPTIONS).keys() <= {"run", "version", "no_color"}
+    assert parsed["run"] is agent.run

@@ -1,15 +1,15 @@
 """mountwarden agent: the service itself."""
 
 import sys
-from argparse import Namespace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from ..config.schema import DIRECTORY
 from ..errors import ConfigError, MountwardenError, RefusedToRun
 from ..escape import sentence
-from . import options
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
+    from argparse import Namespace, _SubParsersAction
     from collections.abc import Callable, Iterable, Sequence
 
     from ..config.schema import Config
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ..service.triggers import Triggers
     from ..state.lock import Lock
     from ..systemd.notify import Notifier
+    from . import options
 
+WITHOUT_OPTIONS = SimpleNamespace(observe=False, tier=None, config=DIRECTORY)
+"""What the parser makes of none."""
 _EPILOG = """\
 exit status:
   0   ended by SIGTERM
@@ -43,7 +46,7 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.set_defaults(run=run)
 
 
-def run(arguments: Namespace) -> int:
+def run(arguments: "Namespace | SimpleNamespace") -> int:
     """Check that we may run, be ready, and work. Nothing before READY waits for anybody."""
     from ..service import preflight
 
@@ -63,7 +66,7 @@ def _only_agent() -> "Lock":
     return held
 
 
-def _run(arguments: Namespace, held: "Lock", mounts: str) -> int:
+def _run(arguments: "Namespace | SimpleNamespace", held: "Lock", mounts: str) -> int:
     """With the lock: be ready, and work. `mounts` is the file that tells of changes of home's mounts."""
     try:
         config = _load(arguments)
@@ -85,7 +88,7 @@ def _run(arguments: Namespace, held: "Lock", mounts: str) -> int:
     return _serve(arguments, config, notifier, triggers, held)
 
 
-def _load(arguments: Namespace) -> "Config":
+def _load(arguments: "Namespace | SimpleNamespace") -> "Config":
     """The configuration with what the options say. Raises: MountwardenError where its tier does not work here."""
     from ..config.load import load
 
@@ -103,7 +106,9 @@ def _warn(text: str) -> None:
     print(f"<4>{sentence(text)}", file=sys.stderr, flush=True)
 
 
-def _serve(arguments: Namespace, config: "Config", notifier: "Notifier", triggers: "Triggers", held: "Lock") -> int:
+def _serve(
+    arguments: "Namespace | SimpleNamespace", config: "Config", notifier: "Notifier", triggers: "Triggers", held: "Lock"
+) -> int:
     from ..explain import shared_causes
     from ..model import Outcome
     from ..observe.budgets import DEADLINE

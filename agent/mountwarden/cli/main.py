@@ -83,6 +83,10 @@ def _dispatch(argv: list[str]) -> int:
     if argv and argv[0] in ("-h", "--help", "help"):
         parser().print_help()
         return 0
+    if argv == ["agent"]:  # as systemd starts it: engines wait, and there is nothing to parse
+        from . import agent
+
+        return agent.run(agent.WITHOUT_OPTIONS)
     command, rest = split(argv)
     if command not in COMMANDS:
         raise _unknown(command)

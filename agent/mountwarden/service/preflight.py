@@ -9,13 +9,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import RefusedToRun
-from ..systemd.own_unit import namespacing_settings
 
 if TYPE_CHECKING:
     from ..model import Gap
 
 
-def check(proc: str = "/proc", *, settings: Callable[[], str | None] = namespacing_settings) -> "tuple[Gap, ...]":
+def _settings() -> str | None:
+    from ..systemd.own_unit import namespacing_settings
+
+    return namespacing_settings()
+
+
+def check(proc: str = "/proc", *, settings: Callable[[], str | None] = _settings) -> "tuple[Gap, ...]":
     """Return when the service may run, with what could not be made sure of.
 
     Raises: RefusedToRun with one line that names the directives of the unit, where they are found.
