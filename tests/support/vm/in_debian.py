@@ -27,8 +27,11 @@ SHORT, BUSY = f"{LAYERS}/{'5' * 64}/merged", f"{LAYERS}/{'b' * 64}/merged"
 _REPORT = "/run/mountwarden/report.json"
 _KEPT = Path("/var/lib/asked.json")
 _PATIENCE = 180.0
-_KEYS = ("ActiveState", "NRestarts", "InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
-_RAN = ("ExecMainStartTimestampMonotonic", "ExecMainExitTimestampMonotonic")
+_KEYS = (
+    "ActiveState",
+    "NRestarts",
+    *(f"{change}TimestampMonotonic" for change in ("InactiveExit", "ActiveEnter", "InactiveEnter")),
+)
 _STOPPING, _STOPPED = "de5b426a63be47a7b6ac3eaac82e2f6f", "9d1aaa27d60140bd96365438aad20286"
 """systemd's message ids of units, see its catalog."""
 
@@ -90,12 +93,10 @@ def booted() -> dict[str, Any]:
     told: dict[str, Any] = {"state": run("systemctl", "is-system-running", "--wait")}
     told["failed"] = failed()
     told["enabled"] = run("systemctl", "is-enabled", UNIT)
-    shown = {name: show(name) for name in (UNIT, DOCKER)}
+    shown = {name: show(name) for name in (UNIT, DOCKER, PYTHON)}
     told["after"] = shown[DOCKER]["After"].split()
     told["units"] = {name: {key: one[key] for key in _KEYS if key in one} for name, one in shown.items()}
     told["python"] = [seconds("python3", "-c", "pass") for _time in range(5)]
-    python = show(PYTHON)
-    told["pythons"] = [int(python[key]) for key in _RAN]
     told["memory"] = shown[UNIT].get("MemoryCurrent")
     told["analyze"] = [run("systemd-analyze"), run("systemd-analyze", "critical-chain", DOCKER)]
     told["kernel"], told["systemd"] = os.uname().release, run("systemctl", "--version").split("\n")[0]
