@@ -14,7 +14,7 @@ from tests.support.vm.apt import Unavailable
 from tests.support.vm.debian import Boot, Debian
 from tests.support.vm.in_debian import BUSY, DOCKER, PYTHON, SHORT, UNIT
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3000)]
 
 ENDED = 20.0
 """Seconds after the umount within which the leak of a layer of one second is ended."""
@@ -23,9 +23,11 @@ STOPPED = 2.0
 
 
 @pytest.fixture(scope="module", params=debian.RELEASES)
-def host(request: pytest.FixtureRequest, builds: Builds) -> Debian:
+def host(request: pytest.FixtureRequest) -> Debian:
     """What the two boots of a release answered."""
     try:
+        debian.prepare(request.param)
+        builds: Builds = request.getfixturevalue("builds")
         return debian.asked(request.param, builds.deb(), builds.newer())
     except Unavailable as error:
         pytest.skip(str(error))

@@ -23,8 +23,8 @@ from tests.support.vm.in_debian import DOCKER, PYTHON
 RELEASES: dict[str, tuple[str, ...]] = {"bookworm": (), "trixie": ("docker-cli",)}
 """What each has beside `_PACKAGES`."""
 RECIPE = "1"
-DEADLINE = 900
-"""Seconds for one boot, on a machine with other work too; a fifth of that does where there is none."""
+DEADLINE = 1200
+"""Seconds for one boot, on a machine with other work too; a tenth of that does where there is none."""
 _ENOUGH, _GRACE = 600, 300
 """Seconds that must be left before MOUNTWARDEN_DEADLINE for it to begin, and that both boots may go on after it."""
 MEMORY, SIZE = 2048, "4G"
@@ -82,28 +82,37 @@ class Debian:
     bytes: int
 
 
+def prepare(release: str) -> Path:
+    """The release's tree, made first if it is not there. Raises: Unavailable, also where the time would not do."""
+    if _end() - time.time() < _ENOUGH:
+        raise Unavailable("the time budget is used up")
+    if reason := boot.obstacle():
+        raise Unavailable(reason)
+    userland.build(userland.QEMU)
+    return _base(release)
+
+
 def asked(release: str, package: Path, newer: Path) -> Debian:
     """Boot it twice. Raises: Unavailable where it can't be had; AssertionError where it gave no answer."""
-    ends = float(os.environ.get("MOUNTWARDEN_DEADLINE") or "inf")
-    if ends - time.time() < _ENOUGH:
-        raise Unavailable("the time budget is used up")
-    base, _qemu = _base(release), userland.build(userland.QEMU)
+    base = prepare(release)
     with tempfile.TemporaryDirectory(prefix="mountwarden-debian-") as directory:
         place = Path(directory)
         _make_disk(place, base, package, newer)
-        first, second = (_boot(place, min(DEADLINE, ends + _GRACE - time.time())) for _time in range(2))
+        first, second = (_boot(place, min(DEADLINE, _end() + _GRACE - time.time())) for _time in range(2))
         return Debian(release, first, second, (place / "disk").stat().st_blocks * 512)
 
 
+def _end() -> float:
+    """When no further test is to be started, in seconds since the epoch."""
+    return float(os.environ.get("MOUNTWARDEN_DEADLINE") or "inf")
+
+
 def _base(release: str) -> Path:
-    """The release's tree, made first if it is not there."""
     packages = (*_PACKAGES, *RELEASES[release])
     text = "\n".join((RECIPE, rootfs.RECIPE, release, *packages))
     place = cache() / f"debian-{release}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     if place.is_dir():
         return place
-    if reason := boot.obstacle():
-        raise Unavailable(reason)
     cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".debian-{release}-", dir=cache()) as aside:
         root = Path(aside, "root")
