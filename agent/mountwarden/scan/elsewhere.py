@@ -94,13 +94,14 @@ class Elsewhere:
             self._spots, self._placed = spots, {}
         now = part is None or part.again
         new = spaces.to_read(now=now)
-        self._note_births(observer, spaces, history)
+        self._note_births(spaces, history)
         found = FoundElsewhere(sum(len(table.mounts) for table in homes.tables.values()))
         watched = history.watched()
         observer.watched = frozenset(map(key_of, watched))
         self._refused = {inode: one for inode, one in self._refused.items() if inode in spaces.members.keys() - new}
         reader = Reader(observer, spaces, homes, strings, found, self._budgets, self._refused)
-        first = new | self._due_suspects(now=now) | (self._holders(reader, history) if part else frozenset())
+        doubtful = frozenset(filter(observer.seen, spaces.new))  # the inode's last reading may be of one that has ended
+        first = new | doubtful | self._due_suspects(now=now) | (self._holders(reader, history) if part else frozenset())
         again = frozenset(spaces.members if reread else self._unread_since(reader, 0 if part else number))
         young = frozenset[int]() if now else spaces.young()
         readings = self._readings(reader, number, self._in_order(reader, first, again, young))
@@ -135,13 +136,8 @@ class Elsewhere:
                     readings[inode] = reading
         return readings
 
-    def _note_births(self, observer: Observer, spaces: MountNamespaces, history: History) -> None:
-        """A namespace that the last scan did not list has no copy of what home had unmounted before that.
-
-        What was read by its inode was of another namespace: inodes are reused at once.
-        """
-        if any(observer.seen(inode) for inode in spaces.new):
-            observer.forget(spaces.members.keys() - spaces.new)
+    def _note_births(self, spaces: MountNamespaces, history: History) -> None:
+        """A namespace that the last scan did not list has no copy of what home had unmounted before that."""
         for inode in spaces.new:
             self._read_at[inode] = history.scanned
             self._born[inode] = next(self._turn)
