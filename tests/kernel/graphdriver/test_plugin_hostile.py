@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from mountwarden.graphdriver.plugin.connections import PluginLimits
@@ -155,13 +156,12 @@ def at_work(path: str, count: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for _ in range(count):
             stack.enter_context(connected(path)).sendall(APPLY + b"Content-Length: 1000\r\n\r\n{")
-        time.sleep(0.2)
         yield
 
 
 def test_where_all_are_at_work_one_more_is_refused_and_later_served() -> None:
-    path = serving(SHORT)
+    path = serving(replace(SHORT, silence=20.0))
     wait_until(lambda: works(path), 5)
     with at_work(path, SHORT.connections + 5):
-        assert said(path, HEAD) == b""
+        wait_until(lambda: said(path, HEAD) == b"", 10, "all are at work")
     wait_until(lambda: works(path), 5, "they have ended")
