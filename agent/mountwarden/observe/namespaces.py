@@ -117,7 +117,7 @@ class NewNamespaces:
         now = time.monotonic()
         done = frozenset(inode for inode, due in self._due.items() if due <= now)
         self._due = {inode: due for inode, due in self._due.items() if due > now and inode in living}
-        self._due |= dict.fromkeys(new, now + SETUP)
+        self._due = dict.fromkeys(new, now + SETUP) | self._due  # one that is new at each scan is read all the same
         return done
 
 

@@ -100,8 +100,12 @@ class Elsewhere:
         observer.watched = frozenset(map(key_of, watched))
         self._refused = {inode: one for inode, one in self._refused.items() if inode in spaces.members.keys() - new}
         reader = Reader(observer, spaces, homes, strings, found, self._budgets, self._refused)
-        doubtful = frozenset(filter(observer.seen, spaces.new))  # the inode's last reading may be of one that has ended
-        first = new | doubtful | self._due_suspects(now=now) | (self._holders(reader, history) if part else frozenset())
+        first = (
+            new
+            | self._doubtful(observer, spaces, history)
+            | self._due_suspects(now=now)
+            | (self._holders(reader, history) if part else frozenset())
+        )
         again = frozenset(spaces.members if reread else self._unread_since(reader, 0 if part else number))
         young = frozenset[int]() if now else spaces.young()
         readings = self._readings(reader, number, self._in_order(reader, first, again, young))
@@ -142,6 +146,20 @@ class Elsewhere:
             self._read_at[inode] = history.scanned
             self._born[inode] = next(self._turn)
             self._order.pop(inode, None)
+
+    def _doubtful(self, observer: Observer, spaces: MountNamespaces, history: History) -> frozenset[int]:
+        """Inodes of new namespaces that are read at once, since the last reading shows what matters there.
+
+        It may be of another namespace, which has ended: inodes are reused at once. Or all processes of it are new ones.
+        Where nothing that it shows matters, it is dropped.
+        """
+        seen = frozenset(filter(observer.seen, spaces.new))
+        matters = history.found | {identity for identity, one in history.departed.items() if one.holders}
+        placed = {inode: self._placed[inode][2] for inode in seen & self._placed.keys()}
+        doubtful = frozenset(inode for inode, space in placed.items() if not matters.isdisjoint(space.identities))
+        if seen - doubtful:
+            observer.forget(spaces.members.keys() - (seen - doubtful))
+        return doubtful
 
     def _reading(self, reader: Reader, inode: int, number: int, *, is_due: bool) -> Reading | None:
         if not is_due:
