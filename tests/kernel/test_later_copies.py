@@ -18,7 +18,7 @@ from tests.kernel.test_turns import MERGED, Watched, in_processes
 from tests.kernel.topology import ROOT
 from tests.support import tiers
 from tests.support.clock import Clock
-from tests.support.scratch_ns import hold, overlay
+from tests.support.scratch_ns import Namespace, hold, overlay
 
 _TEXT, *_OTHERS = reversed(tiers.available())
 each_tier = pytest.mark.parametrize("used", [_TEXT, *(pytest.param(one, marks=pytest.mark.long) for one in _OTHERS)])
@@ -54,6 +54,16 @@ def service(used: Tier) -> Iterator[Service]:
         yield Service(scanner, clock)
 
 
+@contextlib.contextmanager
+def leaked(used: Tier) -> Iterator[tuple[Service, Namespace]]:
+    """The service, and a namespace in which it has found the layer's copy."""
+    with service(used) as one, hold(propagation="private") as space:
+        one.later()
+        syscalls.umount(MERGED)
+        assert one.later(departures.SOON) == {(space.inode, MERGED)}
+        yield one, space
+
+
 def bind(place: bytes) -> None:
     os.makedirs(place, exist_ok=True)
     syscalls.mount(MERGED, place, None, MS_BIND)
@@ -62,10 +72,7 @@ def bind(place: bytes) -> None:
 @each_tier
 def test_a_copy_that_is_bound_elsewhere_once_the_leak_is_known(used: Tier) -> None:
     def judge() -> None:
-        with service(used) as one, hold(propagation="private") as space:
-            one.later()
-            syscalls.umount(MERGED)
-            assert one.later(departures.SOON) == {(space.inode, MERGED)}
+        with leaked(used) as (one, space):
             space.run(bind, b"/mnt/b")
             assert one.copies() == {(space.inode, MERGED), (space.inode, b"/mnt/b")}
             space.run(syscalls.umount, MERGED)
@@ -77,10 +84,7 @@ def test_a_copy_that_is_bound_elsewhere_once_the_leak_is_known(used: Tier) -> No
 @each_tier
 def test_a_copy_of_a_copy_outlives_the_namespace_that_it_was_made_in(used: Tier) -> None:
     def judge() -> None:
-        with service(used) as one, hold(propagation="private") as space:
-            one.later()
-            syscalls.umount(MERGED)
-            one.later(departures.SOON)
+        with leaked(used) as (one, space):
             space.run(bind, b"/mnt/b")
             with hold(space) as copied:
                 copied.run(syscalls.umount, MERGED)
@@ -96,10 +100,7 @@ def test_a_copy_of_a_copy_that_was_not_read_when_the_first_one_went(used: Tier) 
     """Its superblock says that there is one."""
 
     def judge() -> None:
-        with service(used) as one, hold(propagation="private") as space:
-            one.later()
-            syscalls.umount(MERGED)
-            one.later(departures.SOON)
+        with leaked(used) as (one, space):
             space.run(bind, b"/mnt/b")
             with hold(space) as copied:
                 copied.run(syscalls.umount, MERGED)
