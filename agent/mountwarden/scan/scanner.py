@@ -337,6 +337,7 @@ class Scanner:
         self._history, spaces = remember(
             self._history, states, found.spaces, unread, self._number, found.all_since, found.stale, in_part=in_part
         )
+        # What is looked for anew counts as unmounted at the next reading.
         self._number = max((self._number, *(one.since for one in self._history.departed.values())))
         picture = Picture(
             boot_id=self.boot_id,
