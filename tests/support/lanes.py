@@ -33,12 +33,16 @@ INITIAL = ("entries", "events", "many_namespaces", "namespace_ids", "processless
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one pytest process is given, below tests/. `alone`: in a pid namespace of its own."""
+    """What one pytest process is given, below tests/.
+
+    `alone`: in a pid namespace of its own. `stays`: another lane can't take it, since it may not run beside all others.
+    """
 
     name: str
     paths: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     alone: bool = False
+    stays: bool = False
 
     def arguments(self) -> list[str]:
         """Of pytest."""
@@ -59,16 +63,20 @@ LANES = (
     (
         Part("unit", ("unit", *_WALKS)),
         Part("kernel", ("kernel", "fuzz"), left_out=(*_WALKS, *_DEVICES), alone=True),
+        Part("vm", ("vm",), stays=True),
         Part("others", ("engines", *_PACKAGES), left_out=_HOSTS_WITH_DEVICES),
-        Part("vm", ("vm",)),
     ),
     (
         Part("host", ("host",), left_out=_PACKAGES),
-        Part("devices", _DEVICES, alone=True),
-        Part("engines", _HOSTS_WITH_DEVICES),
+        Part("devices", _DEVICES, alone=True, stays=True),
+        Part("engines", _HOSTS_WITH_DEVICES, stays=True),
     ),
 )
-"""The parts of a lane run one after the other, the lanes side by side; of `make test` both take the same time."""
+"""The parts of a lane run one after the other, the lanes side by side; of `make test` both take the same time.
+
+A lane that has come to its end takes the last part that another has not begun: the long kernel tests alone take more
+time than a run with a deadline has, and what stands behind them would never be run.
+"""
 
 NO_TESTS = 5
 """pytest's exit status when none was selected: `-k` may mean one part only."""
@@ -189,6 +197,14 @@ def run(lanes: Sequence[Iterator[Running]]) -> int:
     return next((status for status in statuses if status not in (0, NO_TESTS)), 0)
 
 
+def taken(lane: list[Part], lanes: Sequence[list[Part]]) -> Iterator[Part]:
+    """The parts of a lane from the first on, then what others have not begun, from the last on; each is taken once."""
+    while lane:
+        yield lane.pop(0)
+    while other := next((one for one in lanes if one and not one[-1].stays), None):
+        yield other.pop()
+
+
 def merge(files: Iterable[Path], into: Path) -> None:
     """One JUnit file of them: of those that are there, since one that was killed wrote none."""
     suites = ElementTree.Element("testsuites")
@@ -204,11 +220,13 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mountwarden-lanes-") as directory:
         color = "--color=yes" if sys.stdout.isatty() else "--color=no"
 
-        def started(lane: Sequence[Part]) -> Iterator[Running]:
-            for part in (one for one in lane if f"{_WITHOUT}{one.name}" not in left_out):
+        waiting = [[part for part in lane if f"{_WITHOUT}{part.name}" not in left_out] for lane in LANES]
+
+        def started(lane: list[Part]) -> Iterator[Running]:
+            for part in taken(lane, waiting):
                 yield Running(part, [color, f"--junitxml={directory}/{part.name}.xml", *arguments])
 
-        status = run([started(lane) for lane in LANES])
+        status = run([started(lane) for lane in waiting])
         results = Path(os.environ.get("MOUNTWARDEN_RESULTS") or Path(directory, "results"))
         merge(sorted(Path(directory).glob("*.xml")), results)
         subprocess.run([sys.executable, "packaging/count_results.py", results], cwd=PROJECT, check=False)

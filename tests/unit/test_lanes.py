@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.support.lanes import LANES, TESTS
+from tests.support.lanes import LANES, TESTS, Part, taken
 from tests.support.reporting import FOLDERS
 from tests.support.wait import wait_until
 
@@ -108,6 +108,15 @@ def test_they_run_at_the_same_time(tmp_path: Path) -> None:
     }
     status, out = finished(start(tmp_path, {**texts, "left": FAILS}, "--without=left"))
     assert status == 0, out
+
+
+def test_a_lane_at_its_end_takes_the_last_part_of_another() -> None:
+    parts = {name: Part(name, (), stays=name == "b") for name in "abcdx"}
+    lanes = [[parts[name] for name in "abcd"], [parts["x"]]]
+    first, second = (taken(lane, lanes) for lane in lanes)
+    assert [next(one).name for one in (first, second, second, second)] == ["a", "x", "d", "c"]
+    assert not list(second), "what stays is left"
+    assert [part.name for part in first] == ["b"]
 
 
 def test_an_interrupt_ends_both_with_their_fixtures_and_keeps_what_failed(tmp_path: Path) -> None:
