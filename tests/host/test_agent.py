@@ -22,6 +22,8 @@ from tests.support.wait import wait_until
 UNIT = "mountwarden.service"
 DROP_IN = f"/etc/systemd/system/{UNIT}.d/test.conf"
 SETTINGS = "/etc/mountwarden/mountwarden.toml"
+START_LIMIT = 30
+"""Seconds: the unit's TimeoutStartSec=. A starved machine needs more than 10 to be ready; nobody waits for longer."""
 CATALOG = Path(__file__).parents[2] / "packaging/catalog/mountwarden.catalog"
 
 
@@ -157,8 +159,8 @@ def test_a_stopped_start_holds_nobody_up(service: Service) -> None:
     host.write("/etc/default/docker", 'DOCKER_OPTS="--iptables=false --bridge=none"\n')
     host.run("systemctl", "start", "--no-block", UNIT, "docker.service")
     try:
-        wait_until(lambda: host.show("docker.service", "ActiveState") == "active", 30, "docker is active")
-        assert 9 < time.monotonic() - started < 20
+        wait_until(lambda: host.show("docker.service", "ActiveState") == "active", 60, "docker is active")
+        assert START_LIMIT - 1 < time.monotonic() - started < START_LIMIT + 10
     finally:
         host.stop_docker()
 
