@@ -98,7 +98,7 @@ def timed(scanner: Scanner, *, resync: bool) -> tuple[Scan, float]:
 
 @pytest.mark.parametrize(
     ("bare", "chrooted", "seconds"),
-    [pytest.param(150, 60, 0.6), pytest.param(1500, 600, 2.0, marks=[pytest.mark.long, pytest.mark.timeout(300)])],
+    [pytest.param(150, 60, 0.6), pytest.param(1500, 600, 4.0, marks=[pytest.mark.long, pytest.mark.timeout(300)])],
 )
 @pytest.mark.parametrize("in_flight", [False, True], ids=["descriptors", "in-flight"])
 def test_what_a_scan_takes(home: Home, bare: int, chrooted: int, seconds: float, in_flight: bool) -> None:
