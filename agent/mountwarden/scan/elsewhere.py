@@ -141,9 +141,12 @@ class Elsewhere:
         return readings
 
     def _note_births(self, spaces: MountNamespaces, history: History) -> None:
-        """A namespace that the last scan did not list has no copy of what home had unmounted before that."""
+        """A namespace that the last scan did not list has no copy of what home had unmounted before that.
+
+        One without a process may have been there all the time.
+        """
         for inode in spaces.new:
-            self._read_at[inode] = history.scanned
+            self._read_at[inode] = history.scanned if spaces.members[inode] else 0
             self._born[inode] = next(self._turn)
             self._order.pop(inode, None)
 

@@ -28,7 +28,7 @@ from . import stored_history
 from .answers import AnswerSources
 from .departures import Departures, own_superblocks
 from .elsewhere import Elsewhere
-from .history import History, remember
+from .history import Departed, History, remember
 from .home_readings import homes_read
 from .homes import Homes
 from .kept import KeptSuperblocks
@@ -113,6 +113,8 @@ class Scanner:
         self._ids = NamespaceIds()
         self._searched = frozenset[tuple[object, ...]]()
         """What the last scan looked for."""
+        self._hidden = frozenset[Departed]()
+        """What lived on when the last scan began, and was looked for everywhere in vain."""
         self._in_part = False
         """Whether the last scan was one of a part."""
         self._depends = False
@@ -177,6 +179,14 @@ class Scanner:
         """What is looked for in other namespaces now, and in which of them: in no more where it was found already."""
         departed, found = self._history.departed.items(), self._history.found
         return frozenset((i, one.since, one.everywhere and i not in found) for i, one in departed if one.holders)
+
+    def _may_hide(self) -> bool:
+        """Whether something lives on that is in no namespace known so far: there may be one without a process.
+
+        Each departure leads to one search.
+        """
+        before, self._hidden = self._hidden, frozenset(one for one in self._history.missing if one.lives)
+        return bool({known.mounts for known in self._hidden} - {known.mounts for known in before})
 
     def _read_homes(self) -> None:
         """Take in what the last reading of the homes showed."""
@@ -262,7 +272,8 @@ class Scanner:
             self._daemons.resync()
             self._engines.resync()
             self._observer.resync(self._elsewhere.resync(part.share if part else 1.0))
-        search = resync or not self._homes.tables
+        everywhere = resync or not self._homes.tables
+        search = everywhere or self._may_hide()
         self._departures.now = part is not None and part.again
         gaps += self._spaces.update(search=search)
         pids = self._spaces.pids
@@ -281,7 +292,7 @@ class Scanner:
         spaces, homes = self._spaces, self._homes
         self._budgets.begin(spaces.owners.values())
         self._kept.update(
-            pids, lambda: spaces.facts().values(), self._budgets, homes.tables, homes.states, everywhere=search
+            pids, lambda: spaces.facts().values(), self._budgets, homes.tables, homes.states, everywhere=everywhere
         )
         return missed, self._homes_changed
 
