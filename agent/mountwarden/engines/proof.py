@@ -1,0 +1,43 @@
+"""What a proof that nobody owns a mount asks of the host; each thing once for all mounts of one call."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from ..model import Match, Mount, Root, RootState
+from ..observe import traces
+from ..observe.enter import in_namespace
+from ..observe.processes import Daemon
+from ..observe.traces import Traces
+from . import daemon_alive
+from .sources import Host
+
+T = TypeVar("T")
+
+Pairs = Sequence[tuple[Match, Mount]]
+
+
+class Inquiry:
+    """One call's. `older_than` is in seconds: what is younger, a daemon too, proves nothing."""
+
+    def __init__(self, host: Host, roots: Sequence[RootState], older_than: float) -> None:
+        self.host = host
+        self.roots = roots
+        self.older_than = older_than
+
+    def daemon(self, root: Root) -> Daemon | None:
+        """The root's daemon, where it runs in the root's home, acts, and did not start just now."""
+        daemon = self.host.daemon_of(root)
+        return daemon if daemon is not None and daemon_alive.runs(daemon, self.older_than) else None
+
+    @functools.cached_property
+    def traces(self) -> Traces:
+        """All processes. Raises: NoAnswer, OSError."""
+        return traces.listed()
+
+    def ask(self, daemon: Daemon, function: Callable[[], T]) -> T:
+        """What `function` returns in a child in the daemon's mount namespace, within the time that a daemon gets.
+
+        Raises: NoAnswer; OSError; what `function` raises.
+        """
+        return in_namespace(daemon.pid, function, inode=daemon.namespace, deadline=daemon_alive.SECONDS)
