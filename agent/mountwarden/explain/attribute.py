@@ -67,8 +67,8 @@ def _held(copy: FoundCopy, kind: Kind, picture: Picture, homes: frozenset[int], 
     namespace = _namespace(copy, picture)
     if namespace is None:
         return copy
-    # The namespace of a private root is home itself, and everything on the host is in it.
-    if kind is Kind.PRIVATE_ROOT:
+    # Their namespace is home itself, and everything on the host is in it.
+    if kind in (Kind.PRIVATE_ROOT, Kind.ABANDONED):
         return replace(copy, namespace_id=namespace.id)
     members = known.of(namespace)
     held = copy.holders or members.holders
