@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..model import Match, Mount, RootState
 from ..model.ownership import OWNER_UNKNOWN, Ownership
-from . import buildkit_executors, containerd_tasks, containerd_tmpmounts, csi_staging, docker_left
+from . import buildkit_executors, containerd_tasks, containerd_tmpmounts, csi_staging, docker_left, podman_left
 from .proof import Inquiry, Pairs
 from .sources import Host
 
@@ -24,7 +24,7 @@ class _Proof:
 
 _PROOFS = tuple(
     _Proof(module.claims, module.owners)
-    for module in (buildkit_executors, containerd_tasks, containerd_tmpmounts, csi_staging, docker_left)
+    for module in (buildkit_executors, containerd_tasks, containerd_tmpmounts, csi_staging, docker_left, podman_left)
 )
 
 
