@@ -6,11 +6,13 @@ its shims, kubelet its pods, one after the other.
 
 import os
 import time
+from collections.abc import Sequence
 
 from ..observe import processes
 from ..observe.frozen import acts
 from ..observe.processes import Daemon
 from ..observe.start_times import start_ticks
+from . import docker_api, grpc_unix
 
 SECONDS = 2.0
 """For a daemon to answer."""
@@ -25,6 +27,17 @@ def runs(daemon: Daemon, older_than: float) -> bool:
         return started is not None and _boot() - started >= older_than and acts(daemon.pid)
     except (OSError, ValueError):
         return False
+
+
+def answer(comm: str, sockets: Sequence[bytes]) -> None:
+    """Have the daemon answer on one of its sockets: for a child with a deadline, in the daemon's mount namespace.
+
+    Raises: OSError, ValueError where it does not.
+    """
+    if comm == "dockerd":
+        docker_api.containers(sockets)
+    else:
+        grpc_unix.first_answering(sockets)
 
 
 def started_at(daemon: Daemon) -> float | None:

@@ -6,9 +6,9 @@ whole body and closes.
 """
 
 import json
-import socket
-import struct
 from collections.abc import Sequence
+
+from ..observe.unix_sockets import connected
 
 _REQUEST = b"GET /containers/json?all=1 HTTP/1.0\r\nHost: docker\r\n\r\n"
 _PART = 1 << 16
@@ -29,20 +29,6 @@ def containers(sockets: Sequence[bytes]) -> frozenset[bytes]:
         if status == 200:
             return frozenset(str(one["Id"]).encode() for one in json.loads(body))
     raise ConnectionError("dockerd answers on no socket")
-
-
-def connected(path: bytes) -> socket.socket:
-    """A connection to a socket of root, unix(7). Raises: PermissionError where another user listens; OSError."""
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        made.connect(path)
-        _pid, uid, _gid = struct.unpack("3i", made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if uid:
-            raise PermissionError("the socket is another user's")
-    except BaseException:
-        made.close()
-        raise
-    return made
 
 
 def _answer(path: bytes) -> tuple[int, bytes]:

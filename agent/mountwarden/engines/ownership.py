@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..model import Match, Mount, RootState
 from ..model.ownership import OWNER_UNKNOWN, Ownership
-from . import docker_left
+from . import buildkit_executors, containerd_tasks, containerd_tmpmounts, csi_staging, docker_left, podman_left
 from .proof import Inquiry, Pairs
 from .sources import Host
 
@@ -22,7 +22,10 @@ class _Proof:
     owners: Callable[[Inquiry, Pairs], list[Ownership]]
 
 
-_PROOFS = (_Proof(docker_left.claims, docker_left.owners),)
+_PROOFS = tuple(
+    _Proof(module.claims, module.owners)
+    for module in (buildkit_executors, containerd_tasks, containerd_tmpmounts, csi_staging, docker_left, podman_left)
+)
 
 
 def can_be_abandoned(match: Match) -> bool:

@@ -1,6 +1,7 @@
 """What a proof that nobody owns a mount asks of the host; each thing once for all mounts of one call."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -41,3 +42,7 @@ class Inquiry:
         Raises: NoAnswer; OSError; what `function` raises.
         """
         return in_namespace(daemon.pid, function, inode=daemon.namespace, deadline=daemon_alive.SECONDS)
+
+    def ask_here(self, function: Callable[[], T]) -> T:
+        """The same in our own mount namespace, of what may hang."""
+        return in_namespace(os.getpid(), function, deadline=daemon_alive.SECONDS)

@@ -15,6 +15,9 @@ DEADLINE = 2.0
 """Seconds for a listing."""
 
 _WORD = re.compile(rb"[0-9A-Za-z]+")
+_ID = re.compile(rb"[0-9a-f]{64}")
+_SHORTEST = 4
+"""Digits of an id by which somebody may name it."""
 _VANISHED = (FileNotFoundError, ProcessLookupError)
 
 
@@ -32,7 +35,12 @@ class Traces:
     """Devices (major:minor) of the file systems on which processes have their roots, as stat(2) gives them."""
 
     def name(self, identity: bytes) -> bool:
-        """Whether a command line or the path of a control group has this name, as a whole word."""
+        """Whether a command line or the path of a control group has this name, as a whole word.
+
+        Of an engine's id the beginning is enough, as `docker rm` and `podman restart` take it.
+        """
+        if _ID.fullmatch(identity) and any(identity[:end] in self.words for end in range(_SHORTEST, len(identity))):
+            return True
         if not all(word in self.words for word in _WORD.findall(identity)):
             return False
         return re.search(rb"(?<![0-9A-Za-z])%s(?![0-9A-Za-z])" % re.escape(identity), self.text) is not None

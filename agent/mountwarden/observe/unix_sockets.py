@@ -1,4 +1,4 @@
-"""Unix sockets on which processes listen, by proc_pid_net(5) and the links of /proc/PID/fd. Nothing is connected.
+"""Unix sockets on which processes listen, by proc_pid_net(5) and the links of /proc/PID/fd, and connections to them.
 
 The lines of /proc/PID/net/unix are `Num: RefCount Protocol Flags Type St Inode Path` (net/unix/af_unix.c,
 unix_seq_show); Flags has __SO_ACCEPTCON of a socket that listens. Any user may bind a socket to a path with a newline
@@ -7,6 +7,8 @@ in it, and so add a line of his own making: who connects must ask whose the peer
 
 import os
 import re
+import socket
+import struct
 from collections.abc import Iterator
 
 from . import processes
@@ -29,6 +31,20 @@ def own(pid: int) -> tuple[bytes, ...]:
     """The paths that the process itself listens on, or was given by systemd(1) to listen on. Raises: OSError."""
     held = _held(pid)
     return tuple(name for inode, name in _listening(pid) if inode in held and name.startswith(b"/"))
+
+
+def connected(path: bytes) -> socket.socket:
+    """A connection to a socket of root, unix(7). Raises: PermissionError where another user listens; OSError."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        made.connect(path)
+        _pid, uid, _gid = struct.unpack("3i", made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid:
+            raise PermissionError("the socket is another user's")
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _listening(pid: int) -> Iterator[tuple[int, bytes]]:
