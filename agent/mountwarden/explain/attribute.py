@@ -55,7 +55,9 @@ def _attributed(finding: Finding, picture: Picture, homes: frozenset[int], known
         tuple(_held(copy, finding.kind, picture, homes, known) for copy in some)
         for some in (finding.copies, finding.beside)
     )
-    return replace(finding, copies=copies, beside=beside)
+    # Of what is abandoned nothing has to be asked for, and thousands are told at once.
+    known_cause = cause.explain(finding, Context()) if finding.kind is Kind.ABANDONED else finding.cause
+    return replace(finding, copies=copies, beside=beside, cause=known_cause)
 
 
 def _held(copy: FoundCopy, kind: Kind, picture: Picture, homes: frozenset[int], known: KnownMembers) -> FoundCopy:
