@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 
@@ -45,6 +46,12 @@ def shim(host: Machine, name: str) -> str:
     return host.run("pgrep", "-f", f"shim-runc-v2 .*-id {name} ").stdout.strip()
 
 
+def end(host: Machine, name: str) -> None:
+    """End a task, which containerd keeps until somebody deletes it."""
+    host.ctr("tasks", "kill", "-s", "KILL", name)
+    wait_until(lambda: re.search(rf"^{name} .*STOPPED", host.ctr("tasks", "ls").stdout, re.MULTILINE), 20, "it ends")
+
+
 def leave(host: Machine, name: str) -> str:
     """A task as containerd leaves it that could not unmount it: something was in it while its shim died."""
     point = run(host, name)
@@ -77,11 +84,11 @@ def is_mounted(host: Machine, point: str) -> bool:
 
 
 def test_a_task_that_is_left_is_gone_and_others_are_not(host: Machine) -> None:
-    live, paused, stopped = (run(host, name) for name in ("live", "paused", "stopped"))
+    live, paused = (run(host, name) for name in ("live", "paused"))
     host.ctr("tasks", "pause", "paused")
-    host.ctr("tasks", "kill", "-s", "KILL", "stopped")
-    wait_until(lambda: "STOPPED" in host.ctr("tasks", "ls").stdout, 20, "the task has ended")
     point = leave(host, "left")
+    stopped = run(host, "stopped")
+    end(host, "stopped")
     assert is_mounted(host, point)
     found = Owners(host)
     assert {live, paused, stopped, point} <= set(found)
@@ -97,8 +104,7 @@ def test_the_shim_of_a_pod_serves_its_containers(host: Machine) -> None:
     run(host, "pod1", *pod)
     point = run(host, "member", *pod)
     assert not host.run("pgrep", "-f", "shim-runc-v2 .*-id member ", check=False).stdout
-    host.ctr("tasks", "kill", "-s", "KILL", "member")
-    wait_until(lambda: host.ctr("tasks", "ls").stdout.count("STOPPED") == 2, 20, "the task has ended")
+    end(host, "member")
     found = Owners(host)
     assert point in found
     assert point not in found.gone

@@ -64,6 +64,31 @@ def test_live_paused_restarting_and_copied_ones_are_owned(host: Machine) -> None
         host.docker("rm", "-f", "live", "paused", "again", "stopped")
 
 
+@pytest.mark.parametrize("name", ["mounts/1/mount-id", "mounts/1/init-id", "sha256/1/cache-id", "tmp/write-set-1/diff"])
+def test_a_record_that_names_the_layer_or_an_image_that_is_made(host: Machine, name: str) -> None:
+    layerdb = f"{ROOT}/image/overlay2/layerdb"
+    place = f"{layerdb}/{name}".rpartition("/")[0]
+    host.write(f"{place}/mount-id", LOST if name.endswith("/mount-id") else "other")
+    host.write(f"{layerdb}/{name}", LOST)
+    assert Owners(host)[POINT].state == ("unknown" if name.startswith("tmp/") else "yes")
+    host.run("rm", "-r", place)
+    assert POINT in Owners(host).gone
+
+
+def test_a_container_that_is_known_by_its_file_or_by_a_process(host: Machine) -> None:
+    config = f"{ROOT}/containers/{LOST}/config.v2.json"
+    host.write(config, "{}")
+    assert Owners(host)[SHM].state == "yes"
+    host.run("rm", config)
+    assert SHM in Owners(host).gone
+    held = host.popen("python3", "-c", "input()", LOST[:12])
+    try:
+        wait_until(lambda: SHM not in Owners(host).gone, 20, "a process names it")
+    finally:
+        os.killpg(held.pid, signal.SIGKILL)
+        held.communicate()
+
+
 def test_a_daemon_that_is_young_stopped_frozen_or_down_proves_nothing(host: Machine) -> None:
     assert Owners(host, older_than=3600).gone == []
     assert Owners(host).gone != []

@@ -24,7 +24,7 @@ def older(inquiry: Inquiry, pairs: Pairs) -> list[bool]:
     sockets = unix_sockets.own(daemon.pid)
     marks = daemon_start.marks(daemon, sockets)
     points = [os.path.join(root.path, match.rel) for match, _mount in pairs]
-    return inquiry.ask(daemon, partial(_older, daemon, sockets, marks, points))
+    return inquiry.ask(daemon, partial(_older, daemon, sockets, marks, points), len(pairs))
 
 
 def lives(inquiry: Inquiry, match: Match, mount: Mount, name: bytes) -> bool:

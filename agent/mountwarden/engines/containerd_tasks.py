@@ -1,15 +1,16 @@
 """containerd: the file system of a task whose shim and process have ended, and that containerd does not have any more.
 
 A bundle STATE/io.containerd.runtime.v2.task/NAMESPACE/ID holds, by containerd's own code:
-- `address`, or since 1.7 `bootstrap.json` with the key "address": the socket of the shim that serves the task
-  (core/runtime/v2/binary.go, Start; pkg/shim/util.go, WriteAddress). All containers of a pod are served by the shim of
-  its sandbox, whose command line names the sandbox alone (cmd/containerd-shim-runc-v2/manager/manager_linux.go, Start):
-  so the socket decides, beside the command lines, which have `-namespace NAMESPACE -id ID` (pkg/shim/shim.go). A shim's
-  working directory is the bundle that it was started for (core/runtime/v2/binary.go, Start).
+- `address`, and later `bootstrap.json` with the key "address": the socket of the shim that serves the task
+  (1.6: runtime/v2/shim/util.go, WriteAddress; 2.0: core/runtime/v2/shim.go, writeBootstrapParams). All containers of a
+  pod are served by the shim of its sandbox, whose command line names the sandbox alone
+  (cmd/containerd-shim-runc-v2/manager/manager_linux.go, Start): so the socket decides, beside the command lines, which
+  have `-namespace NAMESPACE -id ID`, and a shim's working directory, which is the bundle that it was started for (the
+  same file, newCommand).
 - `init.pid`, written once the process is made (go-runc, and cmd/containerd-shim-runc-v2/process/init.go, Create).
-Tasks.List lists those that containerd has a shim for (plugins/services/tasks/local.go, List); one whose shim does not
-answer is left out of it or holds it up: so it proves nothing without the rest. Where the library for that question is
-not installed, the state directory and containerd's answer to a connection decide.
+Tasks.List lists those that containerd has a shim for (plugins/services/tasks/local.go, List, addTasks); one whose shim
+does not answer is left out of it or holds it up: so it proves nothing without the rest. Where the library for that
+question is not installed, the state directory and containerd's answer to a connection decide.
 After a start containerd takes up its bundles or deletes them (core/runtime/v2/shim_load.go, loadShims).
 """
 
@@ -71,7 +72,7 @@ def owners(inquiry: Inquiry, pairs: Pairs) -> list[Ownership]:
     if daemon is None:
         return [OWNER_UNKNOWN] * len(pairs)
     rels = [match.rel for match, _mount in pairs]
-    bundles, tasks = inquiry.ask(daemon, partial(_read, root.path, rels, unix_sockets.own(daemon.pid)))
+    bundles, tasks = inquiry.ask(daemon, partial(_read, root.path, rels, unix_sockets.own(daemon.pid)), len(pairs))
     served = frozenset(os.path.basename(name) for name in unix_sockets.names(daemon.pid))
     cases = zip(pairs, bundles, strict=True)
     return [_owner(inquiry, *pair, bundle, tasks, served) for pair, bundle in cases]

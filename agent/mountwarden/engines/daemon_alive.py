@@ -8,13 +8,13 @@ import os
 import time
 from collections.abc import Sequence
 
-from ..observe import processes
+from ..observe import processes, unix_sockets
 from ..observe.frozen import acts
 from ..observe.processes import Daemon
 from ..observe.start_times import start_ticks
 from . import docker_api, grpc_unix
 
-SECONDS = 2.0
+SECONDS = unix_sockets.SECONDS
 """For a daemon to answer."""
 
 

@@ -56,7 +56,7 @@ def owners(inquiry: Inquiry, pairs: Pairs) -> list[Ownership]:
         return [OWNER_UNKNOWN] * len(pairs)
     sockets = unix_sockets.own(daemon.pid)
     rels = [match.rel for match, _mount in pairs]
-    states = inquiry.ask(daemon, partial(_states, root.path, rels, sockets, inquiry.older_than))
+    states = inquiry.ask(daemon, partial(_states, root.path, rels, sockets, inquiry.older_than), len(pairs))
     return [_ownership(inquiry, *pair, state) for pair, state in zip(pairs, states, strict=True)]
 
 

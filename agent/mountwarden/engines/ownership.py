@@ -1,6 +1,13 @@
 """Does anybody own a mount that home itself has? Each engine's proof is in a module of its own.
 
 To say "gone" of what is in use is the worst that this can do: whatever can't be asked, or is not certain, is unknown.
+
+So is, always, a volume of a pod of kubelet. Which pods there are, it knows from its API server, and keeps no record of
+it on the node. That it does not know a pod whose volumes are still mounted it says in its journal alone, and at
+verbosity 3, which few have; what it says at any verbosity ("orphaned pod … found, but volume paths are still present on
+disk") is of directories on which nothing is mounted (kubernetes, pkg/kubelet/kubelet_volumes.go,
+cleanupOrphanedPodDirs, removeOrphanedPodVolumeDirs). And a line of its journal may hold text that a pod or its runtime
+chose.
 """
 
 from collections.abc import Callable, Sequence

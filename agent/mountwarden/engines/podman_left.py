@@ -3,7 +3,7 @@
 podman has no daemon: its database says what it believes. With the SQLite backend (4.8 and later) that is
 GRAPHROOT/db.sql (podman, libpod/sqlite_state.go, NewSqliteState); it is not used where libpod/bolt_state.db is there,
 or with a transient store (libpod/runtime.go, getDBState). Table ContainerState has the columns ID and JSON
-(libpod/sqlite_state_internal.go, initSQLiteDB): the container's state with "state", "pid", "conmonPid" and
+(libpod/sqlite_state_internal.go, sqliteInitTables): the container's state with "state", "pid", "conmonPid" and
 "startedTime" (libpod/container.go, ContainerState), where 3 is running and 5 paused (libpod/define/containerstate.go);
 its column State is not kept up to date (podman 5.4). ContainerConfig has its Name, by which a command that restarts it
 would know it. conmon, which would have it unmounted at its end, has the container's id on its command line
@@ -71,7 +71,7 @@ def owners(inquiry: Inquiry, pairs: Pairs) -> list[Ownership]:
     """One for each, all of one root. Raises: NoAnswer, OSError, ValueError where something can't be asked."""
     root = pairs[0][0].root
     rels = [match.rel for match, _mount in pairs]
-    found = inquiry.ask_here(partial(_containers, root.path, root.record, rels))
+    found = inquiry.ask_here(partial(_containers, root.path, root.record, rels), len(pairs))
     return [_owner(inquiry, *pair, container) for pair, container in zip(pairs, found, strict=True)]
 
 

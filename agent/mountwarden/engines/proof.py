@@ -18,6 +18,10 @@ T = TypeVar("T")
 Pairs = Sequence[tuple[Match, Mount]]
 
 
+_EACH = 0.002
+"""Seconds to read the files of one mount."""
+
+
 class Inquiry:
     """One call's. `older_than` is in seconds: what is younger, a daemon too, proves nothing."""
 
@@ -36,13 +40,17 @@ class Inquiry:
         """All processes. Raises: NoAnswer, OSError."""
         return traces.listed()
 
-    def ask(self, daemon: Daemon, function: Callable[[], T]) -> T:
-        """What `function` returns in a child in the daemon's mount namespace, within the time that a daemon gets.
+    def ask(self, daemon: Daemon, function: Callable[[], T], mounts: int) -> T:
+        """What `function` returns in a child in the daemon's mount namespace, in time for a daemon and so many mounts.
 
         Raises: NoAnswer; OSError; what `function` raises.
         """
-        return in_namespace(daemon.pid, function, inode=daemon.namespace, deadline=daemon_alive.SECONDS)
+        return in_namespace(daemon.pid, function, inode=daemon.namespace, deadline=_seconds(mounts))
 
-    def ask_here(self, function: Callable[[], T]) -> T:
+    def ask_here(self, function: Callable[[], T], mounts: int) -> T:
         """The same in our own mount namespace, of what may hang."""
-        return in_namespace(os.getpid(), function, deadline=daemon_alive.SECONDS)
+        return in_namespace(os.getpid(), function, deadline=_seconds(mounts))
+
+
+def _seconds(mounts: int) -> float:
+    return daemon_alive.SECONDS + mounts * _EACH

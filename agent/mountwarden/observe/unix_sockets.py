@@ -13,6 +13,9 @@ from collections.abc import Iterator
 
 from . import processes
 
+SECONDS = 2.0
+"""For a peer to answer."""
+
 _ACCEPTCON = 0x10000
 _LINK = re.compile(r"socket:\[(\d+)\]")
 
@@ -34,8 +37,12 @@ def own(pid: int) -> tuple[bytes, ...]:
 
 
 def connected(path: bytes) -> socket.socket:
-    """A connection to a socket of root, unix(7). Raises: PermissionError where another user listens; OSError."""
+    """A connection to a socket of root, unix(7), that waits `SECONDS` at most each time.
+
+    Raises: PermissionError where another user listens; OSError.
+    """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    made.settimeout(SECONDS)
     try:
         made.connect(path)
         _pid, uid, _gid = struct.unpack("3i", made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
