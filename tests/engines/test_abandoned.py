@@ -112,3 +112,29 @@ def test_while_dockerd_is_down_nothing_is_told(host: Machine) -> None:
     wait_until(lambda: len(told(host)) == 2, 90, "they are told")
     host.run("systemctl", "stop", "docker.socket", "docker.service")
     wait_until(lambda: told(host) == [], 90, "nothing is told any more")
+
+
+TASKS = "/run/containerd/io.containerd.runtime.v2.task/default"
+AUTO = '[[policy]]\naction = "unmount"\nkind = "abandoned"\npolicy = "auto"\n'
+_TASK = """
+set -e
+mkdir -p $1/rootfs /run/task/upper /run/task/work
+echo -n unix:///run/containerd/s/0123456789abcdef > $1/address
+sleep 0 & echo -n $! > $1/init.pid; wait
+mount -t overlay overlay -o lowerdir=/srv/lower,upperdir=/run/task/upper,workdir=/run/task/work $1/rootfs
+"""
+
+
+def test_a_policy_makes_it_automatic_for_a_task_and_not_for_a_layer(host: Machine) -> None:
+    """The layers of the test before are left, too."""
+    host.run("systemctl", "start", "docker.service")
+    host.run("sh", "-c", _TASK, "sh", f"{TASKS}/left")
+    task = f"{TASKS}/left/rootfs"
+    wait_until(lambda: {one["left_behind"] for one in told(host)} == {"layer", "task"}, 90, "both are told")
+    assert {one["remedies"][0]["automatic"] for one in told(host)} == {False}
+    host.write("/etc/mountwarden/mountwarden.toml", CONFIG + AUTO)
+    host.run("systemctl", "reload", "mountwarden")
+    wait_until(lambda: task not in mounted(host), 60, "the service has unmounted the task's")
+    wait_until(lambda: {one["left_behind"] for one in told(host)} == {"layer"}, 60, "layers are left to a human")
+    (entry,) = (one for one in host.journal("MOUNTWARDEN_EVENT=acted") if task in one["MESSAGE"])
+    assert "it is gone on the host" in entry["MESSAGE"]
