@@ -67,7 +67,7 @@ def test_they_are_told_once_they_have_held_and_a_running_container_never(host: M
     entries = host.journal("MOUNTWARDEN_EVENT=summary")
     assert [entry["MOUNTWARDEN_COUNT"] for entry in entries] == [str(MANY)], "many at once are one entry"
     text = host.run("mountwarden", check=False).stdout
-    assert f"{MANY} abandoned: file systems of no containers, still mounted on the host" in text
+    assert f"{MANY} abandoned: layers that no container has, still mounted on the host" in text
     assert "→ mountwarden unmount --all --kind abandoned --root /var/lib/docker" in text
 
 

@@ -1,6 +1,7 @@
 """What home itself has mounted and nobody owns, by real mounts on each tier: found, asked for again, unmounted."""
 
 import os
+import time
 from collections.abc import Callable
 
 import pytest
@@ -259,3 +260,45 @@ def test_a_dry_run_says_what_is_predicted(home: Home) -> None:
     assert predicted == [
         "predicted: it goes from 1 other mount namespace too; 1 copy elsewhere would stay, out of reach of that umount"
     ]
+
+
+def end_all(number: int, before: Callable[[], None] = lambda: None) -> list[Outcome]:
+    """Make so many, and end them in one go."""
+    for each in range(number):
+        overlay(ROOT + b"/%d" % each)
+    scanner = looker()
+    findings = told(scanner)
+    assert len(findings) == number
+    before()
+    return list(apply.carry_out_all(findings, scanner, Action.UNMOUNT))
+
+
+def test_many_go_in_batches_and_one_that_is_declined_keeps_none_back(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mountwarden.remedies.left_behind.MOST", 3)
+    outcomes = home.run(lambda: end_all(8, lambda: owned(ROOT + b"/4/merged")))
+    assert sorted(one.code for one in outcomes) == ["done"] * 7 + ["gone"]
+    left = [number for number in range(8) if home.sandbox.is_mounted(ROOT + b"/%d/merged" % number)]
+    assert left == [4]
+
+
+def test_a_batch_whose_time_is_up_goes_on_in_the_next_one(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mountwarden.remedies.left_behind.SECONDS", 0.0)
+    assert [one.code for one in home.run(lambda: end_all(4))] == ["done"] * 4
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_two_thousand_are_ended_within_half_a_minute(home: Home) -> None:
+    with hold(home.sandbox, propagation="slave") as reached:
+
+        def timed() -> tuple[float, int]:
+            began = list[float]()
+            outcomes = end_all(2000, lambda: began.append(time.monotonic()))
+            return time.monotonic() - began[0], sum(one.done for one in outcomes)
+
+        took, done = home.sandbox.run(timed, timeout=250)
+        assert done == 2000
+        assert b"/merged" not in reached.mountinfo(), "none is left elsewhere"
+    assert took < 30

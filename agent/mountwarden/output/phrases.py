@@ -20,7 +20,7 @@ _LEFT = {
     LeftBehind.TASK: ("the file system of a task", "file systems of tasks"),
     LeftBehind.TMPMOUNT: ("a temporary mount", "temporary mounts"),
     LeftBehind.EXECUTOR: ("the file system of a build step", "file systems of build steps"),
-    LeftBehind.LAYER: ("the file system of no container", "file systems of no containers"),
+    LeftBehind.LAYER: ("a layer that no container has", "layers that no container has"),
     LeftBehind.CONTAINER: ("the file system of a dead container", "file systems of dead containers"),
     LeftBehind.POD: ("a volume of a pod that is gone", "volumes of pods that are gone"),
     LeftBehind.STAGING: ("a volume without its device", "volumes without their devices"),

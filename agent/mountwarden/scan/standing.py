@@ -54,9 +54,8 @@ class StandingMounts:
         by_place = {(state.root.path, state.home): state for state in homes.states}
         needed, clock = confirm.seconds(Kind.ABANDONED, MountClass.LAYER), time.monotonic()
         self._gone = {key: here for key, one in self._gone.items() if (here := _still_there(one, by_place, homes))}
-        known = [
-            replace(one.standing, asked=now or every or _is_due(one, needed, clock)) for one in self._gone.values()
-        ]
+        due = ((one.standing, now or every or _is_due(one, needed, clock)) for one in self._gone.values())
+        known = (one if one.asked is asked else replace(one, asked=asked) for one, asked in due)
         return (*known, *(self._others(homes, most) if every else ()))
 
     def _others(self, homes: Homes, most: int | None) -> list[Standing]:
@@ -102,7 +101,10 @@ def _still_there(one: _Gone, states: Mapping[tuple[bytes, int | None], RootState
     top = mounts[-1]
     if (top.id, top.unique) != (before.id, before.unique) or not top.same_as(before) or _is_covered(top, state, homes):
         return None
-    return replace(one, standing=replace(one.standing, match=state.matches[match.spot], mount=top))
+    now = state.matches[match.spot]
+    if now is match and top is before:
+        return one
+    return replace(one, standing=replace(one.standing, match=now, mount=top))
 
 
 def _is_covered(mount: Mount, state: RootState, homes: Homes) -> bool:
