@@ -3,20 +3,24 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from mountwarden.config.schema import Config, Confirm
-from mountwarden.kernel import syscalls
-from mountwarden.model import Action, Finding, Outcome
+from mountwarden.kernel import abi, syscalls
+from mountwarden.model import Action, Finding, Outcome, Tier
+from mountwarden.observe import budgets
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.scan.part import Part
 from mountwarden.scan.scanner import Scanner
 
+from tests.kernel import crash
 from tests.kernel.topology import CONFIG, ROOT, Home
+from tests.support import tenants
 from tests.support.left_behind import ASKED, DOWN, let_go, owned
 from tests.support.left_behind import engine as engine
-from tests.support.scratch_ns import hold, overlay
+from tests.support.scratch_ns import Sandbox, hold, overlay
 
 pytestmark = pytest.mark.usefixtures("engine")
 MERGED = ROOT + b"/X/merged"
@@ -302,3 +306,25 @@ def test_two_thousand_are_ended_within_half_a_minute(home: Home) -> None:
         assert done == 2000
         assert b"/merged" not in reached.mountinfo(), "none is left elsewhere"
     assert took < 30
+
+
+def test_a_namespace_that_cannot_be_read_keeps_it_back_until_an_operator_says_otherwise(
+    tier: Tier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOSTS_OWN", "OTHERS"):
+        monkeypatch.setattr(budgets, name, replace(getattr(budgets, name), seconds=0.1))
+
+    def run(sandbox: Sandbox) -> None:
+        overlay(ROOT + b"/X")
+        syscalls.mount(None, b"/mnt", None, abi.MS_SHARED)
+        with tenants.tenant(lambda: tenants.stacked(14)) as space:
+            scanner = Scanner(crash.CONFIG, home=own_namespace(), tier=tier)
+            (found,) = told(scanner)
+            (line,) = apply.unread_steps([found], scanner.scan())[found.id, Action.UNMOUNT]
+            assert line.startswith(f"predicted: declined, mount namespace {space.inode} of process {space.pid} (")
+            outcome = apply.carry_out(found, scanner, Action.UNMOUNT)
+            assert (outcome.code, outcome.unread) == ("unread", (space.inode,)), outcome
+            also = frozenset({space.inode})
+            assert apply.carry_out(found, scanner, Action.UNMOUNT, also_unread=also).done
+
+    crash.in_few_processes(run, 60)

@@ -245,12 +245,13 @@ class _UmountBatch:
             self._outcomes += [one.unverified(error) for one in performed]
             return None
         homes = {state.home for state in scan.picture.roots if state.status == "ok"}
-        there = {mount.id for state in scan.picture.roots for some in state.live.values() for mount in some}
+        live = (mount for state in scan.picture.roots for some in state.live.values() for mount in some)
+        there = {(mount.id, mount.unique, mount.device) for mount in live}
         for one in performed:
             doomed, found = allowed[one.finding.id]
             if one.finding.home not in homes:
                 self._outcomes.append(one.unverified("the mounts of its home"))
-            elif doomed.mount.id in there:
+            elif (doomed.mount.id, doomed.mount.unique, doomed.mount.device) in there:
                 self._outcomes.append(one.failed("still-there", "it is still mounted"))
             else:
                 self._outcomes.append(one.done(f"unmounted: {_freed(one.finding, found)}", _freed(one.finding, found)))
