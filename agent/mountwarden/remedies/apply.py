@@ -13,10 +13,11 @@ from . import leftovers
 from .actions import ACTIONS, describe
 from .detach import detach, detach_all
 from .detachable import Detachable
-from .left_behind import predicted, unmount_at_home
+from .left_behind import unmount_at_home
 from .rejoin import rejoin
 from .results import refused
 from .share import share
+from .umount_at_home import predicted
 from .unmount import unmount
 from .unread import UnreadNames, all_unread, in_peer_groups, kept_back
 
@@ -104,7 +105,7 @@ def unread_steps(
     own = [finding for finding in findings if finding.kind is Kind.ABANDONED]
     unread = all_unread(scan)
     names = UnreadNames(unread, scan)
-    said = {(one, Action.UNMOUNT): words for one, words in predicted(own, scan).items()} if own else {}
+    said = {(one, Action.UNMOUNT): words for one, words in predicted(own, scan, also_unread).items()} if own else {}
     homes: dict[int | None, dict[Spot, Detachable]] = {}
     for finding in findings if unread else ():
         peers = in_peer_groups(finding, unread, names)

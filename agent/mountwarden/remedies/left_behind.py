@@ -12,23 +12,18 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from mmap import mmap
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, MountwardenError, NoAnswer
-from ..model import Action, Finding, Mount, Outcome, Use
-from ..mounts.graph import Graph, PlacedMount
-from ..mounts.propagation import Behaviour, Prediction, UmountResult, predict_umount
-from ..mounts.table import Table
+from ..model import Action, Finding, Outcome, Use
+from ..mounts.propagation import Prediction
 from ..observe import directory_users
-from ..observe.umount_probe import probe_behaviour
-from ..observe.umount_spread import Spread
 from .checks import judged_again
 from .children import at_home
 from .results import Performed, copies_in_words, refused
+from .umount_at_home import Doomed, Spreading
 from .umount_there import MountAtPath, check_on, check_top, parent_directory, umount
-from .unread import check_unread, of_each_readable
 
 if TYPE_CHECKING:
     from ..scan.result import Scan
@@ -74,92 +69,6 @@ def unmount_at_home(
         yield from outcomes
 
 
-def predicted(findings: Iterable[Finding], scan: "Scan") -> dict[str, list[str]]:
-    """By finding, in words: what its umount would do by what is mounted now, or why it would be declined.
-
-    Raises: OSError and NoAnswer of reading.
-    """
-    seen = {finding.id: finding for finding in scan.findings}
-    doomed = [_Doomed.of(now, scan) for finding in findings if (now := seen.get(finding.id))]
-    spread = _Spreading([one for one in doomed if one], scan)
-    return {one.finding.id: spread.words(one) for one in doomed if one}
-
-
-@dataclass(frozen=True, slots=True)
-class _Doomed:
-    """A mount of home as the batch's own scan shows it."""
-
-    finding: Finding
-    mount: Mount
-    parent: Mount
-
-    @classmethod
-    def of(cls, finding: Finding, scan: "Scan") -> "_Doomed | None":
-        """None where home does not have it on top of that spot."""
-        for state in scan.picture.roots:
-            if (state.root.path, state.home) == (finding.root.path, finding.home) and finding.spot:
-                for mount in state.live.get(finding.spot, ())[-1:]:
-                    if mount.id == finding.first.mount_id:
-                        return cls(finding, mount, state.parents[mount.id])
-        return None
-
-    @property
-    def mounted(self) -> MountAtPath:
-        """As the child looks for it."""
-        return MountAtPath(self.mount.point, self.mount.id, self.mount.parent, self.mount.unique)
-
-
-class _Spreading:
-    """What umounts of home would do in all mount namespaces, by what these have now."""
-
-    def __init__(self, doomed: Sequence[_Doomed], scan: "Scan") -> None:
-        self._scan = scan
-        self.unread: dict[int, str] = {}
-        """Namespaces that could not be read, with the reason."""
-        spots = (one.finding.spot for one in doomed if one.finding.spot)
-        spread = Spread.of([one.mount for one in doomed], [one.parent for one in doomed], spots)
-        read = of_each_readable(scan, lambda _inode, lines: Table(spread.concerned(lines)), self.unread)
-        self._graph = Graph(dict(read) if doomed else {})
-        try:
-            self._behaviour = probe_behaviour()
-        except (OSError, NoAnswer):
-            self._behaviour = Behaviour.SLIDES  # by which more goes
-
-    def allowed(self, one: _Doomed, also_unread: frozenset[int]) -> Prediction:
-        """What the umount would do. Raises: Declined where that is more than to unmount this mount."""
-        place = self._graph.places.get(one.mount.id)
-        if place is None or not place.mount.same_as(one.mount):
-            raise Declined("gone", "it is not there any more")
-        found = self._predict(place)
-        if found.answer is UmountResult.BUSY:
-            raise Declined("mounted-on", f"{_named(found.because)} is mounted on it")
-        others = [other for other in found.reached if not other.mount.same_as(one.mount)]
-        if others:
-            raise Declined("spreads", f"the umount would take {_named(others)} along, which is another mount")
-        if one.parent.shared:
-            unread = {inode: why for inode, why in self.unread.items() if inode not in also_unread}
-            check_unread(one.finding, Action.UNMOUNT, unread, self._scan)
-        return found
-
-    def words(self, one: _Doomed) -> list[str]:
-        """What would come of it."""
-        try:
-            found = self.allowed(one, frozenset())
-        except Declined as error:
-            return [f"predicted: declined, {error.message}"]
-        reached, left = len(found.reached), len(found.left)
-        gone = f"it goes from {_spaces(reached)} too" if reached else "no other mount namespace loses anything"
-        stays = f"; {copies_in_words(left)} elsewhere would stay, out of reach of that umount" if left else ""
-        return [f"predicted: {gone}{stays}"]
-
-    def _predict(self, place: PlacedMount) -> Prediction:
-        """Without locks, by which less goes, and without users, which the kernel itself sees."""
-        nothing = frozenset[int]()
-        return predict_umount(
-            self._graph, place.mount, lazy=False, busy=nothing, locked=nothing, behaviour=self._behaviour
-        )
-
-
 class _UmountBatch:
     """Mounts that are checked by one scan, unmounted by one child, and verified by another scan."""
 
@@ -181,13 +90,13 @@ class _UmountBatch:
     def _refuse(self, finding: Finding, error: OSError | MountwardenError) -> None:
         self._outcomes.append(refused(finding, Action.UNMOUNT, error))
 
-    def _judged(self, findings: Iterable[Finding]) -> list[_Doomed]:
+    def _judged(self, findings: Iterable[Finding]) -> list[Doomed]:
         seen = {finding.id: finding for finding in self._scan.findings}
         judged = []
         for finding in findings:
             try:
                 now = judged_again(finding, seen.get(finding.id), Action.UNMOUNT)
-                found = _Doomed.of(now, self._scan)
+                found = Doomed.of(now, self._scan)
                 if found is None or not now.asked or now.home != finding.home:
                     raise Declined("changed", "another mount is on that spot than the one that was judged")
                 judged.append(found)
@@ -195,9 +104,9 @@ class _UmountBatch:
                 self._refuse(finding, error)
         return judged
 
-    def _allowed(self, judged: Sequence[_Doomed]) -> dict[str, tuple[_Doomed, Prediction]]:
+    def _allowed(self, judged: Sequence[Doomed]) -> dict[str, tuple[Doomed, Prediction]]:
         """Those whose umount takes nothing else along, by their findings."""
-        spreading = _Spreading(judged, self._scan)
+        spreading = Spreading(judged, self._scan)
         allowed = {}
         for one in judged:
             try:
@@ -206,7 +115,7 @@ class _UmountBatch:
                 self._refuse(one.finding, error)
         return allowed
 
-    def _performed(self, allowed: Mapping[str, tuple[_Doomed, Prediction]]) -> list[Performed]:
+    def _performed(self, allowed: Mapping[str, tuple[Doomed, Prediction]]) -> list[Performed]:
         doomed = [one for one, _found in allowed.values()]
         performed = []
         answers = self._answers(doomed)
@@ -222,7 +131,7 @@ class _UmountBatch:
                 performed.append(Performed(one.finding, Action.UNMOUNT, saw, did))
         return performed
 
-    def _answers(self, doomed: Sequence[_Doomed]) -> Sequence[str | Declined]:
+    def _answers(self, doomed: Sequence[Doomed]) -> Sequence[str | Declined]:
         """What the child says of each that it came to; where it gave no answer, that, of each that it has begun."""
         if not doomed:
             return []
@@ -237,7 +146,7 @@ class _UmountBatch:
                 return ["unmounted"] * (count - 1) + [f"started to unmount; {error.message}"]
 
     def _verified(
-        self, performed: Sequence[Performed], allowed: Mapping[str, tuple[_Doomed, Prediction]]
+        self, performed: Sequence[Performed], allowed: Mapping[str, tuple[Doomed, Prediction]]
     ) -> "Scan | None":
         try:
             scan = self._scanner.scan(resync=True)
@@ -269,7 +178,7 @@ def _users(mounts: frozenset[int]) -> dict[int, list[Use]]:
         os.close(proc)
 
 
-def _ids(one: _Doomed, found: Prediction) -> Iterator[int]:
+def _ids(one: Doomed, found: Prediction) -> Iterator[int]:
     yield one.mount.id
     yield from (place.mount.id for place in found.reached)
 
@@ -288,16 +197,6 @@ def _freed(finding: Finding, found: Prediction) -> str:
     freed = f"; that frees {finding.frees}" if finding.frees else ""
     left = f"; {copies_in_words(len(found.left))} left in other mount namespaces" if found.left else ""
     return f"it is gone {finding.root.where}{freed}{left}"
-
-
-def _named(places: Sequence[PlacedMount]) -> str:
-    first = places[0]
-    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    return f"{os.fsdecode(first.mount.point)} in namespace {first.namespace}{more}"
-
-
-def _spaces(number: int) -> str:
-    return "1 other mount namespace" if number == 1 else f"{number} other mount namespaces"
 
 
 def _act(mounts: Sequence[MountAtPath], begun: mmap) -> list[str | Declined]:
