@@ -73,6 +73,7 @@ def test_temporary_mounts_of_an_ended_containerd(host: Machine) -> None:
     host.run("kill", "-STOP", pid)
     assert Owners(host, TMPMOUNTS, IDMAPPED).gone == []
     host.run("kill", "-CONT", pid)
+    assert Owners(host, TMPMOUNTS, IDMAPPED, as_service=True).gone == sorted(LEFT)
     host.run("umount", LEFT[0])
     host.run("rmdir", LEFT[0])  # nothing of ours holds it
     assert Owners(host, TMPMOUNTS, IDMAPPED).gone == [LEFT[1]]
