@@ -15,8 +15,8 @@ from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
-TMPMOUNTS = ("containerd", "/var/lib/containerd", "tmpmounts/*")
-IDMAPPED = ("containerd", "/var/lib/containerd", "tmpmounts/*/*")
+TMPMOUNTS = ("containerd", "/var/lib/containerd/tmpmounts", "*")
+IDMAPPED = ("containerd", "/var/lib/containerd/tmpmounts", "*/*")
 EXECUTORS = ("docker", "/var/lib/docker", "buildkit/executor/*/rootfs")
 PLACE = "/var/lib/containerd/tmpmounts"
 LEFT = (f"{PLACE}/containerd-mount1", f"{PLACE}/ovl-idmapped1/0")
