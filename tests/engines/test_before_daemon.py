@@ -77,6 +77,7 @@ def test_temporary_mounts_of_an_ended_containerd(host: Machine) -> None:
     host.run("umount", LEFT[0])
     host.run("rmdir", LEFT[0])  # nothing of ours holds it
     assert Owners(host, TMPMOUNTS, IDMAPPED).gone == [LEFT[1]]
+    host.run("umount", LEFT[1], *NEW)
 
 
 def test_a_build_step_whose_dockerd_was_killed(host: Machine) -> None:
