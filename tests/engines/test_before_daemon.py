@@ -15,8 +15,8 @@ from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
-TMPMOUNTS = ("containerd", "/var/lib/containerd", "tmpmounts/*")
-IDMAPPED = ("containerd", "/var/lib/containerd", "tmpmounts/*/*")
+TMPMOUNTS = ("containerd", "/var/lib/containerd/tmpmounts", "*")
+IDMAPPED = ("containerd", "/var/lib/containerd/tmpmounts", "*/*")
 EXECUTORS = ("docker", "/var/lib/docker", "buildkit/executor/*/rootfs")
 PLACE = "/var/lib/containerd/tmpmounts"
 LEFT = (f"{PLACE}/containerd-mount1", f"{PLACE}/ovl-idmapped1/0")
@@ -73,9 +73,11 @@ def test_temporary_mounts_of_an_ended_containerd(host: Machine) -> None:
     host.run("kill", "-STOP", pid)
     assert Owners(host, TMPMOUNTS, IDMAPPED).gone == []
     host.run("kill", "-CONT", pid)
+    assert Owners(host, TMPMOUNTS, IDMAPPED, as_service=True).gone == sorted(LEFT)
     host.run("umount", LEFT[0])
     host.run("rmdir", LEFT[0])  # nothing of ours holds it
     assert Owners(host, TMPMOUNTS, IDMAPPED).gone == [LEFT[1]]
+    host.run("umount", LEFT[1], *NEW)
 
 
 def test_a_build_step_whose_dockerd_was_killed(host: Machine) -> None:

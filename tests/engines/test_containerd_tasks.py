@@ -96,6 +96,7 @@ def test_a_task_that_is_left_is_gone_and_others_are_not(host: Machine) -> None:
     assert (found[point].left, found[point].frees) == ("task", f"the task's directory {TASKS}/left")
     assert "no shim serves the bundle" in found[point].proof
     assert Owners(host, older_than=3600).gone == []
+    assert Owners(host, as_service=True).gone == [point]
 
 
 def test_the_shim_of_a_pod_serves_its_containers(host: Machine) -> None:

@@ -43,6 +43,7 @@ def test_what_dockerd_does_not_know_is_gone(host: Machine) -> None:
     assert found[POINT].left == "layer"
     assert found[POINT].frees == f"the layer's directory {ROOT}/overlay2/{LOST}"
     assert "no process lives in it" in found[POINT].proof
+    assert Owners(host, as_service=True).gone == sorted([SHM, POINT])
 
 
 def test_live_paused_restarting_and_copied_ones_are_owned(host: Machine) -> None:

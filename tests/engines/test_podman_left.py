@@ -67,6 +67,7 @@ def test_a_container_that_was_killed_with_its_monitor(host: Machine) -> None:
         return
     found = wait_until(lambda: (now := Owners(host)).gone and now, 20, "it is proved to be gone")
     assert found.gone == [left]
+    assert Owners(host, as_service=True).gone == [left]
     assert (found[left].left, found[left].frees) == ("container", f"the layer's directory {os.path.dirname(left)}")
 
 

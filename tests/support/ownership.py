@@ -57,11 +57,33 @@ class Owned(NamedTuple):
     frees: str
 
 
+_UNIT = "mountwarden-owners.service"
+_SCRIPT, _ANSWER = "/root/owners.py", "/root/owners.json"
+_OTHERS = ("Type=", "Exec", "Restart", "WatchdogSec=", "RuntimeDirectory", "TimeoutStartSec=")
+"""Lines of the service's unit that do not limit it."""
+
+
+def _in_unit(host: Shell, *arguments: str) -> str:
+    """The answer of the code as a unit that is limited as the service is."""
+    service = host.read("/etc/systemd/system/mountwarden.service").split("[Service]")[1].split("[Install]")[0]
+    lines = [line for line in service.splitlines() if not line.startswith(_OTHERS)]
+    host.write(_SCRIPT, f"import sys\nsys.argv[1:] = {list(arguments)!r}\n{_CODE}")
+    own = ("Type=oneshot", f"ExecStart=/usr/bin/python3 {_SCRIPT}", f"StandardOutput=truncate:{_ANSWER}")
+    path = "Environment=PYTHONPATH=/usr/local/lib/mountwarden"
+    host.write(f"/run/systemd/system/{_UNIT}", "\n".join(["[Service]", *lines, *own, path]))
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "start", _UNIT)
+    return host.read(_ANSWER)
+
+
 class Owners(Mapping[str, Owned]):
     """By the mountpoint; `took` is the seconds that it took to ask."""
 
-    def __init__(self, host: Shell, *more: Extra, older_than: float = 0.0) -> None:
-        done = json.loads(host.python(_CODE, str(older_than), json.dumps(more)).stdout)
+    def __init__(self, host: Shell, *more: Extra, older_than: float = 0.0, as_service: bool = False) -> None:
+        """`as_service`: with what the service's unit allows, and no more."""
+        arguments = str(older_than), json.dumps(more)
+        text = _in_unit(host, *arguments) if as_service else host.python(_CODE, *arguments).stdout
+        done = json.loads(text)
         self._answers = {point: Owned(**answer) for point, answer in done["answers"].items()}
         self.took: float = done["took"]
 

@@ -30,15 +30,16 @@ def owners(inquiry: Inquiry, pairs: Pairs) -> list[Ownership]:
     """One for each, all of one root. Raises: NoAnswer, OSError, ValueError where something can't be asked."""
     older = before_daemon.older(inquiry, pairs)
     return [
-        _gone(match)
+        _gone(inquiry, match)
         if is_older and not before_daemon.lives(inquiry, match, mount, match.rel.split(b"/")[-2])
         else OWNER_UNKNOWN
         for (match, mount), is_older in zip(pairs, older, strict=True)
     ]
 
 
-def _gone(match: Match) -> Ownership:
-    daemon = "dockerd" if match.root.engine == "docker" else "buildkitd"
-    proof = f"{daemon} runs and answers, the build step is older than it, no process lives in it"
+def _gone(inquiry: Inquiry, match: Match) -> Ownership:
+    daemon = inquiry.host.daemon_of(match.root)
+    name = daemon.comm if daemon else "BuildKit"
+    proof = f"{name} runs and answers, the build step is older than it, no process lives in it"
     directory = printable(os.path.dirname(os.path.join(match.root.path, match.rel)))
     return Ownership(Owned.GONE, LeftBehind.EXECUTOR, proof, f"the build step's directory {directory}")

@@ -22,21 +22,22 @@ _PROOF = "containerd runs and answers, its temporary mount is older than it, no 
 
 def claims(match: Match) -> bool:
     """Whether it is for this module to say who owns a mount there."""
-    match match.rel.split(b"/"):
-        case [b"tmpmounts", name, *_] if match.root.engine == containerd.ENGINE:
-            return _NAME.fullmatch(name) is not None
-    return False
+    return match.root.engine == containerd.ENGINE and _NAME.fullmatch(_name(match)) is not None
 
 
 def owners(inquiry: Inquiry, pairs: Pairs) -> list[Ownership]:
     """One for each, all of one root. Raises: NoAnswer, OSError, ValueError where something can't be asked."""
     older = before_daemon.older(inquiry, pairs)
     return [
-        _gone(match)
-        if is_older and not before_daemon.lives(inquiry, match, mount, match.rel.split(b"/")[1])
-        else OWNER_UNKNOWN
+        _gone(match) if is_older and not before_daemon.lives(inquiry, match, mount, _name(match)) else OWNER_UNKNOWN
         for (match, mount), is_older in zip(pairs, older, strict=True)
     ]
+
+
+def _name(match: Match) -> bytes:
+    """The directory's below ROOT/tmpmounts; empty where it is not below that."""
+    _root, _, rest = os.path.join(match.root.path, match.rel).rpartition(b"/tmpmounts/")
+    return rest.partition(b"/")[0] if _root else b""
 
 
 def _gone(match: Match) -> Ownership:

@@ -1,10 +1,10 @@
 """What a proof that nobody owns a mount asks of the host; each thing once for all mounts of one call."""
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ..errors import NoAnswer
 from ..model import Match, Mount, Root, RootState
 from ..observe import traces
 from ..observe.enter import in_namespace
@@ -29,23 +29,38 @@ class Inquiry:
         self.host = host
         self.roots = roots
         self.older_than = older_than
+        self._silent = set[Daemon]()
+        self._traces: Traces | Exception | None = None
 
     def daemon(self, root: Root) -> Daemon | None:
         """The root's daemon, where it runs in the root's home, acts, and did not start just now."""
         daemon = self.host.daemon_of(root)
-        return daemon if daemon is not None and daemon_alive.runs(daemon, self.older_than) else None
+        if daemon is None or daemon in self._silent:
+            return None
+        return daemon if daemon_alive.runs(daemon, self.older_than) else None
 
-    @functools.cached_property
+    @property
     def traces(self) -> Traces:
-        """All processes. Raises: NoAnswer, OSError."""
-        return traces.listed()
+        """All processes, listed once. Raises: NoAnswer, OSError."""
+        if self._traces is None:
+            try:
+                self._traces = traces.listed()
+            except (OSError, NoAnswer) as error:
+                self._traces = error
+        if isinstance(self._traces, Exception):
+            raise self._traces
+        return self._traces
 
     def ask(self, daemon: Daemon, function: Callable[[], T], mounts: int) -> T:
         """What `function` returns in a child in the daemon's mount namespace, in time for a daemon and so many mounts.
 
-        Raises: NoAnswer; OSError; what `function` raises.
+        One that gave no answer is not asked again. Raises: NoAnswer; OSError; what `function` raises.
         """
-        return in_namespace(daemon.pid, function, inode=daemon.namespace, deadline=_seconds(mounts))
+        try:
+            return in_namespace(daemon.pid, function, inode=daemon.namespace, deadline=_seconds(mounts))
+        except Exception:
+            self._silent.add(daemon)
+            raise
 
     def ask_here(self, function: Callable[[], T], mounts: int) -> T:
         """The same in our own mount namespace, of what may hang."""
