@@ -120,6 +120,7 @@ EXAMPLE = """\
 #netns = "90s"
 #pinned = "30s"
 #orphaned = "30s"
+#abandoned = "5m"
 #private_root = "500ms"
 #starting = "30s"
 

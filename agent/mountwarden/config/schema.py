@@ -34,6 +34,8 @@ class Confirm:
     netns: float = 90.0
     pinned: float = 30.0
     orphaned: float = 30.0
+    abandoned: float = 300.0
+    """At home: as long as any engine takes to notice that what it ran has died, and to tidy up."""
     private_root: float = 0.5
     starting: float = 30.0
     """In a namespace in which a runtime still sets up a container: its copies go when it changes its root."""
@@ -45,7 +47,7 @@ class Confirm:
 
     def seconds(self, kind: Kind, mount_class: MountClass) -> float:
         """The confirm time of a finding of this kind on a mount of this class, in seconds."""
-        if kind in (Kind.PINNED, Kind.ORPHANED):
+        if kind in (Kind.PINNED, Kind.ORPHANED, Kind.ABANDONED):
             return float(getattr(self, kind))
         if kind is Kind.PRIVATE_ROOT:
             return self.private_root

@@ -15,7 +15,7 @@ from ..config.schema import Config
 from ..engines import COMMANDS, Host
 from ..explain.attribute import KnownMembers, attribute_all
 from ..judge import Judgement, judge
-from ..model import Answers, Finding, Gap, Kind, Missed, Picture, SuperblockTest, Tier
+from ..model import Answers, Finding, Gap, Kind, Missed, Picture, Standing, SuperblockTest, Tier
 from ..mounts.roots import stacks
 from ..observe import processes, start_times, tiers
 from ..observe.budgets import COMMAND_BURST, Budgets
@@ -38,6 +38,7 @@ from .readings import FoundElsewhere
 from .result import Scan
 from .saving import Saving
 from .stacks import StackDepths
+from .standing import MOST, StandingMounts
 from .stored_history import StoredHistory
 from .suspects import Suspects
 
@@ -50,6 +51,11 @@ another namespace has is asked again in any case.
 def boot_id() -> str:
     """The kernel's id of this boot, random(4)."""
     return processes.read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def _with(picture: Picture, standing: tuple[Standing, ...]) -> Picture:
+    """The picture with these mounts of homes that nobody owns; the same one where it had no others."""
+    return picture if standing == picture.standing else replace(picture, standing=standing).by(picture.spaces)
 
 
 def _named(findings: Iterable[Finding]) -> frozenset[int]:
@@ -110,6 +116,7 @@ class Scanner:
         self._engines.remember(dict(history.daemons) if history else {})
         self._saving = Saving(keep)
         self._answers = AnswerSources(self._engines)
+        self._standing = StandingMounts()
         self._ids = NamespaceIds()
         self._searched = frozenset[tuple[object, ...]]()
         """What the last scan looked for."""
@@ -117,6 +124,8 @@ class Scanner:
         """What lived on when the last scan began, and was looked for everywhere in vain."""
         self._in_part = False
         """Whether the last scan was one of a part."""
+        self._first = True
+        """Whether no scan has ended yet."""
         self._depends = False
         """Whether the last scan depends on more than mounts: it found something, or the judge had a question."""
         self._last: tuple[Scan, list[Gap]] | None = None
@@ -223,8 +232,9 @@ class Scanner:
         )
         self._kept.end()
         gaps += (*found.gaps, *self._kept.gaps)
-        picture = self._picture(found, part, gaps)
-        judgement, answers = self._judge(picture)
+        picture = self._picture(found, part, gaps, every=resync or self._first)
+        judgement, answers, picture = self._judge(picture)
+        self._first = False
         changing = [one for one in judgement.findings if one.kind is not Kind.SEVERED]
         self._elsewhere.suspects = self._suspects.update(changing, self.config.confirm, clock)
         picture = self._with_ids(picture, _named(judgement.findings))
@@ -341,7 +351,7 @@ class Scanner:
             self._history = replace(self._history, left=earlier.left, gone=earlier.gone, earlier={})
             self._earlier = None
 
-    def _picture(self, found: FoundElsewhere, part: Part | None, gaps: list[Gap]) -> Picture:
+    def _picture(self, found: FoundElsewhere, part: Part | None, gaps: list[Gap], *, every: bool) -> Picture:
         self._take_up(found)
         states = self._homes.states
         unread, in_part = frozenset(found.unread), part is not None
@@ -361,19 +371,37 @@ class Scanner:
             stacks=self._depths.compare(states, stacks(spaces)),
             gone=tuple(self._history.gone.values()),
             kept=self._kept.kept,
+            standing=self._standing.standing(
+                self._homes,
+                self.config.confirm,
+                every=every,
+                now=part is None or part.again,
+                most=None if part is None else MOST,
+            ),
             gaps=tuple(gaps),
         )
         return picture.by(spaces)
 
-    def _judge(self, picture: Picture) -> tuple[Judgement, Answers]:
-        """Judge until there is no question left; the judgement, and the answers that it stands on."""
-        answers = Answers()
+    def _judge(self, picture: Picture) -> tuple[Judgement, Answers, Picture]:
+        """Judge until there is no question left; the judgement, the answers that it stands on, and the picture without
+        what was only asked for.
+        """
+        answers = self._standing.known(picture.standing)
         judgement = judge(picture, answers)
         while questions := [one for one in judgement.questions if answers.lacks(one)]:
-            answers = self._answers.add(answers, questions, self._observer, picture.namespaces, self._budgets)
+            answers = self._answers.add(
+                answers,
+                questions,
+                self._observer,
+                picture.namespaces,
+                self._budgets,
+                picture.roots,
+                self.config.confirm.abandoned,
+            )
             self._history = self._history.without(self._answers.unused)
             judgement = judge(picture, answers)
-        return judgement, answers
+        standing, owners = self._standing.take(picture.standing, answers)
+        return judgement, replace(answers, owners=owners), _with(picture, standing)
 
     def _with_ids(self, picture: Picture, suspects: frozenset[int]) -> Picture:
         """The picture with the ids of the namespaces in which something was found."""

@@ -182,6 +182,9 @@ class _Names:
         known = re.fullmatch(r"[A-Za-z0-9' ]+", text) or text in {f"roots of {engine}" for engine in ENGINES}
         return text if known else _LEFT_OUT
 
+    def _proof(self, text: str) -> str:
+        return _LEFT_OUT if text else ""
+
     def _fstype(self, text: str) -> str:
         kind, dot, subtype = text.partition(".")
         return f"{kind}.{self._name(subtype)}" if dot else text
@@ -211,6 +214,8 @@ _RULES: dict[tuple[str, str], Any] = {
     ("Kept", "fstype"): _Names._fstype,
     ("GivenQuestion", "fstype"): _Names._fstype,
     ("Given", "by"): _Names._name,
+    ("Ownership", "proof"): _Names._proof,
+    ("Ownership", "frees"): _Names._proof,
     ("Given", "stop"): _Names._command,
 }
 """Texts that hold names, by class and field; every other text is one of a fixed set, or a number."""
