@@ -19,12 +19,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_name_stands_for_suite_packages_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {tree.path(), tree.path("trixie"), tree.path(extras=["metrics"])}
+    names = {tree.path(), tree.path("trixie"), tree.path(packages.TODAY), tree.path(extras=["metrics"])}
     monkeypatch.setattr(tree, "BASE", (*packages.BASE, "hello"))
     names.add(tree.path())
     monkeypatch.setattr(tree, "RECIPE", "other")
     names.add(tree.path())
-    assert len(names) == 5
+    assert len(names) == 6
     assert tree.path() == tree.path(tree.SUITE, [])
 
 
