@@ -44,7 +44,7 @@ class Suite:
     image: str
 
 
-@pytest.fixture(scope="module", params=tuple(dict.fromkeys((tree.SUITE, TODAY))))
+@pytest.fixture(scope="module", params=tree.BOTH)
 def suite(request: pytest.FixtureRequest) -> Iterator[Suite]:
     with booted(request.param) as host:
         host.start_docker()

@@ -22,12 +22,12 @@ APART = ("PrivateTmp=yes", "MountFlags=private")
 STATE = "/run/containerd"
 
 
-@pytest.fixture
-def host() -> Iterator[Machine]:
+@pytest.fixture(params=[TODAY])
+def host(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A host of today's with the service running, and no engine yet."""
-    if reason := tree.obstacle(TODAY):
+    if reason := tree.obstacle(request.param):
         pytest.skip(reason)
-    with Machine(suite=TODAY, tmpfs=incus.TMPFS) as machine:
+    with Machine(suite=request.param, tmpfs=incus.TMPFS) as machine:
         install_product(machine)
         machine.run("systemctl", "start", "mountwarden")
         yield machine
