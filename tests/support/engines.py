@@ -9,6 +9,9 @@ from tests.support.shell import Shell
 IMAGE = "bb"
 DOCKER_FLAGS = ("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none", "--shutdown-timeout=1")
 
+CONTAINERD_STORE = "--feature=containerd-snapshotter=true"
+"""A flag of dockerd's since 27: images and containers' file systems are containerd's matter, as by default since 29."""
+
 USER = "user"
 _ROOTLESS = {
     "storage.conf": '[storage]\ndriver = "overlay"\n',
@@ -17,7 +20,7 @@ _ROOTLESS = {
 
 
 class Engines(Shell):
-    """Docker, podman and containerd."""
+    """Docker, podman, buildah and containerd. See also cri.py, incus.py and buildkit.py."""
 
     def start_docker(self, *flags: str) -> None:
         """Start docker.service with further flags of dockerd, and wait until it serves."""
@@ -38,6 +41,10 @@ class Engines(Shell):
     def podman(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run podman as root."""
         return self.run("podman", *argv, check=check, timeout=timeout)
+
+    def buildah(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run buildah as root. It shares podman's storage and images."""
+        return self.run("buildah", *argv, check=check, timeout=timeout)
 
     def start_rootless(self) -> None:
         """Log the user `user` (uid 1000) in for good, and import the image into this user's own storage."""
