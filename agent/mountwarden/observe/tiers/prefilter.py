@@ -65,6 +65,7 @@ class LiveAtHome:
             for key, spot, group in live:
                 if group:
                     self.groups.setdefault(key, {})[spot] = group
+        self.bases = {device: _outermost(paths) for device, paths in self.bases.items()}
 
     def _add_places(self, state: RootState) -> None:
         if all(layout.pattern == ANYWHERE for layout in state.root.layout):
@@ -72,7 +73,7 @@ class LiveAtHome:
         for base in state.bases:
             path = mountinfo.escape(base.spot.path).rstrip(b"/")
             self.bases.setdefault(base.spot.device.encode(), set()).add(path)
-        if state.bases:
+        if state.bases and any(layout.fstype == "overlay" for layout in state.root.layout):
             self.uppers += (b"upperdir=%s/" % mountinfo.escape(state.root.path).rstrip(b"/"),)
 
     def has_spot(self, device: bytes, path: bytes) -> bool:
@@ -105,6 +106,15 @@ class LiveAtHome:
             return frozenset()
         both = self.groups.keys() | other.groups.keys()
         return frozenset(key for key in both if self.groups.get(key) != other.groups.get(key))
+
+
+def _outermost(paths: set[bytes]) -> set[bytes]:
+    """Those that lie below no other: roots lie within each other, as volumes do in a data-root."""
+    kept = set[bytes]()
+    for path in sorted(paths, key=len):
+        if not any(path.startswith(other + b"/") for other in kept):
+            kept.add(path)
+    return kept
 
 
 def _live_of(state: RootState) -> Iterator[tuple[Key, Key, int]]:
