@@ -14,7 +14,7 @@ _shtab_mountwarden_commands() {
     config:'The configuration: defaults, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.'
     demo:'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
     detach:'Replaces the unmounted mountpoint by an empty directory, by which the kernel drops each copy.'
-    doctor:'Examines the kernel, systemd, the service, the engines'"'"' roots, and every mount namespace; names'
+    doctor:'Examines the kernel, systemd, the service, which engines run and whether their roots are known,'
     explain:'Shows one finding in full: what, since when, who holds it and why, the timeline, where the chain'
     graphdriver:'Serves the overlay driver to dockerd on a unix socket, until SIGTERM.'
     history:'Shows what the journal has of the service and of commands that root ran on this host, these with'

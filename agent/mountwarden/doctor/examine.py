@@ -11,16 +11,19 @@ from ..config.schema import Config
 from ..errors import MountwardenError
 from ..escape import sentence
 from ..model import Gap, SuperblockTest
-from ..observe import namespaces
+from ..observe import accounts, namespaces
 from ..observe.capabilities import Interface, interfaces
 from ..observe.exposed_texts import ExposedTexts
 from ..observe.superblocks import Superblocks
 from ..predict.next_leaks import NextLeak, predict_leaks, who
 from ..scan.result import Scan
 from ..scan.scanner import Scanner
-from . import canary, kernel, roots, system, units
+from . import canary, engines, kernel, roots, running, system, units
+from . import unknown as unknown_engines
 from .canary import CanaryResult
 from .check import Check, Status
+from .running import EngineRunning
+from .unknown import UnknownEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Examination:
     next_leaks: tuple[NextLeak, ...] = ()
     canary: CanaryResult | None = None
     scan: Scan | None = None
+    engines: tuple[EngineRunning, ...] = ()
+    unknown: tuple[UnknownEngine, ...] = ()
     superblock_test: tuple[SuperblockTest, str] | None = None
     """What the service asks, or a scan where it does not run, and why."""
 
@@ -114,16 +119,26 @@ def _host(asked: Asked, tried: tuple[Interface, ...], alive: Callable[[], None])
     exposed = texts.found(scan.picture)
     next_leaks, unasked = predict_leaks(exposed, scan.picture)
     full = kernel.mount_max(texts.mounts)
+    told, unread = running.running(_processes(scan), scan.picture.roots)
+    home = namespaces.of_pid1()
+    unknown = unknown_engines.unknown(texts.homes.get(home or 0), scan.picture, home, asked.config)
     checks = (
         *refused,
         *((full,) if full else ()),
+        *engines.running(told, unread, asked.config, accounts.name),
+        *engines.unknown(unknown),
         *roots.roots(scan.picture, scan.findings),
         roots.reached(exposed),
         *roots.cut_off(next_leaks),
         *(units.checks(private, _running(scan)) if (private := units.private()) and scan.picture.roots else ()),
         *roots.gaps(_once((*scan.gaps, *texts.gaps, *unasked))),
     )
-    return Examination(checks, tried, next_leaks, None, scan)
+    return Examination(checks, tried, next_leaks, None, scan, told, unknown)
+
+
+def _processes(scan: Scan) -> list[int]:
+    """All processes that the scan found."""
+    return sorted(pid for space in scan.picture.namespaces.values() for pid in space.pids)
 
 
 def _scanner(
