@@ -537,7 +537,7 @@ _shtab_mountwarden_who_options=(
   "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
-  ":what is busy\; a path of the host, a container by its name or id, a mount by its small or unique id:"
+  ":what is busy\; a path of the host\; a container, pod or instance by its name, id or the beginning of its id, of root or of any user\; a mount by its small or unique id:"
 )
 
 # guard to ensure default positional specs are added only once per session

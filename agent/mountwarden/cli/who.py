@@ -43,7 +43,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.add_argument(
         "what",
         metavar="PATH|DEVICE|CONTAINER|MOUNT-ID",
-        help="what is busy; a path of the host, a container by its name or id, a mount by its small or unique id",
+        help="what is busy; a path of the host; a container, pod or instance by its name, id or the beginning of its "
+        "id, of root or of any user; a mount by its small or unique id",
     )
     parser.set_defaults(run=run)
 
@@ -118,6 +119,7 @@ def _heading(answer: "BusyReport") -> str:
     part = f", {printable(target.path)} in it" if target.path else ""
     what = f"device {target.device}{part}{', this mount of it alone' if target.mounts is not None else ''}"
     what = f"namespace {target.space[0]}:[{target.space[1]}]" if target.space else what
+    what = f"{sentence(target.meant)}: {what}" if target.meant else what
     kept = f"kept busy by {count(len(answer.keepers), 'thing')}" if answer.keepers else "kept busy by nothing"
     return f"{printable(target.asked)} ({what}): {kept}"
 
@@ -128,6 +130,7 @@ def document(answer: "BusyReport") -> dict[str, Any]:
     return {
         "schema": "mountwarden.who/1",
         "asked": printable(target.asked),
+        "meant": sentence(target.meant) or None,
         "device": target.device,
         "path": printable(target.path) if target.path is not None else None,
         "complete": not answer.gaps,
