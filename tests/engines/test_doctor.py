@@ -126,19 +126,21 @@ def test_known_engines_are_told_and_nothing_else_is_taken_for_one(podman_host: M
     host = podman_host
     host.start_docker()
     image = [host.import_image(engine) for engine in ("docker", "ctr")][-1]
-    containers = {engine: run(host, engine, "-v", "/srv") for engine in ("docker", "podman")}
+    containers = [(engine, run(host, engine, "-v", "/srv")) for engine in ("docker", "podman")]
     host.run("ctr", "run", "-d", "--null-io", "--cpu-shares", "0", image, "plain", "sleep", "1000")
     host.run("sh", "-c", f"mkdir -p /var/lib/machines/m && tar -C /var/lib/machines/m -xf {rootfs.ARCHIVE}")
     spawn = ("systemd-nspawn", "-q", "--keep-unit", "--register=no", "--as-pid2", "--volatile=overlay")
     unit = host.unit("spawned", command=(*spawn, "-D", "/var/lib/machines/m", "/bin/sleep", "2000"))
     host.start_rootless()
     host.rootless("run", "-d", "bb", "sleep", "1000")
+    nested = ("--network", "none", "bb", "sh", "-c", "echo crio > /proc/self/comm; sleep 1000; true")
+    containers.append(("podman", host.podman("run", "-d", *nested).stdout.strip()))
     host.run("sh", "-c", SYSTEMS)
     document = doctor(host)
     host.run("sh", "-c", UNDONE)
     host.run("systemctl", "stop", unit)
     host.run("ctr", "task", "kill", "-s", "KILL", "plain")
-    for engine, container in containers.items():
+    for engine, container in containers:
         host.run(engine, "rm", "-f", container)
     host.stop_docker()
     assert [check for check in document["checks"] if check["id"] == "engines.unknown"] == []
@@ -150,6 +152,8 @@ def test_known_engines_are_told_and_nothing_else_is_taken_for_one(podman_host: M
     assert told["systemd-nspawn", "host"]["roots"] == []
     assert any("nothing to guard" in line for line in lines)
     assert told["podman", "user"]["user"] == 1000
+    assert told["CRI-O", "container"]["container"] == containers[-1][1]
+    assert ("CRI-O", "host") not in told
     docker = next(line for line in lines if line.startswith("Docker: process "))
     assert "(dockerd, docker.service)" in docker
     assert "/var/lib/docker (shared, peer group " in docker

@@ -1,6 +1,8 @@
 """An engine that no module knows, on a booted host: told with the entry that guards it, which then does."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -119,6 +121,28 @@ def test_what_a_unit_mounts_for_the_operator_is_no_engines(acme: Machine) -> Non
         acme.write(f"/etc/systemd/system/{unit}", f"[Mount]\nWhat=overlay\nWhere={where}\nType=overlay\n")
     assert unknown(doctor(acme)) == []
     acme.run("sh", "-c", "rm /etc/systemd/system/*-merged.mount")
+
+
+def test_one_mount_that_somebody_made_in_a_session_is_no_engines(host: Machine) -> None:
+    """An overlay by hand, with a shell beside it; of a service the same is one."""
+    host.run("mkdir", "-p", "/srv/trial")
+    host.run("mount", "-t", "tmpfs", "trial", "/srv/trial")
+    host.run("sh", "-c", "cd /srv/trial && mkdir -p web/l web/u web/w web/merged")
+    host.run("sh", "-c", "cd /srv/trial/web && mount -t overlay o -o lowerdir=l,upperdir=u,workdir=w merged")
+    beside = ("sh", "-c", "exec 9>/srv/trial/state; echo ready; exec sleep infinity")
+    shell = host.popen(*beside)
+    assert shell.stdout
+    assert shell.stdout.readline() == b"ready\n"
+    by_hand = unknown(doctor(host))
+    os.killpg(shell.pid, signal.SIGKILL)
+    shell.communicate()
+    host.unit("trial", command=beside)
+    by_service = wait_until(lambda: unknown(doctor(host)), 10, "the service has its file open")
+    host.run("systemctl", "stop", "trial.service")
+    host.run("umount", "/srv/trial/web/merged", "/srv/trial")
+    assert by_hand == []
+    assert "(sleep, trial.service)" in by_service[0]["text"]
+    assert '[[root]]\npath = "/srv/trial"\n' in by_service[0]["hint"]
 
 
 def test_engines_are_told_and_observed(host: Machine) -> None:

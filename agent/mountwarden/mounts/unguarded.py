@@ -70,7 +70,8 @@ def candidates(table: Table, states: Iterable[RootState]) -> tuple[Mount, ...]:
     """
     states = tuple(states)
     guarded = {mount.id for state in states for mounts in state.live.values() for mount in mounts}
-    known = tuple(state.root.path for state in states if state.root.engine != "custom" and state.root.path != b"/")
+    known = [state.root.path for state in states if state.root.engine != "custom" and state.root.path != b"/"]
+    passed_over = tuple(path + b"/" for path in (*_SYSTEM, *known))
     root = table.root()
     return tuple(
         mount
@@ -79,14 +80,8 @@ def candidates(table: Table, states: Iterable[RootState]) -> tuple[Mount, ...]:
         and mount.id not in guarded
         and (root is None or mount.device != root.device)
         and table.spot(mount) is not None
-        and not is_below(mount.point, _SYSTEM)
-        and not is_below(mount.point, known)
+        and not (mount.point + b"/").startswith(passed_over)
     )
-
-
-def is_below(path: bytes, directories: Iterable[bytes]) -> bool:
-    """Whether a path is one of the directories or below one."""
-    return any(below(directory, path) is not None for directory in directories)
 
 
 def _is_like_engines(mount: Mount) -> bool:
