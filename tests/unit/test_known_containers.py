@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from mountwarden.busy import bundles, containers, instances, stores, user_stores
+from mountwarden.busy.answer import BusyReport, BusyTarget
 from mountwarden.busy.known_containers import KnownContainer, chosen
+from mountwarden.cli.who import text
 from mountwarden.errors import MountwardenError
 from mountwarden.model import Root, RootKind
 from mountwarden.observe.accounts import Account, accounts
@@ -150,6 +152,13 @@ def test_what_means_several_is_refused_and_all_are_named() -> None:
     assert "\x1b" not in str(refused.value)
     with pytest.raises(MountwardenError):
         chosen("0123", every)
+
+
+def test_the_answer_begins_with_what_is_meant() -> None:
+    one = known(A, "nginx", pod="web-1", user="ada\x1b[2J")
+    told = text(BusyReport(BusyTarget("nginx", "0:55", meant=str(one)), ()), 200)
+    meant = f"container nginx of pod web-1 (containerd, CRI of user ada\\x1b[2J, {A[:12]})"
+    assert told == f"{meant}, device 0:55: kept busy by nothing\n"
 
 
 def test_a_pods_one_container_of_its_name_is_meant() -> None:

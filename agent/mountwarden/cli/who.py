@@ -119,9 +119,10 @@ def _heading(answer: "BusyReport") -> str:
     part = f", {printable(target.path)} in it" if target.path else ""
     what = f"device {target.device}{part}{', this mount of it alone' if target.mounts is not None else ''}"
     what = f"namespace {target.space[0]}:[{target.space[1]}]" if target.space else what
-    what = f"{sentence(target.meant)}: {what}" if target.meant else what
     kept = f"kept busy by {count(len(answer.keepers), 'thing')}" if answer.keepers else "kept busy by nothing"
-    return f"{printable(target.asked)} ({what}): {kept}"
+    return (
+        f"{sentence(target.meant)}, {what}: {kept}" if target.meant else f"{printable(target.asked)} ({what}): {kept}"
+    )
 
 
 def document(answer: "BusyReport") -> dict[str, Any]:

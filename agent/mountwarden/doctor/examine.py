@@ -11,7 +11,7 @@ from ..config.schema import Config
 from ..errors import MountwardenError
 from ..escape import sentence
 from ..model import Gap, SuperblockTest
-from ..observe import accounts, namespaces
+from ..observe import namespaces
 from ..observe.capabilities import Interface, interfaces
 from ..observe.exposed_texts import ExposedTexts
 from ..observe.superblocks import Superblocks
@@ -125,7 +125,7 @@ def _host(asked: Asked, tried: tuple[Interface, ...], alive: Callable[[], None])
     checks = (
         *refused,
         *((full,) if full else ()),
-        *engines.running(told, unread, asked.config, accounts.name),
+        *engines.running(told, unread, asked.config, _user),
         *engines.unknown(unknown),
         *roots.roots(scan.picture, scan.findings),
         roots.reached(exposed),
@@ -134,6 +134,12 @@ def _host(asked: Asked, tried: tuple[Interface, ...], alive: Callable[[], None])
         *roots.gaps(_once((*scan.gaps, *texts.gaps, *unasked))),
     )
     return Examination(checks, tried, next_leaks, None, scan, told, unknown)
+
+
+def _user(uid: int) -> str:
+    from ..observe import accounts
+
+    return accounts.name(uid)
 
 
 def _processes(scan: Scan) -> list[int]:

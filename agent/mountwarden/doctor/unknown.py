@@ -1,10 +1,9 @@
 """Engines that no module knows: what they mount in home below a directory of their own, and what would guard it."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ..config import dump, load
 from ..config.schema import Config, RootEntry
 from ..engines.programs import PROGRAMS
 from ..errors import ConfigError
@@ -13,8 +12,6 @@ from ..model import Holder, Mount, Picture, RootKind
 from ..mounts import unguarded
 from ..mounts.table import Table
 from ..mounts.unguarded import UnguardedDirectory, UnguardedPattern
-from ..observe import own_files
-from ..systemd.unit_names import mount_unit
 from .units import PLACES
 
 _UNITS = (
@@ -46,21 +43,31 @@ def unknown(table: Table | None, picture: Picture, home: int | None, config: Con
     """
     if table is None or home is None or home not in picture.namespaces:
         return ()
-    mounts = [one for one in unguarded.candidates(table, picture.roots) if not _is_units(one)]
+    mounts = unguarded.candidates(table, picture.roots)
+    return tuple(_of_mounts(mounts, picture.namespaces[home].pids, config)) if mounts else ()
+
+
+def _of_mounts(mounts: Iterable[Mount], pids: Collection[int], config: Config) -> Iterator[UnknownEngine]:
+    from ..observe import own_files  # on most hosts nothing is unguarded: what is needed then is loaded then
+
+    mounts = [one for one in mounts if not _is_units(one)]
     found = unguarded.directories(mounts)
     if not found:
-        return ()
+        return
     points = {one.path: tuple(mount.point for mount in one.mounts) for one in found}
     try:
-        users = own_files.users(picture.namespaces[home].pids, points)
+        users = own_files.users(pids, points)
     except own_files.TooManyLinks:
-        return ()
-    named = ((one, tuple(_holders(users.get(one.path, ()), one, config))) for one in found)
-    return tuple(_engine(one, some, config) for one, some in named if some)
+        return
+    for one in found:
+        if some := tuple(_holders(users.get(one.path, ()), one, config)):
+            yield _engine(one, some, config)
 
 
 def _is_units(mount: Mount) -> bool:
     """Whether an operator, by fstab or a unit, has it mounted by systemd."""
+    from ..systemd.unit_names import mount_unit
+
     name = mount_unit(mount.point)
     return any(os.path.lexists(f"{place}/{name}") for place in _UNITS)
 
@@ -100,6 +107,8 @@ def _entry(one: UnguardedPattern, known: Mapping[bytes, RootEntry]) -> RootEntry
 
 def _text(entries: list[RootEntry]) -> str | None:
     """As TOML that the configuration's own loader reads as these very entries."""
+    from ..config import dump, load
+
     text = "\n".join(map(dump.root_entry, entries))
     try:
         return text if list(load.parse(text.encode()).roots) == entries else None

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..model import Mount, RootState
-from .path_patterns import by_directory, patterns
 from .table import Table, below, join
 
 _OVERLAYS = ("overlay", "aufs", "fuse.fuse-overlayfs")
@@ -119,6 +118,8 @@ def directories(mounts: Iterable[Mount]) -> tuple[UnguardedDirectory, ...]:
 
 def _patterns(path: bytes, mounts: Collection[Mount]) -> Iterator[UnguardedPattern]:
     """Those of each type, and of several types as one where they lie below the same directory."""
+    from .path_patterns import by_directory, patterns
+
     by_place: dict[bytes, dict[str, Mapping[bytes, int]]] = {}
     for fstype in dict.fromkeys(mount.fstype for mount in mounts):
         rels = [below(path, mount.point) or b"" for mount in mounts if mount.fstype == fstype]
