@@ -3,13 +3,16 @@
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mountwarden.config.load import parse
 from mountwarden.config.schema import Config, RootEntry
 from mountwarden.doctor.unknown import _engine
-from mountwarden.model import Holder, Mount
+from mountwarden.model import Holder, Layout, Mount
 from mountwarden.mounts import unguarded
 from mountwarden.mounts.path_patterns import patterns
-from mountwarden.mounts.roots import root_state
+from mountwarden.mounts.roots import match_layout, root_state
+from mountwarden.mounts.table import below
 from mountwarden.systemd.unit_names import mount_unit
 
 from tests.unit.pictures import HOME, ROOT, host_root, layer, mount, table
@@ -156,3 +159,23 @@ def test_a_name_alone_says_nothing_of_what_varies() -> None:
 )
 def test_the_name_of_a_mounts_unit_is_as_systemd_escape_has_it(path: bytes, unit: str) -> None:
     assert mount_unit(path) == unit
+
+
+NAMES = st.sampled_from(["merged", "rootfs", "shm", "web", "db", "layers", ID, OTHER_ID, "12", "a\xa0b", 'q"'])
+
+
+@given(st.lists(st.lists(NAMES, min_size=1, max_size=4), min_size=1, max_size=12, unique_by=tuple))
+def test_every_mount_that_is_told_is_on_a_spot_of_the_entry(names: list[list[str]]) -> None:
+    """As discovery matches a layout; and the loader reads the entry, whatever the names are."""
+    mounts = [overlay(20 + n, "/opt/acme/" + "/".join(parts)) for n, parts in enumerate(names)]
+    for directory in unguarded.directories(unguarded.candidates(table(host_root(), *mounts), ())):
+        text = _engine(directory, (), Config()).entry
+        assert text is not None
+        on_spots = {
+            one.point
+            for entry in parse(text.encode()).roots
+            for one in mounts
+            if (rel := below(entry.path, one.point)) and any(match_layout(Layout(p, None), rel) for p in entry.layout)
+        }
+        assert len(on_spots) >= directory.many
+        assert {entry.path for entry in parse(text.encode()).roots} == {one.directory for one in directory.found}
