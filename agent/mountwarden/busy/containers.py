@@ -1,11 +1,15 @@
 """Containers, pods and instances by name or id, by the files of their engines: of root first, then of users."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from ..model import Gap, Root, RootKind
+from ..observe.apart import apart
 from . import bundles, instances, stores, user_stores
 from .known_containers import KnownContainer, chosen
+
+_Read = Callable[[], list[KnownContainer]]
 
 
 def find(asked: str, roots: Iterable[Root]) -> tuple[KnownContainer | None, tuple[Gap, ...]]:
@@ -17,23 +21,34 @@ def find(asked: str, roots: Iterable[Root]) -> tuple[KnownContainer | None, tupl
     Raises: MountwardenError where several are meant.
     """
     graphs = [root for root in roots if root.kind is RootKind.GRAPH and root.home_pid is None]
-    found = chosen(asked, _of_root(graphs))
+    stored, hung = apart(dict(_of_root(graphs)))
+    gaps = tuple(Gap(f"the containers in {path}", "it does not answer") for path in hung)
+    found = chosen(asked, (one for some in stored.values() for one in some))
     if found is not None:
-        return found, ()
-    every, gaps = user_stores.every()
-    return chosen(asked, every), gaps
+        return found, gaps
+    every, more = user_stores.every()
+    return chosen(asked, every), (*gaps, *more)
 
 
-def _of_root(roots: Iterable[Root]) -> Iterator[KnownContainer]:
+def _of_root(roots: Iterable[Root]) -> Iterator[tuple[str, _Read]]:
+    """By directory, what reads the containers there."""
     roots = sorted(roots, key=lambda root: root.engine == "containerd")  # whose tasks are those of Docker too
     for root in roots:
         path = os.fsdecode(root.path)
         if root.engine == "docker":
-            yield from stores.docker(path)
+            yield path, partial(_all, stores.docker, path)
         elif root.engine == "containers-storage":
             run = os.path.dirname(os.path.dirname(root.record[0])) if root.record else path
-            yield from (bundles.crio(run, one) for one in stores.podman(path))
+            yield path, partial(_of_store, run, path)
         elif root.engine == "containerd":
-            yield from bundles.containerd(path)
+            yield path, partial(_all, bundles.containerd, path)
     for directory, engine in instances.DIRECTORIES.items():
-        yield from instances.instances(directory, engine)
+        yield directory, partial(_all, instances.instances, directory, engine)
+
+
+def _all(read: Callable[..., Iterator[KnownContainer]], *of: str) -> list[KnownContainer]:
+    return list(read(*of))
+
+
+def _of_store(run_directory: str, path: str) -> list[KnownContainer]:
+    return [bundles.crio(run_directory, one) for one in stores.podman(path)]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ..errors import MountwardenError
+from ..escape import sentence
 from ..model import Gap, Mount, Root
 from ..mounts.table import Table, below, join
 from ..observe import all_mounts, paths, processes
@@ -131,7 +132,7 @@ def _container(asked: str, known: KnownContainer | None, world: World, gaps: tup
         return replace(_path(known.layer, world), asked=asked, meant=meant)
     if not by_prefix and not gaps:
         return None
-    unread = f" ({gaps[0].what}: {gaps[0].reason})" if gaps else ""
+    unread = "".join(f"; could not read {sentence(gap.what)}: {gap.reason}" for gap in gaps[:1])
     raise MountwardenError(f"no container {asked} is running here, and no engine knows one{unread}", hint=HINT)
 
 

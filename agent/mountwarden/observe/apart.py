@@ -1,4 +1,4 @@
-"""Files of users, read in a forked child: a home may be on a file system that does not answer."""
+"""Files of engines and users, read in a forked child: they may be on a file system that does not answer."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,7 +23,7 @@ def apart(functions: dict[str, Callable[[], T]]) -> tuple[dict[str, T], tuple[st
     """
     try:
         return child.ask(
-            lambda: {name: one() for name, one in functions.items()}, deadline=ALL, what="users' files"
+            lambda: {name: one() for name, one in functions.items()}, deadline=ALL, what="the reading of files"
         ), ()
     except NoAnswer:
         found: dict[str, T] = {}
@@ -33,7 +33,7 @@ def apart(functions: dict[str, Callable[[], T]]) -> tuple[dict[str, T], tuple[st
             hung.append(name)
             continue
         try:
-            found[name] = child.ask(function, deadline=EACH, what=f"files of {name}")
+            found[name] = child.ask(function, deadline=EACH, what=f"the reading of {name}")
         except NoAnswer:
             hung.append(name)
     return found, tuple(hung)
