@@ -84,3 +84,19 @@ def test_containers_and_pods_of_containerd(host: Machine) -> None:
     assert "give an id" in refused.stderr
     for identity in ("plain-task", pod, one, other, hello):
         host.ctr("task", "kill", "-s", "KILL", identity)
+
+
+def test_a_container_of_docker_with_containerds_image_store() -> None:
+    """Docker 29's usual store, which 26 has too: the layer is containerd's, and mounted in the data-root."""
+    with booted("trixie") as machine:
+        machine.write("/etc/docker/daemon.json", '{"features": {"containerd-snapshotter": true}}')
+        machine.start_docker()
+        machine.import_image("docker")
+        identity = machine.docker("run", "-d", "--network=none", "--name", "web", "bb", "sleep", "1000").stdout.strip()
+        answer = asked(machine, "web")
+        machine.docker("kill", "web")
+        stopped = machine.run("mountwarden", "who", "web", "--json", check=False)
+    assert answer["meant"] == f"container web (Docker, {identity[:12]})"
+    assert f"/var/lib/docker/rootfs/overlayfs/{identity}" in places(answer)
+    assert stopped.returncode == 2
+    assert f"container web (Docker, {identity[:12]}): it does not run" in stopped.stderr
