@@ -148,15 +148,21 @@ def test_one_mount_that_somebody_made_in_a_session_is_no_engines(host: Machine) 
 def test_engines_are_told_and_observed(host: Machine) -> None:
     """By their processes: the host's, and one of a user, whose name may be a lie and is shown alone."""
     assert unknown(doctor(host)) == []
-    host.run("sh", "-c", "cp /usr/bin/sleep /usr/local/bin/nomad; cp /usr/bin/sleep /usr/local/bin/dockerd")
+    host.run("sh", "-c", "for name in nomad dockerd conmon; do cp /usr/bin/sleep /usr/local/bin/$name; done")
+    for engine in ("crio", "libpod"):
+        scope = ("systemd-run", "--scope", "--quiet", f"--unit={engine}-conmon-1234.scope")
+        host.run("sh", "-c", f"{' '.join(scope)} /usr/local/bin/conmon 1000 >/dev/null 2>&1 &")
+    wait_until(lambda: host.run("pgrep", "-c", "conmon", check=False).stdout == "2\n", 10, "both monitors run")
     host.run("systemd-run", "--unit=nomad.service", "/usr/local/bin/nomad", "infinity")
     host.run("systemd-run", "--unit=own.service", "-p", "User=daemon", "/usr/local/bin/dockerd", "infinity")
     document = doctor(host)
     told = {one["engine"]: one for one in document["engines"]}
     lines = [check["text"] for check in document["checks"] if check["group"] == "engines"]
     host.run("systemctl", "stop", "nomad.service", "own.service")
-    host.run("rm", "/usr/local/bin/nomad", "/usr/local/bin/dockerd")
+    host.run("sh", "-c", "pkill -x conmon; cd /usr/local/bin && rm nomad dockerd conmon")
     assert (told["Nomad"]["of"], told["Nomad"]["roots"]) == ("host", [])
     assert told["Nomad"]["processes"][0]["unit"] == "nomad.service"
+    assert told["CRI-O"]["processes"][0]["unit"] == "crio-conmon-1234.scope"
+    assert told["podman"]["processes"][0]["unit"] == "libpod-conmon-1234.scope"
     assert (told["Docker"]["of"], told["Docker"]["user"]) == ("user", 1)
     assert any("Docker of user daemon: process" in line and "observed only" in line for line in lines), lines

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from ..engines.containers_storage import CRIO
 from ..engines.programs import PROGRAMS, Program
 from ..explain import holders
 from ..model import Holder, RootState
@@ -42,6 +43,7 @@ def running(pids: Iterable[int], roots: Iterable[RootState]) -> tuple[tuple[Engi
     for pid, program in named[:MOST]:
         if (one := _holder(pid)) is not None:
             user, container = _whose(one)
+            program = PROGRAMS[CRIO] if _is_crios(one) else program
             grouped.setdefault((program.name, user, container), []).append((program, one))
     known = tuple(roots)
     found = tuple(_engine(key, some, known) for key, some in grouped.items())
@@ -57,6 +59,11 @@ def _engine(
     first = tuple(one for _program, one in some[:_FEW])
     found = EngineRunning(program, first, len(some), user, container)
     return replace(found, roots=theirs) if found.is_hosts else found
+
+
+def _is_crios(one: Holder) -> bool:
+    """Whether it is a monitor of CRI-O's, whose scope is called so (cri-o/cri-o internal/config/cgmgr)."""
+    return one.comm == "conmon" and bool(one.unit and one.unit.startswith("crio-conmon-"))
 
 
 def _whose(one: Holder) -> tuple[int | None, str | None]:
