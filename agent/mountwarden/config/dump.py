@@ -109,7 +109,8 @@ EXAMPLE = """\
 #tier = "best"
 
 # Engines whose roots are watched.
-#engines = ["docker", "containers-storage", "containerd", "kubelet", "netns", "host"]
+#engines = ["docker", "containers-storage", "containerd", "kubelet", "netns", "host",
+#"buildkit", "crio", "incus", "nerdctl"]
 
 # Incidents that the service acts on in a minute, at most; one is all that it does on one root after one scan.
 #acts_per_minute = 60

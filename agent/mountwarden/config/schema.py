@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 DIRECTORY = b"/etc/mountwarden"
 VERSION = 1
 """Of the configuration's format. Within a version keys are only added: none is removed or changes its meaning."""
-ENGINES = ("docker", "containers-storage", "containerd", "kubelet", "netns", "host")
+ENGINES = (
+    *("docker", "containers-storage", "containerd", "kubelet", "netns", "host"),
+    *("buildkit", "crio", "incus", "nerdctl"),
+)
 """Engines that `engines` may name. `[[policy]]` may name "custom" too: the `[[root]]` entries."""
 
 

@@ -14,7 +14,21 @@ from . import file_cache
 
 T = TypeVar("T")
 
-COMMANDS = frozenset({"dockerd", "containerd", "crio", "kubelet"})
+COMMANDS = frozenset(
+    {
+        "dockerd",
+        "containerd",
+        "crio",
+        "buildkitd",
+        "incusd",
+        "lxd",
+        "kubelet",
+        "kubelite",
+        "k3s",
+        "k3s-server",
+        "k3s-agent",
+    }
+)
 """Command names of the daemons that engines' modules need: for `DaemonWatch`."""
 
 MOST_ROOTS = 100
