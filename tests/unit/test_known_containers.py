@@ -1,5 +1,6 @@
 """Containers by their engines' own files: trees of their shapes, and which one a name means."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -127,6 +128,8 @@ def test_instances_of_a_project_and_virtual_machines(tmp_path: Path) -> None:
     found = {one.id: one for one in instances.instances(str(tmp_path), "Incus")}
     assert (found["web"].names, found["web"].layer) == ((), f"{tmp_path}/storage-pools/default/containers/web")
     assert found["shop_db"].names == ("db",)
+    volumes = dataclasses.replace(root("incus", tmp_path), kind=RootKind.VOLUME)
+    assert containers.find("db", [volumes])[0] == found["shop_db"]
 
 
 def known(identity: str, *names: str, **other: Any) -> KnownContainer:
@@ -172,7 +175,7 @@ def test_a_pods_one_container_of_its_name_is_meant() -> None:
 def test_dockers_record_says_more_than_its_containerd(tmp_path: Path) -> None:
     docker(tmp_path / "docker")
     bundle(tmp_path / "state", "moby", A, None)
-    roots = [root("containerd", tmp_path / "state"), root("docker", tmp_path / "docker")]
+    roots = [root("containerd", tmp_path / "state"), root("docker", tmp_path / "docker", ("kept",))]
     found, _ = containers.find(A, roots)
     assert found is not None
     assert found.engine == "Docker"
@@ -180,9 +183,9 @@ def test_dockers_record_says_more_than_its_containerd(tmp_path: Path) -> None:
 
 def test_a_root_of_another_namespace_is_left_out(tmp_path: Path) -> None:
     docker(tmp_path)
-    one = root("docker", tmp_path)
-    elsewhere = Root(one.path, one.engine, one.kind, (), home=7, home_pid=7)
-    assert containers.find("web", [elsewhere])[0] is None
+    one = root("docker", tmp_path, ("kept",))
+    assert containers.find("web", [one])[0] is not None
+    assert containers.find("web", [dataclasses.replace(one, home=7, home_pid=7)])[0] is None
 
 
 USER = Account("ada\x1b[2J", 1000, b"/")

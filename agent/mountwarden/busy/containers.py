@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+from ..engines import incus
 from ..model import Gap, Root, RootKind
 from ..observe.apart import apart
 from . import bundles, instances, stores, user_stores
@@ -20,8 +21,7 @@ def find(asked: str, roots: Iterable[Root]) -> tuple[KnownContainer | None, tupl
 
     Raises: MountwardenError where several are meant.
     """
-    graphs = [root for root in roots if root.kind is RootKind.GRAPH and root.home_pid is None]
-    stored, hung = apart(dict(_of_root(graphs)))
+    stored, hung = apart(dict(_of_root(root for root in roots if root.home_pid is None)))
     gaps = tuple(Gap(f"the containers in {path}", "it does not answer") for path in hung)
     found = chosen(asked, (one for some in stored.values() for one in some))
     if found is not None:
@@ -35,15 +35,16 @@ def _of_root(roots: Iterable[Root]) -> Iterator[tuple[str, _Read]]:
     roots = sorted(roots, key=lambda root: root.engine == "containerd")  # whose tasks are those of Docker too
     for root in roots:
         path = os.fsdecode(root.path)
-        if root.engine == "docker":
+        if root.engine == "docker" and root.record:
             yield path, partial(_all, stores.docker, path)
-        elif root.engine == "containers-storage":
+        elif root.engine == "containers-storage" and root.kind is RootKind.GRAPH:
             run = os.path.dirname(os.path.dirname(root.record[0])) if root.record else path
             yield path, partial(_of_store, run, path)
         elif root.engine == "containerd":
             yield path, partial(_all, bundles.containerd, path)
-    for directory, engine in instances.DIRECTORIES.items():
-        yield directory, partial(_all, instances.instances, directory, engine)
+        elif root.engine == incus.ENGINE:
+            engine = "LXD" if root.path in incus.DIRECTORIES["lxd"] else "Incus"
+            yield path, partial(_all, instances.instances, path, engine)
 
 
 def _all(read: Callable[..., Iterator[KnownContainer]], *of: str) -> list[KnownContainer]:

@@ -2,15 +2,14 @@
 
 lxc/incus: internal/server/storage/drivers/utils.go (GetVolumeMountPath): storage-pools/POOL/containers/NAME and
 virtual-machines/NAME, below INCUS_DIR; internal/server/project/project.go (Instance): in another project than the
-default one the name there is PROJECT_NAME, and neither part has an underscore. LXD has the same below its own.
+default one the name there is PROJECT_NAME, and neither part has an underscore. LXD has the same below its own
+directory. Where that is, the module of both knows.
 """
 
 from collections.abc import Iterator
 
 from .known_containers import KnownContainer
 from .stores import listed
-
-DIRECTORIES = {"/var/lib/incus": "Incus", "/var/lib/lxd": "LXD", "/var/snap/lxd/common/lxd": "LXD"}
 
 
 def instances(directory: str, engine: str) -> Iterator[KnownContainer]:

@@ -55,10 +55,11 @@ def _engine(
 ) -> EngineRunning:
     _name, user, container = key
     program = some[0][0]
-    theirs = tuple(state for state in roots if state.root.engine in program.modules)
+    theirs = [state for state in roots if state.root.engine in program.modules]
+    of_daemons = [state for state in theirs if state.root.home_known]  # one of another daemon, which ended, is not its
     first = tuple(one for _program, one in some[:_FEW])
     found = EngineRunning(program, first, len(some), user, container)
-    return replace(found, roots=theirs) if found.is_hosts else found
+    return replace(found, roots=tuple(of_daemons or theirs)) if found.is_hosts else found
 
 
 def _is_crios(one: Holder) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from . import containerd, containers_storage, docker, kubelet
+from . import buildkit, containerd, containers_storage, crio, docker, incus, kubelet, nerdctl
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +30,20 @@ _NODE = (containerd.ENGINE, kubelet.ENGINE)
 PROGRAMS: Mapping[str, Program] = MappingProxyType(
     {
         docker.COMMAND: Program("Docker", (docker.ENGINE,)),
-        containerd.COMMAND: Program("containerd", (containerd.ENGINE,)),
-        containers_storage.CRIO: Program("CRI-O", (containers_storage.ENGINE,)),
+        containerd.COMMAND: Program("containerd", (containerd.ENGINE, nerdctl.ENGINE)),
+        containers_storage.CRIO: Program("CRI-O", (containers_storage.ENGINE, crio.ENGINE)),
         "podman": Program("podman", (containers_storage.ENGINE,)),
         "conmon": Program("podman", (containers_storage.ENGINE,)),
-        kubelet.COMMAND: Program("kubelet", (kubelet.ENGINE,)),
+        "kubelet": Program("kubelet", (kubelet.ENGINE,)),
         "kubelite": Program("MicroK8s", _NODE),
+        "k3s": Program("k3s", _NODE),
         "k3s-server": Program("k3s", _NODE),
         "k3s-agent": Program("k3s", _NODE),
         "rke2": Program("RKE2", _NODE),
         "k0s": Program("k0s", _NODE),
-        "buildkitd": Program("BuildKit"),
-        "incusd": Program("Incus"),
-        "lxd": Program("LXD"),
+        buildkit.COMMAND: Program("BuildKit", (buildkit.ENGINE,)),
+        "incusd": Program("Incus", (incus.ENGINE,)),
+        "lxd": Program("LXD", (incus.ENGINE,)),
         "nomad": Program("Nomad"),
         "balena-engine-d": Program("balenaEngine"),
         "gdn": Program("Garden"),
