@@ -107,7 +107,7 @@ def _release(scan: Scan | None) -> Check:
 
 
 def _without_root() -> Check:
-    text = "roots, namespaces and what will leak next were not examined: that needs root"
+    text = "engines, roots, namespaces and what will leak next were not examined: that needs root"
     return Check("namespaces.gap", roots.NEXT, Status.WARN, text, "run it as root")
 
 

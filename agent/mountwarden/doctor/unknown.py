@@ -1,6 +1,5 @@
 """Engines that no module knows: what they mount in home below a directory of their own, and what would guard it."""
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ from ..model import Holder, Mount, Picture, RootKind
 from ..mounts import unguarded
 from ..mounts.table import Table
 from ..mounts.unguarded import UnguardedDirectory, UnguardedPattern
-from .units import PLACES
+from .units import PLACES, names
 
 _UNITS = (
     *PLACES,
@@ -50,26 +49,23 @@ def unknown(table: Table | None, picture: Picture, home: int | None, config: Con
 def _of_mounts(mounts: Iterable[Mount], pids: Collection[int], config: Config) -> Iterator[UnknownEngine]:
     from ..observe import own_files  # on most hosts nothing is unguarded: what is needed then is loaded then
 
-    mounts = [one for one in mounts if not _is_units(one)]
+    mounts = _without_units(mounts)
     found = unguarded.directories(mounts)
     if not found:
         return
     points = {one.path: tuple(mount.point for mount in one.mounts) for one in found}
-    try:
-        users = own_files.users(pids, points)
-    except own_files.TooManyLinks:
-        return
+    users = own_files.users(pids, points)
     for one in found:
         if some := tuple(_holders(users.get(one.path, ()), one, config)):
             yield _engine(one, some, config)
 
 
-def _is_units(mount: Mount) -> bool:
-    """Whether an operator, by fstab or a unit, has it mounted by systemd."""
+def _without_units(mounts: Iterable[Mount]) -> list[Mount]:
+    """Without what an operator, by fstab or a unit, has mounted by systemd."""
     from ..systemd.unit_names import mount_unit
 
-    name = mount_unit(mount.point)
-    return any(os.path.lexists(f"{place}/{name}") for place in _UNITS)
+    units = {name for place in _UNITS for name in names(place) if name.endswith(".mount")}
+    return [one for one in mounts if mount_unit(one.point) not in units]
 
 
 def _holders(pids: Iterable[int], directory: UnguardedDirectory, config: Config) -> Iterator[Holder]:

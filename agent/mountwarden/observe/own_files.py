@@ -9,13 +9,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from ..mounts.table import below
 
 MOST = 50_000
-"""Links that are read, of all processes together."""
+"""Links that are read, of all processes together; what is beyond is not known."""
 
 _DELETED = b" (deleted)"
-
-
-class TooManyLinks(Exception):
-    """There are more links than `MOST`: who uses what is not known."""
 
 
 def users(pids: Iterable[int], directories: Mapping[bytes, Collection[bytes]]) -> dict[bytes, list[int]]:
@@ -24,10 +20,9 @@ def users(pids: Iterable[int], directories: Mapping[bytes, Collection[bytes]]) -
     `pids` are processes of one mount namespace, the directories those of its view, each with the mountpoints below it:
     whoever is in one of those need not be whose directory it is. Processes of others than root, with another root
     directory, and process 1 are passed over.
-
-    Raises: TooManyLinks.
     """
     found: dict[bytes, list[int]] = {}
+    within = {directory: tuple(point + b"/" for point in points) for directory, points in directories.items()}
     left = MOST
     for pid in pids:
         if pid in (1, os.getpid()) or not _is_roots(pid):
@@ -36,9 +31,10 @@ def users(pids: Iterable[int], directories: Mapping[bytes, Collection[bytes]]) -
         for path in _links(pid):
             left -= 1
             if left < 0:
-                raise TooManyLinks
-            for directory, mountpoints in directories.items():
-                if directory not in seen and _is_of(path, directory, mountpoints):
+                return found
+            for directory, mounted in within.items():
+                is_below = directory not in seen and below(directory, path) is not None
+                if is_below and not (path + b"/").startswith(mounted):
                     seen.add(directory)
                     found.setdefault(directory, []).append(pid)
     return found
@@ -62,7 +58,3 @@ def _links(pid: int) -> Iterator[bytes]:
             yield os.readlink(name).removesuffix(_DELETED)
         except OSError:
             continue  # closed meanwhile
-
-
-def _is_of(path: bytes, directory: bytes, mountpoints: Iterable[bytes]) -> bool:
-    return below(directory, path) is not None and not any(below(point, path) is not None for point in mountpoints)
