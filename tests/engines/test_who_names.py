@@ -100,3 +100,18 @@ def test_a_container_of_docker_with_containerds_image_store() -> None:
     assert f"/var/lib/docker/rootfs/overlayfs/{identity}" in places(answer)
     assert stopped.returncode == 2
     assert f"container web (Docker, {identity[:12]}): it does not run" in stopped.stderr
+
+
+def test_a_machine_by_its_whole_name(host: Machine) -> None:
+    """No record has it, only its control group; the name of another may begin with its own."""
+    scope = ("systemd-run", "--scope", "--quiet", "--unit=machine-web2.scope")
+    machine = host.popen(*scope, "unshare", "--mount", "sh", "-c", "echo ready; exec sleep infinity")
+    assert machine.stdout
+    assert machine.stdout.readline() == b"ready\n"
+    whole = asked(host, "web2")
+    part = host.run("mountwarden", "who", "web", check=False)
+    host.run("systemctl", "stop", "machine-web2.scope")
+    machine.communicate()
+    assert "web2" in {held["container"] for keeper in whole["keepers"] for held in keeper["holders"]}
+    assert whole["meant"] is None
+    assert part.returncode == 2
