@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from ..config.schema import Config
+from ..engines import containers_storage
 from ..escape import printable, sentence, unit_name
 from ..explain.naming import container_name
 from ..model import Holder, RootState
@@ -55,6 +56,9 @@ def _of_host(one: EngineRunning, config: Config) -> Check:
     missing = [name for name in program.modules if name not in config.engines]
     if missing:
         text += f"not guarded: `engines` of the configuration leaves {' and '.join(missing)} out"
+        return Check("engines", GROUP, Status.OK, text)
+    if containers_storage.ENGINE in program.modules:
+        text += "no root of it was found, as where its storage driver is not overlay: nothing of it is guarded"
         return Check("engines", GROUP, Status.OK, text)
     hint = "its directory is not there, or could not be asked for: mountwarden report --strict names what"
     return Check("engines", GROUP, Status.WARN, f"{text}no root of it was found: it is not guarded", hint)
