@@ -68,7 +68,8 @@ class Views:
         A place is what stands in a line before the names that make a mount point a spot, with a space before it.
         """
         found: dict[bytes, tuple[bytes, ...]] = {}
-        for line in Lines(text).holding(b" %s /" % device for device in self.places):
+        # Without the space after it: a search by a rarer last byte takes half the time.
+        for line in Lines(text).holding(b" %s" % device for device in self.places):
             fields = line.split(b" ", 5)
             if len(fields) == 6 and fields[2] in self.places and (suffixes := self._suffixes(fields[2], fields[3])):
                 point = fields[4].rstrip(b"/")
@@ -80,8 +81,11 @@ class Views:
         if known is None:
             if len(self._known) >= _MOST_KNOWN:  # who owns a namespace decides what is mounted in it
                 self._known.clear()
-            every = (place.suffix(root.rstrip(b"/")) for place in self.places[device])
-            known = self._known[device, root] = tuple(_shortest(suffix for suffix in every if suffix is not None))
+            by_path: dict[bytes, list[bytes]] = {}
+            for place in self.places[device]:
+                if (suffix := place.suffix(root.rstrip(b"/"))) is not None:
+                    by_path.setdefault(place.path, []).append(suffix)
+            known = self._known[device, root] = tuple(_shortest(map(_common, by_path.values())))
         return known
 
 
@@ -95,6 +99,15 @@ def _places(states: Iterable[RootState]) -> Iterator[tuple[bytes, _Place]]:
                 if may_hold(layout, base.rel):
                     below = tuple(map(mountinfo.escape, layout.pattern.split(b"/")[depth:]))
                     yield base.spot.device.encode(), _Place(path, below)
+
+
+def _common(suffixes: list[bytes]) -> bytes:
+    """What all suffixes of one root begin with: one search, which finds little more than they do."""
+    if len(suffixes) == 1:
+        return suffixes[0]
+    first, last = min(suffixes), max(suffixes)
+    length = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[: first.rindex(b"/", 0, length) + 1]
 
 
 def _shortest(suffixes: Iterable[bytes]) -> Iterator[bytes]:
