@@ -104,7 +104,7 @@ complete -c mountwarden -n '_shtab_mountwarden_using who' -l json -d 'JSON inste
 complete -c mountwarden -n '_shtab_mountwarden_using who' -l tier -xka "events statmount mountinfo" -d 'kernel interface that scans use (default: the configuration'"'"'s, else the best that works)'
 complete -c mountwarden -n '_shtab_mountwarden_using who' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'
 complete -c mountwarden -n '_shtab_mountwarden_using who' -l no-color -d 'no colours; so does NO_COLOR in the environment'
-complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a doctor -d 'Examines the kernel, systemd, the service, the engines'"'"' roots, and every mount namespace; names'
+complete -c mountwarden -n '_shtab_mountwarden_using; and test $_shtab_mountwarden_npos -eq 0' -a doctor -d 'Examines the kernel, systemd, the service, which engines run and whether their roots are known,'
 complete -c mountwarden -n '_shtab_mountwarden_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c mountwarden -n '_shtab_mountwarden_using doctor' -l json -d 'JSON instead of text'
 complete -c mountwarden -n '_shtab_mountwarden_using doctor' -l config -x -d 'directory of mountwarden.toml (default: /etc/mountwarden)'

@@ -14,7 +14,7 @@ _shtab_mountwarden_commands() {
     config:'The configuration: defaults, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.'
     demo:'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
     detach:'Replaces the unmounted mountpoint by an empty directory, by which the kernel drops each copy.'
-    doctor:'Examines the kernel, systemd, the service, the engines'"'"' roots, and every mount namespace; names'
+    doctor:'Examines the kernel, systemd, the service, which engines run and whether their roots are known,'
     explain:'Shows one finding in full: what, since when, who holds it and why, the timeline, where the chain'
     graphdriver:'Serves the overlay driver to dockerd on a unix socket, until SIGTERM.'
     history:'Shows what the journal has of the service and of commands that root ran on this host, these with'
@@ -537,7 +537,7 @@ _shtab_mountwarden_who_options=(
   "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
-  ":what is busy\; a path of the host, a container by its name or id, a mount by its small or unique id:"
+  ":what is busy\; a path of the host\; a container, pod or instance by its name, id or the beginning of its id, of root or of any user\; a mount by its small or unique id:"
 )
 
 # guard to ensure default positional specs are added only once per session

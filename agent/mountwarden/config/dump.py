@@ -28,6 +28,11 @@ def dump(config: Config, *, origin: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
+def root_entry(entry: RootEntry) -> str:
+    """A `[[root]]` as TOML, each key in a line of its own."""
+    return "\n".join(("[[root]]", *(f"{key} = {value}" for key, value in _entry(entry)))) + "\n"
+
+
 def _top(config: Config) -> Iterator[tuple[str, str]]:
     yield "version", str(VERSION)
     yield "mode", _text(config.mode)
