@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.fixtures import booted
 from tests.support.machine import Machine
+from tests.support.packages import TODAY
 
 CRI = "io.kubernetes.cri"
 
@@ -88,7 +89,7 @@ def test_containers_and_pods_of_containerd(host: Machine) -> None:
 
 def test_a_container_of_docker_with_containerds_image_store() -> None:
     """Docker 29's usual store, which 26 has too: the layer is containerd's, and mounted in the data-root."""
-    with booted("trixie") as machine:
+    with booted(TODAY) as machine:
         machine.write("/etc/docker/daemon.json", '{"features": {"containerd-snapshotter": true}}')
         machine.start_docker()
         machine.import_image("docker")
