@@ -45,8 +45,15 @@ def service(host: Machine) -> Iterator[Service]:
     one.reset()
 
 
-@pytest.mark.parametrize("tier", ["mountinfo", "statmount", "events"])
-@pytest.mark.parametrize("kept", ["bind", "descriptor"])
+SHORT = {("bind", "mountinfo"), ("descriptor", "events")}
+CASES = [
+    pytest.param(kept, tier, marks=() if (kept, tier) in SHORT else pytest.mark.long)
+    for kept in ("bind", "descriptor")
+    for tier in ("mountinfo", "statmount", "events")
+]
+
+
+@pytest.mark.parametrize(("kept", "tier"), CASES)
 def test_what_leaked_into_one_of_them_is_told_at_once_and_ended(service: Service, kept: str, tier: str) -> None:
     host = service.host
     service.start(f'tier = "{tier}"\n{CONFIG}')
