@@ -5,26 +5,29 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support import tree
 from tests.support.fixtures import booted
 from tests.support.machine import Machine
 from tests.support.ownership import Owners
+from tests.support.packages import TODAY
 from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
 
 ROUNDS = 2
-STORES = {"graph driver": {}, "containerd's store": {"features": {"containerd-snapshotter": True}}}
+STORES = {
+    "graph driver": (tree.SUITE, {}),
+    "containerd's store": (TODAY, {"features": {"containerd-snapshotter": True}}),
+}
 LOST = "/var/lib/docker/rootfs/overlayfs/" + "ab" * 32
 
 
 @pytest.fixture(scope="module", params=STORES)
 def host(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    with booted() as machine:
-        machine.write("/etc/docker/daemon.json", json.dumps({"live-restore": True, **STORES[request.param]}))
+    suite, features = STORES[request.param]
+    with booted(suite) as machine:
+        machine.write("/etc/docker/daemon.json", json.dumps({"live-restore": True, **features}))
         machine.start_docker()
-        version = machine.docker("version", "--format", "{{.Server.Version}}").stdout
-        if STORES[request.param] and int(version.partition(".")[0]) < 24:
-            pytest.skip(f"Docker {version.strip()} keeps its images itself")
         machine.import_image("docker")
         for name in ("live", "paused"):
             machine.docker("run", "-d", "--name", name, "--ipc=shareable", "bb", "sleep", "10000")
