@@ -14,7 +14,7 @@ from tests.support.ownership import Owners
 from tests.support.product import LIBRARY, h2
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.engines, pytest.mark.timeout(300)]
 
 TASKS = "/run/containerd/io.containerd.runtime.v2.task/default"
 

@@ -12,7 +12,7 @@ from tests.support.ownership import Owners
 from tests.support.packages import TODAY
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.engines, pytest.mark.timeout(300)]
 
 ROUNDS = 2
 STORES = {

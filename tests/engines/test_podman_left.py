@@ -12,7 +12,7 @@ from tests.support.machine import Machine
 from tests.support.ownership import Owners
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.engines, pytest.mark.timeout(300)]
 
 STORE = "/var/lib/containers/storage"
 

@@ -9,7 +9,7 @@ from tests.support import rootfs
 from tests.support.fixtures import booted
 from tests.support.machine import Machine
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 TREE = "/var/lib/portables/web"
 UNIT = "[Service]\nExecStart=/bin/sleep 1000\nPrivateTmp=yes\n"

@@ -20,6 +20,12 @@ from tests.support.scratch_ns import Namespace, Sandbox, hold
 
 CASES = list(layouts.cases())
 TYPES = sorted({case.fstype for case in CASES})
+RARE = ("ext4", "fuse.sshfs")
+"""Of these each layout has a test of its own in the long run alone."""
+PLANTED = [
+    pytest.param(case.fstype, case, id=str(case), marks=pytest.mark.long if case.fstype in RARE else ())
+    for case in CASES
+]
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="makes namespaces as root"),
@@ -65,9 +71,7 @@ def planted(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
             yield sandbox
 
 
-@pytest.mark.parametrize(
-    ("planted", "case"), [pytest.param(case.fstype, case, id=str(case)) for case in CASES], indirect=["planted"]
-)
+@pytest.mark.parametrize(("planted", "case"), PLANTED, indirect=["planted"])
 def test_a_copy_on_a_spot_is_found(planted: Sandbox, case: Case) -> None:
     """By a first scan, which has not seen home's mount: nothing but its place tells."""
 

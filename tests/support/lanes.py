@@ -58,7 +58,10 @@ _WALKS = tuple(f"kernel/test_{name}.py" for name in INITIAL)
 _PACKAGES = tuple(
     f"host/test_{name}*.py" for name in ("deb", "fresh_machine", "pip", "rpm", "run_rows", "run_with", "setup")
 )
-_DEVICES = tuple(f"kernel/test_{n}.py" for n in ("filesystems", "findings", "incidents", "predict", "unmounted", "who"))
+_DEVICES = tuple(
+    f"kernel/test_{name}.py"
+    for name in ("filesystems", "findings", "incidents", "layouts", "predict", "unmounted", "who")
+)
 _HOSTS_WITH_DEVICES = ("engines/test_field.py", "engines/test_incidents.py")
 """These and `_DEVICES` attach loop devices, which have no namespace: a test host beside them would see one that nothing
 of its own has mounted.
