@@ -58,10 +58,13 @@ class Engines(Shell):
 
     def rootless(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run podman as `user`."""
-        identity = ["setpriv", "--reuid=1000", "--regid=1000", "--init-groups"]
+        return self.as_user("podman", *argv, check=check, timeout=timeout)
+
+    def as_user(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command as `user`, in this user's home."""
+        identity = ("setpriv", "--reuid=1000", "--regid=1000", "--init-groups", "env", "-C", f"/home/{USER}")
         env = {"XDG_RUNTIME_DIR": "/run/user/1000", "HOME": f"/home/{USER}", "USER": USER}
-        command = ["env", "-C", f"/home/{USER}", "podman", *argv]
-        return self.run(*identity, *command, check=check, timeout=timeout, env=env)
+        return self.run(*identity, *argv, check=check, timeout=timeout, env=env)
 
     def ctr(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run containerd's client. `ctr run` wants `--cpu-shares 0` where control groups have no controllers."""

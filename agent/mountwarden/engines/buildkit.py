@@ -4,9 +4,10 @@ A worker's directory has `executor/ID/rootfs`, in which a step runs (moby/buildk
 Run() at v0.12 to master: mounted, then umounted, then the whole directory ID is removed: ID is never used again), and
 `cachemounts/NAME`, where snapshots that several steps use at once are mounted (cache/refs.go, sharableMountPool: its
 directory is removed after the umount). dockerd has one worker, in DATA_ROOT/buildkit (moby/moby
-builder/builder-next/controller.go, newController(); executor_linux.go, newExecutor()), and makes DATA_ROOT/tmp its
-TMPDIR (daemon/daemon.go, prepareTempDir()), where BuildKit mounts what it reads as `buildkit-mountN` (snapshot/
-localmounter_linux.go, Mount(); removed after the umount; a single file is mounted in it, and not guarded).
+builder/builder-next/controller.go, newController(); executor_linux.go, once executor_unix.go, newExecutor(); since 29
+below daemon/internal), and makes DATA_ROOT/tmp its TMPDIR (daemon/daemon.go, prepareTempDir()), where BuildKit mounts
+what it reads as `buildkit-mountN` (snapshot/localmounter_linux.go, Mount(); removed after the umount; a single file is
+mounted in it, and not guarded).
 
 buildkitd(8) has a directory for each worker, named by kind and snapshotter (worker/runc/runc.go, NewWorkerOpt(); cmd/
 buildkitd/main_containerd_worker.go), in `--root` or `root` of /etc/buildkit/buildkitd.toml, default /var/lib/buildkit

@@ -2,9 +2,9 @@
 
 A step's bundle is ROOT/executor/ID with the mountpoint `rootfs`, both made for that step and removed after it
 (moby/buildkit, executor/runcexecutor/executor.go, Run). ROOT is DATA_ROOT/buildkit in dockerd (moby,
-builder/builder-next/executor_linux.go, newExecutor), /var/lib/buildkit/runc-SNAPSHOTTER of buildkitd
-(worker/runc/runc.go, NewWorkerOpt). No build outlives its BuildKit, but the step's processes do where that was killed:
-then it is not said to be left.
+builder/builder-next/executor_linux.go, once executor_unix.go, newExecutor), /var/lib/buildkit/runc-SNAPSHOTTER of
+buildkitd (worker/runc/runc.go, NewWorkerOpt). No build outlives its BuildKit, but the step's processes do where that
+was killed: then it is not said to be left.
 """
 
 import os

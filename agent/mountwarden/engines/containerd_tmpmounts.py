@@ -1,10 +1,10 @@
 """containerd: temporary mounts below ROOT/tmpmounts that are older than the running containerd.
 
 It mounts there to look into an image or to prepare one, each time in a directory that it has just made with a random
-name: containerd-mount… (core/mount/temp.go, WithTempMount), ovl-idmapped…/N (core/mount/mount_idmapped_linux.go and
-mount_linux.go, prepareIDMappedOverlay), which an overlay needs only while it is being mounted. The place is the
-daemon's alone (cmd/containerd/command/main.go, SetTempMountLocation): clients and shims use that of the system. At its
-start it unmounts what it finds there (core/mount/temp_unix.go, CleanupTempMounts), and what was busy then stays.
+name: containerd-mount… (core/mount/temp.go, WithTempMount), ovl-idmapped…/N (core/mount/mount_linux.go,
+prepareIDMappedOverlay), which an overlay needs only while it is being mounted. The place is the daemon's alone
+(cmd/containerd/command/main.go, SetTempMountLocation): clients and shims use that of the system. At its start it
+unmounts what it finds there (core/mount/temp_unix.go, CleanupTempMounts), and what was busy then stays.
 """
 
 import os

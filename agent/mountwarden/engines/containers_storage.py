@@ -4,14 +4,14 @@ containers-storage.conf(5): /etc/containers/storage.conf replaces /usr/share/con
 versions merge drop-ins on top, older ones do not know them: where drop-ins name another place, both are roots. A
 store's `overlay` directory is made a private bind of itself at each start, unless skip_mount_home is set
 (containers/storage drivers/overlay/overlay.go, Init(); Put() unmounts and then renames an empty directory over the
-mountpoint, at 1.40 to 1.59). Its record is in containers_storage_record.py. Stores of users (rootless podman) are not
-covered.
+mountpoint, at 1.40 to 1.59). Its record is in containers_storage_record.py. Stores of users (rootless podman) are no
+roots: docs/engines.md says why.
 
 podman's volumes with mount options (`podman volume create -o type=… -o device=…`) are mounted on GRAPHROOT/volumes/
 NAME/_data when the first container starts, in the namespace of whoever calls podman, and unmounted lazily after the
-last one (containers/podman libpod/volume_internal_linux.go, mount() and unmount(), at 4.3 to 5.8); the directory stays
-until the volume is removed. Their count is in podman's database, which is not read. `volume_path` of containers.conf(5)
-puts them elsewhere: a `[[root]]` entry guards that.
+last one (containers/podman libpod/volume_internal_common.go, once volume_internal_linux.go, mount() and unmount()); the
+directory stays until the volume is removed. Their count is in podman's database, which is not read. `volume_path` of
+containers.conf(5) puts them elsewhere: a `[[root]]` entry guards that.
 """
 
 import os

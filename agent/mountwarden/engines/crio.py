@@ -1,10 +1,11 @@
 """CRI-O: the namespaces that it keeps for pods, each a file on which nsfs is mounted.
 
 crio.conf(5), table crio.runtime: `namespaces_dir`, default /var/run, or `--namespaces-dir`. Its program pinns makes
-DIRECTORY/{ipcns,netns,userns,utsns}/NAME (cri-o/cri-o pinns/src/pinns.c, bind_ns(); internal/config/nsmgr/nsmgr.go,
-NewPodNamespaces(), at 1.20 to 1.33), and CRI-O unmounts and then unlinks the file when the pod goes
-(internal/config/nsmgr, Remove()), which takes every copy along. /run/netns is module netns's too, and then counts as
-that. There is no record of these mounts but the files themselves. CRI-O's layers are containers/storage's.
+DIRECTORY/{ipcns,netns,userns,utsns}/NAME (cri-o/cri-o pinns/src/pinns.c, bind_ns();
+internal/config/nsmgr/nsmgr_linux.go, once nsmgr.go, NewPodNamespaces()), and CRI-O unmounts and then unlinks the file
+when the pod goes (internal/config/nsmgr, Remove()), which takes every copy along. /run/netns is module netns's too, and
+then counts as that. There is no record of these mounts but the files themselves. CRI-O's layers are
+containers/storage's.
 """
 
 import os

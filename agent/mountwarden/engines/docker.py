@@ -6,10 +6,11 @@ of a container with a shareable IPC namespace; and, with containerd's image stor
 daemon.json; dockerd refuses to start with both. With userns-remap the real data-root is the subdirectory UID.GID.
 What BuildKit mounts in a data-root is in buildkit.py.
 
-By moby/moby, 20.10 to 29: daemon/graphdriver/overlay2/overlay.go, Get() and Put(), which umounts and removes `merged`;
-daemon/snapshotter/mount.go, Mount() and Unmount(), for the image store, which Docker 29 uses by default;
-daemon/container_operations_unix.go, setupIPCDirs(); libnetwork/osl/namespace_linux.go for EXEC_ROOT/netns, whose files
-its collector unlinks each minute; volume/local/local_unix.go, mount() and unmount(), after which `_data` stays.
+By moby/moby, 20.10 to 28 (since 29 libnetwork and volume are below daemon): daemon/graphdriver/overlay2/overlay.go,
+Get() and Put(), which umounts and removes `merged`; daemon/snapshotter/mount.go, Mount() and Unmount(), for the image
+store, which Docker 29 uses by default; daemon/container_operations_unix.go, setupIPCDirs();
+libnetwork/osl/namespace_linux.go for EXEC_ROOT/netns, whose files its collector unlinks each minute;
+volume/local/local_unix.go, mount() and unmount(), after which `_data` stays.
 """
 
 import json

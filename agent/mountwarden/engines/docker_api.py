@@ -1,8 +1,8 @@
 """What a running dockerd answers on its own socket: for a child with a deadline, in dockerd's mount namespace.
 
-Docker's Engine API: `GET /containers/json?all=1` lists every container, also one that is being removed
-(moby, api/server/router/container/container_routes.go, getContainersJSON). To HTTP/1.0 Go's server answers with the
-whole body and closes.
+Docker's Engine API: `GET /containers/json?all=1` lists every container, also one that is being removed (moby,
+api/server/router/container/container_routes.go, since 29 below daemon/server, getContainersJSON). To HTTP/1.0 Go's
+server answers with the whole body and closes.
 """
 
 import json

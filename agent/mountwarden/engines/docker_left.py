@@ -1,16 +1,15 @@
 """Docker: layers and containers' file systems that dockerd has mounted and does not know any more.
 
-What dockerd knows of a layer (moby, layer/filestore.go, layer/layer_store.go): a container's are named by
-image/DRIVER/layerdb/mounts/ID/{mount-id,init-id}, an image's by layerdb/sha256/CHAIN/cache-id. While it makes an
-image's layer, only layerdb/tmp/write-set-* says so (layer/filestore.go, StartTransaction), and the layer's own name
-comes last: then no layer is said to be left. A container's layer is written down after its init layer was mounted and
-unmounted (layer_store.go, initMount, saveMount): for a moment its name is nowhere.
-BuildKit in dockerd mounts layers of the same driver by itself, and names them in buildkit/snapshots.db alone, before
-it mounts them (builder/builder-next/adapters/snapshot/snapshot.go, Prepare, Mounts): a layer whose name is anywhere in
-that file, be it in a page that is free again, is not said to be left.
-A container has containers/ID/config.v2.json before it has any mount and until its last one is unmounted
-(daemon/create.go, create; daemon/delete.go, cleanupContainer). A stopped one that `docker cp`, `commit` or `export`
-mounts has it too, and its layer its name.
+What dockerd knows of a layer (moby, layer/filestore.go, layer/layer_store.go; since 29 below daemon/internal): a
+container's are named by image/DRIVER/layerdb/mounts/ID/{mount-id,init-id}, an image's by layerdb/sha256/CHAIN/cache-id.
+While it makes an image's layer, only layerdb/tmp/write-set-* says so (layer/filestore.go, StartTransaction), and the
+layer's own name comes last: then no layer is said to be left. A container's layer is written down after its init layer
+was mounted and unmounted (layer_store.go, initMount, saveMount): for a moment its name is nowhere. BuildKit in dockerd
+mounts layers of the same driver by itself, and names them in buildkit/snapshots.db alone, before it mounts them
+(builder/builder-next/adapters/snapshot/snapshot.go, Prepare, Mounts): a layer whose name is anywhere in that file, be
+it in a page that is free again, is not said to be left. A container has containers/ID/config.v2.json before it has any
+mount and until its last one is unmounted (daemon/create.go, create; daemon/delete.go, cleanupContainer). A stopped one
+that `docker cp`, `commit` or `export` mounts has it too, and its layer its name.
 """
 
 import os

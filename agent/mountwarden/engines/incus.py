@@ -8,8 +8,8 @@ disk.go, createDevice() and getDevicePath()). A pool's own file system (storage-
 mount of the layout. A volume's directory stays until the volume is deleted (UnmountVolume() of each driver), so that
 nothing removes the mountpoint at an umount. No record of mounts is kept in files.
 
-The directory is /var/lib/incus or $INCUS_DIR (internal/server/sys/os.go; shared/util/paths.go, VarPath()), /var/lib/lxd
-or $LXD_DIR for LXD, and for LXD's snap /var/snap/lxd/common/lxd, in the snap's own mount namespace.
+The directory is /var/lib/incus or $INCUS_DIR (internal/server/sys/os.go; internal/util/paths.go, VarPath()),
+/var/lib/lxd or $LXD_DIR for LXD, and for LXD's snap /var/snap/lxd/common/lxd, in the snap's own mount namespace.
 """
 
 from collections.abc import Iterator

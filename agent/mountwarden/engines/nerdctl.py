@@ -2,7 +2,7 @@
 
 DATA_ROOT/HASH/volumes/NAMESPACE/NAME/_data, where HASH is of containerd's socket (containerd/nerdctl
 pkg/mountutil/volumestore/volumestore.go, New() and Create(), at 2.x; pkg/clientutil/client.go, DataStore()). The data
-root is /var/lib/nerdctl (pkg/ncdefaults/defaults_linux.go, DataRoot()), or `data_root` of /etc/nerdctl/nerdctl.toml
+root is /var/lib/nerdctl (pkg/defaults/defaults_linux.go, DataRoot()), or `data_root` of /etc/nerdctl/nerdctl.toml
 (pkg/config/config.go). nerdctl mounts nothing there: what is mounted on a volume is mounted by an operator or by fstab,
 in any namespace, and nothing removes its directory at an umount. It keeps no record of mounts.
 """

@@ -16,7 +16,7 @@ A sentence claims no more than that. Where the facts do not show it, it says tha
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..escape import printable, short_id, timestamp, unit_name
+from ..escape import printable, timestamp, unit_name
 from ..model import (
     MS_PRIVATE,
     Cause,
@@ -30,6 +30,7 @@ from ..model import (
     Root,
     UnitFacts,
 )
+from . import naming
 from .context import Context, bind_above, container_of, source_of, system_service
 from .setting_origin import Origin, origin
 
@@ -102,7 +103,7 @@ class Case:
             return unit_name(service)
         first = container_of(self.finding) or holders[0]
         if first.container:
-            return f"container {printable(short_id(first.container))}"
+            return naming.container_of(first)
         unit = first.user_unit or first.unit
         return f"process {first.pid} ({printable(first.comm)})" + (f" of {unit_name(unit)}" if unit else "")
 
