@@ -210,6 +210,6 @@ class MountNamespaces:
     def facts(self) -> dict[int, Namespace]:
         """The namespaces as facts for the judge."""
         return {
-            inode: Namespace(inode, pids, door=self.doors.get(inode), owner=self.owners.get(inode, UNKNOWN))
+            inode: Namespace(inode, pids, self._ids.get(inode), self.doors.get(inode), self.owners.get(inode, UNKNOWN))
             for inode, pids in self.members.items()
         }
