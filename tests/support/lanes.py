@@ -67,11 +67,14 @@ _HOSTS_WITH_DEVICES = ("engines/test_field.py", "engines/test_incidents.py")
 of its own has mounted.
 """
 _OF_ONE_SUITE = (
-    *(f"engines/test_{name}.py" for name in ("churn_today", "graphdriver_tour", "screens", "suites", "today")),
+    *(
+        f"engines/test_{name}.py"
+        for name in ("churn_today", "dead_runtimes", "graphdriver_tour", "screens", "suites", "today")
+    ),
     *(f"host/test_{name}.py" for name in ("monitoring", "shells")),
 )
 """Not run on another suite as well: today's dockerd has no graphdriver plugins, the documents' screens are of the
-default one, three name their suites themselves, and two need a tree with more packages for what no suite changes.
+default one, four name their suites themselves, and two need a tree with more packages for what no suite changes.
 """
 LANES = (
     (

@@ -54,8 +54,10 @@ class Inquiry:
     def ask(self, daemon: Daemon, function: Callable[[], T], mounts: int) -> T:
         """What `function` returns in a child in the daemon's mount namespace, in time for a daemon and so many mounts.
 
-        One that gave no answer is not asked again. Raises: NoAnswer; OSError; what `function` raises.
+        One that gave no answer is not asked again. The processes are listed after it: who came meanwhile is seen.
+        Raises: NoAnswer; OSError; what `function` raises.
         """
+        self._traces = None
         try:
             return in_namespace(daemon.pid, function, inode=daemon.namespace, deadline=_seconds(mounts))
         except Exception:
@@ -64,6 +66,7 @@ class Inquiry:
 
     def ask_here(self, function: Callable[[], T], mounts: int) -> T:
         """The same in our own mount namespace, of what may hang."""
+        self._traces = None
         return in_namespace(os.getpid(), function, deadline=_seconds(mounts))
 
 
