@@ -50,7 +50,7 @@ def sieve(data: bytes) -> None:
     from mountwarden.mounts.roots import Spots, root_state
     from mountwarden.mounts.table import Table
     from mountwarden.observe.mount_lines import LinesInHand
-    from mountwarden.observe.tiers.needles import needles
+    from mountwarden.observe.tiers.mountinfo import needles
     from mountwarden.observe.tiers.prefilter import Common, LiveAtHome, filter_lines
 
     from tests.unit.pictures import HOME, ROOT, host_root, layer

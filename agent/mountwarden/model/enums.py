@@ -12,7 +12,6 @@ class Kind(enum.StrEnum):
     PINNED = "pinned"
     STACKED = "stacked"
     ORPHANED = "orphaned"
-    ABANDONED = "abandoned"
 
 
 class Severity(enum.StrEnum):

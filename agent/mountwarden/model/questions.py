@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .enums import RecordState
-from .host import Given, Match, Mount, Use
-from .ownership import Ownership
+from .host import Given, Match, Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +48,7 @@ class GivenQuestion:
     fstype: str
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerQuestion:
-    """Asks whether anybody owns a mount that home has, as its engine proves it. The answer is an Ownership."""
-
-    home: int | None
-    mount: Mount
-    match: Match = field(compare=False)
-    """The mount is on one spot: there is no other question about it."""
-
-
-Question = RecordQuestion | ContainerQuestion | PeerGroupQuestion | UsersQuestion | GivenQuestion | OwnerQuestion
+Question = RecordQuestion | ContainerQuestion | PeerGroupQuestion | UsersQuestion | GivenQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +60,8 @@ class Answers:
     users: Mapping[UsersQuestion, tuple[Use, ...]] = field(default_factory=dict)
     containers: Mapping[ContainerQuestion, bool | None] = field(default_factory=dict)
     given: Mapping[GivenQuestion, Given | None] = field(default_factory=dict)
-    owners: Mapping[OwnerQuestion, Ownership] = field(default_factory=dict)
 
     def lacks(self, question: Question) -> bool:
         """Whether it is not answered."""
-        known: tuple[Mapping[Any, Any], ...] = (
-            *(self.records, self.masters, self.users),
-            *(self.containers, self.given, self.owners),
-        )
+        known: tuple[Mapping[Any, Any], ...] = (self.records, self.masters, self.users, self.containers, self.given)
         return not any(question in answers for answers in known)

@@ -11,17 +11,7 @@ from mountwarden.engines import docker
 from mountwarden.engines.sources import Host
 from mountwarden.model import MountClass, RecordState, Root, RootKind
 
-from tests.unit.engines.trees import (
-    CONFIG,
-    daemon,
-    docker_container,
-    docker_image,
-    host,
-    match,
-    of_layout,
-    paths,
-    write,
-)
+from tests.unit.engines.trees import CONFIG, daemon, docker_container, docker_image, host, match, write
 
 LIVE, UNMOUNTED, UNKNOWN = RecordState.LIVE, RecordState.UNMOUNTED, RecordState.UNKNOWN
 
@@ -34,8 +24,12 @@ def _defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker, "EXEC_ROOT", os.fsencode(tmp_path / "run/docker"))
 
 
+def paths(found: list[Root]) -> list[Path]:
+    return [Path(os.fsdecode(root.path)) for root in found]
+
+
 def graph(where: Host) -> list[Root]:
-    return of_layout(docker.roots(where, CONFIG), docker.GRAPH_LAYOUT)
+    return docker.of_kind(docker.roots(where, CONFIG), RootKind.GRAPH)
 
 
 def roots(where: Host) -> list[Path]:
@@ -121,8 +115,7 @@ def test_one_of_two_daemons_ended(tmp_path: Path) -> None:
     where.update((two,))
     found = {root.path: root.home_known for root in docker.roots(where, CONFIG)}
     a, b = os.fsencode(tmp_path / "a"), os.fsencode(tmp_path / "b")
-    parts = (b"", b"/volumes", b"/buildkit", b"/tmp")
-    assert found == {b + one: True for one in parts} | {a + one: False for one in parts}
+    assert found == {b: True, b + b"/volumes": True, a: False, a + b"/volumes": False}
     later = host(two)
     later.remember(where.remembered())
     assert roots(later) == [tmp_path / "b", tmp_path / "a"], "by the next run of the service too"
@@ -161,12 +154,12 @@ def test_netns_and_volume_roots(tmp_path: Path) -> None:
     for name in ("lib/docker", "run/docker/netns", "x/netns"):
         (tmp_path / name).mkdir(parents=True)
     where = host(daemon("dockerd"), daemon("dockerd", f"--exec-root={tmp_path}/x", pid=2**30))
-    found = of_layout(docker.roots(where, CONFIG), docker.NETNS_LAYOUT)
+    found = docker.of_kind(docker.roots(where, CONFIG), RootKind.NETNS)
     assert paths(found) == [tmp_path / "run/docker/netns", tmp_path / "x/netns"]
     assert {(root.kind, root.layout[0].is_file, root.layout[0].fstype) for root in found} == {
         (RootKind.NETNS, True, "nsfs")
     }
-    volumes, _ = of_layout(docker.roots(where, CONFIG), docker.VOLUME_LAYOUT)
+    volumes, _ = docker.of_kind(docker.roots(where, CONFIG), RootKind.VOLUME)
     assert (volumes.path, volumes.kind) == (os.fsencode(tmp_path / "lib/docker/volumes"), RootKind.VOLUME)
     assert volumes.record == ()
 

@@ -20,11 +20,9 @@ from ...mounts.mountinfo import Lines, Rest
 from ...mounts.roots import ANYWHERE, Spots
 from ...mounts.table import spot_of
 from ..mount_lines import TOO_LONG, MountLines
-from .needles import Needles
 from .parent_mount import Key as Key
 from .parent_mount import ParentMount, with_parent
 from .unique_ids import UniqueIds
-from .views import Views
 
 MUCH = 1 << 18
 """Bytes of text that are not read once more where that can be avoided."""
@@ -52,8 +50,6 @@ class LiveAtHome:
         """Of every live mount."""
         states = tuple(states)
         self._spots = Spots(states)
-        self.views = Views.of(states)
-        """Where spots are that are found by their place alone."""
         known: Mapping[int, _LiveState] = before._live if before is not None else {}
         self._live: dict[int, _LiveState] = {
             id(state): known.get(id(state)) or (state, tuple(_live_of(state))) for state in states
@@ -65,7 +61,6 @@ class LiveAtHome:
             for key, spot, group in live:
                 if group:
                     self.groups.setdefault(key, {})[spot] = group
-        self.bases = {device: _outermost(paths) for device, paths in self.bases.items()}
 
     def _add_places(self, state: RootState) -> None:
         if all(layout.pattern == ANYWHERE for layout in state.root.layout):
@@ -73,7 +68,7 @@ class LiveAtHome:
         for base in state.bases:
             path = mountinfo.escape(base.spot.path).rstrip(b"/")
             self.bases.setdefault(base.spot.device.encode(), set()).add(path)
-        if state.bases and any(layout.fstype == "overlay" for layout in state.root.layout):
+        if state.bases:
             self.uppers += (b"upperdir=%s/" % mountinfo.escape(state.root.path).rstrip(b"/"),)
 
     def has_spot(self, device: bytes, path: bytes) -> bool:
@@ -106,15 +101,6 @@ class LiveAtHome:
             return frozenset()
         both = self.groups.keys() | other.groups.keys()
         return frozenset(key for key in both if self.groups.get(key) != other.groups.get(key))
-
-
-def _outermost(paths: set[bytes]) -> set[bytes]:
-    """Those that lie below no other: roots lie within each other, as volumes do in a data-root."""
-    kept = set[bytes]()
-    for path in sorted(paths, key=len):
-        if not any(path.startswith(other + b"/") for other in kept):
-            kept.add(path)
-    return kept
 
 
 def _live_of(state: RootState) -> Iterator[tuple[Key, Key, int]]:
@@ -210,8 +196,6 @@ class Filtered:
     kept: int = 0
     """Bytes of the lines of the candidates, and of what they are mounted on."""
     binds: bool = True
-    views: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
-    """The mounts that show where spots are, by small id, as `Views.shown` says."""
 
 
 @dataclass(slots=True)
@@ -237,8 +221,10 @@ class Common:
         return self.room > 0
 
 
-def filter_lines(lines: MountLines, needles: Needles, common: Common, uniques: UniqueIds | None = None) -> Filtered:
-    """Filter the lines that may be copies by the `needles`, or by their place.
+def filter_lines(
+    lines: MountLines, needles: tuple[bytes, ...], common: Common, uniques: UniqueIds | None = None
+) -> Filtered:
+    """Filter the lines that hold one of the `needles`.
 
     Raises: OSError as reading does; EFBIG where the candidates are more than the limits of `lines` let it keep.
     """
@@ -261,11 +247,10 @@ class _Filter:
     absent: set[bytes] = field(default_factory=set)
     """Small ids of what lines are mounted on that was not noted before them."""
     late: set[bytes] = field(default_factory=set)
-    """Those that were noted after all, and what shows a place that earlier blocks were not searched for."""
-    views: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
+    """Those that were noted after all."""
     is_again: bool = False
 
-    def filter(self, needles: Needles) -> Filtered:
+    def filter(self, needles: tuple[bytes, ...]) -> Filtered:
         whole = self.lines.whole()
         mounts, binds = 0, whole is not None and len(whole) < MUCH
         for block in self.lines.blocks():
@@ -274,7 +259,6 @@ class _Filter:
             self.uniques.take(block)
             if whole is None:
                 self._note_parents(block)
-            self._note_views(block, is_first=mounts == block.count(b"\n"))
             self._filter(block, needles)
         if self.late and not self.is_again:
             return self._once_more(needles)
@@ -286,7 +270,7 @@ class _Filter:
         self._find_parents()
         unreadable = tuple(self.unreadable.items())
         candidates, parents = tuple(self.candidates), tuple(self.parents)
-        return Filtered(candidates, self.keys, self.smalls, parents, mounts, unreadable, self.kept, binds, self.views)
+        return Filtered(candidates, self.keys, self.smalls, parents, mounts, unreadable, self.kept, binds)
 
     def _note_parents(self, block: bytes) -> None:
         """Of a text that is not in hand as a whole: the mounts of devices on which roots are. What decides on a line is
@@ -297,18 +281,10 @@ class _Filter:
             self.noted[small] = self._as_parent(line)
             self.late |= {small} & self.absent
 
-    def _note_views(self, block: bytes, *, is_first: bool) -> None:
-        """The mounts that show where spots are; what is on them most often comes after them."""
-        shown = self.common.live.views.shown(block)
-        if not is_first:
-            self.late |= shown.keys() - self.views.keys()
-        self.views |= shown
-
-    def _once_more(self, needles: Needles) -> Filtered:
+    def _once_more(self, needles: tuple[bytes, ...]) -> Filtered:
         """A mount was moved below a newer one: its children come before it. This time it is known from the start."""
         self.uniques.restart()
-        again = _Filter(self.lines, self.common, self.uniques, noted=self.noted, views=self.views, is_again=True)
-        return again.filter(needles)
+        return _Filter(self.lines, self.common, self.uniques, noted=self.noted, is_again=True).filter(needles)
 
     def _find_parents(self) -> None:
         """Of candidates of a text that is not in hand as a whole, what they are mounted on elsewhere."""
@@ -318,10 +294,9 @@ class _Filter:
             known = {identity: self._as_parent(line).mount for identity, line in found.items()}
             self.candidates = [with_parent(one, known.get(b"%d" % one.mount.parent)) for one in self.candidates]
 
-    def _filter(self, block: bytes, needles: Needles) -> None:
+    def _filter(self, block: bytes, needles: tuple[bytes, ...]) -> None:
         known, keys, smalls = self.parents.get, self.keys, self.smalls
-        places = {place for places in self.views.values() for place in places}
-        for line in needles.lines(block, places):  # with the reading, this loop is what a first scan costs
+        for line in Lines(block).holding(needles):  # with the reading, this loop is what a first scan costs
             fields = line.split(b" ", 2)
             key, parent = None, None
             if len(fields) == 3:
