@@ -141,8 +141,9 @@ class Scanner:
 
     def peek(self) -> bool:
         """Look at the homes alone, between two scans: at what came and went there. Whether a scan is needed."""
-        if not self._homes.tables or self.wake is not None:
+        if not self._homes.tables:
             return True
+        self._observer.begin_peek()
         if self._homes.again(self._observer):
             self._read_homes()
         return self._homes.is_moved or not all(state.mount for state in self._homes.states)
@@ -377,7 +378,7 @@ class Scanner:
 
     @property
     def wake(self) -> int | None:
-        """A descriptor that is readable when a home's mounts changed, until the next scan; None where there is none."""
+        """A descriptor that is readable when a home's mounts changed, until the next look; None where there is none."""
         return self._observer.wake
 
     def close(self) -> None:

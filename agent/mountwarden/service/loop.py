@@ -57,7 +57,7 @@ class HostScanner(Protocol):
 
     @property
     def wake(self) -> int | None:
-        """A descriptor that is readable when a home's mounts changed, until the next scan; None where there is none."""
+        """A descriptor that is readable when a home's mounts changed, until the next look; None where there is none."""
 
     @property
     def due(self) -> tuple[float | None, float | None]:

@@ -123,7 +123,7 @@ class Triggers:
             poll.register(fd, select.POLLIN)
 
     def follow(self, events: int | None) -> None:
-        """Wake for mounts by this descriptor too, which is readable until a scan has seen them; None: by none."""
+        """Wake for mounts by this descriptor too, which is readable until they were looked at; None: by none."""
         if events != self._events:
             for poll in (self._all, self._mounts):
                 _swap(poll, self._events, events)

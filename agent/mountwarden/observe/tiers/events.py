@@ -1,7 +1,8 @@
 """The events tier: namespaces are read again when the kernel reported a mount event in them.
 
 There are two fanotify groups. That of the homes wakes the service; all other namespaces are in the other one, so that
-their events never fill the homes' queue. Both are emptied when a scan begins. An event names a mount, not its
+their events never fill the homes' queue. Both are emptied when a scan begins, that of the homes also when these alone
+are looked at. An event names a mount, not its
 namespace: a mount that went or moved is found in the lists of ids that are kept, and one that came changes the number
 of mounts of its namespace. A namespace is marked before it is read, so that nothing is missed in between. A command
 scans twice at most: up to then namespaces are not marked, and only their numbers of mounts are compared.
@@ -58,7 +59,9 @@ class EventsObserver(StatmountObserver):
         self._count = self._recount = False
         self._lost = False
         self._moved = False
-        """Whether a mount of a home was moved since the last scan, or may have been."""
+        """Whether a mount of a home was moved since the homes were read, or may have been."""
+        self._missed: tuple[Missed, ...] = ()
+        """What was missed between two scans: the next one says it."""
         self._resynced = float("-inf")
         self._guards: dict[int, dict[int, int]] = {}
         self._round = self._scans = 0
@@ -77,12 +80,17 @@ class EventsObserver(StatmountObserver):
     def begin_scan(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
         """As `Observer` says. Empties both groups, and marks the namespaces that are new."""
         now, self.in_part = time.monotonic(), False  # an event tells which of them changed
-        missed = self._take_in_homes() + self._take_in_rest(members, now)
+        self._take_in_homes()
+        missed, self._missed = self._missed + self._take_in_rest(members, now), ()
         self._scans += 1
         if self._scans > _UNMARKED:
             self._mark_new(members, now)
         self._members = {inode: frozenset(pids) for inode, pids in members.items()}
         return missed
+
+    def begin_peek(self) -> None:
+        """As `Observer` says."""
+        self._take_in_homes()
 
     def table(self, inode: int, pids: Iterable[int]) -> Table | None:
         """As `Observer` says. A home without events whose guarded mounts are as before is not read."""
@@ -195,12 +203,14 @@ class EventsObserver(StatmountObserver):
             guards[unique] = hash(answer)
         return guards
 
-    def _take_in_homes(self) -> tuple[Missed, ...]:
+    def _take_in_homes(self) -> None:
         events = self._homes.drain()
-        self._moved = bool(events.moved) or events.lost
+        unread = not self._dirty.isdisjoint(self._tables)
+        self._moved = (self._moved and unread) or bool(events.moved) or events.lost
         if events:
             self._dirty |= self._tables.keys()
-        return (_overflow("homes"),) if events.lost else ()
+        if events.lost:
+            self._missed += (_overflow("homes"),)
 
     def _take_in_rest(self, members: Mapping[int, tuple[int, ...]], now: float) -> tuple[Missed, ...]:
         events = self._rest.drain()

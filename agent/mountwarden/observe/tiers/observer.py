@@ -97,8 +97,11 @@ class Observer:
 
     @property
     def wake(self) -> int | None:
-        """A descriptor that is readable when a home's mounts changed, until the next scan; None: the tier has none."""
+        """A descriptor that is readable when a home's mounts changed, until the next look; None: the tier has none."""
         return None
+
+    def begin_peek(self) -> None:
+        """The homes alone are read next, between two scans. Raises: OSError as read(2) of a fanotify group does."""
 
     def begin_scan(self, members: Mapping[int, tuple[int, ...]]) -> tuple[Missed, ...]:
         """A scan of these namespaces (processes by inode) begins. Returns the mount events missed since the last one.
