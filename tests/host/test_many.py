@@ -126,7 +126,7 @@ def test_a_thousand_leaks_are_detached_by_one_command(host: Machine, service: Se
         f"1,000 leaks: told in the journal within {span(entries):.2f} s; the whole command, with the confirm time, "
         f"{took:.2f} s, {user + system:.2f} s of processor time"
     )
-    assert user + system < 4, "processor time, since other tests may run beside this one"
+    assert user + system < 8, "processor time, since other tests may run beside this one"
 
 
 @pytest.mark.long
@@ -142,7 +142,7 @@ def test_a_thousand_leaks_of_three_hundred_namespaces_are_detached_by_one_comman
     took, user, system = map(float, done.stderr.split())
     assert (len(done.stdout.splitlines()), held_everywhere(host)) == (1000, 0)
     print(f"1,000 leaks of 300 namespaces: {took:.2f} s, {user + system:.2f} s of processor time")
-    assert user + system < 10, "more where other tests run beside it: a batch has a time, not a number"
+    assert user + system < 20, "more where other tests run beside it: a batch has a time, not a number"
 
 
 @pytest.mark.long

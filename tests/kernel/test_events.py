@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.model import Kind, Missed, Tier
+from mountwarden.model import Evidence, Kind, Missed, Tier
 from mountwarden.observe import entry_server, namespaces
 from mountwarden.observe.enter import in_namespace, own_namespace
 from mountwarden.observe.tiers import event_budget, listed, listing, statmount
@@ -258,6 +258,25 @@ def test_an_overflow_is_told_and_nothing_is_unseen(home: Home) -> None:
             return [reasons(scan.missed) for scan in (first, second, third)], len(found), len(left)
 
         assert home.run(check) == ([["overflow"], [], ["overflow"]], 2, 1), "the second one is put off"
+
+
+def test_what_was_missed_at_home_between_two_scans_is_told_by_the_next_one(home: Home) -> None:
+    """Home has a layer when it is looked at, behind more events than the queue holds; and none at the next scan."""
+    home.run(lambda: os.mkdir(ROOT))
+    limit = int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text())
+
+    def check() -> tuple[bool, list[str], list[str], list[Evidence]]:
+        scanner = watcher()
+        storm(limit // 2 + 100)
+        overlay(ROOT + b"/X")
+        needs_scan = scanner.peek()
+        with hold(propagation="private"):
+            syscalls.umount(MERGED)
+            first = scanner.scan()
+            evidence = [one.evidence for one in first.findings if one.kind is Kind.LEAKED]
+            return needs_scan, reasons(first.missed), reasons(scanner.scan().missed), evidence
+
+    assert home.run(check) == (False, ["overflow"], [], [Evidence.HISTORY])
 
 
 def test_a_namespace_over_its_budget_is_polled_and_marked_again_later(home: Home) -> None:
