@@ -24,8 +24,8 @@ from mountwarden.state.run_directory import RunDirectory
 from mountwarden.varlink.client import Unreachable
 
 from tests.support.findings import CONFIG, finding
+from tests.support.loop_host import Host, Reported, kinds, serve
 from tests.unit.test_lock import process, taken
-from tests.unit.test_service_loop import Host, Reported, kinds, serve
 
 READ_ONLY = abi.MS_REMOUNT | abi.MS_RDONLY
 

@@ -10,7 +10,7 @@ from mountwarden.config.schema import Silence
 from mountwarden.ledger import update
 from mountwarden.ledger.update import Ledger, Now
 from mountwarden.scan.part import Part
-from mountwarden.service import loop, reporter, schedule
+from mountwarden.service import loop, reporter
 from mountwarden.service.outbox import Outbox
 from mountwarden.service.reporter import Reporter
 from mountwarden.service.triggers import Wake
@@ -19,7 +19,7 @@ from mountwarden.state.pause import Pause
 from mountwarden.state.run_directory import RunDirectory
 
 from tests.support.findings import CONFIG, finding
-from tests.unit.test_service_loop import FAST, Host, Reported, kinds, no_cause, serve
+from tests.support.loop_host import FAST, Host, Reported, kinds, no_cause, serve
 
 YEAR = 365 * 86400.0
 STEPS = pytest.mark.parametrize("step", [YEAR, -YEAR, 3600.0])
@@ -76,11 +76,7 @@ def test_what_an_earlier_version_wrote_is_taken_as_it_is(run: RunDirectory) -> N
 
 
 @STEPS
-def test_findings_are_found_and_cleared_once_while_the_clock_is_set(
-    tmp_path: Path, day: Day, monkeypatch: pytest.MonkeyPatch, step: float
-) -> None:
-    monkeypatch.setattr(schedule, "TICK_FACTOR", 1.0)
-
+def test_findings_are_found_and_cleared_once_while_the_clock_is_set(tmp_path: Path, day: Day, step: float) -> None:
     class Set(Host):
         def scan(self, part: Part | None = None, *, resync: bool = False) -> loop.Scan:
             day.by += step if len(self.scans) % 2 else -step / 2

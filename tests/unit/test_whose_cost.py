@@ -8,7 +8,7 @@ from mountwarden.scan.result import Scan
 from mountwarden.service import loop
 from mountwarden.service.schedule import Schedule
 
-from tests.unit.test_service_loop import Host, serve
+from tests.support.loop_host import Host, serve
 
 
 class Costly(Host):
