@@ -50,8 +50,9 @@ def sieve(data: bytes) -> None:
     from mountwarden.mounts.roots import Spots, root_state
     from mountwarden.mounts.table import Table
     from mountwarden.observe.mount_lines import LinesInHand
+    from mountwarden.observe.tiers.live_at_home import LiveAtHome
     from mountwarden.observe.tiers.mountinfo import needles
-    from mountwarden.observe.tiers.prefilter import Common, LiveAtHome, filter_lines
+    from mountwarden.observe.tiers.prefilter import Common, filter_lines
 
     from tests.unit.pictures import HOME, ROOT, host_root, layer
     from tests.unit.pictures import table as mounts

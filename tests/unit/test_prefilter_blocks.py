@@ -14,8 +14,9 @@ from mountwarden.mounts.roots import Spots, copies_elsewhere, identities, root_s
 from mountwarden.mounts.table import spot_of
 from mountwarden.observe import mount_lines
 from mountwarden.observe.mount_lines import LinesInHand, OpenMountinfo, ReadingLimits
+from mountwarden.observe.tiers.live_at_home import LiveAtHome, key_of
 from mountwarden.observe.tiers.mountinfo import needles
-from mountwarden.observe.tiers.prefilter import Common, Filtered, LiveAtHome, filter_lines, key_of
+from mountwarden.observe.tiers.prefilter import Common, Filtered, filter_lines
 from mountwarden.observe.tiers.unique_ids import UniqueIds
 
 from tests.unit.pictures import HOME, ROOT, host_root, layer, mount, table

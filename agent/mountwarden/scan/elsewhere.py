@@ -13,9 +13,10 @@ from ..observe import entries, namespaces, read_ahead
 from ..observe.budgets import Budgets, in_turn
 from ..observe.mount_lines import MountLines
 from ..observe.tiers.home_table import HOME
+from ..observe.tiers.live_at_home import key_of
 from ..observe.tiers.mountinfo import needles
 from ..observe.tiers.observer import Observer
-from ..observe.tiers.prefilter import Reading, key_of
+from ..observe.tiers.prefilter import Reading
 from .departures import AnswersWhatLives, has_superblock_of_its_own
 from .history import History, Identity
 from .homes import Homes

@@ -15,8 +15,8 @@ from ..mounts.home_changes import HomeChange, state_after
 from ..mounts.roots import ANYWHERE, root_state
 from ..mounts.table import Table
 from ..observe import namespaces
+from ..observe.tiers.live_at_home import LiveAtHome
 from ..observe.tiers.observer import Observer
-from ..observe.tiers.prefilter import LiveAtHome
 from .history import HomeMount
 from .home_readings import LiveChange
 

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from ...model import Candidate
 from ..mount_lines import LinesInHand
 from .listing import ID, Lister, MountLine, NotAsText, Vanished
+from .live_at_home import Identity, key_of
 from .observer import KeptNamespace
-from .prefilter import Common, Filtered, Identity, Key, Reading, filter_lines, key_of
+from .parent_mount import Key
+from .prefilter import Common, Filtered, Reading, filter_lines
 from .unique_ids import UniqueIds
 
 FEW = 64

@@ -1,11 +1,11 @@
 """The events tier: namespaces are read again when the kernel reported a mount event in them.
 
 There are two fanotify groups. That of the homes wakes the service; all other namespaces are in the other one, so that
-their events never fill the homes' queue. Both are emptied when a scan begins, that of the homes also when these alone
-are looked at. An event names a mount, not its
-namespace: a mount that went or moved is found in the lists of ids that are kept, and one that came changes the number
-of mounts of its namespace. A namespace is marked before it is read, so that nothing is missed in between. A command
-scans twice at most: up to then namespaces are not marked, and only their numbers of mounts are compared.
+their events never fill the homes' queue. Both are emptied when a scan begins, and that of the homes when these alone
+are looked at. An event names a mount, not its namespace: a mount that went or moved is found in the lists of ids that
+are kept, and one that came changes the number of mounts of its namespace. A namespace is marked before it is read, so
+that nothing is missed in between. A command scans twice at most: up to then namespaces are not marked, and only their
+numbers of mounts are compared.
 
 There is no event for a change of propagation, a remount or a renamed directory. Homes' mounts whose propagation matters
 are compared at each scan. The rest is found at resyncs, which compare the number of mounts of each namespace and what
@@ -27,8 +27,9 @@ from .fanotify import Events, FanotifyGroup
 from .home_table import HOME, caught_up
 from .listed import list_ids
 from .listing import NotAsText, Vanished
+from .live_at_home import LiveAtHome
 from .observer import Home
-from .prefilter import LiveAtHome, Reading
+from .prefilter import Reading
 from .statmount import StatmountObserver
 
 POLLED = 60.0

@@ -14,8 +14,9 @@ from ...mounts.table import Table
 from ..mount_lines import OpenMountinfo
 from ..namespaces import read
 from .home_table import HOME, home_table
+from .live_at_home import LiveAtHome
 from .observer import Home, KeptNamespace, Observer
-from .prefilter import Common, LiveAtHome, Reading, filter_lines
+from .prefilter import Common, Reading, filter_lines
 
 _TELLING_TYPES = ("overlay", "nsfs")
 """Types that are rare enough to be searched for by type; others by the last component of their layout's pattern."""

@@ -18,7 +18,9 @@ from ..budgets import Budgets
 from ..every_namespace import read_each
 from ..mount_lines import USUAL, MountLines
 from .listing import Identified
-from .prefilter import Common, Key, LiveAtHome, Reading
+from .live_at_home import LiveAtHome
+from .parent_mount import Key
+from .prefilter import Common, Reading
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,10 @@ from .delta import PackedIds, TextNeeded, catch_up, checksums
 from .home_table import HOME, home_table
 from .listed import Listed, identify, list_ids, read_listed
 from .listing import Lister, Vanished
+from .live_at_home import LiveAtHome
 from .observer import Home, KeptNamespace, Observer
-from .prefilter import Filtered, Key, LiveAtHome, Reading, filter_lines
+from .parent_mount import Key
+from .prefilter import Filtered, Reading, filter_lines
 from .unique_ids import UniqueIds
 
 
