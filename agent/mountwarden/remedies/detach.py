@@ -3,9 +3,9 @@
 Home is the mount namespace of the root's engine: its view of the root counts. A scan of a whole host costs a hundred
 times what a rename does, so leaks of one home are detached in batches. A batch shares a scan, one reading of all
 namespaces, one search for processes that use a mountpoint's directory itself, and the scan that verifies, which is the
-first of the next batch. It has at most `MOST` leaks and begins no detach later than `SECONDS` after its first, so what
-it shares is at most that much older than for a single detach, and as long as it takes to compare them with what was
-read (20 ms for a thousand).
+first of the next batch. It has at most `MOST` leaks and begins no detach later after the last reading of all namespaces
+than `SECONDS`, or where that is longer, than the reading itself took: so much, and `LONGEST` at most, what it shares is
+older than for a single detach, and as long as it takes to compare them with what was read (20 ms for a thousand).
 
 What protects a layer that is used again does not age. It is asked for each leak right before its rename: by the kernel
 itself whether home has mounted on it (EBUSY), of the engine's record whether it is live; the way to the directory, the
@@ -39,8 +39,10 @@ if TYPE_CHECKING:
     from ..scan.result import Scan
     from ..scan.scanner import Scanner
 
-SECONDS = 0.25
-"""For so many seconds a batch begins detaches, and so old the scan may be that it starts with."""
+SECONDS, LONGEST = 0.25, 2.0
+"""For so many seconds a batch begins detaches, and so old the scan may be that it starts with; at most for so many,
+where reading all namespaces takes longer than the first: else nearly all of its time would be spent on that.
+"""
 MOST = 1000
 """Leaks in a batch."""
 LOOKS, FEW = 4, 8
@@ -165,14 +167,15 @@ class _Batch:
     def _replaced(self, leaks: Sequence[Detachable], proc: int) -> list[Performed]:
         """What was done. All is searched and read anew, a few times, where a mount was made before a rename."""
         answered: list[tuple[Detachable, replace.Replaced | Declined | str]] = []
-        until = float("inf")
         for looks_left in reversed(range(LOOKS if len(leaks) <= FEW else 2)):
+            began = time.monotonic()
             as_scanned = self._newest is not None and looks_left > 0
             newest = self._newest if as_scanned else newer_mounts.newest() if looks_left else None
             in_use = directory_users.directories_in_use(proc, frozenset(leak.mountpoint.name for leak in leaks))
             leaks, self._newest = self._unshared(leaks, as_scanned=as_scanned), None
-            until = min(until, time.monotonic() + SECONDS)
-            answers = self._answers(leaks, in_use, newest, until - time.monotonic())
+            seconds = min(max(SECONDS, time.monotonic() - began), LONGEST)
+            until = time.monotonic() + seconds
+            answers = self._answers(leaks, in_use, newest, seconds)
             answered += zip(leaks, answers, strict=False)  # shorter where the time was up, or a mount was made
             leaks = leaks[len(answers) :]
             gave_none = any(isinstance(what, str) for what in answers)  # what it hangs at may keep the next one too

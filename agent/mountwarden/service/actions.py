@@ -44,7 +44,8 @@ class AutomaticActions:
 
     Detaches are asked for in batches, but the first below a root alone, and so is the next one after any failure: what
     fails there does not fail a whole batch before the breaker is asked again. Each one that is declined doubles the
-    next batch, since it changed nothing; what was declined before is tried again in one.
+    next batch, since it changed nothing; what was declined before is tried again in one. A cycle that goes on where
+    the last one had no more time knows what that one has shown: one act can take all of `BUDGET` on a busy host.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class AutomaticActions:
         self._may_act = may_act
         self.allowance = Allowance()
         """Whoever calls `act` knows what that has cost."""
+        self._allowed: Counter[bytes] = Counter()
+        """What the last cycle ended with (`_Cycle.allowed`)."""
         self.unfinished = False
         """Whether the last cycle ended before all was tried that may be, and did something: the next one goes on."""
 
@@ -97,7 +100,9 @@ class AutomaticActions:
         ledger = breaker.freed(ledger, unread, _now())
         declined = breaker.declines(ledger)
         freed = frozenset(one for one, some in declined.items() if any(decline.freed for decline in some))
-        cycle = _Cycle(_in_turns(finding for finding in findings if finding.confirmed), frozenset(declined), freed)
+        due = _in_turns(finding for finding in findings if finding.confirmed)
+        self._allowed = self._allowed if self.unfinished else Counter()
+        cycle = _Cycle(due, frozenset(declined), freed, self._allowed)
         may = self._may_act() and self.allowance.allows(_boot())
         until, reached = _boot() + BUDGET if may else 0.0, 0
         while cycle.left and _boot() < until:
@@ -182,10 +187,10 @@ class _Cycle:
     """Ids of findings of which something was declined in an earlier cycle."""
     freed: frozenset[str] = frozenset()
     """Those of them that no namespace keeps back any more which did."""
-    taken: set[bytes] = field(default_factory=set)
-    """Mountpoints for which an action was tried: one action at a mountpoint ends the copies of all namespaces."""
     allowed: Counter[bytes] = field(default_factory=Counter)
     """How many may be in one batch, by root, by how the last actions below it ended; one where none did."""
+    taken: set[bytes] = field(default_factory=set)
+    """Mountpoints for which an action was tried: one action at a mountpoint ends the copies of all namespaces."""
     counted: dict[bytes, bool] = field(default_factory=dict)
     """Roots whose incident counts as one of the minute's, and whether anything of it was done, or failed."""
 
