@@ -28,6 +28,10 @@ mkfs.ext4 -q /tmp/disk
 mkdir -p {DISK}
 mount -o loop /tmp/disk {DISK}
 """
+_PINNING = """
+test -e "$1" || exec sleep infinity  # started again, its file has gone
+exec tail -f "$1"
+"""
 _CONTAINER = """
 set -e
 mountpoint -q "$1" || exec sleep infinity  # started again, its layer has gone
@@ -91,9 +95,10 @@ class Wrongs:
         """A layer without a mount, of which a unit has a file open."""
         merged = f"{self.leaks.mount()}/merged"
         self.host.run("sh", "-c", f"echo > {merged}/file")
-        self.leaks.units.add(
-            self.host.unit(f"pinned-{next(_numbers)}", "PrivateTmp=yes", command=("tail", "-f", f"{merged}/file"))
-        )
+        command = ("sh", "-c", _PINNING, "sh", f"{merged}/file")
+        unit = self.host.unit(f"pinned-{next(_numbers)}", "PrivateTmp=yes", command=command)
+        self.leaks.units.add(unit)
+        wait_until(lambda: "tail" in self.host.read(f"/proc/{self.host.main_pid(unit)}/comm"), 30, "it has it open")
         self.seen()
         self.host.run("umount", "-l", merged)
         return merged
