@@ -1,5 +1,6 @@
 """The directory of the running service: full from the start, full later, covered; and restarts in a row."""
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -24,12 +25,21 @@ def service(host: Machine) -> Iterator[Service]:
     one.reset()
 
 
+_FILL = """
+import sys
+for number in range(3000):
+    open(f"/run/fill/{sys.argv[1]}-{number}", "w").close()
+    print("one more")
+"""
+
+
 def fill(host: Machine) -> None:
-    """/run with neither space nor inodes."""
+    """/run with neither space nor inodes, also once systemd has removed what it had there for the commands."""
     host.run("sh", "-c", "mkdir -p /run/fill; mount -o remount,size=16m,nr_inodes=2000 /run")
     host.run("sh", "-c", "cat /dev/zero >/run/fill/all", check=False)
-    host.run("python3", "-c", "for n in range(3000): open(f'/run/fill/{n}', 'w')", check=False)
-    assert host.run("touch", "/run/fill/one", check=False).returncode == 1
+    again = itertools.count()
+    made_none = lambda: host.run("python3", "-c", _FILL, str(next(again)), check=False).stdout == ""  # noqa: E731
+    wait_until(made_none, 30, "no inode is left")
 
 
 def empty(host: Machine) -> None:
