@@ -38,8 +38,12 @@ def fill(host: Machine) -> None:
     host.run("sh", "-c", "mkdir -p /run/fill; mount -o remount,size=16m,nr_inodes=2000 /run")
     host.run("sh", "-c", "cat /dev/zero >/run/fill/all", check=False)
     again = itertools.count()
-    made_none = lambda: host.run("python3", "-c", _FILL, str(next(again)), check=False).stdout == ""  # noqa: E731
-    wait_until(made_none, 30, "no inode is left")
+
+    def is_full() -> bool:
+        done = host.run("python3", "-c", _FILL, str(next(again)), check=False)
+        return not done.stdout and "No space left on device" in done.stderr
+
+    wait_until(is_full, 30, "no inode is left")
 
 
 def empty(host: Machine) -> None:
