@@ -6,65 +6,15 @@ from pathlib import Path
 
 import pytest
 from mountwarden.config.schema import Config, Mode
-from mountwarden.ledger import update
-from mountwarden.ledger.update import Attempt, Ledger, Now
 from mountwarden.model import Action, Evidence, Finding, Kind, Outcome
 from mountwarden.remedies.plan import plan
 from mountwarden.service import actions
-from mountwarden.service.actions import BATCH, AutomaticActions
+from mountwarden.service.actions import AutomaticActions
 from mountwarden.state import pause
 from mountwarden.state.pause import Pause
-from mountwarden.state.run_directory import RunDirectory
 
+from tests.support.action_scene import A, B, Clock, Scene, many, takes
 from tests.support.findings import CONFIG, finding
-
-A = finding(1)
-B = finding(2, mountpoint=b"/var/lib/docker/overlay2/Y/merged")
-
-
-class Scene:
-    """Actions that are noted, and end as given."""
-
-    def __init__(self, path: Path, *findings: Finding, code: str = "done") -> None:
-        self.run = RunDirectory(path)
-        self.code = code
-        self.agent = AutomaticActions(self.run, lambda *asked: self.carry_out(*asked))
-        self.codes: dict[str, str] = {}
-        self.unread: set[int] = set()
-        """Mount namespaces that can't be read, and keep back what is tried."""
-        self.batches: list[list[str]] = []
-        self.saved: list[str] = []
-        self.ledger = Ledger("boot")
-        for at in (0.0, 1.0):
-            self.ledger, _ = update.update(self.ledger, findings, Now(at, at), CONFIG)
-        self.findings = update.annotate(self.ledger, findings, Now(1.0, 1.0), CONFIG)
-
-    def carry_out(self, batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
-        assert go_on()
-        self.batches.append([one.id for one in batch])
-        assert self.saved.count(Attempt.BEGUN) >= len(batch), "not saved before the action"
-        for one in batch:
-            code = "unread" if self.unread else self.codes.get(one.id, self.code)
-            yield Outcome(one, action, code == "done", code, "text", "saw", "did", "verified", tuple(self.unread))
-
-    def outcomes(self, config: Config = CONFIG) -> tuple[Outcome, ...]:
-        """What one round has to tell."""
-        self.ledger, told = self.agent.act(self.findings, config, self.ledger, self.report, self.unread)
-        return told
-
-    @property
-    def tried(self) -> list[str]:
-        """Ids of the findings for which an action was tried."""
-        return [one for batch in self.batches for one in batch]
-
-    def report(self, ledger: Ledger) -> Ledger:
-        self.saved = [entry.attempt for entry in ledger.entries.values() if entry.attempt is not Attempt.NONE]
-        return ledger
-
-    def act(self, config: Config = CONFIG) -> list[str]:
-        """The attempts' results, by finding, after one round."""
-        self.outcomes(config)
-        return [entry.attempt.value for entry in self.ledger.entries.values()]
 
 
 def test_nothing_is_tried_or_removed_while_a_command_acts(tmp_path: Path) -> None:
@@ -167,142 +117,6 @@ def test_what_a_pause_keeps_from_being_tried_may_be_tried_afterwards(tmp_path: P
     assert scene.act() == ["done"] * 5
 
 
-def many(count: int) -> list[Finding]:
-    return [finding(number, mountpoint=b"/var/lib/docker/overlay2/%d/merged" % number) for number in range(count)]
-
-
-def test_three_failures_end_the_actions_on_a_root(tmp_path: Path) -> None:
-    assert Scene(tmp_path, *many(5), code="failed").act() == ["failed", "failed", "failed", "none", "none"]
-
-
-def test_the_first_below_a_root_is_tried_alone_and_the_others_together(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, *many(9))
-    assert scene.act() == ["done"] * 9
-    assert [len(batch) for batch in scene.batches] == [1, 8]
-
-
-def test_after_a_failure_one_is_tried_alone_again(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, *many(BATCH + 9))
-    scene.codes = {scene.findings[BATCH].id: "failed"}
-    scene.act()
-    assert [len(batch) for batch in scene.batches] == [1, BATCH, 1, 7]
-
-
-def test_another_root_is_not_tried_along_with_one_that_works(tmp_path: Path) -> None:
-    ones = many(4)
-    others = [replace(one, root=replace(one.root, path=b"/other")) for one in ones[2:]]
-    scene = Scene(tmp_path, *ones[:2], *others)
-    assert scene.act() == ["done"] * 4
-    assert [len(batch) for batch in scene.batches] == [1, 1, 1, 1]
-
-
-def of_roots(count: int, each: int) -> list[Finding]:
-    """Findings of so many roots."""
-    ones = many(count * each)
-    return [replace(one, root=replace(one.root, path=b"/%d" % (at // each))) for at, one in enumerate(ones)]
-
-
-def test_the_limit_by_the_minute_counts_what_is_due_on_a_root_as_one(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, *of_roots(4, 3))
-    assert scene.act(replace(CONFIG, acts_per_minute=2)) == ["done"] * 6 + ["none"] * 6
-    assert len(scene.ledger.actions) == 2
-
-
-def test_an_incident_that_goes_on_in_the_next_cycle_is_another_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock, scene = Clock(monkeypatch), Scene(tmp_path, *many(2 * BATCH))
-    carry_out = scene.carry_out
-
-    def slow(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
-        yield from carry_out(batch, action, go_on)
-        clock.boot += actions.BUDGET / 2
-
-    scene.carry_out = slow  # type: ignore[method-assign]
-    scene.act()
-    assert (len(scene.tried), len(scene.ledger.actions), scene.agent.unfinished) == (1 + BATCH, 1, True)
-    scene.act()
-    assert (len(scene.tried), len(scene.ledger.actions), scene.agent.unfinished) == (2 * BATCH, 2, False)
-
-
-def test_what_a_cycle_has_no_time_for_is_begun_no_more_and_the_next_one_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock, scene = Clock(monkeypatch), Scene(tmp_path, *many(9))
-
-    def cut(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
-        yield from scene.carry_out(batch[:2], action, go_on)
-        clock.boot += actions.BUDGET if len(batch) > 2 else 0.0
-
-    scene.agent = AutomaticActions(scene.run, cut)
-    assert scene.act() == ["done"] * 3 + ["none"] * 6
-    assert scene.agent.unfinished
-    assert scene.act() == ["done"] * 5 + ["none"] * 4
-
-
-def test_a_cycle_that_goes_on_goes_on_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy host the first one alone may cost a cycle: the next cycle's is not alone again."""
-    clock, scene = Clock(monkeypatch), Scene(tmp_path, *many(9))
-
-    def slow(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
-        yield from scene.carry_out(batch, action, go_on)
-        clock.boot += actions.BUDGET
-
-    scene.agent = AutomaticActions(scene.run, slow)
-    scene.act()
-    scene.act()
-    assert [len(batch) for batch in scene.batches] == [1, 8]
-
-
-def test_a_cycle_that_goes_on_after_a_failure_begins_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, scene = Clock(monkeypatch), Scene(tmp_path, *many(9))
-    scene.codes = {scene.findings[0].id: "failed"}
-
-    def slow(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
-        yield from scene.carry_out(batch, action, go_on)
-        clock.boot += actions.BUDGET
-
-    scene.agent = AutomaticActions(scene.run, slow)
-    for _ in range(3):
-        scene.act()
-    assert [len(batch) for batch in scene.batches] == [1, 1, 7]
-
-
-def test_one_root_does_not_wait_behind_a_thousand_findings_of_another(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, *many(4 * BATCH), *of_roots(1, 1))
-    scene.findings = (*scene.findings[:-1], replace(scene.findings[-1], id="mw-other", mountpoint=b"/0/merged"))
-    scene.ledger, _ = update.update(scene.ledger, scene.findings, Now(2, 2), CONFIG)
-    scene.ledger, _ = update.update(scene.ledger, scene.findings, Now(4, 4), CONFIG)
-    scene.act()
-    assert scene.tried.index("mw-other") <= BATCH
-    assert len(scene.tried) == 4 * BATCH + 1
-
-
-def test_a_batch_ends_where_its_root_is_left_alone(tmp_path: Path) -> None:
-    scene, carry_out = Scene(tmp_path, *many(BATCH)), Scene.carry_out
-
-    def in_twos(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
-        for at in range(0, len(batch), 2):
-            if not go_on():
-                return
-            yield from carry_out(scene, batch[at : at + 2], action, go_on)
-
-    scene.carry_out = in_twos  # type: ignore[method-assign]
-    scene.codes = {one.id: "failed" for one in scene.findings[8:]}
-    scene.act()
-    assert len(scene.tried) == 11, "its third failure is the last of those that were begun together"
-    assert [event.kind for event in scene.ledger.pending].count("left-alone") == 1
-    assert {entry.attempt for entry in list(scene.ledger.entries.values())[11:]} == {"none"}
-
-
-class Clock:
-    """CLOCK_BOOTTIME as the actions read it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.boot = 10.0
-        monkeypatch.setattr(actions, "_boot", lambda: self.boot)
-
-
 def test_what_was_declined_is_tried_again_and_told_once_until_it_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,14 +156,8 @@ def test_hundreds_that_are_declined_are_tried_in_few_batches_and_again_in_one(
 
 def test_what_trying_again_costs_is_a_hundredth_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, scene = Clock(monkeypatch), Scene(tmp_path, *many(3), code="in-use")
-    carry_out = scene.carry_out
-
-    def slow(batch: Sequence[Finding], action: Action, go_on: Callable[[], bool]) -> Iterator[Outcome]:
-        yield from carry_out(batch, action, go_on)
-        clock.boot += 0.5
-
     scene.act()
-    scene.carry_out = slow  # type: ignore[method-assign]
+    takes(scene, clock, 0.5)
     tried = []
     for at in range(11, 200):
         clock.boot = max(clock.boot, float(at))
