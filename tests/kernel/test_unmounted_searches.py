@@ -1,15 +1,14 @@
 """When what processes keep is searched for again, in how many of them, and what is kept of it meanwhile."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.model import Finding, Kind, Namespace
+from mountwarden.model import Finding, Kind
 from mountwarden.observe import open_files, processes, unmounted
 from mountwarden.observe.enter import own_namespace
-from mountwarden.observe.mount_lines import MountLines
 from mountwarden.observe.open_files import AttachedMounts
 from mountwarden.scan import kept
 from mountwarden.scan.history import History
@@ -21,6 +20,29 @@ from tests.kernel.test_unmounted import MERGED, lazily, process
 from tests.kernel.topology import Home
 from tests.support.scratch_ns import hold
 from tests.support.wait import wait_until
+
+
+def _noted(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
+    """What each search looks for in namespaces, by mount id: of all processes, since others may begin meanwhile."""
+    asked, made = list[set[int]](), unmounted.Mounted.__init__
+
+    def noted(self: unmounted.Mounted, ids: Iterable[int], *rest: Any) -> None:
+        asked.append(set(ids))
+        made(self, asked[-1], *rest)
+
+    monkeypatch.setattr(unmounted.Mounted, "__init__", noted)
+    monkeypatch.setattr(kept, "TURN", 0.0)
+    monkeypatch.setattr(kept, "SLICE", 1_000_000)
+    return asked
+
+
+def _target(pid: int, fd: str) -> str:
+    return os.readlink(f"/proc/{pid}/fd/{fd}")
+
+
+def _mount_id(pid: int, fd: str) -> int:
+    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("mnt_id:"))
 
 
 @pytest.mark.parametrize("by", ["searching", "superblock"])
@@ -75,28 +97,23 @@ def test_a_link_on_a_mount_of_no_namespace_whose_file_system_is_mounted_is_searc
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else each search reads all namespaces for it: such as a log whose namespace is gone."""
-    monkeypatch.setattr(kept, "TURN", 0.0)
+    asked = _noted(monkeypatch)
 
     def open_beside() -> object:
         fd = syscalls.open_tree(abi.AT_FDCWD, b"/usr", abi.OPEN_TREE_CLONE)
         return os.open("bin", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
 
-    def asked() -> list[bool]:
-        scanner, times = Scanner(home.config, home=own_namespace()), list[bool]()
-        made = unmounted.Mounted.__init__
-
-        def noted(self: unmounted.Mounted, ids: Iterable[int], *rest: Any) -> None:
-            ids = list(ids)
-            times.append(bool(ids))
-            made(self, ids, *rest)
-
-        monkeypatch.setattr(unmounted.Mounted, "__init__", noted)
+    def watched() -> list[bool]:
+        scanner = Scanner(home.config, home=own_namespace())
         for _ in range(2):
             scanner.scan(Part(), resync=True)
-        return times
+        return [mount in ids for ids in asked]
 
-    with process(home, open_beside):
-        assert home.run(asked) == [True, False, False], "the second one is for the devices of the first"
+    with process(home, open_beside) as pid:
+        mount = next(_mount_id(pid, fd) for fd in os.listdir(f"/proc/{pid}/fd") if _target(pid, fd) == "/bin")
+        first, *later = home.run(watched)
+        assert first
+        assert not any(later)
 
 
 def test_later_searches_take_turns_and_keep_what_is_found(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,33 +139,20 @@ def test_a_search_reads_no_namespace_for_what_it_had_when_it_was_read(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process in another namespace has its root there, which home has not."""
-    monkeypatch.setattr(kept, "TURN", 0.0)
+    asked = _noted(monkeypatch)
 
     def watched() -> list[bool]:
-        scanner, read, looked_at = Scanner(home.config, home=own_namespace()), unmounted.read_each, list[int]()
-        take = unmounted.Mounted.take
-
-        def counted(spaces: Iterable[Namespace], *rest: Any, **more: Any) -> Iterator[object]:
-            for inode, answer in read(spaces, *rest, **more):
-                looked_at.append(inode)
-                yield inode, answer
-
-        def taken(mounted: unmounted.Mounted, inode: int, lines: MountLines) -> None:
-            looked_at.append(inode)
-            take(mounted, inode, lines)
-
-        monkeypatch.setattr(unmounted, "read_each", counted)
-        scanner.scan(Part(), resync=True)
-        looked_at.clear()
-        scanner.scan(Part(), resync=True)
-        seen = [holder.inode in looked_at]
-        monkeypatch.setattr(unmounted.Mounted, "take", taken)
-        monkeypatch.setattr(kept.MountedElsewhere, "LASTS", 0.0)
-        scanner.scan(Part(), resync=True)
-        return [*seen, holder.inode in looked_at]
+        scanner, seen = Scanner(home.config, home=own_namespace()), list[bool]()
+        for lasts in (300.0, 300.0, 0.0):
+            monkeypatch.setattr(kept.MountedElsewhere, "LASTS", lasts)
+            asked.clear()
+            scanner.scan(Part(), resync=True)
+            seen.append(any(not mounts.isdisjoint(ids) for ids in asked))
+        return seen
 
     with hold() as holder:
-        assert home.run(watched) == [False, True], "some minutes later it is"
+        mounts = {int(line.split()[0]) for line in holder.mountinfo().splitlines()}
+        assert home.run(watched) == [True, False, True], "some minutes later it is searched for again"
 
 
 def test_mounts_are_those_of_the_links_that_a_search_would_find() -> None:
