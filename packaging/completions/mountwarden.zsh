@@ -14,7 +14,7 @@ _shtab_mountwarden_commands() {
     config:'The configuration: defaults, then mountwarden.toml, then mountwarden.toml.d/*.toml by name.'
     demo:'Mounts an overlay layer in a scratch root, lets a copy leak, reports and explains it, forces its'
     detach:'Replaces the unmounted mountpoint by an empty directory, by which the kernel drops each copy.'
-    doctor:'Examines the kernel, systemd, the service, the engines'"'"' roots, and every mount namespace; names'
+    doctor:'Examines the kernel, systemd, the service, which engines run and whether their roots are known,'
     explain:'Shows one finding in full: what, since when, who holds it and why, the timeline, where the chain'
     graphdriver:'Serves the overlay driver to dockerd on a unix socket, until SIGTERM.'
     history:'Shows what the journal has of the service and of commands that root ran on this host, these with'
@@ -30,7 +30,7 @@ _shtab_mountwarden_commands() {
     silence:'Silences a finding for a while.'
     snapshot:'Scans as report does, and writes what the scan saw to a file.'
     status:'Asks the service, or shows its last status where it gives no answer. That needs root or the'
-    unmount:'Unmounts leaked copies in the namespaces that hold them, and nothing elsewhere.'
+    unmount:'Unmounts leaked copies in the namespaces that hold them, and on the host what is abandoned there.'
     varlink:'Connects its standard input and output with the service'"'"'s socket; or, as varlinkctl exec: does,'
     watch:'Follows the service'"'"'s events; where it does not run, scans by itself each tick.'
     who:'Lists everything that keeps a file system, a device or a layer busy.'
@@ -131,7 +131,7 @@ _shtab_mountwarden_detach_options=(
   "--no-wait[one scan\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit\; .service is implied]:UNIT:"
-  "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
+  "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned abandoned)"
   "--root[below this root]:PATH:"
   "(*)::findings, by their ids:"
 )
@@ -387,7 +387,7 @@ _shtab_mountwarden_rejoin_options=(
   "--no-wait[one scan\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit\; .service is implied]:UNIT:"
-  "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
+  "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned abandoned)"
   "--root[below this root]:PATH:"
   "(*)::findings, by their ids:"
 )
@@ -411,7 +411,7 @@ _shtab_mountwarden_report_options=(
   "--from[judge a file of mountwarden snapshot, - for stdin\; needs no root]:FILE:"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit\; .service is implied]:UNIT:"
-  "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
+  "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned abandoned)"
   "--root[below this root]:PATH:"
 )
 
@@ -491,7 +491,7 @@ _shtab_mountwarden_unmount_options=(
   "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
-  "--all[every leaked finding that a detach does not reach, or must not touch]"
+  "--all[every leaked finding that a detach does not reach, or must not touch, and all that is abandoned]"
   "--dry-run[say what would be done]"
   "--yes[with --all\: do not ask]"
   "--lazy[unmount what is in use there too\: its programs keep what they have open]"
@@ -500,7 +500,7 @@ _shtab_mountwarden_unmount_options=(
   "--no-wait[one scan\; nothing is confirmed]"
   "--engine[of this engine\'s roots]:ENGINE:"
   "--unit[held by this unit\; .service is implied]:UNIT:"
-  "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned)"
+  "--kind[of this kind]:kind:(leaked severed private-root pinned stacked orphaned abandoned)"
   "--root[below this root]:PATH:"
   "(*)::findings, by their ids:"
 )
@@ -537,7 +537,7 @@ _shtab_mountwarden_who_options=(
   "--tier[kernel interface that scans use (default\: the configuration\'s, else the best that works)]:tier:(events statmount mountinfo)"
   "--config[directory of mountwarden.toml (default\: \/etc\/mountwarden)]:DIR:"
   "--no-color[no colours\; so does NO_COLOR in the environment]"
-  ":what is busy\; a path of the host, a container by its name or id, a mount by its small or unique id:"
+  ":what is busy\; a path of the host\; a container, pod or instance by its name, id or the beginning of its id, of root or of any user\; a mount by its small or unique id:"
 )
 
 # guard to ensure default positional specs are added only once per session

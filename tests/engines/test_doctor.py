@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import rootfs
 from tests.support.machine import Machine
 
 
@@ -100,3 +101,59 @@ def test_an_engine_in_a_namespace_of_its_own_is_told(docker_host: Machine) -> No
     docker_host.start_docker()
     told = [check["text"] for check in document["checks"] if check["id"] == "roots"]
     assert any(f"its daemon (process {pid}) has a mount namespace of its own" in text for text in told), told
+
+
+SYSTEMS = """
+set -e
+mkdir -p /run/credentials/x.service /run/x/l /run/x/u /srv/site
+mount -t ramfs ramfs /run/credentials/x.service
+mount -t tmpfs upper /run/x/u && mkdir /run/x/u/u /run/x/u/w
+mount -t overlay sysext -o ro,lowerdir=/usr:/run/x/l /usr
+mount -t overlay site -o lowerdir=/run/x/l,upperdir=/run/x/u/u,workdir=/run/x/u/w /srv/site
+mkdir -p /run/snapd/ns && mount --bind /run/snapd/ns /run/snapd/ns && mount --make-private /run/snapd/ns
+touch /run/snapd/ns/hello.mnt
+for try in 1 2 3 4 5 6 7 8 9; do unshare --mount=/run/snapd/ns/hello.mnt true && break; done  # ids are not in order
+ip netns add blue
+"""
+"""What systemd, snapd, ip(8) and an operator mount: credentials, an extension, kept namespaces, an overlay by hand."""
+UNDONE = """
+ip netns del blue; umount -l /run/snapd/ns/hello.mnt /run/snapd/ns /srv/site /usr /run/x/u /run/credentials/x.service
+"""
+
+
+def test_known_engines_are_told_and_nothing_else_is_taken_for_one(podman_host: Machine) -> None:
+    """Containers of Docker, containerd, podman and systemd-nspawn, a user's podman, and what the system mounts."""
+    host = podman_host
+    host.start_docker()
+    image = [host.import_image(engine) for engine in ("docker", "ctr")][-1]
+    containers = [(engine, run(host, engine, "-v", "/srv")) for engine in ("docker", "podman")]
+    host.run("ctr", "run", "-d", "--null-io", "--cpu-shares", "0", image, "plain", "sleep", "1000")
+    host.run("sh", "-c", f"mkdir -p /var/lib/machines/m && tar -C /var/lib/machines/m -xf {rootfs.ARCHIVE}")
+    spawn = ("systemd-nspawn", "-q", "--keep-unit", "--register=no", "--as-pid2", "--volatile=overlay")
+    unit = host.unit("spawned", command=(*spawn, "-D", "/var/lib/machines/m", "/bin/sleep", "2000"))
+    host.start_rootless()
+    host.rootless("run", "-d", "bb", "sleep", "1000")
+    nested = ("--network", "none", "bb", "sh", "-c", "echo crio > /proc/self/comm; sleep 1000; true")
+    containers.append(("podman", host.podman("run", "-d", *nested).stdout.strip()))
+    host.run("sh", "-c", SYSTEMS)
+    document = doctor(host)
+    host.run("sh", "-c", UNDONE)
+    host.run("systemctl", "stop", unit)
+    host.run("ctr", "task", "kill", "-s", "KILL", "plain")
+    for engine, container in containers:
+        host.run(engine, "rm", "-f", container)
+    host.stop_docker()
+    assert [check for check in document["checks"] if check["id"] == "engines.unknown"] == []
+    told = {(one["engine"], one["of"]): one for one in document["engines"]}
+    lines = [check["text"] for check in document["checks"] if check["id"] == "engines"]
+    assert "/var/lib/docker" in {root["path"] for root in told["Docker", "host"]["roots"]}
+    assert "/run/containerd" in {root["path"] for root in told["containerd", "host"]["roots"]}
+    assert "/var/lib/containers/storage" in {root["path"] for root in told["podman", "host"]["roots"]}
+    assert told["systemd-nspawn", "host"]["roots"] == []
+    assert any("nothing to guard" in line for line in lines)
+    assert told["podman", "user"]["user"] == 1000
+    assert told["CRI-O", "container"]["container"] == containers[-1][1]
+    assert ("CRI-O", "host") not in told
+    docker = next(line for line in lines if line.startswith("Docker: process "))
+    assert "(dockerd, docker.service)" in docker
+    assert "/var/lib/docker (shared, peer group " in docker

@@ -12,6 +12,7 @@ from mountwarden.escape import seconds
 from tests.support.fixtures import booted
 from tests.support.incidents import CONFIG, mountpoints, running, unit
 from tests.support.machine import Machine
+from tests.support.planted import podman_umount_killed
 from tests.support.strace import inject
 from tests.support.wait import wait_until
 
@@ -75,8 +76,7 @@ def test_podman_killed_between_its_umount_and_its_rename(docker: Machine, config
         pid = docker.main_pid(holder)
         assert merged in mountpoints(docker, pid)
         seen(docker)
-        kill = ("-e", "trace=unlinkat", "-e", "inject=unlinkat:error=EBUSY:signal=SIGKILL", "-P", merged)
-        docker.run("strace", "-f", "-o", "/dev/null", *kill, "podman", "umount", made, check=False)
+        podman_umount_killed(docker, made, merged)
         assert merged not in mountpoints(docker, 1)
         counts = json.loads(docker.read("/run/containers/storage/overlay-layers/mountpoints.json"))
         assert [one["count"] for one in counts if one["path"] == merged] == [1]

@@ -190,7 +190,7 @@ def test_a_moved_data_root_is_found_within_three_seconds() -> None:
             machine.write("/etc/docker/daemon.json", '{"data-root": "/srv/first/docker"}')
             assert "docker:/srv/real" in scans.roots(), "dockerd has not read the changed file"
             with looking(machine) as fresh:
-                graph = [r for r in fresh.roots() if r.startswith("docker:") and not r.endswith("/volumes")]
+                graph = [r for r in fresh.roots() if r.startswith("docker:") and r.count("/") == 2]
                 assert graph == ["docker:/srv/real"]
             machine.run("systemctl", "restart", "docker.service")
             wait_until(lambda: scans.roots()["docker:/srv/first/docker"][1], 3, "the changed data-root is its root")

@@ -1,7 +1,6 @@
 """Real containers coming and going beside services and planted leaks: every planted one is found, and nothing else."""
 
 import contextlib
-import datetime
 import json
 import os
 import statistics
@@ -11,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.support import restarts
 from tests.support.fixtures import booted
 from tests.support.leaks import CONFIG, Leaks
 from tests.support.machine import Machine
 from tests.support.oracle import Oracle, Planted
+from tests.support.told import at, await_look, events, not_done, values
 from tests.support.wait import wait_until
 
 # Every other container by podman; lives of 0 to 3 seconds; 4 at a time.
@@ -24,12 +25,6 @@ seq 1 {count} | xargs -P 4 -I N sh -c '
     $engine run --rm --network=none bb sleep $((N * 7 % 4))
     echo $? >> /tmp/load'
 """
-RESTART = "while :; do sleep 2; systemctl restart churn-private churn-slave churn-plain; done"
-CHURN = {
-    "churn-private": ("PrivateTmp=yes", "MountFlags=private"),
-    "churn-slave": ("MountFlags=slave",),
-    "churn-plain": ("PrivateTmp=yes", "ProtectSystem=strict"),
-}
 
 
 @contextlib.contextmanager
@@ -42,31 +37,11 @@ def soaking(count: int) -> Iterator[tuple[Machine, Oracle]]:
         Leaks(host).prepare()
         host.write("/etc/mountwarden/mountwarden.toml", CONFIG)
         host.run("systemctl", "start", "mountwarden")
-        for unit, properties in CHURN.items():
-            # A unit file, not a transient unit: `systemctl restart` of those ends them.
-            lines = "\n".join(("[Service]", "ExecStart=/bin/sleep infinity", *properties))
-            host.write(f"/etc/systemd/system/{unit}.service", f"{lines}\n")
-        host.run("systemctl", "daemon-reload")
-        host.run("systemctl", "start", *CHURN)
-        host.run("systemd-run", "--unit=restarts", "sh", "-c", RESTART)
+        restarts.start(host)
         host.run("systemd-run", "--unit=load", "-p", "KillMode=process", "sh", "-c", LOAD.format(count=count))
         oracle = Oracle(host)
         oracle.start()
         yield host, oracle
-
-
-def events(host: Machine, kind: str) -> list[dict[str, str]]:
-    return [e for e in host.journal("-t", "mountwarden") if e.get("MOUNTWARDEN_EVENT") == kind]
-
-
-def await_look(host: Machine, moment: float) -> None:
-    """Wait until the agent looked after that moment (seconds since the Epoch)."""
-
-    def scanned() -> bool:
-        text = host.run("cat", "/run/mountwarden/report.json", check=False).stdout
-        return bool(text) and datetime.datetime.fromisoformat(json.loads(text)["taken"]).timestamp() > moment
-
-    wait_until(scanned, 60, "the agent looked")
 
 
 def lived(host: Machine) -> int:
@@ -80,7 +55,7 @@ def plant(host: Machine, oracle: Oracle, count: int, plants: int, seconds: float
         due = count * number // plants
         wait_until(lambda: lived(host) >= due, seconds, f"{due} containers have lived")  # noqa: B023
         mountpoint = oracle.mount(number)
-        await_look(host, time.time())
+        await_look(host)
         oracle.leak(number, mountpoint)
 
 
@@ -101,14 +76,13 @@ def soak(count: int, plants: int, seconds: float) -> str:
         assert set(host.read("/tmp/load").split()) == {"0"}, "every container ran"
         for one in oracle.planted:
             assert oracle.directory(one.mountpoint) == one.directory, "the directory is as it was"
-        host.run("systemctl", "stop", "restarts")
+        restarts.stop(host)
         await_look(host, time.time() + 2)
         scans, others = oracle.stop()
         assert others == [], "nothing else was there to find"
         assert oracle.orphans() == []
         judge(host, planted)
-        delays = [float(e["__REALTIME_TIMESTAMP"]) / 1e6 - planted[e["MOUNTWARDEN_MOUNTPOINT"]].at
-                  for e in events(host, "acted")]  # fmt: skip
+        delays = [at(e) - planted[e["MOUNTWARDEN_MOUNTPOINT"]].at for e in events(host, "acted")]
     return (
         f"{count} containers, {plants} planted, {plants} found and detached (median {statistics.median(delays):.2f} s, "
         f"worst {max(delays):.2f} s), nothing else; {scans} readings by the oracle; {time.monotonic() - started:.0f} s"
@@ -120,22 +94,19 @@ def judge(host: Machine, planted: dict[str, Planted]) -> None:
     found = events(host, "found")
     assert {e["MOUNTWARDEN_KIND"] for e in found} == {"leaked"}
     true = {(one.mountpoint, namespace) for one in planted.values() for namespace in one.namespaces}
-    false = [e for e in found if not {(e["MOUNTWARDEN_MOUNTPOINT"], inode) for inode in namespaces(e)} <= true]
+    false = [e for e in found if not told_places(e) <= true]
     assert false == [], "nothing else is told"
     told = [e["MOUNTWARDEN_MOUNTPOINT"] for e in found]
     assert set(told) == planted.keys(), "and none is missed"
     assert len(told) == len(set(told)), "each is told once"
     assert {e["MOUNTWARDEN_MOUNTPOINT"] for e in events(host, "acted")} == planted.keys()
-    for kind in ("failed", "declined", "summary", "left-alone"):
-        assert [e["MESSAGE"] for e in events(host, kind)] == []
+    assert not_done(host) == []
     report = json.loads(host.run("mountwarden", "report", "--json", "--all", check=False).stdout)
     assert [f for f in report["findings"] if f["severity"] != "info" and f["confirmed"]] == []
 
 
-def namespaces(entry: dict[str, Any]) -> list[str]:
-    """A field with several values is a list, one with one is none."""
-    value = entry["MOUNTWARDEN_NAMESPACE"]
-    return value if isinstance(value, list) else [value]
+def told_places(entry: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(entry["MOUNTWARDEN_MOUNTPOINT"], inode) for inode in values(entry, "MOUNTWARDEN_NAMESPACE")}
 
 
 @pytest.mark.timeout(180)

@@ -1,5 +1,6 @@
 """The commands beside the running service: watch is told what happens, report is what the service says."""
 
+import itertools
 import json
 import os
 import signal
@@ -54,7 +55,9 @@ def test_watch_follows_the_service(service: Machine) -> None:
         try:
             assert json.loads(watch.stdout.readline())["event"], "the last one comes first: the service tells us now"
             service.run("umount", MERGED)
-            told = [json.loads(watch.stdout.readline()) for _event in range(3)]
+            # Where the umount is late, it ends a finding that the copy was severed.
+            lines = (json.loads(line) for line in watch.stdout)
+            told = list(itertools.islice((one for one in lines if "severed" not in one["text"]), 3))
         finally:
             os.killpg(watch.pid, signal.SIGINT)
     assert [one["event"] for one in told] == ["found", "acted", "cleared"]

@@ -14,12 +14,13 @@ from tests.support import tree
 from tests.support.builds import NEWER, Builds
 from tests.support.leaks import OBSERVE
 from tests.support.machine import Machine
+from tests.support.packages import TODAY
 from tests.support.product import install_package
 from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
-SUITES = ["bookworm", "trixie"]
+SUITES = ["bookworm", "trixie", TODAY]
 GRAPHDRIVER = ["mountwarden-graphdriver.service", "mountwarden-graphdriver.socket"]
 CONFIG = "/etc/mountwarden/mountwarden.toml"
 REGISTRY = {"/run/varlink", "/run/varlink/registry"}

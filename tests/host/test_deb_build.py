@@ -66,7 +66,7 @@ def test_what_it_needs_is_in_debian(builds: Builds) -> None:
     assert told.splitlines() == [
         "Architecture: all",
         "Depends: python3-pystemd, python3-sdnotify, python3:any (>= 3.11~)",
-        "Recommends: python3-rich",
+        "Recommends: python3-h2, python3-rich",
     ]
 
 

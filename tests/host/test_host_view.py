@@ -26,7 +26,7 @@ IMAGE = """
 set -e; mount -t tmpfs image /mnt; mkdir -p /mnt/proc /mnt/tmp /mnt/etc /mnt/opt/its /mnt/usr /mnt/run /mnt/dev /mnt/sys
 mount --rbind /proc /mnt/proc; mount --bind /usr /mnt/usr; mount --bind /dev /mnt/dev
 for link in bin lib lib64 sbin; do ln -s usr/$link /mnt/$link; done
-cp -r "$0" /mnt/opt/its/python; cp -r /usr/lib/python3 /usr/lib/python3.11 /mnt/opt/its
+cp -r "$0" /mnt/opt/its/python; cp -r /usr/lib/python3 /usr/lib/python3.* /mnt/opt/its
 cat > /mnt/opt/its/mountwarden <<'END'
 import sys
 sys.path[:] = [path.replace("/usr/lib", "/opt/its") for path in sys.path]

@@ -147,6 +147,32 @@ def test_two_hosts_at_once_and_each_boot_is_clean(host: Machine) -> None:
     assert host.read("/etc/mark") == "mine"
 
 
+def test_a_unit_is_not_seen_nor_ended_from_another_host(host: Machine) -> None:
+    with Machine() as other:
+        mine, others = (machine.unit("twin") for machine in (host, other))
+        pid = host.main_pid(mine)
+        groups = [machine.run("cat", f"/sys/fs/cgroup/system.slice/{mine}/cgroup.procs") for machine in (host, other)]
+        assert [group.stdout.split() for group in groups] == [[str(pid)], [str(other.main_pid(others))]]
+        other.run("systemctl", "kill", "--signal=KILL", others)
+        wait_until(lambda: other.show(others, "ActiveState") == "failed", 10, "it is ended")
+    assert (host.main_pid(mine), host.show(mine, "ActiveState")) == (pid, "active")
+    host.run("systemctl", "stop", mine)
+
+
+def test_what_is_made_in_dev_is_a_hosts_own(host: Machine) -> None:
+    ours = os.stat("/dev").st_dev
+    assert host.run("stat", "-f", "-c", "%T", "/dev").stdout == "tmpfs\n"
+    with Machine() as other:
+        places = {Path(f"/proc/{machine.pid}/root/dev").stat().st_dev for machine in (host, other)}
+        assert len({ours, *places}) == 3, "else what follows would harm the machine"
+        host.run("sh", "-c", "echo text > /dev/mark && rm /dev/full && echo text > /dev/full")
+        assert other.run("stat", "-c", "%F", "/dev/full").stdout == "character special file\n"
+        assert other.run("test", "-e", "/dev/mark", check=False).returncode == 1
+    assert Path("/dev/full").is_char_device()
+    assert not Path("/dev/mark").exists()
+    host.run("sh", "-c", "rm /dev/mark /dev/full && mknod -m 666 /dev/full c 1 7")
+
+
 def test_a_tmpfs_is_added_or_left_out() -> None:
     with Machine(tmpfs={"/srv/pool": "size=4m", "/var/lib/kubelet": None}) as machine:
         seen = mounts(machine, 1)

@@ -28,7 +28,7 @@ SETTINGS = settings(
     "ReadWriteDirectories=/opt ReadOnlyDirectories=/opt InaccessibleDirectories=/opt TemporaryFileSystem=/opt",
     "BindPaths=/opt:/mnt BindReadOnlyPaths=/opt:/mnt MountAPIVFS=yes BindLogSockets=yes",
     "MountImages=/srv/layer.raw:/mnt ExtensionImages=/srv/layer.raw ExtensionDirectories=-/nowhere",
-    "RootDirectory=/srv/root RootImage=/srv/layer.raw RootMStack=/srv/root",
+    "RootDirectory=/srv/root RootImage=/srv/layer.raw RootMStack=/srv/a.mstack",
     "RuntimeDirectory=a::ro StateDirectory=a::ro CacheDirectory=a::ro LogsDirectory=a::ro ConfigurationDirectory=a::ro",
 )
 """A value that makes a mount namespace, for each directive of the table."""
@@ -72,6 +72,7 @@ FURNISH = """
 set -e; mkdir -p /srv/root && cd /srv/root
 mkdir -p bin dev etc opt proc run sys tmp usr/lib/extension-release.d var/tmp
 cp /bin/busybox bin/sleep; echo ID=_any | tee usr/lib/os-release usr/lib/extension-release.d/extension-release.layer
+mkdir /srv/a.mstack; ln -s /srv/root /srv/a.mstack/root
 mke2fs -q -t ext4 -d /srv/root /srv/layer.raw 16m
 echo word | systemd-creds encrypt --with-key=host --name=a - /srv/secret
 """

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import tree
 from tests.support.fixtures import booted
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
@@ -15,7 +16,7 @@ DISK = "/srv/disk"
 USER = ("setpriv", "--reuid=1000", "--regid=1000", "--init-groups", "env", "XDG_RUNTIME_DIR=/run/user/1000")
 
 
-@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+@pytest.fixture(scope="module", params=tree.BOTH)
 def host(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A booted host with a user's systemd. bookworm's systemd (252) does not tell what is in a descriptor store."""
     with booted(request.param) as machine:

@@ -12,7 +12,7 @@ from tests.kernel.topology import Home
 from tests.support import tiers
 from tests.support.scratch_ns import Sandbox, hold
 
-BY_EACH_TIER = ("test_findings", "test_processless", "test_namespace_ids", "test_restart")
+BY_EACH_TIER = ("test_abandoned", "test_findings", "test_processless", "test_namespace_ids", "test_restart")
 """Modules whose tests run on each tier in `make test` too; of the others, those on the best one alone."""
 
 WITHOUT_A_SCANNER = ("test_events", "test_predict", "test_prove", "test_tiers", "test_who", "test_who_meant")

@@ -102,7 +102,7 @@ def test_a_namespace_that_fails_is_not_asked_each_tick(inner: Sandbox, monkeypat
 
 def test_roots_and_records_of_a_dockerd_in_a_namespace_of_its_own(inner: Sandbox) -> None:
     where = sources.Host((daemon(inner, b"--data-root", INNER),))
-    (root, _volumes), gaps = engines.discover(where, Config(engines=("docker",)))
+    (root, *_others), gaps = engines.discover(where, Config(engines=("docker",)))
     assert gaps == []
     assert (root.path, root.home, root.home_pid, root.home_known) == (INNER, inner.inode, inner.pid, True)
     spots = [match(root, rel) for rel in (b"overlay2/l1/merged", b"overlay2/x/merged")]
@@ -116,7 +116,7 @@ def test_roots_and_records_of_a_dockerd_in_a_namespace_of_its_own(inner: Sandbox
 def test_a_daemon_that_cannot_be_asked_is_a_gap_and_hides_no_other(inner: Sandbox) -> None:
     moved_on = Daemon(inner.pid, "dockerd", (b"dockerd", b"-g", INNER), 1, own=False)
     where = sources.Host((moved_on, daemon(inner, b"-g", INNER)))
-    (root, _volumes), (gap,) = engines.discover(where, Config(engines=("docker",)))
+    (root, *_others), (gap,) = engines.discover(where, Config(engines=("docker",)))
     assert root.home == inner.inode
     assert gap.what == f"roots of dockerd, process {inner.pid}"
 
@@ -136,7 +136,7 @@ def test_what_was_known_stands_while_a_daemon_cannot_be_asked(inner: Sandbox, mo
 
 def test_a_daemon_that_has_ended_has_no_roots_and_is_no_gap(inner: Sandbox) -> None:
     where = sources.Host((daemon(inner, b"-g", INNER),))
-    assert len(engines.discover(where, Config(engines=("docker",)))[0]) == 2
+    assert len(engines.discover(where, Config(engines=("docker",)))[0]) == 4
     where.resync()
     inner.kill()
     assert engines.discover(where, Config(engines=("docker",))) == ([], [])

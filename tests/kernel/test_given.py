@@ -24,8 +24,8 @@ CONFIG = Config(engines=(), roots=(RootEntry(ROOT, RootKind.VOLUME, (b"*",), Non
 
 
 @contextlib.contextmanager
-def container(home: Home) -> Iterator[Namespace]:
-    """A namespace that has the volume at DATA only, whose process is in a container's cgroup."""
+def container(home: Home, above: str = "") -> Iterator[Namespace]:
+    """A namespace that has the volume at DATA only, whose process is in a container's cgroup, below `above`."""
     home.config = CONFIG
 
     def make() -> None:
@@ -37,7 +37,7 @@ def container(home: Home) -> Iterator[Namespace]:
     group = next((path for path in map(Path, ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")) if _is_v2(path)), None)
     if group is None:
         pytest.skip("no cgroup2 hierarchy here")
-    group /= f"docker-{ID}.scope"
+    group = group / above / f"docker-{ID}.scope"
     with hold(home.sandbox, propagation="private") as space:
 
         def bind() -> None:
@@ -45,13 +45,15 @@ def container(home: Home) -> Iterator[Namespace]:
             syscalls.umount(VOLUME)
 
         space.run(bind)
-        group.mkdir()
+        group.mkdir(parents=True)
         try:
             (group / "cgroup.procs").write_text(str(space.pid))
             yield space
         finally:
             space.kill()
             group.rmdir()
+            if above:
+                group.parent.rmdir()
 
 
 def _is_v2(path: Path) -> bool:
@@ -100,6 +102,15 @@ def test_a_copy_that_it_was_not_given_is_leaked(home: Home, destination: bytes, 
         assert finding.severity is Severity.WARNING
         assert Action.UNMOUNT in [remedy.action for remedy in finding.remedies]
         assert "in use" not in finding.detail
+
+
+def test_a_users_container_of_the_same_id_was_not_given_it(home: Home) -> None:
+    """Whoever has a systemd of his own may name a control group as he likes: `docker stop` would stop another's."""
+    with container(home, "user@1000.service"):
+        finding = found(home, DATA)
+        assert finding.severity is Severity.WARNING
+        assert "in use" not in finding.detail
+        assert f"docker stop {ID[:12]}" not in [remedy.command for remedy in finding.remedies]
 
 
 def test_beside_a_leak_the_given_copy_is_left_alone(home: Home) -> None:

@@ -10,7 +10,9 @@ import pytest
 from mountwarden.errors import Declined
 from mountwarden.kernel import abi, syscalls
 from mountwarden.model import Action, Kind, Outcome, Tier
+from mountwarden.observe import ids
 from mountwarden.observe.enter import own_namespace
+from mountwarden.observe.newcomers import Newcomers
 from mountwarden.remedies import apply, checks
 from mountwarden.scan.result import Scan
 from mountwarden.scan.scanner import Scanner
@@ -163,3 +165,26 @@ def test_what_is_read_of_it_right_before_an_action_is_never_nothing(short_lived:
     assert listed
     assert set(found) <= {"read", "unread"}
     assert "read" in found
+
+
+def test_the_end_of_one_is_seen_by_its_id_where_processes_end_unasked(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine they always do: no action may be kept back by each namespace that has ended."""
+    forbid(monkeypatch, ids=False)
+    monkeypatch.setattr(Newcomers, "all_asked", property(lambda _self: False))
+
+    def run() -> tuple[bool, bool, int, list[int]]:
+        with hold() as held:
+            inode = held.inode
+            only_namespaces(own_namespace(), inode)
+            scan = scan_anew(home)
+        read = [one for one, _ in checks.of_each(scan, lambda one, _lines: one)]
+        return ids._has_ids(), inode in scan.picture.namespaces, inode, read
+
+    has_ids, listed, gone, read = home.sandbox.run(run)
+    if not has_ids:
+        pytest.skip("this kernel has no ids of mount namespaces")
+    assert listed
+    assert gone not in read
+    assert read, "others are read"

@@ -27,6 +27,7 @@ from mountwarden.snapshot.contents import SavedMounts, Snapshot
 
 from tests.kernel.test_namespace_ids import by_statmount
 from tests.kernel.topology import ROOT, Home
+from tests.support.left_behind import engine as engine
 from tests.support.scratch_ns import hold, overlay
 
 MERGED = ROOT + b"/X/merged"
@@ -141,6 +142,15 @@ def test_an_overlay_whose_upper_directory_is_mounted_again(home: Home) -> None:
         live, hidden, text = check(home, again)
     assert "critical" in {f["severity"] for f in live["findings"]}
     assert_same_without_names(live, hidden, text)
+
+
+@pytest.mark.usefixtures("engine")
+def test_what_nobody_owns(home: Home) -> None:
+    home.layer()
+    live, hidden, text = check(home)
+    assert [(f["kind"], f["left_behind"], f["frees"]) for f in live["findings"]] == [("abandoned", "task", "layer X")]
+    assert_same_without_names(live, hidden, text)
+    assert "knows nothing of" not in text
 
 
 def test_a_stack_and_what_processes_hold_open(home: Home) -> None:

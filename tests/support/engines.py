@@ -9,6 +9,9 @@ from tests.support.shell import Shell
 IMAGE = "bb"
 DOCKER_FLAGS = ("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none", "--shutdown-timeout=1")
 
+CONTAINERD_STORE = "--feature=containerd-snapshotter=true"
+"""A flag of dockerd's since 27: images and containers' file systems are containerd's matter, as by default since 29."""
+
 USER = "user"
 _ROOTLESS = {
     "storage.conf": '[storage]\ndriver = "overlay"\n',
@@ -17,7 +20,7 @@ _ROOTLESS = {
 
 
 class Engines(Shell):
-    """Docker, podman and containerd."""
+    """Docker, podman, buildah and containerd. See also cri.py, incus.py and buildkit.py."""
 
     def start_docker(self, *flags: str) -> None:
         """Start docker.service with further flags of dockerd, and wait until it serves."""
@@ -39,6 +42,10 @@ class Engines(Shell):
         """Run podman as root."""
         return self.run("podman", *argv, check=check, timeout=timeout)
 
+    def buildah(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run buildah as root. It shares podman's storage and images."""
+        return self.run("buildah", *argv, check=check, timeout=timeout)
+
     def start_rootless(self) -> None:
         """Log the user `user` (uid 1000) in for good, and import the image into this user's own storage."""
         self.run("install", "-d", "-o", USER, "-g", USER, "-m", "700", f"/home/{USER}")
@@ -51,10 +58,13 @@ class Engines(Shell):
 
     def rootless(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run podman as `user`."""
-        identity = ["setpriv", "--reuid=1000", "--regid=1000", "--init-groups"]
+        return self.as_user("podman", *argv, check=check, timeout=timeout)
+
+    def as_user(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command as `user`, in this user's home."""
+        identity = ("setpriv", "--reuid=1000", "--regid=1000", "--init-groups", "env", "-C", f"/home/{USER}")
         env = {"XDG_RUNTIME_DIR": "/run/user/1000", "HOME": f"/home/{USER}", "USER": USER}
-        command = ["env", "-C", f"/home/{USER}", "podman", *argv]
-        return self.run(*identity, *command, check=check, timeout=timeout, env=env)
+        return self.run(*identity, *argv, check=check, timeout=timeout, env=env)
 
     def ctr(self, *argv: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run containerd's client. `ctr run` wants `--cpu-shares 0` where control groups have no controllers."""

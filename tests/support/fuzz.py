@@ -51,7 +51,7 @@ def sieve(data: bytes) -> None:
     from mountwarden.mounts.table import Table
     from mountwarden.observe.mount_lines import LinesInHand
     from mountwarden.observe.tiers.live_at_home import LiveAtHome
-    from mountwarden.observe.tiers.mountinfo import needles
+    from mountwarden.observe.tiers.needles import needles
     from mountwarden.observe.tiers.prefilter import Common, filter_lines
 
     from tests.unit.pictures import HOME, ROOT, host_root, layer

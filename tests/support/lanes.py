@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import cast
 from xml.etree import ElementTree
 
+from tests.support.packages import TODAY
+
 PROJECT = Path(__file__).resolve().parents[2]
 TESTS = PROJECT / "tests"
 
@@ -33,12 +35,18 @@ INITIAL = ("entries", "events", "many_namespaces", "namespace_ids", "processless
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one pytest process is given, below tests/. `alone`: in a pid namespace of its own."""
+    """What one pytest process is given, below tests/.
+
+    `alone`: in a pid namespace of its own. `stays`: another lane can't take it, since it may not run beside all others.
+    `suite`: of its test hosts, where it is not the default one; then long tests and short ones are run alike.
+    """
 
     name: str
     paths: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     alone: bool = False
+    stays: bool = False
+    suite: str = ""
 
     def arguments(self) -> list[str]:
         """Of pytest."""
@@ -50,25 +58,44 @@ _WALKS = tuple(f"kernel/test_{name}.py" for name in INITIAL)
 _PACKAGES = tuple(
     f"host/test_{name}*.py" for name in ("deb", "fresh_machine", "pip", "rpm", "run_rows", "run_with", "setup")
 )
-_DEVICES = tuple(f"kernel/test_{n}.py" for n in ("filesystems", "findings", "incidents", "predict", "unmounted", "who"))
+_DEVICES = tuple(
+    f"kernel/test_{name}.py"
+    for name in ("filesystems", "findings", "incidents", "layouts", "predict", "unmounted", "who")
+)
 _HOSTS_WITH_DEVICES = ("engines/test_field.py", "engines/test_incidents.py")
 """These and `_DEVICES` attach loop devices, which have no namespace: a test host beside them would see one that nothing
 of its own has mounted.
+"""
+_OF_ONE_SUITE = (
+    *(
+        f"engines/test_{name}.py"
+        for name in ("churn_today", "dead_runtimes", "graphdriver_tour", "screens", "suites", "today")
+    ),
+    *(f"host/test_{name}.py" for name in ("monitoring", "shells")),
+)
+"""Not run on another suite as well: today's dockerd has no graphdriver plugins, the documents' screens are of the
+default one, four name their suites themselves, and two need a tree with more packages for what no suite changes.
 """
 LANES = (
     (
         Part("unit", ("unit", *_WALKS)),
         Part("kernel", ("kernel", "fuzz"), left_out=(*_WALKS, *_DEVICES), alone=True),
+        Part("vm", ("vm",), stays=True),
         Part("others", ("engines", *_PACKAGES), left_out=_HOSTS_WITH_DEVICES),
-        Part("vm", ("vm",)),
+        Part("today", ("engines", "host"), left_out=(*_HOSTS_WITH_DEVICES, *_PACKAGES, *_OF_ONE_SUITE), suite=TODAY),
     ),
     (
         Part("host", ("host",), left_out=_PACKAGES),
-        Part("devices", _DEVICES, alone=True),
-        Part("engines", _HOSTS_WITH_DEVICES),
+        Part("devices", _DEVICES, alone=True, stays=True),
+        Part("engines", _HOSTS_WITH_DEVICES, stays=True),
+        Part("today-devices", _HOSTS_WITH_DEVICES, stays=True, suite=TODAY),
     ),
 )
-"""The parts of a lane run one after the other, the lanes side by side; of `make test` both take the same time."""
+"""The parts of a lane run one after the other, the lanes side by side; of `make test` both take the same time.
+
+A lane that has come to its end takes the last part that another has not begun: the long kernel tests alone take more
+time than a run with a deadline has, and what stands behind them would never be run.
+"""
 
 NO_TESTS = 5
 """pytest's exit status when none was selected: `-k` may mean one part only."""
@@ -99,6 +126,8 @@ class Running:
         self._unread, self._kept = b"", [b"\n%b:" % part.name.encode()]
         before = _ALONE if part.alone and _may_be_alone() else ()
         pytest = [sys.executable, "-m", "pytest", "--no-header", *part.arguments(), *arguments]
+        if part.suite:
+            pytest += ["-m", "not siege"]
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig=KILL", *before, *pytest],
             cwd=PROJECT,
@@ -106,6 +135,7 @@ class Running:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             process_group=0,
+            env={**os.environ, "MOUNTWARDEN_SUITE": part.suite} if part.suite else None,
         )
 
     def fileno(self) -> int:
@@ -189,6 +219,14 @@ def run(lanes: Sequence[Iterator[Running]]) -> int:
     return next((status for status in statuses if status not in (0, NO_TESTS)), 0)
 
 
+def taken(lane: list[Part], lanes: Sequence[list[Part]]) -> Iterator[Part]:
+    """The parts of a lane from the first on, then what others have not begun, from the last on; each is taken once."""
+    while lane:
+        yield lane.pop(0)
+    while other := next((one for one in lanes if one and not one[-1].stays), None):
+        yield other.pop()
+
+
 def merge(files: Iterable[Path], into: Path) -> None:
     """One JUnit file of them: of those that are there, since one that was killed wrote none."""
     suites = ElementTree.Element("testsuites")
@@ -204,11 +242,13 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mountwarden-lanes-") as directory:
         color = "--color=yes" if sys.stdout.isatty() else "--color=no"
 
-        def started(lane: Sequence[Part]) -> Iterator[Running]:
-            for part in (one for one in lane if f"{_WITHOUT}{one.name}" not in left_out):
+        waiting = [[part for part in lane if f"{_WITHOUT}{part.name}" not in left_out] for lane in LANES]
+
+        def started(lane: list[Part]) -> Iterator[Running]:
+            for part in taken(lane, waiting):
                 yield Running(part, [color, f"--junitxml={directory}/{part.name}.xml", *arguments])
 
-        status = run([started(lane) for lane in LANES])
+        status = run([started(lane) for lane in waiting])
         results = Path(os.environ.get("MOUNTWARDEN_RESULTS") or Path(directory, "results"))
         merge(sorted(Path(directory).glob("*.xml")), results)
         subprocess.run([sys.executable, "packaging/count_results.py", results], cwd=PROJECT, check=False)

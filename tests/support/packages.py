@@ -15,11 +15,21 @@ BASE = (
     "e2fsprogs", "xfsprogs", "btrfs-progs", "acl", "attr", "dmsetup", "cryptsetup-bin",
 )  # fmt: skip
 
+TODAY = "forky"
+"""The suite whose systemd, Python and engines are the newest: the test host of today."""
+_NEWEST = (
+    "docker-cli", "docker-buildx", "containernetworking-plugins", "incus-base", "incus-client", "netavark",
+    # asks containerd for pods, over HTTP/2 on its socket; pivot_root, once of util-linux
+    "curl", "util-linux-extra",
+)  # fmt: skip
+
 SUITES: dict[str, tuple[str, ...]] = {
     "bookworm": (),
     "trixie": ("docker-cli",),
+    TODAY: _NEWEST,
+    "sid": _NEWEST,
 }
-"""What a suite splits off from a package of BASE."""
+"""What a suite splits off from a package of BASE; for testing and unstable, the engines that older ones lack too."""
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "metrics": ("prometheus", "prometheus-node-exporter"),

@@ -63,3 +63,13 @@ def inotify_simple() -> Path:
         pip = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps"]
         subprocess.run([*pip, "--target", str(site), "inotify-simple"], check=True)
     return place
+
+
+def h2() -> list[Path]:
+    """h2 and what it needs, which are pure Python: from PyPI, kept in the cache."""
+    site = tree.cache() / "h2"
+    packages = [site / name for name in ("h2", "hpack", "hyperframe")]
+    if not all(package.is_dir() for package in packages):
+        pip = [sys.executable, "-m", "pip", "--quiet", "install"]
+        subprocess.run([*pip, "--target", str(site), "h2"], check=True)
+    return packages

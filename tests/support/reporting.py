@@ -2,13 +2,14 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import tree
+from tests.support.packages import SUITES
 
 FOLDERS = ("unit", "kernel", "host", "engines", "vm", "fuzz", "bench")
 BOOTED = ("host", "engines")
@@ -43,14 +44,35 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build the test host's tree outside of any test's time limit."""
-    wanted = any(folder(item.path) in BOOTED for item in session.items)
-    if not wanted or session.config.option.collectonly or tree.obstacle() or tree.path().is_dir():
+    """Build the test hosts' trees outside of any test's time limit. Without another suite's, its tests alone fail."""
+    if session.config.option.collectonly:
         return
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter:
-        reporter.write_line(f"building the test host's tree in {tree.path()} (about a minute, 1 GB)")
-    tree.tree()
+    for suite in sorted(_suites(session.items)):
+        if tree.obstacle(suite) or tree.path(suite).is_dir():
+            continue
+        _tell(session, f"building the test host's tree in {tree.path(suite)} (a minute or two, 1 GB)")
+        try:
+            tree.tree(suite)
+        except tree.TreeError as error:
+            if suite == tree.SUITE:
+                raise
+            _tell(session, f"{suite}: {error}")
+
+
+def _tell(session: pytest.Session, line: str) -> None:
+    if reporter := session.config.pluginmanager.get_plugin("terminalreporter"):
+        reporter.write_line(line)
+
+
+def _suites(items: Iterable[pytest.Item]) -> set[str]:
+    """Of the tests on booted hosts: the one that all have by default, and those that are parameters of theirs."""
+    wanted = set()
+    for item in (item for item in items if folder(item.path) in BOOTED):
+        values = (
+            item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        )
+        wanted |= {tree.SUITE, *(value for value in values if isinstance(value, str) and value in SUITES)}
+    return wanted
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,8 +1,9 @@
 """The Debian tree that test hosts boot from: built once with mmdebstrap, kept in a cache, never written to again.
 
-`python3 -m tests.support.tree [--suite SUITE] [--extra NAME]...` builds it and prints where it is. The cache is
-`$MOUNTWARDEN_CACHE`, else `~/.cache/mountwarden`. A tree's name holds a hash of suite, packages and this recipe, so a
-change of any of them gives a new tree. The mirror is the one that this machine's apt uses.
+`python3 -m tests.support.tree [--suite SUITE]... [--extra NAME]...` builds it and prints where it is; without a suite,
+the trees of `make test`, side by side. The cache is `$MOUNTWARDEN_CACHE`, else `~/.cache/mountwarden`. A tree's name
+holds a hash of suite, packages and this recipe, so a change of any of them gives a new tree. The mirror is the one that
+this machine's apt uses.
 """
 
 import argparse
@@ -16,13 +17,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support import mirror, rootfs
-from tests.support.packages import BASE, EXTRAS, SUITES
+from tests.support.packages import BASE, EXTRAS, SUITES, TODAY
 
 SUITE = os.environ.get("MOUNTWARDEN_SUITE") or "bookworm"
 """What test hosts are, where nothing else is asked for."""
+BOTH = tuple(dict.fromkeys((SUITE, TODAY)))
+"""For a test that is another one with today's systemd, Python and engines. In `make test-all` nearly all run there."""
 RECIPE = "3"
 """Raise it when what `_furnish` does to a tree changes."""
 
@@ -107,6 +111,8 @@ def _debootstrap(root: Path, suite: str, wanted: Sequence[str]) -> None:
     # dpkg makes no directory for a file that is included again.
     command += [f"--dpkgopt=path-include={path}" for path in (os.path.dirname(EXEC_PAGE), EXEC_PAGE)]
     command += ["--dpkgopt=path-exclude=/usr/share/doc/*", '--aptopt=Acquire::Languages "none"']
+    # A mirror that stands still serves indexes of testing and unstable that have expired; they are still signed.
+    command += ['--aptopt=Acquire::Check-Valid-Until "false"']
     command += [suite, str(root), *mirror.lines(suite)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
@@ -159,23 +165,31 @@ _FILES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build the tree, saying so in one line on stderr; its path goes to stdout."""
+    """Build the trees, saying so in a line of stderr for each; their paths go to stdout."""
     parser = argparse.ArgumentParser(prog="python3 -m tests.support.tree", description="Build the test host's tree.")
-    parser.add_argument("--suite", default=SUITE, choices=sorted(SUITES), help="Debian suite (default: %(default)s)")
+    parser.add_argument(
+        "--suite", action="append", choices=sorted(SUITES), help=f"Debian suite (default: {' and '.join(BOTH)})"
+    )
     parser.add_argument("--extra", action="append", default=[], choices=sorted(EXTRAS), help="further packages")
     options = parser.parse_args(argv)
-    place = path(options.suite, options.extra)
+    with ThreadPoolExecutor() as pool:
+        built = list(pool.map(lambda suite: _told(suite, options.extra), options.suite or BOTH))
+    return 0 if all(built) else 1
+
+
+def _told(suite: str, extras: Sequence[str]) -> bool:
+    place = path(suite, extras)
     started = time.monotonic()
     if not place.is_dir():
-        print(f"test host: building {place} (about a minute, 1 GB) ... ", end="", file=sys.stderr, flush=True)
+        print(f"test host: building {place} (a minute or two, 1 GB)", file=sys.stderr, flush=True)
         try:
-            tree(options.suite, options.extra)
+            tree(suite, extras)
         except TreeError as error:
-            print(error, file=sys.stderr)
-            return 1
-        print(f"done in {time.monotonic() - started:.0f} s", file=sys.stderr)
+            print(f"test host: {suite}: {error}", file=sys.stderr)
+            return False
+        print(f"test host: {suite} built in {time.monotonic() - started:.0f} s", file=sys.stderr)
     print(place)
-    return 0
+    return True
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mountwarden.config import dump as config_dump
 from mountwarden.config import load
-from mountwarden.config.schema import VERSION, Config, Confirm, PolicyEntry, RootEntry, Silence
+from mountwarden.config.schema import ENGINES, VERSION, Config, Confirm, PolicyEntry, RootEntry, Silence
 from mountwarden.errors import ConfigError
 
 FROZEN = [line.split(" ", 1) for line in Path(__file__).with_name("config-1.fields").read_text().splitlines()]
@@ -17,7 +17,7 @@ SAMPLES = {
     "path": (('"/srv/one.prom"',), ('"/srv/two.prom"',)),
     "text": (('"one"',), ('"two"',)),
     "patterns": (('["*/merged", "a/*/b"]',), ('["*/merged"]',)),
-    "engines": (('["docker", "containers-storage", "containerd", "kubelet", "netns", "host"]',), ("[]",)),
+    "engines": ((str(list(ENGINES)).replace("'", '"'),), ("[]",)),
     "moment": (("2030-01-31T12:00:00Z", "2030-01-31T13:00:00+01:00"), ("2030-01-31T12:00:01Z",)),
 }
 """Type to how one value may be written, and to another value."""

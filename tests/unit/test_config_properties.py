@@ -45,6 +45,14 @@ ROOTS = st.builds(
     fstype=maybe(TEXT.filter(lambda text: text != config_load.ANY)),
     policy=maybe(st.sampled_from(Policy)),
 )
+
+
+def _is_refused(entry: PolicyEntry) -> bool:
+    """What dead runtimes left is unmounted by itself of containerd alone."""
+    left = entry.action is Action.UNMOUNT and entry.policy is Policy.AUTO and entry.kind is Kind.ABANDONED
+    return left and entry.engine not in (None, "containerd")
+
+
 POLICIES = st.builds(
     PolicyEntry,
     action=st.sampled_from(Action),
@@ -53,7 +61,7 @@ POLICIES = st.builds(
     engine=maybe(st.sampled_from((*ENGINES, "custom"))),
     kind=maybe(st.sampled_from(Kind)),
     unit=maybe(TEXT),
-)
+).filter(lambda entry: not _is_refused(entry))
 SILENCES = st.builds(
     Silence,
     reason=TEXT,

@@ -9,11 +9,13 @@ import pytest
 from mountwarden import __version__
 from mountwarden.cli import doctor as command
 from mountwarden.cli import status as status_command
-from mountwarden.config.schema import Config
-from mountwarden.doctor import canary, kernel, roots, system, units
+from mountwarden.config.schema import ENGINES, Config
+from mountwarden.doctor import canary, engines, kernel, roots, system, units
 from mountwarden.doctor import examine as examination
 from mountwarden.doctor.check import Check, Status
 from mountwarden.doctor.examine import Asked, Examination, examine
+from mountwarden.doctor.running import EngineRunning
+from mountwarden.engines.programs import PROGRAMS
 from mountwarden.errors import ConfigError, MountwardenError
 from mountwarden.explain import lasting_fix
 from mountwarden.explain.members import Members
@@ -421,3 +423,40 @@ def test_the_worst_line_is_the_exit_status() -> None:
     assert Examination(lines, ()).worst is Status.FAIL
     assert Examination(lines[::2], ()).worst is Status.WARN
     assert Examination((), ()).worst is Status.OK
+
+
+RUNNING = EngineRunning(PROGRAMS["dockerd"], (Holder(812, "dockerd", unit="docker.service"),), 1)
+
+
+@pytest.mark.parametrize(
+    ("one", "engines_on", "status", "words"),
+    [
+        (dataclasses.replace(RUNNING, roots=(STATE,)), ("docker",), Status.OK, "/var/lib/docker (shared"),
+        (RUNNING, ("docker",), Status.WARN, "no root of it was found: it is not guarded"),
+        (RUNNING, ("kubelet",), Status.OK, "`engines` of the configuration leaves docker out"),
+        (dataclasses.replace(RUNNING, program=PROGRAMS["podman"]), ENGINES, Status.OK, "storage driver is not overlay"),
+        (dataclasses.replace(RUNNING, program=PROGRAMS["nomad"]), ("docker",), Status.OK, "its roots are not known"),
+        (dataclasses.replace(RUNNING, program=PROGRAMS["lxc-start"]), ("docker",), Status.OK, "nothing to guard"),
+        (dataclasses.replace(RUNNING, user=1000), ("docker",), Status.OK, "Docker of user ada: process 812"),
+        (
+            dataclasses.replace(RUNNING, container="0123456789ab" * 5 + "0123"),
+            ("docker",),
+            Status.OK,
+            "observed only, since its mounts are the container's",
+        ),
+    ],
+)
+def test_an_engine_that_runs(one: EngineRunning, engines_on: tuple[str, ...], status: Status, words: str) -> None:
+    check = only(engines.running([one], 0, Config(engines=engines_on), lambda _uid: "ada"))
+    assert (check.status, words in check.text) == (status, True), check.text
+
+
+def test_however_many_engines_users_run_they_are_a_few_lines() -> None:
+    many = [dataclasses.replace(RUNNING, user=1000 + number) for number in range(300)]
+    checks = list(engines.running(many, 7, Config(), str))
+    assert len(checks) == 21
+    assert checks[-1].text.startswith("280 more engines and 7 more processes of engines")
+
+
+def test_where_no_engine_runs_that_is_said() -> None:
+    assert "no process of a container engine" in only(engines.running((), 0, Config(), str)).text

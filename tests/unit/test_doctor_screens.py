@@ -6,19 +6,42 @@ from pathlib import Path
 
 import pytest
 from mountwarden.cli import doctor as command
-from mountwarden.doctor import canary, kernel, roots, system
+from mountwarden.config.schema import Config
+from mountwarden.doctor import canary, engines, kernel, roots, system
 from mountwarden.doctor.examine import Examination
+from mountwarden.doctor.running import EngineRunning
+from mountwarden.doctor.unknown import UnknownEngine, _engine
+from mountwarden.engines.programs import PROGRAMS
 from mountwarden.explain import lasting_fix
-from mountwarden.model import Gap
+from mountwarden.model import Gap, Holder
+from mountwarden.mounts import unguarded
 from mountwarden.observe.capabilities import Interface
 from mountwarden.output import doctor_text
 from mountwarden.output.columns import width
 from mountwarden.output.terminal import Terminal
 
-from tests.unit.pictures import OTHER, paths
+from tests.unit.pictures import OTHER, host_root, mount, paths, table
 from tests.unit.test_doctor import STATE, STATUS, foreseen, picture
 
 SCREENS = Path(__file__).parent / "screens"
+
+
+RUNNING = (
+    EngineRunning(PROGRAMS["dockerd"], (Holder(812, "dockerd", unit="docker.service"),), 1, roots=(STATE,)),
+    EngineRunning(PROGRAMS["nomad"], (Holder(900, "nomad", unit="nomad.service"),), 1),
+    EngineRunning(PROGRAMS["conmon"], (Holder(2001, "conmon", user=1000, unit="user@1000.service"),), 12, user=1000),
+)
+"""One whose roots are known, one that no module knows, and a user's."""
+
+
+def unknown() -> UnknownEngine:
+    overlays = [
+        mount(20 + n, 1, f"/var/lib/acme/overlay/{name}/merged", device=f"0:{20 + n}", fstype="overlay")
+        for n, name in enumerate(("web", "db"))
+    ]
+    state = table(host_root(), *overlays)
+    (directory,) = unguarded.directories(unguarded.candidates(state, ()))
+    return _engine(directory, (Holder(4711, "acmed", unit="acmed.service"),), Config())
 
 
 def whole() -> doctor_text.DoctorJson:
@@ -32,13 +55,16 @@ def whole() -> doctor_text.DoctorJson:
         kernel.release("6.18.0", "mountinfo", "asked for"),
         *kernel.interfaces(tried),
         system.agent(STATUS, running=False),
+        *engines.running(RUNNING, 3, Config(), lambda uid: {1000: "ada"}[uid]),
+        *engines.unknown([unknown()]),
         *roots.roots(picture(STATE), ()),
         *roots.cut_off([foreseen(fix=fix)]),
         *roots.gaps([Gap("the mounts of a namespace", "EACCES", OTHER, 3)]),
         canary.check(canary.CanaryResult(True, "", "a process of its own", 0.004, 0.003, 0.09)),
     )
     result = canary.CanaryResult(True, "", "a process of its own", 0.004, 0.003, 0.09)
-    return command.document(Examination(checks, tuple(tried), (foreseen(fix=fix),), result), 1_790_000_000.0)
+    found = Examination(checks, tuple(tried), (foreseen(fix=fix),), result, engines=RUNNING, unknown=(unknown(),))
+    return command.document(found, 1_790_000_000.0)
 
 
 @pytest.mark.parametrize("columns", [40, 80])

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import tree
 from tests.support.budget import rotated
+from tests.support.packages import TODAY
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +65,20 @@ def test_a_required_folder_may_not_skip(tmp_path: Path) -> None:
     assert "1 error" in done.stdout or "1 failed" in done.stdout, done.stdout
     assert "a test host needs" in done.stdout
     assert "names no folder" in run_pytest(*chosen, MOUNTWARDEN_REQUIRE="hots", **nothing).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a test host needs root")
+def test_trees_of_the_tests_suites_are_built_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOUNTWARDEN_CACHE", str(tmp_path))
+    tree.path().mkdir(parents=True)
+    (tmp_path / "mmdebstrap").write_text("#!/bin/sh\necho no such suite >&2\nexit 1\n")
+    (tmp_path / "mmdebstrap").chmod(0o755)
+    chosen = ("tests/host/test_who.py", "-k", f"test_a_session and {TODAY}")
+    done = run_pytest(*chosen, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    before, _, after = done.stdout.partition(f"building the test host's tree in {tree.path(TODAY)} ")
+    assert f"{TODAY}: mmdebstrap failed (1):\nno such suite" in after
+    assert str(tree.path()) not in before, "that one is there"
+    assert "1 error" in after
 
 
 def test_the_summary_tells_the_slowest_and_each_folder() -> None:

@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from types import MappingProxyType
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.support.lanes import LANES, TESTS
+from tests.support.lanes import LANES, TESTS, Part, taken
 from tests.support.reporting import FOLDERS
 from tests.support.wait import wait_until
 
@@ -32,7 +34,9 @@ def test_waits(kept):
 """
 
 
-def start(tmp_path: Path, files: dict[str, str], *arguments: str, **env: str) -> subprocess.Popen[str]:
+def start(
+    tmp_path: Path, files: dict[str, str], *arguments: str, suites: Mapping[str, str] = MappingProxyType({}), **env: str
+) -> subprocess.Popen[str]:
     """The first two files side by side, the second in a pid namespace of its own; others after the first."""
     for name, text in files.items():
         (tmp_path / name).mkdir()
@@ -40,7 +44,8 @@ def start(tmp_path: Path, files: dict[str, str], *arguments: str, **env: str) ->
     script = (
         "import sys; from tests.support import lanes\n"
         f"lanes.TESTS = lanes.Path({str(tmp_path)!r})\n"
-        f"parts = [lanes.Part(name, (name,), alone=name == 'two') for name in {tuple(files)!r}]\n"
+        f"suites, names = {dict(suites)!r}, {tuple(files)!r}\n"
+        "parts = [lanes.Part(n, (n,), alone=n == 'two', suite=suites.get(n, '')) for n in names]\n"
         "lanes.LANES = [parts[:1] + parts[2:], parts[1:2]]\n"
         "sys.exit(lanes.main(sys.argv[1:]))"
     )
@@ -110,6 +115,15 @@ def test_they_run_at_the_same_time(tmp_path: Path) -> None:
     assert status == 0, out
 
 
+def test_a_lane_at_its_end_takes_the_last_part_of_another() -> None:
+    parts = {name: Part(name, (), stays=name == "b") for name in "abcdx"}
+    lanes = [[parts[name] for name in "abcd"], [parts["x"]]]
+    first, second = (taken(lane, lanes) for lane in lanes)
+    assert [next(one).name for one in (first, second, second, second)] == ["a", "x", "d", "c"]
+    assert not list(second), "what stays is left"
+    assert [part.name for part in first] == ["b"]
+
+
 def test_an_interrupt_ends_both_with_their_fixtures_and_keeps_what_failed(tmp_path: Path) -> None:
     """Of a run that a shell has put into the background, where SIGINT is ignored, as well."""
     marks = {name: tmp_path / f"{name}.mark" for name in ("one", "two")}
@@ -149,17 +163,38 @@ def commands() -> list[str]:
 
 
 def test_each_test_file_is_in_one_part() -> None:
+    """Beside those of another suite, each of which is in one of these too."""
     parts = [part for lane in LANES for part in lane]
+    assert len({part.name for part in parts}) == len(parts)
     files = {path for name in FOLDERS if name != "bench" for path in (TESTS / name).rglob("test_*.py")}
     for file in files:
         name = str(file.relative_to(TESTS))
         within = [
-            part.name
+            part
             for part in parts
             if any(fnmatch(name, one) or name.startswith(f"{one}/") for one in part.paths)
             and not any(fnmatch(name, one) for one in part.left_out)
         ]
-        assert len(within) == 1, (name, within)
+        others = [part for part in within if part.suite]
+        assert len(within) - len(others) == 1, (name, within)
+        assert len(others) <= 1, (name, within)
+
+
+SAYS = """
+import os, pytest
+def test_suite():
+    assert os.environ["MOUNTWARDEN_SUITE"] == "sid"
+@pytest.mark.long
+def test_long():
+    pass
+"""
+
+
+def test_a_part_of_another_suite_is_told_it_and_has_all_its_tests(tmp_path: Path) -> None:
+    process = start(tmp_path, {"one": SAYS, "two": PASSES}, "-m", "long", suites={"one": "sid"})
+    status, out = finished(process)
+    assert status == 0, out
+    assert out.endswith("2 passed, 0 failed\n")
 
 
 @pytest.mark.long

@@ -1,6 +1,7 @@
 """A unit, a container and a process have one name each, whatever command tells of them."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -225,6 +226,10 @@ def test_names_are_the_same_everywhere(document: str, one: Holder) -> None:
 IN_SCOPE = Holder(4711, "sh", unit="session-3.scope")
 IN_DOCKER = Holder(4711, "sh", unit=f"docker-{'a' * 64}.scope", container="a" * 64)
 IN_BOTH = Holder(4711, "sh", unit="web.service", container="a" * 64)
+OF_USER = Holder(
+    4711, "sh", unit="user@1000.service", user_unit=f"libpod-{'a' * 64}.scope", container="a" * 64, user=100_999
+)
+OF_ROOTLESS_DOCKER = replace(OF_USER, user_unit="docker.service")
 
 
 @pytest.mark.parametrize(
@@ -238,6 +243,8 @@ IN_BOTH = Holder(4711, "sh", unit="web.service", container="a" * 64)
         ((Holder(4711, "sh", unit="user.slice"),), "process 4711 (sh)"),
         ((IN_DOCKER,), "container aaaaaaaaaaaa"),
         ((IN_SCOPE, IN_BOTH), "container aaaaaaaaaaaa of web.service"),
+        ((OF_USER,), "container aaaaaaaaaaaa of user 1000"),
+        ((OF_ROOTLESS_DOCKER,), "container aaaaaaaaaaaa of user 1000"),
         ((), f"mount namespace {OTHER} (no process seen)"),
     ],
 )
@@ -253,6 +260,15 @@ def test_a_users_service_is_named_with_its_user() -> None:
     user = Holder(4711, "sh", unit="user@1000.service", user_unit="web.service")
     assert naming.name_of((user,), OTHER) == "web.service of user@1000.service"
     assert naming.process_in_full(user) == "process 4711 (sh, web.service, user@1000.service)"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_users_container_is_named_with_the_user_everywhere(document: str) -> None:
+    """Else it would be looked for among root's containers, which do not have it."""
+    for text in texts(DOCUMENTS[document](OF_USER)):
+        for line in text.splitlines():
+            after = [line[found.end() :] for found in re.finditer("container aaaaaaaaaaaa", line, re.IGNORECASE)]
+            assert "user@1000.service" in line or all(rest.startswith(" of user 1000") for rest in after), line
 
 
 def test_a_private_root_is_held_by_no_process() -> None:

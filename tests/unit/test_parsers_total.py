@@ -1,10 +1,16 @@
-"""Whatever a cgroup path, a unit file, a runtime's configuration or the bus says: an answer, never an exception."""
+"""Whatever a cgroup path, a unit file, a runtime's or engine's file or the bus says: an answer, never an exception."""
+
+import json
+import tempfile
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 from mountwarden import escape
+from mountwarden.busy import bundles, stores
 from mountwarden.explain import oci
 from mountwarden.model import UnitFile
+from mountwarden.observe.accounts import accounts
 from mountwarden.systemd import cgroups, unit_syntax, units
 
 PIECES = st.sampled_from(
@@ -72,3 +78,59 @@ def test_runtime_configuration(text: bytes) -> None:
 @given(st.binary())
 def test_shown_is_printable(raw: bytes) -> None:
     assert escape.printable(raw).isprintable()
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "id",
+            "names",
+            "layer",
+            "Name",
+            "Driver",
+            "overlay2",
+            "annotations",
+            "nerdctl/name",
+            "..",
+            "a/b",
+            "\0",
+            "\ud800",
+        ),
+        *("io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-name", "sandbox", "k8s_a_b_c_d_0"),
+        *("io.kubernetes.cri-o.ContainerType", "io.kubernetes.cri-o.Metadata", '{"name": "a"}', "{", "web", ""),
+    ]
+)
+ENGINES_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(ENGINES_JSON)
+def test_files_of_engines_name_containers_or_nothing(value: object) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        files = ("overlay-containers/containers.json", "containers/x/config.v2.json")
+        for name in (
+            *files,
+            "io.containerd.runtime.v2.task/n/x/config.json",
+            "overlay-containers/x/userdata/config.json",
+        ):
+            path = Path(directory, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(value))
+        found = [*stores.docker(directory), *stores.podman(directory), *bundles.containerd(directory)]
+        found += [bundles.crio(directory, one) for one in found]
+    for one in found:
+        assert one.layer is not None
+        assert one.layer.startswith(f"{directory}/")
+        assert ".." not in one.layer.split("/")
+        assert str(one).isprintable()
+
+
+@given(st.lists(st.sampled_from([b":", b"\n", b"x", b"0", b"1000", b"/", b"\xff", b"root", b"9" * 20]), max_size=60))
+def test_passwd(pieces: list[bytes]) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(b"".join(pieces))
+        for one in accounts(file.name):
+            assert one.home.startswith(b"/")

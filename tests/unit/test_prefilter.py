@@ -5,7 +5,7 @@ from mountwarden.mounts.mountinfo import Unreadable, parse_line
 from mountwarden.mounts.roots import root_state
 from mountwarden.observe.mount_lines import LinesInHand
 from mountwarden.observe.tiers.live_at_home import LiveAtHome
-from mountwarden.observe.tiers.mountinfo import needles
+from mountwarden.observe.tiers.needles import needles
 from mountwarden.observe.tiers.prefilter import Common, Filtered, ReachedIds, filter_lines
 
 from tests.unit.pictures import HOME, ROOT, host_root, layer, table

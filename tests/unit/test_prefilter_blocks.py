@@ -8,20 +8,29 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mountwarden.model import Candidate, Layout, Mount, RootState, Spot
+from mountwarden.model import Candidate, Layout, Mount, MountClass, RootState, Spot
 from mountwarden.mounts import mountinfo
 from mountwarden.mounts.roots import Spots, copies_elsewhere, identities, root_state
 from mountwarden.mounts.table import spot_of
 from mountwarden.observe import mount_lines
 from mountwarden.observe.mount_lines import LinesInHand, OpenMountinfo, ReadingLimits
+from mountwarden.observe.tiers import needles as searched
 from mountwarden.observe.tiers.live_at_home import LiveAtHome, key_of
-from mountwarden.observe.tiers.mountinfo import needles
+from mountwarden.observe.tiers.needles import needle, needles
 from mountwarden.observe.tiers.prefilter import Common, Filtered, filter_lines
 from mountwarden.observe.tiers.unique_ids import UniqueIds
 
 from tests.unit.pictures import HOME, ROOT, host_root, layer, mount, table
 
-LAYERED = replace(ROOT, layout=(Layout(b"overlay2/*/merged", "overlay"), Layout(b"containers/*/mounts/shm", "tmpfs")))
+LAYERED = replace(
+    ROOT,
+    layout=(
+        Layout(b"overlay2/*/merged", "overlay"),
+        Layout(b"containers/*/mounts/shm", "tmpfs"),
+        Layout(b"p/*", None),
+        Layout(b"p/*/*/v", None, MountClass.VOLUME),
+    ),
+)
 SHM = "/var/lib/docker/containers/c1/mounts/shm"
 AT_HOME = table(
     host_root(),
@@ -112,6 +121,29 @@ def test_what_lies_under_a_candidate_is_found_in_another_block() -> None:
     told = in_blocks(TOP + over(70, 50) + filler(20) + over(71, 70, tags=b"") + filler(20, 2000))
     assert sorted(one.mount.id for one in told.candidates) == [70, 71]
     assert (told.keys, told.smalls) == ([], [])
+
+
+PLACED = b"0:77 / /shown/q rw - nfs4 s:/x rw\n"
+SHOWN = b"80 49 8:1 /var/lib/docker/p /shown rw - ext4 d rw\n"
+
+
+@pytest.mark.parametrize("few", [0, 16])
+@pytest.mark.parametrize("text", [SHOWN + filler(20) + b"70 80 " + PLACED, b"70 80 " + PLACED + filler(20) + SHOWN])
+def test_what_only_its_place_tells_is_found_by_what_shows_it(
+    text: bytes, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searched, "_FEW", few)
+    for told in (in_blocks(TOP + text), in_one(TOP + text)):
+        assert [one.mount.id for one in told.candidates] == [70]
+        assert told.views == {b"50": (b" /var/lib/docker/p/",), b"80": (b" /shown/",)}
+
+
+def test_a_directory_that_holds_no_place_shows_none() -> None:
+    """As a container has files and directories of the host's own file system."""
+    shown = [b"/var/lib/docker/p/q/r/v", b"/var/lib/docker/overlay2", b"/var/lib/docker/p/q/r/v/w", b"/var/lib/dock"]
+    text = b"".join(b"%d 49 8:1 %s /shown rw - ext4 d rw\n" % (80 + at, root) for at, root in enumerate(shown))
+    assert in_one(text).views == {}
+    assert in_one(text.replace(b"overlay2", b"p/q/r")).views == {b"81": (b" /shown/v ",)}
 
 
 def test_unique_ids_go_on_from_block_to_block() -> None:
@@ -233,10 +265,27 @@ def test_whether_a_part_of_a_root_is_mounted_elsewhere(line: bytes, before: int,
 
 
 DEVICES = (b"0:40", b"0:41", b"0:50", b"0:99", b"0:77", b"8:1", b"8:2")
-ROOTS = (b"/", b"/old", b"/var/lib/docker", b"/var/lib/docker/overlay2")
-PLACES = (b"overlay2/X/merged", b"overlay2/Z/merged", b"containers/c1/mounts/shm", b"overlay2", b"plugins", b"p/q")
+ROOTS = (b"/", b"/old", b"/var/lib/docker", b"/var/lib/docker/overlay2", b"/var/lib/docker/p", b"/var/lib/docker/p/q")
+PLACES = (
+    b"overlay2/X/merged",
+    b"overlay2/Z/merged",
+    b"containers/c1/mounts/shm",
+    b"overlay2",
+    b"p",
+    b"p/q",
+    b"p/q/r",
+    b"p/q/r/v",
+)
 UPPERS = (b"", b",upperdir=/var/lib/docker/overlay2/Z/diff", b",upperdir=/home/u")
-POINTS = (*(b"/var/lib/docker/" + place for place in PLACES), b"/", b"/other", b"/home/u/mounts/shm")
+POINTS = (
+    *(b"/var/lib/docker/" + place for place in PLACES),
+    b"/",
+    b"/other",
+    b"/other/q",
+    b"/other/p/q",
+    b"/other/r/v",
+    b"/home/u/mounts/shm",
+)
 
 
 @st.composite
@@ -252,22 +301,31 @@ def namespaces(draw: st.DrawFn) -> bytes:
     return b"".join(line + b"\n" for line in draw(st.permutations(lines)))
 
 
-@given(namespaces(), st.sampled_from((170, 400, 1 << 20)))
-def test_nothing_is_dropped_that_the_judge_would_look_at(text: bytes, block: int) -> None:
+@pytest.mark.parametrize("few", [0, 16])
+@given(text=namespaces(), block=st.sampled_from((170, 400, 1 << 20)))
+def test_nothing_is_dropped_that_the_judge_would_look_at(text: bytes, block: int, few: int) -> None:
     """All lines parsed, with nothing left out before, are what the filter is measured against; none is cut."""
     mounts = {one.id: one for one in mountinfo.parse(text)[0]}
     known = [Candidate(one, mounts.get(one.parent), spot_of(one, mounts.get(one.parent))) for one in mounts.values()]
-    needed = [one for one in known if any(needle in line_of(text, one.mount.id) for needle in NEEDLES)]
+    spots = Spots((STATE,))
+    places = [one.spot and spots.match(one.spot) for one in known]
+    needed = [
+        one
+        for one, match in zip(known, places, strict=True)
+        if NEEDLES.has(line_of(text, one.mount.id)) or (match and needle(match.layout) is None)
+    ]
     watched = identities((STATE,)) | {WATCHED}
-    told = in_blocks(text, block)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(searched, "_FEW", few)
+        told = in_blocks(text, block)
 
     def copies(candidates: list[Candidate]) -> dict[int, object]:
-        return {copy.mount.id: copy for copy in copies_elsewhere(1, candidates, Spots((STATE,)), watched)}
+        return {copy.mount.id: copy for copy in copies_elsewhere(1, candidates, spots, watched)}
 
-    expected, actual = copies(needed), copies(list(told.candidates))
+    expected, every, actual = copies(needed), copies(known), copies(list(told.candidates))
     reached = {int(small): key for small, key in zip(told.smalls, told.keys, strict=True)}
     assert expected.keys() <= actual.keys() | reached.keys()
-    assert {identity: expected[identity] for identity in actual} == actual
+    assert {identity: every[identity] for identity in actual} == actual
     assert not actual.keys() & reached.keys()
     for identity, key in reached.items():
         assert key_of(mounts[identity].identity) == key

@@ -19,12 +19,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_name_stands_for_suite_packages_and_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {tree.path(), tree.path("trixie"), tree.path(extras=["metrics"])}
+    names = {tree.path(), tree.path("trixie"), tree.path(packages.TODAY), tree.path(extras=["metrics"])}
     monkeypatch.setattr(tree, "BASE", (*packages.BASE, "hello"))
     names.add(tree.path())
     monkeypatch.setattr(tree, "RECIPE", "other")
     names.add(tree.path())
-    assert len(names) == 5
+    assert len(names) == 6
     assert tree.path() == tree.path(tree.SUITE, [])
 
 
@@ -46,6 +46,26 @@ def test_what_a_killed_build_left_is_removed(cache: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(tree, "_furnish", lambda _root: None)
     assert tree.tree().is_dir()
     assert not left.exists()
+
+
+def test_without_a_suite_both_are_built_whatever_comes_of_one(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build(root: Path, suite: str, _wanted: Sequence[str]) -> None:
+        wait_until(lambda: len(list(cache.glob("trees/.*.build-*"))) == 2 or (cache / "one").exists(), 10, "the other")
+        (cache / "one").touch()
+        if suite == packages.TODAY:
+            raise tree.TreeError("no mirror")
+        root.mkdir()
+
+    monkeypatch.setattr(tree, "BOTH", ("bookworm", packages.TODAY))
+    monkeypatch.setattr(tree, "_debootstrap", build)
+    monkeypatch.setattr(tree, "_furnish", lambda _root: None)
+    assert tree.main([]) == 1
+    told = capsys.readouterr()
+    assert told.out == f"{tree.path('bookworm')}\n"
+    assert tree.path("bookworm").is_dir()
+    assert f"test host: {packages.TODAY}: no mirror\n" in told.err
 
 
 def test_two_runs_share_one_build(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

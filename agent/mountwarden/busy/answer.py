@@ -21,6 +21,8 @@ class BusyTarget:
     """Small ids of the mounts that are meant, where it is not the file system: a bind, a mount of /proc, and copies."""
     space: tuple[str, int] | None = None
     """A namespace, by its kind ("net") and inode number: its nsfs files, and what lives in it."""
+    meant: str = ""
+    """Which container, by its engine's own files; printable. Empty where it is none, or only its processes tell it."""
     removed: bool = False
     """There is no such path any more; something that was there may be kept all the same."""
 

@@ -34,6 +34,8 @@ def who(asked: str, roots: Callable[[], Iterable[Root]] = tuple) -> BusyReport:
     staying, followers = _split(mounted, seen, frozenset(one.mount for one in by_process if one.mount is not None))
     rest = (*devices.keepers(meant, seen), *living.keepers(meant, seen), *processes.folded(by_process))
     if meant.removed and not (staying or followers or rest):
+        if meant.meant:
+            raise MountwardenError(f"{meant.meant}: it does not run, and has no directory of its own while it does not")
         raise MountwardenError(f"{asked}: {os.strerror(errno.ENOENT)}", hint=HINT)
     return BusyReport(
         meant,

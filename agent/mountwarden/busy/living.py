@@ -45,7 +45,7 @@ def _keeper(
 def _needs(first: Holder) -> tuple[str, str | None]:
     if stop := stopping.stop(first):
         return ("they must end; or " if stopping.is_in_session(first) else "") + stop.words, stop.command
-    return f"stop {naming.container_name(first.container)}" if first.container else "what lives in it must end", None
+    return f"stop {naming.container_of(first)}" if first.container else "what lives in it must end", None
 
 
 def _is_in(pid: int, kind: str, inode: int) -> bool:

@@ -107,5 +107,5 @@ def _needs(space: Namespace, members: Members | None) -> tuple[str, str | None]:
     if first and (stop := stopping.stop(first, restart=True)):
         return f"umount it in its namespace, or {stop.words}", stop.command
     if first and first.container:
-        return f"umount it in its namespace, or stop {naming.container_name(first.container)}", None
+        return f"umount it in its namespace, or stop {naming.container_of(first)}", None
     return "umount it in its namespace, or end its processes", None

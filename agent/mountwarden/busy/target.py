@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ..errors import MountwardenError
-from ..model import Mount, Root
+from ..escape import sentence
+from ..model import Gap, Mount, Root
 from ..mounts.table import Table, below, join
 from ..observe import all_mounts, paths, processes
 from ..systemd.cgroups import place as cgroup_place
 from . import containers
 from .answer import BusyTarget
+from .known_containers import KnownContainer
 from .world import World
 
 HINT = "give a path, a device such as /dev/loop0 or 7:0, a container's name or id, or a mount id"
@@ -30,9 +32,9 @@ def target(asked: str, world: World, roots: Callable[[], Iterable[Root]]) -> Bus
     if re.fullmatch(r"[0-9]{1,20}", asked) and (mount := _by_id(int(asked), world)):
         return _of_mount(asked, mount, world)
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", asked) and not os.path.lexists(asked):
-        known = containers.find(asked, roots())
-        if known or re.fullmatch(r"[0-9a-f]{12,64}", asked):
-            return _container(asked, known, world)
+        known, gaps = containers.find(asked, roots())
+        if found := _container(asked, known, world, gaps):
+            return found
     return _path(asked, world)
 
 
@@ -112,18 +114,26 @@ def _removed(asked: str, world: World) -> BusyTarget:
     return BusyTarget(asked, found.device, join(found.path or b"/", os.fsencode(name)), removed=True)
 
 
-def _container(asked: str, known: containers.KnownContainer | None, world: World) -> BusyTarget:
-    """The file system of its root, while it runs; else its layer, by the engine's own record."""
+def _container(asked: str, known: KnownContainer | None, world: World, gaps: tuple[Gap, ...]) -> BusyTarget | None:
+    """The file system of its root, while it runs; else its layer, by the engine's own record.
+
+    None where there is none of that name, and no id that begins so.
+    """
     identity = known.id if known else asked
+    by_prefix = known is None and re.fullmatch(r"[0-9a-f]{12,64}", asked) is not None
+    meant = str(known) if known else ""
     for inode, space in world.namespaces.items():
         table = world.tables.get(inode)
-        if table and any(_is_in(pid, identity) for pid in space.pids) and inode != world.own:
+        if table and inode != world.own and any(_is_in(pid, identity, by_prefix) for pid in space.pids):
             root = _root(table)
             if root is not None:
-                return _whole(asked, root)
-    if known is not None:
-        return replace(_path(known.layer, world), asked=asked)
-    raise MountwardenError(f"no container {asked} is running here, and no engine knows one", hint=HINT)
+                return replace(_whole(asked, root), meant=meant)
+    if known is not None and known.layer is not None:
+        return replace(_path(known.layer, world), asked=asked, meant=meant)
+    if not by_prefix and not gaps:
+        return None
+    unread = "".join(f"; could not read {sentence(gap.what)}: {gap.reason}" for gap in gaps[:1])
+    raise MountwardenError(f"no container {asked} is running here, and no engine knows one{unread}", hint=HINT)
 
 
 def _root(table: Table) -> Mount | None:
@@ -131,11 +141,12 @@ def _root(table: Table) -> Mount | None:
     return table.top(root) if root is not None else None
 
 
-def _is_in(pid: int, container: str) -> bool:
+def _is_in(pid: int, container: str, by_prefix: bool) -> bool:
     try:
-        return (cgroup_place(processes.read(f"/proc/{pid}/cgroup")).container or "").startswith(container)
+        found = cgroup_place(processes.read(f"/proc/{pid}/cgroup")).container
     except OSError:
         return False
+    return found is not None and (found == container or (by_prefix and found.startswith(container)))
 
 
 def _nodes(device: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MountwardenError
 from ..escape import printable, sentence, timestamp
+from ..mounts.mountinfo import propagation
 from ..output import doctor_text, report_file, terminal
 from ..report import build
 from . import options
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from ..doctor.canary import CanaryResult
     from ..doctor.examine import Examination
+    from ..doctor.running import EngineRunning
+    from ..doctor.unknown import UnknownEngine
+    from ..model import RootState
     from ..observe.capabilities import Interface
     from ..predict.next_leaks import NextLeak
 
@@ -38,9 +42,11 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser = subparsers.add_parser(
         "doctor",
         help="what this host can do, and which units and containers will leak the next mount",
-        description="Examines the kernel, systemd, the service, the engines' roots, and every mount namespace; names\n"
-        "each unit and container that will leak the next mount, before it does, with the lasting fix. Then lets a\n"
-        "real layer of its own leak, finds it and detaches it. Without root: what can be examined.",
+        description="Examines the kernel, systemd, the service, which engines run and whether their roots are known,\n"
+        "and every mount namespace; names each unit and container that will leak the next mount, before it does, with\n"
+        "the lasting fix. An engine that is not known, and mounts below a directory of its own, is named with the\n"
+        "[[root]] entry that would guard it. Then lets a real layer of its own leak, finds it and detaches it.\n"
+        "Without root: what can be examined.",
         epilog=_EPILOG,
         tier=False,
     )
@@ -105,6 +111,8 @@ def document(found: "Examination", now: float) -> doctor_text.DoctorJson:
             for check in found.checks
         ],
         "interfaces": [_interface(one) for one in found.interfaces],
+        "engines": [_engine(one) for one in found.engines],
+        "unguarded": [_unguarded(one) for one in found.unknown],
         "foreseen": [_next_leak(one) for one in found.next_leaks],
         "canary": _canary(found.canary) if found.canary else None,
     }
@@ -119,6 +127,47 @@ def _interface(one: "Interface") -> doctor_text.InterfaceJson:
         "errno": one.errno,
         "needed": one.name == NEEDED,
         "meaning": sentence(one.meaning),
+    }
+
+
+def _engine(one: "EngineRunning") -> doctor_text.EngineRunningJson:
+    return {
+        "engine": one.program.name,
+        "of": "user" if one.user is not None else "container" if one.container else "host",
+        "user": one.user,
+        "container": printable(one.container) if one.container else None,
+        "processes": build.holders(one.processes),
+        "count": one.many,
+        "roots": [_engine_root(state) for state in one.roots],
+    }
+
+
+def _engine_root(state: "RootState") -> doctor_text.EngineRootJson:
+    return {
+        "path": printable(state.root.path),
+        "engine": state.root.engine,
+        "kind": str(state.root.kind),
+        "status": sentence(state.status),
+        "propagation": propagation(state.mount) if state.mount else None,
+    }
+
+
+def _unguarded(one: "UnknownEngine") -> doctor_text.UnguardedJson:
+    return {
+        "directory": printable(one.directory.path),
+        "mounts": len(one.directory.mounts),
+        "processes": build.holders(one.processes),
+        "layouts": [
+            {
+                "directory": printable(each.directory),
+                "patterns": [printable(pattern) for pattern in each.patterns],
+                "fstypes": sorted(printable(fstype) for fstype in each.fstypes),
+                "mounts": each.many,
+            }
+            for each in one.directory.found
+        ],
+        "entry": one.entry,
+        "replaces": [printable(path) for path in one.replaces],
     }
 
 

@@ -18,8 +18,8 @@ from ..scan.confirm import ConfirmedScan
 from ..scan.result import Scan
 from .service_report import ServiceReport
 
-_BY_ANY_SCAN = (Kind.SEVERED, Kind.PRIVATE_ROOT)
-"""Kinds that depend on propagation as it is now, and not on earlier scans."""
+_BY_ANY_SCAN = (Kind.SEVERED, Kind.PRIVATE_ROOT, Kind.ABANDONED)
+"""Kinds that depend on propagation, or on what an engine says, as it is now, and not on earlier scans."""
 
 
 def alone(agent: ServiceReport, found: ConfirmedScan) -> list[types.FindingJson]:

@@ -18,6 +18,8 @@ from ..varlink.client import Client, Trouble, Unreachable
 
 HERE = 2.0
 """Seconds for an answer of the service of this host."""
+ACTING = 15.0
+"""The same where it is to act: nobody else may while it runs, so that one is waited for that scans for thousands."""
 THERE = 30.0
 """Seconds for one of another host, with ssh's own start."""
 _END = 2.0
@@ -38,10 +40,10 @@ def connect(host: str | None = None, *, deadline: float = HERE) -> Client:
     return Client.connect(os.fspath(directory.socket), deadline=deadline)
 
 
-def local() -> Client:
-    """A client of the service of this host, which has answered within `HERE` seconds. Raises: Unreachable."""
+def local(deadline: float = HERE) -> Client:
+    """A client of the service of this host, which has answered within `deadline` seconds. Raises: Unreachable."""
     client = connect()
-    client.call("org.varlink.service.GetInfo", deadline=HERE)
+    client.call("org.varlink.service.GetInfo", deadline=deadline)
     return client
 
 

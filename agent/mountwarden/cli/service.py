@@ -15,8 +15,8 @@ from ..varlink.client import Client
 from . import remote
 from .source import Order
 
-_REPORT = 5.0
-"""Seconds for the report of a service that has answered before: it scans for it."""
+_REPORT = 15.0
+"""Seconds for the report of a service that has answered before: it scans for it, and asks for thousands of owners."""
 _ANSWER = 15.0
 """Seconds for an answer of a service that has answered before: it may ask PID 1 and the journal."""
 _OUTCOME = 120.0

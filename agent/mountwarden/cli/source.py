@@ -100,7 +100,7 @@ def _of(arguments: Namespace, *, acts: bool) -> AnswerSource:
     if own := _asks_for_a_scan(arguments):
         return _scan(arguments, f"a scan of its own, since {own} asks for one: {SINGLE}", acts=acts)
     try:
-        return RunningService(remote.local())
+        return RunningService(remote.local(remote.ACTING if acts else remote.HERE))
     except Unreachable as error:
         return _without_service(arguments, error.trouble, acts=acts)
 
@@ -118,7 +118,8 @@ def _without_service(arguments: Namespace, trouble: Trouble, *, acts: bool) -> A
 
     late = trouble is Trouble.LATE
     if os.geteuid() == 0:
-        why = f"{OWN_UNIT} gave no answer within {remote.HERE:g} s" if late else f"{OWN_UNIT} is not running"
+        seconds = remote.ACTING if acts else remote.HERE
+        why = f"{OWN_UNIT} gave no answer within {seconds:g} s" if late else f"{OWN_UNIT} is not running"
         directory = run_directory.RunDirectory()
         if run_directory.is_covered(directory):
             why = f"{OWN_UNIT} can't be asked, since something is mounted over {directory.path}"

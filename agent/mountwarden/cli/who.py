@@ -43,7 +43,8 @@ def register(subparsers: "_SubParsersAction[options.Parser]") -> None:
     parser.add_argument(
         "what",
         metavar="PATH|DEVICE|CONTAINER|MOUNT-ID",
-        help="what is busy; a path of the host, a container by its name or id, a mount by its small or unique id",
+        help="what is busy; a path of the host; a container, pod or instance by its name, id or the beginning of its "
+        "id, of root or of any user; a mount by its small or unique id",
     )
     parser.set_defaults(run=run)
 
@@ -119,7 +120,9 @@ def _heading(answer: "BusyReport") -> str:
     what = f"device {target.device}{part}{', this mount of it alone' if target.mounts is not None else ''}"
     what = f"namespace {target.space[0]}:[{target.space[1]}]" if target.space else what
     kept = f"kept busy by {count(len(answer.keepers), 'thing')}" if answer.keepers else "kept busy by nothing"
-    return f"{printable(target.asked)} ({what}): {kept}"
+    return (
+        f"{sentence(target.meant)}, {what}: {kept}" if target.meant else f"{printable(target.asked)} ({what}): {kept}"
+    )
 
 
 def document(answer: "BusyReport") -> dict[str, Any]:
@@ -128,6 +131,7 @@ def document(answer: "BusyReport") -> dict[str, Any]:
     return {
         "schema": "mountwarden.who/1",
         "asked": printable(target.asked),
+        "meant": sentence(target.meant) or None,
         "device": target.device,
         "path": printable(target.path) if target.path is not None else None,
         "complete": not answer.gaps,

@@ -28,6 +28,11 @@ def dump(config: Config, *, origin: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
+def root_entry(entry: RootEntry) -> str:
+    """A `[[root]]` as TOML, each key in a line of its own."""
+    return "\n".join(("[[root]]", *(f"{key} = {value}" for key, value in _entry(entry)))) + "\n"
+
+
 def _top(config: Config) -> Iterator[tuple[str, str]]:
     yield "version", str(VERSION)
     yield "mode", _text(config.mode)
@@ -104,7 +109,8 @@ EXAMPLE = """\
 #tier = "best"
 
 # Engines whose roots are watched.
-#engines = ["docker", "containers-storage", "containerd", "kubelet", "netns", "host"]
+#engines = ["docker", "containers-storage", "containerd", "kubelet", "netns", "host",
+#"buildkit", "crio", "incus", "nerdctl"]
 
 # Incidents that the service acts on in a minute, at most; one is all that it does on one root after one scan.
 #acts_per_minute = 60
@@ -120,6 +126,7 @@ EXAMPLE = """\
 #netns = "90s"
 #pinned = "30s"
 #orphaned = "30s"
+#abandoned = "5m"
 #private_root = "500ms"
 #starting = "30s"
 

@@ -196,6 +196,9 @@ def _policy(table: TomlTable) -> PolicyEntry | None:
     policy = _required(table, "policy", table.choice("policy", Policy))
     root, engine = table.path("root"), table.word("engine", (*ENGINES, "custom"))
     kind, unit = table.choice("kind", Kind), table.text("unit")
+    if (action, policy, kind) == (Action.UNMOUNT, Policy.AUTO, Kind.ABANDONED) and engine not in (None, "containerd"):
+        text = f"what {engine} left behind is never unmounted by itself, only tasks and temporary mounts of containerd"
+        table.refuse("engine", text, 'write engine = "containerd", or policy = "ask"')
     return PolicyEntry(action, policy, root, engine, kind, unit) if action and policy else None
 
 

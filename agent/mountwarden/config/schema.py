@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 DIRECTORY = b"/etc/mountwarden"
 VERSION = 1
 """Of the configuration's format. Within a version keys are only added: none is removed or changes its meaning."""
-ENGINES = ("docker", "containers-storage", "containerd", "kubelet", "netns", "host")
+ENGINES = (
+    *("docker", "containers-storage", "containerd", "kubelet", "netns", "host"),
+    *("buildkit", "crio", "incus", "nerdctl"),
+)
 """Engines that `engines` may name. `[[policy]]` may name "custom" too: the `[[root]]` entries."""
 
 
@@ -34,6 +37,8 @@ class Confirm:
     netns: float = 90.0
     pinned: float = 30.0
     orphaned: float = 30.0
+    abandoned: float = 300.0
+    """At home: as long as any engine takes to notice that what it ran has died, and to tidy up."""
     private_root: float = 0.5
     starting: float = 30.0
     """In a namespace in which a runtime still sets up a container: its copies go when it changes its root."""
@@ -45,7 +50,7 @@ class Confirm:
 
     def seconds(self, kind: Kind, mount_class: MountClass) -> float:
         """The confirm time of a finding of this kind on a mount of this class, in seconds."""
-        if kind in (Kind.PINNED, Kind.ORPHANED):
+        if kind in (Kind.PINNED, Kind.ORPHANED, Kind.ABANDONED):
             return float(getattr(self, kind))
         if kind is Kind.PRIVATE_ROOT:
             return self.private_root

@@ -18,9 +18,12 @@ from ..observe.superblocks import Superblocks
 from ..predict.next_leaks import NextLeak, predict_leaks, who
 from ..scan.result import Scan
 from ..scan.scanner import Scanner
-from . import canary, kernel, roots, system, units
+from . import canary, engines, kernel, roots, running, system, units
+from . import unknown as unknown_engines
 from .canary import CanaryResult
 from .check import Check, Status
+from .running import EngineRunning
+from .unknown import UnknownEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ class Examination:
     next_leaks: tuple[NextLeak, ...] = ()
     canary: CanaryResult | None = None
     scan: Scan | None = None
+    engines: tuple[EngineRunning, ...] = ()
+    unknown: tuple[UnknownEngine, ...] = ()
     superblock_test: tuple[SuperblockTest, str] | None = None
     """What the service asks, or a scan where it does not run, and why."""
 
@@ -102,7 +107,7 @@ def _release(scan: Scan | None) -> Check:
 
 
 def _without_root() -> Check:
-    text = "roots, namespaces and what will leak next were not examined: that needs root"
+    text = "engines, roots, namespaces and what will leak next were not examined: that needs root"
     return Check("namespaces.gap", roots.NEXT, Status.WARN, text, "run it as root")
 
 
@@ -114,16 +119,32 @@ def _host(asked: Asked, tried: tuple[Interface, ...], alive: Callable[[], None])
     exposed = texts.found(scan.picture)
     next_leaks, unasked = predict_leaks(exposed, scan.picture)
     full = kernel.mount_max(texts.mounts)
+    told, unread = running.running(_processes(scan), scan.picture.roots)
+    home = namespaces.of_pid1()
+    unknown = unknown_engines.unknown(texts.homes.get(home or 0), scan.picture, home, asked.config)
     checks = (
         *refused,
         *((full,) if full else ()),
+        *engines.running(told, unread, asked.config, _user),
+        *engines.unknown(unknown),
         *roots.roots(scan.picture, scan.findings),
         roots.reached(exposed),
         *roots.cut_off(next_leaks),
         *(units.checks(private, _running(scan)) if (private := units.private()) and scan.picture.roots else ()),
         *roots.gaps(_once((*scan.gaps, *texts.gaps, *unasked))),
     )
-    return Examination(checks, tried, next_leaks, None, scan)
+    return Examination(checks, tried, next_leaks, None, scan, told, unknown)
+
+
+def _user(uid: int) -> str:
+    from ..observe import accounts
+
+    return accounts.name(uid)
+
+
+def _processes(scan: Scan) -> list[int]:
+    """All processes that the scan found."""
+    return sorted(pid for space in scan.picture.namespaces.values() for pid in space.pids)
 
 
 def _scanner(

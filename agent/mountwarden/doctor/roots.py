@@ -30,7 +30,7 @@ def _root(state: RootState, finding: Finding | None) -> Check:
     if state.status != "ok" or state.mount is None:
         text = f"{name} could not be judged: {sentence(state.status)}"
         return Check("roots", ROOTS, Status.WARN, text, "mountwarden report --strict")
-    text = f"{name}: {_propagation(state.mount)}{_home(state)}"
+    text = f"{name}: {propagation(state.mount)}{_home(state)}"
     if root.wants_private:
         hint = 'skip_mount_home = "true" below [storage.options.overlay] in storage.conf keeps it shared'
         if finding is None:
@@ -46,7 +46,8 @@ def _root(state: RootState, finding: Finding | None) -> Check:
     return Check("roots", ROOTS, Status.OK, text)
 
 
-def _propagation(mount: Mount) -> str:
+def propagation(mount: Mount) -> str:
+    """How a root's mount propagates, as a line says it."""
     if mount.shared:
         return f"shared, peer group {mount.shared}"
     return "a slave" if mount.master else "unbindable" if mount.unbindable else "private"

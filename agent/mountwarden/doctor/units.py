@@ -26,8 +26,8 @@ class Setting:
 
 def private(places: Sequence[str] = PLACES) -> tuple[Setting, ...]:
     """Every service whose files make its mounts private, running or not, by name."""
-    names = sorted({name.removesuffix(".d") for place in places for name in _names(place)})
-    found = (_setting(unit, places) for unit in names if unit.endswith(".service"))
+    units = sorted({name.removesuffix(".d") for place in places for name in names(place)})
+    found = (_setting(unit, places) for unit in units if unit.endswith(".service"))
     return tuple(setting for setting in found if setting)
 
 
@@ -55,13 +55,14 @@ def _files(unit: str, places: Sequence[str]) -> Iterator[UnitFile]:
     fragment = next((f"{place}/{unit}" for place in places if os.path.lexists(f"{place}/{unit}")), None)
     drop_ins: dict[str, str] = {}
     for place in reversed(places):
-        drop_ins |= {name: f"{place}/{unit}.d/{name}" for name in _names(f"{place}/{unit}.d") if name.endswith(".conf")}
+        drop_ins |= {name: f"{place}/{unit}.d/{name}" for name in names(f"{place}/{unit}.d") if name.endswith(".conf")}
     for path in (fragment, *(drop_ins[name] for name in sorted(drop_ins))):
         if path and (file := unit_files.read(os.fsencode(path))):
             yield file
 
 
-def _names(place: str) -> list[str]:
+def names(place: str) -> list[str]:
+    """What a directory of units has; nothing where it is not there."""
     try:
         return os.listdir(place)
     except OSError:

@@ -7,18 +7,30 @@ Each module offers `roots(host, config)` and, where the engine keeps a record, `
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from ..config.schema import Config
 from ..errors import MountwardenError
-from ..model import Gap, Match, RecordState, Root
+from ..model import Gap, Layout, Match, RecordState, Root
 from ..observe.enter import in_namespace
-from . import block_devices, containerd, containers_storage, custom, docker, kubelet, netns
+from . import (
+    block_devices,
+    buildkit,
+    containerd,
+    containers_storage,
+    crio,
+    custom,
+    docker,
+    incus,
+    kubelet,
+    nerdctl,
+    netns,
+)
 from .sources import COMMANDS, Host
 
-__all__ = ["COMMANDS", "Host", "container", "discover", "record", "recorded", "records"]
+__all__ = ["COMMANDS", "LAYOUTS", "Host", "container", "discover", "record", "recorded", "records"]
 
 _ROOTS: dict[str, Callable[[Host, Config], list[Root]]] = {
     docker.ENGINE: docker.roots,
@@ -26,6 +38,10 @@ _ROOTS: dict[str, Callable[[Host, Config], list[Root]]] = {
     containerd.ENGINE: containerd.roots,
     kubelet.ENGINE: kubelet.roots,
     netns.ENGINE: netns.roots,
+    buildkit.ENGINE: buildkit.roots,
+    crio.ENGINE: crio.roots,
+    incus.ENGINE: incus.roots,
+    nerdctl.ENGINE: nerdctl.roots,
     block_devices.ENGINE: block_devices.roots,
 }
 _RECORDS: dict[str, Callable[[Root, Sequence[bytes]], list[RecordState]]] = {
@@ -34,6 +50,20 @@ _RECORDS: dict[str, Callable[[Root, Sequence[bytes]], list[RecordState]]] = {
     containerd.ENGINE: containerd.records,
 }
 
+
+LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
+    docker.ENGINE: docker.LAYOUTS,
+    containers_storage.ENGINE: containers_storage.LAYOUTS,
+    containerd.ENGINE: containerd.LAYOUTS,
+    kubelet.ENGINE: kubelet.LAYOUTS,
+    netns.ENGINE: netns.LAYOUTS,
+    buildkit.ENGINE: buildkit.LAYOUTS,
+    crio.ENGINE: crio.LAYOUTS,
+    incus.ENGINE: incus.LAYOUTS,
+    nerdctl.ENGINE: nerdctl.LAYOUTS,
+    block_devices.ENGINE: block_devices.LAYOUTS,
+}
+"""Every layout that a root of an engine may have."""
 
 _CONTAINERS: dict[str, Callable[[Root, bytes], str | None]] = {
     docker.ENGINE: docker.container,

@@ -8,16 +8,17 @@ def option(argv: Sequence[bytes], *names: bytes) -> bytes | None:
 
     Forms: `--name value`, `--name=value`, `-n value`, `-n=value`, `-nvalue`. Nothing after `--` counts.
     """
-    found: bytes | None = None
+    return next(iter(reversed(options(argv, *names))), None)
+
+
+def options(argv: Sequence[bytes], *names: bytes) -> list[bytes]:
+    """All values of such options, in the order in which they were given."""
     words = list(argv[1:])
     if b"--" in words:
         del words[words.index(b"--") :]
-    for index, word in enumerate(words):
-        for name in names:
-            following = words[index + 1] if index + 1 < len(words) else None
-            value = _value(word, name, following)
-            found = found if value is None else value
-    return found
+    followed = zip(words, [*words[1:], None], strict=False)
+    found = [_value(word, name, following) for word, following in followed for name in names]
+    return [value for value in found if value is not None]
 
 
 def _value(word: bytes, name: bytes, following: bytes | None) -> bytes | None:

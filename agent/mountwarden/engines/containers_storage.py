@@ -2,8 +2,16 @@
 
 containers-storage.conf(5): /etc/containers/storage.conf replaces /usr/share/containers/storage.conf as a whole. Newer
 versions merge drop-ins on top, older ones do not know them: where drop-ins name another place, both are roots. A
-store's `overlay` directory is made a private bind of itself at each start, unless skip_mount_home is set. Stores of
-users (rootless podman) are not covered.
+store's `overlay` directory is made a private bind of itself at each start, unless skip_mount_home is set
+(containers/storage drivers/overlay/overlay.go, Init(); Put() unmounts and then renames an empty directory over the
+mountpoint, at 1.40 to 1.59). Its record is in containers_storage_record.py. Stores of users (rootless podman) are no
+roots: docs/engines.md says why.
+
+podman's volumes with mount options (`podman volume create -o type=… -o device=…`) are mounted on GRAPHROOT/volumes/
+NAME/_data when the first container starts, in the namespace of whoever calls podman, and unmounted lazily after the
+last one (containers/podman libpod/volume_internal_common.go, once volume_internal_linux.go, mount() and unmount()); the
+directory stays until the volume is removed. Their count is in podman's database, which is not read. `volume_path` of
+containers.conf(5) puts them elsewhere: a `[[root]]` entry guards that.
 """
 
 import os
@@ -35,6 +43,8 @@ CRIO_DROP_INS = b"/etc/crio/crio.conf.d"
 _SHM = b"overlay-containers/*/userdata/shm"
 GRAPH_LAYOUT = (Layout(b"overlay/*/merged", "overlay"), Layout(_SHM, "tmpfs", MountClass.SHM))
 RUN_LAYOUT = (Layout(_SHM, "tmpfs", MountClass.SHM),)
+VOLUME_LAYOUT = (Layout(b"*/_data", None, MountClass.VOLUME),)
+LAYOUTS = (*GRAPH_LAYOUT, *RUN_LAYOUT, *VOLUME_LAYOUT)
 
 _Table = Mapping[str, object]
 
@@ -75,6 +85,8 @@ def _roots(host: Host, store: Store, daemon: Daemon | None) -> Iterable[Root]:
         return
     if path := host.realpath(store.graphroot, daemon):
         yield _root(path, GRAPH_LAYOUT, store, daemon)
+        if daemon is None and (volumes := host.realpath(path + b"/volumes")):
+            yield _volumes(volumes)
     if daemon and (path := host.realpath(store.runroot, daemon)):
         yield replace(_root(path, RUN_LAYOUT, store, daemon), wants_private=False, record=())
 
@@ -94,24 +106,35 @@ def _root(path: bytes, layout: tuple[Layout, ...], store: Store, daemon: Daemon 
     )
 
 
+def _volumes(path: bytes) -> Root:
+    """podman's volumes below a store: any process that calls podman mounts them, in its own namespace."""
+    return Root(path, ENGINE, RootKind.VOLUME, VOLUME_LAYOUT, home=None, rmdir_on_put=False, daemonless=True)
+
+
 def _stores(host: Host, daemon: Daemon | None) -> list[Store]:
     """One store; two where drop-ins, which only newer versions read, change it."""
     base = next((file for path in CONFIG_FILES if (file := _toml(host, path, daemon)) is not None), {})
-    plain = _store(_table(base, "storage"), Store())
+    plain = _store(table_of(base, "storage"), Store())
     merged = plain
     for file in _drop_ins(host, DROP_INS, daemon):
-        merged = _store(_table(file, "storage"), merged)
+        merged = _store(table_of(file, "storage"), merged)
     return [plain] if merged == plain else [merged, plain]
 
 
 def _of_crio(host: Host, daemon: Daemon, store: Store) -> Store:
     """crio.conf(5): root, runroot, storage_driver and storage_option override storage.conf; flags override both."""
-    main = option(daemon.argv, b"--config", b"-c") or CRIO_FILE
-    directory = option(daemon.argv, b"--config-dir", b"-d") or CRIO_DROP_INS
-    for file in (_toml(host, main, daemon) or {}, *_drop_ins(host, (directory,), daemon)):
-        store = _of_crio_table(_table(file, "crio"), store)
+    for file in crio_files(host, daemon):
+        store = _of_crio_table(table_of(file, "crio"), store)
     flags = {"root": option(daemon.argv, b"--root", b"-r"), "runroot": option(daemon.argv, b"--runroot")}
     return _of_crio_table({key: os.fsdecode(value) for key, value in flags.items() if value}, store)
+
+
+def crio_files(host: Host, daemon: Daemon) -> Iterator[_Table]:
+    """crio.conf and its drop-ins as CRI-O reads them, the last word last. Raises: OSError."""
+    main = option(daemon.argv, b"--config", b"-c") or CRIO_FILE
+    directory = option(daemon.argv, b"--config-dir", b"-d") or CRIO_DROP_INS
+    yield _toml(host, main, daemon) or {}
+    yield from _drop_ins(host, (directory,), daemon)
 
 
 def _of_crio_table(table: _Table, store: Store) -> Store:
@@ -119,19 +142,19 @@ def _of_crio_table(table: _Table, store: Store) -> Store:
     listed = [str(each).partition("=") for each in options] if isinstance(options, list) else []
     skip = [_true(value) for key, _, value in listed if key.endswith("overlay.skip_mount_home")]
     return Store(
-        graphroot=_path(table.get("root")) or store.graphroot,
-        runroot=_path(table.get("runroot")) or store.runroot,
+        graphroot=path_of(table.get("root")) or store.graphroot,
+        runroot=path_of(table.get("runroot")) or store.runroot,
         driver=_text(table.get("storage_driver")) or store.driver,
         skip_mount_home=skip[-1] if skip else store.skip_mount_home,
     )
 
 
 def _store(storage: _Table, over: Store) -> Store:
-    options = _table(storage, "options")
-    skip = _table(options, "overlay").get("skip_mount_home", options.get("skip_mount_home"))
+    options = table_of(storage, "options")
+    skip = table_of(options, "overlay").get("skip_mount_home", options.get("skip_mount_home"))
     return Store(
-        graphroot=_path(storage.get("graphroot")) or over.graphroot,
-        runroot=_path(storage.get("runroot")) or over.runroot,
+        graphroot=path_of(storage.get("graphroot")) or over.graphroot,
+        runroot=path_of(storage.get("runroot")) or over.runroot,
         driver=_text(storage.get("driver")) or over.driver,
         skip_mount_home=over.skip_mount_home if skip is None else _true(skip),
     )
@@ -159,7 +182,8 @@ def _toml(host: Host, path: bytes, daemon: Daemon | None) -> _Table | None:
         return {}
 
 
-def _table(table: _Table, key: str) -> _Table:
+def table_of(table: _Table, key: str) -> _Table:
+    """A table within a table; empty where there is none."""
     value = table.get(key)
     return value if isinstance(value, dict) else {}
 
@@ -168,7 +192,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _path(value: object) -> bytes | None:
+def path_of(value: object) -> bytes | None:
     """An absolute path; containers/storage expands variables of the environment, which are root's own here."""
     text = _text(value).replace("$HOME", "/root").replace("$UID", "0")
     return os.path.normpath(os.fsencode(text)) if text.startswith("/") and "\0" not in text else None

@@ -4,19 +4,26 @@ A data-root holds, below the graphdriver's name, a directory for each layer with
 of a container with a shareable IPC namespace; and, with containerd's image store, the container's file system under
 `rootfs/SNAPSHOTTER/CONTAINER`. dockerd(8) says where it is: `--data-root` (once `--graph`, `-g`) or the same key of
 daemon.json; dockerd refuses to start with both. With userns-remap the real data-root is the subdirectory UID.GID.
+What BuildKit mounts in a data-root is in buildkit.py.
+
+By moby/moby, 20.10 to 28 (since 29 libnetwork and volume are below daemon): daemon/graphdriver/overlay2/overlay.go,
+Get() and Put(), which umounts and removes `merged`; daemon/snapshotter/mount.go, Mount() and Unmount(), for the image
+store, which Docker 29 uses by default; daemon/container_operations_unix.go, setupIPCDirs();
+libnetwork/osl/namespace_linux.go for EXEC_ROOT/netns, whose files its collector unlinks each minute;
+volume/local/local_unix.go, mount() and unmount(), after which `_data` stays.
 """
 
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from ..config.schema import Config
 from ..model import Layout, MountClass, RecordState, Root, RootKind
 from ..observe.processes import Daemon
-from . import docker_record
+from . import buildkit, docker_record
 from .command_line import option
 from .sources import Host
 
@@ -36,6 +43,7 @@ GRAPH_LAYOUT = (
 )
 NETNS_LAYOUT = (Layout(b"*", "nsfs", MountClass.NETNS, is_file=True),)
 VOLUME_LAYOUT = (Layout(b"*/_data", None, MountClass.VOLUME),)
+LAYOUTS = (*GRAPH_LAYOUT, *NETNS_LAYOUT, *VOLUME_LAYOUT, *buildkit.WORKER_LAYOUT, *buildkit.TEMPORARY_LAYOUT)
 
 _REMAPPED = re.compile(rb"\d+\.\d+")
 _DATA_BASE = b"/volumes/metadata.db"
@@ -47,15 +55,10 @@ def roots(host: Host, config: Config) -> list[Root]:
     The data-roots of daemons that have ended are among them, whether or not others run.
     """
     found = host.each(COMMAND, partial(_of_daemon, host))
-    ended = host.ended(ENGINE, (root.path for root in of_kind(found, RootKind.GRAPH)))
+    ended = host.ended(ENGINE, (root.path for root in found if root.layout == GRAPH_LAYOUT))
     stopped = ended if host.of(COMMAND) else dict.fromkeys((*ended, *_by_configuration(host)))
     graph = [_root(path, RootKind.GRAPH, GRAPH_LAYOUT, None) for path in stopped]
-    return found + [each for root in graph for each in (root, _volumes(root))]
-
-
-def of_kind(found: Iterable[Root], kind: RootKind) -> list[Root]:
-    """Those of one kind."""
-    return [root for root in found if root.kind is kind]
+    return found + [each for root in graph for each in _beside(root)]
 
 
 def records(root: Root, rels: Sequence[bytes]) -> list[RecordState]:
@@ -70,12 +73,17 @@ def container(root: Root, rel: bytes) -> str | None:
 
 def _of_daemon(host: Host, daemon: Daemon) -> Iterator[Root]:
     for path in _with_remapped(host, _data_root(host, daemon), daemon):
-        root = _root(path, RootKind.GRAPH, GRAPH_LAYOUT, daemon)
-        yield root
-        yield _volumes(root)
+        yield from _beside(_root(path, RootKind.GRAPH, GRAPH_LAYOUT, daemon))
     netns = host.realpath(_setting(host, daemon, "exec-root", EXEC_ROOT) + b"/netns", daemon)
     if netns:
         yield _root(netns, RootKind.NETNS, NETNS_LAYOUT, daemon)
+
+
+def _beside(root: Root) -> Iterator[Root]:
+    """A data-root, and the roots in it."""
+    yield root
+    yield _volumes(root)
+    yield from buildkit.of_docker(root)
 
 
 def _volumes(root: Root) -> Root:

@@ -84,6 +84,7 @@ def read(path: bytes) -> bytes:
 def real_directory(path: bytes) -> bytes | None:
     """The directory's path with all symlinks resolved; None where there is no such directory. Raises OSError."""
     try:
+        os.stat(path)  # most often it is absent, which is one system call
         found = os.path.realpath(path, strict=True)
         return found if stat.S_ISDIR(os.stat(found).st_mode) else None
     except (FileNotFoundError, NotADirectoryError):

@@ -14,7 +14,21 @@ from . import file_cache
 
 T = TypeVar("T")
 
-COMMANDS = frozenset({"dockerd", "containerd", "crio", "kubelet"})
+COMMANDS = frozenset(
+    {
+        "dockerd",
+        "containerd",
+        "crio",
+        "buildkitd",
+        "incusd",
+        "lxd",
+        "kubelet",
+        "kubelite",
+        "k3s",
+        "k3s-server",
+        "k3s-agent",
+    }
+)
 """Command names of the daemons that engines' modules need: for `DaemonWatch`."""
 
 MOST_ROOTS = 100
@@ -86,6 +100,13 @@ class Host:
                 self.gap(f"roots of {comm}, process {daemon.pid}", str(error))
             found += self._found.get(daemon, ())
         return found
+
+    def daemon_of(self, root: Root) -> Daemon | None:
+        """The one running daemon that has this root, as of the last `each`; None: none has it, or several have."""
+        key = root.path, root.home
+        found = [one for one, roots in self._found.items() if key in ((each.path, each.home) for each in roots)]
+        daemons = found or [one for one in self.of(root.engine) if one.namespace == root.home]
+        return daemons[0] if len(daemons) == 1 and root.home_known else None
 
     def remember(self, roots: Mapping[str, tuple[bytes, ...]]) -> None:
         """Take over what an earlier run knew as `remembered`."""

@@ -55,7 +55,9 @@ def _attributed(finding: Finding, picture: Picture, homes: frozenset[int], known
         tuple(_held(copy, finding.kind, picture, homes, known) for copy in some)
         for some in (finding.copies, finding.beside)
     )
-    return replace(finding, copies=copies, beside=beside)
+    # Of what is abandoned nothing has to be asked for, and thousands are told at once.
+    known_cause = cause.explain(finding, Context()) if finding.kind is Kind.ABANDONED else finding.cause
+    return replace(finding, copies=copies, beside=beside, cause=known_cause)
 
 
 def _held(copy: FoundCopy, kind: Kind, picture: Picture, homes: frozenset[int], known: KnownMembers) -> FoundCopy:
@@ -67,8 +69,8 @@ def _held(copy: FoundCopy, kind: Kind, picture: Picture, homes: frozenset[int], 
     namespace = _namespace(copy, picture)
     if namespace is None:
         return copy
-    # The namespace of a private root is home itself, and everything on the host is in it.
-    if kind is Kind.PRIVATE_ROOT:
+    # Their namespace is home itself, and everything on the host is in it.
+    if kind in (Kind.PRIVATE_ROOT, Kind.ABANDONED):
         return replace(copy, namespace_id=namespace.id)
     members = known.of(namespace)
     held = copy.holders or members.holders

@@ -16,8 +16,21 @@ A sentence claims no more than that. Where the facts do not show it, it says tha
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..escape import printable, short_id, timestamp, unit_name
-from ..model import MS_PRIVATE, Cause, Directive, Finding, Kind, Mount, NamespaceKind, Reach, Root, UnitFacts
+from ..escape import printable, timestamp, unit_name
+from ..model import (
+    MS_PRIVATE,
+    Cause,
+    Directive,
+    Finding,
+    Kind,
+    LeftBehind,
+    Mount,
+    NamespaceKind,
+    Reach,
+    Root,
+    UnitFacts,
+)
+from . import naming
 from .context import Context, bind_above, container_of, source_of, system_service
 from .setting_origin import Origin, origin
 
@@ -29,7 +42,18 @@ OWN_NAMESPACE = "own-namespace"
 PRIVATE_BIND = "private-bind"
 SLAVE_NOT_EFFECTIVE = "slave-not-effective"
 ENGINE = "engine-makes-private"
+OWNER_GONE = "owner-gone"
 NOT_KNOWN = "not-known"
+
+_GONE = {
+    LeftBehind.TASK: "The shim that was to unmount it has ended without doing so.",
+    LeftBehind.TMPMOUNT: "The containerd that mounted it for a moment has ended before it unmounted it.",
+    LeftBehind.EXECUTOR: "The BuildKit whose build step it was has ended before it unmounted it.",
+    LeftBehind.LAYER: "Docker has no container for it any more, and has not unmounted it.",
+    LeftBehind.CONTAINER: "The container for which podman mounted it is dead, and nothing has unmounted it since.",
+    LeftBehind.POD: "kubelet does not know the pod any more whose volume it is, and has not unmounted it.",
+    LeftBehind.STAGING: "The device that was mounted there is gone, or is another one by now.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +103,7 @@ class Case:
             return unit_name(service)
         first = container_of(self.finding) or holders[0]
         if first.container:
-            return f"container {printable(short_id(first.container))}"
+            return naming.container_of(first)
         unit = first.user_unit or first.unit
         return f"process {first.pid} ({printable(first.comm)})" + (f" of {unit_name(unit)}" if unit else "")
 
@@ -100,6 +124,8 @@ def explain(finding: Finding, around: Context) -> Cause | None:
     """The cause of an attributed finding; None for the kinds that are no matter of propagation."""
     if finding.kind is Kind.PRIVATE_ROOT:
         return _of_private_root(finding)
+    if finding.kind is Kind.ABANDONED:
+        return Cause(OWNER_GONE, _GONE[finding.left]) if finding.left else None
     if finding.kind not in (Kind.LEAKED, Kind.SEVERED):
         return None
     case = Case(finding, around)

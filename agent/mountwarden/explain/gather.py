@@ -4,7 +4,7 @@ from ..model import Finding, Gap, Mount, UnitFacts, UnitFile
 from ..mounts.mountinfo import Unreadable, parse_line
 from ..observe.mount_lines import MountLines
 from ..systemd import unit_files, units
-from . import oci
+from . import oci, stopping
 from .context import Context, bind_above, container_of, system_service
 
 _HIGHEST = 64
@@ -75,6 +75,6 @@ def _files(unit: UnitFacts | None) -> tuple[UnitFile, ...]:
 def _asked(finding: Finding, above: tuple[Mount, ...]) -> str | None:
     holder = container_of(finding)
     bind = bind_above(above)
-    if holder is None or holder.container is None or bind is None:
-        return None
+    if holder is None or holder.container is None or bind is None or stopping.user_of(holder) is not None:
+        return None  # one of a user's engine, who may give it the id of another: it is not among root's
     return oci.asked_propagation(holder.container, bind.point)

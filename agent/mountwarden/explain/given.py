@@ -64,6 +64,8 @@ def _asked(question: GivenQuestion, pids: tuple[int, ...], now: float) -> _Known
             continue
         if holder is None:
             continue
+        if holder.container and stopping.user_of(holder) is not None:
+            return _Known(None, float("inf"))  # a user's own, whatever id it has: no engine of root's gave it anything
         if holder.container:
             return _Known(_of_container(question, holder, holder.container), float("inf"))
         service = None if holder.user_unit else service_of(holder)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ..escape import printable, short_id, unit_name
 from ..model import Holder, chief
+from . import stopping
 
 
 def printable_holder(holder: Holder) -> Holder:
@@ -42,6 +43,11 @@ def container_name(container: str) -> str:
     return _container(printable(container))
 
 
+def container_of(holder: Holder) -> str:
+    """The container that a process is in, with the user whose engine runs it: no other engine knows it."""
+    return _of_user(container_name(holder.container or ""), holder)
+
+
 def name_of(holders: Iterable[Holder], inode: int | None, more: int = 0) -> str:
     """Who holds a mount namespace, by its container, else its service, else its first process, else its own number.
 
@@ -65,8 +71,16 @@ def name_of_printable(holders: Sequence[Holder], inode: int | None, more: int = 
 
 
 def _in_container(holder: Holder) -> str:
-    """A scope is the container's own and says nothing more; a service is what runs the container."""
-    return _container(holder.container or "") + (f" of {_unit(holder)}" if holder.is_in_service else "")
+    """A scope is the container's own and says nothing more; a service is what runs the container, or its user's."""
+    name = _container(holder.container or "")
+    if stopping.user_of(holder) is not None:
+        return _of_user(name, holder)
+    return name + (f" of {_unit(holder)}" if holder.is_in_service else "")
+
+
+def _of_user(name: str, holder: Holder) -> str:
+    user = stopping.user_of(holder)
+    return name if user is None else f"{name} of user {user}"
 
 
 def _container(container: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..model import Answers, Finding, Picture, Question
-from . import leaked, orphaned, pinned, private_root, severed, stacked
+from . import abandoned, leaked, orphaned, pinned, private_root, severed, stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ RULES: tuple[Rule, ...] = (
     pinned.judge,
     stacked.judge,
     orphaned.judge,
+    abandoned.judge,
 )
 
 

@@ -73,6 +73,8 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 # linux/stat.h
+STATX_MTIME = 0x40
+STATX_CTIME = 0x80
 STATX_INO = 0x100
 STATX_BTIME = 0x800
 STATX_MNT_ID = 0x1000
@@ -235,7 +237,8 @@ class Statx(ctypes.Structure):
         ("stx_ino", ctypes.c_uint64),
         ("_sizes_and_atime", ctypes.c_uint8 * 40),
         ("stx_btime", StatxTimestamp),
-        ("_ctime_and_mtime", ctypes.c_uint8 * 32),
+        ("stx_ctime", StatxTimestamp),
+        ("stx_mtime", StatxTimestamp),
         ("stx_rdev_major", ctypes.c_uint32),
         ("stx_rdev_minor", ctypes.c_uint32),
         ("stx_dev_major", ctypes.c_uint32),

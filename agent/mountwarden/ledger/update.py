@@ -33,6 +33,8 @@ __all__ = [
 
 SUSPENDED = 0.1
 """Seconds of a suspend that count; less is the inaccuracy of two clocks that are read one after the other."""
+ASK_AGAIN = 5.0
+"""Seconds until the next scan where the confirm time is over, and what decides was not asked for."""
 GAP_SECONDS = 60.0
 """How long a gap must hold before it is reported: a process that dies half-way makes one for a moment."""
 OWNERS_GAP_SECONDS = 10.0
@@ -171,7 +173,11 @@ def _seen(old: Entry | None, finding: Finding, now: Now, config: Config, blind: 
     explained = replace(finding, cause=causes.better(old.subject.cause, finding.cause))
     subject = _with_unseen(subject_of(explained, old.subject.since), old.subject, blind)
     at = old.first + confirm
-    known = replace(old, subject=subject, mounts=mounts, due=at, confirmed=old.confirmed or now.boot >= at)
+    over = now.boot >= at
+    due, confirmed = (
+        (now.boot + ASK_AGAIN, old.confirmed) if over and not finding.asked else (at, old.confirmed or over)
+    )
+    known = replace(old, subject=subject, mounts=mounts, due=due, confirmed=confirmed)
     # Other mounts on the same spot are another leak: what was done about the last one says nothing of it.
     return replace(known, attempt=Attempt.NONE, declines=()) if mounts.isdisjoint(old.mounts) else known
 

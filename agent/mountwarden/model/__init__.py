@@ -64,15 +64,18 @@ if TYPE_CHECKING:
         RootState,
         Spot,
         Stack,
+        Standing,
         Use,
         gets_own_superblock,
         is_on_block_device,
     )
+    from .ownership import OWNER_UNKNOWN, LeftBehind, Owned, Ownership
     from .picture import Picture, SpaceCopies, grouped
     from .questions import (
         Answers,
         ContainerQuestion,
         GivenQuestion,
+        OwnerQuestion,
         PeerGroupQuestion,
         Question,
         RecordQuestion,
@@ -86,6 +89,7 @@ __all__ = [
     "MS_PRIVATE",
     "MS_SLAVE",
     "NAMED",
+    "OWNER_UNKNOWN",
     "RUNTIME_INIT",
     "UNKNOWN",
     "Action",
@@ -113,6 +117,7 @@ __all__ = [
     "Kept",
     "Kind",
     "Layout",
+    "LeftBehind",
     "Match",
     "Missed",
     "Mount",
@@ -120,7 +125,10 @@ __all__ = [
     "Namespace",
     "NamespaceKind",
     "Outcome",
+    "Owned",
     "Owner",
+    "OwnerQuestion",
+    "Ownership",
     "PeerGroupQuestion",
     "Picture",
     "Policy",
@@ -136,6 +144,7 @@ __all__ = [
     "SpaceCopies",
     "Spot",
     "Stack",
+    "Standing",
     "Subject",
     "SuperblockTest",
     "Target",
@@ -152,7 +161,7 @@ __all__ = [
     "one_each",
 ]
 
-_PARTS = ("enums", "host", "events", "findings", "picture", "questions", "access", "units")
+_PARTS = ("enums", "host", "ownership", "events", "findings", "picture", "questions", "access", "units")
 
 
 if not TYPE_CHECKING:

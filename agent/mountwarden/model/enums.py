@@ -12,6 +12,7 @@ class Kind(enum.StrEnum):
     PINNED = "pinned"
     STACKED = "stacked"
     ORPHANED = "orphaned"
+    ABANDONED = "abandoned"
 
 
 class Severity(enum.StrEnum):

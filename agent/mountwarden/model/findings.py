@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from .enums import Action, Evidence, Kind, MountClass, NamespaceKind, Reach, Severity
 from .host import Copy, Given, Match, Mount, Root, Spot, gets_own_superblock
+from .ownership import LeftBehind
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class Remedy:
     """To be pasted into a shell; None where an id or name has characters that are special to one."""
     declined: bool = False
     """The service tried it last and declined, for the reason given: it goes on trying, and a human does the next."""
+    by_hand: str | None = None
+    """The same by a tool of the system, which checks less; to be pasted, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,12 @@ class Finding:
     """The first `NAMED` of the target's others, with who is in their namespaces."""
     recorded_live: bool = False
     """The engine's record says that it is in use, though nothing of its container lives: no action is taken."""
+    left: LeftBehind | None = None
+    """What was left behind, of a mount that nobody owns."""
+    frees: str = ""
+    """What its end frees, as a noun phrase; empty: nothing is known."""
+    asked: bool = True
+    """Whether all that it depends on was asked for in this scan: by an answer of an earlier one it is not confirmed."""
     # Filled in after judgement:
     cause: Cause | None = None
     remedies: tuple[Remedy, ...] = ()

@@ -259,6 +259,19 @@ class RootState:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """A mount that home itself has on a spot, on top of all that is stacked there, and whose engine may prove that
+    nobody owns it.
+    """
+
+    match: Match
+    mount: Mount
+    home: int | None
+    asked: bool = True
+    """Whether its owner is asked for in this scan; else what an earlier one was answered stands."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Something that could not be read: what, where and why. A gap is never taken for an absence."""
 

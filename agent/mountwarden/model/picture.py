@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from .enums import Tier
-from .host import Copy, Gap, Gone, Kept, Namespace, RootState, Spot, Stack
+from .host import Copy, Gap, Gone, Kept, Namespace, RootState, Spot, Stack, Standing
 
 
 @dataclass(eq=False)
@@ -99,6 +99,8 @@ class Picture:
     """Mounts that a home had and that no namespace has any more."""
     kept: tuple[Kept, ...] = ()
     """Superblocks of guarded roots that no namespace has mounted, whether an earlier scan saw them mounted or not."""
+    standing: tuple[Standing, ...] = ()
+    """Mounts of homes whose owner this scan asks for, or of which it is known that they had none a moment ago."""
     gaps: tuple[Gap, ...] = ()
 
     @cached_property

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .enums import RecordState
-from .host import Given, Match, Use
+from .host import Given, Match, Mount, Use
+from .ownership import Ownership
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,17 @@ class GivenQuestion:
     fstype: str
 
 
-Question = RecordQuestion | ContainerQuestion | PeerGroupQuestion | UsersQuestion | GivenQuestion
+@dataclass(frozen=True, slots=True)
+class OwnerQuestion:
+    """Asks whether anybody owns a mount that home has, as its engine proves it. The answer is an Ownership."""
+
+    home: int | None
+    mount: Mount
+    match: Match = field(compare=False)
+    """The mount is on one spot: there is no other question about it."""
+
+
+Question = RecordQuestion | ContainerQuestion | PeerGroupQuestion | UsersQuestion | GivenQuestion | OwnerQuestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +71,12 @@ class Answers:
     users: Mapping[UsersQuestion, tuple[Use, ...]] = field(default_factory=dict)
     containers: Mapping[ContainerQuestion, bool | None] = field(default_factory=dict)
     given: Mapping[GivenQuestion, Given | None] = field(default_factory=dict)
+    owners: Mapping[OwnerQuestion, Ownership] = field(default_factory=dict)
 
     def lacks(self, question: Question) -> bool:
         """Whether it is not answered."""
-        known: tuple[Mapping[Any, Any], ...] = (self.records, self.masters, self.users, self.containers, self.given)
+        known: tuple[Mapping[Any, Any], ...] = (
+            *(self.records, self.masters, self.users),
+            *(self.containers, self.given, self.owners),
+        )
         return not any(question in answers for answers in known)

@@ -37,6 +37,7 @@ class Graph:
         for place in self.places.values():
             self._join(place.mount)
             self._hang(place.mount)
+        self._copies: dict[tuple[str, bytes], list[PlacedMount]] = {}
         self._bottoms: dict[int, tuple[Mount, int]] = {}
         self._spans: dict[int, tuple[int, int]] = {}
 
@@ -58,6 +59,13 @@ class Graph:
         if dentry is not None:
             self._by_dentry[parent.id, dentry] = mount
             self._on.setdefault(dentry, []).append(mount)
+
+    def of(self, identity: tuple[str, bytes]) -> list[PlacedMount]:
+        """All mounts of that (device, mnt_root)."""
+        if not self._copies:
+            for place in self.places.values():
+                self._copies.setdefault(place.mount.identity, []).append(place)
+        return self._copies.get(identity, [])
 
     def parent(self, mount: Mount) -> Mount | None:
         """The mount that this one is mounted on; None for a namespace's root."""

@@ -187,12 +187,9 @@ def _left(graph: Graph, going: list[Mount], removed: frozenset[int]) -> tuple[Pl
     A file system that this namespace itself still has mounted at another path is in use, not left behind.
     """
     here = graph.places[going[0].id].namespace
-    stays = [place for identity, place in sorted(graph.places.items()) if identity not in removed]
-    kept = {place.mount.identity for place in stays if place.namespace == here}
-    lost = {mount.identity for mount in going} - kept
-    spots = graph.candidates(going).keys()
-    return tuple(
-        place
-        for place in stays
-        if place.mount.id in spots or (place.namespace != here and place.mount.identity in lost)
-    )
+    found = set(graph.candidates(going))
+    for identity in {mount.identity for mount in going}:
+        stays = [place for place in graph.of(identity) if place.mount.id not in removed]
+        if all(place.namespace != here for place in stays):
+            found.update(place.mount.id for place in stays)
+    return tuple(graph.places[identity] for identity in sorted(found - removed))

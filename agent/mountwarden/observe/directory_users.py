@@ -136,9 +136,9 @@ class Directories:
 
         Raises: OSError of EFBIG where there are more than the limits of `lines` let keep.
         """
-        mounts = _few(lines, _holding(lines, [*self._showing, *self._ending]))
+        mounts = few(lines, _holding(lines, [*self._showing, *self._ending]))
         there = [mount for mount in mounts if mount.point.rpartition(b"/")[2] in self._names]
-        parents = {parent.id: parent for parent in _parsed(lines.find({b"%d" % one.parent for one in there}).values())}
+        parents = {parent.id: parent for parent in parsed(lines.find({b"%d" % one.parent for one in there}).values())}
         placed = ((spot_of(mount, parents.get(mount.parent)), mount) for mount in there)
         on_them = [(spot, mount) for spot, mount in placed if spot is not None and spot in self._spots]
         return list(_bound(mounts, self._spots)), on_them
@@ -175,22 +175,22 @@ def mounted_on(lines: MountLines, mounts: frozenset[int]) -> list[Mount]:
         for one in re.finditer(rb"(?m)^\d+ (\d+) .*$", block)
         if int(one[1]) in mounts
     )
-    return _few(lines, _parsed(found))
+    return few(lines, parsed(found))
 
 
 def in_groups(lines: MountLines, groups: Collection[int]) -> list[Mount]:
     """The mounts of a namespace that are members or slaves of one of the peer groups."""
     needles = [b" %s:%d " % (word, group) for group in groups for word in (b"shared", b"master")]
     found = (mount for mount in _holding(lines, needles) if mount.shared in groups or mount.master in groups)
-    return _few(lines, found)
+    return few(lines, found)
 
 
 def _holding(lines: MountLines, needles: Collection[bytes]) -> Iterator[Mount]:
     for block in lines.blocks() if needles else ():
-        yield from _parsed(Lines(block).holding(needles))
+        yield from parsed(Lines(block).holding(needles))
 
 
-def _few(lines: MountLines, mounts: Iterable[Mount]) -> list[Mount]:
+def few(lines: MountLines, mounts: Iterable[Mount]) -> list[Mount]:
     """All of them. Raises: OSError of EFBIG where they are more than the limits of `lines` let keep."""
     kept, size = [], 0
     for mount in mounts:
@@ -201,7 +201,8 @@ def _few(lines: MountLines, mounts: Iterable[Mount]) -> list[Mount]:
     return kept
 
 
-def _parsed(lines: Iterable[bytes]) -> Iterator[Mount]:
+def parsed(lines: Iterable[bytes]) -> Iterator[Mount]:
+    """The mounts of these lines, but for unreadable ones."""
     for line in lines:
         try:
             yield mountinfo.parse_line(line)

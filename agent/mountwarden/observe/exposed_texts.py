@@ -53,6 +53,8 @@ class ExposedTexts:
         self.mounts: dict[int, int] = {}
         """How many mounts each namespace has, by its inode."""
         self.gaps: list[Gap] = []
+        self.homes: Mapping[int, Table] = {}
+        """The whole tables of the homes, by their inodes."""
         self._begin(())
 
     def _begin(self, states: Iterable[RootState]) -> None:
@@ -72,6 +74,7 @@ class ExposedTexts:
         """Begin anew, with the whole tables of the homes."""
         self._begin(states)
         self.mounts = {inode: len(table.mounts) for inode, table in tables.items()}
+        self.homes = tables
         self.gaps = []
         for inode, table in tables.items():
             self._exposures.add_whole(inode, table)

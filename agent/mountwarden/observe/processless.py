@@ -37,12 +37,12 @@ def doors(
 
     Raises: OSError other than for a process that has ended or may not be read.
     """
-    binds = _binds(known, tables)  # a bind mount rather than a descriptor: it outlives every process
+    bound = binds(known, tables)  # a bind mount rather than a descriptor: it outlives every process
     walked, gaps = _walked()
-    alone = None if walked is None else [inode for inode in walked if inode not in known and inode not in binds]
+    alone = None if walked is None else [inode for inode in walked if inode not in known and inode not in bound]
     by_descriptor, more = (descriptors or Descriptors()).search(known, list(pids), alone)
     entries.expect(alone or ())
-    return dict.fromkeys(alone or (), Door("walk")) | by_descriptor | binds, gaps + more
+    return dict.fromkeys(alone or (), Door("walk")) | by_descriptor | bound, gaps + more
 
 
 def through(door: Door, inode: int, function: Callable[[], T], *, deadline: float = DEADLINE) -> T:
@@ -62,7 +62,8 @@ def through(door: Door, inode: int, function: Callable[[], T], *, deadline: floa
         return child.ask(entered, deadline=deadline, what=f"the child in mount namespace {inode}")
 
 
-def _binds(known: Mapping[int, tuple[int, ...]], tables: Mapping[int, Table]) -> dict[int, Door]:
+def binds(known: Mapping[int, tuple[int, ...]], tables: Mapping[int, Table]) -> dict[int, Door]:
+    """The same of those alone that a home keeps by a bind mount of their nsfs file."""
     own = os.stat("/proc/self/ns/mnt").st_ino
     found: dict[int, Door] = {}
     for home, table in tables.items():

@@ -51,6 +51,40 @@ class NextLeakJson(TypedDict):
     fix: str | None
 
 
+class EngineRootJson(TypedDict):
+    path: str
+    engine: str
+    kind: str
+    status: str
+    propagation: str | None
+
+
+class EngineRunningJson(TypedDict):
+    engine: str
+    of: str
+    user: int | None
+    container: str | None
+    processes: list[HolderJson]
+    count: int
+    roots: list[EngineRootJson]
+
+
+class UnguardedPatternJson(TypedDict):
+    directory: str
+    patterns: list[str]
+    fstypes: list[str]
+    mounts: int
+
+
+class UnguardedJson(TypedDict):
+    directory: str
+    mounts: int
+    processes: list[HolderJson]
+    layouts: list[UnguardedPatternJson]
+    entry: str | None
+    replaces: list[str]
+
+
 class CanaryJson(TypedDict):
     done: bool
     held_by: str
@@ -73,6 +107,8 @@ class DoctorJson(TypedDict):
     status: str
     checks: list[CheckJson]
     interfaces: list[InterfaceJson]
+    engines: list[EngineRunningJson]
+    unguarded: list[UnguardedJson]
     foreseen: list[NextLeakJson]
     canary: CanaryJson | None
 

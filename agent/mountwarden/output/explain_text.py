@@ -18,6 +18,7 @@ _EFFECT = {
     "keeps what it has once copied.",
     Kind.STACKED: "Each start multiplies the mounts of the host, until fs.mount-max is reached.",
     Kind.ORPHANED: "The container's processes still run on a layer that its engine takes for unmounted.",
+    Kind.ABANDONED: "While it stays, its directory can't be removed, and what it is mounted from stays in use.",
 }
 
 _OF_LEAKED = {
@@ -55,6 +56,13 @@ _SAFE = {
     "mounted then. The service is away for that time.",
 }
 
+
+_SAFE_AT_HOME = (
+    "Safe because its engine is asked once more right before whether anybody owns it; because the mount is found again "
+    "by its id, from the directory that it is in; because nothing else may be on it, or go with it in any mount "
+    "namespace; and because the kernel refuses a plain umount of what is in use. It is never done lazily."
+)
+"""Of an umount of what home itself has."""
 
 _MOUNTPOINT = {MountClass.NETNS: "a file that is not empty, or that has another name,"}
 _DIRECTORY = "a directory that is not empty, or that any process uses,"
@@ -143,6 +151,8 @@ def _what(finding: types.FindingJson) -> Iterable[str]:
         yield f"{finding['count']:,} times{spaces}"
     if finding["detail"]:
         yield finding["detail"]
+    if finding["frees"]:
+        yield f"Its end frees {finding['frees']}."
     yield _effect(Kind(finding["kind"]), MountClass(finding["mount_class"]))
     if finding["kind"] in _LEFT_BEHIND and (known := phrases.known(finding["evidence"])):
         yield f"How that is known: {known} (evidence: {finding['evidence']})."
@@ -166,6 +176,8 @@ def _since(finding: types.FindingJson, now: float, taken: str) -> Iterable[str]:
 
 
 def _who(finding: types.FindingJson) -> Iterable[str]:
+    if finding["kind"] == Kind.ABANDONED:
+        yield "Nobody: the host itself has it mounted."
     if finding["kind"] == Kind.PRIVATE_ROOT:
         yield phrases.holder(finding)
     if len(finding["copies"]) == 1:
@@ -189,7 +201,7 @@ def _holder_in_a_line(finding: types.FindingJson, copy: types.CopyJson) -> str:
 def _holder(finding: types.FindingJson, copy: types.CopyJson) -> Iterable[str]:
     """One namespace: its name, its processes, itself."""
     name = phrases.copy_holder(copy)
-    if not name.startswith("process ") and finding["kind"] != Kind.PRIVATE_ROOT:
+    if not name.startswith("process ") and finding["kind"] not in phrases.OF_HOME:
         yield name
     for one in copy["holders"][:10]:
         user = "" if one["user"] is None else f", user {one['user']}"
@@ -230,14 +242,22 @@ def _remedies(finding: types.FindingJson, steps: Mapping[str, Sequence[str]], te
         yield from wrap(f"{number}. {remedy['action']} ({who})", terminal.columns, rest="   ")
         for step in steps.get(remedy["action"], ()) if remedy["command"] else ():
             yield from wrap(step, terminal.columns, first="   - ", rest="     ")
-        safe = _SAFE[Action(remedy["action"])].format(mountpoint=_left_alone(finding))
+        safe = _safe(finding, Action(remedy["action"]))
         yield from wrap(safe, terminal.columns, first="   ", rest="   ")
         if remedy["command"]:
             yield f"   {terminal.glyph('→')} " + terminal.paint(remedy["command"], "bold")
+            if remedy["by_hand"]:
+                yield f"     by hand, without these checks: {remedy['by_hand']}"
         else:
             yield from wrap(
                 "There is no command for it that could be pasted.", terminal.columns, first="   ", rest="   "
             )
+
+
+def _safe(finding: types.FindingJson, action: Action) -> str:
+    if finding["kind"] == Kind.ABANDONED and action is Action.UNMOUNT:
+        return _SAFE_AT_HOME
+    return _SAFE[action].format(mountpoint=_left_alone(finding))
 
 
 def _left_alone(finding: types.FindingJson) -> str:

@@ -71,6 +71,7 @@ _FOUND = {
     Kind.PINNED: "{mountpoint} is pinned: no mount of the {what} is left, and {holder} holds it open",
     Kind.STACKED: "{mountpoint} is stacked: the same mount is there {count} times in {holder}",
     Kind.ORPHANED: "{mountpoint} is orphaned: its layer is unmounted on the host, and {holder} still runs in it",
+    Kind.ABANDONED: "{mountpoint} is abandoned: the {what} is still mounted on the host, and nobody owns it",
 }
 
 

@@ -2,7 +2,7 @@
 
 from ..escape import printable
 from ..explain import naming
-from ..model import Evidence, Holder, Kind, MountClass, Severity, Subject
+from ..model import Evidence, Holder, Kind, LeftBehind, MountClass, Severity, Subject
 from ..report import types
 from ..report.build import blind, counts
 from .columns import count
@@ -14,6 +14,16 @@ _WRONG = {
     Kind.PINNED: "pinned: {what} mounted nowhere any more, kept by open files or a loop device",
     Kind.STACKED: "stacked: the same mount is there many times {here}",
     Kind.ORPHANED: "orphaned: a container's own root, unmounted on the host, with processes still {here}",
+    Kind.ABANDONED: "abandoned: {left}, still mounted on the host, and nobody's any more",
+}
+_LEFT = {
+    LeftBehind.TASK: ("the file system of a task", "file systems of tasks"),
+    LeftBehind.TMPMOUNT: ("a temporary mount", "temporary mounts"),
+    LeftBehind.EXECUTOR: ("the file system of a build step", "file systems of build steps"),
+    LeftBehind.LAYER: ("a layer that no container has", "layers that no container has"),
+    LeftBehind.CONTAINER: ("the file system of a dead container", "file systems of dead containers"),
+    LeftBehind.POD: ("a volume of a pod that is gone", "volumes of pods that are gone"),
+    LeftBehind.STAGING: ("a volume without its device", "volumes without their devices"),
 }
 _HERE = {"service": "in this service", "container": "in this container", "process": "in this process's namespace"}
 
@@ -43,6 +53,9 @@ _KNOWN = {
     Evidence.CLAIMED: "only its own mount options say so",
 }
 
+OF_HOME = (Kind.PRIVATE_ROOT, Kind.ABANDONED)
+"""Kinds of which no process is a holder: home itself has the mount."""
+
 _KERNEL = "the kernel"
 """What holds a layer by a loop device."""
 
@@ -59,8 +72,14 @@ def wrong(finding: types.FindingJson, number: int = 1) -> str:
     here = "in these namespaces" if several else _HERE.get(space_kind(finding) or "", "in this namespace")
     state = _STATES[Evidence(finding["evidence"] or Evidence.SPOT)]
     text = _IN_USE if in_use(finding) else _WRONG[Kind(finding["kind"])]
-    text = text.format(what=noun(finding["mount_class"], number), state=state, here=here)
+    text = text.format(what=noun(finding["mount_class"], number), state=state, here=here, left=_left(finding, number))
     return f"{number:,} {text}" if number > 1 else text
+
+
+def _left(finding: types.FindingJson, number: int) -> str:
+    """What was left behind."""
+    left = finding.get("left_behind")
+    return _LEFT[LeftBehind(left)][number > 1] if left else noun(finding["mount_class"], number)
 
 
 def noun(mount_class: str, number: int = 1) -> str:
@@ -84,14 +103,14 @@ def known(evidence: str | None) -> str | None:
 
 
 def holder(finding: types.FindingJson) -> str:
-    """Who holds it; for a private root, which the whole host holds, the root."""
+    """Who holds it; the root, for what the whole host holds or nobody does."""
     named = all_holders(finding)
     return _and_more(named[0], len(named) - 1 + unnamed(finding))
 
 
 def all_holders(finding: types.FindingJson) -> list[str]:
     """Who holds each of the copies that the finding names, each once."""
-    if finding["kind"] == Kind.PRIVATE_ROOT:
+    if finding["kind"] in OF_HOME:
         return [f"{finding['engine']} root {finding['root']}"]
     if finding["kind"] == Kind.PINNED and not types.holders(finding):
         return [_KERNEL]
@@ -120,7 +139,7 @@ def _and_more(name: str, more: int) -> str:
 
 def holder_of_subject(subject: Subject) -> str:
     """The same of what an event is about."""
-    if subject.kind is Kind.PRIVATE_ROOT:
+    if subject.kind in OF_HOME:
         return f"{subject.engine} root {printable(subject.root)}"
     if subject.kind is Kind.PINNED and not subject.pid:
         return _KERNEL
@@ -151,7 +170,7 @@ def sentence_case(text: str) -> str:
 def processes(finding: types.FindingJson) -> str | None:
     """The processes behind a unit, a container or several holders: `PID 4711 (sleep), 4712 (sh) and 3 more`."""
     holders, named = types.holders(finding), all_holders(finding)
-    if not holders or finding["kind"] == Kind.PRIVATE_ROOT or (len(named) == 1 and named[0].startswith("process ")):
+    if not holders or finding["kind"] in OF_HOME or (len(named) == 1 and named[0].startswith("process ")):
         return None
     first = ", ".join(f"{one['pid']} ({one['comm']})" for one in holders[:3])
     if unnamed(finding):

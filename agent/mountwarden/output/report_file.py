@@ -21,6 +21,11 @@ def dumps(document: object) -> str:
     return json_text(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
+def compact(document: object) -> bytes:
+    """The same in one line, as the service writes it twice a minute: json indents in Python, at ten times the cost."""
+    return json_text(json.dumps(document, ensure_ascii=False)).encode() + b"\n"
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of the report, as it ships."""
     text = (resources.files("mountwarden") / "data" / "report-2.schema.json").read_text("utf-8")
@@ -34,12 +39,12 @@ def write(report: types.ReportJson, path: str = PATH, limit: int = run_directory
 
     Raises: OSError.
     """
-    data, left_out = dumps(report).encode(), 0
+    data, left_out = compact(report), 0
     findings = sorted(report["findings"], key=_weight)
     while len(data) > limit and findings:
         findings = findings[: min(len(findings) - 1, int(len(findings) * 0.9 * limit / len(data)))]
         left_out = len(report["findings"]) - len(findings)
-        data = dumps(_shortened(report, findings, left_out)).encode()
+        data = compact(_shortened(report, findings, left_out))
     run_directory.write(Path(path), data)
     return left_out
 

@@ -218,6 +218,8 @@ def _remedy(group: FindingGroup, everything: Sequence[types.FindingJson], view: 
     else:
         # Never wrapped or cut: half a command is worse than a long line.
         yield f"  {arrow} " + view.terminal.paint(pasted, "bold")
+        if remedy.get("by_hand") and len(group.findings) == 1:
+            yield f"    by hand: {remedy['by_hand']}"
 
 
 def _command(group: FindingGroup, everything: Sequence[types.FindingJson]) -> str | None:
@@ -229,10 +231,21 @@ def _command(group: FindingGroup, everything: Sequence[types.FindingJson]) -> st
     if action == Action.RESTART:
         return remedy["command"]
     ids = [finding["id"] for finding in group.findings]
+    if len(ids) > 4 and group.first["kind"] == Kind.ABANDONED:
+        root = group.first["root"]
+        if set(ids) == {one["id"] for one in everything if _is_left(one, root)}:
+            all_of_root = command(["mountwarden", action, "--all", "--kind", Kind.ABANDONED, "--root", root])
+            return all_of_root or command(["mountwarden", action, *ids])
     unit = next((name for one in types.holders(group.first) if (name := one["user_unit"] or one["unit"])), None)
     if len(ids) > 4 and unit and set(ids) == {one["id"] for one in everything if _is_meant(one, action, unit)}:
         return command(["mountwarden", action, "--all", "--unit", unit])
     return command(["mountwarden", action, *ids])
+
+
+def _is_left(finding: types.FindingJson, root: str) -> bool:
+    """Whether `--all --kind abandoned --root` of unmount would take that finding too."""
+    meant = finding["kind"] == Kind.ABANDONED and finding["root"] == root
+    return meant and finding["confirmed"] and not finding["silenced"]
 
 
 def _is_meant(finding: types.FindingJson, action: str, unit: str) -> bool:

@@ -17,19 +17,19 @@ class ActionSpec:
 
     past: str
     """Its past participle."""
-    kind: Kind
+    kinds: tuple[Kind, ...]
     """The findings that it can be applied to."""
     reach: frozenset[Reach]
-    """Those of them that it is offered for, by what reaches one of their copies; empty: all."""
+    """Leaks that it is offered for, by what reaches one of their copies; empty: all."""
     ask: Callable[[Finding], str | None]
     """The default's reason to leave it to a human; None: the default is to do it."""
     steps: Callable[[Finding], list[str]]
 
     def offered(self, finding: Finding) -> bool:
         """Whether it is a remedy for the finding."""
-        if finding.kind is not self.kind or finding.evidence is Evidence.CLAIMED:
+        if finding.kind not in self.kinds or finding.evidence is Evidence.CLAIMED:
             return False
-        return not self.reach or any(map(finding.reached, self.reach))
+        return not self.reach or finding.kind is not Kind.LEAKED or any(map(finding.reached, self.reach))
 
 
 _ANY = frozenset[Reach]()
@@ -38,10 +38,12 @@ _SOMEWHERE = frozenset({Reach.RMDIR, Reach.INSIDE})
 
 ACTIONS: Mapping[Action, ActionSpec] = MappingProxyType(
     {
-        Action.SHARE: ActionSpec("shared", Kind.PRIVATE_ROOT, _ANY, default_policy.ask_share, steps.share),
-        Action.DETACH: ActionSpec("detached", Kind.LEAKED, _ON_SPOT, default_policy.ask_detach, steps.detach),
-        Action.UNMOUNT: ActionSpec("unmounted", Kind.LEAKED, _SOMEWHERE, default_policy.ask_unmount, steps.unmount),
-        Action.REJOIN: ActionSpec("rejoined", Kind.SEVERED, _ANY, default_policy.ask_rejoin, steps.rejoin),
+        Action.SHARE: ActionSpec("shared", (Kind.PRIVATE_ROOT,), _ANY, default_policy.ask_share, steps.share),
+        Action.DETACH: ActionSpec("detached", (Kind.LEAKED,), _ON_SPOT, default_policy.ask_detach, steps.detach),
+        Action.UNMOUNT: ActionSpec(
+            "unmounted", (Kind.LEAKED, Kind.ABANDONED), _SOMEWHERE, default_policy.ask_unmount, steps.unmount
+        ),
+        Action.REJOIN: ActionSpec("rejoined", (Kind.SEVERED,), _ANY, default_policy.ask_rejoin, steps.rejoin),
     }
 )
 """All that mountwarden does itself, in the order of how little it disturbs. Every other remedy is advice."""
@@ -65,4 +67,4 @@ def others(finding: Finding) -> bool:
 def describe(finding: Finding, action: Action) -> list[str]:
     """What an action would do, step by step; nothing for one that is not ours or can't be applied to the finding."""
     spec = ACTIONS.get(action)
-    return spec.steps(finding) if spec and finding.kind is spec.kind else []
+    return spec.steps(finding) if spec and finding.kind in spec.kinds else []

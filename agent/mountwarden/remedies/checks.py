@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 def check_applies(finding: Finding, action: Action) -> None:
     """Raises: Declined unless the action is for such a finding, of which more is known than the mount's own text."""
-    if finding.kind is not ACTIONS[action].kind:
+    if finding.kind not in ACTIONS[action].kinds:
         raise Declined("not-applicable", f"{action} is not for a {finding.kind} finding")
     if finding.evidence is Evidence.CLAIMED:
         raise Declined("claimed", "only the mount's own text says that it is leaked; that is not enough for an action")
@@ -55,6 +55,8 @@ def _is_same(finding: Finding, now: Finding) -> bool:
     """
     if finding.target is None or now.target is None:
         return now.device == finding.device and not now.mounts.isdisjoint(finding.mounts)
+    if finding.kind is Kind.ABANDONED:  # home's own mount, and no copy
+        return now.target.mount.same_as(finding.target.mount) and not now.mounts.isdisjoint(finding.mounts)
     before, after = (_mounts(one.target.proven) for one in (finding, now) if one.target)
     return now.target.mount.same_as(finding.target.mount) and not before.isdisjoint(after)
 

@@ -3,10 +3,13 @@
 None means that the default is to do it; a reason is a sentence for the plan.
 """
 
-from ..model import Evidence, Finding, Kind, MountClass, NamespaceKind, RootKind, Severity
+from ..model import Evidence, Finding, Kind, LeftBehind, MountClass, NamespaceKind, RootKind, Severity
 
 AUTOMATIC_ENGINES = ("docker", "containerd", "custom")
 """Engines for whose layers the service acts by itself. containers/storage makes its root private on purpose."""
+
+AUTOMATIC_LEFT = (LeftBehind.TASK, LeftBehind.TMPMOUNT)
+"""What was left behind at home that a policy may have unmounted: only containerd mounted it, and for itself alone."""
 
 
 def in_use_by_record(finding: Finding) -> str | None:
@@ -27,6 +30,8 @@ def never_automatic(finding: Finding) -> str | None:
         return "the engine's record speaks of the container, not of this mount"
     if finding.kind is Kind.LEAKED and finding.evidence is not Evidence.HISTORY:
         return "nothing but the spot says that it is leaked"
+    if finding.kind is Kind.ABANDONED and finding.left not in AUTOMATIC_LEFT:
+        return "of what the host itself has mounted, only containerd's tasks and temporary mounts may go by a policy"
     return None
 
 
@@ -62,8 +67,10 @@ def ask_share(finding: Finding) -> str | None:
     return "the mount that contains it reaches beyond it" if finding.first.seen_at != finding.mountpoint else None
 
 
-def ask_unmount(_finding: Finding) -> str | None:
+def ask_unmount(finding: Finding) -> str | None:
     """Never automatic by default."""
+    if finding.kind is Kind.ABANDONED:
+        return "an umount on the host itself is left to a human by default"
     return "an umount in another namespace is left to a human by default"
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 
 from ..config.schema import Config, Mode, PolicyEntry
 from ..ledger.entries import Decline
-from ..model import Action, Finding, Policy, Remedy, Root
+from ..model import Action, Finding, Kind, Policy, Remedy, Root
 from .actions import ACTIONS, offered, others
 from .default_policy import in_use_by_record, never_automatic, never_automatic_detach, why_no_rejoin
 from .restart_advice import advice
+from .steps import umount_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,13 @@ def _remedy(action: Action, finding: Finding, config: Config, circumstances: Cir
         policy = Policy.ASK if hard else said
         reason = hard or f"the policy for it is {said}"
     command = None if policy is Policy.OFF else f"mountwarden {action} {finding.id}"
+    by_hand = umount_command(finding) if command and finding.kind is Kind.ABANDONED else None
     if policy is Policy.AUTO and (held := _held_back(action, finding, config, circumstances)):
-        return Remedy(action, False, held, command)
+        return Remedy(action, False, held, command, by_hand=by_hand)
     if policy is Policy.AUTO and (last := _declined(action, finding, circumstances)):
-        return Remedy(action, False, f"{last.text}; the service goes on trying", command, declined=True)
-    return Remedy(action, policy is Policy.AUTO, reason, command)
+        why = f"{last.text}; the service goes on trying"
+        return Remedy(action, False, why, command, declined=True, by_hand=by_hand)
+    return Remedy(action, policy is Policy.AUTO, reason, command, by_hand=by_hand)
 
 
 def _said(action: Action, finding: Finding, config: Config) -> Policy | None:
@@ -83,6 +86,8 @@ def _said(action: Action, finding: Finding, config: Config) -> Policy | None:
 def _matches(entry: PolicyEntry, action: Action, finding: Finding) -> bool:
     if action is Action.REJOIN and entry.policy is Policy.AUTO and entry.unit is None:
         return False  # it changes which mounts one service sees, so that service must be named
+    if finding.kind is Kind.ABANDONED and entry.policy is Policy.AUTO and entry.kind is None:
+        return False  # the host's own mounts go by no policy that was written for copies elsewhere
     return (
         entry.action is action
         and (entry.root is None or finding.root.is_called(entry.root))

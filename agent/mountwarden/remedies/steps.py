@@ -1,10 +1,11 @@
 """What each action does, step by step, in words: for --dry-run, plan and explain. Pure."""
 
+import re
 from collections.abc import Callable, Sequence
 
 from ..escape import decoded
 from ..explain import naming
-from ..model import NAMED, Action, Copy, Finding, Reach
+from ..model import NAMED, Action, Copy, Finding, Kind, Reach
 
 _REJOINED = (
     "from then on the service gets new mounts of the host, and a plain umount on the host fails with EBUSY while "
@@ -56,8 +57,33 @@ def _other(copy: Copy) -> str:
     return f"{what} and would go too: declined while it is there"
 
 
+_PASTEABLE = re.compile(rb"/[A-Za-z0-9/._:@%+=,-]*")
+
+
+def umount_command(finding: Finding) -> str | None:
+    """umount(8) of a mount of home, to be pasted; None where its path has characters that are special to a shell."""
+    point = finding.first.seen_at or b""
+    if not _PASTEABLE.fullmatch(point):
+        return None
+    pid = finding.root.home_pid
+    return f"{'' if pid is None else f'nsenter -t {pid} -m '}umount {point.decode()}"
+
+
+def _unmount_at_home(finding: Finding) -> list[str]:
+    point, where = decoded(finding.first.seen_at or b"?"), finding.root.where
+    how = umount_command(finding) or "umount2(2), from its parent directory"
+    return [
+        "check again: the same mount, and its engine proves once more that nobody owns it",
+        "nothing may be mounted on it, and nothing else may go with it in any mount namespace; no process may use it",
+        f"a child checks that {point} is mount {finding.first.mount_id}, and unmounts it {where}, never lazily: {how}",
+        "check again: gone" + (f"; that frees {finding.frees}" if finding.frees else ""),
+    ]
+
+
 def unmount(finding: Finding) -> list[str]:
     """The steps of an unmount."""
+    if finding.kind is Kind.ABANDONED:
+        return _unmount_at_home(finding)
     if finding.target is None:
         return []
     who = _who(finding)

@@ -3,11 +3,10 @@
 Without MNT_DETACH, so that the kernel refuses it while a copy is in use, unless the operator asks for a lazy one.
 """
 
-import errno
 import functools
 import itertools
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import Declined, NoAnswer
@@ -18,6 +17,7 @@ from ..observe.mount_lines import MountLines
 from .checks import other_members, scan_again
 from .children import T, inside
 from .results import Performed, copies_in_words, verified
+from .umount_there import MountAtPath, check_top, parent_directory, umount
 from .unread import check_unread, of_each_readable
 
 if TYPE_CHECKING:
@@ -25,18 +25,6 @@ if TYPE_CHECKING:
 
     from ..scan.result import Scan
     from ..scan.scanner import Scanner
-
-_WALK = abi.RESOLVE_NO_SYMLINKS | abi.RESOLVE_NO_MAGICLINKS
-
-
-@dataclass(frozen=True, slots=True)
-class _Mounted:
-    """A copy as the child finds it again."""
-
-    point: bytes
-    id: int
-    parent: int
-    unique: int | None
 
 
 def unmount(
@@ -118,7 +106,7 @@ class _Everywhere:
             self.did.append(f"namespace {inode}: unmounted along with its peers")
             self.spaces.add(inode)
             return
-        mounts = [_Mounted(c.mount.point, c.mount.id, c.mount.parent, c.mount.unique) for c in reversed(copies)]
+        mounts = [MountAtPath(c.mount.point, c.mount.id, c.mount.parent, c.mount.unique) for c in reversed(copies)]
         try:
             self.did.append(f"namespace {inode}: {_unmounted(inode, self._scan, mounts, self._lazy)}")
             self.spaces.add(inode)
@@ -149,7 +137,7 @@ class _Everywhere:
         return Declined("busy", f"it is in use in namespace {inode} by {by}; {_LAZY}")
 
 
-def _unmounted(inode: int, scan: "Scan", mounts: list[_Mounted], lazy: bool) -> str:
+def _unmounted(inode: int, scan: "Scan", mounts: list[MountAtPath], lazy: bool) -> str:
     """What was done, in words; a child that missed its deadline may have done it, which the scan afterwards shows."""
     gone = Declined("gone", "the namespace has no process any more")
     try:
@@ -179,14 +167,14 @@ def enter(pid: int, function: "Callable[[], T]", *, inode: int | None, deadline:
     return child.ask(entered, deadline=deadline, what=f"the child in the mount namespace of process {pid}")
 
 
-def _act(mounts: list[_Mounted], lazy: bool) -> list[str]:
+def _act(mounts: list[MountAtPath], lazy: bool) -> list[str]:
     """In the child, top of a stack first: what became of each."""
-    parents = [_parent(mount) for mount in mounts]
+    parents = [parent_directory(mount) for mount in mounts]
     done: list[str] = []
     try:
         for fd, mount in zip(parents, mounts, strict=True):
-            _check_top(fd, mount)
-            done.append(_umount(fd, mount, lazy))
+            check_top(fd, mount)
+            done.append(umount(fd, mount, lazy))
     except (Declined, OSError) as error:
         if not done:
             raise
@@ -195,36 +183,3 @@ def _act(mounts: list[_Mounted], lazy: bool) -> list[str]:
         for fd in parents:
             os.close(fd)
     return done
-
-
-def _parent(mount: _Mounted) -> int:
-    """The directory that holds the mountpoint: the mount itself is never opened."""
-    try:
-        return syscalls.openat2(abi.AT_FDCWD, os.path.dirname(mount.point), os.O_PATH | os.O_DIRECTORY, resolve=_WALK)
-    except OSError as error:
-        raise Declined("changed", f"the way to it can't be walked: {error.strerror}") from error
-
-
-def _check_top(parent: int, mount: _Mounted) -> None:
-    name = os.path.basename(mount.point)
-    unique = mount.unique is None or syscalls.mount_id(parent, name, unique=True) == mount.unique
-    if syscalls.mount_id(parent, name) != mount.id or not unique:
-        raise Declined("covered", "another mount is on top of it there, or on the way to it")
-
-
-def _umount(parent: int, mount: _Mounted, lazy: bool) -> str:
-    """Plainly; where it is busy and that is wanted, lazily. Raises: Declined; OSError."""
-    os.fchdir(parent)
-    name = os.path.basename(mount.point)
-    try:
-        syscalls.umount(b"./" + name, abi.UMOUNT_NOFOLLOW)
-    except OSError as error:
-        if error.errno == errno.EINVAL:
-            raise Declined("locked", "the kernel does not allow it: a user namespace has locked the mount") from error
-        if error.errno != errno.EBUSY:
-            raise
-        if not lazy:
-            raise Declined("busy", "it is in use there") from error
-        syscalls.umount(b"./" + name, abi.UMOUNT_NOFOLLOW | abi.MNT_DETACH)
-        return "unmounted lazily, since it is in use there"
-    return "unmounted"

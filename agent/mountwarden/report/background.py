@@ -40,7 +40,7 @@ def _drawn(finding: Finding, around: Context, seen: Scan) -> ChainJson | None:
     """The chain, and who else is in home's sharing group where few enough namespaces are to be read for that."""
     if finding.kind is Kind.PRIVATE_ROOT:
         return _chain(finding, seen)
-    drawn = chain.chain(finding, around)
+    drawn = chain.chain(finding, around) if finding.kind is not Kind.ABANDONED else None
     group = around.home.shared if around.home else 0
     if drawn is None or not group or len(seen.picture.namespaces) > MOST_NAMESPACES:
         return drawn

@@ -185,6 +185,8 @@ def finding_json(finding: Finding) -> types.FindingJson:
         "since": None if finding.since is None else timestamp(finding.since),
         "due": None if finding.due is None or finding.confirmed else timestamp(finding.due),
         "detail": sentence(finding.detail) or None,
+        "left_behind": _word(finding.left),
+        "frees": sentence(finding.frees) or None,
         "count": finding.count,
         "namespaces": finding.spaces,
         "copies": [_copy(copy) for copy in finding.copies],
@@ -240,6 +242,7 @@ def remedies(finding: Finding) -> list[types.RemedyJson]:
             "automatic": remedy.automatic,
             "reason": sentence(remedy.reason),
             "command": remedy.command,
+            "by_hand": remedy.by_hand,
             "declined": remedy.declined,
         }
         for remedy in finding.remedies

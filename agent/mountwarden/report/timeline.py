@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..escape import printable, sentence, short_id, timestamp, unit_name
-from ..explain import cause
+from ..escape import printable, sentence, timestamp, unit_name
+from ..explain import cause, naming
 from ..explain.context import Context, bind_above, container_of
 from ..model import Evidence, Finding, Kind
 from .types import MomentJson, SettingJson
@@ -117,11 +117,7 @@ def _started(finding: Finding, around: Context, known: TimelineFacts) -> Iterabl
         return
     process = f"process {first.pid} ({printable(first.comm)})"
     inside = container_of(finding)
-    text = (
-        f"{process} of container {printable(short_id(inside.container or ''))} started"
-        if inside
-        else f"{process} started"
-    )
+    text = f"{process} of {naming.container_of(inside)} started" if inside else f"{process} started"
     yield _moment("started", known.process, text, "its process" if known.process else None)
 
 

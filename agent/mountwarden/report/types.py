@@ -94,6 +94,8 @@ class RemedyJson(TypedDict):
     automatic: bool
     reason: str
     command: str | None
+    by_hand: str | None
+    """The same by a tool of the system; a report that an older version wrote has none."""
     declined: bool
 
 
@@ -129,6 +131,9 @@ class FindingJson(TypedDict):
     since: str | None
     due: str | None
     detail: str | None
+    left_behind: str | None
+    """What it is that nobody owns; a report that an older version wrote has neither this nor `frees`."""
+    frees: str | None
     count: int
     namespaces: int
     copies: list[CopyJson]

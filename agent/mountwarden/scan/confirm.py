@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from ..config.schema import Config
@@ -24,6 +24,12 @@ class KnownBefore:
 
 
 Known = Callable[[Finding], KnownBefore | None]
+_Same = tuple[str, str, tuple[int | None, int | None]]
+
+ASK_EVERY = 30.0
+"""Seconds after which an engine is asked again, of what it must prove for all of the confirm time."""
+AT_LEAST = 1.0
+"""Seconds that must be left for that: the last scan asks, too."""
 
 
 def nothing(_finding: Finding) -> None:
@@ -58,10 +64,27 @@ def confirmed_scan(
     if not need:
         return ConfirmedScan(scanner, first, _confirmed(first, first, 0.0, scanner.config, known))
     waiting(need)
-    time.sleep(max(0.0, seen_at + need - time.monotonic()))
+    steady = _steady(scanner, first, seen_at + need)
     held = time.monotonic() - seen_at
     second = scanner.scan()
-    return ConfirmedScan(scanner, second, _confirmed(first, second, held, scanner.config, known))
+    return ConfirmedScan(scanner, second, _confirmed(first, second, held, scanner.config, known, steady))
+
+
+def _steady(scanner: Scanner, first: Scan, until: float) -> frozenset[_Same]:
+    """Wait, until that time of the monotonic clock. What the first scan found and was proved all the while."""
+    same = frozenset(one for finding in first.findings for one in _sames(finding))
+    proved = frozenset(one for finding in first.findings if finding.kind is Kind.ABANDONED for one in _sames(finding))
+    while (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, ASK_EVERY) if proved else left)
+        if proved and until - time.monotonic() > AT_LEAST:
+            now = frozenset(one for finding in scanner.scan().findings for one in _sames(finding))
+            same, proved = same - (proved - now), proved & now
+    return same
+
+
+def _sames(finding: Finding) -> Iterator[_Same]:
+    """What tells it from a finding of another mount on the same spot."""
+    return ((finding.id, finding.device, mount) for mount in finding.mounts)
 
 
 def _need(first: Scan, config: Config, known: Known, wait: float, *, everything: bool) -> float:
@@ -80,12 +103,14 @@ def _holds(known: KnownBefore | None) -> bool:
     return known is not None and known.confirmed
 
 
-def _confirmed(first: Scan, last: Scan, held: float, config: Config, known: Known) -> tuple[Finding, ...]:
-    before = {(finding.id, finding.device, mount) for finding in first.findings for mount in finding.mounts}
+def _confirmed(
+    first: Scan, last: Scan, held: float, config: Config, known: Known, steady: frozenset[_Same] | None = None
+) -> tuple[Finding, ...]:
+    before = frozenset(one for finding in first.findings for one in _sames(finding)) if steady is None else steady
     findings = []
     for finding in last.findings:
         needed = config.confirm.needed(finding)
-        same = any((finding.id, finding.device, mount) in before for mount in finding.mounts)
+        same = any(one in before for one in _sames(finding))
         before_that = known(finding)
         since = before_that.since if before_that else first.started if same else last.started
         confirmed = _holds(before_that) or (same and held > 0 and held >= needed)

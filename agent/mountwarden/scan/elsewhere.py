@@ -14,7 +14,7 @@ from ..observe.budgets import Budgets, in_turn
 from ..observe.mount_lines import MountLines
 from ..observe.tiers.home_table import HOME
 from ..observe.tiers.live_at_home import key_of
-from ..observe.tiers.mountinfo import needles
+from ..observe.tiers.needles import Needles, needles
 from ..observe.tiers.observer import Observer
 from ..observe.tiers.prefilter import Reading
 from .departures import AnswersWhatLives, has_superblock_of_its_own
@@ -59,8 +59,8 @@ class Elsewhere:
         self._turn = itertools.count()
         self._spots = Spots(())
         self._placed: dict[int, tuple[Reading, Placed, SpaceCopies]] = {}
-        self._needles: tuple[bytes, ...] = ()
-        """Strings by which the last readings were filtered."""
+        self._needles = Needles()
+        """What the last readings were searched for."""
         self._absent: frozenset[tuple[str, bytes]] = frozenset()
         """(device, mnt_root) of the last scan's copies of what no home had, a second reading of the homes included."""
         self.left: frozenset[int] = frozenset()
@@ -88,7 +88,7 @@ class Elsewhere:
 
         Of a `part` of the host only what that says. `number` is that of the reading of the homes.
         """
-        strings = needles((layout for s in homes.states for layout in s.root.layout), history.volumes(homes.states))
+        strings = needles((layout for s in homes.states for layout in s.root.layout), history.unnamed(homes.states))
         reread = part is None and (reread or strings != self._needles)
         self._needles, spots = strings, self._spots.after(homes.states)
         if spots is not self._spots:
@@ -142,9 +142,12 @@ class Elsewhere:
         return readings
 
     def _note_births(self, spaces: MountNamespaces, history: History) -> None:
-        """A namespace that the last scan did not list has no copy of what home had unmounted before that."""
+        """A namespace that the last scan did not list has no copy of what home had unmounted before that.
+
+        One without a process may have been there all the time.
+        """
         for inode in spaces.new:
-            self._read_at[inode] = history.scanned
+            self._read_at[inode] = history.scanned if spaces.members[inode] else 0
             self._born[inode] = next(self._turn)
             self._order.pop(inode, None)
 

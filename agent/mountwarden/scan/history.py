@@ -22,7 +22,8 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..model import Copy, Gone, Match, Mount, MountClass, RootState, SpaceCopies
+from ..model import Copy, Gone, Match, Mount, RootState, SpaceCopies
+from ..observe.tiers.needles import needle
 
 Identity = tuple[str, bytes]
 CopyKey = tuple[int, int, str, bytes]
@@ -89,7 +90,7 @@ class History:
     beside: tuple[SpaceCopies, ...] = ()
     """Copies at the last scan of what home had then; its umount would leave those of `would_be_left` behind."""
     earlier: Mapping[Identity, bool] = field(default_factory=dict)
-    """What the next scan looks for since an earlier run of the service saw it: whether it is on a volume."""
+    """What the next scan looks for since an earlier run of the service saw it: whether no needle tells of it."""
     moved: Mapping[Identity, tuple[HomeMount, ...]] = field(default_factory=dict)
     """What home had on its spots, and has in other places alone."""
     scanned: int = 0
@@ -122,19 +123,19 @@ class History:
         others = (one for i, one in self.departed.items() if one.everywhere and i not in found)
         return [one for one in others if any(known.mount.fstype != "nsfs" for known in one.mounts)]
 
-    def volumes(self, states: Iterable[RootState]) -> frozenset[Identity]:
-        """Identities on volumes, now or before: neither a type nor a last path component sets them apart."""
+    def unnamed(self, states: Iterable[RootState]) -> frozenset[Identity]:
+        """Identities, now or before, of what no needle tells: neither a type nor a last path component does."""
         matched = [
             (mount.identity, state.matches[spot])
             for state in states
-            if any(layout.mount_class is MountClass.VOLUME for layout in state.root.layout)
+            if any(needle(layout) is None for layout in state.root.layout)
             for spot, mounts in state.live.items()
             for mount in mounts
         ]
         matched += [(identity, known.match) for identity, one in self.departed.items() for known in one.mounts]
         matched += [((device, root), held.of.match) for (_ns, _id, device, root), held in self.left.items()]
-        seen = frozenset(found for found, match in matched if match.layout.mount_class is MountClass.VOLUME)
-        return seen | {identity for identity, volume in self.earlier.items() if volume}
+        seen = frozenset(found for found, match in matched if needle(match.layout) is None)
+        return seen | {identity for identity, is_unnamed in self.earlier.items() if is_unnamed}
 
     def without(self, unused: Container[frozenset[int]]) -> "History":
         """The history without what is gone and was seen to be kept by no process, named by its mount ids."""

@@ -16,8 +16,8 @@ class MountNamespaces:
     """The mount namespaces of a scan, by inode.
 
     Threads in another namespace than their process, and namespaces without a process, are searched for in a scan that
-    trusts nothing; other scans follow those that are known. One of which no process is seen any more stays until its
-    end is proved.
+    trusts nothing; other scans follow those that are known, and see what a home keeps by a bind mount. One of which no
+    process is seen any more stays until its end is proved.
     """
 
     def __init__(self, only: Container[int] | None = None) -> None:
@@ -117,9 +117,11 @@ class MountNamespaces:
     def add_processless(self, tables: Mapping[int, Table], *, search: bool) -> tuple[Gap, ...]:
         """Add the namespaces without a process; returns what could not be asked. `tables` are those of the homes."""
         gaps: tuple[Gap, ...] = ()
-        self._tables = tables
+        before, self._tables = self._tables, tables
         if search and self._only is None:
             self.doors, gaps = processless.doors(self.members, tables, self.pids, self._descriptors)
+        elif self._only is None and any(table is not before.get(home) for home, table in tables.items()):
+            self.doors = processless.binds(self.members, tables) | self.doors
         self.doors = {inode: door for inode, door in self.doors.items() if inode not in self.members}
         self.members |= dict.fromkeys(self.doors, ())
         self.owners = self._owners.of(self.members, self.doors, self._unknown())
@@ -208,6 +210,6 @@ class MountNamespaces:
     def facts(self) -> dict[int, Namespace]:
         """The namespaces as facts for the judge."""
         return {
-            inode: Namespace(inode, pids, door=self.doors.get(inode), owner=self.owners.get(inode, UNKNOWN))
+            inode: Namespace(inode, pids, self._ids.get(inode), self.doors.get(inode), self.owners.get(inode, UNKNOWN))
             for inode, pids in self.members.items()
         }

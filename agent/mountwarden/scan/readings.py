@@ -7,6 +7,7 @@ from ..errors import NoAnswer
 from ..model import HOST, UNKNOWN, Copy, Gap, Owner, SpaceCopies
 from ..observe import read_ahead
 from ..observe.budgets import COST_FACTOR, LATER, LONGEST_PAUSE, Budgets, limits_of
+from ..observe.tiers.needles import Needles
 from ..observe.tiers.observer import Observer
 from ..observe.tiers.prefilter import Reading
 from .homes import Homes, reason
@@ -60,7 +61,7 @@ class Reader:
     observer: Observer
     spaces: MountNamespaces
     homes: Homes
-    needles: tuple[bytes, ...]
+    needles: Needles
     found: FoundElsewhere
     budgets: Budgets
     refused: dict[int, Refused]

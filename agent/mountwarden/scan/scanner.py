@@ -15,7 +15,7 @@ from ..config.schema import Config
 from ..engines import COMMANDS, Host
 from ..explain.attribute import KnownMembers, attribute_all
 from ..judge import Judgement, judge
-from ..model import Answers, Finding, Gap, Kind, Missed, Picture, SuperblockTest, Tier
+from ..model import Answers, Finding, Gap, Kind, Missed, Picture, Standing, SuperblockTest, Tier
 from ..mounts.roots import stacks
 from ..observe import processes, start_times, tiers
 from ..observe.budgets import COMMAND_BURST, Budgets
@@ -28,7 +28,7 @@ from . import stored_history
 from .answers import AnswerSources
 from .departures import Departures, own_superblocks
 from .elsewhere import Elsewhere
-from .history import History, remember
+from .history import Departed, History, remember
 from .home_readings import homes_read
 from .homes import Homes
 from .kept import KeptSuperblocks
@@ -38,6 +38,7 @@ from .readings import FoundElsewhere
 from .result import Scan
 from .saving import Saving
 from .stacks import StackDepths
+from .standing import MOST, StandingMounts
 from .stored_history import StoredHistory
 from .suspects import Suspects
 
@@ -50,6 +51,11 @@ another namespace has is asked again in any case.
 def boot_id() -> str:
     """The kernel's id of this boot, random(4)."""
     return processes.read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def _with(picture: Picture, standing: tuple[Standing, ...]) -> Picture:
+    """The picture with these mounts of homes that nobody owns; the same one where it had no others."""
+    return picture if standing == picture.standing else replace(picture, standing=standing).by(picture.spaces)
 
 
 def _named(findings: Iterable[Finding]) -> frozenset[int]:
@@ -110,11 +116,16 @@ class Scanner:
         self._engines.remember(dict(history.daemons) if history else {})
         self._saving = Saving(keep)
         self._answers = AnswerSources(self._engines)
+        self._standing = StandingMounts()
         self._ids = NamespaceIds()
         self._searched = frozenset[tuple[object, ...]]()
         """What the last scan looked for."""
+        self._hidden = frozenset[Departed]()
+        """What lived on when the last scan began, and was looked for everywhere in vain."""
         self._in_part = False
         """Whether the last scan was one of a part."""
+        self._first = True
+        """Whether no scan has ended yet."""
         self._depends = False
         """Whether the last scan depends on more than mounts: it found something, or the judge had a question."""
         self._last: tuple[Scan, list[Gap]] | None = None
@@ -179,6 +190,14 @@ class Scanner:
         departed, found = self._history.departed.items(), self._history.found
         return frozenset((i, one.since, one.everywhere and i not in found) for i, one in departed if one.holders)
 
+    def _may_hide(self) -> bool:
+        """Whether something lives on that is in no namespace known so far: there may be one without a process.
+
+        Each departure leads to one search.
+        """
+        before, self._hidden = self._hidden, frozenset(one for one in self._history.missing if one.lives)
+        return bool({known.mounts for known in self._hidden} - {known.mounts for known in before})
+
     def _read_homes(self) -> None:
         """Take in what the last reading of the homes showed."""
         self._number += 1
@@ -214,8 +233,9 @@ class Scanner:
         )
         self._kept.end()
         gaps += (*found.gaps, *self._kept.gaps)
-        picture = self._picture(found, part, gaps)
-        judgement, answers = self._judge(picture)
+        picture = self._picture(found, part, gaps, every=resync or self._first)
+        judgement, answers, picture = self._judge(picture)
+        self._first = False
         changing = [one for one in judgement.findings if one.kind is not Kind.SEVERED]
         self._elsewhere.suspects = self._suspects.update(changing, self.config.confirm, clock)
         picture = self._with_ids(picture, _named(judgement.findings))
@@ -263,7 +283,8 @@ class Scanner:
             self._daemons.resync()
             self._engines.resync()
             self._observer.resync(self._elsewhere.resync(part.share if part else 1.0))
-        search = resync or not self._homes.tables
+        everywhere = resync or not self._homes.tables
+        search = everywhere or self._may_hide()
         self._departures.now = part is not None and part.again
         gaps += self._spaces.update(search=search)
         pids = self._spaces.pids
@@ -282,7 +303,7 @@ class Scanner:
         spaces, homes = self._spaces, self._homes
         self._budgets.begin(spaces.owners.values())
         self._kept.update(
-            pids, lambda: spaces.facts().values(), self._budgets, homes.tables, homes.states, everywhere=search
+            pids, lambda: spaces.facts().values(), self._budgets, homes.tables, homes.states, everywhere=everywhere
         )
         return missed, self._homes_changed
 
@@ -331,7 +352,7 @@ class Scanner:
             self._history = replace(self._history, left=earlier.left, gone=earlier.gone, earlier={})
             self._earlier = None
 
-    def _picture(self, found: FoundElsewhere, part: Part | None, gaps: list[Gap]) -> Picture:
+    def _picture(self, found: FoundElsewhere, part: Part | None, gaps: list[Gap], *, every: bool) -> Picture:
         self._take_up(found)
         states = self._homes.states
         unread, in_part = frozenset(found.unread), part is not None
@@ -351,19 +372,37 @@ class Scanner:
             stacks=self._depths.compare(states, stacks(spaces)),
             gone=tuple(self._history.gone.values()),
             kept=self._kept.kept,
+            standing=self._standing.standing(
+                self._homes,
+                self.config.confirm,
+                every=every,
+                now=part is None or part.again,
+                most=None if part is None else MOST,
+            ),
             gaps=tuple(gaps),
         )
         return picture.by(spaces)
 
-    def _judge(self, picture: Picture) -> tuple[Judgement, Answers]:
-        """Judge until there is no question left; the judgement, and the answers that it stands on."""
-        answers = Answers()
+    def _judge(self, picture: Picture) -> tuple[Judgement, Answers, Picture]:
+        """Judge until there is no question left; the judgement, the answers that it stands on, and the picture without
+        what was only asked for.
+        """
+        answers = self._standing.known(picture.standing)
         judgement = judge(picture, answers)
         while questions := [one for one in judgement.questions if answers.lacks(one)]:
-            answers = self._answers.add(answers, questions, self._observer, picture.namespaces, self._budgets)
+            answers = self._answers.add(
+                answers,
+                questions,
+                self._observer,
+                picture.namespaces,
+                self._budgets,
+                picture.roots,
+                self.config.confirm.abandoned,
+            )
             self._history = self._history.without(self._answers.unused)
             judgement = judge(picture, answers)
-        return judgement, answers
+        standing, owners = self._standing.take(picture.standing, answers)
+        return judgement, replace(answers, owners=owners), _with(picture, standing)
 
     def _with_ids(self, picture: Picture, suspects: frozenset[int]) -> Picture:
         """The picture with the ids of the namespaces in which something was found."""

@@ -22,9 +22,10 @@ from dataclasses import dataclass, field, replace
 
 from ..codec import DecodeError, Decoder, Encoder, Format
 from ..escape import decoded, raw
-from ..model import Answers, Copy, Gone, Match, Mount, MountClass, Namespace, RootState, Spot, UsersQuestion
+from ..model import Answers, Copy, Gone, Match, Mount, Namespace, RootState, Spot, UsersQuestion
 from ..mounts.roots import Spots, match_anywhere
 from ..mounts.table import Table
+from ..observe.tiers.needles import needle
 from .history import CopyOf, History, HomeMount, Identity, key
 
 SCHEMA = "mountwarden.history/1"
@@ -60,6 +61,7 @@ class SavedMount:
     options: str
     """Digest of the file system's options."""
     volume: bool
+    """No needle tells of it; most such mounts are volumes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def _saved_mount(match: Match, mount: Mount, home: int) -> SavedMount:
         mnt_root=mount.root,
         fstype=mount.fstype,
         options=_digest(mount),
-        volume=match.layout.mount_class is MountClass.VOLUME,
+        volume=needle(match.layout) is None,
     )
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 
 from ..config.schema import Confirm
-from ..model import Finding
+from ..model import Finding, Kind
 
 AGAIN = 60.0
 """Seconds after which what is confirmed is looked at again, and judged by what else it depends on, such as an engine's
@@ -19,7 +19,7 @@ class Suspects:
 
     def __init__(self) -> None:
         self.devices: frozenset[str] = frozenset()
-        """Of the mounts that were found."""
+        """Of the mounts that were found, but for those that home itself has."""
         self._since: dict[str, float] = {}
         """When each was first found, by its id (monotonic clock)."""
         self._next: dict[str, float] = {}
@@ -36,7 +36,7 @@ class Suspects:
             wishes = self._since[one.id] + confirm.needed(one) - _EARLY, before.get(one.id, clock), clock + AGAIN
             due = self._next[one.id] = next(wish for wish in wishes if wish > clock)
             times |= {inode: min(due, times.get(inode, due)) for inode in one.namespaces}
-        self.devices = frozenset(one.device for one in findings if one.device is not None)
+        self.devices = frozenset(one.device for one in findings if one.kind is not Kind.ABANDONED)
         self._due = min((clock + AGAIN, *times.values()))
         return times
 

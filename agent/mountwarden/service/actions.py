@@ -17,7 +17,7 @@ from ..errors import MountwardenError
 from ..ledger import breaker
 from ..ledger.entries import Decline
 from ..ledger.update import Attempt, Ledger, Now
-from ..model import Action, Finding, Outcome
+from ..model import Action, Finding, Kind, Outcome
 from ..remedies.plan import Circumstances, plan, setting_that_ends
 from ..state import pause
 from ..state.run_directory import RunDirectory
@@ -26,7 +26,8 @@ from .allowance import Allowance
 BUDGET = 5.0
 """Seconds of actions in one cycle; the rest waits for the next scan."""
 BATCH = 250
-"""Detaches that are asked for at once: so many a kill can interrupt, and so many of one root another one's wait for."""
+"""Detaches, or umounts at home, that are asked for at once: so many a kill can interrupt, and so many of one root
+another one's wait for."""
 
 FAILED = frozenset({"failed", "no-answer", "unverified", "still-there", "not-shared", "still-severed"})
 """Codes of outcomes whose effect is missing or unknown though all preconditions held. Others name a precondition."""
@@ -196,7 +197,7 @@ class _Cycle:
 
     def most(self, finding: Finding, action: Action) -> int:
         """How many may be in one batch with it, itself among them."""
-        if action is not Action.DETACH:
+        if action is not Action.DETACH and finding.kind is not Kind.ABANDONED:
             return 1
         return BATCH if finding.id in self.declined else min(BATCH, max(1, self.allowed[finding.root.path]))
 

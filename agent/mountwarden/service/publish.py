@@ -1,7 +1,6 @@
 """Writes what the service shows: report.json, status.json, the metrics, and the line in systemctl status."""
 
 import collections
-import json
 import os
 import time
 from collections.abc import Iterable
@@ -121,7 +120,7 @@ class Publisher:
 
         if self._unsaved.write(self._run.report, write_report):
             self._unsaved.left_out(self._run.report, left_out)
-        document = json.dumps(self.status(report, results), ensure_ascii=False, indent=1).encode() + b"\n"
+        document = report_file.compact(self.status(report, results))
         self._unsaved.write(self._run.status, lambda: run_directory.write(self._run.status, document))
 
     def _write_metrics(self, config: Config, report: ReportJson) -> None:

@@ -23,7 +23,8 @@ COMMON = frozenset(
     b"docker containers storage containerd kubelet crio libpod podman systemd system user transient private netns "
     b"overlay overlay2 overlay-layers overlay-containers overlay-images merged diff work lower upper mounts shm l "
     b"image layerdb volumes _data pods plugins globalmount rootfs io.containerd.runtime.v2.task snapshots fs moby "
-    b"io.containerd.snapshotter.v1.overlayfs k8s.io default mountpoints.json layers.json kubernetes.io csi pv".split()
+    b"io.containerd.snapshotter.v1.overlayfs k8s.io default mountpoints.json layers.json kubernetes.io csi pv "
+    b"buildkit executor cachemounts tmpmounts ipcns userns utsns incus lxd nerdctl storage-pools devices k0s".split()
 )
 """Components of paths that stay: the names of the file system hierarchy (hier(7)) and of engines' own directories."""
 
@@ -32,9 +33,10 @@ _OBJECT = re.compile(r"[a-z_]+:\[[0-9]+\]")
 _UNIT = re.compile(r"(?s)(.*)(\.(?:service|scope|slice|socket|mount|swap|timer|path|target|device))(\.d)?")
 _USER = re.compile(r"user@[0-9]+|session-[0-9]+|user-[0-9]+|init|system|user|-")
 _RUNTIME_PREFIX = re.compile(r"(docker|libpod|libpod-conmon|cri-containerd|crio|crio-conmon|nerdctl|machine)-")
-_KNOWN_UNIT = re.compile(r"(docker|containerd|podman|crio|kubelet|buildkit|systemd-[a-z]+|dbus)")
+_KNOWN_UNIT = re.compile(r"(docker|containerd|podman|crio|kubelet|buildkit|incus|lxd|k3s|systemd-[a-z]+|dbus)")
 _COMMON_COMM = re.compile(
-    r"dockerd|containerd|containerd-shim.*|podman|conmon|crio|kubelet|buildkitd|systemd|systemd-[a-z]+"
+    r"dockerd|containerd|containerd-shim.*|podman|conmon|crio|kubelet|kubelite|k3s(-server|-agent)?|buildkitd|incusd|lxd|"
+    r"systemd|systemd-[a-z]+"
 )
 _WORD = re.compile(r"[a-z]{1,8}|-?[0-9]{1,2}|read-only|")
 _ERROR = re.compile(r"(\[Errno [0-9]+\] |E[A-Z0-9]+: )?[A-Z][A-Za-z ]*( \([a-z ]+\))?")
@@ -182,6 +184,9 @@ class _Names:
         known = re.fullmatch(r"[A-Za-z0-9' ]+", text) or text in {f"roots of {engine}" for engine in ENGINES}
         return text if known else _LEFT_OUT
 
+    def _proof(self, text: str) -> str:
+        return _LEFT_OUT if text else ""
+
     def _fstype(self, text: str) -> str:
         kind, dot, subtype = text.partition(".")
         return f"{kind}.{self._name(subtype)}" if dot else text
@@ -211,6 +216,8 @@ _RULES: dict[tuple[str, str], Any] = {
     ("Kept", "fstype"): _Names._fstype,
     ("GivenQuestion", "fstype"): _Names._fstype,
     ("Given", "by"): _Names._name,
+    ("Ownership", "proof"): _Names._proof,
+    ("Ownership", "frees"): _Names._proof,
     ("Given", "stop"): _Names._command,
 }
 """Texts that hold names, by class and field; every other text is one of a fixed set, or a number."""

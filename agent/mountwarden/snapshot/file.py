@@ -28,7 +28,7 @@ FORMAT = Format(
     host_text=frozenset(
         (
             *("fstype", "comm", "unit", "container", "user_unit", "hostname", "kernel", "what", "reason", "status"),
-            *("how", "id", "value", "asked", "record"),
+            *("how", "id", "value", "asked", "record", "proof", "frees"),
         )
     ),
     other_fields=True,

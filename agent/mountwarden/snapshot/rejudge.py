@@ -41,7 +41,7 @@ def _held(copy: FoundCopy, kind: Kind, snapshot: Snapshot) -> FoundCopy:
     if namespace := snapshot.picture.namespaces.get(copy.namespace or 0):
         copy = replace(copy, namespace_id=namespace.id)
     members = snapshot.members.get(copy.namespace) if copy.namespace is not None else None
-    if members is None or kind is Kind.PRIVATE_ROOT:
+    if members is None or kind in (Kind.PRIVATE_ROOT, Kind.ABANDONED):
         return copy
     return replace(copy, holders=copy.holders or members.holders, namespace_kind=members.kind)
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from mountwarden import engines
 from mountwarden.engines import containerd
 from mountwarden.engines.sources import MOST_ROOTS
-from mountwarden.model import RecordState, Root
+from mountwarden.model import RecordState, Root, RootKind
 
-from tests.unit.engines.trees import CONFIG, daemon, host, match, write
+from tests.unit.engines.trees import CONFIG, daemon, host, match, of_layout, paths, write
 
 BUNDLE = "io.containerd.runtime.v2.task/default/c1"
 
@@ -21,6 +21,7 @@ def _defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads this machine's own containerd."""
     monkeypatch.setattr(containerd, "CONFIG_FILE", os.fsencode(tmp_path / "etc/config.toml"))
     monkeypatch.setattr(containerd, "STATE", os.fsencode(tmp_path / "run"))
+    monkeypatch.setattr(containerd, "ROOT", os.fsencode(tmp_path / "lib"))
 
 
 def roots(*argv: str | Path) -> list[Root]:
@@ -39,6 +40,31 @@ def test_flags_and_files_name_the_state(tmp_path: Path) -> None:
     (root,) = roots("--config", file)
     assert (root.path, root.home, root.home_known) == (os.fsencode(tmp_path / "c"), 1, True)
     assert root.layout[0].pattern == b"io.containerd.runtime.v2.task/*/*/rootfs"
+
+
+def test_what_is_mounted_for_a_moment_is_below_its_root(tmp_path: Path) -> None:
+    for name in ("run", "lib/tmpmounts", "a/tmpmounts", "b/tmpmounts", "c"):
+        (tmp_path / name).mkdir(parents=True)
+    write(tmp_path / "etc/config.toml", f'root = "{tmp_path}/a"\n')
+    for argv, name in (((), "a"), (("--root", tmp_path / "b"), "b")):
+        _state, root = roots(*argv)
+        assert (root.path, root.layout) == (os.fsencode(tmp_path / name / "tmpmounts"), containerd.TEMPORARY_LAYOUT)
+        assert (root.kind, root.engine, root.record, root.home) == (RootKind.GRAPH, "containerd", (), 1)
+    assert len(roots("--root", tmp_path / "c")) == 1
+    where = host(daemon("containerd", "--root", tmp_path / "b"))
+    containerd.roots(where, CONFIG)
+    where.update(())
+    stopped = of_layout(containerd.roots(where, CONFIG), containerd.TEMPORARY_LAYOUT)
+    assert paths(stopped) == [tmp_path / "b/tmpmounts", tmp_path / "a/tmpmounts"]
+    assert not any(root.home_known for root in stopped)
+
+
+def test_the_mount_manager_is_a_root_where_it_is_there(tmp_path: Path) -> None:
+    manager = tmp_path / "run/io.containerd.mount-manager.v1.bolt"
+    manager.mkdir(parents=True)
+    _state, root = roots()
+    assert (root.path, root.kind, root.record) == (os.fsencode(manager), RootKind.VOLUME, ())
+    assert [layout.pattern for layout in root.layout] == [b"t/*/*"]
 
 
 def test_two_daemons_and_none(tmp_path: Path) -> None:

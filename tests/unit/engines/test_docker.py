@@ -11,7 +11,17 @@ from mountwarden.engines import docker
 from mountwarden.engines.sources import Host
 from mountwarden.model import MountClass, RecordState, Root, RootKind
 
-from tests.unit.engines.trees import CONFIG, daemon, docker_container, docker_image, host, match, write
+from tests.unit.engines.trees import (
+    CONFIG,
+    daemon,
+    docker_container,
+    docker_image,
+    host,
+    match,
+    of_layout,
+    paths,
+    write,
+)
 
 LIVE, UNMOUNTED, UNKNOWN = RecordState.LIVE, RecordState.UNMOUNTED, RecordState.UNKNOWN
 
@@ -24,12 +34,8 @@ def _defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docker, "EXEC_ROOT", os.fsencode(tmp_path / "run/docker"))
 
 
-def paths(found: list[Root]) -> list[Path]:
-    return [Path(os.fsdecode(root.path)) for root in found]
-
-
 def graph(where: Host) -> list[Root]:
-    return docker.of_kind(docker.roots(where, CONFIG), RootKind.GRAPH)
+    return of_layout(docker.roots(where, CONFIG), docker.GRAPH_LAYOUT)
 
 
 def roots(where: Host) -> list[Path]:
@@ -115,7 +121,8 @@ def test_one_of_two_daemons_ended(tmp_path: Path) -> None:
     where.update((two,))
     found = {root.path: root.home_known for root in docker.roots(where, CONFIG)}
     a, b = os.fsencode(tmp_path / "a"), os.fsencode(tmp_path / "b")
-    assert found == {b: True, b + b"/volumes": True, a: False, a + b"/volumes": False}
+    parts = (b"", b"/volumes", b"/buildkit", b"/tmp")
+    assert found == {b + one: True for one in parts} | {a + one: False for one in parts}
     later = host(two)
     later.remember(where.remembered())
     assert roots(later) == [tmp_path / "b", tmp_path / "a"], "by the next run of the service too"
@@ -154,12 +161,12 @@ def test_netns_and_volume_roots(tmp_path: Path) -> None:
     for name in ("lib/docker", "run/docker/netns", "x/netns"):
         (tmp_path / name).mkdir(parents=True)
     where = host(daemon("dockerd"), daemon("dockerd", f"--exec-root={tmp_path}/x", pid=2**30))
-    found = docker.of_kind(docker.roots(where, CONFIG), RootKind.NETNS)
+    found = of_layout(docker.roots(where, CONFIG), docker.NETNS_LAYOUT)
     assert paths(found) == [tmp_path / "run/docker/netns", tmp_path / "x/netns"]
     assert {(root.kind, root.layout[0].is_file, root.layout[0].fstype) for root in found} == {
         (RootKind.NETNS, True, "nsfs")
     }
-    volumes, _ = docker.of_kind(docker.roots(where, CONFIG), RootKind.VOLUME)
+    volumes, _ = of_layout(docker.roots(where, CONFIG), docker.VOLUME_LAYOUT)
     assert (volumes.path, volumes.kind) == (os.fsencode(tmp_path / "lib/docker/volumes"), RootKind.VOLUME)
     assert volumes.record == ()
 

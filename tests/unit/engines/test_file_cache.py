@@ -63,3 +63,13 @@ def test_names_are_sorted_and_none_for_what_is_no_directory(tmp_path: Path) -> N
     assert cache.names(os.fsencode(tmp_path)) == (b"a", b"b")
     assert cache.names(os.fsencode(tmp_path / "a")) is None
     assert cache.names(os.fsencode(tmp_path / "absent")) is None
+
+
+def test_a_directory_that_is_not_there_costs_one_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that is not there is looked for in each scan."""
+    calls: list[object] = []
+    for name in ("stat", "lstat"):
+        call = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda path, *, call=call, **more: calls.append(path) or call(path, **more))
+    assert file_cache.real_directory(os.fsencode(tmp_path / "a/b/c/d")) is None
+    assert len(calls) == 1

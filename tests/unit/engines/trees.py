@@ -1,6 +1,7 @@
 """File trees as real engines write them, and daemons that seem to run."""
 
 import json
+import os
 from pathlib import Path
 
 from mountwarden.config.schema import Config
@@ -18,6 +19,15 @@ def daemon(comm: str, *argv: str | Path, pid: int = 0x7FFFFFF0) -> Daemon:
 
 def host(*daemons: Daemon) -> Host:
     return Host(daemons)
+
+
+def of_layout(found: list[Root], layout: tuple[Layout, ...]) -> list[Root]:
+    """The roots that have this layout: an engine has several in one place."""
+    return [root for root in found if root.layout == layout]
+
+
+def paths(found: list[Root]) -> list[Path]:
+    return [Path(os.fsdecode(root.path)) for root in found]
 
 
 def write(path: Path, text: str | bytes) -> Path:

@@ -12,6 +12,7 @@ from ...model import Candidate
 from ..mount_lines import LinesInHand
 from .listing import ID, Lister, MountLine, NotAsText, Vanished
 from .live_at_home import Identity, key_of
+from .needles import EVERY_LINE, is_at
 from .observer import KeptNamespace
 from .parent_mount import Key
 from .prefilter import Common, Filtered, Reading, filter_lines
@@ -74,8 +75,8 @@ def catch_up(
     common: Common,
     home_changes: frozenset[Key],
     masters: Mapping[int, int],
-) -> tuple[Reading, Mapping[int, int]]:
-    """The reading as it is now, and the hashes to compare at the next one.
+) -> tuple[Reading, Mapping[int, int], Mapping[int, tuple[bytes, ...]]]:
+    """The reading as it is now, the hashes to compare at the next one, and the views of `KeptNamespace`.
 
     `listing` is the list of ids now; `home_changes` is what home mounts on other spots, or in other peer groups, than
     at the last reading; `masters` has the master of each peer group of the homes.
@@ -87,7 +88,8 @@ def catch_up(
     removed, added = difference(before.listing or b"", listing)
     candidates, stable = _compare(lister, namespace, before, removed)
     lines = {unique: _line(lister, namespace, unique, masters) for unique in _few(added)}
-    new = {unique: line for unique, line in lines.items() if any(needle in line.text for needle in before.needles)}
+    views = _views(before, removed, lines, common)
+    new = {unique: line for unique, line in lines.items() if _may_be_copy(line, before, views)}
     changed = home_changes | {_key(line) for line in new.values()}
     changed |= reached.keys(removed.difference(*map(reached.uniques, home_changes)))
     changed |= {
@@ -98,7 +100,7 @@ def catch_up(
     lines |= {unique: _line(lister, namespace, unique, masters) for unique in _few(old - removed)}
     # In the kernel's order, as in a text: of a stack, the last one is on top.
     asked = {unique: lines[unique] for unique in sorted((old - removed) | new.keys())}
-    filtered, parents = _filter(lister, namespace, asked, before.needles, common, masters)
+    filtered, parents = _filter(lister, namespace, asked, common, masters)
     uniques = {line.text.partition(b" ")[0]: unique for unique, line in asked.items()}
     kept = tuple(candidate for candidate in candidates if key_of(candidate.mount.identity) not in changed)
     seen = Reading(
@@ -110,7 +112,28 @@ def catch_up(
         before.reading.binds or any(common.live.shows_below(line.text) for line in lines.values()),
     )
     more = parents | {candidate.mount.unique for candidate in filtered.candidates if candidate.mount.unique is not None}
-    return seen, stable | checksums(lister, namespace, more - stable.keys())
+    return seen, stable | checksums(lister, namespace, more - stable.keys()), views
+
+
+def _views(
+    before: KeptNamespace, removed: set[int], new: Mapping[int, MountLine], common: Common
+) -> dict[int, tuple[bytes, ...]]:
+    """What shows where spots are, now. Raises: TextNeeded where there is too much of it."""
+    uniques = {line.text.partition(b" ")[0]: unique for unique, line in new.items()}
+    shown = common.live.views.shown(b"".join(line.text + b"\n" for line in new.values()))
+    views = {unique: places for unique, places in before.views.items() if unique not in removed}
+    views |= {uniques[small]: places for small, places in shown.items()}
+    _few(set(views))
+    return views
+
+
+def _may_be_copy(line: MountLine, before: KeptNamespace, views: Mapping[int, tuple[bytes, ...]]) -> bool:
+    """By what is mounted, by its place, or because it is on something that is a candidate."""
+    return (
+        before.needles.has(line.text)
+        or is_at(line.text, frozenset(views.get(line.parent, ())))
+        or any(line.parent == candidate.mount.unique for candidate in before.reading.candidates)
+    )
 
 
 def difference(before: bytes, after: bytes) -> tuple[set[int], set[int]]:
@@ -177,7 +200,6 @@ def _filter(
     lister: Lister,
     namespace: int,
     asked: Mapping[int, MountLine],
-    needles: tuple[bytes, ...],
     common: Common,
     masters: Mapping[int, int],
 ) -> tuple[Filtered, set[int]]:
@@ -191,4 +213,4 @@ def _filter(
             continue  # the namespace's root is mounted on nothing that it shows
     uniques = {line.text.partition(b" ")[0]: unique for unique, line in tree.items()}
     text, whole = (b"".join(line.text + b"\n" for line in lines.values()) for lines in (asked, tree))
-    return filter_lines(LinesInHand(text, whole), needles, common, UniqueIds(uniques)), parents
+    return filter_lines(LinesInHand(text, whole), EVERY_LINE, common, UniqueIds(uniques)), parents

@@ -28,6 +28,7 @@ from .home_table import HOME, caught_up
 from .listed import list_ids
 from .listing import NotAsText, Vanished
 from .live_at_home import LiveAtHome
+from .needles import Needles
 from .observer import Home
 from .prefilter import Reading
 from .statmount import StatmountObserver
@@ -125,7 +126,7 @@ class EventsObserver(StatmountObserver):
             return True
         return (self._count or inode not in self._marked) and super().changed(inode, pids)
 
-    def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
+    def read(self, inode: int, pids: Iterable[int], needles: Needles, live: LiveAtHome) -> Reading | None:
         """As `Observer` says."""
         reading = super().read(inode, pids, needles, live)
         self._dirty.discard(inode)

@@ -7,6 +7,7 @@ from ...model import RootState, Spot
 from ...mounts import mountinfo
 from ...mounts.roots import ANYWHERE, Spots
 from .parent_mount import Key
+from .views import Views
 
 Identity = tuple[str, bytes]
 _LiveState = tuple[RootState, tuple[tuple[Key, Key, int], ...]]
@@ -28,6 +29,8 @@ class LiveAtHome:
         """Of every live mount."""
         states = tuple(states)
         self._spots = Spots(states)
+        self.views = Views.of(states)
+        """Where spots are that are found by their place alone."""
         known: Mapping[int, _LiveState] = before._live if before is not None else {}
         self._live: dict[int, _LiveState] = {
             id(state): known.get(id(state)) or (state, tuple(_live_of(state))) for state in states
@@ -39,6 +42,7 @@ class LiveAtHome:
             for key, spot, group in live:
                 if group:
                     self.groups.setdefault(key, {})[spot] = group
+        self.bases = {device: _outermost(paths) for device, paths in self.bases.items()}
 
     def _add_places(self, state: RootState) -> None:
         if all(layout.pattern == ANYWHERE for layout in state.root.layout):
@@ -46,7 +50,7 @@ class LiveAtHome:
         for base in state.bases:
             path = mountinfo.escape(base.spot.path).rstrip(b"/")
             self.bases.setdefault(base.spot.device.encode(), set()).add(path)
-        if state.bases:
+        if state.bases and any(layout.fstype == "overlay" for layout in state.root.layout):
             self.uppers += (b"upperdir=%s/" % mountinfo.escape(state.root.path).rstrip(b"/"),)
 
     def has_spot(self, device: bytes, path: bytes) -> bool:
@@ -79,6 +83,15 @@ class LiveAtHome:
             return frozenset()
         both = self.groups.keys() | other.groups.keys()
         return frozenset(key for key in both if self.groups.get(key) != other.groups.get(key))
+
+
+def _outermost(paths: set[bytes]) -> set[bytes]:
+    """Those that lie below no other: roots lie within each other, as volumes do in a data-root."""
+    kept = set[bytes]()
+    for path in sorted(paths, key=len):
+        if not any(path.startswith(other + b"/") for other in kept):
+            kept.add(path)
+    return kept
 
 
 def _live_of(state: RootState) -> Iterator[tuple[Key, Key, int]]:

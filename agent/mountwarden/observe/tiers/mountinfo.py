@@ -1,41 +1,22 @@
 """The mountinfo tier: one text for each namespace, of which as little as possible is parsed.
 
 A namespace's text is read, and most often dropped whole, because it has none of the strings that the line of a copy
-must have. What is left is filtered line by line (prefilter.py). Between two scans only a hash of the text is kept.
+must have (needles.py). What is left is filtered line by line (prefilter.py). Between two scans only a hash of the
+text is kept.
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from ...model import Layout
-from ...mounts import mountinfo
 from ...mounts.table import Table
 from ..mount_lines import OpenMountinfo
 from ..namespaces import read
 from .home_table import HOME, home_table
 from .live_at_home import LiveAtHome
+from .needles import Needles
 from .observer import Home, KeptNamespace, Observer
 from .prefilter import Common, Reading, filter_lines
-
-_TELLING_TYPES = ("overlay", "nsfs")
-"""Types that are rare enough to be searched for by type; others by the last component of their layout's pattern."""
-
-
-def needles(layouts: Iterable[Layout], identities: Iterable[tuple[str, bytes]]) -> tuple[bytes, ...]:
-    """Strings of which at least one is in the line of any copy: a type, a pattern's last component, an identity."""
-    found = set[bytes]()
-    for layout in layouts:
-        last = layout.pattern.rsplit(b"/", 1)[-1]
-        if layout.fstype in _TELLING_TYPES:
-            found.add(b" - %s " % layout.fstype.encode())
-        elif last != b"*":
-            found.add(b"/%s " % mountinfo.escape(last))
-        elif layout.fstype is not None:
-            found.add(b" - %s " % layout.fstype.encode())
-    for device, root in identities:
-        found.add(b" %s %s " % (device.encode(), mountinfo.escape(root)))
-    return tuple(sorted(found))
 
 
 class TextObserver(Observer):
@@ -56,7 +37,7 @@ class TextObserver(Observer):
         table = home_table(lines, self.paths, parsed=parsed)
         return Home((lines.signature, self.paths), table, parsed=parsed)
 
-    def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
+    def read(self, inode: int, pids: Iterable[int], needles: Needles, live: LiveAtHome) -> Reading | None:
         """As `Observer` says; a text with the same hash is not filtered again."""
         known = self._kept.pop(inode, None)
         same = known if known is not None and (known.needles, known.live) == (needles, live) else None
@@ -71,7 +52,7 @@ class TextObserver(Observer):
         self,
         inode: int,
         known: KeptNamespace | None,
-        needles: tuple[bytes, ...],
+        needles: Needles,
         common: Common,
         lines: OpenMountinfo,
     ) -> KeptNamespace:

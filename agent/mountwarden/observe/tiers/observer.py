@@ -19,6 +19,7 @@ from ..every_namespace import read_each
 from ..mount_lines import USUAL, MountLines
 from .listing import Identified
 from .live_at_home import LiveAtHome
+from .needles import Needles
 from .parent_mount import Key
 from .prefilter import Common, Reading
 
@@ -45,8 +46,8 @@ class Home:
 class KeptNamespace:
     """What is kept of another namespace between scans."""
 
-    needles: tuple[bytes, ...]
-    """The strings that its text was searched for."""
+    needles: Needles
+    """What its text was searched for."""
     live: LiveAtHome
     """What home had mounted then."""
     reading: Reading
@@ -56,6 +57,8 @@ class KeptNamespace:
     """Its unique mount ids. None after the first reading: most namespaces are read once, or not for a long time."""
     checked: Mapping[int, int] = field(default_factory=dict)
     """A hash of statmount's answer for each mount that decides what the candidates are, by unique id."""
+    views: Mapping[int, tuple[bytes, ...]] = field(default_factory=dict)
+    """The mounts that show where spots are, by unique id, as `Views.shown` says."""
     signature: tuple[int, bytes | int] | None = None
     """Length and hash of the text that it was read from; None where it was brought up to date without one."""
     trusted: bool = True
@@ -138,8 +141,8 @@ class Observer:
         known = self._kept.get(inode)
         return known is not None and not known.trusted
 
-    def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
-        """Read a namespace now: its lines that hold one of `needles`. None when nothing keeps it any more.
+    def read(self, inode: int, pids: Iterable[int], needles: Needles, live: LiveAtHome) -> Reading | None:
+        """Read a namespace now: its lines that `needles` or their place tell. None when nothing keeps it any more.
 
         Raises: OSError where it may not be read (EFBIG, ETIME: it takes more than the `limits`); NoAnswer where what
         entered it hung.

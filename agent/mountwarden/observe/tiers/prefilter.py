@@ -19,6 +19,7 @@ from ...mounts.mountinfo import Lines, Rest
 from ...mounts.table import spot_of
 from ..mount_lines import TOO_LONG, MountLines
 from .live_at_home import Identity, LiveAtHome, key_of
+from .needles import Needles
 from .parent_mount import Key, ParentMount, with_parent
 from .unique_ids import UniqueIds
 
@@ -108,6 +109,8 @@ class Filtered:
     kept: int = 0
     """Bytes of the lines of the candidates, and of what they are mounted on."""
     binds: bool = True
+    views: Mapping[bytes, tuple[bytes, ...]] = field(default_factory=dict)
+    """The mounts that show where spots are, by small id, as `Views.shown` says."""
 
 
 @dataclass(slots=True)
@@ -133,10 +136,8 @@ class Common:
         return self.room > 0
 
 
-def filter_lines(
-    lines: MountLines, needles: tuple[bytes, ...], common: Common, uniques: UniqueIds | None = None
-) -> Filtered:
-    """Filter the lines that hold one of the `needles`.
+def filter_lines(lines: MountLines, needles: Needles, common: Common, uniques: UniqueIds | None = None) -> Filtered:
+    """Filter the lines that may be copies by the `needles`, or by their place.
 
     Raises: OSError as reading does; EFBIG where the candidates are more than the limits of `lines` let it keep.
     """
@@ -159,10 +160,11 @@ class _Filter:
     absent: set[bytes] = field(default_factory=set)
     """Small ids of what lines are mounted on that was not noted before them."""
     late: set[bytes] = field(default_factory=set)
-    """Those that were noted after all."""
+    """Those that were noted after all, and what shows a place that earlier blocks were not searched for."""
+    views: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
     is_again: bool = False
 
-    def filter(self, needles: tuple[bytes, ...]) -> Filtered:
+    def filter(self, needles: Needles) -> Filtered:
         whole = self.lines.whole()
         mounts, binds = 0, whole is not None and len(whole) < MUCH
         for block in self.lines.blocks():
@@ -171,6 +173,7 @@ class _Filter:
             self.uniques.take(block)
             if whole is None:
                 self._note_parents(block)
+            self._note_views(block, is_first=mounts == block.count(b"\n"))
             self._filter(block, needles)
         if self.late and not self.is_again:
             return self._once_more(needles)
@@ -182,7 +185,7 @@ class _Filter:
         self._find_parents()
         unreadable = tuple(self.unreadable.items())
         candidates, parents = tuple(self.candidates), tuple(self.parents)
-        return Filtered(candidates, self.keys, self.smalls, parents, mounts, unreadable, self.kept, binds)
+        return Filtered(candidates, self.keys, self.smalls, parents, mounts, unreadable, self.kept, binds, self.views)
 
     def _note_parents(self, block: bytes) -> None:
         """Of a text that is not in hand as a whole: the mounts of devices on which roots are. What decides on a line is
@@ -193,10 +196,18 @@ class _Filter:
             self.noted[small] = self._as_parent(line)
             self.late |= {small} & self.absent
 
-    def _once_more(self, needles: tuple[bytes, ...]) -> Filtered:
+    def _note_views(self, block: bytes, *, is_first: bool) -> None:
+        """The mounts that show where spots are; what is on them most often comes after them."""
+        shown = self.common.live.views.shown(block)
+        if not is_first:
+            self.late |= shown.keys() - self.views.keys()
+        self.views |= shown
+
+    def _once_more(self, needles: Needles) -> Filtered:
         """A mount was moved below a newer one: its children come before it. This time it is known from the start."""
         self.uniques.restart()
-        return _Filter(self.lines, self.common, self.uniques, noted=self.noted, is_again=True).filter(needles)
+        again = _Filter(self.lines, self.common, self.uniques, noted=self.noted, views=self.views, is_again=True)
+        return again.filter(needles)
 
     def _find_parents(self) -> None:
         """Of candidates of a text that is not in hand as a whole, what they are mounted on elsewhere."""
@@ -206,9 +217,10 @@ class _Filter:
             known = {identity: self._as_parent(line).mount for identity, line in found.items()}
             self.candidates = [with_parent(one, known.get(b"%d" % one.mount.parent)) for one in self.candidates]
 
-    def _filter(self, block: bytes, needles: tuple[bytes, ...]) -> None:
+    def _filter(self, block: bytes, needles: Needles) -> None:
         known, keys, smalls = self.parents.get, self.keys, self.smalls
-        for line in Lines(block).holding(needles):  # with the reading, this loop is what a first scan costs
+        places = {place for places in self.views.values() for place in places}
+        for line in needles.lines(block, places):  # with the reading, this loop is what a first scan costs
             fields = line.split(b" ", 2)
             key, parent = None, None
             if len(fields) == 3:

@@ -17,11 +17,12 @@ from ...model import Mount
 from ...mounts.table import Table
 from ..mount_lines import OpenMountinfo
 from ..namespaces import read
-from .delta import PackedIds, TextNeeded, catch_up, checksums
+from .delta import FEW, PackedIds, TextNeeded, catch_up, checksums
 from .home_table import HOME, home_table
 from .listed import Listed, identify, list_ids, read_listed
 from .listing import Lister, Vanished
 from .live_at_home import LiveAtHome
+from .needles import Needles
 from .observer import Home, KeptNamespace, Observer
 from .parent_mount import Key
 from .prefilter import Filtered, Reading, filter_lines
@@ -76,7 +77,7 @@ class StatmountObserver(Observer):
         now = identify(inode, pids)
         return now is not None and now != known.identified
 
-    def read(self, inode: int, pids: Iterable[int], needles: tuple[bytes, ...], live: LiveAtHome) -> Reading | None:
+    def read(self, inode: int, pids: Iterable[int], needles: Needles, live: LiveAtHome) -> Reading | None:
         """As `Observer` says; by the list of ids where it was read before and is trusted."""
         known, pids = self._kept.get(inode), tuple(pids)
         self._shared_with(live)
@@ -100,7 +101,7 @@ class StatmountObserver(Observer):
         self._home_changes.clear()
 
     def _read_first(
-        self, inode: int, pids: tuple[int, ...], needles: tuple[bytes, ...], live: LiveAtHome
+        self, inode: int, pids: tuple[int, ...], needles: Needles, live: LiveAtHome
     ) -> KeptNamespace | None:
         """By the text; the list only where there are candidates, which the history knows by their unique ids."""
         identified = identify(inode, pids)
@@ -114,7 +115,7 @@ class StatmountObserver(Observer):
         return KeptNamespace(needles, live, Reading.of(filtered, self._common), identified)
 
     def _read_again(
-        self, inode: int, pids: tuple[int, ...], needles: tuple[bytes, ...], live: LiveAtHome
+        self, inode: int, pids: tuple[int, ...], needles: Needles, live: LiveAtHome
     ) -> KeptNamespace | None:
         function = partial(self._filtered, inode, needles)
         both = read_listed(self._lister, inode, pids, self.doors.get(inode), function, self.limits)
@@ -126,14 +127,15 @@ class StatmountObserver(Observer):
             return replace(known, trusted=True)
         filtered, uniques = both.made
         checked = None if both.identified is None else self._checked(both.identified.id, uniques, filtered)
-        if checked is None:
+        if checked is None or len(filtered.views) > FEW:
             return KeptNamespace(needles, live, Reading.of(filtered, self._common), both.identified)
+        views = {uniques[small]: places for small, places in filtered.views.items() if small in uniques}
         packed = PackedIds.of(filtered, uniques)
         now = Reading(filtered.mounts, filtered.candidates, packed, filtered.unreadable, filtered.kept, filtered.binds)
-        return KeptNamespace(needles, live, now, both.identified, both.ids, checked, both.signature)
+        return KeptNamespace(needles, live, now, both.identified, both.ids, checked, views, both.signature)
 
     def _filtered(
-        self, inode: int, needles: tuple[bytes, ...], lines: OpenMountinfo, uniques: UniqueIds
+        self, inode: int, needles: Needles, lines: OpenMountinfo, uniques: UniqueIds
     ) -> tuple[Filtered, UniqueIds]:
         self._hand_over(inode, lines)
         return filter_lines(lines, needles, self._common, uniques), uniques
@@ -161,7 +163,7 @@ class StatmountObserver(Observer):
         if change not in self._home_changes:
             self._home_changes[change] = live.differs(known.live)
         home_changes = self._home_changes[change]
-        if (live.bases, live.uppers) != (known.live.bases, known.live.uppers):
+        if (live.bases, live.uppers, live.views) != (known.live.bases, known.live.uppers, known.live.views):
             raise TextNeeded  # what is kept was looked for below other roots
         if listing == known.listing and not home_changes:
             if not self._same_as_read(known):
@@ -171,8 +173,10 @@ class StatmountObserver(Observer):
             return replace(known, live=live, identified=identified)
         if not self._fields:
             raise TextNeeded
-        now, checked = catch_up(self._lister, known, identified.id, listing, self._common, home_changes, self._masters)
-        return KeptNamespace(known.needles, live, now, identified, listing, checked)
+        now, checked, views = catch_up(
+            self._lister, known, identified.id, listing, self._common, home_changes, self._masters
+        )
+        return KeptNamespace(known.needles, live, now, identified, listing, checked, views)
 
     def _same_as_read(self, known: KeptNamespace) -> bool:
         """Whether candidates, and what they and reached copies are mounted on, are as they were at the last reading."""
