@@ -285,11 +285,18 @@ def watch(path: str) -> None:
     with open(path, "a") as file:
         while True:
             before, had = living()[0], mounts()
-            findings = scanner.scan(resync=True).findings
-            accused = {os.fsdecode(one.mountpoint) for one in findings if one.kind == "abandoned"}
+            scan = scanner.scan(resync=True)
+            accusers = [
+                (os.fsdecode(one.mountpoint), {"by": "look", "at": scan.started})
+                for one in scan.findings
+                if one.kind == "abandoned"
+            ]
+            accusers += _accused_by_service()
             after, has = living()[0], mounts()
-            accused |= _accused_by_service()
-            said = {point: _said_of(point, had, has, before & after) for point in accused}
+            said: dict[str, Any] = {}
+            for point, accuser in accusers:
+                one = said.setdefault(point, {**_said_of(point, had, has, before & after), "accusers": []})
+                one["accusers"].append(accuser)
             if said:
                 print(json.dumps({"at": time.time(), "accused": said}), file=file, flush=True)
             looks += 1
@@ -299,22 +306,41 @@ def watch(path: str) -> None:
 
 
 def _said_of(point: str, had: _Mounts, has: _Mounts, lived: frozenset[str]) -> dict[str, Any]:
-    """The mount's id, None where it is another one by now; and whether somebody lived in it before and after."""
+    """The mount's id, None where it is another one by now; and whether somebody lived in it before and after, who."""
     mount = has.get(point)
     same = mount is not None and had.get(point) == mount
-    return {"id": mount[0] if mount and same else None, "lived": bool(mount and same and mount[1] in lived)}
+    if not mount or not same:
+        return {"id": None, "lived": False}
+    return {"id": mount[0], "lived": mount[1] in lived, "who": _who_lives(mount[1])}
 
 
-def _accused_by_service() -> set[str]:
+def _who_lives(device: str) -> list[str]:
+    """Processes with their root there, with their parent's command line and how many seconds ago they began."""
+    found = []
+    for pid in pids():
+        with contextlib.suppress(OSError):
+            if root_device(pid) == device:
+                with open(f"/proc/{pid}/stat") as file:
+                    fields = file.read().rpartition(")")[2].split()
+                age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+                found.append(f"{pid} {cmdline(pid)} for {age:.2f} s, of {fields[1]} {cmdline(int(fields[1]))}")
+    return found
+
+
+def _accused_by_service() -> list[tuple[str, dict[str, Any]]]:
     """Mountpoints that the service, by its last scan, says to be abandoned."""
     with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(20)
         peer.connect(SERVICE)
         peer.sendall(b'{"method": "io.mountwarden.Report", "parameters": {}}\0')
-        reply = json.loads(b"".join(_parts(peer)))
-        found = reply["parameters"].get("report", {}).get("findings", [])
-        return {one["mountpoint"] for one in found if one["kind"] == "abandoned"}
-    return set()
+        report = json.loads(b"".join(_parts(peer)))["parameters"].get("report", {})
+        accuser = {"by": "service", "at": report.get("taken")}
+        return [
+            (one["mountpoint"], {**accuser, "confirmed": one["confirmed"], "since": one.get("since")})
+            for one in report.get("findings", [])
+            if one["kind"] == "abandoned"
+        ]
+    return []
 
 
 def _parts(peer: socket.socket) -> Iterator[bytes]:

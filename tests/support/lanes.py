@@ -7,7 +7,9 @@ what failed. The exit status is that of the first one that did not succeed. MOUN
 of all.
 
 The kernel tests have a pid namespace of their own: each of their many scans reads the machine's processes, of which the
-test hosts beside them have a hundred, and what others run there would be scanned as well.
+test hosts beside them have a hundred, and what others run there would be scanned as well. Loop devices have no
+namespace: a test host beside one would see a device that nothing of its own has mounted. So the parts that attach some,
+and those that boot hosts, take turns.
 """
 
 import contextlib
@@ -37,8 +39,9 @@ INITIAL = ("entries", "events", "many_namespaces", "namespace_ids", "processless
 class Part:
     """What one pytest process is given, below tests/.
 
-    `alone`: in a pid namespace of its own. `stays`: another lane can't take it, since it may not run beside all others.
-    `suite`: of its test hosts, where it is not the default one; then long tests and short ones are run alike.
+    `alone`: in a pid namespace of its own. `stays`: another lane can't take it. `lock`: how flock(1) takes what all
+    have that boot test hosts, so that those with `--exclusive` run beside none of them. `suite`: of its test hosts,
+    where it is not the default one; then long tests and short ones are run alike.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Part:
     left_out: tuple[str, ...] = ()
     alone: bool = False
     stays: bool = False
+    lock: str = ""
     suite: str = ""
 
     def arguments(self) -> list[str]:
@@ -63,9 +67,7 @@ _DEVICES = tuple(
     for name in ("filesystems", "findings", "incidents", "layouts", "predict", "unmounted", "who")
 )
 _HOSTS_WITH_DEVICES = ("engines/test_field.py", "engines/test_incidents.py")
-"""These and `_DEVICES` attach loop devices, which have no namespace: a test host beside them would see one that nothing
-of its own has mounted.
-"""
+"""These and `_DEVICES` attach loop devices."""
 _OF_ONE_SUITE = (
     *(
         f"engines/test_{name}.py"
@@ -76,22 +78,32 @@ _OF_ONE_SUITE = (
 """Not run on another suite as well: today's dockerd has no graphdriver plugins, the documents' screens are of the
 default one, four name their suites themselves, and two need a tree with more packages for what no suite changes.
 """
+HOSTS, DEVICES = "--shared", "--exclusive"
 LANES = (
     (
-        Part("unit", ("unit", *_WALKS)),
-        Part("kernel", ("kernel", "fuzz"), left_out=(*_WALKS, *_DEVICES), alone=True),
-        Part("vm", ("vm",), stays=True),
-        Part("others", ("engines", *_PACKAGES), left_out=_HOSTS_WITH_DEVICES),
-        Part("today", ("engines", "host"), left_out=(*_HOSTS_WITH_DEVICES, *_PACKAGES, *_OF_ONE_SUITE), suite=TODAY),
+        Part("devices", _DEVICES, alone=True, stays=True, lock=DEVICES),
+        Part("engines", _HOSTS_WITH_DEVICES, stays=True, lock=DEVICES),
+        Part("today-devices", _HOSTS_WITH_DEVICES, stays=True, lock=DEVICES, suite=TODAY),
+        Part("host", ("host",), left_out=_PACKAGES, lock=HOSTS),
     ),
     (
-        Part("host", ("host",), left_out=_PACKAGES),
-        Part("devices", _DEVICES, alone=True, stays=True),
-        Part("engines", _HOSTS_WITH_DEVICES, stays=True),
-        Part("today-devices", _HOSTS_WITH_DEVICES, stays=True, suite=TODAY),
+        Part("unit", ("unit", *_WALKS)),
+        Part("kernel", ("kernel",), left_out=(*_WALKS, *_DEVICES), alone=True),
+        Part("vm", ("vm",), stays=True),
+    ),
+    (
+        Part("fuzz", ("fuzz",), alone=True),
+        Part("others", ("engines", *_PACKAGES), left_out=_HOSTS_WITH_DEVICES, lock=HOSTS),
+        Part(
+            "today",
+            ("engines", "host"),
+            left_out=(*_HOSTS_WITH_DEVICES, *_PACKAGES, *_OF_ONE_SUITE),
+            lock=HOSTS,
+            suite=TODAY,
+        ),
     ),
 )
-"""The parts of a lane run one after the other, the lanes side by side; of `make test` both take the same time.
+"""The parts of a lane run one after the other, the lanes side by side: tests of hosts wait half of their time.
 
 A lane that has come to its end takes the last part that another has not begun: the long kernel tests alone take more
 time than a run with a deadline has, and what stands behind them would never be run.
@@ -113,6 +125,7 @@ _ALONE = (
 )
 """The shell is PID 1, and reaps."""
 
+_FLOCK = ("flock", "--no-fork")
 _WITHOUT = "--without="
 _SECTION = re.compile(rb"(\x1b\[[0-9;]*m)*[=-]{2,} ")
 _BEGIN = b" test session starts "
@@ -121,10 +134,11 @@ _BEGIN = b" test session starts "
 class Running:
     """A pytest process in a process group of its own: what a test leaves behind is looked for in its group."""
 
-    def __init__(self, part: Part, arguments: Sequence[str]) -> None:
+    def __init__(self, part: Part, arguments: Sequence[str], lock: str) -> None:
         self.part = part
         self._unread, self._kept = b"", [b"\n%b:" % part.name.encode()]
-        before = _ALONE if part.alone and _may_be_alone() else ()
+        before = (*_FLOCK, part.lock, lock) if part.lock else ()
+        before += _ALONE if part.alone and _may_be_alone() else ()
         pytest = [sys.executable, "-m", "pytest", "--no-header", *part.arguments(), *arguments]
         if part.suite:
             pytest += ["-m", "not siege"]
@@ -246,7 +260,7 @@ def main(arguments: Sequence[str]) -> int:
 
         def started(lane: list[Part]) -> Iterator[Running]:
             for part in taken(lane, waiting):
-                yield Running(part, [color, f"--junitxml={directory}/{part.name}.xml", *arguments])
+                yield Running(part, [color, f"--junitxml={directory}/{part.name}.xml", *arguments], f"{directory}/lock")
 
         status = run([started(lane) for lane in waiting])
         results = Path(os.environ.get("MOUNTWARDEN_RESULTS") or Path(directory, "results"))

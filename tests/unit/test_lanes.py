@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.support import lanes
 from tests.support.lanes import LANES, TESTS, Part, taken
 from tests.support.reporting import FOLDERS
 from tests.support.wait import wait_until
@@ -35,7 +36,12 @@ def test_waits(kept):
 
 
 def start(
-    tmp_path: Path, files: dict[str, str], *arguments: str, suites: Mapping[str, str] = MappingProxyType({}), **env: str
+    tmp_path: Path,
+    files: dict[str, str],
+    *arguments: str,
+    suites: Mapping[str, str] = MappingProxyType({}),
+    lock: str = "",
+    **env: str,
 ) -> subprocess.Popen[str]:
     """The first two files side by side, the second in a pid namespace of its own; others after the first."""
     for name, text in files.items():
@@ -44,8 +50,8 @@ def start(
     script = (
         "import sys; from tests.support import lanes\n"
         f"lanes.TESTS = lanes.Path({str(tmp_path)!r})\n"
-        f"suites, names = {dict(suites)!r}, {tuple(files)!r}\n"
-        "parts = [lanes.Part(n, (n,), alone=n == 'two', suite=suites.get(n, '')) for n in names]\n"
+        f"suites, names, lock = {dict(suites)!r}, {tuple(files)!r}, {lock!r}\n"
+        "parts = [lanes.Part(n, (n,), alone=n == 'two', suite=suites.get(n, ''), lock=lock) for n in names]\n"
         "lanes.LANES = [parts[:1] + parts[2:], parts[1:2]]\n"
         "sys.exit(lanes.main(sys.argv[1:]))"
     )
@@ -100,7 +106,8 @@ def test_a_lane_without_a_test_does_not_matter(tmp_path: Path, chosen: str, stat
     assert finished(start(tmp_path, {"one": FAILS, "two": PASSES}, "-k", chosen))[0] == status
 
 
-def test_they_run_at_the_same_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lock", ["", lanes.HOSTS])
+def test_they_run_at_the_same_time(tmp_path: Path, lock: str) -> None:
     """Each waits for the other's file."""
     text = (
         "import pathlib\nfrom tests.support.wait import wait_until\ndef test_it():\n"
@@ -111,14 +118,41 @@ def test_they_run_at_the_same_time(tmp_path: Path) -> None:
         "one": text.format(own=names["one"], other=names["two"]),
         "two": text.format(own=names["two"], other=names["one"]),
     }
-    status, out = finished(start(tmp_path, {**texts, "left": FAILS}, "--without=left"))
+    status, out = finished(start(tmp_path, {**texts, "left": FAILS}, "--without=left", lock=lock))
     assert status == 0, out
+
+
+def test_those_that_attach_devices_run_alone(tmp_path: Path) -> None:
+    """Each sees the other's file, made first and removed last, if they are run at the same time."""
+    text = (
+        "import pathlib, time\ndef test_it():\n"
+        "    pathlib.Path({own!r}).touch()\n    time.sleep(0.5)\n"
+        "    assert not pathlib.Path({other!r}).exists()\n    pathlib.Path({own!r}).unlink()\n"
+    )
+    one, two = str(tmp_path / "1"), str(tmp_path / "2")
+    texts = {"one": text.format(own=one, other=two), "two": text.format(own=two, other=one)}
+    status, out = finished(start(tmp_path, texts, lock=lanes.DEVICES))
+    assert status == 0, out
+
+
+def test_no_host_is_booted_beside_what_attaches_devices() -> None:
+    """As far as the names of what they use tell."""
+    for part in (part for lane in LANES for part in lane):
+        files = [
+            file
+            for name in part.arguments()
+            if not name.startswith("--")
+            for file in (Path(name).rglob("test_*.py") if Path(name).is_dir() else [Path(name)])
+        ]
+        texts = [file.read_text() for file in files if file != Path(__file__)]
+        hosts = any("tests.support.machine" in text or "tests.support.fixtures" in text for text in texts)
+        assert not hosts or part.lock, part.name
 
 
 def test_a_lane_at_its_end_takes_the_last_part_of_another() -> None:
     parts = {name: Part(name, (), stays=name == "b") for name in "abcdx"}
-    lanes = [[parts[name] for name in "abcd"], [parts["x"]]]
-    first, second = (taken(lane, lanes) for lane in lanes)
+    both = [[parts[name] for name in "abcd"], [parts["x"]]]
+    first, second = (taken(lane, both) for lane in both)
     assert [next(one).name for one in (first, second, second, second)] == ["a", "x", "d", "c"]
     assert not list(second), "what stays is left"
     assert [part.name for part in first] == ["b"]
