@@ -2,7 +2,7 @@
 
 The kills are SIGKILL of shims, inits, containerd, dockerd, its builds, conmon and podman, beside live, paused, stopped,
 restarting and mounted containers. RUNTIME_ROUNDS is how many rounds, without a limit of time; RUNTIME_SEED the seed of
-a run before. Checkpoints are not among them: the trees have no CRIU.
+a run before. Containers are checkpointed meanwhile, and killed at it, where CRIU works (dead_checkpoints.py).
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import pytest
 
 from tests.support import tree
 from tests.support.dead import WATCHED, Fleet
+from tests.support.dead_checkpoints import CheckpointingFleet, works
 from tests.support.fixtures import booted
 from tests.support.wait import wait_until
 
@@ -162,7 +163,7 @@ def _rounds() -> Iterator[None]:
 @pytest.mark.parametrize("suite", tree.BOTH)
 def test_what_dead_runtimes_leave_is_told_and_nothing_that_lives(suite: str) -> None:
     with booted(suite) as host:
-        fleet = Fleet(host, random.Random(SEED))
+        fleet = (CheckpointingFleet if works(host) else Fleet)(host, random.Random(SEED))
         fleet.start()
         fleet.hasten()
         host.write("/etc/mountwarden/mountwarden.toml", CONFIG)

@@ -30,11 +30,16 @@ _NO_LIMIT_OF_STARTS = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=alway
 _DOCKERFILE = 'FROM bb\nRUN ["/bin/sleep", "7777"]\n'
 
 Strike = dict[str, Any]
+Kinds = dict[str, Callable[[], list[Strike]]]
+"""What may be started and killed in a round: each gives the kills."""
 Started = subprocess.Popen[bytes]
 
 
 class Fleet:
     """The engines with their bystanders, and the rounds."""
+
+    _dockerd: tuple[str, ...] = ()
+    """More options of dockerd."""
 
     def __init__(self, host: Machine, random_numbers: random.Random) -> None:
         self.host, self.random = host, random_numbers
@@ -50,7 +55,7 @@ class Fleet:
         for unit, pause in (("docker", "2s"), ("containerd", "100ms")):
             host.write(f"/etc/systemd/system/{unit}.service.d/again.conf", _NO_LIMIT_OF_STARTS.format(pause))
         host.run("systemctl", "daemon-reload")
-        host.start_docker("--live-restore")
+        host.start_docker("--live-restore", *self._dockerd)
         for engine in ("docker", "ctr", "podman"):
             host.import_image(engine)
         host.write("/root/build/Dockerfile", _DOCKERFILE)
@@ -63,7 +68,7 @@ class Fleet:
         wait_until(lambda: "exited" in host.podman("ps", "-a", "--format", "{{.Status}}").stdout.lower(), 30, "it ends")
         self.held = host.podman("mount", "held").stdout.strip()
         self.bystanders = {point: one["id"] for point, one in self.truth().items()}
-        self.restarting = {point for point in self.bystanders if point == self._merged("again")}
+        self.restarting = {self._merged("again")}
 
     def _start_docker_bystanders(self) -> None:
         run = ("run", "-d", "--network=none")
@@ -155,7 +160,7 @@ class Fleet:
 
     # what is started and killed
 
-    def _of_containerd(self, held: contextlib.ExitStack) -> dict[str, Callable[[], list[Strike]]]:
+    def _of_containerd(self, held: contextlib.ExitStack) -> Kinds:
         name = f"v{self._number}t"
         point = f"{STATE}/{name}/rootfs"
         shim = {"cmdline": f"containerd-shim-runc-v2 .*-id {name} ", "called": "shim"}
@@ -185,7 +190,7 @@ class Fleet:
 
         return {"task": whole, "shim and init": without_daemon, "task's start": starting, "task's end": ending}
 
-    def _of_docker(self, held: contextlib.ExitStack) -> dict[str, Callable[[], list[Strike]]]:
+    def _of_docker(self, held: contextlib.ExitStack) -> Kinds:
         name = f"v{self._number}d"
         run = ("docker", "run", "-d", "--network=none", f"--name={name}", "--ipc=shareable", "bb", "sleep", "1000")
         daemon = {"comm": "dockerd"}
@@ -222,7 +227,7 @@ class Fleet:
             "container of dockerd": container,
         }
 
-    def _of_podman(self) -> dict[str, Callable[[], list[Strike]]]:
+    def _of_podman(self) -> Kinds:
         name = f"v{self._number}p"
         monitor = {"cmdline": f"conmon .*-n {name} ", "called": "conmon"}
 

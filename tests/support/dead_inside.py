@@ -21,6 +21,8 @@ from typing import Any
 SERVICE = "/run/mountwarden/io.mountwarden"
 PAUSE = 0.3
 """Seconds between two looks of the watch."""
+ENTERS = 1.0
+"""Seconds from a container's first process to its root being that process's."""
 CONFIRM = 1.0
 """The confirm time of what is abandoned, in seconds."""
 _Mounts = dict[str, tuple[int, str]]
@@ -197,9 +199,7 @@ def _started(name: str) -> float:
     for pid in pids():
         with contextlib.suppress(OSError):
             if comm(pid) == name:
-                with open(f"/proc/{pid}/stat") as file:
-                    ticks = int(file.read().rpartition(")")[2].split()[19])
-                return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+                return _began(pid)
     return 0.0
 
 
@@ -287,7 +287,7 @@ def watch(path: str) -> None:
             before, had = living()[0], mounts()
             scan = scanner.scan(resync=True)
             accusers = [
-                (os.fsdecode(one.mountpoint), {"by": "look", "at": scan.started})
+                (os.fsdecode(one.mountpoint), {"by": "look", "at": scan.started, "confirmed": None})
                 for one in scan.findings
                 if one.kind == "abandoned"
             ]
@@ -297,6 +297,7 @@ def watch(path: str) -> None:
             for point, accuser in accusers:
                 one = said.setdefault(point, {**_said_of(point, had, has, before & after), "accusers": []})
                 one["accusers"].append(accuser)
+                one["lived"] |= one["since"] is not None and accuser["at"] > one["since"] + ENTERS
             if said:
                 print(json.dumps({"at": time.time(), "accused": said}), file=file, flush=True)
             looks += 1
@@ -306,37 +307,52 @@ def watch(path: str) -> None:
 
 
 def _said_of(point: str, had: _Mounts, has: _Mounts, lived: frozenset[str]) -> dict[str, Any]:
-    """The mount's id, None where it is another one by now; and whether somebody lived in it before and after, who."""
+    """The mount's id, None where it is another one by now; and since when somebody lived in it before and after, who.
+
+    The service's last scan may be of a moment before that.
+    """
     mount = has.get(point)
-    same = mount is not None and had.get(point) == mount
-    if not mount or not same:
-        return {"id": None, "lived": False}
-    return {"id": mount[0], "lived": mount[1] in lived, "who": _who_lives(mount[1])}
+    if mount is None or had.get(point) != mount:
+        return {"id": None, "since": None, "lived": False}
+    began = _live_in(mount[1]) if mount[1] in lived else {}
+    return {"id": mount[0], "since": min(began.values(), default=None), "lived": False, "who": began}
 
 
-def _who_lives(device: str) -> list[str]:
-    """Processes with their root there, with their parent's command line and how many seconds ago they began."""
-    found = []
+def _live_in(device: str) -> dict[str, float]:
+    """Processes with their root there: when each began, by what it and its parent are."""
+    found = dict[str, float]()
     for pid in pids():
         with contextlib.suppress(OSError):
             if root_device(pid) == device:
-                with open(f"/proc/{pid}/stat") as file:
-                    fields = file.read().rpartition(")")[2].split()
-                age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
-                found.append(f"{pid} {cmdline(pid)} for {age:.2f} s, of {fields[1]} {cmdline(int(fields[1]))}")
+                parent = int(_stat(pid)[1])
+                found[f"{pid} {cmdline(pid)}, of {parent} {cmdline(parent)}"] = _began(pid)
     return found
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields from the third on."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def _began(pid: int) -> float:
+    """Seconds since the Epoch."""
+    ticks = int(_stat(pid)[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks
 
 
 def _accused_by_service() -> list[tuple[str, dict[str, Any]]]:
     """Mountpoints that the service, by its last scan, says to be abandoned."""
+    from mountwarden.escape import seconds
+
     with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(20)
         peer.connect(SERVICE)
         peer.sendall(b'{"method": "io.mountwarden.Report", "parameters": {}}\0')
         report = json.loads(b"".join(_parts(peer)))["parameters"].get("report", {})
-        accuser = {"by": "service", "at": report.get("taken")}
+        accuser = {"by": "service", "at": seconds(report["taken"]) if report else 0.0}
         return [
-            (one["mountpoint"], {**accuser, "confirmed": one["confirmed"], "since": one.get("since")})
+            (one["mountpoint"], {**accuser, "confirmed": one["confirmed"]})
             for one in report.get("findings", [])
             if one["kind"] == "abandoned"
         ]

@@ -19,8 +19,8 @@ TODAY = "forky"
 """The suite whose systemd, Python and engines are the newest: the test host of today."""
 _NEWEST = (
     "docker-cli", "docker-buildx", "containernetworking-plugins", "incus-base", "incus-client", "netavark",
-    # asks containerd for pods, over HTTP/2 on its socket; pivot_root, once of util-linux
-    "curl", "util-linux-extra",
+    # asks containerd for pods, over HTTP/2 on its socket; pivot_root, once of util-linux; checkpoints of containers
+    "curl", "util-linux-extra", "criu",
 )  # fmt: skip
 
 SUITES: dict[str, tuple[str, ...]] = {
