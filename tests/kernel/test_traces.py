@@ -1,19 +1,25 @@
 """What processes name, listen on and are: the grounds of the proofs that nobody owns a mount."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from mountwarden.engines import daemon_start
-from mountwarden.observe import frozen, traces, unix_sockets
+from mountwarden.errors import NoAnswer
+from mountwarden.kernel import abi, syscalls
+from mountwarden.observe import frozen, processes, traces, unix_sockets
+from mountwarden.observe.container_processes import ContainerProcesses
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.processes import Daemon, is_alive, stat_fields
 
+from tests.support import fuse
+from tests.support.scratch_ns import Sandbox
 from tests.support.wait import wait_until
 
 IDENTITY = "ab12.cd-" + "e" * 20
@@ -28,6 +34,48 @@ def running(*argv: str, directory: Path | None = None) -> Iterator[int]:
             child.kill()
 
 
+@contextmanager
+def ready(code: str, *argv: str, directory: Path | None = None) -> Iterator[int]:
+    """A program of Python that has printed a line."""
+    limit = resource.RLIM_INFINITY, resource.RLIM_INFINITY
+    with subprocess.Popen(
+        ["/usr/bin/python3", "-c", code, *argv],
+        cwd=directory,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, limit),
+    ) as child:
+        try:
+            assert child.stdout
+            assert child.stdout.readline()
+            yield child.pid
+        finally:
+            child.kill()
+
+
+@contextmanager
+def forked(function: Callable[[], object]) -> Iterator[None]:
+    """A child that calls it meanwhile."""
+    pid = os.fork()
+    if pid == 0:
+        with suppress(BaseException):
+            function()
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def for_all(directory: Path) -> None:
+    """Let every user go into a directory below /tmp, and write there."""
+    directory.chmod(0o777)
+    for parent in directory.parents:
+        if parent.stat().st_uid == os.getuid() and str(parent).startswith("/tmp/"):
+            parent.chmod(0o755)
+
+
 def test_names_are_whole_words_of_command_lines(tmp_path: Path) -> None:
     assert not traces.listed().name(IDENTITY.encode())
     with running("/usr/bin/python3", "-c", "input()", f"/bundles/{IDENTITY}/x", directory=tmp_path) as pid:
@@ -39,6 +87,81 @@ def test_names_are_whole_words_of_command_lines(tmp_path: Path) -> None:
         assert os.fsencode(tmp_path) in found.directories
         device = os.stat("/").st_dev
         assert f"{os.major(device)}:{os.minor(device)}" in found.roots
+
+
+DEEP = """
+import os
+os.setuid(65534)
+for _ in range(20):
+    os.mkdir("d" * 240)
+    os.chdir("d" * 240)
+print(flush=True)
+input()
+"""
+
+
+def test_a_working_directory_with_too_long_a_path_hides_nobody_else(tmp_path: Path) -> None:
+    for_all(tmp_path)
+    with ready(DEEP, directory=tmp_path) as pid:
+        with pytest.raises(OSError, match="too long"):
+            os.readlink(f"/proc/{pid}/cwd")
+        assert traces.listed().roots
+
+
+def test_a_root_of_which_its_file_system_tells_nothing_hides_nobody_else() -> None:
+    pipe, tell = os.pipe()
+
+    def live_on_fuse() -> None:
+        with fuse.silent(b"/mnt/theirs", more=b",allow_other"):
+            syscalls.pivot_root(b"/mnt/theirs", b"/mnt/theirs")
+            os.write(tell, b"%d" % os.getpid())
+            signal.pause()
+
+    with Sandbox(userns=True) as theirs, forked(lambda: theirs.run(live_on_fuse)):
+        pid = int(os.read(pipe, 20))
+        with pytest.raises(PermissionError):
+            os.stat(f"/proc/{pid}/root")
+        answer = syscalls.statx(abi.AT_FDCWD, b"/proc/%d/root" % pid, 0)
+        assert f"{answer.stx_dev_major}:{answer.stx_dev_minor}" in traces.listed().roots
+    os.close(pipe)
+    os.close(tell)
+
+
+ENDED = """
+import ctypes, threading, time
+def alive():
+    while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    print(flush=True)
+    time.sleep(100)
+threading.Thread(target=alive).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_whose_first_thread_has_ended_lives_on(tmp_path: Path) -> None:
+    with ready(ENDED, IDENTITY, directory=tmp_path):
+        found = traces.listed()
+        assert os.fsencode(tmp_path) in found.directories
+        assert found.name(IDENTITY.encode())
+
+
+def test_of_a_command_line_without_end_the_beginning_is_read() -> None:
+    words = [" ".join(f"{number:07x}" for number in range(start, start + 15000)) for start in range(0, 1 << 19, 15000)]
+    with ready("print(flush=True); input()", IDENTITY, *words) as pid:
+        assert len(processes.read(f"/proc/{pid}/cmdline")) > 4 << 20
+        found = traces.listed()
+        assert found.name(IDENTITY.encode())
+        assert len(found.text) < 1 << 20
+        assert ContainerProcesses().live(IDENTITY)
+        assert not ContainerProcesses().live(words[-1][-40:]), "it would be held whole"
+
+
+def test_more_names_than_can_be_kept_are_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "MOST", 1000)
+    words = " ".join(f"{number:07x}" for number in range(2000))
+    with ready("print(flush=True); input()", words), pytest.raises(NoAnswer):
+        traces.listed()
 
 
 def test_who_listens_is_known_by_name_and_process(tmp_path: Path) -> None:
@@ -57,11 +180,8 @@ def test_who_listens_is_known_by_name_and_process(tmp_path: Path) -> None:
 
 def test_a_socket_of_another_user_is_not_asked(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    tmp_path.chmod(0o777)
+    for_all(tmp_path)
     code = f"import socket, time; s = socket.socket(1); s.bind({str(path)!r}); s.listen(); time.sleep(100)"
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == os.getuid() and str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
     user = ["setpriv", "--reuid=65534", "--clear-groups", "/usr/bin/python3", "-c", code]
     with running(*user):
         wait_until(path.is_socket, 20)

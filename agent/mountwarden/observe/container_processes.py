@@ -1,7 +1,9 @@
 """Whether anything lives of a container: a process in its control group, its monitor, or a runtime that works on it."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 
 from . import processes
 
@@ -25,8 +27,10 @@ class ContainerProcesses:
 
 
 def _any_names(identity: bytes) -> bool:
-    return any(
-        identity in processes.read_or_empty(f"/proc/{pid}/{name}")
-        for pid in processes.pids()
-        for name in ("cgroup", "cmdline")
-    )
+    return any(identity in text for pid in processes.pids() for text in _texts(pid))
+
+
+def _texts(pid: int) -> Iterator[bytes]:
+    yield processes.read_or_empty(f"/proc/{pid}/cgroup")
+    with contextlib.suppress(OSError):
+        yield processes.command_line(f"/proc/{pid}")

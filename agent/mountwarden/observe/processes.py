@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from .enter import own_namespace
 
+BEGINNING = 1 << 15
+"""Bytes of a command line that count: shims, monitors and runtimes name their container among the first words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
@@ -36,6 +39,16 @@ def read_or_empty(path: str) -> bytes:
         return read(path)
     except OSError:
         return b""
+
+
+def command_line(place: str) -> bytes:
+    """The beginning of a command line, which any process may make as long as its memory: prctl(2), PR_SET_MM_MAP.
+
+    `place` is its directory in procfs. Waits for its memory, which a user may have on a file system that does not
+    answer. Raises: OSError as open(2) and read(2) do.
+    """
+    with open(f"{place}/cmdline", "rb", buffering=0) as file:
+        return file.read(BEGINNING) or b""
 
 
 def comm(pid: int) -> str:

@@ -1,24 +1,34 @@
 """What all processes name and where they live: enough to say that none has anything to do with a container.
 
 One listing serves any number of containers. It is made in a forked child with a deadline: a command line can't be read
-while its process waits for a page of a dead file system, and a root may lie on one.
+while its process waits for a page of a dead file system. Any user has processes, and what these are must neither keep
+the listing from being made nor make it large: a command line may have any length (prctl(2), PR_SET_MM_MAP), a root may
+be on a file system that refuses stat(2) to root (FUSE of a user namespace), and the path of a working directory or of a
+control group may be longer than the kernel tells.
 """
 
+import contextlib
+import errno
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..kernel import child
+from ..errors import NoAnswer
+from ..kernel import abi, child, syscalls
 from . import processes
 
 DEADLINE = 2.0
 """Seconds for a listing."""
+MOST = 1 << 18
+"""Words that a listing may have; and 32 times as many bytes."""
 
 _WORD = re.compile(rb"[0-9A-Za-z]+")
 _ID = re.compile(rb"[0-9a-f]{64}")
 _SHORTEST = 4
 """Digits of an id by which somebody may name it."""
 _VANISHED = (FileNotFoundError, ProcessLookupError)
+_NO_SYNC = abi.AT_STATX_DONT_SYNC | abi.AT_NO_AUTOMOUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class Traces:
     directories: frozenset[bytes]
     """Working directories, as each process's own namespace has them."""
     roots: frozenset[str]
-    """Devices (major:minor) of the file systems on which processes have their roots, as stat(2) gives them."""
+    """Devices (major:minor) of the file systems on which processes have their roots, as statx(2) gives them."""
 
     def name(self, identity: bytes) -> bool:
         """Whether a command line or the path of a control group has this name, as a whole word.
@@ -47,23 +57,74 @@ class Traces:
 
 
 def listed() -> Traces:
-    """The processes of now. Raises: NoAnswer where that takes too long; OSError where one may not be read."""
-    text, directories, roots = child.ask(_listed, deadline=DEADLINE, what="the child that lists all processes")
-    return Traces(text, frozenset(_WORD.findall(text)), directories, roots)
+    """The processes of now. Raises: NoAnswer where they say too much, or that takes too long; OSError where one may not
+    be read.
+    """
+    return child.ask(_listed, deadline=DEADLINE, what="the child that lists all processes")
 
 
-def _listed() -> tuple[bytes, frozenset[bytes], frozenset[str]]:
-    parts: list[bytes] = []
-    directories, roots = set[bytes](), set[str]()
-    own = os.getpid()
+def _listed() -> Traces:
+    listing, own = _Listing(), os.getpid()
     for pid in processes.pids():
-        if pid == own:
-            continue
-        try:
-            parts += [processes.read(f"/proc/{pid}/{name}") for name in ("cmdline", "cgroup")]
-            directories.add(os.readlink(b"/proc/%d/cwd" % pid))
-            device = os.stat(f"/proc/{pid}/root").st_dev
-            roots.add(f"{os.major(device)}:{os.minor(device)}")
-        except _VANISHED:
-            continue  # it has ended: a zombie has neither directory nor root
-    return b"\0".join(parts), frozenset(directories), frozenset(roots)
+        if pid != own:
+            listing.look(pid)
+    return Traces(
+        b"\0".join(listing.texts), frozenset(listing.words), frozenset(listing.directories), frozenset(listing.roots)
+    )
+
+
+class _Listing:
+    """What was found so far: no more than a service can keep."""
+
+    def __init__(self) -> None:
+        self.texts: dict[bytes, None] = {}
+        self.words: set[bytes] = set()
+        self.directories: set[bytes] = set()
+        self.roots: set[str] = set()
+        self._left = 32 * MOST
+
+    def look(self, pid: int) -> None:
+        """At a process: its first thread, or another one where that has ended before the others.
+
+        A zombie has neither directory nor root. Raises: NoAnswer where it is too much.
+        """
+        for place in _places(pid):
+            with contextlib.suppress(*_VANISHED):
+                self._take(processes.command_line(place))
+                with _told():
+                    self._take(processes.read(f"{place}/cgroup"))
+                with _told():
+                    self.directories.add(os.readlink(os.fsencode(f"{place}/cwd")))
+                self.roots.add(_device(f"{place}/root"))
+                return
+
+    def _take(self, text: bytes) -> None:
+        if text not in self.texts:
+            self.texts[text] = None
+            self.words.update(_WORD.findall(text))
+            self._left -= len(text)
+        if self._left < 0 or len(self.words) > MOST:
+            raise NoAnswer("the processes of the host name more than can be kept")
+
+
+def _places(pid: int) -> Iterator[str]:
+    """Where procfs has what a process is."""
+    yield f"/proc/{pid}"
+    with contextlib.suppress(*_VANISHED):
+        yield from (f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task"))
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Leave out a path that is longer than the kernel tells: no engine's is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+
+
+def _device(root: str) -> str:
+    """Without I/O, and of nothing else: to that no file system has anything to say (fs/fuse/dir.c, fuse_getattr)."""
+    answer = syscalls.statx(abi.AT_FDCWD, root.encode(), 0, _NO_SYNC)
+    return f"{answer.stx_dev_major}:{answer.stx_dev_minor}"
