@@ -1,6 +1,7 @@
 """Daemons that answer nothing, or anything but what an engine would: no mount of theirs counts as left."""
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from mountwarden.engines.ownership import owners
 from mountwarden.engines.sources import Host
 from mountwarden.model import Base, Layout, Match, Mount, Root, RootKind, Spot
+from mountwarden.observe import unix_sockets
 from mountwarden.observe.enter import own_namespace
 from mountwarden.observe.processes import Daemon, comm
 
@@ -79,6 +81,16 @@ def answers(place: Path, engine: Daemon) -> set[str]:
 
 def test_an_engine_that_answers_as_it_should(tmp_path: Path) -> None:
     with daemon(tmp_path, "dockerd", OK + b"[]", "close") as engine:
+        assert "gone" in answers(tmp_path, engine)
+
+
+def test_lines_that_a_user_adds_to_the_list_of_sockets_hide_no_engine(tmp_path: Path) -> None:
+    """A name with a newline in it makes a line of its own; this one has the number of a socket of the engine."""
+    with socket.socket(socket.AF_UNIX) as theirs, daemon(tmp_path, "dockerd", OK + b"[]", "close") as engine:
+        (held,) = unix_sockets._held(engine.pid)
+        theirs.bind(b"\0\n0: 00000002 00000000 00010000 0001 01 %d /tmp/docker.sock" % held)
+        theirs.listen()
+        assert set(unix_sockets.own(engine.pid)) >= {b"/tmp/docker.sock"}
         assert "gone" in answers(tmp_path, engine)
 
 

@@ -5,8 +5,10 @@ import resource
 import signal
 import socket
 import subprocess
+import time
+import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -165,17 +167,29 @@ def test_more_names_than_can_be_kept_are_no_answer(monkeypatch: pytest.MonkeyPat
 
 
 def test_who_listens_is_known_by_name_and_process(tmp_path: Path) -> None:
+    wanted = frozenset({b"a b", b"silent"})
     with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as silent:
         server.bind(str(tmp_path / "a b"))
         silent.bind(str(tmp_path / "silent"))
-        assert os.fsencode(tmp_path / "a b") not in unix_sockets.names(os.getpid())
+        assert unix_sockets.served(os.getpid(), wanted) == set()
         server.listen()
-        names = unix_sockets.names(os.getpid())
-        assert os.fsencode(tmp_path / "a b") in names
-        assert os.fsencode(tmp_path / "silent") not in names
+        assert unix_sockets.served(os.getpid(), wanted) == {b"a b"}
+        assert unix_sockets.served(os.getpid(), frozenset({b"silent"})) == set()
         assert unix_sockets.own(os.getpid()) == (os.fsencode(tmp_path / "a b"),)
         with running("sleep", "100") as pid:
             assert unix_sockets.own(pid) == ()
+
+
+def test_of_sockets_without_number_only_those_that_are_asked_for_are_kept() -> None:
+    with ExitStack() as stack:
+        for number in range(900):
+            one = stack.enter_context(socket.socket(socket.AF_UNIX))
+            one.bind(f"\0mountwarden-test-{number:080}")
+            one.listen()
+        tracemalloc.start()
+        stack.callback(tracemalloc.stop)
+        assert unix_sockets.served(os.getpid(), frozenset({b"none"})) == set()
+        assert tracemalloc.get_traced_memory()[1] < 50_000
 
 
 def test_a_socket_of_another_user_is_not_asked(tmp_path: Path) -> None:
@@ -183,12 +197,12 @@ def test_a_socket_of_another_user_is_not_asked(tmp_path: Path) -> None:
     for_all(tmp_path)
     code = f"import socket, time; s = socket.socket(1); s.bind({str(path)!r}); s.listen(); time.sleep(100)"
     user = ["setpriv", "--reuid=65534", "--clear-groups", "/usr/bin/python3", "-c", code]
-    with running(*user):
+    with running(*user) as pid:
         wait_until(path.is_socket, 20)
 
         def refused() -> bool:
             try:
-                unix_sockets.connected(os.fsencode(path)).close()
+                unix_sockets.connected(os.fsencode(path), pid).close()
             except PermissionError:
                 return True
             except ConnectionRefusedError:  # it does not listen yet
@@ -196,6 +210,37 @@ def test_a_socket_of_another_user_is_not_asked(tmp_path: Path) -> None:
             raise AssertionError("it was connected")
 
         wait_until(refused, 20)
+
+
+def test_a_socket_of_another_process_is_not_asked_even_if_that_is_root(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as server, running("sleep", "100") as pid:
+        server.bind(path)
+        server.listen()
+        unix_sockets.connected(path, os.getpid()).close()
+        with pytest.raises(PermissionError):
+            unix_sockets.connected(path, pid)
+
+
+def test_nobody_waits_for_a_socket_that_takes_no_connections(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as server, ExitStack() as stack:
+        server.bind(path)
+        server.listen(0)
+        began = time.monotonic()
+        stack.enter_context(unix_sockets.connected(path, os.getpid()))
+        with pytest.raises(BlockingIOError):
+            unix_sockets.connected(path, os.getpid())
+        assert time.monotonic() - began < unix_sockets.SECONDS
+
+
+def test_a_mark_that_is_not_root_s_marks_no_start(tmp_path: Path) -> None:
+    with running("sleep", "100") as pid:
+        daemon = Daemon(pid, "sleep", (), own_namespace(), own=True)
+        (mark := tmp_path / "mark").touch()
+        assert daemon_start.before(daemon, [os.fsencode(mark)]) is not None
+        os.chown(mark, 65534, 65534)
+        assert daemon_start.before(daemon, [os.fsencode(mark)]) is None
 
 
 def test_what_is_stopped_or_a_zombie_does_not_act() -> None:

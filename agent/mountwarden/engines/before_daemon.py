@@ -34,7 +34,7 @@ def lives(inquiry: Inquiry, match: Match, mount: Mount, name: bytes) -> bool:
 
 def _older(daemon: Daemon, sockets: Sequence[bytes], marks: Sequence[bytes], points: Sequence[bytes]) -> list[bool]:
     """In the daemon's mount namespace."""
-    daemon_alive.answer(daemon.comm, sockets)
+    daemon_alive.answer(daemon, sockets)
     before = daemon_start.before(daemon, marks)
     if before is None:
         return [False] * len(points)

@@ -72,8 +72,11 @@ def owners(inquiry: Inquiry, pairs: Pairs) -> list[Ownership]:
     if daemon is None:
         return [OWNER_UNKNOWN] * len(pairs)
     rels = [match.rel for match, _mount in pairs]
-    bundles, tasks = inquiry.ask(daemon, partial(_read, root.path, rels, unix_sockets.own(daemon.pid)), len(pairs))
-    served = frozenset(os.path.basename(name) for name in unix_sockets.names(daemon.pid))
+    bundles, tasks = inquiry.ask(
+        daemon, partial(_read, root.path, rels, unix_sockets.own(daemon.pid), daemon.pid), len(pairs)
+    )
+    wanted = frozenset(os.path.basename(bundle.socket) for bundle in bundles if bundle)
+    served = unix_sockets.served(daemon.pid, wanted)
     cases = zip(pairs, bundles, strict=True)
     return [_owner(inquiry, *pair, bundle, tasks, served) for pair, bundle in cases]
 
@@ -115,13 +118,13 @@ def _runs(bundle: _Bundle) -> bool:
     return started is None or started <= bundle.written + _STEP
 
 
-def _read(state: bytes, rels: Sequence[bytes], sockets: Sequence[bytes]) -> _Read:
+def _read(state: bytes, rels: Sequence[bytes], sockets: Sequence[bytes], pid: int) -> _Read:
     """In the daemon's mount namespace."""
-    path = grpc_unix.first_answering(sockets)
+    path = grpc_unix.first_answering(sockets, pid)
     namespaces = list(dict.fromkeys(rel.split(b"/")[1] for rel in rels))
     tasks: Mapping[bytes, frozenset[bytes]] | None = None
     with contextlib.suppress(grpc_unix.NoLibrary):
-        answers = grpc_unix.call(path, _LIST, [{b"containerd-namespace": name} for name in namespaces])
+        answers = grpc_unix.call(path, pid, _LIST, [{b"containerd-namespace": name} for name in namespaces])
         tasks = dict(zip(namespaces, map(_ids, answers), strict=True))
     return [_bundle(os.path.dirname(os.path.join(state, rel))) for rel in rels], tasks
 

@@ -37,7 +37,7 @@ def owners(inquiry: Inquiry, pairs: Pairs) -> list[Ownership]:
     if daemon is None:
         return [OWNER_UNKNOWN] * len(pairs)
     if sockets := unix_sockets.own(daemon.pid):
-        inquiry.ask(daemon, partial(daemon_alive.answer, daemon.comm, sockets), 0)
+        inquiry.ask(daemon, partial(daemon_alive.answer, daemon, sockets), 0)
     known = frozenset(os.listdir(_DEVICES))
     return [_owner(inquiry, mount, known) for _match, mount in pairs]
 

@@ -29,15 +29,15 @@ def runs(daemon: Daemon, older_than: float) -> bool:
         return False
 
 
-def answer(comm: str, sockets: Sequence[bytes]) -> None:
+def answer(daemon: Daemon, sockets: Sequence[bytes]) -> None:
     """Have the daemon answer on one of its sockets: for a child with a deadline, in the daemon's mount namespace.
 
     Raises: OSError, ValueError where it does not.
     """
-    if comm == "dockerd":
-        docker_api.containers(sockets)
+    if daemon.comm == "dockerd":
+        docker_api.containers(sockets, daemon.pid)
     else:
-        grpc_unix.first_answering(sockets)
+        grpc_unix.first_answering(sockets, daemon.pid)
 
 
 def started_at(daemon: Daemon) -> float | None:

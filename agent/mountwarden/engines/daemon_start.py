@@ -40,6 +40,7 @@ def before(daemon: Daemon, marks: Sequence[bytes]) -> float | None:
 
 def _made(path: bytes) -> float | None:
     try:
-        return os.lstat(path).st_mtime
+        status = os.lstat(path)
     except OSError:
         return None
+    return None if status.st_uid else status.st_mtime  # what a user says to be a socket of the daemon's is no mark

@@ -8,7 +8,7 @@ server answers with the whole body and closes.
 import json
 from collections.abc import Sequence
 
-from ..observe.unix_sockets import connected
+from ..observe.unix_sockets import SECONDS, connected
 
 _REQUEST = b"GET /containers/json?all=1 HTTP/1.0\r\nHost: docker\r\n\r\n"
 _PART = 1 << 16
@@ -16,24 +16,27 @@ _LIMIT = 64 << 20
 _NOT_ITS_API = (b"/metrics.sock", b"/libnetwork/", b"/plugins/")
 
 
-def containers(sockets: Sequence[bytes]) -> frozenset[bytes]:
-    """The ids of all containers, of the first of a dockerd's sockets that answers so.
+def containers(sockets: Sequence[bytes], pid: int) -> frozenset[bytes]:
+    """The ids of all containers, of the first of the sockets of a dockerd, process `pid`, that answers so.
 
     Raises: OSError where none does; ValueError of an answer of another form.
     """
-    named = sorted(sockets, key=lambda path: not path.endswith(b"docker.sock"))
-    for path in named:
+    for path in sockets:
         if any(other in path for other in _NOT_ITS_API):
             continue
-        status, body = _answer(path)
+        try:
+            status, body = _answer(path, pid)
+        except OSError:
+            continue
         if status == 200:
             return frozenset(str(one["Id"]).encode() for one in json.loads(body))
     raise ConnectionError("dockerd answers on no socket")
 
 
-def _answer(path: bytes) -> tuple[int, bytes]:
+def _answer(path: bytes, pid: int) -> tuple[int, bytes]:
     """(status, body)."""
-    with connected(path) as peer:
+    with connected(path, pid) as peer:
+        peer.settimeout(SECONDS)  # a list of thousands takes its time
         peer.sendall(_REQUEST)
         parts = [part := peer.recv(_PART)]
         while part and sum(map(len, parts)) < _LIMIT:

@@ -55,7 +55,7 @@ def owners(inquiry: Inquiry, pairs: Pairs) -> list[Ownership]:
         return [OWNER_UNKNOWN] * len(pairs)
     sockets = unix_sockets.own(daemon.pid)
     rels = [match.rel for match, _mount in pairs]
-    states = inquiry.ask(daemon, partial(_states, root.path, rels, sockets, inquiry.older_than), len(pairs))
+    states = inquiry.ask(daemon, partial(_states, root.path, rels, sockets, daemon.pid, inquiry.older_than), len(pairs))
     return [_ownership(inquiry, *pair, state) for pair, state in zip(pairs, states, strict=True)]
 
 
@@ -83,9 +83,11 @@ def _frees(match: Match) -> str:
     return f"the layer's directory {printable(os.path.dirname(os.path.join(match.root.path, match.rel)))}"
 
 
-def _states(data_root: bytes, rels: Sequence[bytes], sockets: Sequence[bytes], older_than: float) -> list[Owned]:
+def _states(
+    data_root: bytes, rels: Sequence[bytes], sockets: Sequence[bytes], pid: int, older_than: float
+) -> list[Owned]:
     """In the daemon's mount namespace."""
-    listed = docker_api.containers(sockets)
+    listed = docker_api.containers(sockets, pid)
     records = _Records(data_root, listed, older_than)
     return [_state(rel.split(b"/"), listed, records) for rel in rels]
 

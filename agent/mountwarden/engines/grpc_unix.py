@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..observe.unix_sockets import connected
+from ..observe.unix_sockets import SECONDS, connected
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _NO_SETTINGS = b"\0\0\0\4\0\0\0\0\0"
@@ -25,18 +25,20 @@ class NoLibrary(Exception):
     """h2 is not installed."""
 
 
-def first_answering(sockets: Sequence[bytes]) -> bytes:
-    """The first of a daemon's sockets behind which an HTTP/2 server answers. Raises: OSError where there is none."""
+def first_answering(sockets: Sequence[bytes], pid: int) -> bytes:
+    """The first of the sockets of a daemon, process `pid`, behind which an HTTP/2 server answers.
+
+    Raises: OSError where there is none.
+    """
     for path in sockets:
-        if not path.endswith((b".ttrpc", b"/debug.sock")) and _answers(path):
+        if not path.endswith((b".ttrpc", b"/debug.sock")) and _answers(path, pid):
             return path
     raise ConnectionError("no socket answers")
 
 
-def _answers(path: bytes) -> bool:
+def _answers(path: bytes, pid: int) -> bool:
     try:
-        with connected(path) as peer:
-            peer.settimeout(_EACH)
+        with connected(path, pid) as peer:
             peer.sendall(_PREFACE + _NO_SETTINGS)
             head = b""
             while len(head) < _HEADER and (part := peer.recv(_HEADER - len(head))):
@@ -46,11 +48,7 @@ def _answers(path: bytes) -> bool:
     return len(head) == _HEADER and head[3] == _SETTINGS
 
 
-_EACH = 1.0
-"""Seconds for one socket, so that another one may still answer."""
-
-
-def call(path: bytes, method: bytes, headers: Iterable[Mapping[bytes, bytes]]) -> list[bytes]:
+def call(path: bytes, pid: int, method: bytes, headers: Iterable[Mapping[bytes, bytes]]) -> list[bytes]:
     """Call a method with an empty message, once for each set of further headers: the message of each answer.
 
     Raises: NoLibrary; OSError; ValueError of a failed call and of an answer of another form.
@@ -62,7 +60,8 @@ def call(path: bytes, method: bytes, headers: Iterable[Mapping[bytes, bytes]]) -
         raise NoLibrary from None
     link = H2Connection(H2Configuration(client_side=True, header_encoding=None))
     link.initiate_connection()
-    with connected(path) as peer:
+    with connected(path, pid) as peer:
+        peer.settimeout(SECONDS)
         return [_one_call(link, peer, method, more) for more in headers]
 
 
