@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from mountwarden.engines import daemon_start
+from mountwarden.engines import daemon_start, proof
+from mountwarden.engines.sources import Host
 from mountwarden.errors import NoAnswer
-from mountwarden.kernel import abi, syscalls
+from mountwarden.kernel import abi, child, syscalls
 from mountwarden.observe import frozen, processes, traces, unix_sockets
 from mountwarden.observe.container_processes import ContainerProcesses
 from mountwarden.observe.enter import own_namespace
@@ -29,11 +30,11 @@ IDENTITY = "ab12.cd-" + "e" * 20
 
 @contextmanager
 def running(*argv: str, directory: Path | None = None) -> Iterator[int]:
-    with subprocess.Popen(argv, cwd=directory, stdin=subprocess.PIPE) as child:
+    with subprocess.Popen(argv, cwd=directory, stdin=subprocess.PIPE) as program:
         try:
-            yield child.pid
+            yield program.pid
         finally:
-            child.kill()
+            program.kill()
 
 
 @contextmanager
@@ -46,13 +47,13 @@ def ready(code: str, *argv: str, directory: Path | None = None) -> Iterator[int]
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, limit),
-    ) as child:
+    ) as program:
         try:
-            assert child.stdout
-            assert child.stdout.readline()
-            yield child.pid
+            assert program.stdout
+            assert program.stdout.readline()
+            yield program.pid
         finally:
-            child.kill()
+            program.kill()
 
 
 @contextmanager
@@ -164,6 +165,28 @@ def test_more_names_than_can_be_kept_are_no_answer(monkeypatch: pytest.MonkeyPat
     words = " ".join(f"{number:07x}" for number in range(2000))
     with ready("print(flush=True); input()", words), pytest.raises(NoAnswer):
         traces.listed()
+
+
+def an_engine_s_files() -> None:
+    proof.Inquiry(Host(), (), 0).ask_here(lambda: processes.command_line(""), 0)
+
+
+@pytest.mark.parametrize("ask", [traces.listed, lambda: ContainerProcesses().live(IDENTITY), an_engine_s_files])
+def test_a_child_that_cannot_be_killed_is_the_only_one(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[], object]
+) -> None:
+    def case() -> list[int]:
+        left = []
+        with fuse.silent(b"/mnt/dead"):
+            monkeypatch.setattr(processes, "command_line", lambda _place: os.stat(b"/mnt/dead/x"))
+            for _ in range(3):
+                with suppress(NoAnswer):
+                    ask()
+                left.append(child.reap_late())
+        return left
+
+    with Sandbox() as place:
+        assert place.run(case) == [1, 1, 1]
 
 
 def test_who_listens_is_known_by_name_and_process(tmp_path: Path) -> None:

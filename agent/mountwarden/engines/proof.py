@@ -59,7 +59,8 @@ class Inquiry:
         """
         self._traces = None
         try:
-            return in_namespace(daemon.pid, function, inode=daemon.namespace, deadline=_seconds(mounts))
+            kind = f"the child that asks {daemon.comm}, process {daemon.pid}"
+            return in_namespace(daemon.pid, function, inode=daemon.namespace, deadline=_seconds(mounts), kind=kind)
         except Exception:
             self._silent.add(daemon)
             raise
@@ -67,7 +68,8 @@ class Inquiry:
     def ask_here(self, function: Callable[[], T], mounts: int) -> T:
         """The same in our own mount namespace, of what may hang."""
         self._traces = None
-        return in_namespace(os.getpid(), function, deadline=_seconds(mounts))
+        kind = "the child that reads an engine's files"
+        return in_namespace(os.getpid(), function, deadline=_seconds(mounts), kind=kind)
 
 
 def _seconds(mounts: int) -> float:

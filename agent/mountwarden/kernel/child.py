@@ -11,7 +11,7 @@ import pickle
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from ..errors import MountwardenError, NoAnswer
@@ -171,6 +171,26 @@ def reap_late() -> int:
         if ended:
             _unreaped.discard(pid)
     return len(_unreaped)
+
+
+@contextlib.contextmanager
+def one_at_a_time(kind: str) -> Iterator[None]:
+    """For what may hang again and again: children that are asked within it, but none while one of before hangs.
+
+    Raises: NoAnswer where one does, which SIGKILL did not end.
+    """
+    reap_late()
+    if _hanging.get(kind, frozenset()) & _unreaped:
+        raise NoAnswer(f"{kind} hangs since an earlier scan, and can't be killed")
+    before = frozenset(_unreaped)
+    try:
+        yield
+    finally:
+        _hanging[kind] = frozenset(_unreaped - before)
+
+
+_hanging: dict[str, frozenset[int]] = {}
+"""By kind: children that it has left behind."""
 
 
 def is_unreaped(pid: int) -> bool:

@@ -1,5 +1,6 @@
 """A forked child inside another mount namespace, for what must be seen or done there."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,11 +18,19 @@ def own_namespace() -> int:
     return os.stat("/proc/self/ns/mnt").st_ino
 
 
-def in_namespace(pid: int, function: Callable[[], T], *, inode: int | None = None, deadline: float = DEADLINE) -> T:
+def in_namespace(
+    pid: int,
+    function: Callable[[], T],
+    *,
+    inode: int | None = None,
+    deadline: float = DEADLINE,
+    kind: str | None = None,
+) -> T:
     """Run `function` in a forked child that has entered the mount namespace of process `pid`; return what it returns.
 
-    `inode` is that namespace's, where the caller knows it; `deadline` is in seconds. The child's root and working
-    directory are the namespace's root: setns(2) sets both. Nothing stays open after it.
+    `inode` is that namespace's, where the caller knows it; `deadline` is in seconds. With a `kind` it is not
+    asked while a child of that kind hangs since before. The child's root and working directory are the namespace's
+    root: setns(2) sets both. Nothing stays open after it.
 
     Raises: ProcessLookupError where the process is not in `inode` (any more); OSError as open(2) and setns(2) do;
     NoAnswer where the child missed the deadline; what `function` raises.
@@ -35,4 +44,5 @@ def in_namespace(pid: int, function: Callable[[], T], *, inode: int | None = Non
         os.close(fd)
         return function()
 
-    return child.ask(entered, deadline=deadline, what=f"the child in the mount namespace of process {pid}")
+    with child.one_at_a_time(kind) if kind else contextlib.nullcontext():
+        return child.ask(entered, deadline=deadline, what=f"the child in the mount namespace of process {pid}")

@@ -60,7 +60,9 @@ def listed() -> Traces:
     """The processes of now. Raises: NoAnswer where they say too much, or that takes too long; OSError where one may not
     be read.
     """
-    return child.ask(_listed, deadline=DEADLINE, what="the child that lists all processes")
+    what = "the child that lists all processes"
+    with child.one_at_a_time(what):
+        return child.ask(_listed, deadline=DEADLINE, what=what)
 
 
 def _listed() -> Traces:
