@@ -143,8 +143,9 @@ ctypes.CDLL(None).pthread_exit(None)
 
 
 def test_a_process_whose_first_thread_has_ended_lives_on(tmp_path: Path) -> None:
-    with ready(ENDED, IDENTITY, directory=tmp_path):
+    with ready(ENDED, IDENTITY, "e" * 8, directory=tmp_path):
         found = traces.listed()
+        assert found.name(b"e" * 64)
         assert os.fsencode(tmp_path) in found.directories
         assert found.name(IDENTITY.encode())
 
@@ -187,6 +188,33 @@ def test_a_child_that_cannot_be_killed_is_the_only_one(
 
     with Sandbox() as place:
         assert place.run(case) == [1, 1, 1]
+
+
+SAYS = """
+import os
+os.execv("/usr/bin/python3", ["python3", "-c", "input()", "rm", os.environ["SAID"], "said"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("by", "counts"),
+    [
+        ((), True),
+        (("setpriv", "--reuid=65534", "--clear-groups"), False),
+        (("unshare", "--pid", "--fork", "--kill-child"), False),
+    ],
+    ids=["root", "a user", "root of a container"],
+)
+def test_the_beginning_of_an_id_counts_where_root_of_the_host_says_it(by: tuple[str, ...], counts: bool) -> None:
+    identity = "0123456789abcdef" * 4
+    assert is_named(identity, identity[:5], by) == counts
+    assert is_named(identity, identity, by)
+
+
+def is_named(identity: str, said: str, by: tuple[str, ...]) -> bool:
+    with running("env", f"SAID={said}", *by, "/usr/bin/python3", "-c", SAYS):
+        wait_until(lambda: {said.encode(), b"said"} <= traces.listed().words, 10)
+        return traces.listed().name(identity.encode())
 
 
 def test_who_listens_is_known_by_name_and_process(tmp_path: Path) -> None:

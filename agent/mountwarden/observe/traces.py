@@ -27,6 +27,7 @@ _WORD = re.compile(rb"[0-9A-Za-z]+")
 _ID = re.compile(rb"[0-9a-f]{64}")
 _SHORTEST = 4
 """Digits of an id by which somebody may name it."""
+_BEGINNING = re.compile(rb"[0-9a-f]{%d,63}" % _SHORTEST)
 _VANISHED = (FileNotFoundError, ProcessLookupError)
 _NO_SYNC = abi.AT_STATX_DONT_SYNC | abi.AT_NO_AUTOMOUNT
 
@@ -39,6 +40,8 @@ class Traces:
     """Each one's command line and control groups, apart by a NUL."""
     words: frozenset[bytes]
     """The words of ASCII letters and digits in that text."""
+    beginnings: frozenset[bytes]
+    """Those of them of root's processes outside containers that may be the beginning of an id."""
     directories: frozenset[bytes]
     """Working directories, as each process's own namespace has them."""
     roots: frozenset[str]
@@ -47,9 +50,10 @@ class Traces:
     def name(self, identity: bytes) -> bool:
         """Whether a command line or the path of a control group has this name, as a whole word.
 
-        Of an engine's id the beginning is enough, as `docker rm` and `podman restart` take it.
+        Of an engine's id the beginning is enough, as `docker rm` and `podman restart` take it, where root of the host
+        says it: a user could say all that there are.
         """
-        if _ID.fullmatch(identity) and any(identity[:end] in self.words for end in range(_SHORTEST, len(identity))):
+        if _ID.fullmatch(identity) and any(identity[:end] in self.beginnings for end in range(_SHORTEST, 64)):
             return True
         if not all(word in self.words for word in _WORD.findall(identity)):
             return False
@@ -71,7 +75,11 @@ def _listed() -> Traces:
         if pid != own:
             listing.look(pid)
     return Traces(
-        b"\0".join(listing.texts), frozenset(listing.words), frozenset(listing.directories), frozenset(listing.roots)
+        b"\0".join(listing.texts),
+        frozenset(listing.words),
+        frozenset(listing.beginnings),
+        frozenset(listing.directories),
+        frozenset(listing.roots),
     )
 
 
@@ -81,9 +89,11 @@ class _Listing:
     def __init__(self) -> None:
         self.texts: dict[bytes, None] = {}
         self.words: set[bytes] = set()
+        self.beginnings: set[bytes] = set()
         self.directories: set[bytes] = set()
         self.roots: set[str] = set()
         self._left = 32 * MOST
+        self._here = os.readlink("/proc/self/ns/pid")
 
     def look(self, pid: int) -> None:
         """At a process: its first thread, or another one where that has ended before the others.
@@ -92,13 +102,18 @@ class _Listing:
         """
         for place in _places(pid):
             with contextlib.suppress(*_VANISHED):
-                self._take(processes.command_line(place))
+                self._take(text := processes.command_line(place))
+                if self._is_root_of_the_host(place):
+                    self.beginnings.update(word for word in _WORD.findall(text) if _BEGINNING.fullmatch(word))
                 with _told():
                     self._take(processes.read(f"{place}/cgroup"))
                 with _told():
                     self.directories.add(os.readlink(os.fsencode(f"{place}/cwd")))
                 self.roots.add(_device(f"{place}/root"))
                 return
+
+    def _is_root_of_the_host(self, place: str) -> bool:
+        return os.stat(place).st_uid == 0 and os.readlink(f"{place}/ns/pid") == self._here
 
     def _take(self, text: bytes) -> None:
         if text not in self.texts:
