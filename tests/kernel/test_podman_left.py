@@ -55,6 +55,8 @@ def test_a_container_whose_processes_are_dead(tmp_path: Path) -> None:
     assert answer(tmp_path) == "gone"
     store(tmp_path, STATE | {"pid": os.getpid()})
     assert answer(tmp_path) == "gone", "another process has its number, and is younger"
+    store(tmp_path, STATE | {"pid": os.getpid(), "restoredTime": "0001-01-01T00:00:00Z"})
+    assert answer(tmp_path) == "gone", "it was never restored"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,8 @@ def test_a_container_whose_processes_are_dead(tmp_path: Path) -> None:
         *({"state": number} for number in (0, 1, 2, 4, 6, 7, 8, "3", None)),
         {"pid": os.getpid(), "startedTime": NOW},
         {"conmonPid": os.getpid(), "startedTime": NOW},
+        {"pid": os.getpid(), "restoredTime": NOW},
+        {"restoredTime": None},
         {"pid": 0},
         {"conmonPid": 0},
         {"startedTime": "soon"},

@@ -7,7 +7,8 @@ or with a transient store (libpod/runtime.go, getDBState). Table ContainerState 
 "startedTime" (libpod/container.go, ContainerState), where 3 is running and 5 paused (libpod/define/containerstate.go);
 its column State is not kept up to date (podman 5.4). ContainerConfig has its Name, by which a command that restarts it
 would know it. conmon, which would have it unmounted at its end, has the container's id on its command line
-(libpod/oci_conmon_common.go, sharedConmonArgs).
+(libpod/oci_conmon_common.go, sharedConmonArgs). Of a container that was restored from a checkpoint startedTime stays
+what it was, and "restoredTime" says when its processes began; else that is year 1.
 RUNROOT/overlay-layers/mountpoints.json counts one for the container itself; `podman mount` and a container of buildah
 count on their own, and of these nobody can say whether they are still wanted. So only a container that podman believes
 to run, with a count of one, can be left: whatever asks podman for it next finds out that it has ended.
@@ -53,7 +54,7 @@ class _Container:
     pids: tuple[int, int]
     """Its own, and its monitor's."""
     started: float
-    """Seconds since the Epoch."""
+    """When these began, in seconds since the Epoch."""
 
 
 def claims(match: Match) -> bool:
@@ -150,12 +151,13 @@ def _running(data: bytes) -> dict[str, _Container]:
 
 def _container(identity: str, name: str, state: object) -> _Container | None:
     match state:
-        case {"state": int(number), "pid": int(pid), "conmonPid": int(monitor), "startedTime": str(started)}:
+        case {"state": int(number), "pid": int(pid), "conmonPid": int(monitor), "startedTime": str(started), **more}:
             if number in _STATES and pid > 0 and monitor > 0 and re.fullmatch("[0-9a-f]{64}", identity):
-                return _Container(identity, name, (pid, monitor), _time(started))
+                times = (started, more.get("restoredTime", started))
+                return _Container(identity, name, (pid, monitor), max(map(_time, times)))
     return None
 
 
-def _time(text: str) -> float:
+def _time(text: object) -> float:
     """A time as Go writes it, with up to nine digits of a second. Raises: ValueError."""
-    return datetime.datetime.fromisoformat(_FRACTION.sub(r"\1", text)).timestamp()
+    return datetime.datetime.fromisoformat(_FRACTION.sub(r"\1", str(text))).timestamp()
