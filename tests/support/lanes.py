@@ -60,7 +60,8 @@ class Part:
 
 _WALKS = tuple(f"kernel/test_{name}.py" for name in INITIAL)
 _PACKAGES = tuple(
-    f"host/test_{name}*.py" for name in ("deb", "fresh_machine", "pip", "rpm", "run_rows", "run_with", "setup")
+    f"host/test_{name}*.py"
+    for name in ("deb", "fresh_machine", "install", "pip", "rpm", "run_rows", "run_with", "setup")
 )
 _DEVICES = tuple(
     f"kernel/test_{name}.py"
@@ -87,13 +88,14 @@ LANES = (
         Part("host", ("host",), left_out=_PACKAGES, lock=HOSTS),
     ),
     (
-        Part("unit", ("unit", *_WALKS)),
         Part("kernel", ("kernel",), left_out=(*_WALKS, *_DEVICES), alone=True),
+        Part("packages", _PACKAGES, lock=HOSTS),
         Part("vm", ("vm",), stays=True),
     ),
     (
+        Part("unit", ("unit", *_WALKS)),
         Part("fuzz", ("fuzz",), alone=True),
-        Part("others", ("engines", *_PACKAGES), left_out=_HOSTS_WITH_DEVICES, lock=HOSTS),
+        Part("others", ("engines",), left_out=_HOSTS_WITH_DEVICES, lock=HOSTS),
         Part(
             "today",
             ("engines", "host"),
@@ -103,7 +105,8 @@ LANES = (
         ),
     ),
 )
-"""The parts of a lane run one after the other, the lanes side by side: tests of hosts wait half of their time.
+"""The parts of a lane run one after the other, the lanes side by side: tests of hosts wait half of their time. Those
+that attach devices are done before another lane boots hosts, or they would wait for all of these.
 
 A lane that has come to its end takes the last part that another has not begun: the long kernel tests alone take more
 time than a run with a deadline has, and what stands behind them would never be run.
