@@ -174,12 +174,17 @@ def test_the_end_of_one_is_seen_by_its_id_where_processes_end_unasked(
     forbid(monkeypatch, ids=False)
     monkeypatch.setattr(Newcomers, "all_asked", property(lambda _self: False))
 
+    def read_now(scan: Scan) -> list[int]:
+        with contextlib.suppress(Declined):
+            return [one for one, _ in checks.of_each(scan, lambda one, _lines: one)]
+        return []
+
     def run() -> tuple[bool, bool, int, list[int]]:
         with hold() as held:
             inode = held.inode
             only_namespaces(own_namespace(), inode)
             scan = scan_anew(home)
-        read = [one for one, _ in checks.of_each(scan, lambda one, _lines: one)]
+        read = wait_until(lambda: read_now(scan), 10, "it has ended: whoever looked into it at that moment kept it")
         return ids._has_ids(), inode in scan.picture.namespaces, inode, read
 
     has_ids, listed, gone, read = home.sandbox.run(run)
