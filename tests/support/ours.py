@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from mountwarden.observe import entries, newcomers, processes
+from mountwarden.observe import descriptors, entries, newcomers, processes
 from mountwarden.observe.enter import DEADLINE
 
 _RUN = os.getpid()
@@ -30,7 +30,7 @@ def only_ours(bare: frozenset[int] | None = None) -> None:
 
 def only_namespaces(*inodes: int) -> None:
     """From here on, for the rest of a forked child: there are no mount namespaces but these and the test run's."""
-    link, walk = processes.link_inode, entries.walk
+    link, walk, described = processes.link_inode, entries.walk, descriptors.inode_in
     ours = {*inodes, link(_RUN, "mnt")}
 
     def link_inode(pid: int, namespace: str) -> int:
@@ -39,7 +39,11 @@ def only_namespaces(*inodes: int) -> None:
             raise PermissionError(errno.EACCES, "it is none of ours")
         return found
 
-    processes.link_inode = link_inode
+    def inode_in(link: bytes) -> int | None:
+        inode = described(link)
+        return inode if inode in ours else None
+
+    processes.link_inode, descriptors.inode_in = link_inode, inode_in
     entries.walk = lambda *, deadline=DEADLINE: tuple(inode for inode in walk(deadline=deadline) if inode in inodes)
 
 
