@@ -15,10 +15,14 @@ KEPT = "/run/kept-namespaces"
 
 BOUND = f"""
 mkdir -p {KEPT} && mount --bind {KEPT} {KEPT} && mount --make-private {KEPT} && touch {KEPT}/one
-for try in 1 2 3 4 5 6 7 8 9; do unshare --mount={KEPT}/one --propagation private true && exit; done; exit 1
+for cpu in $(seq 0 64); do
+    taskset --cpu-list $cpu unshare --mount={KEPT}/one --propagation private true && exit
+done
+exit 1
 """
-"""Of a namespace whose id is lower than one's own the kernel allows no bind mount; on several CPUs ids are not in order
-(Linux 6.18, kernel/nstree.c: cookies, of which each CPU takes some ahead)."""
+"""Of a namespace whose id is lower than one's own the kernel allows no bind mount. Each processor takes some ids ahead
+(Linux 6.18, kernel/nstree.c: cookies): a later one of the processor where one's own was made has a higher id.
+"""
 HELD = """
 import ctypes, os, time
 child = os.fork()
