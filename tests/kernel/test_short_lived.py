@@ -158,7 +158,7 @@ def test_what_is_read_of_it_right_before_an_action_is_never_nothing(short_lived:
     def run() -> tuple[bool, list[str]]:
         only_namespaces(own_namespace(), inode)
         scan = scan_anew(home)
-        listed = inode in scan.picture.namespaces or any(gap.what == UNSEEN for gap in scan.gaps)
+        listed = inode in scan.picture.namespaces or shows(scan, inode) == "gap"
         return listed, [read_now(scan) for _ in range(10)] if inode in scan.picture.namespaces else ["read"]
 
     listed, found = home.sandbox.run(run, timeout=280)
