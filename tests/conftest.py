@@ -12,8 +12,8 @@ from mountwarden.observe import entries, superblocks
 from tests.support.leftovers import belongings
 from tests.support.wait import wait_until
 
-DYING = float(os.environ.get("MOUNTWARDEN_DYING") or 5)
-"""Seconds."""
+DYING = float(os.environ.get("MOUNTWARDEN_DYING") or 20)
+"""Seconds: what waits for a superblock waits until that is written, beside whatever else the machine writes."""
 pytest_plugins = ["tests.support.reporting"]
 
 # A shell starts what it leaves in the background with SIGINT ignored, and so would all that the tests start be, some of

@@ -54,7 +54,10 @@ def received(made: socket.socket) -> bytes:
 
 
 def works(path: str) -> bool:
-    answer = PluginClient(path).raw("/GraphDriver.Capabilities", b"{}")
+    try:
+        answer = PluginClient(path).raw("/GraphDriver.Capabilities", b"{}")
+    except ConnectionError:  # refused, with a part of the request unread
+        return False
     return answer[0] == 200 and b"ReproducesExactDiffs" in answer[1]
 
 
