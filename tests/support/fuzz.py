@@ -89,7 +89,7 @@ def storage_conf(data: bytes) -> None:
         table = tomllib.loads(text)
     except (ValueError, RecursionError):
         table = {"storage": {"graphroot": text, "driver": text}, "root": text, "storage_option": [text, 1]}
-    store = engine._store(engine._table(table, "storage"), engine.Store())
+    store = engine._store(engine.table_of(table, "storage"), engine.Store())
     store = engine._of_crio_table(table, store)
     assert store.graphroot.startswith(b"/")
     assert b"\0" not in store.graphroot + store.runroot
