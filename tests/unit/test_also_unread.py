@@ -13,7 +13,6 @@ from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies.results import refused
 from mountwarden.report import outcomes
 from mountwarden.report.types import ReportJson
-from mountwarden.service.answers import acting
 
 from tests.support.findings import CONFIG, finding
 
@@ -78,16 +77,3 @@ def test_the_service_is_told_of_it_alone_where_it_was_said() -> None:
     for named in (frozenset[int](), frozenset({18, 17})):
         assert list(running.act(Order(Action.DETACH, ["mw-1"], also_unread=named), lambda: True)) == []
     assert [one.get("also_unread") for one in asked] == [None, [17, 18]]
-
-
-def test_the_service_is_asked_for_as_many_at_once_as_it_takes() -> None:
-    asked: list[list[str]] = []
-
-    class Client:
-        def stream(self, _method: str, parameters: dict[str, Any], **_more: object) -> list[dict[str, Any]]:
-            asked.append(parameters["ids"])
-            return [{"outcomes": parameters["ids"]}, {"outcomes": []}]
-
-    ids = [f"mw-{number}" for number in range(2 * acting.MOST + 1)]
-    assert list(service.RunningService(cast("Any", Client())).act(Order(Action.DETACH, ids), lambda: True)) == ids
-    assert [len(one) for one in asked] == [acting.MOST, acting.MOST, 1]

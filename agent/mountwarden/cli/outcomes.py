@@ -61,7 +61,8 @@ def describe(source: AnswerSource, order: Order, arguments: Namespace, absent: M
 def line(outcome: OutcomeJson, screen: terminal.Terminal) -> str:
     """One outcome as a line."""
     sign = screen.paint(screen.glyph("✓"), "green") if outcome["done"] else screen.paint(screen.glyph("✗"), "red")
-    return f"{sign} {outcome['finding_id']} {outcome['mountpoint']}: {outcome['text']}"
+    where = f" {outcome['mountpoint']}" if outcome["mountpoint"] is not None else ""
+    return f"{sign} {outcome['finding_id']}{where}: {outcome['text']}"
 
 
 def _next(outcome: OutcomeJson, screen: terminal.Terminal) -> Iterator[str]:

@@ -10,7 +10,7 @@ from ..model import Severity
 from ..output.columns import age
 from ..report import types
 from ..report.answers import ExplainedJson, OverJson, PlannedJson
-from ..report.outcomes import OutcomeJson
+from ..report.outcomes import NOT_REACHED, OutcomeJson
 from ..varlink.client import Client
 from . import remote
 from .source import Order
@@ -69,12 +69,20 @@ class RunningService:
         }
         if order.also_unread:
             asked["also_unread"] = sorted(order.also_unread)
-        for at in range(0, len(order.ids), AT_ONCE):
-            ids = list(order.ids[at : at + AT_ONCE])
+        left = list(order.ids)
+        while left:
+            ids, left = left[:AT_ONCE], left[AT_ONCE:]
+            unreached: list[OutcomeJson] = []
             for reply in self._client.stream("io.mountwarden.Act", {**asked, "ids": ids}, deadline=_OUTCOME):
-                yield from reply["outcomes"]
+                found = cast("list[OutcomeJson]", reply["outcomes"])
+                unreached += [one for one in found if one["code"] == NOT_REACHED]
+                yield from (one for one in found if one["code"] != NOT_REACHED)
                 if not go_on():
                     return
+            if len(unreached) == len(ids):
+                yield from unreached
+            else:  # it gives a call some seconds, and has done a part of this one
+                left = [*(one["finding_id"] for one in unreached), *left]
 
     def status(self) -> dict[str, Any]:
         """The document of `mountwarden status`."""

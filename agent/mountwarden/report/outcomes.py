@@ -12,6 +12,8 @@ from ..remedies.steps import overruling
 
 UNCONFIRMED = "declined: it has not held for its confirm time, so an engine may be in the middle of unmounting it"
 """Why nothing is done about a finding that is not confirmed."""
+NOT_REACHED = "not-reached"
+"""The code of what the service had no more time for."""
 
 
 class OutcomeJson(TypedDict):

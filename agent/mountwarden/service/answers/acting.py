@@ -140,7 +140,7 @@ class Acts:
             report()
         for finding_id in left:
             text = f"declined: it was not reached within {SECONDS:g} s; ask again"
-            answer.add(outcomes.not_begun(finding_id, act.action, "not-reached", text))
+            answer.add(outcomes.not_begun(finding_id, act.action, outcomes.NOT_REACHED, text))
 
 
 class _Replies:
