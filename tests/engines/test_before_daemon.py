@@ -56,12 +56,16 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     process.communicate()
 
 
+def are_old(host: Machine, *places: str) -> None:
+    """What a daemon has at its start is older than it by the clock's seconds."""
+    wait_until(lambda: not host.run("find", *places, "-maxdepth", "0", "-newermt", "-3 seconds").stdout, 20)
+
+
 def test_temporary_mounts_of_an_ended_containerd(host: Machine) -> None:
     mounted(host, *LEFT)
     assert Owners(host, TMPMOUNTS, IDMAPPED).gone == []
     with inside(host, LEFT):
-        # What it has at its start is older than it by the clock's seconds.
-        wait_until(lambda: not host.run("find", PLACE, "-maxdepth", "0", "-newermt", "-3 seconds").stdout, 20)
+        are_old(host, PLACE)
         host.run("systemctl", "restart", "containerd.service")
     mounted(host, *NEW)
     found = Owners(host, TMPMOUNTS, IDMAPPED)
@@ -92,6 +96,7 @@ def test_a_build_step_whose_dockerd_was_killed(host: Machine) -> None:
             found = Owners(host, EXECUTORS)
             assert [point for point in found if "/buildkit/executor/" in point] != []
             assert found.gone == []
+        are_old(host, *found)
         host.run("kill", "-KILL", str(host.main_pid("docker.service")))
         wait_until(lambda: not host.docker("version", check=False).returncode, 60, "dockerd was started again")
         found = Owners(host, EXECUTORS)
