@@ -292,6 +292,28 @@ def test_a_batch_whose_time_is_up_goes_on_in_the_next_one(home: Home, monkeypatc
     assert [one.code for one in home.run(lambda: end_all(4))] == ["done"] * 4
 
 
+def test_a_batch_of_which_all_is_declined_is_no_check_of_the_next_one(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mountwarden.remedies.left_behind.MOST", 2)
+
+    def back_meanwhile() -> list[Outcome]:
+        for number in range(4):
+            overlay(ROOT + b"/%d" % number)
+        scanner = looker()
+        findings = sorted(told(scanner), key=lambda one: one.mountpoint)
+        for one in findings[:2]:
+            owned(one.mountpoint)
+        outcomes = apply.carry_out_all(findings, scanner, Action.UNMOUNT)
+        first = [next(outcomes), next(outcomes)]
+        for one in findings[2:]:
+            owned(one.mountpoint)
+        return [*first, *outcomes]
+
+    assert [one.code for one in home.run(back_meanwhile)] == ["gone"] * 4
+    assert all(home.sandbox.is_mounted(ROOT + b"/%d/merged" % number) for number in range(4))
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_two_thousand_are_ended_within_half_a_minute(home: Home) -> None:

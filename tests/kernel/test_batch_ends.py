@@ -87,6 +87,20 @@ def test_the_scan_that_verifies_one_batch_is_the_first_of_the_next(monkeypatch: 
     assert crash.in_few_processes(leaks(6, within), 20) == (6, 4)
 
 
+def test_a_scan_of_a_batch_of_which_all_is_declined_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is from before that batch, and nothing was verified by a later one."""
+
+    def within(holder: Namespace, found: list[Finding]) -> tuple[list[str], int]:
+        monkeypatch.setattr(detach, "MOST", 1)
+        monkeypatch.setattr(detach, "SECONDS", 5.0)
+        syscalls.mount(b"tmpfs", merged(0), b"tmpfs")
+        owner = scanner()
+        told = codes(apply.carry_out_all(found, owner, Action.DETACH))
+        return list(told.values()), owner.scans
+
+    assert crash.in_few_processes(leaks(2, within), 20) == (["out-of-reach", "done"], 3)
+
+
 def test_a_scan_is_not_used_again_when_whoever_takes_the_outcomes_was_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator's pager may stop the command for hours between two batches."""
 

@@ -116,14 +116,14 @@ class _Batch:
         """By spot, in words: namespaces that could have to do with it, and that an operator did not wait for."""
 
     def detach(self, findings: Sequence[Finding]) -> tuple[list[Outcome], "Scan | None"]:
-        """The outcomes of those that the batch came to, of one at least; and the scan that verified them."""
+        """The outcomes of those that the batch came to, of one at least; and the scan that verified what was done."""
         leaks: dict[Spot, Detachable] = {}
         for leak in self._judged(findings):
             leaks.setdefault(leak.spot, leak)
         proc = directory_users.open_proc()
         try:
             performed = self._replaced(list(leaks.values()), proc)
-            done, scan = verified(performed, self._scanner, proc) if performed else ([], self._scan)
+            done, scan = verified(performed, self._scanner, proc) if performed else ([], None)
         finally:
             os.close(proc)
         ended = {outcome.finding.id: outcome for outcome in self._outcomes + done}

@@ -77,13 +77,11 @@ class _UmountBatch:
         self._outcomes: list[Outcome] = []
 
     def unmount(self, findings: Sequence[Finding]) -> tuple[list[Outcome], "Scan | None"]:
-        """The outcomes of those that the batch came to, of one at least; and the scan that verified them."""
-        scan: Scan | None = self._scan
+        """The outcomes of those that the batch came to, of one at least; and the scan that verified what was done."""
         judged = self._judged(findings)
         allowed = self._allowed(judged)
         performed = self._performed(allowed)
-        if performed:
-            scan = self._verified(performed, allowed)
+        scan = self._verified(performed, allowed) if performed else None
         ended = {outcome.finding.id: outcome for outcome in self._outcomes}
         return [ended[one.id] for one in findings if one.id in ended], scan
 
