@@ -1,8 +1,6 @@
 """What dockerd does not know any more and the host still has mounted, with the service: told, explained, unmounted."""
 
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.fixtures import booted
+from tests.support.inside import inside
 from tests.support.machine import Machine
 from tests.support.wait import wait_until
 
@@ -90,12 +89,8 @@ def test_a_dry_run_says_what_would_be_done_and_is_not_done(host: Machine) -> Non
 
 def test_one_that_is_in_use_is_declined_and_stays(host: Machine) -> None:
     first = told(host)[0]
-    user = host.popen("env", "-C", first["mountpoint"], "sh", "-c", "echo; exec sleep 1000")
-    assert user.stdout
-    user.stdout.readline()
-    done = host.run("mountwarden", "unmount", first["id"], check=False)
-    os.killpg(user.pid, signal.SIGKILL)
-    user.communicate()
+    with inside(host, first["mountpoint"]):
+        done = host.run("mountwarden", "unmount", first["id"], check=False)
     assert done.returncode == 1
     assert first["mountpoint"] in mounted(host)
     assert "declined: " in done.stdout

@@ -1,6 +1,5 @@
 """containerd's temporary mounts and BuildKit's executors: of a daemon that has ended, and of the one that runs."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.fixtures import booted
+from tests.support.inside import inside
 from tests.support.machine import Machine
 from tests.support.ownership import Owners
 from tests.support.wait import wait_until
@@ -37,20 +37,6 @@ def mounted(host: Machine, *points: str) -> None:
         host.run("mount", "-t", "tmpfs", "tmpmount", point)
 
 
-@contextlib.contextmanager
-def inside(host: Machine, points: tuple[str, ...]) -> Iterator[None]:
-    """A process in each, so that nobody can unmount it."""
-    held = [host.popen("env", "-C", point, "sh", "-c", "echo; exec sleep 1000") for point in points]
-    try:
-        for one in held:
-            assert one.stdout
-            one.stdout.readline()
-        yield
-    finally:
-        for one in held:
-            end(one)
-
-
 def end(process: "subprocess.Popen[bytes]") -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -64,7 +50,7 @@ def are_old(host: Machine, *places: str) -> None:
 def test_temporary_mounts_of_an_ended_containerd(host: Machine) -> None:
     mounted(host, *LEFT)
     assert Owners(host, TMPMOUNTS, IDMAPPED).gone == []
-    with inside(host, LEFT):
+    with inside(host, *LEFT):
         are_old(host, PLACE)
         host.run("systemctl", "restart", "containerd.service")
     mounted(host, *NEW)

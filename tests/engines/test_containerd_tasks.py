@@ -1,6 +1,5 @@
 """containerd's tasks whose shims died; beside live, paused, stopped and frozen ones."""
 
-import contextlib
 import os
 import re
 import signal
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.fixtures import booted
+from tests.support.inside import inside
 from tests.support.machine import Machine
 from tests.support.ownership import Owners
 from tests.support.product import LIBRARY, h2
@@ -60,19 +60,6 @@ def leave(host: Machine, name: str) -> str:
         host.run("kill", "-KILL", host.run("pidof", "containerd").stdout.strip(), shim(host, name), init)
         wait_until(lambda: answers(host), 30, "containerd was started again")
     return point
-
-
-@contextlib.contextmanager
-def inside(host: Machine, point: str) -> Iterator[None]:
-    """A process whose working directory is on a mount."""
-    held = host.popen("env", "-C", point, "sh", "-c", "echo; exec sleep 1000")
-    try:
-        assert held.stdout
-        held.stdout.readline()
-        yield
-    finally:
-        os.killpg(held.pid, signal.SIGKILL)
-        held.communicate()
 
 
 def answers(host: Machine) -> bool:

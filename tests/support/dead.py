@@ -12,10 +12,11 @@ import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.inside import inside
 from tests.support.machine import Machine
 from tests.support.product import LIBRARY
 from tests.support.wait import wait_until
@@ -170,13 +171,13 @@ class Fleet:
             """containerd, shim and init, while something is in the bundle's file system or not."""
             self.host.ctr(*self._task(name))
             if self.random.random() < 0.7:
-                held.enter_context(self._inside(point))
+                held.enter_context(inside(self.host, point))
             return self._shuffled([shim, init, daemon], 0.02)
 
         def without_daemon() -> list[Strike]:
             self.host.ctr(*self._task(name))
             if self.random.random() < 0.5:
-                held.enter_context(self._inside(point))
+                held.enter_context(inside(self.host, point))
             return self._shuffled([shim, init], 0.02)
 
         def starting() -> list[Strike]:
@@ -275,18 +276,6 @@ class Fleet:
 
     def _begin(self, *argv: str) -> None:
         self._running.append(self.host.popen(*argv))
-
-    @contextlib.contextmanager
-    def _inside(self, point: str) -> Iterator[None]:
-        """A process whose working directory is on a mount."""
-        held = self.host.popen("env", "-C", point, "sh", "-c", "echo; exec sleep 1000")
-        try:
-            assert held.stdout
-            held.stdout.readline()
-            yield
-        finally:
-            os.killpg(held.pid, signal.SIGKILL)
-            held.communicate()
 
     def _at(self, one: Strike, within: float) -> Strike:
         return {**one, "delay": self.random.uniform(0, within)}
