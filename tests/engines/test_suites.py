@@ -68,8 +68,9 @@ def test_live_containers_are_no_findings(suite: Suite) -> None:
 def detached(host: Machine, mountpoint: str, unit: str) -> bool:
     """Whether a finding was told with the unit's name, and ended by the service."""
     match = f"MOUNTWARDEN_MOUNTPOINT={mountpoint}"
-    found = host.journal("MOUNTWARDEN_EVENT=found", match)
-    return bool(host.journal("MOUNTWARDEN_EVENT=acted", match)) and unit in found[0]["MESSAGE"]
+    if not host.journal("MOUNTWARDEN_EVENT=acted", match):
+        return False
+    return unit in host.journal("MOUNTWARDEN_EVENT=found", match)[0]["MESSAGE"]  # told before, so read after
 
 
 def assert_detached(host: Machine, mountpoint: str, unit: str) -> None:
