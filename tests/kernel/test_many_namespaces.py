@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 from mountwarden.kernel import abi, syscalls
-from mountwarden.observe import descriptors, entries
+from mountwarden.observe import descriptors
 from mountwarden.observe.descriptors import Descriptors
 from mountwarden.observe.enter import own_namespace
-from mountwarden.scan.result import Scan
 from mountwarden.scan.scanner import Scanner
 from mountwarden.service.watchdog import Watchdog
 
 from tests.kernel.test_processless import may_walk
 from tests.kernel.topology import Home
+from tests.support.costs import timed
 from tests.support.ours import only_ours
 
 
@@ -87,13 +87,6 @@ def jail(chrooted: int) -> None:
                 signal.pause()
             finally:
                 os._exit(1)
-
-
-def timed(scanner: Scanner, *, resync: bool) -> tuple[Scan, float]:
-    """A scan, and the processor seconds of it and of the child that enters namespaces for it."""
-    before = time.process_time() + entries.cpu_seconds()
-    scan = scanner.scan(resync=resync)
-    return scan, time.process_time() + entries.cpu_seconds() - before
 
 
 @pytest.mark.parametrize(
