@@ -9,13 +9,14 @@ import pytest
 from mountwarden.kernel import abi, syscalls
 from mountwarden.kernel.probe import probe
 from mountwarden.model import Action, Door, Finding, Kind, NamespaceKind, Outcome, Tier
-from mountwarden.observe import entries, processless
+from mountwarden.observe import all_mounts, entries, newcomers, processes, processless
 from mountwarden.observe.enter import own_namespace
 from mountwarden.remedies import apply
 from mountwarden.scan.scanner import Scanner
 
 from tests.kernel.topology import ROOT, Home
 from tests.support import mountinfo
+from tests.support.ours import only_namespaces
 from tests.support.scratch_ns import Namespace, hold
 
 MERGED = ROOT + b"/X/merged"
@@ -190,6 +191,45 @@ def may_walk() -> bool:
     if neighbour is not None:
         os.close(neighbour)
     return True
+
+
+def test_a_namespace_whose_process_the_listing_missed_is_read(home: Home) -> None:
+    """In which each process forks the next and exits: a listing of /proc may show none of them."""
+    if not may_walk():
+        pytest.skip(
+            "the walk over all mount namespaces is refused here (not the initial pid namespace, or before 6.12)"
+        )
+    with hold(home.sandbox, propagation="private") as missed:
+        listed = [pid for pid in processes.pids() if pid != missed.pid]
+        found = all_mounts.survey(listed)
+        assert missed.inode in found.tables
+        assert found.pids[missed.inode] == (missed.pid,)
+        assert missed.inode not in found.doors, "it has a process"
+
+
+def test_a_scan_reads_a_namespace_whose_process_its_listing_missed(home: Home) -> None:
+    if not may_walk():
+        pytest.skip(
+            "the walk over all mount namespaces is refused here (not the initial pid namespace, or before 6.12)"
+        )
+    home.layer()
+    with hold(home.sandbox, propagation="private") as missed:
+        pid, inode = missed.pid, missed.inode
+
+        def run() -> list[tuple[int, ...]]:
+            syscalls.umount(MERGED)
+            only_namespaces(own_namespace(), inode)
+            every, listings = processes.pids, [0]
+
+            def pids() -> list[int]:
+                listings[0] += 1
+                return [one for one in every() if one != pid or listings[0] > 1]
+
+            processes.pids = pids
+            newcomers.Newcomers._given = lambda _: iter(())  # type: ignore[method-assign]
+            return [finding.namespaces for finding in leaked(Scanner(home.config, home=own_namespace()))]
+
+        assert home.run(run) == [(inode,)]
 
 
 def test_a_namespace_that_ended_before_the_walk_came_to_it_is_no_error() -> None:

@@ -52,10 +52,11 @@ def survey(pids: Iterable[int], *, thorough: bool = True) -> Survey:
     doors: Mapping[int, Door] = {}
     if thorough:
         home = {inode: table for inode, table in found.tables.items() if inode == own_namespace()}
-        doors, gaps = processless.doors(members.by_inode, home, pids)
-        found.gaps += gaps
-        for inode, door in doors.items():
-            found.read(inode, (), door)
+        more = processless.unlisted(members.by_inode, home, pids)
+        members.by_inode.update(more.members)
+        doors, found.gaps = more.doors, [*found.gaps, *more.gaps]
+        for inode in (*more.members, *doors):
+            found.read(inode, more.members.get(inode, ()), doors.get(inode))
     tables: Mapping[int, Table] = found.tables
     if len(set(found.owners.values())) > 1:
         tables = {inode: _with_unique_ids(table, found.ids.get(inode)) for inode, table in tables.items()}

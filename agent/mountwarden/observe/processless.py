@@ -9,6 +9,7 @@ stays open.
 import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ..errors import NoAnswer
@@ -24,13 +25,25 @@ T = TypeVar("T")
 _NO_WALK = (errno.EPERM, errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP)
 
 
-def doors(
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """The mount namespaces in which a listing has shown no process, by inode."""
+
+    doors: dict[int, Door]
+    """Of those without a process."""
+    members: dict[int, tuple[int, ...]]
+    """Processes of the others: made since, or in one where each forks the next and exits, which a listing may miss."""
+    gaps: tuple[Gap, ...] = ()
+    """What could not be asked."""
+
+
+def unlisted(
     known: Mapping[int, tuple[int, ...]],
     tables: Mapping[int, Table],
     pids: Iterable[int],
     descriptors: Descriptors | None = None,
-) -> tuple[dict[int, Door], tuple[Gap, ...]]:
-    """A door for each mount namespace that is not in `known` (processes by inode); and what could not be asked.
+) -> Unlisted:
+    """Each mount namespace that is not in `known` (processes by inode).
 
     `tables` are the homes' mounts by their namespace. Where the walk shows which namespaces there are, descriptors are
     searched only for what has no bind mount; `descriptors` are those of the search before. It is for a resync only.
@@ -39,10 +52,13 @@ def doors(
     """
     bound = binds(known, tables)  # a bind mount rather than a descriptor: it outlives every process
     walked, gaps = _walked()
-    alone = None if walked is None else [inode for inode in walked if inode not in known and inode not in bound]
-    by_descriptor, more = (descriptors or Descriptors()).search(known, list(pids), alone)
+    members = {inode: who for inode, who in (walked or {}).items() if who and inode not in known}
+    seen = {*known, *bound}
+    alone = None if walked is None else [inode for inode, who in walked.items() if not who and inode not in seen]
+    by_descriptor, more = (descriptors or Descriptors()).search({**known, **members}, list(pids), alone)
     entries.expect(alone or ())
-    return dict.fromkeys(alone or (), Door("walk")) | by_descriptor | bound, gaps + more
+    doors = dict.fromkeys(alone or (), Door("walk")) | by_descriptor | bound
+    return Unlisted({inode: door for inode, door in doors.items() if inode not in members}, members, gaps + more)
 
 
 def through(door: Door, inode: int, function: Callable[[], T], *, deadline: float = DEADLINE) -> T:
@@ -77,8 +93,8 @@ def binds(known: Mapping[int, tuple[int, ...]], tables: Mapping[int, Table]) -> 
     return found
 
 
-def _walked() -> tuple[tuple[int, ...] | None, tuple[Gap, ...]]:
-    """Inodes of those mount namespaces of the walk that no process is in, in its order; None where it is refused."""
+def _walked() -> tuple[dict[int, tuple[int, ...]] | None, tuple[Gap, ...]]:
+    """The processes of each mount namespace of the walk, by inode, in its order; None where it is refused."""
     try:
         every = entries.walk()
     except NoAnswer as error:
@@ -87,9 +103,11 @@ def _walked() -> tuple[tuple[int, ...] | None, tuple[Gap, ...]]:
         if error.errno not in _NO_WALK:
             raise
         return None, ()
-    # A namespace that was made since the processes were listed has a process.
-    alive = {inode for pid in processes.pids() if (inode := _of(pid)) is not None} if every else set()
-    return tuple(inode for inode in every if inode not in alive), ()
+    members: dict[int, list[int]] = {inode: [] for inode in every}
+    for pid in processes.pids() if every else ():
+        if (inode := _of(pid)) in members:
+            members[inode].append(pid)
+    return {inode: tuple(who) for inode, who in members.items()}, ()
 
 
 def _of(pid: int) -> int | None:

@@ -119,7 +119,8 @@ class MountNamespaces:
         gaps: tuple[Gap, ...] = ()
         before, self._tables = self._tables, tables
         if search and self._only is None:
-            self.doors, gaps = processless.doors(self.members, tables, self.pids, self._descriptors)
+            found = processless.unlisted(self.members, tables, self.pids, self._descriptors)
+            self.members, self.doors, gaps = self.members | found.members, found.doors, found.gaps
         elif self._only is None and any(table is not before.get(home) for home, table in tables.items()):
             self.doors = processless.binds(self.members, tables) | self.doors
         self.doors = {inode: door for inode, door in self.doors.items() if inode not in self.members}
@@ -161,8 +162,8 @@ class MountNamespaces:
             self._searched = True
             inhabited = {inode: pids for inode, pids in self.members.items() if pids and inode not in self._unproved}
             lent = {inode: self.doors[inode] for inode in self._lent if inode in self.doors}
-            found, _gaps = processless.doors(inhabited, self._tables, processes.pids(), self._descriptors)
-            self.doors = found | lent
+            found = processless.unlisted(inhabited, self._tables, processes.pids(), self._descriptors)
+            self.doors = found.doors | lent
 
     def end_scan(self) -> None:
         """Let go of what was held open for this scan."""
