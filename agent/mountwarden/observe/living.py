@@ -131,9 +131,12 @@ class Living:
                 return None, False
 
     def hold(self, pid: int, inode: int) -> Door | None:
-        """A door by a descriptor of our own, open until `close`; None where the process has ended or left."""
+        """A door by a descriptor of our own, open until `close`; None where the process has ended or left.
+
+        Raises: NoAnswer where it may not be opened.
+        """
         try:
-            fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            fd = _opened(pid)
         except OSError as error:
             if error.errno not in _NOBODY:
                 raise
@@ -148,6 +151,14 @@ class Living:
         """Close what is held, so that it is not this process that closes a namespace last."""
         while self._held:
             entries.close_in_child(self._held.pop())
+
+
+def _opened(pid: int) -> int:
+    try:
+        return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        processes.raise_if_ended(pid)
+        raise NoAnswer(UNREAD) from None
 
 
 def _has_ended(identity: int | None, *, unseen: bool) -> bool:

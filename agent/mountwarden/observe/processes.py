@@ -1,5 +1,6 @@
 """Processes: which ones exist, in which mount namespace, and which of them are engines' daemons."""
 
+import errno
 import os
 from dataclasses import dataclass
 
@@ -87,10 +88,22 @@ def stat_fields(pid: int) -> dict[int, bytes]:
 def link_inode(pid: int, namespace: str) -> int:
     """Inode of one of the process's namespaces, from the link's text `mnt:[4026531841]`, without opening it.
 
-    Raises: OSError as readlink(2) does: ENOENT where the process has ended, EACCES where it may not be read.
+    Raises: OSError as readlink(2) does: ENOENT or ESRCH where the process has ended, EACCES where it may not be read.
     """
-    text = os.readlink(f"/proc/{pid}/ns/{namespace}")
+    try:
+        text = os.readlink(f"/proc/{pid}/ns/{namespace}")
+    except PermissionError:
+        raise_if_ended(pid)
+        raise
     return int(text[text.index("[") + 1 : -1])
+
+
+def raise_if_ended(pid: int) -> None:
+    """After an EACCES: of one that ends in that moment too, the kernel says that of its namespaces (proc_ns_readlink
+    and proc_ns_get_link in fs/proc/namespaces.c). Raises: ProcessLookupError.
+    """
+    if not os.path.exists(f"/proc/{pid}"):
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None
 
 
 class DaemonWatch:
