@@ -144,10 +144,7 @@ def gone(function: Callable[[], object]) -> bool:
 
 
 def test_a_leak_that_the_walk_alone_shows_is_found_and_detached(home: Home) -> None:
-    if not may_walk():
-        pytest.skip(
-            "the walk over all mount namespaces is refused here (not the initial pid namespace, or before 6.12)"
-        )
+    need_walk()
     home.layer()
     with hold(home.sandbox, propagation="slave") as other:
         inode = bound(home, other)  # a bind that home does not show
@@ -193,12 +190,17 @@ def may_walk() -> bool:
     return True
 
 
-def test_a_namespace_whose_process_the_listing_missed_is_read(home: Home) -> None:
-    """In which each process forks the next and exits: a listing of /proc may show none of them."""
+def need_walk() -> None:
+    """Skip the test where the kernel refuses it."""
     if not may_walk():
         pytest.skip(
             "the walk over all mount namespaces is refused here (not the initial pid namespace, or before 6.12)"
         )
+
+
+def test_a_namespace_whose_process_the_listing_missed_is_read(home: Home) -> None:
+    """In which each process forks the next and exits: a listing of /proc may show none of them."""
+    need_walk()
     with hold(home.sandbox, propagation="private") as missed:
         listed = [pid for pid in processes.pids() if pid != missed.pid]
         found = all_mounts.survey(listed)
@@ -208,10 +210,7 @@ def test_a_namespace_whose_process_the_listing_missed_is_read(home: Home) -> Non
 
 
 def test_a_scan_reads_a_namespace_whose_process_its_listing_missed(home: Home) -> None:
-    if not may_walk():
-        pytest.skip(
-            "the walk over all mount namespaces is refused here (not the initial pid namespace, or before 6.12)"
-        )
+    need_walk()
     home.layer()
     with hold(home.sandbox, propagation="private") as missed:
         pid, inode = missed.pid, missed.inode
@@ -233,10 +232,7 @@ def test_a_scan_reads_a_namespace_whose_process_its_listing_missed(home: Home) -
 
 
 def test_a_namespace_that_ended_before_the_walk_came_to_it_is_no_error() -> None:
-    if not may_walk():
-        pytest.skip(
-            "the walk over all mount namespaces is refused here (not the initial pid namespace, or before 6.12)"
-        )
+    need_walk()
     # Not the inode of one that has ended: they are reused at once.
     assert gone(lambda: processless.through(processless.Door("walk"), 1, own_namespace))
     assert mountinfo.whole(1, (), processless.Door("walk")) is None
